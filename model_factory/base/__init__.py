@@ -1,0 +1,1 @@
+"""The few things all packages share: the error root, atomic files, digests, documents, quantities, progress."""

@@ -1,0 +1,65 @@
+"""Every error a user can cause. The command line prints the message in one line and leaves with `exit_code`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FactoryError(Exception):
+    """Root of all expected errors. The message says what, the offending value, what is allowed, what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(FactoryError):
+    """A file that people write (config, profile) or a command-line value is wrong."""
+
+
+class DataError(FactoryError):
+    """A data set is missing, damaged or unfit for training."""
+
+
+class CheckpointError(FactoryError):
+    """A checkpoint is missing, damaged or belongs to another model space."""
+
+
+class SpaceError(FactoryError):
+    """A subnet lies outside its search space, or a model space breaks the rules of weight sharing."""
+
+
+class TrainingError(FactoryError):
+    """Training cannot go on, for example because the loss is no longer finite."""
+
+
+class BudgetError(FactoryError):
+    """No subnet meets a target's budgets."""
+
+
+class EngineError(FactoryError):
+    """An inference engine is missing, or refuses a model."""
+
+
+class ParityError(FactoryError):
+    """An exported file does not compute what the PyTorch module computes."""
+
+
+class ManifestError(FactoryError):
+    """A manifest is damaged, from another major version, or contradicts its files."""
+
+
+class MissingRunError(FactoryError):
+    """A command needs something that an earlier command makes."""
+
+
+class BusyError(FactoryError):
+    """Another process is working in the same folder."""
+
+
+class DiskError(FactoryError):
+    """A file could not be written: no space left, no permission."""
+
+
+class IncomparableError(FactoryError):
+    """Two families cannot be compared."""
+
+    exit_code = 2

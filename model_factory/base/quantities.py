@@ -1,0 +1,69 @@
+"""Quantities as people write them: `8 ms`, `64 MiB`. A bare number has no unit and is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*$")
+_US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
+_BYTES_PER_UNIT = {
+    "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
+}  # fmt: skip
+
+
+def parse_duration_us(text: object) -> int:
+    """`"8 ms"` -> 8000 microseconds.
+
+    Raises:
+        ValueError: no unit, an unknown unit, or not above zero.
+    """
+    return _parse(text, _US_PER_UNIT, "a duration such as '8 ms'")
+
+
+def parse_bytes(text: object) -> int:
+    """`"64 MiB"` -> 67108864 bytes.
+
+    Raises:
+        ValueError: no unit, an unknown unit, or not above zero.
+    """
+    return _parse(text, _BYTES_PER_UNIT, "a size such as '64 MiB'")
+
+
+def format_duration(us: float) -> str:
+    """Microseconds for people: `8.2 ms`."""
+    if us < 1e3:
+        return f"{us:.0f} us"
+    return f"{us / 1e3:.3g} ms" if us < 1e6 else f"{us / 1e6:.3g} s"
+
+
+def format_bytes(size: float) -> str:
+    """Bytes for people: `1.4 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}" if unit != "B" else f"{size:.0f} B"
+        size /= 1024
+    return f"{size:.3g} GiB"
+
+
+def _parse(text: object, units: dict[str, float], example: str) -> int:
+    match = _NUMBER.match(text) if isinstance(text, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"{text!r} is not {example}; units: {', '.join(units)}")
+    value = round(float(match[1]) * units[match[2]])
+    if value <= 0:
+        raise ValueError(f"{text!r} is not above zero; write {example}")
+    return value
+
+
+def _keep_int(parse: object) -> BeforeValidator:
+    return BeforeValidator(parse)  # type: ignore[arg-type]
+
+
+DurationUs = Annotated[int, _keep_int(parse_duration_us)]
+"""Field type: written `8 ms`, held in microseconds."""
+
+SizeBytes = Annotated[int, _keep_int(parse_bytes)]
+"""Field type: written `64 MiB`, held in bytes."""

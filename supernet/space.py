@@ -1,0 +1,163 @@
+"""Search spaces: named choices with ordered options, and the subnets they span. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from model_factory.base.documents import nearest
+from model_factory.base.errors import SpaceError
+
+Option = int | float
+"""The value of a choice. Numbers only, so that options have an order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One elastic dimension.
+
+    Attributes:
+        name: unique, dotted, for example `stages.0.depth`.
+        options: from smallest to largest, without repeats.
+        depth_choice: the choice that decides whether what this one describes exists at all; "" means always.
+        exists_from: the smallest value of `depth_choice` at which it exists.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    depth_choice: str = ""
+    exists_from: Option = 0
+
+    def __post_init__(self) -> None:
+        if not self.options or list(self.options) != sorted(set(self.options)):
+            raise SpaceError(f"choice {self.name!r}: options {self.options} must be non-empty, ascending and distinct")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SubnetConfig:
+    """One point of a search space, in canonical form: a choice of an absent block has its smallest option.
+
+    Make it with `SearchSpace.subnet`, never directly. Hashable; equal configs have equal ids.
+    """
+
+    values: tuple[tuple[str, Option], ...]
+
+    def __getitem__(self, name: str) -> Option:
+        return self.to_dict()[name]
+
+    @property
+    def id(self) -> str:
+        """Stable over processes and versions: 12 hex digits of the SHA-256 of the JSON form."""
+        return hashlib.sha256(json.dumps(self.values, separators=(",", ":")).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Option]:
+        """The JSON form; `SearchSpace.subnet` is its inverse."""
+        return dict(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """Named choices with ordered options; counts, samples, validates, encodes as an int vector.
+
+    A depth choice must stand before the choices that depend on it.
+    """
+
+    choices: tuple[Choice, ...]
+    _by_name: dict[str, Choice] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.name in by_name:
+                raise SpaceError(f"choice {choice.name!r} is declared twice")
+            if choice.depth_choice and choice.depth_choice not in by_name:
+                raise SpaceError(f"choice {choice.name!r} depends on {choice.depth_choice!r}, which must come before it")
+            by_name[choice.name] = choice
+        object.__setattr__(self, "_by_name", by_name)
+
+    def subnet(self, values: Mapping[str, Option]) -> SubnetConfig:
+        """The subnet with these values, made canonical.
+
+        Raises:
+            SpaceError: an unknown or missing choice, or a value that is no option.
+        """
+        for name in values:
+            if name not in self._by_name:
+                raise SpaceError(f"unknown choice {name!r}; {nearest(name, self._by_name)}")
+        canonical: dict[str, Option] = {}
+        for choice in self.choices:
+            if choice.name not in values:
+                raise SpaceError(f"choice {choice.name!r} is missing; options: {list(choice.options)}")
+            value = values[choice.name]
+            if value not in choice.options:
+                raise SpaceError(f"choice {choice.name!r}: {value!r} is no option of {list(choice.options)}")
+            canonical[choice.name] = value if self._exists(choice, canonical) else choice.options[0]
+        return SubnetConfig(tuple(canonical.items()))
+
+    @property
+    def largest(self) -> SubnetConfig:
+        """The subnet with the last option of every choice."""
+        return self.subnet({choice.name: choice.options[-1] for choice in self.choices})
+
+    @property
+    def smallest(self) -> SubnetConfig:
+        """The subnet with the first option of every choice."""
+        return self.subnet({choice.name: choice.options[0] for choice in self.choices})
+
+    def sample(self, rng: random.Random) -> SubnetConfig:
+        """A subnet whose choices are drawn uniformly and independently."""
+        return self.subnet({choice.name: rng.choice(choice.options) for choice in self.choices})
+
+    def mutate(self, subnet: SubnetConfig, rng: random.Random, probability: float) -> SubnetConfig:
+        """`subnet` with each choice redrawn uniformly with `probability` (0 to 1)."""
+        values = subnet.to_dict()
+        for choice in self.choices:
+            if rng.random() < probability:
+                values[choice.name] = rng.choice(choice.options)
+        return self.subnet(values)
+
+    def encode(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """The index of each choice's option, in the order of `choices`."""
+        return tuple(c.options.index(v) for c, (_, v) in zip(self.choices, subnet.values, strict=True))
+
+    def decode(self, indices: tuple[int, ...]) -> SubnetConfig:
+        """The inverse of `encode`, made canonical.
+
+        Raises:
+            SpaceError: wrong length, or an index out of range.
+        """
+        if len(indices) != len(self.choices):
+            raise SpaceError(f"{len(indices)} indices for {len(self.choices)} choices")
+        for choice, index in zip(self.choices, indices, strict=True):
+            if not 0 <= index < len(choice.options):
+                raise SpaceError(f"choice {choice.name!r}: index {index} outside 0..{len(choice.options) - 1}")
+        return self.subnet({c.name: c.options[i] for c, i in zip(self.choices, indices, strict=True)})
+
+    def count(self) -> int:
+        """The number of distinct subnets (absent blocks counted once)."""
+        free = math.prod(len(c.options) for c in self.choices if not c.depth_choice and not self._dependents(c))
+        elastic = (c for c in self.choices if self._dependents(c))
+        return free * math.prod(sum(self._ways(c, depth) for depth in c.options) for c in elastic)
+
+    def to_json(self) -> list[dict[str, object]]:
+        """A JSON value that identifies the space."""
+        return [
+            {"name": c.name, "options": list(c.options), "depth_choice": c.depth_choice, "exists_from": c.exists_from}
+            for c in self.choices
+        ]
+
+    def _exists(self, choice: Choice, values: Mapping[str, Option]) -> bool:
+        return not choice.depth_choice or values[choice.depth_choice] >= choice.exists_from
+
+    def _dependents(self, choice: Choice) -> list[Choice]:
+        return [c for c in self.choices if c.depth_choice == choice.name]
+
+    def _ways(self, choice: Choice, depth: Option) -> int:
+        return math.prod(len(c.options) for c in self._dependents(choice) if depth >= c.exists_from)
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter(self.choices)
