@@ -95,7 +95,7 @@ class SearchSpace:
             value = values[choice.name]
             if value not in choice.options:
                 raise SpaceError(f"choice {choice.name!r}: {value!r} is no option of {list(choice.options)}")
-            canonical[choice.name] = value if self._exists(choice, canonical) else choice.options[0]
+            canonical[choice.name] = value if self.exists(choice, canonical) else choice.options[0]
         return SubnetConfig(tuple(canonical.items()))
 
     @property
@@ -150,7 +150,8 @@ class SearchSpace:
             for c in self.choices
         ]
 
-    def _exists(self, choice: Choice, values: Mapping[str, Option]) -> bool:
+    def exists(self, choice: Choice, values: Mapping[str, Option]) -> bool:
+        """Whether what `choice` describes is present in a subnet with these values."""
         return not choice.depth_choice or values[choice.depth_choice] >= choice.exists_from
 
     def _dependents(self, choice: Choice) -> list[Choice]:

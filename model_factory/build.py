@@ -1,0 +1,117 @@
+"""The whole loop, the file to read first: each arrow of DESIGN.md section 5 is one call here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device_profiles.profile import FoundProfile
+from exports.records import Manifest
+from model_factory.base.errors import ConfigError
+from model_factory.base.files import exclusive, remove_partial_files
+from model_factory.console import Console
+from model_factory.release import Exported, check_file_budget, export_stage, family_stage
+from model_factory.report.stage import report_stage
+from model_factory.run import Run
+from model_factory.stages import SearchOutcome, Trained, Workbench, score_stage, search_stage, train_stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A finished family.
+
+    Attributes:
+        manifest: as written.
+        outcomes: of the search, one per target.
+        exported: the model of each outcome, in the same order.
+        notes: what a person should know, for example two targets with the same model.
+        seconds: the build took.
+    """
+
+    manifest: Manifest
+    outcomes: tuple[SearchOutcome, ...]
+    exported: tuple[Exported, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def build(run: Run, console: Console) -> Built:
+    """Train, score, search every target, export, write manifest and report; do again only what changed.
+
+    Raises:
+        FactoryError: of the stage that cannot be done.
+    """
+    started = time.monotonic()
+    with exclusive(run.folder, "build"):
+        bench = _begin(run, console)
+        targets = _targets(run)
+        trained = train_stage(bench)
+        shared = score_stage(bench, trained)
+        outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
+        exported = tuple(_export(bench, trained, outcome) for outcome in outcomes)
+        manifest = family_stage(bench, trained, outcomes, exported)
+        notes = shared_model_notes(outcomes)
+        report_stage(bench, trained, manifest, outcomes, exported, notes)
+    return Built(
+        manifest=manifest, outcomes=outcomes, exported=exported, notes=notes, seconds=time.monotonic() - started
+    )
+
+
+def train(run: Run, console: Console) -> Trained:
+    """Only the training. Raises `FactoryError`."""
+    with exclusive(run.folder, "train"):
+        return train_stage(_begin(run, console))
+
+
+def search(run: Run, console: Console, device: str) -> SearchOutcome:
+    """The search for one device, which need not be a target of the config.
+
+    Raises:
+        MissingRunError: there is no trained supernet.
+        BudgetError: nothing fits.
+    """
+    found = run.profile(device)
+    with exclusive(run.folder, "search"):
+        bench = _begin(run, console)
+        trained = train_stage(bench, may_train=False)
+        return search_stage(bench, trained, score_stage(bench, trained), found, run.budgets_for(found))
+
+
+def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
+    """Which targets get the same model, and which of their budgets did not bind."""
+    groups: dict[str, list[SearchOutcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
+    return tuple(_shared_note(group) for group in groups.values() if len(group) > 1)
+
+
+def _begin(run: Run, console: Console) -> Workbench:
+    remove_partial_files(run.folder)
+    run.write_resolved_config()
+    return Workbench(run, console)
+
+
+def _targets(run: Run) -> list[FoundProfile]:
+    found = [run.profile(target.device) for target in run.config.targets]
+    names = [f.profile.name for f in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{run.origin}: two targets use profiles with the name {twice[0]!r}; rename one")
+    return found
+
+
+def _export(bench: Workbench, trained: Trained, outcome: SearchOutcome) -> Exported:
+    exported = export_stage(bench, trained, outcome.result.pick.subnet)
+    check_file_budget(outcome, exported)
+    return exported
+
+
+def _shared_note(group: Sequence[SearchOutcome]) -> str:
+    names = ", ".join(outcome.found.profile.name for outcome in group)
+    loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
+    slack = loosest.budgets.slack(loosest.result.pick.costs)
+    unused = ", ".join(f"{name} ({used:.0%} used)" for name, used in sorted(slack.items(), key=lambda item: item[1]))
+    return (
+        f"{names} get the same model; the budgets of {loosest.found.profile.name} did not bind: {unused or 'it has none'}"
+    )

@@ -1,0 +1,97 @@
+"""The config: everything that shapes a family, in one typed file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from device_profiles.budgets import Budgets
+from model_factory.base.documents import Document, load_document
+from model_factory.base.errors import ConfigError
+from search.config import SearchConfig
+from supernet.data.config import DataConfig
+from supernet.spaces.mobilenet_config import MobileNetConfig
+from supernet.training_config import TrainingConfig
+
+CONFIG_NAME = "factory.yaml"
+"""The name a command looks for in its folder and the folders above."""
+
+
+class TargetConfig(Document):
+    """One device profile that the family serves."""
+
+    device: str
+    """A profile: a file (relative to the config), a name in `profiles/` beside the config, or a shipped one."""
+    budgets: Budgets = Budgets()
+    """Override the profile's default budgets for this task."""
+
+
+class ExportConfig(Document):
+    """How the models are written."""
+
+    opset: int = Field(default=20, ge=18, le=23)
+    """Version of the ONNX operator set."""
+    dynamic_batch: bool = False
+    """Whether files take any batch size; the default is a batch of one, as an app runs them."""
+
+
+class FactoryConfig(Document):
+    """A whole config."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    """Of the family; `runs/<name>` and `dist/<name>` are called after it."""
+    release: int = Field(default=1, ge=1)
+    """Number of this release; must grow from one published family to the next."""
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=2, ge=1)
+    """CPU threads of training and scoring. Another number gives other rounding, hence another family."""
+    data: DataConfig
+    model: MobileNetConfig
+    training: TrainingConfig
+    search: SearchConfig = SearchConfig()
+    export: ExportConfig = ExportConfig()
+    targets: tuple[TargetConfig, ...] = Field(min_length=1)
+
+    @field_validator("targets")
+    @classmethod
+    def _distinct(cls, targets: tuple[TargetConfig, ...]) -> tuple[TargetConfig, ...]:
+        names = [target.device for target in targets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"device {twice[0]!r} is a target twice; give each target a profile of its own")
+        return targets
+
+    @model_validator(mode="after")
+    def _resolution_fits(self) -> FactoryConfig:
+        if self.model.resolutions[-1] > self.data.image_size:
+            raise ValueError(
+                f"model.resolutions goes up to {self.model.resolutions[-1]} but data.image_size is "
+                f"{self.data.image_size}; raise image_size, or lower the resolution"
+            )
+        return self
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `factory.yaml` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    return None
+
+
+def load_config(path: Path) -> FactoryConfig:
+    """Read a config.
+
+    Raises:
+        ConfigError: missing or wrong.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a config file, or use --run for a run folder")
+    return load_document(path, FactoryConfig)
+
+
+def shipped_configs() -> Path:
+    """The folder of the configs that ship, in a wheel or in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"

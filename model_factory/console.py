@@ -1,0 +1,93 @@
+"""What people see while long work runs: the stage, how far it is, how long it still takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from model_factory.base.progress import Progress
+
+_PLAIN_INTERVAL_S = 5.0
+
+
+class Console:
+    """Writes to standard error, so that standard output stays for results.
+
+    Args:
+        quiet: show nothing but warnings.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """One line that is shown even when quiet."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Progress]:
+        """A stage of long work; the yielded listener is to be told how far it is."""
+        started = time.monotonic()
+        if self._quiet:
+            yield _ignore
+        elif sys.stderr.isatty():
+            with _live(title) as listener:
+                yield listener
+        else:
+            yield _Lines(title)
+        self.say(f"{title}: done in {time.monotonic() - started:.1f} s")
+
+
+def _ignore(done: int, total: int, detail: str = "") -> None:
+    pass
+
+
+@contextmanager
+def _live(title: str) -> Iterator[Progress]:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+    )
+    with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, detail="")
+
+        def listener(done: int, total: int, detail: str = "") -> None:
+            bar.update(task, completed=done, total=total, detail=detail)
+
+        yield listener
+
+
+class _Lines:
+    """For logs: a line every few seconds."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._started = self._last = time.monotonic()
+        self._first_done: int | None = None
+
+    def __call__(self, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        if self._first_done is None:  # a resumed stage starts above zero
+            self._first_done, self._started = done, now
+        if now - self._last < _PLAIN_INTERVAL_S:
+            return
+        self._last = now
+        passed = done - self._first_done
+        left = f", {(now - self._started) * (total - done) / passed:.0f} s left" if passed else ""
+        print(f"{self._title}: {done}/{total}{left}  {detail}", file=sys.stderr, flush=True)

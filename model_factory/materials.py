@@ -1,0 +1,128 @@
+"""What several stages need and only some runs load: images, model space, supernet, study. Each is made on first use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from model_factory.console import Console
+from model_factory.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from device_profiles.costs import Workloads
+    from supernet.data.types import LabelledImages, Splits
+    from supernet.images import Normalisation
+    from supernet.model_space import ModelSpace
+    from supernet.space import SubnetConfig
+    from supernet.supernet import Supernet
+
+
+class Materials:
+    """The loaded things of one run.
+
+    Args:
+        run: which.
+        console: told of what takes long.
+        classes: number of classes, where it is known without loading the images.
+    """
+
+    def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
+        import torch
+
+        torch.set_num_threads(run.config.threads)
+        self._run, self._console, self._classes = run, console, classes
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Training, held-out and test images. Raises `DataError`, `ConfigError`."""
+        from supernet.data.sources import load_splits
+
+        with self._console.stage("read images") as progress:
+            return load_splits(self._run.config.data, self._run.config_folder, self._run.config.seed, progress)
+
+    @cached_property
+    def model_space(self) -> ModelSpace:
+        """The model space of the config."""
+        from supernet.spaces import make_model_space
+
+        return make_model_space(self._run.config.model, self._classes or len(self.splits.class_names))
+
+    @cached_property
+    def workloads(self) -> Workloads:
+        """Workloads of the model space."""
+        from device_profiles.costs import Workloads
+
+        return Workloads(self.model_space)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet. Raises `CheckpointError`."""
+        from supernet.checkpoint import load_supernet
+
+        return load_supernet(self._run.checkpoint, self.model_space)
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """Of the training images."""
+        from supernet.images import Normalisation
+
+        return Normalisation(mean=self.splits.mean, std=self.splits.std)
+
+    @cached_property
+    def calibration_images(self) -> Tensor:
+        """uint8 training images (n, 3, size, size) for recalibration: a seeded draw, the same for every subnet."""
+        import torch
+
+        images = self.splits.train.images
+        generator = torch.Generator().manual_seed(self._run.config.seed)
+        rows = torch.randperm(len(images), generator=generator)[: self._run.config.search.calibration_images]
+        return torch.from_numpy(images)[rows]
+
+    def resolution(self, subnet: SubnetConfig) -> int:
+        """Side of the subnet's input in pixels."""
+        return self.model_space.input_shape(subnet)[-1]
+
+    def calibrated(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> nn.Module:
+        """The extracted subnet with recalibrated batch normalisation, in evaluation mode."""
+        from supernet.evaluation import recalibrate
+
+        module = (supernet or self.supernet).extract(subnet)
+        return recalibrate(module, self.calibration_images, self.resolution(subnet), self.normalisation)
+
+    def heldout_accuracy(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> float:
+        """Share of the held-out images that the subnet labels right, in [0, 1]."""
+        import torch
+
+        from supernet.evaluation import accuracy
+
+        part = self.splits.heldout
+        images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
+        return accuracy(
+            self.calibrated(subnet, supernet), images, labels, self.resolution(subnet), self.normalisation
+        )
+
+    def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
+        """The images of `part` as the subnet's inputs, made slice by slice."""
+        return ModelInputs(part, self.resolution(subnet), self.normalisation)
+
+
+class ModelInputs:
+    """Images as float32 model inputs (n, 3, resolution, resolution), made when a slice is asked for."""
+
+    def __init__(self, part: LabelledImages, resolution: int, normalisation: Normalisation) -> None:
+        self._part, self._resolution, self._normalisation = part, resolution, normalisation
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        import torch
+
+        from supernet.images import to_input
+
+        x = to_input(torch.from_numpy(self._part.images[rows]), self._resolution, self._normalisation)
+        return x.contiguous().numpy()

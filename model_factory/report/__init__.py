@@ -1,0 +1,1 @@
+"""`report.html`: what a family is, how well it does, what it costs, and which of these figures were measured."""

@@ -1,0 +1,199 @@
+"""Plots: accuracy against latency per device, and training curves. SVG for the report, PNG for the command line."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from model_factory.base.files import atomic_path
+from model_factory.base.quantities import format_duration
+from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
+
+_MAX_LOSS_POINTS = 400
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML and fonts know none of these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Palette:
+    ink: str
+    muted: str
+    line: str
+    accent: str
+    pick: str
+    budget: str
+
+
+_ON_WHITE = _Palette(ink="#1b1f24", muted="#8a94a0", line="#d9dee3", accent="#1f5fbf", pick="#c2410c", budget="#6b4fa0")
+# Colours that stand for CSS variables: an inlined SVG follows the page from light to dark.
+_VARIABLES = _Palette(
+    ink="#010203", muted="#010204", line="#010205", accent="#010206", pick="#010207", budget="#010208"
+)
+
+
+def front_svg(front: DeviceFront, accuracy_limits: tuple[float, float], prefix: str) -> str:
+    """An `<svg>` element of accuracy against latency on one device.
+
+    Args:
+        front: what to draw.
+        accuracy_limits: of the vertical axis, shared by the devices of a report.
+        prefix: of all ids, so that several plots fit in one page.
+    """
+    with _style(_VARIABLES):
+        figure = Figure(figsize=(3.9, 2.9), layout="constrained")
+        _draw_front(figure.add_subplot(), front, accuracy_limits, _VARIABLES)
+        return _svg(figure, prefix, f"Accuracy against latency on {front.device}")
+
+
+def plot_front(front: DeviceFront, path: Path) -> None:
+    """Write `front` as a PNG file, atomically. Raises `DiskError`."""
+    with _style(_ON_WHITE), atomic_path(path) as temporary:
+        figure = Figure(figsize=(7.2, 4.8), layout="constrained", dpi=120)
+        axes = figure.add_subplot()
+        _draw_front(axes, front, accuracy_limits([front]), _ON_WHITE)
+        if front.points:
+            figure.legend(loc="outside lower center", ncols=5, frameon=False)
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def loss_svg(curve: TrainingCurve, prefix: str) -> str:
+    """An `<svg>` element of the training loss; many steps are averaged in groups."""
+    with _style(_VARIABLES):
+        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        steps, loss = _thinned(curve.steps), _thinned(curve.loss)
+        axes.plot(steps, loss, color=_VARIABLES.accent, linewidth=1.3, marker="." if len(steps) == 1 else "")
+        _label_steps(axes, "training loss", curve)
+        return _svg(figure, prefix, "Training loss by step")
+
+
+def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
+    """An `<svg>` element of the held-out accuracy of the largest and the smallest subnet."""
+    with _style(_VARIABLES):
+        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        for points, colour, marker in (
+            (curve.largest_accuracy, _VARIABLES.accent, "o"),
+            (curve.smallest_accuracy, _VARIABLES.pick, "s"),
+        ):
+            axes.plot([s for s, _ in points], [a for _, a in points], color=colour, marker=marker, markersize=3.5)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _label_steps(axes, "held-out accuracy", curve)
+        return _svg(figure, prefix, "Held-out accuracy of the largest and the smallest subnet by step")
+
+
+def accuracy_limits(fronts: Sequence[DeviceFront]) -> tuple[float, float]:
+    """Limits of the accuracy axis that hold every point of `fronts`, with a margin."""
+    values = [point.accuracy for front in fronts for point in front.points]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = max(0.05 * (high - low), 0.005)
+    return low - margin, high + margin
+
+
+def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], palette: _Palette) -> None:
+    scale, unit = _latency_unit(front)
+    shown = sorted(front.points, key=lambda point: (point.latency_us, point.accuracy))
+    _scatter(
+        axes,
+        [p for p in shown if not p.feasible],
+        scale,
+        "over budget",
+        marker="x",
+        s=11,
+        color=palette.muted,
+        alpha=0.6,
+    )
+    inside = [p for p in shown if p.feasible and not p.picked]
+    _scatter(axes, inside, scale, "within budgets", marker="o", s=12, color=palette.accent, alpha=0.55, linewidths=0)
+    best = [p for p in shown if p.on_front]
+    if best:
+        xy = [p.latency_us / scale for p in best], [p.accuracy for p in best]
+        axes.plot(*xy, color=palette.accent, linewidth=1.1, drawstyle="steps-post", label="Pareto front", zorder=1)
+    if front.latency_budget_us is not None:
+        axes.axvline(front.latency_budget_us / scale, color=palette.budget, linestyle="--", linewidth=1, label="budget")
+    picked = [p for p in shown if p.picked]
+    _scatter(axes, picked, scale, "picked", marker="D", s=46, color=palette.pick, zorder=3)
+    axes.set_ylim(*limits)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_xlabel(f"latency, {front.latency_basis} ({unit})")
+    axes.set_ylabel("held-out accuracy")
+    axes.set_title(_clean(front.device), loc="left", color=palette.ink, fontweight="bold")
+
+
+def _scatter(
+    axes: Axes, points: Sequence[FrontPoint], scale: float, label: str, *, marker: str, s: float, color: str,
+    alpha: float = 1.0, linewidths: float = 1.0, zorder: float = 2,
+) -> None:  # fmt: skip
+    if points:
+        axes.scatter(
+            [point.latency_us / scale for point in points], [point.accuracy for point in points], label=label,
+            marker=marker, s=s, color=color, alpha=alpha, linewidths=linewidths, zorder=zorder, clip_on=False,
+        )  # fmt: skip
+
+
+def _latency_unit(front: DeviceFront) -> tuple[float, str]:
+    largest = max([front.latency_budget_us or 0.0, *(point.latency_us for point in front.points)])
+    unit = format_duration(largest).split()[-1]
+    return {"us": 1.0, "ms": 1e3, "s": 1e6}[unit], unit
+
+
+def _label_steps(axes: Axes, name: str, curve: TrainingCurve) -> None:
+    axes.set_xlabel("step")
+    axes.set_ylabel(name)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
+    if curve.phase_boundary is not None:
+        axes.axvline(curve.phase_boundary, color=_VARIABLES.budget, linestyle="--", linewidth=1)
+
+
+def _thinned(values: Sequence[float]) -> list[float]:
+    """Means of consecutive groups, at most `_MAX_LOSS_POINTS` of them."""
+    size = -(-len(values) // _MAX_LOSS_POINTS) or 1
+    groups = [values[start : start + size] for start in range(0, len(values), size)]
+    return [sum(group) / len(group) for group in groups]
+
+
+@contextmanager
+def _style(palette: _Palette) -> Iterator[None]:
+    settings: Any = {
+        "axes.edgecolor": palette.line, "axes.labelcolor": palette.ink, "axes.labelsize": 8, "axes.titlesize": 9,
+        "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.unicode_minus": False, "grid.color": palette.line, "grid.linewidth": 0.6,
+        "xtick.color": palette.line, "ytick.color": palette.line, "xtick.labelcolor": palette.ink,
+        "ytick.labelcolor": palette.ink, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
+        "font.family": "sans-serif", "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "factory",
+    }  # fmt: skip
+    with rc_context():
+        rcdefaults()  # a user's own matplotlibrc must not change a report
+        rcParams.update({**settings, "text.color": palette.ink})
+        yield
+
+
+def _svg(figure: Figure, prefix: str, title: str) -> str:
+    """The figure as one element: ids prefixed, colours as CSS variables, no date, no metadata."""
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :].rstrip()
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    for name in _Palette.__slots__:
+        text = text.replace(getattr(_VARIABLES, name), f"var(--{name})")
+    label = _clean(title).translate({ord(c): f"&#{ord(c)};" for c in "&<>\"'"})
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _clean(text: str, limit: int = 36) -> str:
+    """`text` without control characters, shortened to what fits above a small plot."""
+    plain = _CONTROL.sub(" ", text)
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"

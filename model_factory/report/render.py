@@ -1,0 +1,122 @@
+"""A report as one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from model_factory.base.files import write_text
+from model_factory.base.quantities import format_bytes, format_duration
+from model_factory.report.data import ReportData, TierRow
+
+_TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """How much of a budget is used, for people.
+
+    Attributes:
+        value: with its unit.
+        budget: with its unit; "" without a budget.
+        percent: of the budget; 0 without one.
+        share: `percent` for people; never reads 100 % when it is above.
+    """
+
+    value: str
+    budget: str
+    percent: float
+    share: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """The tiers of one platform, in the order in which the resolver tries them."""
+
+    name: str
+    tiers: tuple[TierRow, ...]
+
+
+def render_report(data: ReportData) -> str:
+    """The page. The same data give the same text."""
+    from model_factory.report.plots import accuracy_limits, accuracy_svg, front_svg, loss_svg
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=_percent, count=_count, amount=_amount, bytes=format_bytes, duration=format_duration, seconds=_seconds
+    )
+    environment.globals["budget_uses"] = budget_uses
+    limits = accuracy_limits(data.fronts)
+    curve = data.curve
+    page = environment.get_template(_TEMPLATE).render(
+        data=data,
+        platforms=by_platform(data.tiers),
+        models=list({tier.model_id: tier for tier in data.tiers}.values()),
+        fronts=[Markup(front_svg(front, limits, f"front{i}")) for i, front in enumerate(data.fronts)],
+        loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
+        accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.largest_accuracy else None,
+    )
+    return page.encode("utf-8", "replace").decode()
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Write the page to `path`, atomically. Raises `DiskError`."""
+    write_text(path, render_report(data))
+
+
+def by_platform(tiers: Sequence[TierRow]) -> tuple[Platform, ...]:
+    """`tiers` grouped by platform, by rank within it."""
+    ordered = sorted(tiers, key=lambda tier: (tier.platform, tier.rank))
+    return tuple(Platform(name=n, tiers=tuple(g)) for n, g in groupby(ordered, key=lambda tier: tier.platform))
+
+
+def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
+    """Of latency, peak memory and file size."""
+    return (
+        _use(tier.latency_us, tier.latency_budget_us, format_duration),
+        _use(tier.peak_memory_bytes, tier.peak_memory_budget_bytes, format_bytes),
+        _use(tier.file_bytes, tier.file_budget_bytes, format_bytes),
+    )
+
+
+def _use(value: float, budget: float | None, write: Callable[[float], str]) -> BudgetUse:
+    if budget is None:
+        return BudgetUse(value=write(value), budget="", percent=0.0, share="")
+    percent = 100 * value / budget
+    share = f"{percent:.0f} %" if percent <= 100 or percent >= 100.5 else f"{max(percent, 100.01):.2f} %"
+    return BudgetUse(value=write(value), budget=write(budget), percent=percent, share=share)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _count(number: float) -> str:
+    """A count for people: `12.3 M`."""
+    for unit in ("", " k", " M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} G"
+
+
+def _amount(number: int, noun: str, plural: str = "") -> str:
+    """`1 model`, `3 models`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

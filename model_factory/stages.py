@@ -1,0 +1,276 @@
+"""The stages up to the pick: train, score for all targets, search one target. Each is cached in the run folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from device_profiles.budgets import Budgets, Excess
+from device_profiles.costs import Costs
+from device_profiles.profile import FoundProfile
+from model_factory.base.errors import MissingRunError
+from model_factory.base.files import digest_of, sha256_file
+from model_factory.cache import stage_key
+from model_factory.console import Console
+from model_factory.fingerprint import data_fingerprint
+from model_factory.materials import Materials
+from model_factory.run import Run
+from supernet.space import Option, SubnetConfig
+
+if TYPE_CHECKING:
+    from search.archive import Archive, Scored
+    from search.target import TargetResult
+
+_TRAIN_VERSION = 1
+_SCORE_VERSION = 1
+_SEARCH_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveRow:
+    """One check during training."""
+
+    step: int
+    loss: float
+    largest_accuracy: float | None
+    smallest_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A trained supernet and the facts of its data, as later stages need them without loading either."""
+
+    checkpoint_sha256: str
+    class_names: tuple[str, ...]
+    counts: tuple[int, int, int]
+    """Training, held-out and test images."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    data_sha256: str
+    test_sha256: str
+    largest_only_steps: int
+    curve: tuple[CurveRow, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOutcome:
+    """What one target's search found."""
+
+    found: FoundProfile
+    budgets: Budgets
+    result: TargetResult
+
+
+class Workbench:
+    """One command at work on a run: its console, and the materials once something needs them."""
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self.run, self.console = run, console
+        self._materials: Materials | None = None
+        self._archive: Archive | None = None
+
+    def materials(self, classes: int | None = None) -> Materials:
+        """The materials, made on first use."""
+        if self._materials is None:
+            self._materials = Materials(self.run, self.console, classes)
+        return self._materials
+
+    def archive(self, name: str) -> Archive:
+        """The study of scored subnets."""
+        if self._archive is None:
+            from search.archive import Archive
+
+            self._archive = Archive(self.run.storage, name, self.materials().model_space.space)
+        return self._archive
+
+
+def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
+    """Train the supernet, or find it trained.
+
+    Raises:
+        MissingRunError: it is not trained and must not be.
+        DataError, TrainingError, DiskError: as their packages say.
+    """
+    run = bench.run
+    config = run.config
+    inputs = {
+        "data": data_fingerprint(config.data, run.config_folder, run.folder / "fingerprints.json"),
+        "model": config.model.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json", exclude={"save_every"}),
+        "seed": config.seed,
+        "threads": config.threads,
+    }
+    key = stage_key("train", _TRAIN_VERSION, ("torch", "numpy", "pillow", "scikit-learn"), inputs)
+    cached = run.cache.load("train", key)
+    if cached is not None:
+        return _trained_from_json(cached)
+    if not may_train:
+        state = "was trained with another config" if run.checkpoint.is_file() else "does not exist yet"
+        raise MissingRunError(f"{run.checkpoint}: the trained supernet {state}; run `factory train` (or `factory build`)")
+    trained = _train(bench, key)
+    run.cache.save("train", key, asdict(trained), [run.checkpoint])
+    return trained
+
+
+def _train(bench: Workbench, key: str) -> Trained:
+    import torch
+
+    from supernet.checkpoint import save_supernet
+    from supernet.supernet import Supernet
+    from supernet.training import TrainingImages, train
+
+    run, materials = bench.run, bench.materials()
+    splits, training = materials.splits, run.config.training
+    supernet = Supernet(materials.model_space, run.config.seed)
+    data = TrainingImages(
+        images=torch.from_numpy(splits.train.images),
+        labels=torch.from_numpy(splits.train.labels),
+        normalisation=materials.normalisation,
+    )
+    started = time.monotonic()
+    with bench.console.stage("train supernet") as progress:
+        curve = train(
+            supernet,
+            data,
+            training,
+            seed=run.config.seed,
+            state_file=run.folder / "training.safetensors",
+            key=key,
+            check=lambda subnet: materials.heldout_accuracy(subnet, supernet),
+            progress=progress,
+        )
+    save_supernet(run.checkpoint, supernet)
+    (run.folder / "training.safetensors").unlink(missing_ok=True)
+    return Trained(
+        checkpoint_sha256=sha256_file(run.checkpoint),
+        class_names=splits.class_names,
+        counts=(len(splits.train), len(splits.heldout), len(splits.test)),
+        mean=splits.mean,
+        std=splits.std,
+        data_sha256=splits.digest,
+        test_sha256=splits.test_digest,
+        largest_only_steps=round(curve[-1].step * training.largest_only),
+        curve=tuple(CurveRow(**asdict(point)) for point in curve),
+        seconds=time.monotonic() - started,
+    )
+
+
+def score_stage(bench: Workbench, trained: Trained) -> tuple[Scored, ...]:
+    """Score the subnets that all targets share."""
+    from search.archive import Scored
+    from search.shared import shared_subnets
+
+    config = bench.run.config
+    key = stage_key("score", _SCORE_VERSION, ("torch", "optuna", "numpy"), _scoring_inputs(bench.run, trained))
+    cached = bench.run.cache.load("score", key)
+    if cached is not None:
+        return tuple(Scored(subnet=subnet_from_json(v), accuracy=accuracy) for v, accuracy in cached)
+    materials = bench.materials(len(trained.class_names))
+    with bench.console.stage("choose subnets to score") as progress:
+        subnets = shared_subnets(
+            materials.model_space.space, materials.workloads, config.search.shared_subnets, config.seed, progress
+        )
+    archive = bench.archive(_study_name(bench.run, trained))
+    with bench.console.stage("score shared subnets") as progress:
+        scored = tuple(archive.score(subnets, materials.heldout_accuracy, "shared", progress))
+    archive.write_table(bench.run.folder / "archive.parquet")
+    bench.run.cache.save("score", key, [[subnet_to_json(s.subnet), s.accuracy] for s in scored])
+    return scored
+
+
+def search_stage(
+    bench: Workbench, trained: Trained, shared: tuple[Scored, ...], found: FoundProfile, budgets: Budgets
+) -> SearchOutcome:
+    """Choose the subnet of one target. Raises `BudgetError` when nothing fits."""
+    from search.target import Target, search_target
+
+    run, name = bench.run, found.profile.name
+    inputs = {
+        **_scoring_inputs(run, trained),
+        "search": run.config.search.model_dump(mode="json", exclude={"storage"}),
+        "shared": digest_of([[subnet_to_json(s.subnet), s.accuracy] for s in shared]),
+        "profile": found.digest,
+        "budgets": budgets.model_dump(mode="json"),
+    }
+    key = stage_key(f"search-{name}", _SEARCH_VERSION, ("torch", "optuna", "scikit-learn"), inputs)
+    cached = run.cache.load(f"search-{name}", key)
+    if cached is not None:
+        return SearchOutcome(found=found, budgets=budgets, result=_result_from_json(cached))
+    materials = bench.materials(len(trained.class_names))
+    with bench.console.stage(f"search {name}") as progress:
+        result = search_target(
+            Target(profile=found.profile, budgets=budgets),
+            materials.model_space.space,
+            materials.workloads,
+            shared,
+            lambda subnets: bench.archive(_study_name(run, trained)).score(
+                subnets, materials.heldout_accuracy, name, progress
+            ),
+            run.config.search,
+            run.config.seed,
+        )
+    bench.archive(_study_name(run, trained)).write_table(run.folder / "archive.parquet")
+    run.cache.save(f"search-{name}", key, _result_to_json(result))
+    return SearchOutcome(found=found, budgets=budgets, result=result)
+
+
+def subnet_to_json(subnet: SubnetConfig) -> list[list[str | Option]]:
+    """Pairs rather than an object: the order is part of the value."""
+    return [[name, option] for name, option in subnet.values]
+
+
+def subnet_from_json(value: Any) -> SubnetConfig:
+    """The inverse of `subnet_to_json`, for records of our own: the values are already canonical."""
+    return SubnetConfig(tuple((name, option) for name, option in value))
+
+
+def _scoring_inputs(run: Run, trained: Trained) -> dict[str, Any]:
+    return {
+        "checkpoint": trained.checkpoint_sha256,
+        "data": trained.data_sha256,
+        "calibration_images": run.config.search.calibration_images,
+        "shared_subnets": run.config.search.shared_subnets,
+        "seed": run.config.seed,
+        "threads": run.config.threads,
+    }
+
+
+def _study_name(run: Run, trained: Trained) -> str:
+    """One study per checkpoint and way of scoring."""
+    inputs = {k: v for k, v in _scoring_inputs(run, trained).items() if k != "shared_subnets"}
+    return f"{run.config.name}-{digest_of(inputs)[:16]}"
+
+
+def _trained_from_json(value: dict[str, Any]) -> Trained:
+    tuples = {k: tuple(value[k]) for k in ("class_names", "counts", "mean", "std")}
+    return replace(Trained(**value), **tuples, curve=tuple(CurveRow(**row) for row in value["curve"]))
+
+
+def _result_to_json(result: TargetResult) -> dict[str, Any]:
+    rows = [
+        {
+            "subnet": subnet_to_json(c.subnet),
+            "accuracy": c.accuracy,
+            "costs": asdict(c.costs),
+            "excesses": [asdict(excess) for excess in c.excesses],
+        }
+        for c in result.candidates
+    ]
+    return {"candidates": rows, "pick": result.candidates.index(result.pick), "new_trials": result.new_trials}
+
+
+def _result_from_json(value: dict[str, Any]) -> TargetResult:
+    from search.target import Candidate, TargetResult
+
+    candidates = tuple(
+        Candidate(
+            subnet=subnet_from_json(row["subnet"]),
+            accuracy=row["accuracy"],
+            costs=Costs(**row["costs"]),
+            excesses=tuple(Excess(**excess) for excess in row["excesses"]),
+        )
+        for row in value["candidates"]
+    )
+    return TargetResult(pick=candidates[value["pick"]], candidates=candidates, new_trials=value["new_trials"])

@@ -1,0 +1,24 @@
+"""The `search` section of a config. Imports neither torch nor optuna."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from model_factory.base.documents import Document
+
+
+class SearchConfig(Document):
+    """How subnets are scored and chosen."""
+
+    shared_subnets: int = Field(default=40, ge=4)
+    """Subnets scored once for all targets, spread evenly over the logarithm of their MACs."""
+    trials_per_target: int = Field(default=4, ge=0)
+    """Subnets that a predictor fitted to the scored ones promises most for one target, scored for it."""
+    feasible_per_target: int = Field(default=8, ge=1)
+    """A target with fewer scored subnets inside its budgets gets as many new ones as are missing."""
+    pool: int = Field(default=400, ge=20)
+    """Subnets that are costed, not scored, to find those trials."""
+    calibration_images: int = Field(default=2000, ge=2)
+    """Training images for batch-normalisation recalibration."""
+    storage: str | None = None
+    """URL of an Optuna storage, for example `postgresql://...`; default is SQLite in the run folder."""

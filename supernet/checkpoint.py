@@ -1,0 +1,94 @@
+"""Checkpoints: safetensors with JSON metadata, written atomically. No pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from model_factory.base.errors import CheckpointError
+from model_factory.base.files import atomic_path, digest_of
+from supernet.model_space import ModelSpace
+from supernet.supernet import Supernet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """An unfinished or finished training run."""
+
+    key: str
+    step: int
+    tensors: dict[str, Tensor]
+    curve: list[tuple[int, float, float | None, float | None]]
+    loss: tuple[float, int]
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write `state` to `path`. Raises `DiskError`."""
+    note = {"key": state.key, "step": state.step, "curve": state.curve, "loss": state.loss}
+    _save(path, state.tensors, {"training": json.dumps(note)})
+
+
+def load_state(path: Path, key: str) -> TrainingState | None:
+    """The state in `path`, or None when there is none, it is damaged, or it belongs to another run."""
+    try:
+        tensors, metadata = _load(path)
+        note = json.loads(metadata["training"])
+        if note["key"] != key:
+            return None
+        curve = [(int(s), float(loss), large, small) for s, loss, large, small in note["curve"]]
+        return TrainingState(
+            key=key, step=note["step"], tensors=tensors, curve=curve, loss=(note["loss"][0], note["loss"][1])
+        )
+    except (CheckpointError, KeyError, ValueError):
+        return None
+
+
+def space_digest(model_space: ModelSpace) -> str:
+    """What a checkpoint and a model space must agree on: the choices, and the largest network's parameter shapes."""
+    largest = model_space.build(model_space.space.largest)
+    shapes = {name: list(parameter.shape) for name, parameter in largest.named_parameters()}
+    return digest_of({"choices": model_space.space.to_json(), "shapes": shapes})
+
+
+def save_supernet(path: Path, supernet: Supernet) -> None:
+    """Write the weights of `supernet` to `path`. Raises `DiskError`."""
+    _save(path, dict(supernet.named_parameters()), {"space": space_digest(supernet.model_space)})
+
+
+def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
+    """The supernet in `path`.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another model space.
+    """
+    tensors, metadata = _load(path)
+    if metadata.get("space") != space_digest(model_space):
+        raise CheckpointError(
+            f"{path}: was trained on another model space than the config's; "
+            "run `factory train` again, or restore the model section of the config"
+        )
+    supernet = Supernet(model_space)
+    supernet.load_state_dict(tensors)
+    return supernet
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, metadata)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: is not a readable checkpoint ({error}); run `factory train` again") from error

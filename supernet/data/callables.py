@@ -1,0 +1,96 @@
+"""Data from the user's own code, named by import path: `package.module:callable`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model_factory.base.documents import nearest
+from model_factory.base.errors import ConfigError, DataError, FactoryError
+from supernet.data.config import DataConfig
+from supernet.data.images import array_part
+from supernet.data.parts import Source
+from supernet.data.types import RawDataset
+
+
+def load_callable_source(config: DataConfig, folder: Path) -> Source:
+    """Call `config.source` with `config.options`.
+
+    It returns a `RawDataset`, or `(train_images, train_labels, test_images, test_labels, class_names)` with arrays as
+    `supernet.data.images.array_part` takes them. A module beside the config is found too.
+
+    Raises:
+        ConfigError: the module or the callable does not exist.
+        DataError: the callable fails, or returns something else.
+    """
+    with _importable(folder):
+        make = _imported(config.source, folder)
+        try:
+            made = make(**config.options)
+        except FactoryError:
+            raise
+        except Exception as error:
+            raise DataError(f"{config.source}: failed with {type(error).__name__}: {_one_line(error)}") from error
+    return _source(made, config.source)
+
+
+def _source(made: object, name: str) -> Source:
+    if isinstance(made, RawDataset):
+        arrays = (made.train.images, made.train.labels, made.test.images, made.test.labels, made.class_names)
+    elif isinstance(made, tuple) and len(made) == 5:
+        arrays = made
+    else:
+        what = f"a tuple of {len(made)}" if isinstance(made, tuple) else type(made).__name__
+        raise DataError(
+            f"{name}: returned {what}, expected a RawDataset or the tuple "
+            "(train_images, train_labels, test_images, test_labels, class_names)"
+        )
+    *parts, names = arrays
+    if (
+        not isinstance(names, list | tuple)
+        or not all(isinstance(n, str) for n in names)
+        or len(set(names)) < len(names)
+    ):
+        raise DataError(f"{name}: class_names must be a list or tuple of distinct texts, got {names!r:.80}")
+    train = array_part(parts[0], parts[1], len(names), f"{name} (train)")
+    test = array_part(parts[2], parts[3], len(names), f"{name} (test)")
+    return Source(train=train, test=test, class_names=tuple(names))
+
+
+def _imported(source: str, folder: Path) -> Callable[..., Any]:
+    module_name, _, attribute = source.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        hint = f"install it, or put it beside the config in {folder}"
+        raise ConfigError(
+            f"{source}: cannot be imported ({type(error).__name__}: {_one_line(error)}); {hint}"
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise ConfigError(f"{source}: module {module_name!r} has no {attribute!r}; {nearest(attribute, vars(module))}")
+    if not callable(found):
+        raise ConfigError(f"{source}: is a {type(found).__name__}, expected a callable that returns the data")
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules in `folder` be imported, after all others."""
+    entry = str(folder.resolve())
+    added = entry not in sys.path
+    if added:
+        sys.path.append(entry)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(entry)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or "no message"

@@ -1,0 +1,131 @@
+"""Encoded images and arrays of pixels to `(count, 3, size, size)` uint8, in threads (Pillow frees the GIL)."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from model_factory.base.errors import DataError
+from model_factory.base.progress import Progress
+from supernet.data.parts import Part, Rows, checked_labels
+from supernet.data.types import Images
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
+"""Formats that are decoded, by Pillow's names."""
+
+_CHUNK = 128
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+def decode(encoded: bytes | Path, size: int, name: str) -> Images:
+    """One encoded image as `(3, size, size)`: upright, RGB, squashed to a square; of an animation the first frame.
+
+    Raises:
+        DataError: damaged, or in none of `FORMATS`; `name` says which image.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:
+            return _square(image, size)
+    except _DAMAGED as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"a damaged image ({error})"
+        raise DataError(f"{name}: is {reason}; allowed: {', '.join(FORMATS)}; replace or remove it") from error
+
+
+def decode_many(count: int, decode_one: Callable[[int], Images], size: int, progress: Progress) -> Images:
+    """`decode_one(0)` to `decode_one(count - 1)`, each `(3, size, size)`, in threads, as `(count, 3, size, size)`.
+
+    Raises:
+        DataError: what `decode_one` raises, the first of them; or there is no memory for the result.
+    """
+    images = _allocate(count, size)
+
+    def fill(start: int) -> None:
+        for index in range(start, min(start + _CHUNK, count)):
+            images[index] = decode_one(index)
+
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        futures = {start: pool.submit(fill, start) for start in range(0, count, _CHUNK)}
+        for start, future in futures.items():
+            future.result()
+            progress(min(start + _CHUNK, count), count, "images")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return images
+
+
+def array_part(pixels: object, labels: object, class_count: int | None, where: str) -> Part:
+    """A part from arrays.
+
+    Args:
+        pixels: uint8, `(N, H, W)` grey, `(N, H, W, C)` or `(N, C, H, W)`, C being 1 or 3.
+        labels: integers, `(N,)` or `(N, 1)`.
+        class_count: labels must be below it; None where the labels say how many there are.
+        where: names the source in messages.
+
+    Raises:
+        DataError: another type, shape or range.
+    """
+    if not isinstance(pixels, np.ndarray) or not isinstance(labels, np.ndarray):
+        raise DataError(f"{where}: gives {type(pixels).__name__}, {type(labels).__name__}; expected two NumPy arrays")
+    channels_last = _channels_last(pixels, where)
+    if len(pixels) != len(labels):
+        raise DataError(f"{where}: {len(pixels)} images but {len(labels)} labels; expected one label per image")
+
+    def read(rows: Rows, size: int, progress: Progress) -> Images:
+        def one(index: int) -> Images:
+            return _square(Image.fromarray(np.ascontiguousarray(channels_last[rows[index]])), size)
+
+        return decode_many(len(rows), one, size, progress)
+
+    return Part(labels=checked_labels(labels, class_count, where), read=read)
+
+
+def _channels_last(pixels: NDArray[np.generic], where: str) -> Images:
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{where}: images are {pixels.dtype}, expected uint8 (0 to 255); scale and convert them first")
+    if pixels.ndim == 3 and all(pixels.shape):
+        return pixels.view(np.uint8)
+    last, first = (pixels.ndim == 4 and pixels.shape[axis] in (1, 3) for axis in (3, 1))
+    if last == first or not all(pixels.shape):
+        raise DataError(
+            f"{where}: images have shape {pixels.shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
+        )
+    ordered = pixels.view(np.uint8) if last else pixels.view(np.uint8).transpose(0, 2, 3, 1)
+    return ordered[..., 0] if ordered.shape[3] == 1 else ordered
+
+
+def _square(image: Image.Image, size: int) -> Images:
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    rgb = _rgb(image)
+    if rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """RGB by scaling 16 bits to 8 (Pillow would clip) and dropping transparency."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _allocate(count: int, size: int) -> Images:
+    try:
+        return np.empty((count, 3, size, size), dtype=np.uint8)
+    except MemoryError as error:
+        needed = count * 3 * size * size / 2**30
+        raise DataError(
+            f"{count} images of size {size} need {needed:.1f} GiB of memory; lower 'image_size' or set 'limit'"
+        ) from error

@@ -1,0 +1,208 @@
+"""Parquet files of encoded images, as the `datasets` library writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_factory.base.documents import nearest
+from model_factory.base.errors import ConfigError, DataError
+from model_factory.base.progress import Progress, silent
+from supernet.data.config import DataConfig
+from supernet.data.images import decode, decode_many
+from supernet.data.parts import Part, Rows, Source, check_distinct, checked_labels, located, numbered_names
+from supernet.data.types import Images, Labels
+
+_BATCH = 4096  # rows of encoded images in memory at a time
+
+
+def load_parquet_source(config: DataConfig, folder: Path) -> Source:
+    """A path is a file, a folder of `*.parquet` shards, or a glob.
+
+    In a folder, shards named `train...` and `test...` (`train-00000-of-00002.parquet`) are the two parts; without such
+    names all shards are one part. The image column holds bytes, or a struct with a field `bytes`; the label column
+    integers, their names in the schema metadata (`huggingface`, `info.features.<label>.names`).
+
+    Raises:
+        ConfigError: no such file, or it is unclear which shards are the test data.
+        DataError: no Parquet file, a missing column, a wrong type, a label out of range, test classes that are not the
+            training classes.
+    """
+    train_paths, test_paths = _paths(config, folder)
+    check_distinct(train_paths, test_paths)
+    names = _class_names(train_paths, config)
+    train = _part(train_paths, config, names)
+    if not test_paths:
+        return Source(train=train, test=None, class_names=names or numbered_names(train.labels))
+    test_names = _class_names(test_paths, config)
+    if test_names != names:
+        raise DataError(f"{test_paths[0]}: classes {_list(test_names)} differ from the training data's {_list(names)}")
+    names = names or numbered_names(train.labels)
+    return Source(train=train, test=_part(test_paths, config, names), class_names=names)
+
+
+def _paths(config: DataConfig, folder: Path) -> tuple[list[Path], list[Path]]:
+    by_split = _shards_by_split(located(config.path or "", folder), "path")
+    test = _test_paths(config, folder)
+    if "" in by_split:
+        return by_split[""], test
+    if "train" not in by_split:
+        raise ConfigError(
+            f"{config.path}: has shards of {', '.join(by_split)} but none of 'train'; name them in 'path'"
+        )
+    others = [name for name in by_split if name not in ("train", "test")]
+    if others and not test and "test" not in by_split:
+        raise ConfigError(
+            f"{config.path}: has shards of 'train' and {others[0]!r} but none of 'test'; say which are the test data: "
+            f"path: {config.path}/train*.parquet and test_path: {config.path}/{others[0]}*.parquet"
+        )
+    return by_split["train"], test or by_split.get("test", [])
+
+
+def _test_paths(config: DataConfig, folder: Path) -> list[Path]:
+    if config.test_path is None:
+        return []
+    by_split = _shards_by_split(located(config.test_path, folder), "test_path")
+    found = by_split.get("test") or by_split.get("")
+    if not found:
+        raise ConfigError(f"{config.test_path}: has shards of {', '.join(by_split)} but none of 'test'; name the files")
+    return found
+
+
+def _shards_by_split(path: Path, key: str) -> dict[str, list[Path]]:
+    """Shards by the split that their names state; all under "" for a file, a glob, or names that state none."""
+    if not path.is_dir():
+        return {"": _files(path, key)}
+    files = _files(path / "*.parquet", key)
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(file.stem.split("-")[0], []).append(file)
+    return by_split if set(by_split) & {"train", "test"} else {"": files}
+
+
+def _files(path: Path, key: str) -> list[Path]:
+    wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
+    if wild is None:
+        found = [path] if path.is_file() else []
+    else:
+        found = [p for p in Path(*path.parts[:wild]).glob("/".join(path.parts[wild:])) if p.is_file()]
+    if not found:
+        raise ConfigError(f"{path}: no such file; set '{key}' to a .parquet file, a folder of them, or a glob")
+    return sorted(found)
+
+
+def _class_names(paths: list[Path], config: DataConfig) -> tuple[str, ...] | None:
+    """The names that the first shard's metadata gives; None without any."""
+    with _opened(paths[0]) as file:
+        written = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        names = json.loads(written)["info"]["features"][config.label_column]["names"] if written else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tuple(str(name) for name in names) if isinstance(names, list) else None
+
+
+def _list(names: tuple[str, ...] | None) -> str:
+    return "without names" if names is None else f"[{', '.join(names)}]"
+
+
+def _part(paths: list[Path], config: DataConfig, names: tuple[str, ...] | None) -> Part:
+    count = None if names is None else len(names)
+    labels = [_read_labels(path, config, count) for path in paths]
+    where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
+    shards = tuple((path, len(found)) for path, found in zip(paths, labels, strict=True))
+    together = checked_labels(np.concatenate(labels), count, where)
+    return Part(labels=together, read=_Reader(shards=shards, column=config.image_column))
+
+
+def _read_labels(path: Path, config: DataConfig, class_count: int | None) -> Labels:
+    with _opened(path) as file:
+        _check_columns(path, file.schema_arrow, config)
+        column = file.read(columns=[config.label_column]).column(0)
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise DataError(f"{path}, row {row}: the label is missing; every image needs one")
+    values: Labels = column.to_numpy()
+    return values if class_count is None or not len(values) else checked_labels(values, class_count, str(path))
+
+
+def _check_columns(path: Path, schema: Any, config: DataConfig) -> None:
+    import pyarrow.types as kinds
+
+    for key, column in (("image_column", config.image_column), ("label_column", config.label_column)):
+        if column not in schema.names:
+            raise DataError(f"{path}: has no column {column!r}; {nearest(column, schema.names)}; set '{key}'")
+    label, image = schema.field(config.label_column).type, schema.field(config.image_column).type
+    if not kinds.is_integer(label):
+        raise DataError(f"{path}: column {config.label_column!r} holds {label}, expected integers; set 'label_column'")
+    if kinds.is_struct(image) and image.get_field_index("bytes") >= 0:
+        image = image.field("bytes").type
+    if not (kinds.is_binary(image) or kinds.is_large_binary(image)):
+        raise DataError(
+            f"{path}: column {config.image_column!r} holds {image}, expected binary or a struct with binary 'bytes'; "
+            "set 'image_column'"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The Parquet file at `path`. Raises `DataError` where it, or what is then read of it, is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: is not a readable Parquet file ({reason}); write it again") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """Decodes rows of shards, each given with its number of rows."""
+
+    shards: tuple[tuple[Path, int], ...]
+    column: str
+
+    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+        images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
+        done = first = 0
+        for path, count in self.shards:
+            start, stop = np.searchsorted(rows, (first, first + count))
+            for names, encoded in self._batches(path, rows[start:stop] - first):
+                images[done : done + len(names)] = _decode_batch(names, encoded, size)
+                done += len(names)
+                progress(done, len(rows), "images")
+            first += count
+        return images
+
+    def _batches(self, path: Path, wanted: Rows) -> Iterator[tuple[list[str], list[bytes | None]]]:
+        """The names and the encoded bytes of the `wanted` rows of one shard, in order, some at a time."""
+        if not len(wanted):
+            return
+        with _opened(path) as file:
+            first = 0
+            for batch in file.iter_batches(batch_size=_BATCH, columns=[self.column]):
+                start, stop = np.searchsorted(wanted, (first, first + batch.num_rows))
+                rows = wanted[start:stop]
+                column = batch.column(0)
+                column = column.field("bytes") if hasattr(column, "field") else column
+                yield [f"{path}, row {row}" for row in rows], column.take(rows - first).to_pylist()
+                first += batch.num_rows
+
+
+def _decode_batch(names: list[str], encoded: list[bytes | None], size: int) -> Images:
+    def one(index: int) -> Images:
+        data = encoded[index]
+        if data is None:
+            raise DataError(f"{names[index]}: the image has no bytes; write the data set with its images embedded")
+        return decode(data, size, names[index])
+
+    return decode_many(len(names), one, size, silent)

@@ -1,0 +1,96 @@
+"""Which image goes into which part: stratified, seeded, disjoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_factory.base.errors import DataError
+from supernet.data.config import DataConfig
+from supernet.data.parts import Rows, Source
+from supernet.data.types import Labels
+
+_TEST_SEED = 0  # test data set aside never depends on the run's seed: figures of two runs stay comparable
+_TEST, _LIMIT, _HELDOUT = range(3)  # independent random streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitPlan:
+    """Ascending rows of each part. `train` and `heldout` are rows of the source's training data, and so is `test` if
+    `test_from_train`; else it is rows of the source's test data.
+
+    Raises:
+        DataError: a row is in two parts.
+    """
+
+    train: Rows
+    heldout: Rows
+    test: Rows
+    test_from_train: bool
+
+    def __post_init__(self) -> None:
+        together = [self.train, self.heldout, *([self.test] if self.test_from_train else [])]
+        rows = np.concatenate(together)
+        if len(np.unique(rows)) != len(rows):
+            raise DataError("training, held-out and test data overlap; the parts must be disjoint")
+
+
+def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
+    """Split by label alone: test data first (a fixed draw, where the source has none), then `limit`, then held-out.
+
+    Raises:
+        DataError: one class only, or too few images of a class.
+    """
+    names, labels = source.class_names, source.train.labels
+    if len(names) < 2:
+        raise DataError(
+            f"the data has one class only ({', '.join(names)}); at least 2 are needed to train a classifier"
+        )
+    rows = np.arange(len(labels), dtype=np.int64)
+    test = np.arange(0 if source.test is None else len(source.test.labels), dtype=np.int64)
+    if source.test is None:
+        _check_counts(labels, names, 3, "training, held-out and test data")
+        test = stratified(labels, config.test_fraction, _order(len(rows), _TEST_SEED, _TEST))
+        rows = np.setdiff1d(rows, test)
+    if config.limit is not None:
+        rows = np.sort(rows[_order(len(rows), seed, _LIMIT)[: config.limit]])
+    _check_counts(labels[rows], names, 2, "training and held-out data" + _limit_hint(config))
+    heldout = rows[stratified(labels[rows], config.heldout_fraction, _order(len(rows), seed, _HELDOUT))]
+    return SplitPlan(train=np.setdiff1d(rows, heldout), heldout=heldout, test=test, test_from_train=source.test is None)
+
+
+def stratified(labels: Labels, fraction: float, order: NDArray[np.int64]) -> Rows:
+    """Rows of `fraction` of each class, the first of it in `order`; at least one, and at least one stays out.
+
+    Args:
+        labels: `(count,)`, each class at least twice.
+        fraction: 0 to 1.
+        order: a permutation of `range(count)`.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        take = min(max(1, round(fraction * len(members))), len(members) - 1)
+        chosen.append(members[:take])
+    return np.sort(np.concatenate(chosen))
+
+
+def _order(count: int, seed: int, stream: int) -> NDArray[np.int64]:
+    """A permutation that depends on nothing else: sorted uniform draws, not a shuffle that NumPy may change."""
+    draws = np.random.default_rng([seed, stream]).random(count)
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def _check_counts(labels: Labels, names: tuple[str, ...], needed: int, purpose: str) -> None:
+    counts = np.bincount(labels, minlength=len(names))
+    rarest = int(np.argmin(counts))
+    if counts[rarest] < needed:
+        raise DataError(
+            f"class {names[rarest]!r} has {counts[rarest]} images; at least {needed} per class are needed for {purpose}"
+        )
+
+
+def _limit_hint(config: DataConfig) -> str:
+    return "" if config.limit is None else f" (limit is {config.limit}; raise it)"

@@ -1,0 +1,141 @@
+"""An elastic MobileNetV3-like space: resolution, depth, kernel, expansion ratio and width.
+
+The blocks follow Howard et al., "Searching for MobileNetV3" (2019): pointwise expansion, depthwise convolution, optional
+squeeze-and-excitation, linear pointwise projection. The first block of a stage changes stride and width and has no
+shortcut, whatever its widths, so that its role is the same in every subnet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from supernet.space import SearchSpace, SubnetConfig
+from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, search_space
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish": nn.Hardswish}
+
+
+class MobileNetSpace:
+    """The model space of a `MobileNetConfig` for images of three channels and `classes` classes."""
+
+    def __init__(self, config: MobileNetConfig, classes: int) -> None:
+        self._config = config
+        self._classes = classes
+        self._space = search_space(config)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The named choices: `resolution`, and per stage `width`, `depth`, and per block `kernel`, `expand`."""
+        return self._space
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
+        return MobileNet(self._config, subnet, self._classes)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """(3, resolution, resolution)."""
+        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+
+
+class MobileNet(nn.Module):
+    """A static network. `stages.<i>.<j>` is block `j` of stage `i`, present when the stage is deep enough."""
+
+    def __init__(self, config: MobileNetConfig, subnet: SubnetConfig, classes: int) -> None:
+        super().__init__()
+        values = subnet.to_dict()
+        self.stem = _ConvNorm(3, config.stem_width, 3, config.stem_stride)
+        self.stem_activation = _ACTIVATIONS[config.stages[0].activation]()
+        self.stages = nn.ModuleList()
+        channels = config.stem_width
+        for i, stage in enumerate(config.stages):
+            width = int(values[f"stages.{i}.width"])
+            blocks = nn.ModuleList()
+            for j in range(int(values[f"stages.{i}.depth"])):
+                kernel = int(values[f"stages.{i}.blocks.{j}.kernel"])
+                hidden = _round_channels(channels * values[f"stages.{i}.blocks.{j}.expand"])
+                blocks.append(_Block(channels, hidden, width, kernel, stage.stride if j == 0 else 1, j > 0, stage))
+                channels = width
+            self.stages.append(blocks)
+        self.head = _ConvNorm(channels, config.head_width, 1, 1)
+        self.head_activation = _ACTIVATIONS[config.stages[-1].activation]()
+        self.classifier = nn.Linear(config.head_width, classes)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+        """Logits of a batch of images."""
+        x = self.stem_activation(self.stem(x))
+        for stage in self.stages:
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x)
+        x = self.head_activation(self.head(x))
+        return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class _ConvNorm(nn.Module):
+    """Convolution without bias, then batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))  # type: ignore[no-any-return]
+
+
+class _SqueezeExcite(nn.Module):
+    """Channel gates from the global mean (Hu et al., 2018), a quarter of the channels wide inside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = _round_channels(channels / 4)
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.excite = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
+        return x * nn.functional.hardsigmoid(self.excite(gates))
+
+
+class _Block(nn.Module):
+    """Inverted residual block; `shortcut` needs stride 1 and equal widths."""
+
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, kernel: int, stride: int, shortcut: bool, stage: StageConfig
+    ) -> None:
+        super().__init__()
+        self.expand = _ConvNorm(inputs, hidden, 1, 1)
+        self.expand_activation = _ACTIVATIONS[stage.activation]()
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
+        self.depthwise_activation = _ACTIVATIONS[stage.activation]()
+        self.squeeze_excite = _SqueezeExcite(hidden) if stage.squeeze_excite else None
+        self.project = _ConvNorm(hidden, outputs, 1, 1)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand_activation(self.expand(x))
+        y = self.depthwise_activation(self.depthwise(y))
+        if self.squeeze_excite is not None:
+            y = self.squeeze_excite(y)
+        y = self.project(y)
+        return x + y if self.shortcut else y
+
+
+def _round_channels(channels: float) -> int:
+    """To a multiple of 8, the vector width that mobile kernels like, and at least 8."""
+    return max(8, round(channels / 8) * 8)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, _Block) and module.shortcut:
+        nn.init.zeros_(module.project.norm.weight)  # a residual block starts as the identity (Goyal et al., 2017)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
+
+

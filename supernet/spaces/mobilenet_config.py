@@ -1,0 +1,85 @@
+"""What a MobileNet space is made of, and its choices. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from model_factory.base.documents import Document
+from supernet.space import Choice, Option, SearchSpace
+
+Activation = Literal["relu", "hard_swish"]
+
+
+def _ascending(options: tuple[int | float, ...]) -> tuple[int | float, ...]:
+    if list(options) != sorted(set(options)):
+        raise ValueError(f"options {list(options)} must be ascending and distinct")
+    return options
+
+
+def _odd(options: tuple[int, ...]) -> tuple[int, ...]:
+    if any(size % 2 == 0 for size in options):
+        raise ValueError(f"kernel sizes {list(options)} must be odd, so that a smaller one has the same centre")
+    return options
+
+
+_Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_ascending)]
+_Ratios = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_ascending)]
+
+
+class StageConfig(Document):
+    """The options of one stage, a run of blocks at one resolution and width."""
+
+    widths: _Sizes
+    """Output channels."""
+    depths: _Sizes
+    """Numbers of blocks."""
+    kernels: Annotated[_Sizes, AfterValidator(_odd)] = (3,)
+    """Sizes of the depthwise kernel, chosen per block. Odd."""
+    expands: _Ratios = (4.0,)
+    """Hidden over input channels, chosen per block."""
+    stride: Literal[1, 2] = 1
+    """Of the first block."""
+    squeeze_excite: bool = False
+    """Whether blocks re-weight their hidden channels. Costs accuracy in int8."""
+    activation: Activation = "relu"
+
+
+class MobileNetConfig(Document):
+    """The options of the whole space."""
+
+    space: Literal["mobilenet"] = "mobilenet"
+    resolutions: _Sizes
+    """Side of the square input in pixels, at most the data set's `image_size`."""
+    stem_width: int = Field(ge=1)
+    """Output channels of the first convolution (3x3)."""
+    stem_stride: Literal[1, 2] = 1
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    head_width: int = Field(ge=1)
+    """Channels before global pooling."""
+
+
+def search_space(config: MobileNetConfig) -> SearchSpace:
+    """The named choices: `resolution`, per stage `width` and `depth`, per block `kernel` and `expand`."""
+    return SearchSpace(tuple(_choices(config)))
+
+
+def _choices(config: MobileNetConfig) -> list[Choice]:
+    choices = [Choice(name="resolution", options=config.resolutions)]
+    for i, stage in enumerate(config.stages):
+        choices.append(Choice(name=f"stages.{i}.width", options=stage.widths))
+        choices.append(Choice(name=f"stages.{i}.depth", options=stage.depths))
+        for j in range(stage.depths[-1]):
+            for name, options in (("kernel", stage.kernels), ("expand", stage.expands)):
+                choices.append(_block_choice(i, j, name, options))
+    return choices
+
+
+def _block_choice(stage: int, block: int, name: str, options: tuple[Option, ...]) -> Choice:
+    return Choice(
+        name=f"stages.{stage}.blocks.{block}.{name}",
+        options=options,
+        depth_choice=f"stages.{stage}.depth",
+        exists_from=block + 1,
+    )

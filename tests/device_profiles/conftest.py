@@ -1,0 +1,90 @@
+"""A tiny model space and a small real engine."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model_factory.base.files import atomic_path
+from supernet.space import Choice, SearchSpace
+
+
+class TinySpace:
+    """A stem, some depthwise-separable blocks, a classifier."""
+
+    space = SearchSpace(
+        (
+            Choice(name="resolution", options=(16, 24)),
+            Choice(name="width", options=(8, 16, 32)),
+            Choice(name="depth", options=(1, 2)),
+            Choice(name="kernel", options=(3, 5)),
+        )
+    )
+
+    def build(self, subnet):
+        width, kernel = subnet["width"], subnet["kernel"]
+        layers = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        for _ in range(subnet["depth"]):
+            layers += [nn.Conv2d(width, width, kernel, 1, kernel // 2, groups=width, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.Hardswish(), nn.Conv2d(width, width, 1), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
+
+    def input_shape(self, subnet):
+        return (3, subnet["resolution"], subnet["resolution"])
+
+
+class OnnxSession:
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(self, batch):
+        return np.asarray(self._session.run(None, {"image": batch})[0])
+
+    def peak_memory_bytes(self):
+        return None
+
+
+class OnnxEngine:
+    """ONNX Runtime, with the old exporter because it is quick. Counts what it is asked for."""
+
+    name = "onnxruntime"
+
+    def __init__(self) -> None:
+        self.conversions = 0
+
+    def version(self):
+        import onnxruntime
+
+        return onnxruntime.__version__
+
+    def convert(self, module, input_shape, path):
+        self.conversions += 1
+        with warnings.catch_warnings(), atomic_path(path) as temporary:
+            warnings.simplefilter("ignore")
+            example = torch.zeros(1, *input_shape)
+            torch.onnx.export(module, (example,), str(temporary), input_names=["image"], dynamo=False)
+
+    def load(self, path, threads):
+        return OnnxSession(path, threads)
+
+    def limits(self):
+        return ()
+
+
+@pytest.fixture
+def tiny_space() -> TinySpace:
+    return TinySpace()
+
+
+@pytest.fixture
+def onnx_engine() -> OnnxEngine:
+    return OnnxEngine()

@@ -1,0 +1,178 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from device_profiles.operators import KERNEL_KINDS
+from device_profiles.profile import (
+    SHIPPED_FOLDER,
+    DeviceProfile,
+    find_profile,
+    ram_class,
+    shipped_profiles,
+)
+from model_factory.base.documents import parse_document
+from model_factory.base.errors import ConfigError
+
+GIB = 2**30
+MIDRANGE = SHIPPED_FOLDER / "midrange.yaml"
+
+
+def content() -> dict[str, Any]:
+    return dict(yaml.safe_load(MIDRANGE.read_text()))
+
+
+def refusal(value: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as error:
+        parse_document(value, DeviceProfile, "mine.yaml")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_nine_profiles_ship() -> None:
+    assert set(shipped_profiles()) == {
+        *("speaker", "glasses", "lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship", "browser", "host")
+    }
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_a_shipped_profile_is_complete_and_claims_no_measurement(name: str, tmp_path: Path) -> None:
+    profile = find_profile(name, tmp_path).profile
+    assert profile.name == name
+    assert tuple(profile.costs.kernels) == KERNEL_KINDS
+    assert profile.latency_provenance in ("modelled", "assumed")
+    assert profile.costs.machine == ""
+    assert profile.budgets.latency_us is not None
+
+
+def test_phone_profiles_cover_every_class_of_ram_from_1_gib_without_gaps(tmp_path: Path) -> None:
+    names = ("lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship")
+    selectors = [find_profile(name, tmp_path).profile.selectors for name in names]
+    assert selectors[0].ram_class_min == GIB
+    assert [s.ram_class_max for s in selectors] == [*(s.ram_class_min for s in selectors[1:]), None]
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"), [(1, 0.25), (0.9 * GIB, 1), (GIB, 1), (GIB + 1, 1.5), (5.6 * GIB, 6), (100 * GIB, 64)]
+)
+def test_reported_ram_is_rounded_up_to_its_class(reported: float, expected: float) -> None:
+    assert ram_class(int(reported)) == expected * GIB
+
+
+def test_the_weakest_figure_gives_the_provenance_of_a_latency() -> None:
+    value = content()
+    assert parse_document(value, DeviceProfile, "mine").latency_provenance == "modelled"
+    value["costs"]["kernels"]["pool"]["overhead_us"]["provenance"] = "assumed"
+    assert parse_document(value, DeviceProfile, "mine").latency_provenance == "assumed"
+
+
+def test_a_file_wins_over_a_shipped_profile_of_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "profiles" / "midrange.yaml"
+    path.parent.mkdir()
+    path.write_text(MIDRANGE.read_text().replace("latency: 30 ms", "latency: 31 ms"))
+    for name in ("midrange", "profiles/midrange.yaml", str(path)):
+        found = find_profile(name, tmp_path)
+        assert found.origin == f"file {path}"
+        assert found.profile.budgets.latency_us == 31_000
+
+
+def test_the_working_directory_comes_before_the_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    for folder in (tmp_path, tmp_path / "here"):
+        (folder / "mine.yaml").write_text(MIDRANGE.read_text())
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_profile("mine.yaml", tmp_path).origin == "file mine.yaml"
+
+
+@pytest.mark.parametrize("name", ["midrange", "profiles/midrange.yaml"])
+def test_a_name_without_a_file_falls_back_to_the_shipped_profile(name: str, tmp_path: Path) -> None:
+    assert find_profile(name, tmp_path).origin == "shipped midrange"
+
+
+@pytest.mark.parametrize("name", ["midrnge", "profiles/midrnge.yaml"])
+def test_an_unknown_profile_names_the_nearest(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no file and no shipped profile; did you mean 'midrange'\?"):
+        find_profile(name, tmp_path)
+
+
+def test_a_missing_file_elsewhere_does_not_fall_back(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no file and no shipped profile"):
+        find_profile("elsewhere/midrange.yaml", tmp_path)
+
+
+def test_a_folder_is_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no file and no shipped profile"):
+        find_profile(str(tmp_path), tmp_path)
+
+
+def test_comments_do_not_change_the_digest_but_values_do(tmp_path: Path) -> None:
+    shipped = find_profile("midrange", tmp_path)
+    commented, changed = tmp_path / "commented.yaml", tmp_path / "changed.yaml"
+    commented.write_text("# a comment\n" + MIDRANGE.read_text())
+    changed.write_text(MIDRANGE.read_text().replace("threads: 2", "threads: 1"))
+    assert find_profile("commented.yaml", tmp_path).digest == shipped.digest
+    assert find_profile("changed.yaml", tmp_path).digest != shipped.digest
+
+
+def test_a_missing_kind_of_kernel_is_named() -> None:
+    value = content()
+    del value["costs"]["kernels"]["depthwise"]
+    assert "no entry for depthwise; needed: conv" in refusal(value)
+
+
+def test_only_kinds_that_compute_have_a_rate() -> None:
+    value = content()
+    value["costs"]["kernels"]["pool"]["gmacs_per_s"] = value["costs"]["kernels"]["conv"].pop("gmacs_per_s")
+    assert "conv has no gmacs_per_s" in refusal(value)
+    value["costs"]["kernels"]["conv"]["gmacs_per_s"] = value["costs"]["kernels"]["pool"]["gmacs_per_s"]
+    assert "pool has a gmacs_per_s, but only conv" in refusal(value)
+
+
+def test_a_rate_of_zero_is_refused() -> None:
+    value = content()
+    value["costs"]["kernels"]["conv"]["gbytes_per_s"]["value"] = 0
+    assert "costs.kernels.conv.gbytes_per_s.value" in refusal(value)
+
+
+def test_an_arena_ratio_below_one_is_refused() -> None:
+    value = content()
+    value["costs"]["arena_ratio"]["value"] = 0.5
+    assert "0.5 is below 1" in refusal(value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ram_class_min": "5 GiB"}, "5 GiB is no class of RAM; classes: 256 MiB"),
+        ({"ram_class_min": "8 GiB"}, "must be above ram_class_min 8 GiB"),
+        ({"ram_class_min": 4}, "4 is not a size such as"),
+        ({"os_min": "ten"}, "'ten' is no version"),
+        ({"cores_min": 0}, "selectors.cores_min"),
+        ({"platform": "windows"}, "selectors.platform"),
+        ({"cores": 4}, "did you mean 'cores_min'?"),
+        ({"soc_include": [{"model": "x"}]}, "'selectors.soc_include.0.maker' is missing"),
+    ],
+)
+def test_a_wrong_selector_is_refused(changes: dict[str, Any], message: str) -> None:
+    value = content()
+    value["selectors"] |= changes
+    assert message in refusal(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"), [("name", "Mid Range"), ("precision", "int8"), ("compute_unit", "tpu"), ("threads", 0)]
+)
+def test_a_wrong_fact_is_refused_with_its_key(key: str, wrong: object) -> None:
+    assert f"'{key}'" in refusal(content() | {key: wrong})
+
+
+def test_describing_imports_neither_torch_nor_scipy() -> None:
+    code = (
+        "import sys; from pathlib import Path; import device_profiles.costs, device_profiles.measure;"
+        "from device_profiles.profile import find_profile; find_profile('midrange', Path('.'));"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'scipy', 'onnxruntime', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from device_profiles.fitting import fit_latency, mean_relative_error
+from device_profiles.timing import summarise, time_round
+
+RNG_SEED = 0
+
+
+class Sleeper:
+    """A session that takes its time and remembers when it was called."""
+
+    def __init__(self, seconds: float, calls: list[float]) -> None:
+        self._seconds = seconds
+        self._calls = calls
+
+    def run(self, batch):
+        import time
+
+        time.sleep(self._seconds)
+        self._calls.append(self._seconds)
+        return batch
+
+    def peak_memory_bytes(self) -> None:
+        return None
+
+
+def test_a_common_drift_of_the_machine_is_removed() -> None:
+    true = np.array([100.0, 250.0, 900.0])
+    drift = np.array([1.0, 1.0, 1.4, 1.0, 0.8, 1.0, 1.6, 1.0])
+    timing = summarise(np.outer(drift, true).tolist())
+    assert timing.latency_us == pytest.approx(true)
+    assert timing.repeatability_p95 == pytest.approx(0, abs=1e-9)
+
+
+def test_a_single_disturbed_visit_does_not_count() -> None:
+    rounds = np.tile([100.0, 250.0, 900.0], (8, 1))
+    rounds[3, 1] = 5000
+    assert summarise(rounds.tolist()).latency_us == pytest.approx([100, 250, 900])
+
+
+def test_independent_noise_shows_in_the_repeatability() -> None:
+    noise = np.random.default_rng(RNG_SEED).lognormal(0, 0.8, (8, 20))
+    assert summarise((100 * noise).tolist()).repeatability_p95 > 0.3
+
+
+def test_a_round_visits_every_model_in_the_given_order() -> None:
+    calls: list[float] = []
+    sessions = [Sleeper(0.001, calls), Sleeper(0.004, calls)]
+    batch = np.zeros((1, 1), np.float32)
+    times = time_round(sessions, [batch, batch], [1, 0])
+    assert calls[0] == 0.004
+    assert calls[-1] == 0.001
+    assert 1000 < times[0] < times[1]
+
+
+def networks(count: int, columns: int) -> np.ndarray:
+    return np.random.default_rng(RNG_SEED).uniform(10, 100, (count, columns))
+
+
+def test_the_fit_finds_the_coefficients_behind_exact_times() -> None:
+    features, prior = networks(40, 4), np.array([1.0, 1.0, 2.0, 0.5])
+    true = np.array([0.5, 3.0, 1.0, 0.6])
+    fitted = fit_latency(features, features @ true, prior)
+    assert fitted == pytest.approx(true, rel=0.1)
+    assert mean_relative_error(features @ fitted, features @ true) < 0.01
+
+
+def test_columns_never_seen_follow_the_common_scale_of_the_prior() -> None:
+    features, prior = networks(20, 3), np.array([1.0, 2.0, 5.0])
+    features[:, 2] = 0
+    fitted = fit_latency(features, features @ (3 * prior), prior)
+    assert fitted == pytest.approx(3 * prior, rel=1e-6)
+
+
+def test_every_coefficient_stays_positive() -> None:
+    features, prior = networks(20, 3), np.ones(3)
+    fitted = fit_latency(features, features[:, 0] * 2, prior)
+    assert (fitted > 0).all()
+    assert fitted[0] == pytest.approx(2, rel=0.1)
+
+
+def test_few_networks_lean_on_the_prior() -> None:
+    features, prior = networks(2, 6), np.arange(1.0, 7.0)
+    assert fit_latency(features, features @ prior, prior) == pytest.approx(prior, rel=0.05)
+
+
+def test_the_relative_error_is_a_mean_of_absolute_values() -> None:
+    assert mean_relative_error(np.array([90.0, 120.0]), np.array([100.0, 100.0])) == pytest.approx(0.15)

@@ -1,0 +1,127 @@
+"""A tiny network whose answers spread, images it was not made for but answers differently to, and a family of two."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from exports.engines import get_engine
+from exports.family import FamilySpec, ModelSpec, TierSpec, evaluate_artifact, export_artifact, write_family
+from exports.preprocess import model_input
+from exports.records import Perf, Provenance, Selector
+
+LABELS = ("cat", "dog", "owl", "yak")
+MEAN, STD = (500_000, 450_000, 400_000), (250_000, 260_000, 270_000)
+SHA = "ab" * 32
+
+
+class TinyNet(nn.Module):
+    """Convolutions with batch norm, an activation that hides in ONNX opsets, a residual, a classifier."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU6())
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.activation = nn.Hardswish()
+        self.classifier = nn.Linear(width, len(LABELS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = x + self.activation(self.norm(self.depthwise(x)))
+        return self.classifier(x.mean((2, 3)))
+
+
+def spread_out(module: nn.Module, seed: int) -> nn.Module:
+    """Seeded weights, batch norm statistics of real inputs, and logits that are apart."""
+    torch.manual_seed(seed)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    module.train()
+    with torch.no_grad():
+        for _ in range(5):
+            module(torch.randn(16, 3, 12, 12) + torch.randn(16, 3, 1, 1))
+    return module.eval()
+
+
+def base_images(count: int, seed: int) -> np.ndarray:
+    """Uint8 `(count, 16, 16, 3)`, each of its own colour with some texture."""
+    generator = np.random.default_rng(seed)
+    colours = generator.integers(0, 256, (count, 1, 1, 3))
+    return np.clip(colours + generator.normal(0, 20, (count, 16, 16, 3)), 0, 255).astype(np.uint8)
+
+
+def inputs(images: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([model_input(image, size, MEAN, STD) for image in images])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_net():
+    return spread_out(TinyNet(8), seed=1)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Two exported models in a folder, and the specification of the family; tests copy the folder."""
+    folder = tmp_path_factory.mktemp("built")
+    engine, images = get_engine("onnxruntime"), base_images(200, seed=3)
+    labels = np.random.default_rng(4).integers(0, len(LABELS), 200)
+    models = []
+    for name, width, size in (("small", 4, 8), ("large", 8, 12)):
+        module = spread_out(TinyNet(width), seed=width)
+        shape = (3, size, size)
+        artifact = export_artifact(module, shape, folder, engine, inputs(images[:16], size), 1, model_id=name)
+        evaluation = evaluate_artifact(artifact, folder, engine, inputs(images, size), labels, 1)
+        perf = Perf(device="phone", threads=1, compute_unit="cpu", latency_us=100 * width, basis="modelled")
+        models.append(
+            ModelSpec(
+                artifact=artifact,
+                evaluation=evaluation,
+                subnet_values={"width": width, "ratio": 0.5},
+                macs=1000 * width,
+                parameters=100 * width,
+                peak_memory_bytes=10_000 * width,
+                needs_basis="modelled",
+                perf=(perf,),
+            )
+        )
+    tiers = (
+        TierSpec(id="phone", platform="android", selectors=(Selector(ram_class_min=4096),), model_id="large"),
+        TierSpec(id="entry", platform="android", selectors=(Selector(ram_class_min=2048),), model_id="small"),
+        TierSpec(id="computer", platform="linux", selectors=(Selector(cores_min=1),), model_id="large"),
+    )
+    spec = FamilySpec(
+        family_id="animals", release=1, labels=LABELS, mean_ppm=MEAN, std_ppm=STD,
+        sample_images=base_images(8, seed=5), test_labels=labels, test_set_sha256=SHA, models=tuple(models),
+        tiers=tiers,
+        provenance=Provenance(supernet_sha256=SHA, config_sha256=SHA, dataset_sha256=SHA, tool_version="0.1.0"),
+    )  # fmt: skip
+    return folder, spec
+
+
+@pytest.fixture
+def make_family(built, tmp_path):
+    """Write the family into a new folder, with changes to its specification."""
+    import shutil
+
+    def make(name: str = "family", **changes: object) -> Path:
+        source, spec = built
+        folder = tmp_path / name
+        shutil.copytree(source / "models", folder / "models")
+        write_family(folder, dataclasses.replace(spec, **changes))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def spec(built):
+    return built[1]
