@@ -95,9 +95,10 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
     predictions = {
         f"{EVALUATION}/{model.artifact.model_id}.npy": _npy(model.evaluation.predictions) for model in spec.models
     }
-    contents = (
-        images | {EXPECTED: json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()} | labels | predictions
-    )
+    answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
+    # Named by content, like the models: an interrupted update leaves the published family whole.
+    answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
+    contents = images | {answers_name: answers} | labels | predictions
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
@@ -109,7 +110,7 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
         },
         samples=Samples(
             inputs=tuple(_file("sample", name, data) for name, data in images.items()),
-            expected=_file("expected", EXPECTED, contents[EXPECTED]),
+            expected=_file("expected", answers_name, answers),
         ),
         evaluation=EvaluationFiles(
             labels=_file("labels", *next(iter(labels.items()))),

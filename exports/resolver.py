@@ -108,7 +108,9 @@ def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
 
 def _resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
     reasons: list[Reason] = []
-    floor = [tier for tier in manifest["tiers"] if tier["rank"] == 0][0]  # noqa: RUF015 (IndexError is caught)
+    floors = [tier for tier in manifest["tiers"] if tier["rank"] == 0]
+    if not floors:
+        raise UnusableManifestError("this is not a manifest: it has no floor (a tier of rank 0)")
     ranked = [tier for tier in manifest["tiers"] if tier["rank"] > 0]
     # A tier of the device's own platform beats one for any platform at the same rank.
     for tier in sorted(ranked, key=lambda tier: (-tier["rank"], tier["platform"] == "any")):
@@ -122,7 +124,7 @@ def _resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
                 return Resolution(tier=tier["id"], rank=tier["rank"], model=model, reasons=tuple(reasons))
         else:
             reasons.append(fault)
-    return _floor(manifest, floor, facts, reasons)
+    return _floor(manifest, floors[0], facts, reasons)
 
 
 def _floor(

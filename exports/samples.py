@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from device_profiles.engine import Session
 
 SAMPLES = "samples"
-EXPECTED = "samples/expected.json"
+EXPECTED = "samples/expected"
 EVALUATION = "evaluation"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
 from exports.records import Manifest
-from model_factory.base.errors import ConfigError
+from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import exclusive, remove_partial_files
 from model_factory.console import Console
 from model_factory.release import Exported, check_file_budget, export_stage, family_stage
@@ -36,17 +36,24 @@ class Built:
     seconds: float
 
 
-def build(run: Run, console: Console) -> Built:
+def build(run: Run, console: Console, *, may_train: bool = True) -> Built:
     """Train, score, search every target, export, write manifest and report; do again only what changed.
+
+    Args:
+        run: what to build.
+        console: told what happens.
+        may_train: whether to train when there is no trained supernet.
 
     Raises:
         FactoryError: of the stage that cannot be done.
     """
     started = time.monotonic()
+    if not may_train:
+        _require_checkpoint(run)
     with exclusive(run.folder, "build"):
         bench = _begin(run, console)
         targets = _targets(run)
-        trained = train_stage(bench)
+        trained = train_stage(bench, may_train=may_train)
         shared = score_stage(bench, trained)
         outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
         exported = tuple(_export(bench, trained, outcome) for outcome in outcomes)
@@ -72,6 +79,7 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
         BudgetError: nothing fits.
     """
     found = run.profile(device)
+    _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         bench = _begin(run, console)
         trained = train_stage(bench, may_train=False)
@@ -86,8 +94,17 @@ def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
     return tuple(_shared_note(group) for group in groups.values() if len(group) > 1)
 
 
+def _require_checkpoint(run: Run) -> None:
+    """So that a command in the wrong place leaves nothing behind."""
+    if not run.checkpoint.is_file():
+        raise MissingRunError(
+            f"there is no trained supernet of {run.origin} in {run.folder}; run `factory train` or `factory build` first"
+        )
+
+
 def _begin(run: Run, console: Console) -> Workbench:
-    remove_partial_files(run.folder)
+    for folder in (run.folder, run.family_folder):
+        remove_partial_files(folder)
     run.write_resolved_config()
     return Workbench(run, console)
 
@@ -112,6 +129,5 @@ def _shared_note(group: Sequence[SearchOutcome]) -> str:
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
     slack = loosest.budgets.slack(loosest.result.pick.costs)
     unused = ", ".join(f"{name} ({used:.0%} used)" for name, used in sorted(slack.items(), key=lambda item: item[1]))
-    return (
-        f"{names} get the same model; the budgets of {loosest.found.profile.name} did not bind: {unused or 'it has none'}"
-    )
+    return f"{names} get the same model; the budgets of {loosest.found.profile.name} did not bind: "
+        f"{unused or 'it has none'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def _files(config: DataConfig, folder: Path) -> list[Path]:
 def _below(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
-    return sorted(Path(name) for name in glob.glob(str(path)))
+    return sorted(path.parent.glob(path.name))
 
 
 class _Memo:

@@ -101,9 +101,7 @@ class Materials:
 
         part = self.splits.heldout
         images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
-        return accuracy(
-            self.calibrated(subnet, supernet), images, labels, self.resolution(subnet), self.normalisation
-        )
+        return accuracy(self.calibrated(subnet, supernet), images, labels, self.resolution(subnet), self.normalisation)
 
     def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
         """The images of `part` as the subnet's inputs, made slice by slice."""

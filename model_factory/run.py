@@ -50,6 +50,11 @@ class Run:
         return self.folder / "supernet.safetensors"
 
     @property
+    def report(self) -> Path:
+        """The page about the family."""
+        return self.family_folder / "report.html"
+
+    @property
     def storage(self) -> str:
         """URL of the Optuna storage."""
         return self.config.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
@@ -67,7 +72,7 @@ class Run:
         return budgets
 
     def write_resolved_config(self) -> None:
-        """Leave the whole config, defaults included, and the place it came from in the run folder. Raises `DiskError`."""
+        """Leave the whole config, defaults included, and its place in the run folder. Raises `DiskError`."""
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         header = f"# Resolved from {self.origin.name}; quantities in microseconds and bytes.\n"
         write_text(self.folder / RESOLVED_CONFIG, header + text)
@@ -75,7 +80,7 @@ class Run:
 
 
 def find_run(run_folder: Path | None, config_file: Path | None) -> Run:
-    """The run a command means: `--run`, else `--config`, else the nearest `factory.yaml` upward, else the embedded digits.
+    """The run a command means: `--run`, `--config`, the nearest `factory.yaml` upward, or the embedded digits.
 
     Args:
         run_folder: a folder `runs/<name>` beside a config.

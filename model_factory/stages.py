@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.budgets import Budgets, Excess
@@ -90,7 +90,7 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
     """Train the supernet, or find it trained.
 
     Raises:
-        MissingRunError: it is not trained and must not be.
+        MissingRunError: it is not trained with this config and must not be.
         DataError, TrainingError, DiskError: as their packages say.
     """
     run = bench.run
@@ -107,8 +107,7 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
     if cached is not None:
         return _trained_from_json(cached)
     if not may_train:
-        state = "was trained with another config" if run.checkpoint.is_file() else "does not exist yet"
-        raise MissingRunError(f"{run.checkpoint}: the trained supernet {state}; run `factory train` (or `factory build`)")
+        raise MissingRunError(f"{run.checkpoint}: was trained with another config; run `factory train` or `factory build`")
     trained = _train(bench, key)
     run.cache.save("train", key, asdict(trained), [run.checkpoint])
     return trained
@@ -244,8 +243,8 @@ def _study_name(run: Run, trained: Trained) -> str:
 
 
 def _trained_from_json(value: dict[str, Any]) -> Trained:
-    tuples = {k: tuple(value[k]) for k in ("class_names", "counts", "mean", "std")}
-    return replace(Trained(**value), **tuples, curve=tuple(CurveRow(**row) for row in value["curve"]))
+    tuples = {name: tuple(value[name]) for name in ("class_names", "counts", "mean", "std")}
+    return Trained(**value | tuples | {"curve": tuple(CurveRow(**row) for row in value["curve"])})
 
 
 def _result_to_json(result: TargetResult) -> dict[str, Any]:

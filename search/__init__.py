@@ -1,1 +1,1 @@
-"""Accuracy predictors, Optuna studies and the choice of a subnet per target. Knows no engine and no file of a release."""
+"""Accuracy predictors, Optuna studies, the choice of a subnet per target. Knows no engine and no release."""

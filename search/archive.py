@@ -117,7 +117,7 @@ class Archive:
         return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
 
     def _drop_abandoned(self) -> None:
-        """A killed process leaves trials behind that nobody will finish; without this they would be handed out again."""
+        """A killed process leaves trials behind that nobody will finish; they would be handed out again."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):

@@ -25,13 +25,13 @@ class FastDepthwise(TorchFunctionMode):
     dilated, asymmetric or string-padded convolutions are left as they are.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.conv2d and not kwargs and len(args) == 7 and _applies(*args):
             x, weight, bias, stride, padding, _, _ = args
             if torch.is_autocast_enabled("cpu"):
                 dtype = torch.get_autocast_dtype("cpu")
                 x, weight = x.to(dtype), weight.to(dtype)
-            y = _Depthwise.apply(x, weight, stride[0], padding[0])
+            y = _Depthwise.apply(x, weight, stride[0], padding[0])  # type: ignore[no-untyped-call]
             return y if bias is None else y + bias.to(y.dtype)[:, None, None]
         return func(*args, **(kwargs or {}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def recalibrate(module: nn.Module, images: Tensor, resolution: int, normalisatio
         layer.momentum = None  # cumulative mean
     module.train()
     with torch.no_grad():
-        for batch in images.split(_BATCH):
+        for batch in torch.split(images, _BATCH):
             if len(batch) == _BATCH or len(images) < _BATCH:
                 module(to_input(batch, resolution, normalisation))
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -38,10 +39,10 @@ def recalibrate(module: nn.Module, images: Tensor, resolution: int, normalisatio
     return module.eval()
 
 
-def predict(module: nn.Module, images: Tensor, resolution: int, normalisation: Normalisation) -> NDArray[object]:
+def predict(module: nn.Module, images: Tensor, resolution: int, normalisation: Normalisation) -> NDArray[np.int64]:
     """Classes (n,) that `module`, in evaluation mode, gives uint8 images (n, 3, size, size)."""
     with torch.no_grad():
-        parts = [module(to_input(batch, resolution, normalisation)).argmax(1) for batch in images.split(_BATCH)]
+        parts = [module(to_input(batch, resolution, normalisation)).argmax(1) for batch in torch.split(images, _BATCH)]
     return torch.cat(parts).numpy()
 
 

@@ -75,7 +75,9 @@ class SearchSpace:
             if choice.name in by_name:
                 raise SpaceError(f"choice {choice.name!r} is declared twice")
             if choice.depth_choice and choice.depth_choice not in by_name:
-                raise SpaceError(f"choice {choice.name!r} depends on {choice.depth_choice!r}, which must come before it")
+                raise SpaceError(
+                    f"choice {choice.name!r} depends on {choice.depth_choice!r}, which must come before it"
+                )
             by_name[choice.name] = choice
         object.__setattr__(self, "_by_name", by_name)
 

@@ -44,7 +44,7 @@ class Supernet(nn.Module):
         self._skeletons: OrderedDict[SubnetConfig, _Skeleton] = OrderedDict()
 
     def forward(self, x: Tensor, subnet: SubnetConfig) -> Tensor:
-        """The output of `subnet` for a batch `x` of shape (batch, *input_shape(subnet)); gradients reach the shared weights.
+        """The output of `subnet` for a batch `x`, (batch, *input_shape(subnet)); gradients reach the shared weights.
 
         Raises:
             SpaceError: the subnet's network is no part of the largest one.

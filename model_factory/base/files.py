@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from model_factory.base.errors import BusyError, DiskError, FactoryError
 
 TEMPORARY_MARK = ".partial-"
-"""Part of the name of a file that is still being written. A kill leaves at most such a file behind, never half a result."""
+"""Part of the name of a file that is still being written: all that a kill leaves behind, never half a result."""
 
 
 @contextmanager
@@ -29,11 +29,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _sync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -11,12 +11,13 @@ class TierRow:
     """One tier of the manifest and the model it selects.
 
     Attributes:
-        rank: 1 is tried first within its platform.
+        rank: the highest is tried first; 0 is the floor, which takes whatever is left.
         subnet_summary: the subnet in a few words for people.
         accuracy: of the exported file on the test split, 0 to 1.
         accuracy_low: lower end of its 95 % interval.
         accuracy_high: upper end of its 95 % interval.
-        latency_basis: `measured`, `few_shot`, `modelled` or `assumed`.
+        latency_us: None where the tier stands for no device, as the floor does.
+        latency_basis: `measured`, `few_shot`, `modelled` or `assumed`; "" without a latency.
         latency_budget_us: None where latency has no budget; likewise the other budgets.
         macs: of one inference.
         parity_max_abs: largest difference of an output between the file in its engine and PyTorch.
@@ -31,7 +32,7 @@ class TierRow:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    latency_us: float
+    latency_us: float | None
     latency_basis: str
     latency_budget_us: float | None
     peak_memory_bytes: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"latency, {front.latency_basis} ({unit})")
+    axes.set_xlabel(f"latency, {_clean(front.latency_basis)} ({unit})")
     axes.set_ylabel("held-out accuracy")
     axes.set_title(_clean(front.device), loc="left", color=palette.ink, fontweight="bold")
 
@@ -173,7 +174,8 @@ def _style(palette: _Palette) -> Iterator[None]:
         "ytick.labelcolor": palette.ink, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
         "font.family": "sans-serif", "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "factory",
     }  # fmt: skip
-    with rc_context():
+    with rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a browser has the fonts
         rcdefaults()  # a user's own matplotlibrc must not change a report
         rcParams.update({**settings, "text.color": palette.ink})
         yield

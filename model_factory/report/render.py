@@ -22,7 +22,7 @@ class BudgetUse:
     """How much of a budget is used, for people.
 
     Attributes:
-        value: with its unit.
+        value: with its unit; a dash where there is none.
         budget: with its unit; "" without a budget.
         percent: of the budget; 0 without one.
         share: `percent` for people; never reads 100 % when it is above.
@@ -76,8 +76,8 @@ def write_report(data: ReportData, path: Path) -> None:
 
 
 def by_platform(tiers: Sequence[TierRow]) -> tuple[Platform, ...]:
-    """`tiers` grouped by platform, by rank within it."""
-    ordered = sorted(tiers, key=lambda tier: (tier.platform, tier.rank))
+    """`tiers` grouped by platform, the highest rank first; tiers for any platform come last."""
+    ordered = sorted(tiers, key=lambda tier: (tier.platform == "any", tier.platform, -tier.rank))
     return tuple(Platform(name=n, tiers=tuple(g)) for n, g in groupby(ordered, key=lambda tier: tier.platform))
 
 
@@ -90,9 +90,9 @@ def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
     )
 
 
-def _use(value: float, budget: float | None, write: Callable[[float], str]) -> BudgetUse:
-    if budget is None:
-        return BudgetUse(value=write(value), budget="", percent=0.0, share="")
+def _use(value: float | None, budget: float | None, write: Callable[[float], str]) -> BudgetUse:
+    if value is None or budget is None:
+        return BudgetUse(value="–" if value is None else write(value), budget="", percent=0.0, share="")
     percent = 100 * value / budget
     share = f"{percent:.0f} %" if percent <= 100 or percent >= 100.5 else f"{max(percent, 100.01):.2f} %"
     return BudgetUse(value=write(value), budget=write(budget), percent=percent, share=share)

@@ -1,8 +1,8 @@
 """An elastic MobileNetV3-like space: resolution, depth, kernel, expansion ratio and width.
 
-The blocks follow Howard et al., "Searching for MobileNetV3" (2019): pointwise expansion, depthwise convolution, optional
-squeeze-and-excitation, linear pointwise projection. The first block of a stage changes stride and width and has no
-shortcut, whatever its widths, so that its role is the same in every subnet.
+The blocks follow Howard et al., "Searching for MobileNetV3" (2019): pointwise expansion, depthwise convolution,
+optional squeeze-and-excitation, linear pointwise projection. The first block of a stage changes stride and width and
+has no shortcut, whatever its widths, so that its role is the same in every subnet.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class _SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gates = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
-        return x * nn.functional.hardsigmoid(self.excite(gates))
+        gates = nn.functional.hardsigmoid(self.excite(gates))
+        return x * gates
 
 
 class _Block(nn.Module):
@@ -114,7 +115,7 @@ class _Block(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.expand_activation(self.expand(x))
+        y: Tensor = self.expand_activation(self.expand(x))
         y = self.depthwise_activation(self.depthwise(y))
         if self.squeeze_excite is not None:
             y = self.squeeze_excite(y)
@@ -137,5 +138,3 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
         nn.init.zeros_(module.bias)
-
-

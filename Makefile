@@ -1,0 +1,66 @@
+# The commands of README.md. Needs only Python 3.11 or newer, git and make.
+#
+#   make demo                                 set up, then train, search and export the embedded digits
+#   make test                                 set up, then run the tests
+#   make check                                set up, then run the linters
+#   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, refuse it when it is worse than OLD
+#   make clean                                remove the environment and caches, not runs/ and dist/
+
+PYTHON ?= python3
+VENV ?= .venv
+FACTORY ?= $(VENV)/bin/factory
+
+# `make family`. CONFIG: empty is the embedded digits. OLD: the folder of the last family, empty when there is none.
+# NEW: where the build leaves the family, beside the config. FLAGS: limits for `factory diff`.
+CONFIG ?=
+OLD ?=
+FLAGS ?=
+NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
+NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
+
+PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
+
+.PHONY: demo test check family family-folder clean
+
+demo: $(VENV)/.ready
+	$(FACTORY) build
+
+test: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.ready-check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+# With a FACTORY of your own nothing is set up. `make` itself leaves with 2 on any failure; the line
+# `*** [family] Error 1` gives the exit code of the command that failed.
+family: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
+	@if [ -n "$(OLD)" ] && [ "$(OLD)" -ef "$(NEW)" ]; then \
+		echo "error: OLD and NEW are both $(NEW), which the build writes; copy the last family elsewhere" >&2; exit 2; fi
+	$(FACTORY) build $(if $(CONFIG),--config "$(CONFIG)")
+	$(FACTORY) verify "$(NEW)"
+	@if [ -z "$(OLD)" ]; then echo "$(NEW): the first family, nothing to compare it with"; else \
+		set -x; $(FACTORY) diff "$(OLD)" "$(NEW)" $(FLAGS); fi
+
+# For scripts: where `make family` leaves the family.
+family-folder:
+	@echo "$(NEW)"
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/.ready: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "error: there is no '$(PYTHON)'; install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$($(PYTHON) --version) is too old; 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-%: $(VENV)/.ready
+	$(PIP) -e '.[$*]'
+	@touch $@

@@ -1,0 +1,40 @@
+"""Entry point of the `factory` command: errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from model_factory.base.errors import FactoryError
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and leave the process."""
+    # Waiting OpenMP threads that spin make two processes on the same cores many times slower than one after the other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from model_factory.cli import app
+
+    try:
+        app(prog_name="factory")
+    except FactoryError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _leave_interrupted()
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:  # Typer has caught the interrupt
+            _leave_interrupted()
+        raise
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _leave_interrupted() -> None:
+    print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

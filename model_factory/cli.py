@@ -1,0 +1,216 @@
+"""The `factory` command. Each command parses, calls one function and prints; everything heavy is imported inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from model_factory.run import Run
+
+app = typer.Typer(
+    help="Train one supernet, search it per device, export a family of models with a manifest.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunOption = Annotated[Path | None, typer.Option("--run", help="A run folder (runs/<name>).", show_default=False)]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="A config; default is the nearest factory.yaml upward.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+FamilyArgument = Annotated[Path, typer.Argument(help="A family's folder or its manifest.")]
+
+
+@app.command()
+def build(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Do everything: train, search every target, export, write manifest and report. Only what changed runs again."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+    from model_factory.tables import print_family
+
+    where = _run(run, config)
+    console = Console(quiet)
+    built = pipeline.build(where, console)
+    print_family(built, where)
+    for note in built.notes:
+        console.warn(note)
+
+
+@app.command()
+def train(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Train the supernet, or go on where an interrupted training stopped."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+
+    where = _run(run, config)
+    trained = pipeline.train(where, Console(quiet))
+    last = trained.curve[-1]
+    small = "" if last.smallest_accuracy is None else f", smallest subnet {last.smallest_accuracy:.2%}"
+    typer.echo(f"{where.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
+
+
+@app.command()
+def search(
+    device: Annotated[str, typer.Option("--device", help="A profile: a file, or a shipped name such as midrange.")],
+    run: RunOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Search the trained supernet for one device; print the Pareto front and the pick."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+    from model_factory.tables import print_search, search_json, write_search_plot
+
+    where = _run(run, config)
+    outcome = pipeline.search(where, Console(quiet), device)
+    plot = write_search_plot(outcome, where)
+    if as_json:
+        typer.echo(search_json(outcome, plot))
+    else:
+        print_search(outcome, plot)
+
+
+@app.command()
+def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Search all targets and write the family from an already trained supernet."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+    from model_factory.tables import print_family
+
+    where = _run(run, config)
+    built = pipeline.build(where, Console(quiet), may_train=False)
+    print_family(built, where)
+
+
+@app.command()
+def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Write report.html of the family and print where it lies."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+
+    where = _run(run, config)
+    pipeline.build(where, Console(quiet), may_train=False)
+    typer.echo(where.report)
+
+
+@app.command()
+def profile(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
+    subnets: Annotated[int, typer.Option(help="Random subnets to time.", min=6)] = 40,
+    output: Annotated[
+        Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure this machine in the real engine and write a device profile of it."""
+    from model_factory.console import Console
+    from model_factory.measuring import measure
+
+    path = measure(_run(run, config), Console(quiet), threads=threads, subnets=subnets, output=output)
+    typer.echo(f"{path}: written; use it with `factory search --device {path}`, or name it in the config's targets")
+
+
+@app.command()
+def resolve(
+    family: FamilyArgument,
+    platform: Annotated[str, typer.Option(help="android, ios, web, linux_iot or linux.")],
+    ram: Annotated[
+        str | None, typer.Option(help="What the kernel reports, for example 3GiB.", show_default=False)
+    ] = None,
+    cores: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    os_version: Annotated[str | None, typer.Option("--os", help="For example 12.1.", show_default=False)] = None,
+    soc: Annotated[str | None, typer.Option(help="Maker/model, for example Acme/A1.", show_default=False)] = None,
+    free_disk: Annotated[str | None, typer.Option(help="For example 500MB.", show_default=False)] = None,
+    free_memory: Annotated[str | None, typer.Option(help="For example 200MiB.", show_default=False)] = None,
+    engine_version: Annotated[str | None, typer.Option(help="Of the app's engine.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which model a device gets, and why every other was passed over."""
+    from model_factory.resolving import facts_from_text, print_resolution, resolution_json, resolve_family
+
+    facts = facts_from_text(
+        platform=platform,
+        ram=ram,
+        cores=cores,
+        os_version=os_version,
+        soc=soc,
+        free_disk=free_disk,
+        free_memory=free_memory,
+        engine_version=engine_version,
+    )
+    resolution = resolve_family(family, facts)
+    if as_json:
+        typer.echo(resolution_json(resolution))
+    else:
+        print_resolution(resolution)
+
+
+@app.command()
+def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
+    """Recompute every digest and run every model on the samples that ship with the family. Exit code 1 on any fault."""
+    from exports.verify import verify_family
+    from model_factory.tables import print_checks, verify_json
+
+    outcome = verify_family(family)
+    if as_json:
+        typer.echo(verify_json(outcome))
+    else:
+        print_checks(outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+@app.command()
+def diff(
+    old: FamilyArgument,
+    new: FamilyArgument,
+    max_accuracy_drop: Annotated[float, typer.Option(help="As a fraction: 0.005 is half a point.", min=0, max=1)] = 0.0,
+    max_latency_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    max_memory_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    max_bytes_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two families tier by tier. Exit code 0: nothing got worse; 1: a tier did; 2: they cannot be compared."""
+    from exports.diff import Limits, diff_families
+    from model_factory.tables import diff_json, print_diff
+
+    limits = Limits(
+        max_accuracy_drop=max_accuracy_drop,
+        max_latency_increase=max_latency_increase,
+        max_memory_increase=max_memory_increase,
+        max_bytes_increase=max_bytes_increase,
+    )
+    outcome = diff_families(old, new, limits)
+    if as_json:
+        typer.echo(diff_json(outcome))
+    else:
+        print_diff(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to put factory.yaml and profiles/.")] = Path(),
+    template: Annotated[str, typer.Option(help="A shipped config, without .yaml.")] = "digits",
+) -> None:
+    """Scaffold a config of your own and a folder of device profiles to edit."""
+    from model_factory.scaffold import scaffold
+
+    for path in scaffold(folder, template):
+        typer.echo(f"wrote {path}")
+    typer.echo("next: edit them, then run `factory build` in that folder")
+
+
+def _run(run: Path | None, config: Path | None) -> Run:
+    from model_factory.run import find_run
+
+    return find_run(run, config)

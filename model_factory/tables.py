@@ -1,0 +1,177 @@
+"""What the commands print: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from model_factory.base.quantities import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from exports.diff import FamilyDiff, TierChange
+    from exports.verify import VerifyReport
+    from model_factory.build import Built
+    from model_factory.run import Run
+    from model_factory.stages import SearchOutcome
+    from search.target import Candidate
+
+_MIN_WIDTH = 100
+
+
+def print_family(built: Built, run: Run) -> None:
+    """The tiers of a finished family, and where its files lie."""
+    table = _table("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model")
+    for outcome, e in zip(built.outcomes, built.exported, strict=True):
+        costs = outcome.result.pick.costs
+        low, high = e.evaluation.interval()
+        table.add_row(
+            outcome.found.profile.name,
+            f"{format_duration(costs.latency_us)} ({outcome.found.profile.latency_provenance})",
+            format_bytes(costs.peak_memory_bytes),
+            format_bytes(e.artifact.bytes),
+            f"{costs.macs / 1e6:.2f}",
+            f"{e.evaluation.accuracy:.2%} ({low:.1%} to {high:.1%})",
+            e.artifact.model_id,
+        )
+    _print(table)
+    print(f"family   {run.family_folder / 'manifest.json'}\nreport   {run.report}\ntime     {built.seconds:.1f} s")
+
+
+def print_search(outcome: SearchOutcome, plot: Path) -> None:
+    """The Pareto front of one device and the pick."""
+    profile, pick = outcome.found.profile, outcome.result.pick
+    print(f"device {profile.name} ({outcome.found.origin}), latency {profile.latency_provenance}")
+    budgets = outcome.budgets.slack(pick.costs)
+    print("budgets: " + (", ".join(f"{name} {used:.0%} used" for name, used in budgets.items()) or "none"))
+    table = _table("", "subnet", "latency", "peak memory", "file", "MMACs", "held-out accuracy", "budgets")
+    for candidate in _shown(outcome):
+        table.add_row(
+            "pick" if candidate == pick else "",
+            candidate.subnet.id,
+            format_duration(candidate.costs.latency_us),
+            format_bytes(candidate.costs.peak_memory_bytes),
+            format_bytes(candidate.costs.file_bytes),
+            f"{candidate.costs.macs / 1e6:.2f}",
+            f"{candidate.accuracy:.2%}",
+            candidate.excesses[0].describe() if candidate.excesses else "kept",
+        )
+    _print(table)
+    print(f"scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
+
+
+def search_json(outcome: SearchOutcome, plot: Path) -> str:
+    """What `print_search` shows, as JSON."""
+    value = {
+        "device": outcome.found.profile.name,
+        "origin": outcome.found.origin,
+        "latency_provenance": outcome.found.profile.latency_provenance,
+        "budgets": outcome.budgets.model_dump(mode="json"),
+        "pick": _candidate_json(outcome.result.pick),
+        "front": [_candidate_json(candidate) for candidate in outcome.result.front],
+        "scored": len(outcome.result.candidates),
+        "new_trials": outcome.result.new_trials,
+        "plot": str(plot),
+    }
+    return json.dumps(value, indent=2)
+
+
+def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
+    """Leave the front as a picture in the run folder. Raises `DiskError`."""
+    from model_factory.report.plots import plot_front
+    from model_factory.report.stage import device_front
+
+    path = run.folder / "plots" / f"{outcome.found.profile.name}.png"
+    plot_front(device_front(outcome), path)
+    return path
+
+
+def print_checks(report: VerifyReport) -> None:
+    """Every check of a family; faults last, then the verdict."""
+    for check in sorted(report.checks, key=lambda check: not check.ok):
+        print(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
+    faults = sum(not check.ok for check in report.checks)
+    print(f"{len(report.checks)} checks, " + (f"{faults} faults" if faults else "all passed"))
+
+
+def verify_json(report: VerifyReport) -> str:
+    """What `print_checks` shows, as JSON."""
+    return json.dumps({"ok": report.ok, "checks": [asdict(check) for check in report.checks]}, indent=2)
+
+
+def print_diff(diff: FamilyDiff) -> None:
+    """The change of every tier, then what got worse."""
+    table = _table("tier", "platform", "", "model", "accuracy (95 % interval)", "costs")
+    for change in diff.tiers:
+        table.add_row(
+            change.tier,
+            change.platform,
+            "WORSE" if change.worse else change.status,
+            _models(change),
+            _accuracy(change),
+            "\n".join(_value(v.name, v.old, v.new) for v in change.values if v.old != v.new),
+        )
+    _print(table)
+    for line in diff.worse:
+        print(f"worse: {line}")
+    if not diff.worse:
+        print("nothing got worse")
+
+
+def diff_json(diff: FamilyDiff) -> str:
+    """What `print_diff` shows, as JSON."""
+    return json.dumps({**asdict(diff), "exit_code": diff.exit_code}, indent=2)
+
+
+def _shown(outcome: SearchOutcome) -> Sequence[Candidate]:
+    front = outcome.result.front
+    pick = outcome.result.pick
+    both = front if pick in front else (*front, pick)
+    return sorted(both, key=lambda candidate: candidate.costs.latency_us)
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "subnet_id": candidate.subnet.id,
+        "subnet": candidate.subnet.to_dict(),
+        "heldout_accuracy": candidate.accuracy,
+        **asdict(candidate.costs),
+        "excesses": [excess.describe() for excess in candidate.excesses],
+    }
+
+
+def _models(change: TierChange) -> str:
+    if change.old_model == change.new_model:
+        return change.new_model
+    return f"{change.old_model or '-'} > {change.new_model or '-'}"
+
+
+def _accuracy(change: TierChange) -> str:
+    if change.accuracy is None:
+        return ""
+    a = change.accuracy
+    return f"{a.mean:+.2%} ({a.low:+.2%} to {a.high:+.2%})"
+
+
+def _value(name: str, old: int, new: int) -> str:
+    return f"{name} {old} > {new}" + (f" ({new / old - 1:+.1%})" if old else "")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal or console.width < _MIN_WIDTH:
+        console = Console(width=max(_MIN_WIDTH, 160))
+    console.print(table)
