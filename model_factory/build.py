@@ -98,7 +98,7 @@ def _require_checkpoint(run: Run) -> None:
     """So that a command in the wrong place leaves nothing behind."""
     if not run.checkpoint.is_file():
         raise MissingRunError(
-            f"there is no trained supernet of {run.origin} in {run.folder}; run `factory train` or `factory build` first"
+            f"no trained supernet of {run.origin} in {run.folder}; run `factory train` or `factory build` first"
         )
 
 
@@ -129,5 +129,5 @@ def _shared_note(group: Sequence[SearchOutcome]) -> str:
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
     slack = loosest.budgets.slack(loosest.result.pick.costs)
     unused = ", ".join(f"{name} ({used:.0%} used)" for name, used in sorted(slack.items(), key=lambda item: item[1]))
-    return f"{names} get the same model; the budgets of {loosest.found.profile.name} did not bind: "
-        f"{unused or 'it has none'}"
+    name = loosest.found.profile.name
+    return f"{names} get the same model; the budgets of {name} did not bind: {unused or 'it has none'}"

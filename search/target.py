@@ -123,7 +123,7 @@ def _check_feasible(target: Target, space: SearchSpace, workloads: Workloads) ->
         tightest = excesses[0]
         raise BudgetError(
             f"target {target.profile.name!r}: no subnet meets its budgets; the tightest is {tightest.budget}: "
-            f"the smallest subnet's {tightest.describe()}; raise that budget, or add smaller options to the model section"
+            f"the smallest subnet's {tightest.describe()}; raise it, or add smaller options to the model section"
         )
 
 

@@ -43,7 +43,7 @@ def format_bytes(size: float) -> str:
     """Bytes for people: `1.4 MiB`."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
-            return f"{size:.3g} {unit}" if unit != "B" else f"{size:.0f} B"
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 1000 else f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} GiB"
 

@@ -1,0 +1,200 @@
+"""Build a family (or read one) and print its table: cost, accuracy of every exported file on the test split, time.
+
+    python benchmarks/family.py --quick
+    python benchmarks/family.py --config configs/cifar10.yaml --folder /tmp/cifar10
+    python benchmarks/family.py --family dist/digits
+
+The last line of standard output is one JSON object; a Markdown table stands before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from exports.diff import paired_difference
+from exports.manifest import read_manifest
+from exports.records import Manifest, Model, Tier
+from exports.verify import verify_family
+from model_factory.base.errors import FactoryError
+from model_factory.build import build
+from model_factory.cache import library_version
+from model_factory.config import shipped_configs
+from model_factory.console import Console
+from model_factory.run import DIGITS_CONFIG, Run, open_run
+
+PPM = 1_000_000
+QUICK_TARGETS = ("speaker", "lowend_1gb", "flagship")
+LIBRARIES = ("torch", "onnxruntime", "optuna", "numpy")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark; the exit code is 1 where the family cannot be built or fails `verify`."""
+    options = parse(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            result = measure(options, Path(temporary))
+    except FactoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print_markdown(result)
+    print(json.dumps(result))
+    return 0 if result["verify_ok"] else 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="a config; default is the embedded digits")
+    parser.add_argument("--family", type=Path, help="read this finished family instead of building one")
+    parser.add_argument("--folder", type=Path, help="build in this folder and keep it; default is a temporary one")
+    parser.add_argument("--seed", type=int, help="replace the config's seed, to see the spread")
+    parser.add_argument("--quick", action="store_true", help="a reduced digits family, within a minute")
+    options = parser.parse_args(arguments)
+    if options.family and (options.config or options.quick or options.folder or options.seed is not None):
+        parser.error("--family reads a finished family; it goes with no other option")
+    if options.quick and options.config:
+        parser.error("--quick has a config of its own; leave --config out")
+    return options
+
+
+def measure(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    """Build or read, then collect every figure. Raises `FactoryError`."""
+    if options.family:
+        family: Path = options.family
+        built: dict[str, Any] = {"config": None, "seed": None, "threads": None, "seconds": None}
+    else:
+        run = make_run(options, temporary)
+        seconds = build(run, Console()).seconds
+        family = run.family_folder
+        built = {
+            "config": run.origin.name,
+            "seed": run.config.seed,
+            "threads": run.config.threads,
+            "seconds": round(seconds, 1),
+        }
+    return {"benchmark": "family", "quick": options.quick, **built, **figures(family), **surroundings()}
+
+
+def make_run(options: argparse.Namespace, temporary: Path) -> Run:
+    """The run of the chosen config, with `runs/` and `dist/` in `--folder` or in `temporary`. Raises `ConfigError`."""
+    config: Path = options.config or shipped_configs() / DIGITS_CONFIG
+    if options.quick:
+        config = quick_config(config, temporary)
+    run = open_run(config, config.resolve().parent)
+    if options.seed is not None:
+        run = replace(run, config=run.config.model_copy(update={"seed": options.seed}))
+    base: Path = (options.folder or temporary).resolve()
+    name = run.config.name
+    return replace(run, base=base, folder=base / "runs" / name, family_folder=base / "dist" / name)
+
+
+def quick_config(source: Path, folder: Path) -> Path:
+    """The digits config with little training, few subnets and three targets."""
+    value = yaml.safe_load(source.read_text(encoding="utf-8"))
+    value["name"] = "digits-quick"
+    value["training"]["epochs"] = 5
+    value["search"] |= {"shared_subnets": 8, "trials_per_target": 1, "feasible_per_target": 1, "pool": 40}
+    value["targets"] = [target for target in value["targets"] if target["device"] in QUICK_TARGETS]
+    path = folder / "quick.yaml"
+    path.write_text(yaml.safe_dump(value), encoding="utf-8")
+    return path
+
+
+def figures(family: Path) -> dict[str, Any]:
+    """What the family's own files say. Raises `ManifestError`."""
+    manifest = read_manifest(family)
+    models = sorted(manifest.models.items(), key=lambda item: item[1].subnet.macs)
+    (first, smallest), (last, largest) = models[0], models[-1]
+    folder = family if family.is_dir() else family.parent
+    labels = load(folder, manifest.evaluation.labels.name)
+    right = {name: load(folder, manifest.evaluation.predictions[name].name) == labels for name in (first, last)}
+    change = asdict(paired_difference(right[first], right[last]))
+    return {
+        "family_id": manifest.family_id,
+        "tiers": [row(manifest, tier) for tier in manifest.tiers if tier.rank],
+        "distinct_models": len(models),
+        "macs_ratio": round(largest.subnet.macs / smallest.subnet.macs, 2),
+        "smallest_accuracy": accuracy(smallest),
+        "largest_accuracy": accuracy(largest),
+        "smallest_to_largest": {
+            k: round(v, 5) for k, v in asdict(paired_difference(right[first], right[last])).items()
+        },
+        "test_images": len(labels),
+        "verify_ok": verify_family(family).ok,
+    }
+
+
+def row(manifest: Manifest, tier: Tier) -> dict[str, Any]:
+    """One tier; the latency is that of its own device."""
+    model = manifest.models[tier.models[0]]
+    perf = next(perf for perf in model.perf if perf.device == tier.id)
+    return {
+        "tier": tier.id,
+        "platform": tier.platform,
+        "model": tier.models[0],
+        "macs": model.subnet.macs,
+        "test_accuracy": accuracy(model),
+        "latency_us": perf.latency_us,
+        "latency_basis": perf.basis,
+        "peak_memory_bytes": model.needs.peak_memory_bytes,
+        "file_bytes": sum(file.bytes for file in model.files),
+    }
+
+
+def accuracy(model: Model) -> float:
+    """Of the exported file on the test split, in [0, 1]."""
+    return model.quality.value_ppm / PPM
+
+
+def load(folder: Path, name: str) -> NDArray[np.uint16]:
+    """An evaluation array of the family, `(images,)`."""
+    array: NDArray[np.uint16] = np.load(folder / name, allow_pickle=False)
+    return array
+
+
+def surroundings() -> dict[str, Any]:
+    """Machine and versions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: library_version(name) for name in LIBRARIES},
+    }
+
+
+def print_markdown(result: dict[str, Any]) -> None:
+    """The table for `benchmarks/README.md`."""
+    print("| tier | platform | MMACs | test accuracy | latency | peak memory | file | model |")
+    print("|---|---|--:|--:|--:|--:|--:|---|")
+    for tier in result["tiers"]:
+        latency = f"{tier['latency_us'] / 1000:.2f} ms ({tier['latency_basis']})"
+        memory, file = f"{tier['peak_memory_bytes'] / 2**20:.2f} MiB", f"{tier['file_bytes'] / 2**10:.0f} KiB"
+        cells = tier["tier"], tier["platform"], f"{tier['macs'] / 1e6:.2f}", f"{tier['test_accuracy']:.2%}", latency
+        print(f"| {' | '.join((*cells, memory, file, tier['model']))} |")
+    change = result["smallest_to_largest"]
+    print(
+        f"\n{result['distinct_models']} distinct models, {result['macs_ratio']}x apart in MACs; smallest to largest "
+        f"{change['mean']:+.2%} (95 % interval {change['low']:+.2%} to {change['high']:+.2%}, paired, "
+        f"{result['test_images']} test images)\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
