@@ -128,9 +128,7 @@ def figures(family: Path) -> dict[str, Any]:
         "macs_ratio": round(largest.subnet.macs / smallest.subnet.macs, 2),
         "smallest_accuracy": accuracy(smallest),
         "largest_accuracy": accuracy(largest),
-        "smallest_to_largest": {
-            k: round(v, 5) for k, v in asdict(paired_difference(right[first], right[last])).items()
-        },
+        "smallest_to_largest": {name: round(value, 5) for name, value in change.items()},
         "test_images": len(labels),
         "verify_ok": verify_family(family).ok,
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,24 +43,16 @@ class Archive:
 
     def __init__(self, storage: str, name: str, space: SearchSpace) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space = space
+        self._space, self._storage = space, storage
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
-        try:
+        with _storage_errors(storage):
             self._study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=optuna.samplers.RandomSampler(seed=0),
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
             )
-            self._drop_abandoned()
-        except Exception as error:  # every storage raises errors of its own
-            raise FactoryError(f"search storage {storage!r} cannot be opened: {error}".split("\n")[0]) from error
 
     def scored(self) -> dict[SubnetConfig, float]:
         """Every scored subnet and its accuracy."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return {self._subnet_of(trial): float(trial.value or 0.0) for trial in trials}
+        return {self._subnet_of(trial): float(trial.value or 0.0) for trial in self._finished()}
 
     def score(
         self, subnets: Sequence[SubnetConfig], evaluate: Evaluate, purpose: str, progress: Progress = silent
@@ -78,13 +70,14 @@ class Archive:
         known = self.scored()
         for position, subnet in enumerate(subnets):
             if subnet not in known:
-                known[subnet] = self._run_trial(subnet, evaluate, purpose)
+                known[subnet] = evaluate(subnet)
+                with _storage_errors(self._storage):
+                    self._add_trial(subnet, known[subnet], purpose)
             progress(position + 1, len(subnets), f"{known[subnet]:.1%} held-out")
         return [Scored(subnet=subnet, accuracy=known[subnet]) for subnet in subnets]
 
     def write_table(self, path: Path) -> None:
         """Write all scored subnets as Parquet: `subnet_id`, `accuracy`, `purpose`, and a column per choice."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         rows = [
             {
                 "subnet_id": self._subnet_of(t).id,
@@ -92,33 +85,34 @@ class Archive:
                 "purpose": t.user_attrs.get("purpose", ""),
                 **t.params,
             }
-            for t in trials
+            for t in self._finished()
         ]
         with atomic_path(path) as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
 
-    def _run_trial(self, subnet: SubnetConfig, evaluate: Evaluate, purpose: str) -> float:
-        trial = self._study.ask(fixed_distributions=self._fixed(subnet))
-        trial.set_user_attr("subnet_id", subnet.id)
-        trial.set_user_attr("purpose", purpose)
-        try:
-            accuracy = evaluate(subnet)
-        except BaseException:
-            self._study.tell(trial, state=TrialState.FAIL)
-            raise
-        self._study.tell(trial, accuracy)
-        return accuracy
+    def _finished(self) -> list[FrozenTrial]:
+        with _storage_errors(self._storage):
+            return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
-    def _fixed(self, subnet: SubnetConfig) -> dict[str, BaseDistribution]:
-        self._study.enqueue_trial(subnet.to_dict(), skip_if_exists=False)
-        return self._distributions
+    def _add_trial(self, subnet: SubnetConfig, accuracy: float, purpose: str) -> None:
+        """Add a finished trial in one transaction, so that a kill leaves no half trial behind."""
+        trial = optuna.trial.create_trial(
+            value=accuracy,
+            params=dict(subnet.to_dict()),
+            distributions=self._distributions,
+            user_attrs={"subnet_id": subnet.id, "purpose": purpose},
+        )
+        self._study.add_trial(trial)
 
     def _subnet_of(self, trial: FrozenTrial) -> SubnetConfig:
         return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
 
-    def _drop_abandoned(self) -> None:
-        """A killed process leaves trials behind that nobody will finish; they would be handed out again."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-                self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+@contextmanager
+def _storage_errors(storage: str) -> Iterator[None]:
+    """Optuna wraps what its storages raise in many classes; people need the first line and the storage."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error.__cause__ or error).split("\n")[0]
+        raise FactoryError(f"search storage {storage!r} cannot be used: {reason}") from error

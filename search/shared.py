@@ -26,15 +26,17 @@ def shared_subnets(
         workloads: for MACs.
         count: how many, at least 2; fewer come back where the space has fewer.
         seed: of the draws.
-        progress: told per draw.
+        progress: told per subnet whose MACs are counted.
     """
     rng = random.Random(seed)
     drawn = {space.smallest: None, space.largest: None}
-    for number in range(count * _DRAWS_PER_SUBNET):
+    for _ in range(count * _DRAWS_PER_SUBNET):
         drawn[_biased_sample(space, rng)] = None
-        progress(number + 1, count * _DRAWS_PER_SUBNET, "costing random subnets")
-    sizes = {subnet: math.log(workloads.of(subnet).macs) for subnet in drawn}
-    return _spread(sizes, [space.smallest, space.largest], min(count, len(drawn)))
+    sizes: dict[SubnetConfig, float] = {}
+    for subnet in drawn:
+        sizes[subnet] = math.log(workloads.of(subnet).macs)
+        progress(len(sizes), len(drawn), "costing random subnets")
+    return _spread(sizes, list(dict.fromkeys([space.smallest, space.largest])), min(count, len(drawn)))
 
 
 def _biased_sample(space: SearchSpace, rng: random.Random) -> SubnetConfig:
@@ -49,7 +51,7 @@ def _biased_sample(space: SearchSpace, rng: random.Random) -> SubnetConfig:
 
 def _spread(sizes: dict[SubnetConfig, float], chosen: list[SubnetConfig], count: int) -> list[SubnetConfig]:
     """Add to `chosen`, for each of evenly spaced sizes, the nearest subnet not yet chosen."""
-    low, high = sizes[chosen[0]], sizes[chosen[1]]
+    low, high = sizes[chosen[0]], sizes[chosen[-1]]
     rest = [subnet for subnet in sizes if subnet not in chosen]
     for step in range(count - len(chosen)):
         goal = low + (high - low) * (step + 1) / (count - 1)

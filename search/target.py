@@ -98,9 +98,10 @@ def search_target(
     Raises:
         BudgetError: no subnet meets the budgets.
     """
-    _check_feasible(target, space, workloads)
     judged = _judge(target, workloads, shared)
     feasible = [c for c in judged if not c.excesses]
+    if not feasible:
+        _check_feasible(target, space, workloads)
     wanted = max(config.trials_per_target, config.feasible_per_target - len(feasible))
     proposed = _propose(target, space, workloads, shared, wanted, config.pool, random.Random(seed))
     judged += _judge(target, workloads, score(proposed))

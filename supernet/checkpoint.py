@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from model_factory.base.errors import CheckpointError
-from model_factory.base.files import atomic_path, digest_of
+from model_factory.base.files import digest_of, write_bytes
 from supernet.model_space import ModelSpace
 from supernet.supernet import Supernet
 
@@ -42,7 +42,7 @@ def load_state(path: Path, key: str) -> TrainingState | None:
         return TrainingState(
             key=key, step=note["step"], tensors=tensors, curve=curve, loss=(note["loss"][0], note["loss"][1])
         )
-    except (CheckpointError, KeyError, ValueError):
+    except (CheckpointError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -76,10 +76,9 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    with atomic_path(path) as temporary:
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, metadata)
+    write_bytes(path, save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata))
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

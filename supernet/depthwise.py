@@ -40,10 +40,10 @@ def _applies(x: Tensor, weight: Tensor, _bias: Any, stride: Any, padding: Any, d
     return (
         x.device.type == "cpu"
         and groups == x.shape[1] == weight.shape[0] > 1
-        and isinstance(padding, tuple)
+        and all(isinstance(pair, tuple) for pair in (stride, padding, dilation))
         and padding[0] == padding[1]
         and stride[0] == stride[1]
-        and tuple(dilation) == (1, 1)
+        and dilation == (1, 1)
         and weight.shape[2] == weight.shape[3]
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,11 +31,12 @@ def recalibrate(module: nn.Module, images: Tensor, resolution: int, normalisatio
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative mean
-    module.train()
+    module.eval()  # dropout and its like rest
+    for layer in layers:
+        layer.train()
     with torch.no_grad():
-        for batch in torch.split(images, _BATCH):
-            if len(batch) == _BATCH or len(images) < _BATCH:
-                module(to_input(batch, resolution, normalisation))
+        for batch in torch.tensor_split(images, math.ceil(len(images) / _BATCH)):  # equal parts, or the mean is skewed
+            module(to_input(batch, resolution, normalisation))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return module.eval()

@@ -73,6 +73,12 @@ def _check_role(name: str, largest: nn.Module, subnet: nn.Module) -> None:
 def _role(module: nn.Module) -> str:
     kind = type(module).__name__
     if isinstance(module, nn.Conv2d):
-        depthwise = module.groups > 1
-        return f"{kind}(stride={module.stride}, {'depthwise' if depthwise else 'dense'})"
+        return f"{kind}(stride={module.stride}, {_grouping(module)})"
     return kind
+
+
+def _grouping(conv: nn.Conv2d) -> str:
+    """Groups may become fewer, never narrower: leading channels would then fall into other groups."""
+    if conv.groups == 1:
+        return "dense"
+    return f"groups of {conv.in_channels // conv.groups} to {conv.out_channels // conv.groups} channels"

@@ -97,7 +97,9 @@ class SearchSpace:
             value = values[choice.name]
             if value not in choice.options:
                 raise SpaceError(f"choice {choice.name!r}: {value!r} is no option of {list(choice.options)}")
-            canonical[choice.name] = value if self.exists(choice, canonical) else choice.options[0]
+            # the option itself: 3.0 equals 3, but would give another id
+            option = choice.options[choice.options.index(value)]
+            canonical[choice.name] = option if self.exists(choice, canonical) else choice.options[0]
         return SubnetConfig(tuple(canonical.items()))
 
     @property
@@ -141,9 +143,7 @@ class SearchSpace:
 
     def count(self) -> int:
         """The number of distinct subnets (absent blocks counted once)."""
-        free = math.prod(len(c.options) for c in self.choices if not c.depth_choice and not self._dependents(c))
-        elastic = (c for c in self.choices if self._dependents(c))
-        return free * math.prod(sum(self._ways(c, depth) for depth in c.options) for c in elastic)
+        return math.prod(self._ways(choice) for choice in self.choices if not choice.depth_choice)
 
     def to_json(self) -> list[dict[str, object]]:
         """A JSON value that identifies the space."""
@@ -154,13 +154,15 @@ class SearchSpace:
 
     def exists(self, choice: Choice, values: Mapping[str, Option]) -> bool:
         """Whether what `choice` describes is present in a subnet with these values."""
-        return not choice.depth_choice or values[choice.depth_choice] >= choice.exists_from
+        if not choice.depth_choice:
+            return True
+        depth = self._by_name[choice.depth_choice]
+        return values[depth.name] >= choice.exists_from and self.exists(depth, values)
 
-    def _dependents(self, choice: Choice) -> list[Choice]:
-        return [c for c in self.choices if c.depth_choice == choice.name]
-
-    def _ways(self, choice: Choice, depth: Option) -> int:
-        return math.prod(len(c.options) for c in self._dependents(choice) if depth >= c.exists_from)
+    def _ways(self, choice: Choice) -> int:
+        """The number of values of a present `choice` and of all that depends on it."""
+        dependents = [c for c in self.choices if c.depth_choice == choice.name]
+        return sum(math.prod(self._ways(c) for c in dependents if depth >= c.exists_from) for depth in choice.options)
 
     def __iter__(self) -> Iterator[Choice]:
         return iter(self.choices)

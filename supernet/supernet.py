@@ -52,6 +52,8 @@ class Supernet(nn.Module):
         if subnet == self.model_space.space.largest:
             return self.largest(x)  # type: ignore[no-any-return]
         skeleton = self._skeleton(subnet)
+        if skeleton.module.training != self.training:
+            skeleton.module.train(self.training)  # for dropout and its like; a batch normalisation knows no other way
         return functional_call(skeleton.module, take(dict(self.largest.named_parameters()), skeleton.plans), (x,))  # type: ignore[no-any-return]
 
     def extract(self, subnet: SubnetConfig) -> nn.Module:
@@ -59,7 +61,7 @@ class Supernet(nn.Module):
 
         Recalibrate it before use. Raises `SpaceError` as `forward` does.
         """
-        module = self.model_space.build(subnet)
+        module = _build(self.model_space, subnet)
         weights = take(dict(self.largest.named_parameters()), plan_module(self.largest, module))
         with torch.no_grad():
             for name, parameter in module.named_parameters():
@@ -87,9 +89,15 @@ def without_statistics(module: nn.Module) -> nn.Module:
     return module
 
 
+def _build(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
+    """The network of `subnet`; the initial weights nobody uses take nothing from the global random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        return model_space.build(subnet)
+
+
 def _on_meta(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
     """The network of `subnet` with parameters on the meta device and its other buffers real."""
-    module = without_statistics(model_space.build(subnet))
+    module = without_statistics(_build(model_space, subnet))
     for layer in module.modules():
         for name, parameter in list(layer._parameters.items()):
             if parameter is not None:

@@ -79,7 +79,8 @@ def train(
         progress: told every step.
 
     Raises:
-        TrainingError: the loss is not finite, or there are fewer images than a batch needs.
+        TrainingError: the loss or its gradient is not finite, there are fewer images than a batch needs, or
+            `augment.shift` moves images out of sight.
     """
     run = _Run(supernet, data, config, seed)
     state = load_state(state_file, key)
@@ -91,12 +92,14 @@ def train(
             run.advance(step)
             if (step + 1) % run.check_every == 0 or step + 1 == run.steps:
                 run.record(check)
+            run.is_whole = True
             progress(step + 1, run.steps, run.describe())
             if time.monotonic() - saved > config.save_every:
                 save_state(state_file, run.state(key))
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        save_state(state_file, run.state(key))
+        if run.is_whole:
+            save_state(state_file, run.state(key))
         raise
     save_state(state_file, run.state(key))
     return run.curve
@@ -114,9 +117,16 @@ class _Run:
                 f"{len(data.images)} training images are fewer than one batch of {config.batch_size}; "
                 "set training.batch_size lower"
             )
+        if config.augment.shift >= data.images.shape[-1]:
+            raise TrainingError(
+                f"training.augment.shift is {config.augment.shift} pixels, but images have only "
+                f"{data.images.shape[-1]}; set it lower"
+            )
         self.steps = max(1, round(self.batches * config.epochs))
         self.check_every = max(1, self.steps // 10)
         self.step = 0
+        self.is_whole = True
+        """Not in the middle of an update: what is here can be saved and continued."""
         self.curve: list[CurvePoint] = []
         self._loss_sum, self._loss_count = 0.0, 0
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
@@ -129,14 +139,13 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(step, self.steps, self.config.warmup)
         self.optimiser.zero_grad(set_to_none=False)
-        with FastDepthwise():
+        with FastDepthwise(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_mix(self.seed, step, 3))  # for dropout and its like
             loss = self._accumulate(images, labels, step)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {step + 1} of {self.steps}; "
-                f"set training.learning_rate below {self.config.learning_rate}"
-            )
-        torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm)
+        _check_finite("loss", loss, step, self)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm))
+        _check_finite("norm of the gradient", norm, step, self)
+        self.is_whole = False
         self.optimiser.step()
         self.step = step + 1
         self._loss_sum, self._loss_count = self._loss_sum + loss, self._loss_count + 1
@@ -227,6 +236,14 @@ class _Run:
         yield space.smallest
         for _ in range(self.config.random_subnets):
             yield space.sample(rng)
+
+
+def _check_finite(what: str, value: float, step: int, run: _Run) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {what} is {value} at step {step + 1} of {run.steps}; "
+            f"set training.learning_rate below {run.config.learning_rate}"
+        )
 
 
 def _optimiser(supernet: Supernet, config: TrainingConfig) -> torch.optim.SGD:

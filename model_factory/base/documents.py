@@ -44,7 +44,10 @@ def load_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: is not valid YAML ({getattr(error, 'problem', error)})") from error
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise ConfigError(f"{path}{where}: is not valid YAML ({problem})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: a value is no date or number ({error}); put text in quotes") from error
 
 
 def load_document(path: Path, model: type[D]) -> D:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*$")
+_LARGEST = 2.0**63
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _BYTES_PER_UNIT = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
@@ -36,26 +37,31 @@ def format_duration(us: float) -> str:
     """Microseconds for people: `8.2 ms`."""
     if us < 1e3:
         return f"{us:.0f} us"
-    return f"{us / 1e3:.3g} ms" if us < 1e6 else f"{us / 1e6:.3g} s"
+    return f"{_short(us / 1e3)} ms" if us < 1e6 else f"{_short(us / 1e6)} s"
 
 
 def format_bytes(size: float) -> str:
     """Bytes for people: `1.4 MiB`."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 1000 else f"{size:.3g} {unit}"
+            return f"{size:.0f} B" if unit == "B" else f"{_short(size)} {unit}"
         size /= 1024
-    return f"{size:.3g} GiB"
+    return f"{_short(size)} GiB"
+
+
+def _short(value: float) -> str:
+    """Three digits, and never an exponent for large values."""
+    return f"{value:.3g}" if value < 999 else f"{value:.0f}"
 
 
 def _parse(text: object, units: dict[str, float], example: str) -> int:
     match = _NUMBER.match(text) if isinstance(text, str) else None
     if match is None or match[2] not in units:
         raise ValueError(f"{text!r} is not {example}; units: {', '.join(units)}")
-    value = round(float(match[1]) * units[match[2]])
-    if value <= 0:
-        raise ValueError(f"{text!r} is not above zero; write {example}")
-    return value
+    value = float(match[1]) * units[match[2]]
+    if not 0.5 < value < _LARGEST:
+        raise ValueError(f"{text!r} is {'too large' if value > 1 else 'not above zero'}; write {example}")
+    return round(value)
 
 
 def _keep_int(parse: object) -> BeforeValidator:

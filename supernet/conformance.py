@@ -1,0 +1,169 @@
+"""Conformance suites for model spaces: inherit one in a test module, and pytest checks the laws of weight sharing.
+
+    class TestMySpace(ModelSpaceConformance):
+        def model_space(self) -> ModelSpace:
+            return MySpace()
+
+Weights are random everywhere, so that nothing that starts at zero (as the last scale of a residual block) hides a fault.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from supernet.model_space import ModelSpace
+from supernet.slicing import plan_module
+from supernet.space import SubnetConfig
+from supernet.supernet import Supernet
+
+_BATCH = 4
+_NOISE = 0.1
+
+
+class ModelSpaceConformance(ABC):
+    """The laws that hold for every model space, checked on the smallest, the largest and random subnets.
+
+    Attributes:
+        random_subnets: how many random ones.
+        tolerance: largest difference, relative to the largest magnitude in the tensor (and at least to 1).
+    """
+
+    random_subnets: ClassVar[int] = 10
+    tolerance: ClassVar[float] = 1e-5
+
+    @abstractmethod
+    def model_space(self) -> ModelSpace:
+        """The model space to check; small, since it is built often."""
+
+    def test_an_extracted_subnet_computes_what_the_supernet_computes(self) -> None:
+        supernet = self.supernet()
+        for subnet in self.subnets():
+            x = self.batch(subnet)
+            found, expected = _seeded(supernet, x, subnet), _seeded(supernet.extract(subnet).train(), x)
+            _assert_close(found, expected, self.tolerance, f"the output of {subnet}")
+
+    def test_gradients_reach_the_slices_of_a_subnet_and_nothing_else(self) -> None:
+        supernet = self.supernet()
+        for subnet in self.subnets():
+            module, x = supernet.extract(subnet).train(), self.batch(subnet)
+            supernet.zero_grad(set_to_none=True)
+            _backward(_seeded(supernet, x, subnet))
+            _backward(_seeded(module, x))
+            expected = _scattered_gradients(supernet.largest, module)
+            for name, parameter in supernet.largest.named_parameters():
+                found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                assert not found[expected[name] == 0].any(), f"{name}: {subnet} leaks a gradient"
+                _assert_close(found, expected[name], 10 * self.tolerance, f"the gradient of {name} in {subnet}")
+
+    def test_a_pass_of_one_subnet_leaves_no_trace_on_another(self) -> None:
+        supernet = self.supernet()
+        subnets = self.subnets()
+        before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+        first = [_seeded(supernet, self.batch(subnet), subnet) for subnet in subnets]
+        second = [_seeded(supernet, self.batch(subnet), subnet) for subnet in reversed(subnets)]
+        for subnet, one, other in zip(subnets, first, reversed(second), strict=True):
+            assert torch.equal(one, other), f"{subnet} computes something else after other subnets ran"
+        for name, buffer in supernet.named_buffers():
+            assert torch.equal(buffer, before[name]), f"buffer {name} is written by a forward pass"
+
+    def test_an_extracted_subnet_shares_nothing_with_the_supernet(self) -> None:
+        supernet = self.supernet()
+        module = supernet.extract(supernet.model_space.space.smallest)
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        _randomise(supernet, seed=1)
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, before[name]), f"{name} of an extracted subnet changes with the supernet"
+
+    def test_parameter_names_do_not_depend_on_when_a_subnet_is_built(self) -> None:
+        space = self.model_space()
+        largest = {name for name, _ in space.build(space.space.largest).named_parameters()}
+        for subnet in self.subnets():
+            names = [name for name, _ in space.build(subnet).named_parameters()]
+            again = [name for name, _ in self.model_space().build(subnet).named_parameters()]
+            assert names == again, f"{subnet} has other parameter names when it is built again"
+            assert largest.issuperset(names), f"{subnet} has parameters that the largest network lacks"
+
+    def test_all_subnets_give_logits_of_the_same_classes(self) -> None:
+        supernet = self.supernet()
+        shapes = {tuple(supernet(self.batch(subnet), subnet).shape) for subnet in self.subnets()}
+        assert len(shapes) == 1, f"outputs have different shapes: {sorted(shapes)}"
+        assert next(iter(shapes))[0] == _BATCH, f"outputs have shape {shapes}, expected (batch, classes)"
+
+    def supernet(self) -> Supernet:
+        """A supernet with random weights, the same every time."""
+        supernet = Supernet(self.model_space())
+        _randomise(supernet, seed=0)
+        return supernet
+
+    def subnets(self) -> list[SubnetConfig]:
+        """The smallest, the largest and random subnets, the same every time."""
+        space = self.model_space().space
+        rng = random.Random(0)
+        return list(dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(self.random_subnets))]))
+
+    def batch(self, subnet: SubnetConfig) -> Tensor:
+        """A random input (4, *input_shape), the same every time."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(_BATCH, *self.model_space().input_shape(subnet), generator=generator)
+
+
+class MaskingConformance(ModelSpaceConformance):
+    """Adds an oracle that does not use the slicer: the largest network, masked, computes what a subnet computes."""
+
+    @abstractmethod
+    def mask(self, largest: nn.Module, subnet: SubnetConfig) -> None:
+        """Change the weights of `largest` so that what `subnet` lacks has no effect, for example by zeros.
+
+        Write it from the architecture, with neither `supernet.slicing` nor an extracted subnet. Gradients are off.
+        """
+
+    def test_the_masked_largest_network_computes_what_the_subnet_computes(self) -> None:
+        supernet = self.supernet()
+        for subnet in self.subnets():
+            masked, x = copy.deepcopy(supernet.largest), self.batch(subnet)
+            with torch.no_grad():
+                self.mask(masked, subnet)
+            _assert_close(_seeded(supernet, x, subnet), _seeded(masked, x), self.tolerance, f"the output of {subnet}")
+
+
+def _seeded(module: nn.Module, *inputs: object) -> Tensor:
+    """The output with the same dropout, if any, every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        output: Tensor = module(*inputs)
+    return output
+
+
+def _randomise(module: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(_NOISE * torch.randn(parameter.shape, generator=generator))
+
+
+def _backward(output: Tensor) -> None:
+    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    (output * direction).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _scattered_gradients(largest: nn.Module, subnet: nn.Module) -> dict[str, Tensor]:
+    """The gradients of `subnet` at their places in the parameters of `largest`, zero elsewhere."""
+    plans = plan_module(largest, subnet)
+    scattered = {name: torch.zeros_like(parameter) for name, parameter in largest.named_parameters()}
+    for name, parameter in subnet.named_parameters():
+        if parameter.grad is not None:
+            scattered[name][plans[name]] = parameter.grad
+    return scattered
+
+
+def _assert_close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    with torch.no_grad():
+        scale = max(1.0, float(expected.abs().max()))
+        difference = float((found - expected).abs().max()) / scale
+    assert difference <= tolerance, f"{what} differs by {difference:.2g}, more than {tolerance:g}"

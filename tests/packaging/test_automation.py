@@ -1,0 +1,120 @@
+"""Makefile, `.ci/run` and the workflows: they call the commands that a person calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "-C", str(ROOT), "--no-print-directory", *arguments]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CONFIG", "OLD", "FLAGS"))}
+    return subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    value = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in workflow(name)["jobs"].values() for step in job["steps"]]
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_family_workflow_calls_the_make_target_that_a_person_calls():
+    runs = [step["run"] for step in steps("family.yml") if "run" in step]
+    assert "make family" in runs
+    assert make("--dry-run", "family", "FACTORY=factory").returncode == 0
+
+
+def test_the_family_workflow_runs_on_a_schedule_and_on_demand():
+    triggers = workflow("family.yml")[True]  # YAML 1.1 reads the key `on` as true
+    assert set(triggers) == {"schedule", "workflow_dispatch"}
+
+
+def test_the_family_workflow_publishes_only_what_was_not_refused():
+    uploads = [step for step in steps("family.yml") if "upload-artifact" in step.get("uses", "")]
+    published, refused = uploads
+    assert "if" not in published
+    assert "failure()" in refused["if"]
+    assert refused["with"]["name"].startswith("refused-")
+
+
+def test_workflow_scripts_take_values_from_the_environment_only():
+    scripts = [step["run"] for name in ("ci.yml", "family.yml") for step in steps(name) if "run" in step]
+    assert not [text for text in scripts if "${{" in text]
+
+
+def test_the_ci_workflow_runs_the_ci_script():
+    assert [step["run"] for step in steps("ci.yml") if "run" in step] == ["bash .ci/run"]
+
+
+def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_path):
+    script(tmp_path / "make", f'echo "$@" >> {tmp_path / "calls"}; pwd >> {tmp_path / "calls"}')
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run([ROOT / ".ci" / "run"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "calls").read_text().split() == ["check", str(ROOT), "test", str(ROOT)]
+    assert "    make test " in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ci_script_stops_at_the_first_failure(tmp_path):
+    script(tmp_path / "make", f'echo "$@" >> {tmp_path / "calls"}; exit 3')
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True)
+    assert answer.returncode == 3
+    assert (tmp_path / "calls").read_text().split() == ["check"]
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        ("name: tiny", "dist/tiny"),
+        ("name:   tiny.v2   # of the app", "dist/tiny.v2"),
+        ('name: "tiny_2"', "dist/tiny_2"),
+        ("name: 'tiny'", "dist/tiny"),
+    ],
+)
+def test_make_finds_the_family_folder_of_a_config(tmp_path, line, folder):
+    config = tmp_path / "my.yaml"
+    config.write_text(f"# comment\nrelease: 1\n{line}\nseed: 0\ndata:\n  name: other\n", encoding="utf-8")
+    assert make("family-folder", f"CONFIG={config}").stdout.strip() == f"{tmp_path}/{folder}"
+    assert make("family-folder", CONFIG=str(config)).stdout.strip() == f"{tmp_path}/{folder}"
+
+
+def test_make_family_without_a_config_is_the_embedded_digits():
+    assert make("family-folder").stdout.strip() == "dist/digits"
+
+
+def test_an_old_python_is_named_and_nothing_is_set_up(tmp_path):
+    old = script(tmp_path / "old-python", 'if [ "$1" = --version ]; then echo Python 3.9.1; else exit 1; fi')
+    answer = make("demo", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    assert answer.returncode != 0
+    assert "error: Python 3.9.1 is too old; 3.11 or newer is needed" in answer.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_missing_python_is_named(tmp_path):
+    answer = make("demo", "PYTHON=python-that-is-not-there", f"VENV={tmp_path / 'venv'}")
+    assert "there is no 'python-that-is-not-there'; install Python 3.11" in answer.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check"])
+def test_setting_up_needs_no_newer_pip_than_pythons_own(target, tmp_path):
+    planned = make("--dry-run", target, f"VENV={tmp_path / 'venv'}").stdout
+    assert "-m pip install" in planned
+    assert "--group" not in planned
+    assert "--upgrade" not in planned
