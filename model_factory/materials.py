@@ -33,6 +33,9 @@ class Materials:
     def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
         import torch
 
+        from supernet.memory import keep_freed_memory
+
+        keep_freed_memory()
         torch.set_num_threads(run.config.threads)
         self._run, self._console, self._classes = run, console, classes
 

@@ -108,7 +108,7 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
         return _trained_from_json(cached)
     if not may_train:
         raise MissingRunError(
-            f"{run.checkpoint}: was trained with another config; run `factory train` or `factory build`"
+            f"{run.checkpoint}: is damaged, or was trained with another config; run `factory train` or `factory build`"
         )
     trained = _train(bench, key)
     run.cache.save("train", key, asdict(trained), [run.checkpoint])

@@ -114,5 +114,8 @@ def _storage_errors(storage: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error.__cause__ or error).split("\n")[0]
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = str(root).split("\n")[0]
         raise FactoryError(f"search storage {storage!r} cannot be used: {reason}") from error

@@ -4,7 +4,8 @@
         def model_space(self) -> ModelSpace:
             return MySpace()
 
-Weights are random everywhere, so that nothing that starts at zero (as the last scale of a residual block) hides a fault.
+Weights are random everywhere, so that nothing that starts at zero (as the last scale of a residual block) hides a
+fault. Importing this module needs no pytest.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class ModelSpaceConformance(ABC):
         """The model space to check; small, since it is built often."""
 
     def test_an_extracted_subnet_computes_what_the_supernet_computes(self) -> None:
+        """`extract(s)(x) == supernet(x, s)`."""
         supernet = self.supernet()
         for subnet in self.subnets():
             x = self.batch(subnet)
@@ -49,19 +51,21 @@ class ModelSpaceConformance(ABC):
             _assert_close(found, expected, self.tolerance, f"the output of {subnet}")
 
     def test_gradients_reach_the_slices_of_a_subnet_and_nothing_else(self) -> None:
+        """They equal those of the extracted subnet."""
         supernet = self.supernet()
         for subnet in self.subnets():
             module, x = supernet.extract(subnet).train(), self.batch(subnet)
             supernet.zero_grad(set_to_none=True)
             _backward(_seeded(supernet, x, subnet))
             _backward(_seeded(module, x))
-            expected = _scattered_gradients(supernet.largest, module)
-            for name, parameter in supernet.largest.named_parameters():
-                found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                assert not found[expected[name] == 0].any(), f"{name}: {subnet} leaks a gradient"
+            expected = _scattered(supernet.largest, module, _gradients(module))
+            used = _scattered(supernet.largest, module, {n: torch.ones_like(p) for n, p in module.named_parameters()})
+            for name, found in _gradients(supernet.largest).items():
+                assert not found[used[name] == 0].any(), f"{subnet} gives weights of {name} that it lacks a gradient"
                 _assert_close(found, expected[name], 10 * self.tolerance, f"the gradient of {name} in {subnet}")
 
     def test_a_pass_of_one_subnet_leaves_no_trace_on_another(self) -> None:
+        """The subnet is an argument: no state, no buffer is written."""
         supernet = self.supernet()
         subnets = self.subnets()
         before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
@@ -73,6 +77,7 @@ class ModelSpaceConformance(ABC):
             assert torch.equal(buffer, before[name]), f"buffer {name} is written by a forward pass"
 
     def test_an_extracted_subnet_shares_nothing_with_the_supernet(self) -> None:
+        """It holds copies."""
         supernet = self.supernet()
         module = supernet.extract(supernet.model_space.space.smallest)
         before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -81,6 +86,7 @@ class ModelSpaceConformance(ABC):
             assert torch.equal(value, before[name]), f"{name} of an extracted subnet changes with the supernet"
 
     def test_parameter_names_do_not_depend_on_when_a_subnet_is_built(self) -> None:
+        """And all are names of the largest network."""
         space = self.model_space()
         largest = {name for name, _ in space.build(space.space.largest).named_parameters()}
         for subnet in self.subnets():
@@ -90,6 +96,7 @@ class ModelSpaceConformance(ABC):
             assert largest.issuperset(names), f"{subnet} has parameters that the largest network lacks"
 
     def test_all_subnets_give_logits_of_the_same_classes(self) -> None:
+        """(batch, classes), whatever the subnet."""
         supernet = self.supernet()
         shapes = {tuple(supernet(self.batch(subnet), subnet).shape) for subnet in self.subnets()}
         assert len(shapes) == 1, f"outputs have different shapes: {sorted(shapes)}"
@@ -105,7 +112,9 @@ class ModelSpaceConformance(ABC):
         """The smallest, the largest and random subnets, the same every time."""
         space = self.model_space().space
         rng = random.Random(0)
-        return list(dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(self.random_subnets))]))
+        return list(
+            dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(self.random_subnets))])
+        )
 
     def batch(self, subnet: SubnetConfig) -> Tensor:
         """A random input (4, *input_shape), the same every time."""
@@ -124,6 +133,7 @@ class MaskingConformance(ModelSpaceConformance):
         """
 
     def test_the_masked_largest_network_computes_what_the_subnet_computes(self) -> None:
+        """The oracle agrees with the slicer."""
         supernet = self.supernet()
         for subnet in self.subnets():
             masked, x = copy.deepcopy(supernet.largest), self.batch(subnet)
@@ -152,13 +162,16 @@ def _backward(output: Tensor) -> None:
     (output * direction).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _scattered_gradients(largest: nn.Module, subnet: nn.Module) -> dict[str, Tensor]:
-    """The gradients of `subnet` at their places in the parameters of `largest`, zero elsewhere."""
+def _gradients(module: nn.Module) -> dict[str, Tensor]:
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
+
+
+def _scattered(largest: nn.Module, subnet: nn.Module, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`values` of the parameters of `subnet` at their places in those of `largest`, zero elsewhere."""
     plans = plan_module(largest, subnet)
     scattered = {name: torch.zeros_like(parameter) for name, parameter in largest.named_parameters()}
-    for name, parameter in subnet.named_parameters():
-        if parameter.grad is not None:
-            scattered[name][plans[name]] = parameter.grad
+    for name, value in values.items():
+        scattered[name][plans[name]] = value
     return scattered
 
 

@@ -33,7 +33,10 @@ def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> T
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """uint8 (n, 3, size, size) -> the same shape, changed at random; `generator` decides everything."""
+    """uint8 (n, 3, size, size) -> the same shape, changed at random; `generator` decides everything.
+
+    `config.shift` must be below size.
+    """
     count, _, size, _ = images.shape
     rows = _shifted(count, size, config.shift, generator)
     columns = _shifted(count, size, config.shift, generator)
@@ -57,5 +60,6 @@ def _shifted(count: int, size: int, shift: int, generator: torch.Generator) -> T
 def _square(count: int, size: int, side: int, generator: torch.Generator) -> Tensor:
     """Mask (n, size, size) of one square per image, cut off at the border."""
     centre = torch.randint(0, size, (2, count, 1), generator=generator)
-    inside = (torch.arange(size)[None, None] - centre).abs() * 2 < side  # (2, n, size)
+    offsets = torch.arange(size)[None, None] - (centre - side // 2)
+    inside = (offsets >= 0) & (offsets < side)  # (2, n, size)
     return inside[0][:, :, None] & inside[1][:, None, :]

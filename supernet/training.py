@@ -6,8 +6,6 @@ All randomness is derived from the seed and the step, so an interrupted run cont
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import math
 import random
 import time
@@ -109,7 +107,6 @@ class _Run:
     """One training run: the optimiser and where it stands."""
 
     def __init__(self, supernet: Supernet, data: TrainingImages, config: TrainingConfig, seed: int) -> None:
-        _keep_freed_memory()
         self.supernet, self.data, self.config, self.seed = supernet, data, config, seed
         self.batches = len(data.images) // config.batch_size
         if not self.batches:
@@ -265,13 +262,3 @@ def _schedule(step: int, steps: int, warmup: float) -> float:
 def _mix(*parts: int) -> int:
     """One seed out of several numbers."""
     return random.Random(":".join(map(str, parts))).getrandbits(63)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks: page faults of fresh memory took up to half of a training step on CPUs."""
-    name = ctypes.util.find_library("c")
-    mallopt = getattr(ctypes.CDLL(name), "mallopt", None) if name else None
-    if mallopt is not None:
-        m_mmap_threshold, m_trim_threshold = -3, -1
-        mallopt(m_mmap_threshold, 1 << 30)
-        mallopt(m_trim_threshold, (1 << 31) - 1)

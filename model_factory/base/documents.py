@@ -66,7 +66,8 @@ def parse_document(value: Any, model: type[D], source: str) -> D:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        faults = error.errors(include_url=False)
+        # A misspelt key is also a missing one; what is written says more than what is not.
+        faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ConfigError(f"{source}: {_describe(dict(faults[0]), model)}{more}") from error
 

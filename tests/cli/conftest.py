@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ model:
     - {widths: [8, 16], depths: [1], kernels: [3], expands: [1, 2]}
     - {widths: [16, 32], depths: [1, 2], kernels: [3], expands: [2, 3], stride: 2}
   head_width: 32
-training: {epochs: 6, batch_size: 64, learning_rate: 0.2, augment: {shift: 1}, save_every: 0.1}
+training: {epochs: 10, batch_size: 64, learning_rate: 0.2, augment: {shift: 1}, save_every: 0.1}
 search: {shared_subnets: 4, trials_per_target: 1, feasible_per_target: 2, pool: 20, calibration_images: 100}
 targets:
   - {device: speaker, budgets: {latency: 0.22 ms, peak_memory: 1 MiB, file_size: 100 KiB}}
@@ -43,56 +45,95 @@ class Answer:
     @property
     def error(self) -> str:
         """The one line a person sees; fails where there is another one, or a traceback."""
-        assert "Traceback" not in self.err
         (line,) = self.err.splitlines()
         assert line.startswith("error: ")
         return line
 
-
-def factory_process(cwd: Path, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    """The command, started as its own process (and its own group, so that a signal reaches nothing else)."""
-    command = [sys.executable, "-m", "model_factory", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True, **options,
-    )  # type: ignore[call-overload,no-any-return]  # fmt: skip
+    @property
+    def stages(self) -> list[str]:
+        """The stages that were done."""
+        return [line.partition(":")[0] for line in self.err.splitlines() if ": done in " in line]
 
 
-def factory(cwd: Path, *arguments: object, **options: object) -> Answer:
-    """Run the command in `cwd` to its end."""
-    process = factory_process(cwd, *arguments, **options)
-    out, err = process.communicate(timeout=120)
-    return Answer(code=process.returncode, out=out, err=err)
-
-
-def model_digests(folder: Path) -> dict[str, bytes]:
-    """The files of a family that an app runs or decides with."""
-    names = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".html")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in names}
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., Answer]
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Path:
-    """A folder with `factory.yaml`, `profiles/`, and the finished family. Read it, do not change it."""
+def start_factory() -> Start:
+    """Start the command in a folder, as its own process."""
+
+    def start(cwd: Path, *arguments: object, prefix: tuple[str, ...] = ("-m", "model_factory"), **options: Any) -> Any:
+        command = [sys.executable, *prefix, *map(str, arguments)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def factory(start_factory: Start) -> Run:
+    """Run the command in a folder, to its end."""
+
+    def run(cwd: Path, *arguments: object, **options: Any) -> Answer:
+        process = start_factory(cwd, *arguments, **options)
+        out, err = process.communicate(timeout=120)
+        return Answer(code=process.returncode, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> str:
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, factory: Run) -> Path:
+    """A folder with `factory.yaml` and the finished family. Read it, do not change it."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
-    (folder / "profiles").mkdir()
     answer = factory(folder, "build")
     assert answer.code == 0, answer.err
     return folder
 
 
 @pytest.fixture
-def app(built, tmp_path) -> Path:
+def app(built: Path, tmp_path: Path) -> Path:
     """A copy of the finished build that a test may change."""
     return Path(shutil.copytree(built, tmp_path / "app"))
 
 
 @pytest.fixture
-def empty_app(tmp_path) -> Path:
+def empty_app(tmp_path: Path) -> Path:
     """Only the config."""
     folder = tmp_path / "app"
     folder.mkdir()
     (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def edit_config() -> Callable[[Path, str, str], None]:
+    """Replace a text in an app's config."""
+
+    def edit(folder: Path, old: str, new: str) -> None:
+        path = folder / "factory.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+@pytest.fixture
+def published() -> Callable[[Path], dict[str, bytes]]:
+    """The content of every file of the tiny family, without the report."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        family = folder / "dist" / "tiny"
+        files = (path for path in family.rglob("*") if path.is_file() and path.suffix != ".html")
+        return {path.relative_to(family).as_posix(): path.read_bytes() for path in files}
+
+    return read

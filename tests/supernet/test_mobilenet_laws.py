@@ -17,6 +17,7 @@ _STEM = 8
 
 
 class MobileNetLaws(MaskingConformance):
+    random_subnets = 16
     squeeze_excite: ClassVar[bool]
     activation: ClassVar[str]
 

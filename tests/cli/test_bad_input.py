@@ -1,0 +1,150 @@
+"""What people get wrong ends with one line and an exit code, never with a traceback."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("epochs: 10", "epoch: 10", "unknown key 'training.epoch'; did you mean 'epochs'?"),
+        ("seed: 0", "sead: 0", "unknown key 'sead'; did you mean 'seed'?"),
+        ("latency: 1 ms", "latency: 1", "'targets.1.budgets.latency': 1 is not a duration such as '8 ms'"),
+        ("peak_memory: 4 MiB", "peak_memory: 4 ms", "'4 ms' is not a size such as '64 MiB'"),
+        ("threads: 1", "threads: two", "'threads': input should be a valid integer"),
+        ("seed: 0", "seed: [", "is not valid YAML"),
+        ("device: speaker", "device: speeker", "did you mean 'speaker'?"),
+        ("device: speaker", "device: midrange", "device 'midrange' is a target twice"),
+        ("source: digits", "source: digit", "unknown source 'digit'; did you mean 'digits'?"),
+        ("source: digits", "source: 'no_such_module:f'", "no_such_module:f: cannot be imported"),
+        ("source: digits", "source: folder, path: gone", "there is no such folder"),
+        ("resolutions: [12, 16]", "resolutions: [12, 64]", "raise image_size, or lower the resolution"),
+        ("batch_size: 64", "batch_size: 6400", "fewer than one batch of 6400"),
+        ("pool: 20", "pool: 20, storage: 'nosuchdb://x'", "search storage 'nosuchdb://x'"),
+    ],
+)
+def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, words):
+    edit_config(app, right, wrong)
+    shutil.rmtree(app / "runs" / "tiny" / "stages")
+    answer = factory(app, "build", "--quiet")
+    assert answer.code == 1
+    assert words in answer.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "--config", "gone.yaml"), "gone.yaml: cannot be read (No such file or directory)"),
+        (("build", "--config", "."), "is a folder; name a config file"),
+        (("build", "--run", "runs/x", "--config", "factory.yaml"), "--run and --config exclude each other"),
+        (("build", "--run", "runs"), "is no run folder"),
+        (("search", "--device", "midrnage"), "did you mean 'midrange'?"),
+        (("search", "--device", "factory.yaml"), "factory.yaml: "),
+        (("search", "--device", "midrange"), "run `factory train`"),
+        (("export",), "run `factory train`"),
+        (("verify", "."), "name a family's folder or manifest"),
+        (("verify", "factory.yaml"), "is not valid JSON"),
+        (("init", ".", "--template", "digit"), "unknown template 'digit'; did you mean 'digits'?"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
+    answer = factory(empty_app, *arguments)
+    assert answer.code == 1
+    assert words in answer.error
+    assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--platform", "androd"), "did you mean 'android'?"),
+        (("--platform", "android", "--ram", "3"), "--ram: '3' is not a size"),
+        (("--platform", "android", "--free-disk", "much"), "--free-disk: 'much' is not a size"),
+    ],
+)
+def test_a_wrong_device_fact_is_one_line(factory, built, arguments, words):
+    answer = factory(built, "resolve", "dist/tiny", *arguments)
+    assert answer.code == 1
+    assert words in answer.error
+
+
+def test_an_unknown_option_leaves_with_2(factory, built):
+    answer = factory(built, "build", "--bogus")
+    assert answer.code == 2
+    assert "No such option: --bogus" in answer.err
+
+
+def test_a_budget_that_nothing_meets_names_it_and_what_the_smallest_subnet_needs(factory, app, edit_config):
+    edit_config(app, "latency: 1 ms", "latency: 1 us")
+    answer = factory(app, "build", "--quiet")
+    assert answer.code == 1
+    assert "'midrange': no subnet meets its budgets; the tightest is latency: the smallest subnet's" in answer.error
+    assert "exceeds 1 us" in answer.error
+
+
+def test_a_damaged_checkpoint_is_named_and_a_build_makes_it_again(factory, app, built, published):
+    checkpoint = app / "runs" / "tiny" / "supernet.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    answer = factory(app, "search", "--device", "midrange")
+    assert "supernet.safetensors: is damaged, or was trained with another config; run `factory train`" in answer.error
+    assert factory(app, "build", "-q").code == 0
+    assert published(app) == published(built)
+
+
+def test_a_checkpoint_of_another_space_is_refused(factory, app, edit_config):
+    edit_config(app, "head_width: 32", "head_width: 40")
+    answer = factory(app, "search", "--device", "midrange")
+    assert answer.code == 1
+    assert "was trained with another config; run `factory train`" in answer.error
+
+
+@pytest.mark.parametrize("content", ['{"key": "', '{"key": 1, "result": 2}'])
+def test_a_half_written_record_is_made_again(factory, app, built, published, content):
+    (app / "runs" / "tiny" / "stages" / "family.json").write_text(content, encoding="utf-8")
+    answer = factory(app, "build")
+    assert answer.code == 0
+    assert "train supernet" not in answer.stages
+    assert published(app) == published(built)
+
+
+def test_a_damaged_study_is_one_line(factory, app):
+    (app / "runs" / "tiny" / "study.db").write_bytes(b"no database at all" * 100)
+    answer = factory(app, "search", "--device", "highend", "-q")
+    assert answer.code == 1
+    assert "study.db" in answer.error
+
+
+@pytest.mark.parametrize("lost", ["train", "score", "family"])
+def test_a_full_disk_is_one_line_and_the_next_build_goes_on(factory, app, built, published, lost):
+    (app / "runs" / "tiny" / "stages" / f"{lost}.json").unlink()
+    if lost == "score":
+        (app / "runs" / "tiny" / "study.db").unlink()
+
+    def limit_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1600, 1600))
+
+    answer = factory(app, "build", "--quiet", preexec_fn=limit_files)
+    assert answer.code == 1
+    assert "cannot be " in answer.error
+    assert factory(app, "build", "--quiet").code == 0
+    assert published(app) == published(built)
+    assert not list(app.rglob("*.partial-*"))
+
+
+def test_a_truncated_image_is_named(factory, empty_app, edit_config, built):
+    sample = (built / "dist" / "tiny" / "samples" / "000.png").read_bytes()
+    for kind in ("cat", "dog"):
+        (empty_app / "photos" / kind).mkdir(parents=True)
+        for number in range(6):
+            (empty_app / "photos" / kind / f"{number}.png").write_bytes(sample)
+    (empty_app / "photos" / "dog" / "3.png").write_bytes(sample[: len(sample) // 2])
+    edit_config(empty_app, "source: digits", "source: folder, path: photos")
+    answer = factory(empty_app, "build", "--quiet")
+    assert answer.code == 1
+    assert "photos/dog/3.png" in answer.error

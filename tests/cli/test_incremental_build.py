@@ -1,0 +1,73 @@
+"""A build does again only what changed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from device_profiles.profile import SHIPPED_FOLDER
+
+
+def record_times(app: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_mtime_ns for path in (app / "runs" / "tiny" / "stages").iterdir()}
+
+
+def test_a_second_build_does_nothing_in_under_five_seconds(factory, app, built, published):
+    before = record_times(app)
+    started = time.monotonic()
+    answer = factory(app, "build")
+    assert time.monotonic() - started < 5
+    assert answer.stages == []
+    assert record_times(app) == before
+    assert published(app) == published(built)
+
+
+def test_editing_one_profile_redoes_only_that_targets_search_and_export(factory, app):
+    before = record_times(app)
+    text = (SHIPPED_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
+    (app / "profiles").mkdir()
+    (app / "profiles" / "midrange.yaml").write_text(text.replace("value: 3.2,", "value: 300,"), encoding="utf-8")
+    edited = factory(app, "build")
+    assert edited.code == 1
+    assert "target 'midrange': no subnet meets its budgets" in edited.err
+    (app / "profiles" / "midrange.yaml").write_text(text.replace("value: 3.2,", "value: 3.3,"), encoding="utf-8")
+    answer = factory(app, "build")
+    assert answer.code == 0
+    assert {"search midrange", "write report"} <= set(answer.stages)
+    assert not {"train supernet", "score shared subnets", "search speaker"} & set(answer.stages)
+    after = record_times(app)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"search-midrange", "family", "report"}
+
+
+def test_a_comment_in_a_profile_or_config_redoes_nothing(factory, app, edit_config):
+    text = (SHIPPED_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
+    (app / "profiles").mkdir()
+    (app / "profiles" / "midrange.yaml").write_text(f"# mine\n{text}", encoding="utf-8")
+    edit_config(app, "seed: 0", "seed: 0  # lucky")
+    assert factory(app, "build").stages == []
+
+
+def test_tightening_one_budget_redoes_only_that_target(factory, app, edit_config):
+    edit_config(app, "latency: 1 ms", "latency: 0.055 ms")
+    answer = factory(app, "build")
+    assert answer.code == 0, answer.err
+    searched = [stage for stage in answer.stages if stage.startswith("search")]
+    assert searched == ["search midrange"]
+    assert "train supernet" not in answer.stages
+
+
+def test_a_new_target_trains_and_scores_nothing_shared_again(factory, app, edit_config):
+    edit_config(app, "targets:\n", "targets:\n  - {device: flagship}\n")
+    answer = factory(app, "build")
+    assert answer.code == 0, answer.err
+    assert "search flagship" in answer.stages
+    assert not {"train supernet", "score shared subnets", "search speaker", "search midrange"} & set(answer.stages)
+
+
+def test_two_targets_with_one_model_are_reported_with_the_budget_that_did_not_bind(factory, app, edit_config):
+    edit_config(app, "targets:\n", "targets:\n  - {device: flagship}\n  - {device: highend}\n")
+    answer = factory(app, "build", "--quiet")
+    assert "get the same model; the budgets of " in answer.err
+    assert "did not bind: file_size (" in answer.err
+    assert factory(app, "diff", "dist/tiny", "dist/tiny").code == 0

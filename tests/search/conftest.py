@@ -1,0 +1,64 @@
+"""A MobileNet space, a phone, and an accuracy that is known for every subnet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from device_profiles.costs import Workloads
+from device_profiles.profile import DeviceProfile, find_profile
+from search.archive import Scored
+from search.shared import shared_subnets
+from supernet.space import SearchSpace, SubnetConfig
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
+
+torch.set_num_threads(1)
+
+_STAGE = {"widths": [8, 16, 24], "depths": [1, 2], "kernels": [3, 5], "expands": [1, 2, 4]}
+_MODEL = {"resolutions": [16, 24], "stem_width": 8, "stages": [_STAGE, {**_STAGE, "stride": 2}], "head_width": 32}
+_MODEL_SPACE = MobileNetSpace(MobileNetConfig.model_validate(_MODEL), classes=4)
+_WORKLOADS = Workloads(_MODEL_SPACE)
+
+
+def _accuracy(subnet: SubnetConfig) -> float:
+    """Additive in the choices of present blocks: the truth that a predictor has to find."""
+    space = _MODEL_SPACE.space
+    values = subnet.to_dict()
+    shares = [c.options.index(values[c.name]) / (len(c.options) - 1) for c in space if space.exists(c, values)]
+    return 0.5 + 0.4 * sum(shares) / len(space.choices)
+
+
+@pytest.fixture
+def space() -> SearchSpace:
+    return _MODEL_SPACE.space
+
+
+@pytest.fixture
+def workloads() -> Workloads:
+    """Shared by all tests, since tracing is slow and the same for all."""
+    return _WORKLOADS
+
+
+@pytest.fixture
+def phone() -> DeviceProfile:
+    return find_profile("midrange", Path()).profile
+
+
+@pytest.fixture
+def truth() -> Callable[[SubnetConfig], float]:
+    return _accuracy
+
+
+@pytest.fixture
+def score() -> Callable[[Sequence[SubnetConfig]], list[Scored]]:
+    return lambda subnets: [Scored(subnet=subnet, accuracy=_accuracy(subnet)) for subnet in subnets]
+
+
+@pytest.fixture
+def shared(space, workloads, score) -> list[Scored]:
+    """20 scored subnets of all sizes."""
+    return score(shared_subnets(space, workloads, 20, seed=0))

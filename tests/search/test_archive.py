@@ -1,0 +1,155 @@
+"""The archive: every subnet is scored once, whatever happens to the process."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from model_factory.base.errors import FactoryError
+from search.archive import Archive
+from supernet.space import Choice, SearchSpace
+
+SMALL = SearchSpace(
+    (
+        Choice(name="depth", options=(1, 2)),
+        Choice(name="kernel", options=(3, 5, 7)),
+        Choice(name="expand", options=(1.5, 4.0), depth_choice="depth", exists_from=2),
+    )
+)
+
+
+class Judge:
+    """Scores subnets by their id, and remembers which."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        self.seen: list = []
+        self._stop_at = stop_at
+
+    def __call__(self, subnet) -> float:
+        if len(self.seen) + 1 == self._stop_at:
+            raise KeyboardInterrupt
+        self.seen.append(subnet)
+        return int(subnet.id, 16) % 1000 / 1000
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+def subnets(count: int = 6):
+    rng = random.Random(0)
+    return list(dict.fromkeys(SMALL.sample(rng) for _ in range(100)))[:count]
+
+
+def test_every_subnet_is_scored_once_and_in_order(storage: str) -> None:
+    archive, judge = Archive(storage, "study", SMALL), Judge()
+    first, again = subnets(4), [*subnets(6), *subnets(2)]
+    archive.score(first, judge, "shared")
+    scored = archive.score(again, judge, "target")
+    assert judge.seen == subnets(6)
+    assert [s.subnet for s in scored] == again
+    assert [s.accuracy for s in scored] == [Judge()(subnet) for subnet in again]
+
+
+def test_scores_survive_the_process_to_the_bit(storage: str) -> None:
+    Archive(storage, "study", SMALL).score(subnets(), lambda _: 1 / 3, "shared")
+    judge = Judge()
+    reopened = Archive(storage, "study", SMALL)
+    assert reopened.scored() == dict.fromkeys(subnets(), 1 / 3)
+    reopened.score(subnets(), judge, "shared")
+    assert judge.seen == []
+
+
+def test_an_accuracy_of_zero_is_an_accuracy(storage: str) -> None:
+    archive = Archive(storage, "study", SMALL)
+    assert archive.score(subnets(1), lambda _: 0.0, "shared")[0].accuracy == 0.0
+    assert archive.scored() == {subnets(1)[0]: 0.0}
+
+
+def test_studies_do_not_see_each_other(storage: str) -> None:
+    Archive(storage, "one checkpoint", SMALL).score(subnets(), Judge(), "shared")
+    assert Archive(storage, "another checkpoint", SMALL).scored() == {}
+
+
+def test_an_interrupted_study_loses_one_subnet_and_goes_on(storage: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Archive(storage, "study", SMALL).score(subnets(), Judge(stop_at=4), "shared")
+    reopened, judge = Archive(storage, "study", SMALL), Judge()
+    assert list(reopened.scored()) == subnets(3)
+    scored = reopened.score(subnets(), judge, "shared")
+    assert judge.seen == subnets()[3:]
+    assert [s.accuracy for s in scored] == [Judge()(subnet) for subnet in subnets()]
+
+
+def test_a_killed_process_leaves_nothing_that_hinders_the_next(storage: str) -> None:
+    code = (
+        "import os, signal, sys; from search.archive import Archive;"
+        "sys.path.append(sys.argv[2]); from test_archive import SMALL, subnets\n"
+        "judge = lambda subnet: 0.5 if subnet == subnets()[0] else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Archive(sys.argv[1], 'study', SMALL).score(subnets(), judge, 'shared')"
+    )
+    command = [sys.executable, "-c", code, storage, str(Path(__file__).parent)]
+    assert subprocess.run(command, capture_output=True).returncode < 0
+    archive = Archive(storage, "study", SMALL)
+    assert archive.scored() == {subnets()[0]: 0.5}
+    assert len(archive.score(subnets(), Judge(), "shared")) == 6
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_trials_that_others_left_unfinished_are_never_mistaken_for_ours(storage: str) -> None:
+    archive = Archive(storage, "study", SMALL)
+    others = optuna.load_study(study_name="study", storage=storage)
+    others.enqueue_trial(subnets()[5].to_dict())
+    others.ask()
+    others.enqueue_trial(subnets()[4].to_dict())
+    archive.score(subnets(2), Judge(), "shared")
+    reopened = Archive(storage, "study", SMALL)
+    assert reopened.scored() == {subnet: Judge()(subnet) for subnet in subnets(2)}
+
+
+def test_the_table_has_a_column_per_choice(storage: str, tmp_path: Path) -> None:
+    archive = Archive(storage, "study", SMALL)
+    archive.score(subnets(2), lambda _: 0.25, "shared")
+    archive.score(subnets(3), lambda _: 0.75, "midrange")
+    archive.write_table(tmp_path / "out" / "archive.parquet")
+    table = pd.read_parquet(tmp_path / "out" / "archive.parquet")
+    assert list(table.columns) == ["subnet_id", "accuracy", "purpose", "depth", "kernel", "expand"]
+    assert list(table["subnet_id"]) == [subnet.id for subnet in subnets(3)]
+    assert list(table["purpose"]) == ["shared", "shared", "midrange"]
+    assert list(table["accuracy"]) == [0.25, 0.25, 0.75]
+    assert list(table["kernel"]) == [subnet["kernel"] for subnet in subnets(3)]
+
+
+def test_progress_is_told_after_each_subnet(storage: str) -> None:
+    seen: list[tuple[int, int, str]] = []
+    archive = Archive(storage, "study", SMALL)
+    archive.score(subnets(2), lambda _: 0.5, "shared", lambda *told: seen.append(told))
+    assert seen == [(1, 2, "50.0% held-out"), (2, 2, "50.0% held-out")]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db"])
+def test_a_storage_that_cannot_be_used_is_named_in_one_line(url: str) -> None:
+    with pytest.raises(FactoryError, match=f"search storage '{url}' cannot be used: ") as caught:
+        Archive(url, "study", SMALL)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_storage_is_named_in_one_line(storage: str, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database" * 100)
+    with pytest.raises(FactoryError, match=r"cannot be used: .*not a database"):
+        Archive(storage, "study", SMALL)
+
+
+def test_a_storage_that_breaks_later_is_named_too(storage: str, tmp_path: Path) -> None:
+    archive = Archive(storage, "study", SMALL)
+    archive.score(subnets(1), Judge(), "shared")
+    (tmp_path / "study.db").write_bytes(b"no database" * 100)
+    with pytest.raises(FactoryError, match=r"search storage .* cannot be used"):
+        archive.score(subnets(3), Judge(), "shared")
