@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,4 +119,5 @@ def _storage_errors(storage: str) -> Iterator[None]:
         while root.__cause__ is not None:
             root = root.__cause__
         reason = str(root).split("\n")[0]
-        raise FactoryError(f"search storage {storage!r} cannot be used: {reason}") from error
+        place = re.sub(r"://[^@/]*@", "://***@", storage)  # without a password
+        raise FactoryError(f"search storage {place!r} cannot be used: {reason}") from error

@@ -101,6 +101,15 @@ def test_an_interrupted_run_ends_bit_identical(session: Session, step: int) -> N
     assert again == curve
 
 
+def test_a_loss_averaged_over_an_interruption_is_the_same(session: Session) -> None:
+    _, curve = session.run(epochs=6)
+    session.state_file.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        session.run(epochs=6, progress=stop_at(5))
+    assert session.run(epochs=6)[1] == curve
+    assert [point.step for point in curve] == list(range(2, 25, 2))
+
+
 def test_bfloat16_with_momentum_resumes_bit_identical_too(session: Session) -> None:
     undisturbed, _ = session.run(precision="bfloat16")
     session.state_file.unlink()
