@@ -47,7 +47,7 @@ def load_state(path: Path, key: str) -> TrainingState | None:
 
 
 def space_digest(model_space: ModelSpace) -> str:
-    """What a checkpoint and a model space must agree on: choices, layers and parameter shapes of the largest network."""
+    """What a checkpoint and a model space must agree on: choices, and layers and shapes of the largest network."""
     largest = model_space.build(model_space.space.largest)
     shapes = {name: list(parameter.shape) for name, parameter in largest.named_parameters()}
     return digest_of({"choices": model_space.space.to_json(), "shapes": shapes, "layers": repr(largest)})
