@@ -21,6 +21,8 @@ from model_factory.base.quantities import format_duration
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
 
 _MAX_LOSS_POINTS = 400
+_FAR = 3.0
+"""A budget over so many times the slowest point is not drawn to scale."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML and fonts know none of these
 
 
@@ -119,8 +121,7 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
     if best:
         xy = [p.latency_us / scale for p in best], [p.accuracy for p in best]
         axes.plot(*xy, color=palette.accent, linewidth=1.1, drawstyle="steps-post", label="Pareto front", zorder=1)
-    if front.latency_budget_us is not None:
-        axes.axvline(front.latency_budget_us / scale, color=palette.budget, linestyle="--", linewidth=1, label="budget")
+    _draw_budget(axes, front, scale, palette)
     picked = [p for p in shown if p.picked]
     _scatter(axes, picked, scale, "picked", marker="D", s=46, color=palette.pick, zorder=3)
     axes.set_ylim(*limits)
@@ -130,6 +131,18 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
     axes.set_xlabel(f"latency, {_clean(front.latency_basis)} ({unit})")
     axes.set_ylabel("held-out accuracy")
     axes.set_title(_clean(front.device), loc="left", color=palette.ink, fontweight="bold")
+
+
+def _draw_budget(axes: Axes, front: DeviceFront, scale: float, palette: _Palette) -> None:
+    """A line; where it would squeeze the points into a corner, only a note that it lies to the right."""
+    budget = front.latency_budget_us
+    if budget is None:
+        return
+    if budget <= _FAR * max((point.latency_us for point in front.points), default=budget):
+        axes.axvline(budget / scale, color=palette.budget, linestyle="--", linewidth=1, label="budget")
+    else:
+        text = f"budget {format_duration(budget)} \N{RIGHTWARDS ARROW}"
+        axes.annotate(text, (0.99, 0.03), xycoords="axes fraction", ha="right", color=palette.budget, fontsize=8)
 
 
 def _scatter(
@@ -144,7 +157,8 @@ def _scatter(
 
 
 def _latency_unit(front: DeviceFront) -> tuple[float, str]:
-    largest = max([front.latency_budget_us or 0.0, *(point.latency_us for point in front.points)])
+    points = [point.latency_us for point in front.points]
+    largest = max(points or [front.latency_budget_us or 0.0])
     unit = format_duration(largest).split()[-1]
     return {"us": 1.0, "ms": 1e3, "s": 1e6}[unit], unit
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,11 @@ class Answer:
         return [line.partition(":")[0] for line in self.err.splitlines() if ": done in " in line]
 
 
+def _hear_ctrl_c() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., Answer]
 
@@ -67,7 +73,7 @@ def start_factory() -> Start:
         command = [sys.executable, *prefix, *map(str, arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
+        return subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=_hear_ctrl_c, **pipes, **options)
 
     return start
 
