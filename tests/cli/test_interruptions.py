@@ -50,9 +50,14 @@ def kill_after(process: subprocess.Popen[str], line: str, delay: float) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+def heed_ctrl_c() -> None:
+    """Background jobs of a shell, and so all their children, are started with it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(start_factory, factory, empty_app, built, published):
     state = empty_app / "runs" / "tiny" / "training.safetensors"
-    process = start_factory(empty_app, "build", "--quiet")
+    process = start_factory(empty_app, "build", "--quiet", preexec_fn=heed_ctrl_c)
     wait_until(state.is_file, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
