@@ -42,6 +42,7 @@ LIBRARIES = ("torch", "onnxruntime", "optuna", "numpy")
 def main(arguments: list[str]) -> int:
     """Run the benchmark; the exit code is 1 where the family cannot be built or fails `verify`."""
     options = parse(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `factory` command does, before torch is imported
     try:
         with tempfile.TemporaryDirectory() as temporary:
             result = measure(options, Path(temporary))

@@ -82,7 +82,7 @@ class Selectors(Document):
     Attributes:
         ram_class_min: smallest class of RAM, inclusive.
         ram_class_max: first class of RAM that is too large, exclusive.
-        os_min: oldest version of the operating system, such as `10` or `12.1`.
+        os_min: oldest version of the operating system, such as `12.1`; on Android the API level, such as `29`.
         soc_include: if not empty, one of these must match.
         soc_exclude: none of these may match; wins over `soc_include`.
     """
@@ -229,18 +229,23 @@ def shipped_profiles() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SHIPPED_FOLDER.glob("*.yaml")))
 
 
-def find_profile(name_or_path: str, folder: Path) -> FoundProfile:
+def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> FoundProfile:
     """The profile that a person means by `name_or_path`; `folder` is that of the config.
 
-    First match wins: a file of that path, relative to the working directory, then to `folder`; for a bare name
-    `folder/profiles/<name>.yaml`; a shipped profile of that name, which `profiles/<name>.yaml` also names.
+    First match wins: a file of that path, relative to the working directory if a person `typed` it there, then to
+    `folder`; for a bare name `folder/profiles/<name>.yaml`; a shipped profile of that name, which
+    `profiles/<name>.yaml` also names.
 
     Raises:
         ConfigError: nothing of that name, or the file is faulty.
     """
     given = Path(name_or_path)
     is_bare = given.name == name_or_path and not given.suffix
-    candidates = [given, folder / given, *([folder / "profiles" / f"{name_or_path}.yaml"] if is_bare else [])]
+    candidates = [
+        *([given] if typed else []),
+        folder / given,
+        *([folder / "profiles" / f"{name_or_path}.yaml"] if is_bare else []),
+    ]
     for path in candidates:
         if path.is_file():
             return _found(path, f"file {path}")

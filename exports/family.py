@@ -96,7 +96,7 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
         f"{EVALUATION}/{model.artifact.model_id}.npy": _npy(model.evaluation.predictions) for model in spec.models
     }
     answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
-    # Named by content, like the models: an interrupted update leaves the published family whole.
+    # Named by content, like the models: an interrupted update on the same data leaves the old family whole.
     answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
     contents = images | {answers_name: answers} | labels | predictions
     manifest = Manifest(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
+from exports.engines import get_engine
 from exports.records import Manifest
 from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import exclusive, remove_partial_files
@@ -78,7 +79,8 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
         MissingRunError: there is no trained supernet.
         BudgetError: nothing fits.
     """
-    found = run.profile(device)
+    found = run.profile(device, typed=True)
+    get_engine(found.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         bench = _begin(run, console)
@@ -115,6 +117,8 @@ def _targets(run: Run) -> list[FoundProfile]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{run.origin}: two targets use profiles with the name {twice[0]!r}; rename one")
+    for f in found:
+        get_engine(f.profile.engine)
     return found
 
 
@@ -127,7 +131,14 @@ def _export(bench: Workbench, trained: Trained, outcome: SearchOutcome) -> Expor
 def _shared_note(group: Sequence[SearchOutcome]) -> str:
     names = ", ".join(outcome.found.profile.name for outcome in group)
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
+    binding = _binding_budgets(loosest)
     slack = loosest.budgets.slack(loosest.result.pick.costs)
-    unused = ", ".join(f"{name} ({used:.0%} used)" for name, used in sorted(slack.items(), key=lambda item: item[1]))
+    unused = ", ".join(f"{budget} ({used:.0%} used)" for budget, used in slack.items() if budget not in binding)
     name = loosest.found.profile.name
-    return f"{names} get the same model; the budgets of {name} did not bind: {unused or 'it has none'}"
+    return f"{names} get the same model; the budgets of {name} that did not bind: {unused or 'none'}"
+
+
+def _binding_budgets(outcome: SearchOutcome) -> set[str]:
+    """The budgets that alone keep a more accurate scored subnet out."""
+    better = (c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy)
+    return {c.excesses[0].budget for c in better if len(c.excesses) == 1}

@@ -36,11 +36,7 @@ def build(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption
     from model_factory.tables import print_family
 
     where = _run(run, config)
-    console = Console(quiet)
-    built = pipeline.build(where, console)
-    print_family(built, where)
-    for note in built.notes:
-        console.warn(note)
+    print_family(pipeline.build(where, Console(quiet)), where)
 
 
 @app.command()
@@ -86,8 +82,7 @@ def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOptio
     from model_factory.tables import print_family
 
     where = _run(run, config)
-    built = pipeline.build(where, Console(quiet), may_train=False)
-    print_family(built, where)
+    print_family(pipeline.build(where, Console(quiet), may_train=False), where)
 
 
 @app.command()
@@ -128,7 +123,10 @@ def resolve(
         str | None, typer.Option(help="What the kernel reports, for example 3GiB.", show_default=False)
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
-    os_version: Annotated[str | None, typer.Option("--os", help="For example 12.1.", show_default=False)] = None,
+    os_version: Annotated[
+        str | None,
+        typer.Option("--os", help="For example 12.1; on Android the API level, for example 34.", show_default=False),
+    ] = None,
     soc: Annotated[str | None, typer.Option(help="Maker/model, for example Acme/A1.", show_default=False)] = None,
     free_disk: Annotated[str | None, typer.Option(help="For example 500MB.", show_default=False)] = None,
     free_memory: Annotated[str | None, typer.Option(help="For example 200MiB.", show_default=False)] = None,

@@ -16,7 +16,7 @@ class Console:
     """Writes to standard error, so that standard output stays for results.
 
     Args:
-        quiet: show nothing but warnings.
+        quiet: show nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -26,10 +26,6 @@ class Console:
         """One line."""
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
-
-    def warn(self, text: str) -> None:
-        """One line that is shown even when quiet."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Progress]:

@@ -1,41 +1,69 @@
-"""What identifies a data set without decoding it: the content of its files."""
+"""What identifies a data set without decoding it: the names and contents of its files."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from model_factory.base.errors import FactoryError
+from model_factory.base.errors import DataError, FactoryError
 from model_factory.base.files import read_json, sha256_file, write_json
+from supernet.data.callables import importable
 from supernet.data.config import DataConfig
+from supernet.data.parts import located
 
 
 def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[str, Any]:
-    """A JSON value that changes when the `data` section or a file it names changes.
+    """A JSON value that changes when the `data` section or a file it names changes: content or place below `path`.
 
     Files are hashed once; `memo_file` remembers the digests by size and time of change. What a callable source reads is
-    not known, so only its module's file counts.
+    not known, so only its code counts.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     memo = _Memo(memo_file)
-    files = [memo.digest(path) for path in _files(config, folder)]
+    try:
+        files = [[name, memo.digest(path)] for name, path in _files(config, folder)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
     section = config.model_dump(mode="json", exclude={"path", "test_path"})
     return {"config": section, "files": files}
 
 
-def _files(config: DataConfig, folder: Path) -> list[Path]:
-    if ":" in config.source:
-        spec = importlib.util.find_spec(config.source.partition(":")[0].partition(".")[0])
-        return [Path(spec.origin)] if spec and spec.origin else []
-    named = [folder / path for path in (config.path, config.test_path) if path]
-    return [file for path in named for file in _below(path)]
+def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
+    if config.is_callable:
+        return _code(config.source.partition(":")[0], folder)
+    named = [located(path, folder) for path in (config.path, config.test_path) if path]
+    return [pair for path in named for pair in _below(path)]
 
 
-def _below(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    return sorted(path.parent.glob(path.name))
+def _below(path: Path) -> list[tuple[str, Path]]:
+    """Every file below a folder or a glob, named relative to its fixed part; a single file has no name."""
+    wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
+    if wild is not None:
+        root = Path(*path.parts[:wild])
+        return _named(root, root.glob("/".join(path.parts[wild:])))
+    return _named(path, path.rglob("*")) if path.is_dir() else [("", path)] if path.is_file() else []
+
+
+def _code(module: str, folder: Path) -> list[tuple[str, Path]]:
+    """The module's file, or every Python file of the package it lies in."""
+    try:
+        with importable(folder):
+            spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return []
+    if spec is None or spec.origin is None:
+        return []
+    origin = Path(spec.origin)
+    return _named(origin.parent, origin.parent.rglob("*.py") if origin.name == "__init__.py" else [origin])
+
+
+def _named(root: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
+    return sorted((path.relative_to(root).as_posix(), path) for path in paths if path.is_file())
 
 
 class _Memo:

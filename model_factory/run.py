@@ -59,9 +59,9 @@ class Run:
         """URL of the Optuna storage."""
         return self.config.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
 
-    def profile(self, device: str) -> FoundProfile:
-        """The profile a config or a command names. Raises `ConfigError`."""
-        return find_profile(device, self.config_folder)
+    def profile(self, device: str, *, typed: bool = False) -> FoundProfile:
+        """The profile that the config names or, where `typed`, a command. Raises `ConfigError`."""
+        return find_profile(device, self.config_folder, typed=typed)
 
     def budgets_for(self, found: FoundProfile) -> Budgets:
         """The profile's budgets, overridden by those of the target that names the same profile."""

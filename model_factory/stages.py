@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.budgets import Budgets, Excess
@@ -110,9 +111,17 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
         raise MissingRunError(
             f"{run.checkpoint}: is damaged, or was trained with another config; run `factory train` or `factory build`"
         )
+    if run.checkpoint.is_file():
+        bench.console.say(f"{run.checkpoint}: is not of this config, data and libraries, or was changed; training anew")
     trained = _train(bench, key)
     run.cache.save("train", key, asdict(trained), [run.checkpoint])
+    _state_file(run).unlink(missing_ok=True)
     return trained
+
+
+def _state_file(run: Run) -> Path:
+    """Of an unfinished training; kept until the finished one is recorded."""
+    return run.folder / "training.safetensors"
 
 
 def _train(bench: Workbench, key: str) -> Trained:
@@ -137,13 +146,12 @@ def _train(bench: Workbench, key: str) -> Trained:
             data,
             training,
             seed=run.config.seed,
-            state_file=run.folder / "training.safetensors",
+            state_file=_state_file(run),
             key=key,
             check=lambda subnet: materials.heldout_accuracy(subnet, supernet),
             progress=progress,
         )
     save_supernet(run.checkpoint, supernet)
-    (run.folder / "training.safetensors").unlink(missing_ok=True)
     return Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
         class_names=splits.class_names,
@@ -195,8 +203,9 @@ def search_stage(
         "profile": found.digest,
         "budgets": budgets.model_dump(mode="json"),
     }
-    key = stage_key(f"search-{name}", _SEARCH_VERSION, ("torch", "optuna", "scikit-learn"), inputs)
-    cached = run.cache.load(f"search-{name}", key)
+    key = stage_key("search", _SEARCH_VERSION, ("torch", "optuna", "scikit-learn"), inputs)
+    stage = f"search-{name}-{found.digest[:8]}"
+    cached = run.cache.load(stage, key)
     if cached is not None:
         return SearchOutcome(found=found, budgets=budgets, result=_result_from_json(cached))
     materials = bench.materials(len(trained.class_names))
@@ -213,7 +222,7 @@ def search_stage(
             run.config.seed,
         )
     bench.archive(_study_name(run, trained)).write_table(run.folder / "archive.parquet")
-    run.cache.save(f"search-{name}", key, _result_to_json(result))
+    run.cache.save(stage, key, _result_to_json(result))
     return SearchOutcome(found=found, budgets=budgets, result=result)
 
 
@@ -241,7 +250,7 @@ def _scoring_inputs(run: Run, trained: Trained) -> dict[str, Any]:
 def _study_name(run: Run, trained: Trained) -> str:
     """One study per checkpoint and way of scoring."""
     inputs = {k: v for k, v in _scoring_inputs(run, trained).items() if k != "shared_subnets"}
-    return f"{run.config.name}-{digest_of(inputs)[:16]}"
+    return f"{run.config.name}-{stage_key('study', _SCORE_VERSION, ('torch', 'numpy'), inputs)[:16]}"
 
 
 def _trained_from_json(value: dict[str, Any]) -> Trained:

@@ -42,6 +42,8 @@ def print_family(built: Built, run: Run) -> None:
         )
     _print(table)
     print(f"family   {run.family_folder / 'manifest.json'}\nreport   {run.report}\ntime     {built.seconds:.1f} s")
+    for note in built.notes:
+        print(f"note     {note}")
 
 
 def print_search(outcome: SearchOutcome, plot: Path) -> None:
@@ -118,6 +120,9 @@ def print_diff(diff: FamilyDiff) -> None:
             "\n".join(_value(v.name, v.old, v.new) for v in change.values if v.old != v.new),
         )
     _print(table)
+    for change in diff.tiers:
+        for note in change.notes:
+            print(f"note: {change.tier}: {note}")
     for line in diff.worse:
         print(f"worse: {line}")
     if not diff.worse:

@@ -1,4 +1,4 @@
-"""The table of engines. An engine implements `device_profiles.engine.Engine`; to add one, add one line."""
+"""The table of engines. An engine implements `device_profiles.engine.Engine`."""
 
 from __future__ import annotations
 

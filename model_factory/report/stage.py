@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from device_profiles.costs import FILE_BYTES
 from exports.records import Manifest, Model, Tier
@@ -31,9 +33,7 @@ def report_stage(
     run = bench.run
     inputs = {
         "manifest": digest_of(manifest.model_dump(mode="json")),
-        "candidates": [
-            [[subnet_to_json(c.subnet), c.accuracy] for c in outcome.result.candidates] for outcome in outcomes
-        ],
+        "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
         "notes": list(notes),
     }
     key = stage_key("report", _REPORT_VERSION, (*_LIBRARIES, "matplotlib", "jinja2"), inputs)
@@ -44,6 +44,16 @@ def report_stage(
     with bench.console.stage("write report"):
         write_report(_report_data(bench, trained, manifest, outcomes, exported, notes), run.report)
     run.cache.save("report", key, True, [run.report])
+
+
+def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
+    return {
+        "profile": outcome.found.digest,
+        "budgets": outcome.budgets.model_dump(mode="json"),
+        "candidates": [
+            [subnet_to_json(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
+        ],
+    }
 
 
 def device_front(outcome: SearchOutcome) -> DeviceFront:

@@ -27,7 +27,7 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
         ConfigError: the module or the callable does not exist.
         DataError: the callable fails, or returns something else.
     """
-    with _importable(folder):
+    with importable(folder):
         make = _imported(config.source, folder)
         try:
             made = make(**config.options)
@@ -79,7 +79,7 @@ def _imported(source: str, folder: Path) -> Callable[..., Any]:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
     """Let modules in `folder` be imported, after all others."""
     entry = str(folder.resolve())
     added = entry not in sys.path

@@ -73,7 +73,8 @@ def start_factory() -> Start:
         command = [sys.executable, *prefix, *map(str, arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=_hear_ctrl_c, **pipes, **options)
+        options = {"preexec_fn": _hear_ctrl_c} | options
+        return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
 
     return start
 

@@ -48,11 +48,16 @@ def test_a_shipped_profile_is_complete_and_claims_no_measurement(name: str, tmp_
     assert profile.budgets.latency_us is not None
 
 
-def test_phone_profiles_cover_every_class_of_ram_from_1_gib_without_gaps(tmp_path: Path) -> None:
+def test_phone_profiles_take_every_phone_from_1_gib_and_more_for_more_ram(tmp_path: Path) -> None:
     names = ("lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship")
     selectors = [find_profile(name, tmp_path).profile.selectors for name in names]
     assert selectors[0].ram_class_min == GIB
-    assert [s.ram_class_max for s in selectors] == [*(s.ram_class_min for s in selectors[1:]), None]
+    floors = [s.ram_class_min for s in selectors]
+    assert floors == sorted(set(floors))
+    assert not any(s.ram_class_max or s.os_min for s in selectors)  # a richer phone never falls below a poorer one
+    cores = [s.cores_min or 0 for s in selectors]
+    assert cores[:2] == [0, 0]
+    assert cores == sorted(cores)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,7 @@ def test_an_arena_ratio_below_one_is_refused() -> None:
     ("changes", "message"),
     [
         ({"ram_class_min": "5 GiB"}, "5 GiB is no class of RAM; classes: 256 MiB"),
-        ({"ram_class_min": "8 GiB"}, "must be above ram_class_min 8 GiB"),
+        ({"ram_class_min": "8 GiB", "ram_class_max": "8 GiB"}, "must be above ram_class_min 8 GiB"),
         ({"ram_class_min": 4}, "4 is not a size such as"),
         ({"os_min": "ten"}, "'ten' is no version"),
         ({"cores_min": 0}, "selectors.cores_min"),

@@ -38,7 +38,15 @@ def test_the_paired_difference_counts_discordant_pairs():
     new = np.array([1] * 70 + [0] * 10 + [1] * 5 + [0] * 15, bool)
     change = paired_difference(old, new)
     assert change.mean == pytest.approx(-0.05)
-    assert change.high - change.mean == pytest.approx(1.96 * np.sqrt((15 - 25 / 100) / 100**2), rel=1e-3)
+    assert (change.low + change.high) / 2 == pytest.approx(-5 / 102)
+    assert change.high - change.low == pytest.approx(2 * 1.96 * np.sqrt(16 - 25 / 102) / 102, rel=1e-3)
+
+
+def test_four_lost_images_and_none_gained_are_within_chance():
+    old = np.ones(450, bool)
+    new = old.copy()
+    new[:4] = False
+    assert paired_difference(old, new).high > 0
 
 
 @pytest.mark.parametrize(("lost", "exit_code"), [(2, 0), (30, 1)])
