@@ -124,12 +124,12 @@ def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKi
 
 def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
     """The costs of each workload on the device, in the same order."""
-    latency = LatencyModel().predict(workloads, profile)
-    memory = MemoryModel().predict(workloads, profile)
-    size = FileSizeModel().predict(workloads, profile)
+    found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
     return [
         Costs(latency_us=float(us), peak_memory_bytes=int(peak), file_bytes=int(file), macs=workload.macs)
-        for workload, us, peak, file in zip(workloads, latency, memory, size, strict=True)
+        for workload, us, peak, file in zip(
+            workloads, found["latency"], found["peak_memory"], found["file_size"], strict=True
+        )
     ]
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from exports.artifact import MODELS, Artifact, Evaluation, evaluate_artifact, export_artifact
 from exports.engines import get_engine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.manifest import FILE_NAME, FLOOR, encode_manifest, first_fault, read_manifest
+from exports.npy import npy_bytes
 from exports.onnx_file import INPUT_NAME, OUTPUT_NAME
 from exports.records import (
     PPM,
@@ -91,9 +90,9 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
     task = _task(spec)
     images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
     expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
-    labels = {f"{EVALUATION}/labels.npy": _npy(spec.test_labels)}
+    labels = {f"{EVALUATION}/labels.npy": npy_bytes(spec.test_labels)}
     predictions = {
-        f"{EVALUATION}/{model.artifact.model_id}.npy": _npy(model.evaluation.predictions) for model in spec.models
+        f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
     }
     answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
     # Named by content, like the models: an interrupted update on the same data leaves the old family whole.
@@ -238,12 +237,6 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec) -> dict[str, Any
         "tolerance_micro": tolerance_micro(logits),
         "top1": logits.argmax(axis=1).tolist(),
     }
-
-
-def _npy(values: NDArray[np.integer]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, values.astype("<u2"), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _file(role: str, name: str, data: bytes) -> File:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from exports.artifact import Artifact, Evaluation, evaluate_artifact, export_art
 from exports.engines import get_engine
 from exports.family import FamilySpec, ModelSpec, TierSpec, write_family
 from exports.manifest import read_manifest
+from exports.npy import npy_bytes
 from exports.parity import Parity
 from exports.records import Manifest, Perf, Provenance, Selector, Soc
 from model_factory import __version__
@@ -68,7 +68,7 @@ def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Ex
     if cached is not None:
         return _exported_from_json(cached, subnet, predictions_file)
     exported = _export(bench, trained, subnet)
-    write_bytes(predictions_file, _npy(exported.evaluation.predictions))
+    write_bytes(predictions_file, npy_bytes(exported.evaluation.predictions))
     files = [run.family_folder / exported.artifact.path, predictions_file]
     run.cache.save(stage, key, _exported_to_json(exported), files)
     return exported
@@ -234,14 +234,6 @@ def _selector(selectors: Selectors) -> Selector:
         soc_include=tuple(Soc(maker=soc.maker, model=soc.model) for soc in selectors.soc_include) or None,
         soc_exclude=tuple(Soc(maker=soc.maker, model=soc.model) for soc in selectors.soc_exclude) or None,
     )
-
-
-def _npy(values: NDArray[np.uint16]) -> bytes:
-    import numpy as np
-
-    stream = BytesIO()
-    np.save(stream, values, allow_pickle=False)
-    return stream.getvalue()
 
 
 def _exported_to_json(exported: Exported) -> dict[str, Any]:
