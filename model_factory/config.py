@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
-from model_factory.base.documents import Document, load_document
+from model_factory.base.documents import Document, load_document, nearest
 from model_factory.base.errors import ConfigError
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
-from supernet.spaces.mobilenet_config import MobileNetConfig
+from supernet.spaces import MODEL_SPACES
+from supernet.spaces.config import SpaceConfig
 from supernet.training_config import TrainingConfig
 
 CONFIG_NAME = "factory.yaml"
 """The name a command looks for in its folder and the folders above."""
+
+
+def _space_tag(value: Any) -> str | None:
+    """Which class reads a `model` section; None where its `space` is missing or unknown."""
+    space = value.get("space", "mobilenet") if isinstance(value, dict) else getattr(value, "space", None)
+    return f"<{space}>" if space in MODEL_SPACES else None
+
+
+_SECTIONS = tuple(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in MODEL_SPACES.items())
+
+if TYPE_CHECKING:
+    ModelSection = SpaceConfig
+else:
+    ModelSection = Annotated[
+        Union[_SECTIONS],  # noqa: UP007 - made from the table
+        Discriminator(_space_tag),
+    ]
 
 
 class TargetConfig(Document):
@@ -47,11 +66,19 @@ class FactoryConfig(Document):
     threads: int = Field(default=2, ge=1)
     """CPU threads of training and scoring. Another number gives other rounding, hence another family."""
     data: DataConfig
-    model: MobileNetConfig
+    model: ModelSection
     training: TrainingConfig
     search: SearchConfig = SearchConfig()
     export: ExportConfig = ExportConfig()
     targets: tuple[TargetConfig, ...] = Field(min_length=1)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _known_space(cls, section: Any) -> Any:
+        if _space_tag(section) is None:
+            space = section.get("space") if isinstance(section, dict) else section
+            raise ValueError(f"unknown model space {space!r}; {nearest(str(space), MODEL_SPACES)}")
+        return section
 
     @field_validator("targets")
     @classmethod
@@ -64,9 +91,10 @@ class FactoryConfig(Document):
 
     @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:
-        if self.model.resolutions[-1] > self.data.image_size:
+        largest = self.model.largest_resolution
+        if largest is not None and largest > self.data.image_size:
             raise ValueError(
-                f"model.resolutions goes up to {self.model.resolutions[-1]} but data.image_size is "
+                f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.image_size}; raise image_size, or lower the resolution"
             )
         return self

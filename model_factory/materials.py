@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from device_profiles.costs import Workloads
     from supernet.data.types import LabelledImages, Splits
+    from supernet.examples import Examples, Inputs
     from supernet.images import Normalisation
     from supernet.model_space import ModelSpace
     from supernet.space import SubnetConfig
     from supernet.supernet import Supernet
+    from supernet.training_config import AugmentConfig
 
 
 class Materials:
@@ -75,55 +77,61 @@ class Materials:
 
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
-    @cached_property
-    def calibration_images(self) -> Tensor:
-        """uint8 training images (n, 3, size, size) for recalibration: a seeded draw, the same for every subnet."""
+    def examples(self, part: LabelledImages, augmentation: AugmentConfig | None = None) -> Examples:
+        """`part` for training (with `augmentation`) or evaluation (without)."""
         import torch
 
-        images = self.splits.train.images
-        generator = torch.Generator().manual_seed(self._run.config.seed)
-        rows = torch.randperm(len(images), generator=generator)[: self._run.config.search.calibration_images]
-        return torch.from_numpy(images)[rows]
+        from supernet.images import ImageExamples
 
-    def resolution(self, subnet: SubnetConfig) -> int:
-        """Side of the subnet's input in pixels."""
-        return self.model_space.input_shape(subnet)[-1]
+        return ImageExamples(
+            images=torch.from_numpy(part.images),
+            labels=torch.from_numpy(part.labels),
+            normalisation=self.normalisation,
+            augmentation=augmentation,
+        )
+
+    @cached_property
+    def calibration_rows(self) -> Tensor:
+        """int64 (n,): training images for recalibration, a seeded draw, the same for every subnet."""
+        import torch
+
+        generator = torch.Generator().manual_seed(self._run.config.seed)
+        rows = torch.randperm(len(self.splits.train), generator=generator)
+        return rows[: self._run.config.search.calibration_images]
 
     def calibrated(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> nn.Module:
         """The extracted subnet with recalibrated batch normalisation, in evaluation mode."""
         from supernet.evaluation import recalibrate
+        from supernet.examples import ExampleInputs
 
-        module = (supernet or self.supernet).extract(subnet)
-        return recalibrate(module, self.calibration_images, self.resolution(subnet), self.normalisation)
+        shape = self.model_space.input_shape(subnet)
+        images = ExampleInputs(self.examples(self.splits.train), shape, self.calibration_rows)
+        return recalibrate((supernet or self.supernet).extract(subnet), images)
 
     def heldout_accuracy(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> float:
         """Share of the held-out images that the subnet labels right, in [0, 1]."""
-        import torch
-
         from supernet.evaluation import accuracy
+        from supernet.examples import ExampleInputs
 
-        part = self.splits.heldout
-        images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
-        return accuracy(self.calibrated(subnet, supernet), images, labels, self.resolution(subnet), self.normalisation)
+        heldout = self.examples(self.splits.heldout)
+        images = ExampleInputs(heldout, self.model_space.input_shape(subnet))
+        return accuracy(self.calibrated(subnet, supernet), images, heldout.labels)
 
     def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
         """The images of `part` as the subnet's inputs, made slice by slice."""
-        return ModelInputs(part, self.resolution(subnet), self.normalisation)
+        from supernet.examples import ExampleInputs
+
+        return ModelInputs(ExampleInputs(self.examples(part), self.model_space.input_shape(subnet)))
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution), made when a slice is asked for."""
+    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy, made when a slice is asked for."""
 
-    def __init__(self, part: LabelledImages, resolution: int, normalisation: Normalisation) -> None:
-        self._part, self._resolution, self._normalisation = part, resolution, normalisation
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
 
     def __len__(self) -> int:
-        return len(self._part)
+        return len(self._inputs)
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
-        import torch
-
-        from supernet.images import to_input
-
-        x = to_input(torch.from_numpy(self._part.images[rows]), self._resolution, self._normalisation)
-        return x.contiguous().numpy()
+        return self._inputs[rows].contiguous().numpy()

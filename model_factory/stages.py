@@ -125,20 +125,14 @@ def _state_file(run: Run) -> Path:
 
 
 def _train(bench: Workbench, key: str) -> Trained:
-    import torch
-
     from supernet.checkpoint import save_supernet
     from supernet.supernet import Supernet
-    from supernet.training import TrainingImages, train
+    from supernet.training import train
 
     run, materials = bench.run, bench.materials()
     splits, training = materials.splits, run.config.training
     supernet = Supernet(materials.model_space, run.config.seed)
-    data = TrainingImages(
-        images=torch.from_numpy(splits.train.images),
-        labels=torch.from_numpy(splits.train.labels),
-        normalisation=materials.normalisation,
-    )
+    data = materials.examples(splits.train, training.augment)
     started = time.monotonic()
     with bench.console.stage("train supernet") as progress:
         curve = train(

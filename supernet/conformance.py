@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.model_space import ModelSpace
-from supernet.slicing import plan_module
+from supernet.slicing import plan_module, slicing_rules, take
 from supernet.space import SubnetConfig
 from supernet.supernet import Supernet
 
@@ -47,19 +47,20 @@ class ModelSpaceConformance(ABC):
         supernet = self.supernet()
         for subnet in self.subnets():
             x = self.batch(subnet)
-            found, expected = _seeded(supernet, x, subnet), _seeded(supernet.extract(subnet).train(), x)
+            found, expected = _seeded(supernet, x, subnet), _seeded(_normalising(supernet.extract(subnet)), x)
             _assert_close(found, expected, self.tolerance, f"the output of {subnet}")
 
     def test_gradients_reach_the_slices_of_a_subnet_and_nothing_else(self) -> None:
         """They equal those of the extracted subnet."""
         supernet = self.supernet()
         for subnet in self.subnets():
-            module, x = supernet.extract(subnet).train(), self.batch(subnet)
+            module, x = _normalising(supernet.extract(subnet)), self.batch(subnet)
             supernet.zero_grad(set_to_none=True)
             _backward(_seeded(supernet, x, subnet))
             _backward(_seeded(module, x))
-            expected = _scattered(supernet.largest, module, _gradients(module))
-            used = _scattered(supernet.largest, module, {n: torch.ones_like(p) for n, p in module.named_parameters()})
+            expected = _scattered(supernet.model_space, supernet.largest, module, _gradients(module))
+            ones = {n: torch.ones_like(p) for n, p in module.named_parameters()}
+            used = _scattered(supernet.model_space, supernet.largest, module, ones)
             for name, found in _gradients(supernet.largest).items():
                 assert not found[used[name] == 0].any(), f"{subnet} gives weights of {name} that it lacks a gradient"
                 _assert_close(found, expected[name], 10 * self.tolerance, f"the gradient of {name} in {subnet}")
@@ -103,8 +104,8 @@ class ModelSpaceConformance(ABC):
         assert next(iter(shapes))[0] == _BATCH, f"outputs have shape {shapes}, expected (batch, classes)"
 
     def supernet(self) -> Supernet:
-        """A supernet with random weights, the same every time."""
-        supernet = Supernet(self.model_space())
+        """A supernet with random weights, the same every time, in evaluation mode: dropout differs by design."""
+        supernet = Supernet(self.model_space()).eval()
         _randomise(supernet, seed=0)
         return supernet
 
@@ -150,6 +151,15 @@ def _seeded(module: nn.Module, *inputs: object) -> Tensor:
     return output
 
 
+def _normalising(module: nn.Module) -> nn.Module:
+    """`module` in evaluation mode, but normalising with the statistics of its batch, as a supernet does."""
+    module.eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.train()
+    return module
+
+
 def _randomise(module: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -166,13 +176,15 @@ def _gradients(module: nn.Module) -> dict[str, Tensor]:
     return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
 
 
-def _scattered(largest: nn.Module, subnet: nn.Module, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`values` of the parameters of `subnet` at their places in those of `largest`, zero elsewhere."""
-    plans = plan_module(largest, subnet)
-    scattered = {name: torch.zeros_like(parameter) for name, parameter in largest.named_parameters()}
-    for name, value in values.items():
-        scattered[name][plans[name]] = value
-    return scattered
+def _scattered(
+    model_space: ModelSpace, largest: nn.Module, subnet: nn.Module, values: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """`values` of the parameters of `subnet` as gradients of those of `largest`, zero elsewhere."""
+    parameters = dict(largest.named_parameters())
+    parts = take(parameters, plan_module(largest, subnet, slicing_rules(model_space)))
+    outputs, directions = zip(*((parts[name], value) for name, value in values.items()), strict=True)
+    found = torch.autograd.grad(outputs, list(parameters.values()), directions, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
 
 
 def _assert_close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.images import Normalisation, to_input
+from supernet.examples import Inputs
 
 _BATCH = 250
 
 
-def recalibrate(module: nn.Module, images: Tensor, resolution: int, normalisation: Normalisation) -> nn.Module:
-    """Replace the running statistics of every batch normalisation by the mean over batches of `images`.
+def recalibrate(module: nn.Module, inputs: Inputs) -> nn.Module:
+    """Replace the running statistics of every batch normalisation by the mean over equal parts of `inputs`.
 
     Args:
         module: an extracted subnet. It is changed, and left in evaluation mode.
-        images: uint8 training images (n, 3, size, size), not augmented, never from the held-out or test split.
-        resolution: of the subnet, in pixels.
-        normalisation: of the data set.
+        inputs: (n, *shape), made of training examples, not augmented, never of the held-out or test split.
 
     Returns:
         `module`.
@@ -34,21 +32,22 @@ def recalibrate(module: nn.Module, images: Tensor, resolution: int, normalisatio
     module.eval()  # dropout and its like rest
     for layer in layers:
         layer.train()
+    edges = np.linspace(0, len(inputs), -(-len(inputs) // _BATCH) + 1).round().astype(int).tolist()
     with torch.no_grad():
-        for batch in torch.tensor_split(images, math.ceil(len(images) / _BATCH)):  # equal parts, or the mean is skewed
-            module(to_input(batch, resolution, normalisation))
+        for start, stop in pairwise(edges):  # equal parts, or the mean is skewed
+            module(inputs[start:stop])
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return module.eval()
 
 
-def predict(module: nn.Module, images: Tensor, resolution: int, normalisation: Normalisation) -> NDArray[np.int64]:
-    """Classes (n,) that `module`, in evaluation mode, gives uint8 images (n, 3, size, size)."""
+def predict(module: nn.Module, inputs: Inputs) -> NDArray[np.int64]:
+    """Classes (n,) that `module`, in evaluation mode, gives `inputs` (n, *shape)."""
     with torch.no_grad():
-        parts = [module(to_input(batch, resolution, normalisation)).argmax(1) for batch in torch.split(images, _BATCH)]
-    return torch.cat(parts).numpy()
+        parts = [module(inputs[i : i + _BATCH]).argmax(1) for i in range(0, len(inputs), _BATCH)]
+    return torch.cat(parts).cpu().numpy()
 
 
-def accuracy(module: nn.Module, images: Tensor, labels: Tensor, resolution: int, normalisation: Normalisation) -> float:
-    """Share of `images` (n, 3, size, size) that `module`, in evaluation mode, labels right, in [0, 1]."""
-    return float((predict(module, images, resolution, normalisation) == labels.numpy()).mean())
+def accuracy(module: nn.Module, inputs: Inputs, labels: Tensor) -> float:
+    """Share of `inputs` (n, *shape) that `module`, in evaluation mode, gives their `labels` (n,), in [0, 1]."""
+    return float((predict(module, inputs) == labels.numpy()).mean())

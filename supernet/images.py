@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from supernet.examples import Draws
 from supernet.training_config import AugmentConfig
 
 
@@ -32,34 +33,67 @@ def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> T
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """uint8 (n, 3, size, size) -> the same shape, changed at random; `generator` decides everything.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageExamples:
+    """Decoded images in memory. See `supernet.examples.Examples`.
 
-    `config.shift` must be below size.
+    Attributes:
+        images: uint8 (n, 3, size, size).
+        labels: int64 (n,).
+        normalisation: of the data set.
+        augmentation: random changes of training images; None for none.
     """
-    count, _, size, _ = images.shape
-    rows = _shifted(count, size, config.shift, generator)
-    columns = _shifted(count, size, config.shift, generator)
+
+    images: Tensor
+    labels: Tensor
+    normalisation: Normalisation
+    augmentation: AugmentConfig | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Tensor, draws: Draws | None) -> Tensor:
+        """uint8 (b, 3, size, size)."""
+        if draws is None or self.augmentation is None:
+            return self.images[rows]
+        return augment(self.images[rows], self.augmentation, draws, rows)
+
+    def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """float32 (b, *shape)."""
+        return to_input(batch, shape[-1], self.normalisation)
+
+
+def augment(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
+    """uint8 (n, 3, size, size) -> the same shape, changed at random.
+
+    Args:
+        images: to change; `config.shift` must be below size.
+        config: what may change.
+        draws: decide everything.
+        rows: which examples these are, int64 (n,).
+    """
+    size = images.shape[-1]
+    lines = _shifted(draws.integers(rows, 0, -config.shift, config.shift), size)
+    columns = _shifted(draws.integers(rows, 1, -config.shift, config.shift), size)
     if config.flip:
-        mirrored = torch.rand(count, generator=generator) < 0.5
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    batch = torch.arange(count)[:, None, None]
-    changed = images[batch, :, rows[:, :, None], columns[:, None, :]]  # (n, size, size, 3)
+        mirrored = draws.uniform(rows, 2) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    batch = torch.arange(len(images))[:, None, None]
+    changed = images[batch, :, lines[:, :, None], columns[:, None, :]]  # (n, size, size, 3)
     if config.cutout:
-        changed[_square(count, size, config.cutout, generator)] = 128
+        centre = torch.stack((draws.integers(rows, 3, 0, size - 1), draws.integers(rows, 4, 0, size - 1)))
+        changed[_square(centre[:, :, None], size, config.cutout)] = 128
     return changed.permute(0, 3, 1, 2)
 
 
-def _shifted(count: int, size: int, shift: int, generator: torch.Generator) -> Tensor:
-    """Indices (n, size) of a line of pixels after a random shift, reflected at the ends."""
-    offsets = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
-    index = (torch.arange(size)[None] + offsets).abs()
+def _shifted(offsets: Tensor, size: int) -> Tensor:
+    """Indices (n, size) of a line of pixels shifted by `offsets` (n,), reflected at the ends."""
+    index = (torch.arange(size)[None] + offsets[:, None]).abs()
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-def _square(count: int, size: int, side: int, generator: torch.Generator) -> Tensor:
-    """Mask (n, size, size) of one square per image, cut off at the border."""
-    centre = torch.randint(0, size, (2, count, 1), generator=generator)
+def _square(centre: Tensor, size: int, side: int) -> Tensor:
+    """Mask (n, size, size) of one square per image at `centre` (2, n, 1), cut off at the border."""
     offsets = torch.arange(size)[None, None] - (centre - side // 2)
     inside = (offsets >= 0) & (offsets < side)  # (2, n, size)
     return inside[0][:, :, None] & inside[1][:, None, :]

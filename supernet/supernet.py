@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from supernet.model_space import ModelSpace
-from supernet.slicing import SlicePlan, plan_module, take
+from supernet.slicing import Plan, plan_module, slicing_rules, take
 from supernet.space import SubnetConfig
 
 _CACHED_SKELETONS = 256
@@ -21,7 +21,7 @@ class _Skeleton:
     """A subnet's structure without weights, and where its weights lie."""
 
     module: nn.Module
-    plans: dict[str, SlicePlan]
+    plans: dict[str, Plan]
 
 
 class Supernet(nn.Module):
@@ -46,14 +46,15 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor, subnet: SubnetConfig) -> Tensor:
         """The output of `subnet` for a batch `x`, (batch, *input_shape(subnet)); gradients reach the shared weights.
 
+        In training mode dropout and its like are active in the largest network only: smaller ones have no capacity to
+        spare (BigNAS, Yu et al., 2020).
+
         Raises:
             SpaceError: the subnet's network is no part of the largest one.
         """
         if subnet == self.model_space.space.largest:
             return self.largest(x)  # type: ignore[no-any-return]
         skeleton = self._skeleton(subnet)
-        if skeleton.module.training != self.training:
-            skeleton.module.train(self.training)  # for dropout and its like; a batch normalisation knows no other way
         return functional_call(skeleton.module, take(dict(self.largest.named_parameters()), skeleton.plans), (x,))  # type: ignore[no-any-return]
 
     def extract(self, subnet: SubnetConfig) -> nn.Module:
@@ -62,7 +63,8 @@ class Supernet(nn.Module):
         Recalibrate it before use. Raises `SpaceError` as `forward` does.
         """
         module = _build(self.model_space, subnet)
-        weights = take(dict(self.largest.named_parameters()), plan_module(self.largest, module))
+        plans = plan_module(self.largest, module, slicing_rules(self.model_space))
+        weights = take(dict(self.largest.named_parameters()), plans)
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 parameter.copy_(weights[name])
@@ -73,7 +75,7 @@ class Supernet(nn.Module):
             self._skeletons.move_to_end(subnet)
             return self._skeletons[subnet]
         module = _on_meta(self.model_space, subnet)
-        skeleton = _Skeleton(module, plan_module(self.largest, module))
+        skeleton = _Skeleton(module, plan_module(self.largest, module, slicing_rules(self.model_space)))
         self._skeletons[subnet] = skeleton
         if len(self._skeletons) > _CACHED_SKELETONS:
             self._skeletons.popitem(last=False)
@@ -97,7 +99,7 @@ def _build(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
 
 def _on_meta(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
     """The network of `subnet` with parameters on the meta device and its other buffers real."""
-    module = without_statistics(_build(model_space, subnet))
+    module = without_statistics(_build(model_space, subnet)).eval()
     for layer in module.modules():
         for name, parameter in list(layer._parameters.items()):
             if parameter is not None:

@@ -21,7 +21,7 @@ from model_factory.base.errors import TrainingError
 from model_factory.base.progress import Progress, silent
 from supernet.checkpoint import TrainingState, load_state, save_state
 from supernet.depthwise import FastDepthwise
-from supernet.images import Normalisation, augment, to_input
+from supernet.examples import Draws, Examples
 from supernet.space import SubnetConfig
 from supernet.supernet import Supernet
 from supernet.training_config import TrainingConfig
@@ -40,22 +40,13 @@ class CurvePoint:
     smallest_accuracy: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingImages:
-    """The training part of a data set: uint8 (n, 3, size, size), int64 (n,)."""
-
-    images: Tensor
-    labels: Tensor
-    normalisation: Normalisation
-
-
 Check = Callable[[SubnetConfig], float]
 """The held-out accuracy of a subnet of the supernet in training, for the curve."""
 
 
 def train(
     supernet: Supernet,
-    data: TrainingImages,
+    data: Examples,
     config: TrainingConfig,
     *,
     seed: int,
@@ -68,7 +59,7 @@ def train(
 
     Args:
         supernet: changed in place.
-        data: training images.
+        data: training examples.
         config: the recipe.
         seed: of order, augmentation and subnets.
         state_file: where progress is saved; a state with the same `key` is continued, any other is ignored.
@@ -106,18 +97,18 @@ def train(
 class _Run:
     """One training run: the optimiser and where it stands."""
 
-    def __init__(self, supernet: Supernet, data: TrainingImages, config: TrainingConfig, seed: int) -> None:
+    def __init__(self, supernet: Supernet, data: Examples, config: TrainingConfig, seed: int) -> None:
         self.supernet, self.data, self.config, self.seed = supernet, data, config, seed
-        self.batches = len(data.images) // config.batch_size
+        self.batches = len(data) // config.batch_size
         if not self.batches:
             raise TrainingError(
-                f"{len(data.images)} training images are fewer than one batch of {config.batch_size}; "
+                f"{len(data)} training images are fewer than one batch of {config.batch_size}; "
                 "set training.batch_size lower"
             )
-        if config.augment.shift >= data.images.shape[-1]:
+        if config.augment.shift >= data.batch(torch.zeros(1, dtype=torch.int64), None).shape[-1]:
             raise TrainingError(
                 f"training.augment.shift is {config.augment.shift} pixels, but images have only "
-                f"{data.images.shape[-1]}; set it lower"
+                f"{data.batch(torch.zeros(1, dtype=torch.int64), None).shape[-1]}; set it lower"
             )
         self.steps = max(1, round(self.batches * config.epochs))
         self.check_every = max(1, self.steps // 10)
@@ -201,11 +192,10 @@ class _Run:
         epoch, index = divmod(step, self.batches)
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(_mix(self.seed, epoch, 0))
-            self._order = (epoch, torch.randperm(len(self.data.images), generator=generator))
+            self._order = (epoch, torch.randperm(len(self.data), generator=generator))
         size = self.config.batch_size
         chosen = self._order[1][index * size : (index + 1) * size]
-        generator = torch.Generator().manual_seed(_mix(self.seed, step, 1))
-        return augment(self.data.images[chosen], self.config.augment, generator), self.data.labels[chosen]
+        return self.data.batch(chosen, Draws(self.seed, epoch)), self.data.labels[chosen]
 
     def _accumulate(self, images: Tensor, labels: Tensor, step: int) -> float:
         """Add the gradients of all networks of this step; the loss of the largest is returned."""
@@ -220,7 +210,7 @@ class _Run:
         return loss.item()
 
     def _forward(self, images: Tensor, subnet: SubnetConfig) -> Tensor:
-        x = to_input(images, self.supernet.model_space.input_shape(subnet)[-1], self.data.normalisation)
+        x = self.data.to_input(images, self.supernet.model_space.input_shape(subnet))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             logits: Tensor = self.supernet(x, subnet)
         return logits.float()

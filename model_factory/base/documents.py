@@ -73,7 +73,7 @@ def parse_document(value: Any, model: type[D], source: str) -> D:
 
 
 def _describe(fault: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [str(part) for part in fault["loc"]]
+    location = [str(part) for part in fault["loc"] if not str(part).startswith("<")]  # <name>: a case of a union
     place = ".".join(location) or "the file"
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{place}'; {nearest(location[-1], _keys_at(model, fault['loc'][:-1]))}"

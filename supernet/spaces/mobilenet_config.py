@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from model_factory.base.documents import Document
 from supernet.space import Choice, Option, SearchSpace
+from supernet.spaces.config import SpaceConfig
 
 Activation = Literal["relu", "hard_swish"]
 
@@ -46,7 +47,7 @@ class StageConfig(Document):
     activation: Activation = "relu"
 
 
-class MobileNetConfig(Document):
+class MobileNetConfig(SpaceConfig):
     """The options of the whole space."""
 
     space: Literal["mobilenet"] = "mobilenet"
@@ -58,6 +59,11 @@ class MobileNetConfig(Document):
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     head_width: int = Field(ge=1)
     """Channels before global pooling."""
+
+    @property
+    def largest_resolution(self) -> int:
+        """See `SpaceConfig`."""
+        return self.resolutions[-1]
 
 
 def search_space(config: MobileNetConfig) -> SearchSpace:
