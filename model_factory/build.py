@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from model_factory.console import Console
 from model_factory.release import Exported, check_file_budget, export_stage, family_stage
 from model_factory.report.stage import report_stage
 from model_factory.run import Run
-from model_factory.stages import SearchOutcome, Trained, Workbench, score_stage, search_stage, train_stage
+from model_factory.stages import (
+    SearchOutcome,
+    Trained,
+    Workbench,
+    assist_training,
+    score_stage,
+    search_stage,
+    train_stage,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,8 @@ def build(run: Run, console: Console, *, may_train: bool = True) -> Built:
     Raises:
         FactoryError: of the stage that cannot be done.
     """
+    if process_count() > 1:
+        raise ConfigError("`factory build` is one process; use torchrun for `factory train` only, then build")
     started = time.monotonic()
     if not may_train:
         _require_checkpoint(run)
@@ -66,10 +77,26 @@ def build(run: Run, console: Console, *, may_train: bool = True) -> Built:
     )
 
 
-def train(run: Run, console: Console) -> Trained:
-    """Only the training. Raises `FactoryError`."""
-    with exclusive(run.folder, "train"):
-        return train_stage(_begin(run, console))
+def train(run: Run, console: Console) -> Trained | None:
+    """Only the training, on all processes that `torchrun` started, if it did.
+
+    Returns:
+        The trained supernet; None in every process but the first.
+
+    Raises:
+        FactoryError: of the stage that cannot be done.
+    """
+    if process_count() == 1:
+        with exclusive(run.folder, "train"):
+            return train_stage(_begin(run, console))
+    from supernet.workers import workers
+
+    with workers(run.config.training.device) as team:
+        if not team.is_first:
+            assist_training(Workbench(run, Console(quiet=True)), team)
+            return None
+        with exclusive(run.folder, "train"):
+            return train_stage(_begin(run, console), team=team)
 
 
 def search(run: Run, console: Console, device: str) -> SearchOutcome:
@@ -94,6 +121,11 @@ def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
     for outcome in outcomes:
         groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
     return tuple(_shared_note(group) for group in groups.values() if len(group) > 1)
+
+
+def process_count() -> int:
+    """How many processes `torchrun` started for this work; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _require_checkpoint(run: Run) -> None:

@@ -47,6 +47,8 @@ def train(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption
 
     where = _run(run, config)
     trained = pipeline.train(where, Console(quiet))
+    if trained is None:  # an assisting process of torchrun
+        return
     last = trained.curve[-1]
     small = "" if last.smallest_accuracy is None else f", smallest subnet {last.smallest_accuracy:.2%}"
     typer.echo(f"{where.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")

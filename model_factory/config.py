@@ -13,7 +13,7 @@ from model_factory.base.errors import ConfigError
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
-from supernet.spaces.config import SpaceConfig
+from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.training_config import TrainingConfig
 
 CONFIG_NAME = "factory.yaml"
@@ -23,10 +23,16 @@ CONFIG_NAME = "factory.yaml"
 def _space_tag(value: Any) -> str | None:
     """Which class reads a `model` section; None where its `space` is missing or unknown."""
     space = value.get("space", "mobilenet") if isinstance(value, dict) else getattr(value, "space", None)
+    if isinstance(space, str) and ":" in space:
+        return _IMPORTED
     return f"<{space}>" if space in MODEL_SPACES else None
 
 
-_SECTIONS = tuple(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in MODEL_SPACES.items())
+_IMPORTED = "<package.module:callable>"
+_SECTIONS = (
+    *(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in MODEL_SPACES.items()),
+    Annotated[ImportedConfig, Tag(_IMPORTED)],
+)
 
 if TYPE_CHECKING:
     ModelSection = SpaceConfig
@@ -77,7 +83,8 @@ class FactoryConfig(Document):
     def _known_space(cls, section: Any) -> Any:
         if _space_tag(section) is None:
             space = section.get("space") if isinstance(section, dict) else section
-            raise ValueError(f"unknown model space {space!r}; {nearest(str(space), MODEL_SPACES)}")
+            known = [*MODEL_SPACES, "package.module:callable"]
+            raise ValueError(f"unknown model space {space!r}; {nearest(str(space), known)}")
         return section
 
     @field_validator("targets")
@@ -88,6 +95,15 @@ class FactoryConfig(Document):
         if twice:
             raise ValueError(f"device {twice[0]!r} is a target twice; give each target a profile of its own")
         return targets
+
+    @model_validator(mode="after")
+    def _takes_images(self) -> FactoryConfig:
+        if self.model.inputs != "images":
+            raise ValueError(
+                f"model: space {self.model.space!r} takes {self.model.inputs}, but a build reads images; "
+                "train it from Python, as benchmarks/text_sst2.py does"
+            )
+        return self
 
     @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:

@@ -1,4 +1,4 @@
-"""What identifies a data set without decoding it: the names and contents of its files."""
+"""What identifies a data set without decoding it, and a model space without importing it: files and their contents."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from model_factory.base.errors import DataError, FactoryError
+from model_factory.base.errors import DataError, FactoryError, SpaceError
 from model_factory.base.files import read_json, sha256_file, write_json
+from model_factory.cache import library_version
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
 from supernet.data.parts import located
+from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.spaces.hf_config import TransformersConfig
 
 
 def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[str, Any]:
@@ -31,6 +34,24 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     memo.save()
     section = config.model_dump(mode="json", exclude={"path", "test_path"})
     return {"config": section, "files": files}
+
+
+def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
+    """What shapes a model space beside the `model` section: the code of an imported one, the version of `transformers`.
+
+    Empty for the model spaces that ship. Keys of stages that build networks take it in.
+
+    Raises:
+        SpaceError: a file of the code cannot be read.
+    """
+    if isinstance(config, TransformersConfig):
+        return {"transformers": library_version("transformers")}
+    if not isinstance(config, ImportedConfig):
+        return {}
+    try:
+        return {"model_code": [[n, sha256_file(path)] for n, path in _code(config.space.partition(":")[0], folder)]}
+    except OSError as error:
+        raise SpaceError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from model_factory.base.errors import SpaceError
 from model_factory.console import Console
 from model_factory.run import Run
 
@@ -51,10 +52,15 @@ class Materials:
 
     @cached_property
     def model_space(self) -> ModelSpace:
-        """The model space of the config."""
+        """The model space of the config. Raises `ConfigError`, `SpaceError`."""
         from supernet.spaces import make_model_space
 
-        return make_model_space(self._run.config.model, self._classes or len(self.splits.class_names))
+        config = self._run.config.model
+        made = make_model_space(config, self._classes or len(self.splits.class_names), self._run.config_folder)
+        shape = made.input_shape(made.space.largest)
+        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build gives images (3, size, size)")
+        return made
 
     @cached_property
     def workloads(self) -> Workloads:

@@ -20,6 +20,7 @@ from model_factory.base.errors import BudgetError
 from model_factory.base.files import digest_of, write_bytes
 from model_factory.base.quantities import format_bytes
 from model_factory.cache import stage_key
+from model_factory.fingerprint import model_code
 from model_factory.stages import SearchOutcome, Trained, Workbench, subnet_to_json
 from supernet.space import SubnetConfig
 
@@ -55,6 +56,7 @@ def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Ex
     inputs = {
         "checkpoint": trained.checkpoint_sha256,
         "data": trained.data_sha256,
+        **model_code(run.config.model, run.config_folder),
         "calibration_images": run.config.search.calibration_images,
         "seed": run.config.seed,
         "threads": run.config.threads,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from model_factory.base.errors import MissingRunError
 from model_factory.base.files import digest_of, sha256_file
 from model_factory.cache import stage_key
 from model_factory.console import Console
-from model_factory.fingerprint import data_fingerprint
+from model_factory.fingerprint import data_fingerprint, model_code
 from model_factory.materials import Materials
 from model_factory.run import Run
 from supernet.space import Option, SubnetConfig
@@ -22,6 +21,9 @@ from supernet.space import Option, SubnetConfig
 if TYPE_CHECKING:
     from search.archive import Archive, Scored
     from search.target import TargetResult
+    from supernet.supernet import Supernet
+    from supernet.training import Outcome
+    from supernet.workers import Workers
 
 _TRAIN_VERSION = 1
 _SCORE_VERSION = 1
@@ -87,8 +89,13 @@ class Workbench:
         return self._archive
 
 
-def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
+def train_stage(bench: Workbench, *, may_train: bool = True, team: Workers | None = None) -> Trained:
     """Train the supernet, or find it trained.
+
+    Args:
+        bench: of the run.
+        may_train: whether to train when it is not trained.
+        team: this process, the first among its equals, which wait in `assist_training`; by default alone.
 
     Raises:
         MissingRunError: it is not trained with this config and must not be.
@@ -99,12 +106,15 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
     inputs = {
         "data": data_fingerprint(config.data, run.config_folder, run.folder / "fingerprints.json"),
         "model": config.model.model_dump(mode="json"),
+        **model_code(config.model, run.config_folder),
         "training": config.training.model_dump(mode="json", exclude={"save_every"}),
         "seed": config.seed,
         "threads": config.threads,
     }
     key = stage_key("train", _TRAIN_VERSION, ("torch", "numpy", "pillow", "scikit-learn"), inputs)
     cached = run.cache.load("train", key)
+    if team is not None:
+        team.from_first(cached is None)
     if cached is not None:
         return _trained_from_json(cached)
     if not may_train:
@@ -113,10 +123,23 @@ def train_stage(bench: Workbench, *, may_train: bool = True) -> Trained:
         )
     if run.checkpoint.is_file():
         bench.console.say(f"{run.checkpoint}: is not of this config, data and libraries, or was changed; training anew")
-    trained = _train(bench, key)
+    from supernet.training import good_state_file
+
+    trained = _train(bench, key, team)
     run.cache.save("train", key, asdict(trained), [run.checkpoint])
-    _state_file(run).unlink(missing_ok=True)
+    for path in (_state_file(run), good_state_file(_state_file(run))):
+        path.unlink(missing_ok=True)
     return trained
+
+
+def assist_training(bench: Workbench, team: Workers) -> None:
+    """Work along with the first process, if it trains. It alone reads and writes the run folder.
+
+    Raises:
+        DataError, TrainingError: as their packages say.
+    """
+    if team.from_first(False):
+        _fit(bench, "", team)
 
 
 def _state_file(run: Run) -> Path:
@@ -124,28 +147,13 @@ def _state_file(run: Run) -> Path:
     return run.folder / "training.safetensors"
 
 
-def _train(bench: Workbench, key: str) -> Trained:
+def _train(bench: Workbench, key: str, team: Workers | None) -> Trained:
     from supernet.checkpoint import save_supernet
-    from supernet.supernet import Supernet
-    from supernet.training import train
 
-    run, materials = bench.run, bench.materials()
-    splits, training = materials.splits, run.config.training
-    supernet = Supernet(materials.model_space, run.config.seed)
-    data = materials.examples(splits.train, training.augment)
-    started = time.monotonic()
-    with bench.console.stage("train supernet") as progress:
-        curve = train(
-            supernet,
-            data,
-            training,
-            seed=run.config.seed,
-            state_file=_state_file(run),
-            key=key,
-            check=lambda subnet: materials.heldout_accuracy(subnet, supernet),
-            progress=progress,
-        )
+    run = bench.run
+    supernet, outcome = _fit(bench, key, team)
     save_supernet(run.checkpoint, supernet)
+    splits = bench.materials().splits
     return Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
         class_names=splits.class_names,
@@ -154,10 +162,35 @@ def _train(bench: Workbench, key: str) -> Trained:
         std=splits.std,
         data_sha256=splits.digest,
         test_sha256=splits.test_digest,
-        largest_only_steps=round(curve[-1].step * training.largest_only),
-        curve=tuple(CurveRow(**asdict(point)) for point in curve),
-        seconds=time.monotonic() - started,
+        largest_only_steps=round(outcome.curve[-1].step * run.config.training.largest_only),
+        curve=tuple(CurveRow(**asdict(point)) for point in outcome.curve),
+        seconds=outcome.seconds,
     )
+
+
+def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Outcome]:
+    """Train a fresh supernet, or go on with an interrupted training; the supernet comes back on the CPU."""
+    from supernet.supernet import Supernet
+    from supernet.training import train
+    from supernet.workers import alone
+
+    run, materials = bench.run, bench.materials()
+    training = run.config.training
+    supernet = Supernet(materials.model_space, run.config.seed)
+    with bench.console.stage("train supernet") as progress:
+        outcome = train(
+            supernet,
+            materials.examples(materials.splits.train, training.augment),
+            training,
+            seed=run.config.seed,
+            state_file=_state_file(run),
+            key=key,
+            check=lambda subnet: materials.heldout_accuracy(subnet, supernet),
+            workers=team or alone(training.device),
+            progress=progress,
+            notify=bench.console.say,
+        )
+    return supernet.cpu(), outcome
 
 
 def score_stage(bench: Workbench, trained: Trained) -> tuple[Scored, ...]:
@@ -234,6 +267,7 @@ def _scoring_inputs(run: Run, trained: Trained) -> dict[str, Any]:
     return {
         "checkpoint": trained.checkpoint_sha256,
         "data": trained.data_sha256,
+        **model_code(run.config.model, run.config_folder),
         "calibration_images": run.config.search.calibration_images,
         "shared_subnets": run.config.search.shared_subnets,
         "seed": run.config.seed,

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from model_factory.base.errors import CheckpointError
 from model_factory.base.files import digest_of, write_bytes
+from supernet.guard import CurvePoint
 from supernet.model_space import ModelSpace
 from supernet.supernet import Supernet
+from supernet.trainer import Progression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingState:
-    """An unfinished or finished training run."""
+    """An unfinished or finished training run.
+
+    Attributes:
+        key: digest of everything that shapes the run.
+        progression: where it stands.
+        curve: what the checks saw.
+        losses: of the steps since the last check.
+        rollbacks: how often it went back to an earlier state.
+        seconds: spent so far.
+        tensors: as `Trainer.tensors` gives them.
+    """
 
     key: str
-    step: int
+    progression: Progression
+    curve: tuple[CurvePoint, ...]
+    losses: tuple[float, ...]
+    rollbacks: int
+    seconds: float
     tensors: dict[str, Tensor]
-    curve: list[tuple[int, float, float | None, float | None]]
-    loss: tuple[float, int]
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write `state` to `path`. Raises `DiskError`."""
-    note = {"key": state.key, "step": state.step, "curve": state.curve, "loss": state.loss}
+    note = {
+        "key": state.key,
+        "progression": asdict(state.progression),
+        "curve": [asdict(point) for point in state.curve],
+        "losses": state.losses,
+        "rollbacks": state.rollbacks,
+        "seconds": state.seconds,
+    }
     _save(path, state.tensors, {"training": json.dumps(note)})
 
 
@@ -38,9 +59,14 @@ def load_state(path: Path, key: str) -> TrainingState | None:
         note = json.loads(metadata["training"])
         if note["key"] != key:
             return None
-        curve = [(int(s), float(loss), large, small) for s, loss, large, small in note["curve"]]
         return TrainingState(
-            key=key, step=note["step"], tensors=tensors, curve=curve, loss=(note["loss"][0], note["loss"][1])
+            key=key,
+            progression=Progression(**note["progression"]),
+            curve=tuple(CurvePoint(**point) for point in note["curve"]),
+            losses=tuple(note["losses"]),
+            rollbacks=note["rollbacks"],
+            seconds=note["seconds"],
+            tensors=tensors,
         )
     except (CheckpointError, KeyError, TypeError, ValueError):
         return None

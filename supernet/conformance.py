@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -141,6 +142,38 @@ class MaskingConformance(ModelSpaceConformance):
             with torch.no_grad():
                 self.mask(masked, subnet)
             _assert_close(_seeded(supernet, x, subnet), _seeded(masked, x), self.tolerance, f"the output of {subnet}")
+
+
+class IndexTableConformance(ModelSpaceConformance):
+    """Adds an oracle for networks that cannot be masked, as where a normalisation spans an elastic axis."""
+
+    @abstractmethod
+    def index_table(self, subnet: SubnetConfig) -> Mapping[str, tuple[Sequence[int], ...]]:
+        """Every parameter of `subnet` by name -> for each of its axes, which indices of the largest network's it holds.
+
+        Write it from the architecture, with neither `supernet.slicing` nor a network that was built.
+        """
+
+    def test_the_indexed_weights_of_the_largest_network_compute_what_the_subnet_computes(self) -> None:
+        """The oracle agrees with the slicer, names every parameter, and no index twice."""
+        supernet = self.supernet()
+        full = dict(supernet.largest.named_parameters())
+        for subnet in self.subnets():
+            table, module = self.index_table(subnet), supernet.model_space.build(subnet).eval()
+            names = {name for name, _ in module.named_parameters()}
+            assert set(table) == names, f"{subnet}: the table and the network differ in {sorted(set(table) ^ names)}"
+            weights = {name: _indexed(full[name], axes, name) for name, axes in table.items()}
+            module.load_state_dict(weights, strict=False)
+            x = self.batch(subnet)
+            _assert_close(_seeded(supernet, x, subnet), _seeded(_normalising(module), x), self.tolerance, f"{subnet}")
+
+
+def _indexed(weight: Tensor, axes: Sequence[Sequence[int]], name: str) -> Tensor:
+    assert len(axes) == weight.ndim, f"the table gives {len(axes)} axes of {name}, which has {weight.ndim}"
+    for axis, indices in enumerate(axes):
+        assert len(set(indices)) == len(indices), f"the table gives an index of axis {axis} of {name} twice"
+        weight = weight.detach().index_select(axis, torch.tensor(indices))
+    return weight
 
 
 def _seeded(module: nn.Module, *inputs: object) -> Tensor:

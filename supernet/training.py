@@ -1,47 +1,67 @@
 """Training of a supernet: the largest network alone, then the sandwich rule with in-place distillation.
 
 The recipe follows BigNAS (Yu et al., 2020) with a head start for the largest network (DepS, Annavajjala et al., 2024).
-All randomness is derived from the seed and the step, so an interrupted run continues exactly where it was saved.
+An interrupted run continues exactly where it was saved; a run that goes astray returns to its last good state.
 """
 
 from __future__ import annotations
 
-import math
-import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from model_factory.base.errors import TrainingError
 from model_factory.base.progress import Progress, silent
 from supernet.checkpoint import TrainingState, load_state, save_state
-from supernet.depthwise import FastDepthwise
+from supernet.data.loading import BatchLoader
 from supernet.examples import Draws, Examples
+from supernet.guard import AstrayError, CurvePoint, chance_level, check_curve
+from supernet.sampling import SAMPLERS
 from supernet.space import SubnetConfig
 from supernet.supernet import Supernet
+from supernet.trainer import Trainer, mixed
 from supernet.training_config import TrainingConfig
+from supernet.workers import Workers, alone
 
-_LAST_LEARNING_RATE = 0.01
-"""The learning rate at the end, relative to its peak."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """What was seen at one step. Accuracies are None between checks."""
-
-    step: int
-    loss: float
-    largest_accuracy: float | None
-    smallest_accuracy: float | None
-
+_CHECKS = 10
+_EPOCHS_BETWEEN_CHECKS = 5
 
 Check = Callable[[SubnetConfig], float]
 """The held-out accuracy of a subnet of the supernet in training, for the curve."""
+
+Notify = Callable[[str], None]
+"""Told, in one line, what a person should know."""
+
+
+class Events(Protocol):
+    """Where the run's figures are written for people to watch."""
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """The figures of one step, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished training.
+
+    Attributes:
+        curve: what the checks saw.
+        rollbacks: how often the run went back to an earlier state.
+        learning_rate_scale: 1, halved by each roll-back.
+        seconds: of training, over all processes that worked on it one after the other, checks included.
+        loader_share: of the last process's time, what it waited for data.
+    """
+
+    curve: tuple[CurvePoint, ...]
+    rollbacks: int
+    learning_rate_scale: float
+    seconds: float
+    loader_share: float
 
 
 def train(
@@ -53,202 +73,254 @@ def train(
     state_file: Path,
     key: str,
     check: Check,
+    workers: Workers | None = None,
+    loader_workers: int = 0,
     progress: Progress = silent,
-) -> list[CurvePoint]:
-    """Train `supernet` in place and return its curve.
+    notify: Notify = lambda _: None,
+    events: Events | None = None,
+) -> Outcome:
+    """Train `supernet` in place.
+
+    On many workers every one calls this with the same arguments; only the first reads and writes `state_file`, checks,
+    and tells.
 
     Args:
         supernet: changed in place.
         data: training examples.
         config: the recipe.
         seed: of order, augmentation and subnets.
-        state_file: where progress is saved; a state with the same `key` is continued, any other is ignored.
+        state_file: where progress is saved; a state with the same `key` is continued, any other is ignored. The last
+            good state lies beside it as `<stem>.good<suffix>`.
         key: digest of everything that shapes the run.
-        check: called about ten times.
+        check: called about ten times, at least every five epochs.
+        workers: this process among its equals; alone on the CPU by default.
+        loader_workers: processes that prepare batches; 0 prepares them in this one.
         progress: told every step.
+        notify: told of what a person should know.
+        events: given the figures of every check.
 
     Raises:
-        TrainingError: the loss or its gradient is not finite, there are fewer images than a batch needs, or
-            `augment.shift` moves images out of sight.
+        TrainingError: the run went astray more often than `config.rollbacks` allows, or there are fewer examples than a
+            batch needs, or a batch cannot be divided among the workers.
+        DataError: an example cannot be read.
+        DiskError: a state cannot be written.
     """
-    run = _Run(supernet, data, config, seed)
-    state = load_state(state_file, key)
-    if state is not None:
-        run.restore(state)
-    saved = time.monotonic()
+    session = _Session(supernet, data, config, seed, workers or alone(), key, state_file)
+    session.listeners = (check, progress, notify, events)
+    session.resume()
     try:
-        for step in range(run.step, run.steps):
-            run.advance(step)
-            if (step + 1) % run.check_every == 0 or step + 1 == run.steps:
-                run.record(check)
-            run.is_whole = True
-            progress(step + 1, run.steps, run.describe())
-            if time.monotonic() - saved > config.save_every:
-                save_state(state_file, run.state(key))
-                saved = time.monotonic()
+        while session.trainer.now.step < session.steps:
+            try:
+                session.run(loader_workers)
+            except AstrayError as error:
+                session.roll_back(str(error))
     except KeyboardInterrupt:
-        if run.is_whole:
-            save_state(state_file, run.state(key))
+        if session.trainer.is_whole:
+            session.save(state_file)
         raise
-    save_state(state_file, run.state(key))
-    return run.curve
+    session.save(state_file)
+    return session.outcome()
 
 
-class _Run:
-    """One training run: the optimiser and where it stands."""
+def steps_of(config: TrainingConfig, examples: int) -> int:
+    """Steps that `config.epochs` passes over so many examples take; an epoch leaves out what fills no batch."""
+    return max(1, round(examples // config.batch_size * config.epochs))
 
-    def __init__(self, supernet: Supernet, data: Examples, config: TrainingConfig, seed: int) -> None:
-        self.supernet, self.data, self.config, self.seed = supernet, data, config, seed
+
+def good_state_file(state_file: Path) -> Path:
+    """Where the last good state lies, beside the newest."""
+    return state_file.with_name(f"{state_file.stem}.good{state_file.suffix}")
+
+
+class _Session:
+    """One process's work on a run."""
+
+    listeners: tuple[Check, Progress, Notify, Events | None]
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: Examples,
+        config: TrainingConfig,
+        seed: int,
+        workers: Workers,
+        key: str,
+        state_file: Path,
+    ) -> None:
+        _check_batches(config, len(data), workers)
+        self.config, self.data, self.seed, self.workers = config, data, seed, workers
+        self.key, self.state_file = key, state_file
         self.batches = len(data) // config.batch_size
-        if not self.batches:
-            raise TrainingError(
-                f"{len(data)} training images are fewer than one batch of {config.batch_size}; "
-                "set training.batch_size lower"
-            )
-        if config.augment.shift >= data.batch(torch.zeros(1, dtype=torch.int64), None).shape[-1]:
-            raise TrainingError(
-                f"training.augment.shift is {config.augment.shift} pixels, but images have only "
-                f"{data.batch(torch.zeros(1, dtype=torch.int64), None).shape[-1]}; set it lower"
-            )
-        self.steps = max(1, round(self.batches * config.epochs))
-        self.check_every = max(1, self.steps // 10)
-        self.step = 0
-        self.is_whole = True
-        """Not in the middle of an update: what is here can be saved and continued."""
+        self.steps = steps_of(config, len(data))
+        self.check_every = max(1, min(self.steps // _CHECKS, _EPOCHS_BETWEEN_CHECKS * self.batches))
+        self.chance = chance_level(data.labels)
+        sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
+        self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
         self.curve: list[CurvePoint] = []
-        self._loss_sum, self._loss_count = 0.0, 0
+        self.rollbacks = 0
+        self._losses: list[float] = []
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
-        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = _optimiser(supernet, config)
+        self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
+        self._initial = {name: tensor.clone() for name, tensor in self.trainer.tensors().items()}
 
-    def advance(self, step: int) -> None:
-        """One optimiser step."""
-        images, labels = self._batch(step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * _schedule(step, self.steps, self.config.warmup)
-        self.optimiser.zero_grad(set_to_none=False)
-        with FastDepthwise(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self.seed, step, 3))  # for dropout and its like
-            loss = self._accumulate(images, labels, step)
-        _check_finite("loss", loss, step, self)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm))
-        _check_finite("norm of the gradient", norm, step, self)
-        self.is_whole = False
-        self.optimiser.step()
-        self.step = step + 1
-        self._loss_sum, self._loss_count = self._loss_sum + loss, self._loss_count + 1
+    def run(self, loader_workers: int) -> None:
+        """Steps until the end. Raises `AstrayError`."""
+        _, progress, _, _ = self.listeners
+        first = self.trainer.now.step
+        saved = time.monotonic()
+        with BatchLoader(
+            self.data, self._rows, self._draws, first_step=first, steps=self.steps, workers=loader_workers
+        ) as loader:
+            for step, batch, labels in loader:
+                self._losses.append(self.trainer.advance(batch, labels))
+                if (step + 1) % self.check_every == 0 or step + 1 == self.steps:
+                    self._check()
+                self.trainer.is_whole = True
+                self._waited = loader.wait_seconds
+                progress(step + 1, self.steps, self._describe())
+                if time.monotonic() - saved > self.config.save_every:
+                    self.save(self.state_file)
+                    saved = time.monotonic()
 
-    def record(self, check: Check) -> None:
-        """Add a point to the curve."""
-        space = self.supernet.model_space.space
-        alone = self.step <= self.steps * self.config.largest_only
-        self.curve.append(
-            CurvePoint(
-                step=self.step,
-                loss=self._loss_sum / max(1, self._loss_count),
-                largest_accuracy=check(space.largest),
-                smallest_accuracy=None if alone else check(space.smallest),
+    def roll_back(self, trouble: str) -> None:
+        """Return to the last good state, or the beginning, with half the learning rate. Raises `TrainingError`."""
+        self.rollbacks += 1
+        rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
+        if self.rollbacks > self.config.rollbacks:
+            raise TrainingError(
+                f"{trouble}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
+                f"set training.learning_rate below {rate:.3g}, or look at the data"
             )
-        )
-        self._loss_sum, self._loss_count = 0.0, 0
+        scale = self.trainer.now.learning_rate_scale / 2
+        self._restore(self._read(good_state_file(self.state_file)))
+        self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
+        self.save(self.state_file)  # a kill from here on must not repeat the trouble with a newer good state beside it
+        if self.workers.is_first:
+            self.listeners[2](
+                f"{trouble}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+                f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
+            )
 
-    def describe(self) -> str:
+    def resume(self) -> None:
+        """Go on from the newest state of this run, else from the last good one, else from the beginning."""
+        state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
+        if state is not None:
+            self._restore(state)
+
+    def save(self, path: Path) -> None:
+        """Write everything that a later process needs to go on. Raises `DiskError`."""
+        if not self.workers.is_first:
+            return
+        state = TrainingState(
+            key=self.key,
+            progression=self.trainer.now,
+            curve=tuple(self.curve),
+            losses=tuple(self._losses),
+            rollbacks=self.rollbacks,
+            seconds=self._seconds(),
+            tensors=self.trainer.tensors(),
+        )
+        save_state(path, state)
+
+    def outcome(self) -> Outcome:
+        """Of the finished run."""
+        return Outcome(
+            curve=tuple(self.curve),
+            rollbacks=self.rollbacks,
+            learning_rate_scale=self.trainer.now.learning_rate_scale,
+            seconds=self._seconds(),
+            loader_share=self._loader_share(),
+        )
+
+    def _read(self, path: Path) -> TrainingState | None:
+        state: TrainingState | None = load_state(path, self.key) if self.workers.is_first else None
+        return self.workers.from_first(state)  # type: ignore[no-any-return]
+
+    def _restore(self, state: TrainingState | None) -> None:
+        """To `state`, or to the beginning. What was spent and how often the run rolled back is not undone."""
+        self.trainer.is_whole = True
+        if state is None:
+            self.trainer.restore(self._initial, replace(self.trainer.now, step=0, drawn=0))
+            self.curve, self._losses = [], []
+            return
+        self.trainer.restore(state.tensors, state.progression)
+        self.curve, self._losses = list(state.curve), list(state.losses)
+        self.rollbacks = max(self.rollbacks, state.rollbacks)
+        self._earlier_seconds = max(self._earlier_seconds, state.seconds)
+
+    def _check(self) -> None:
+        """Add a point to the curve and keep this state as a good one. Raises `AstrayError`."""
+        check, _, _, events = self.listeners
+        space = self.trainer.supernet.model_space.space
+        accuracies: tuple[float, float | None] = (0.0, None)
+        if self.workers.is_first:
+            alone = self.trainer.now.step <= self.steps * self.config.largest_only
+            accuracies = (check(space.largest), None if alone else check(space.smallest))
+        largest, smallest = self.workers.from_first(accuracies)
+        loss = sum(self._losses) / len(self._losses)
+        self.curve.append(
+            CurvePoint(step=self.trainer.now.step, loss=loss, largest_accuracy=largest, smallest_accuracy=smallest)
+        )
+        check_curve(self.curve, self.chance, self.steps)
+        self._losses.clear()
+        self.save(good_state_file(self.state_file))
+        if events is not None and self.workers.is_first:
+            events.add(self.trainer.now.step, self._figures(self.curve[-1]))
+
+    def _figures(self, point: CurvePoint) -> dict[str, float]:
+        values = {
+            "loss": point.loss,
+            "accuracy/largest": point.largest_accuracy,
+            "accuracy/smallest": point.smallest_accuracy,
+            "learning_rate_scale": self.trainer.now.learning_rate_scale,
+            "loader_share": self._loader_share(),
+            "seconds": self._seconds(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _describe(self) -> str:
         """For the progress line."""
+        share = f"data {self._loader_share():.0%} of the time"
         if not self.curve:
-            return "largest network alone"
+            return f"largest network alone, {share}" if self.trainer.trains_alone else share
         last = self.curve[-1]
         small = "" if last.smallest_accuracy is None else f", smallest {last.smallest_accuracy:.1%}"
-        return f"held-out: largest {last.largest_accuracy:.1%}{small}"
+        return f"held-out: largest {last.largest_accuracy:.1%}{small}, {share}"
 
-    def state(self, key: str) -> TrainingState:
-        """Everything a later process needs to go on."""
-        tensors = {f"weights.{name}": value.detach() for name, value in self.supernet.named_parameters()}
-        for name, parameter in self.supernet.named_parameters():
-            buffer = self.optimiser.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
-        curve = [(p.step, p.loss, p.largest_accuracy, p.smallest_accuracy) for p in self.curve]
-        return TrainingState(
-            key=key, step=self.step, tensors=tensors, curve=curve, loss=(self._loss_sum, self._loss_count)
-        )
+    def _loader_share(self) -> float:
+        return self._waited / max(1e-9, time.monotonic() - self._started)
 
-    def restore(self, state: TrainingState) -> None:
-        """Go on from `state`."""
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(state.tensors[f"weights.{name}"])
-                if f"momentum.{name}" in state.tensors:
-                    buffer = torch.empty_like(parameter).copy_(state.tensors[f"momentum.{name}"])
-                    self.optimiser.state[parameter]["momentum_buffer"] = buffer
-        self.step = state.step
-        self._loss_sum, self._loss_count = state.loss
-        self.curve = [
-            CurvePoint(step=s, loss=loss, largest_accuracy=large, smallest_accuracy=small)
-            for s, loss, large, small in state.curve
-        ]
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """uint8 images (batch, 3, size, size) and labels (batch,) of a step."""
+    def _rows(self, step: int) -> Tensor:
+        """This worker's examples of a step, int64 (batch_size / workers,)."""
         epoch, index = divmod(step, self.batches)
         if self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch, 0))
+            generator = torch.Generator().manual_seed(mixed(self.seed, epoch, 0))
             self._order = (epoch, torch.randperm(len(self.data), generator=generator))
-        size = self.config.batch_size
-        chosen = self._order[1][index * size : (index + 1) * size]
-        return self.data.batch(chosen, Draws(self.seed, epoch)), self.data.labels[chosen]
+        share = self.config.batch_size // self.workers.count
+        start = index * self.config.batch_size + self.workers.rank * share
+        return self._order[1][start : start + share]
 
-    def _accumulate(self, images: Tensor, labels: Tensor, step: int) -> float:
-        """Add the gradients of all networks of this step; the loss of the largest is returned."""
-        space = self.supernet.model_space.space
-        logits = self._forward(images, space.largest)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
-        teacher = logits.detach().softmax(1)
-        for subnet in self._students(step):
-            student = self._forward(images, subnet)
-            functional.kl_div(student.log_softmax(1), teacher, reduction="batchmean").backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    def _forward(self, images: Tensor, subnet: SubnetConfig) -> Tensor:
-        x = self.data.to_input(images, self.supernet.model_space.input_shape(subnet))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits: Tensor = self.supernet(x, subnet)
-        return logits.float()
-
-    def _students(self, step: int) -> Iterator[SubnetConfig]:
-        if step < self.steps * self.config.largest_only:
-            return
-        space = self.supernet.model_space.space
-        rng = random.Random(_mix(self.seed, step, 2))
-        yield space.smallest
-        for _ in range(self.config.random_subnets):
-            yield space.sample(rng)
+    def _draws(self, step: int) -> Draws:
+        return Draws(self.seed, step // self.batches)
 
 
-def _check_finite(what: str, value: float, step: int, run: _Run) -> None:
-    if not math.isfinite(value):
+def _check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:
+    if examples < config.batch_size:
         raise TrainingError(
-            f"the {what} is {value} at step {step + 1} of {run.steps}; "
-            f"set training.learning_rate below {run.config.learning_rate}"
+            f"{examples} training examples are fewer than one batch of {config.batch_size}; "
+            "set training.batch_size lower"
         )
-
-
-def _optimiser(supernet: Supernet, config: TrainingConfig) -> torch.optim.SGD:
-    weights = [p for p in supernet.parameters() if p.ndim > 1]
-    others = [p for p in supernet.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
-
-
-def _schedule(step: int, steps: int, warmup: float) -> float:
-    """Learning rate relative to its peak: linear up, then half a cosine down."""
-    share = (step + 1) / steps
-    if share < warmup:
-        return share / warmup
-    cosine = (1 + math.cos(math.pi * (share - warmup) / (1 - warmup))) / 2
-    return _LAST_LEARNING_RATE + (1 - _LAST_LEARNING_RATE) * cosine
-
-
-def _mix(*parts: int) -> int:
-    """One seed out of several numbers."""
-    return random.Random(":".join(map(str, parts))).getrandbits(63)
+    share, rest = divmod(config.batch_size, workers.count)
+    if rest or share < 2:
+        raise TrainingError(
+            f"a batch of {config.batch_size} cannot be divided among {workers.count} workers in equal parts of 2 or "
+            "more; change training.batch_size"
+        )
+    if config.micro_batch_size and share % config.micro_batch_size:
+        raise TrainingError(
+            f"training.micro_batch_size {config.micro_batch_size} does not divide a worker's {share} examples of a "
+            "step; change it, training.batch_size, or the number of workers"
+        )

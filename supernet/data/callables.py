@@ -28,7 +28,7 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
         DataError: the callable fails, or returns something else.
     """
     with importable(folder):
-        make = _imported(config.source, folder)
+        make = import_callable(config.source, folder, "the data")
         try:
             made = make(**config.options)
         except FactoryError:
@@ -61,7 +61,17 @@ def _source(made: object, name: str) -> Source:
     return Source(train=train, test=test, class_names=tuple(names))
 
 
-def _imported(source: str, folder: Path) -> Callable[..., Any]:
+def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:
+    """The callable that `source`, `package.module:callable`, names.
+
+    Args:
+        source: the import path.
+        folder: of the config, for messages; see `importable`.
+        product: what the callable returns, for messages.
+
+    Raises:
+        ConfigError: the module or the callable does not exist.
+    """
     module_name, _, attribute = source.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -74,7 +84,7 @@ def _imported(source: str, folder: Path) -> Callable[..., Any]:
     if found is None:
         raise ConfigError(f"{source}: module {module_name!r} has no {attribute!r}; {nearest(attribute, vars(module))}")
     if not callable(found):
-        raise ConfigError(f"{source}: is a {type(found).__name__}, expected a callable that returns the data")
+        raise ConfigError(f"{source}: is a {type(found).__name__}, expected a callable that returns {product}")
     return found  # type: ignore[no-any-return]
 
 

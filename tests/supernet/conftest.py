@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from supernet.images import Normalisation
+from supernet.images import ImageExamples, Normalisation
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
-from supernet.training import TrainingImages
+from supernet.training_config import AugmentConfig
 
 torch.set_num_threads(1)
 
@@ -27,7 +27,7 @@ def small_space() -> MobileNetSpace:
 
 
 @pytest.fixture
-def easy_images() -> TrainingImages:
+def easy_images() -> ImageExamples:
     """128 noisy images (12x12) of four classes: bright in red, green, blue, or none."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(128) % 4
@@ -35,4 +35,5 @@ def easy_images() -> TrainingImages:
     for channel in range(3):
         images[labels == channel, channel] += 120
     normalisation = Normalisation(mean=(0.3, 0.3, 0.3), std=(0.25, 0.25, 0.25))
-    return TrainingImages(images=images, labels=labels, normalisation=normalisation)
+    augmentation = AugmentConfig(shift=1)
+    return ImageExamples(images=images, labels=labels, normalisation=normalisation, augmentation=augmentation)

@@ -1,0 +1,133 @@
+"""Sentences with labels, and words as numbers. Imports no torch.
+
+For training from Python: see `supernet.tokens.TokenExamples`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_factory.base.errors import DataError
+from model_factory.base.files import read_json, write_json
+
+PADDING, UNKNOWN = 0, 1
+"""The tokens that are no words of a vocabulary."""
+
+_FORMAT = "model-factory-vocabulary-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSentences:
+    """Sentences as written, and their classes from 0."""
+
+    sentences: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words that have a token of their own: word `i` has token `i + 2`; 0 is padding, 1 any other word.
+
+    Words are what stands between white space, in lower case.
+
+    Raises:
+        DataError: no words, or a word twice.
+    """
+
+    words: tuple[str, ...]
+    _tokens: Mapping[str, int] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        tokens = {word: UNKNOWN + 1 + i for i, word in enumerate(self.words)}
+        if not tokens or len(tokens) < len(self.words):
+            raise DataError(f"a vocabulary needs distinct words, got {len(self.words)}, {len(tokens)} of them distinct")
+        object.__setattr__(self, "_tokens", tokens)
+
+    @staticmethod
+    def build(sentences: Iterable[str], size: int) -> Vocabulary:
+        """The most frequent words, equally frequent ones in alphabetical order.
+
+        Args:
+            sentences: of the training part only: what held-out and test sentences contain must not be known.
+            size: largest number of tokens, padding and unknown words included; 3 or above.
+
+        Raises:
+            DataError: no words, or `size` leaves no place for one.
+        """
+        if size < UNKNOWN + 2:
+            raise DataError(f"a vocabulary of {size} tokens has no place for words; choose {UNKNOWN + 2} or more")
+        counts = Counter(word for sentence in sentences for word in _split(sentence))
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        return Vocabulary(tuple(ranked[: size - UNKNOWN - 1]))
+
+    def __len__(self) -> int:
+        """The number of tokens, padding and unknown words included."""
+        return len(self.words) + UNKNOWN + 1
+
+    def encode(self, sentences: Sequence[str], length: int) -> NDArray[np.int64]:
+        """Tokens (len(sentences), length): longer sentences lose their end, shorter ones are padded there."""
+        tokens = np.full((len(sentences), length), PADDING, dtype=np.int64)
+        for row, sentence in zip(tokens, sentences, strict=True):
+            words = _split(sentence)[:length]
+            row[: len(words)] = [self._tokens.get(word, UNKNOWN) for word in words]
+        return tokens
+
+    def save(self, path: Path) -> None:
+        """Write a JSON file. Raises `DiskError`."""
+        write_json(path, {"format": _FORMAT, "words": list(self.words)})
+
+    @staticmethod
+    def load(path: Path) -> Vocabulary:
+        """The inverse of `save`.
+
+        Raises:
+            FactoryError: the file is missing or is not JSON.
+            DataError: it is no vocabulary.
+        """
+        value = read_json(path)
+        words = value.get("words") if isinstance(value, dict) and value.get("format") == _FORMAT else None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise DataError(f"{path}: is no vocabulary; expected 'format': '{_FORMAT}' and 'words', a list of texts")
+        return Vocabulary(tuple(words))
+
+
+def load_sentences(path: Path) -> LabelledSentences:
+    """Read a file of lines `sentence<TAB>label`, UTF-8, labels whole numbers from 0; empty lines are skipped.
+
+    Raises:
+        DataError: the file cannot be read, holds no sentence, or a line is wrong; names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text") from error
+    rows = [_row(line.rstrip("\r"), f"{path}, line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
+    if not rows:
+        raise DataError(f"{path}: holds no sentences; expected lines of 'sentence<TAB>label'")
+    return LabelledSentences(sentences=tuple(s for s, _ in rows), labels=tuple(label for _, label in rows))
+
+
+def _row(line: str, where: str) -> tuple[str, int]:
+    sentence, tab, label = line.rpartition("\t")
+    if not tab:
+        raise DataError(f"{where}: has no tab; expected 'sentence<TAB>label', got {line!r:.60}")
+    if not _split(sentence):
+        raise DataError(f"{where}: has no words before the tab")
+    if not (label.isascii() and label.isdigit()):
+        raise DataError(f"{where}: label {label!r:.60} is no whole number from 0")
+    return sentence, int(label)
+
+
+def _split(sentence: str) -> list[str]:
+    return sentence.lower().split()

@@ -1,0 +1,55 @@
+"""Which random subnets train."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import torch
+from torch import nn
+
+from supernet.macs import count_macs
+from supernet.sampling import MacsSampler, UniformSampler
+from supernet.spaces.mobilenet import MobileNetSpace
+
+
+def test_macs_are_those_of_the_layers(small_space: MobileNetSpace) -> None:
+    class Linear:
+        space = small_space.space
+
+        def build(self, _subnet) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
+
+        def input_shape(self, _subnet) -> tuple[int, ...]:
+            return (3, 4, 4)
+
+    assert count_macs(Linear(), small_space.space.smallest) == 3 * 8 * 9 * 16 + 8 * 16 * 5
+
+
+def test_counting_macs_takes_nothing_from_the_random_numbers(small_space: MobileNetSpace) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    count_macs(small_space, small_space.space.largest)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_stratified_sampler_reaches_both_ends_far_more_often(small_space: MobileNetSpace) -> None:
+    space = small_space.space
+    low, high = (math.log(count_macs(small_space, s)) for s in (space.smallest, space.largest))
+
+    def share_at_the_ends(sampler) -> float:
+        rng = random.Random(0)
+        sizes = [math.log(count_macs(small_space, sampler.sample(rng, i))) for i in range(80)]
+        return sum(not low + (high - low) / 4 < size < high - (high - low) / 8 for size in sizes) / len(sizes)
+
+    stratified, uniform = MacsSampler(small_space, 0), UniformSampler(small_space, 0)
+    assert share_at_the_ends(stratified) > 1.5 * share_at_the_ends(uniform)
+
+
+def test_samplers_depend_on_nothing_but_their_arguments(small_space: MobileNetSpace) -> None:
+    for kind in (MacsSampler, UniformSampler):
+        first = [kind(small_space, 3).sample(random.Random(i), i) for i in range(5)]
+        again = [kind(small_space, 3).sample(random.Random(i), i) for i in range(5)]
+        assert first == again
+        assert len(set(first)) > 1
