@@ -64,10 +64,10 @@ COMMON: dict[str, Any] = {
 }
 FAMILY: dict[str, Any] = {
     "learning_rate": 0.15,
-    "largest_only": 0.3,
+    "largest_only": 0.4,
     "random_subnets": 2,
     "sampler": "macs",
-    "subnet_weight": 0.5,
+    "subnet_weight": 0.35,
 }
 
 

@@ -13,6 +13,7 @@ from exports.records import Manifest
 from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import exclusive, remove_partial_files
 from model_factory.console import Console
+from model_factory.planning import fitting_notes, planned_run
 from model_factory.release import Exported, check_file_budget, export_stage, family_stage
 from model_factory.report.stage import report_stage
 from model_factory.run import Run
@@ -25,6 +26,7 @@ from model_factory.stages import (
     search_stage,
     train_stage,
 )
+from supernet.planning import TrainingLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +48,14 @@ class Built:
     seconds: float
 
 
-def build(run: Run, console: Console, *, may_train: bool = True) -> Built:
+def build(run: Run, console: Console, *, may_train: bool = True, limits: TrainingLimits | None = None) -> Built:
     """Train, score, search every target, export, write manifest and report; do again only what changed.
 
     Args:
         run: what to build.
         console: told what happens.
         may_train: whether to train when there is no trained supernet.
+        limits: of a training, where one has to run.
 
     Raises:
         FactoryError: of the stage that cannot be done.
@@ -63,22 +66,22 @@ def build(run: Run, console: Console, *, may_train: bool = True) -> Built:
     if not may_train:
         _require_checkpoint(run)
     with exclusive(run.folder, "build"):
-        bench = _begin(run, console)
+        bench = _begin(run, console, limits)
         targets = _targets(run)
         trained = train_stage(bench, may_train=may_train)
         shared = score_stage(bench, trained)
         outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
         exported = tuple(_export(bench, trained, outcome) for outcome in outcomes)
         manifest = family_stage(bench, trained, outcomes, exported)
-        notes = shared_model_notes(outcomes)
+        notes = (*fitting_notes(bench.run), *shared_model_notes(outcomes))
         report_stage(bench, trained, manifest, outcomes, exported, notes)
     return Built(
         manifest=manifest, outcomes=outcomes, exported=exported, notes=notes, seconds=time.monotonic() - started
     )
 
 
-def train(run: Run, console: Console) -> Trained | None:
-    """Only the training, on all processes that `torchrun` started, if it did.
+def train(run: Run, console: Console, limits: TrainingLimits | None = None) -> Trained | None:
+    """Only the training, within `limits`, on all processes that `torchrun` started, if it did.
 
     Returns:
         The trained supernet; None in every process but the first.
@@ -88,15 +91,15 @@ def train(run: Run, console: Console) -> Trained | None:
     """
     if process_count() == 1:
         with exclusive(run.folder, "train"):
-            return train_stage(_begin(run, console))
+            return train_stage(_begin(run, console, limits))
     from supernet.workers import workers
 
     with workers(run.config.training.device) as team:
         if not team.is_first:
-            assist_training(Workbench(run, Console(quiet=True)), team)
+            assist_training(Workbench(run, Console(quiet=True), limits), team)
             return None
         with exclusive(run.folder, "train"):
-            return train_stage(_begin(run, console), team=team)
+            return train_stage(_begin(run, console, limits), team=team)
 
 
 def search(run: Run, console: Console, device: str) -> SearchOutcome:
@@ -136,11 +139,12 @@ def _require_checkpoint(run: Run) -> None:
         )
 
 
-def _begin(run: Run, console: Console) -> Workbench:
+def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> Workbench:
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
+    run = planned_run(run, limits or TrainingLimits())
     run.write_resolved_config()
-    return Workbench(run, console)
+    return Workbench(run, console, limits)
 
 
 def _targets(run: Run) -> list[FoundProfile]:

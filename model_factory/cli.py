@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from model_factory.run import Run
+    from supernet.planning import TrainingLimits
 
 app = typer.Typer(
     help="Train one supernet, search it per device, export a family of models with a manifest.",
@@ -25,33 +26,57 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+MaxHoursOption = Annotated[
+    float | None,
+    typer.Option(help="Train at most so long: fewer epochs, told and kept for later commands.", show_default=False),
+]
+MaxMemoryOption = Annotated[
+    float | None,
+    typer.Option(help="Train in so much memory, of the GPU if it trains: smaller micro-batches.", show_default=False),
+]
 FamilyArgument = Annotated[Path, typer.Argument(help="A family's folder or its manifest.")]
 
 
 @app.command()
-def build(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+def build(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    max_hours: MaxHoursOption = None,
+    max_memory_gib: MaxMemoryOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Do everything: train, search every target, export, write manifest and report. Only what changed runs again."""
     from model_factory import build as pipeline
     from model_factory.console import Console
     from model_factory.tables import print_family
 
     where = _run(run, config)
-    print_family(pipeline.build(where, Console(quiet)), where)
+    limits = _limits(max_hours, max_memory_gib)
+    print_family(pipeline.build(where, Console(quiet), limits=limits), where)
 
 
 @app.command()
-def train(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+def train(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    max_hours: MaxHoursOption = None,
+    max_memory_gib: MaxMemoryOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Train the supernet, or go on where an interrupted training stopped."""
     from model_factory import build as pipeline
     from model_factory.console import Console
+    from model_factory.planning import fitting_notes
 
     where = _run(run, config)
-    trained = pipeline.train(where, Console(quiet))
+    trained = pipeline.train(where, Console(quiet), _limits(max_hours, max_memory_gib))
     if trained is None:  # an assisting process of torchrun
         return
     last = trained.curve[-1]
     small = "" if last.smallest_accuracy is None else f", smallest subnet {last.smallest_accuracy:.2%}"
     typer.echo(f"{where.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
+    for note in fitting_notes(where):
+        typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -208,6 +233,23 @@ def init(
     for path in scaffold(folder, template):
         typer.echo(f"wrote {path}")
     typer.echo("next: edit them, then run `factory build` in that folder")
+
+
+@app.command(name="import-ofa")
+def import_ofa(
+    checkpoint: Annotated[Path, typer.Argument(help="An official ofa_mbv3_* or ofa_proxyless_* file.")],
+    output: Annotated[Path, typer.Option(help="Where to put supernet.safetensors and factory.yaml.")] = Path(),
+) -> None:
+    """Turn an official once-for-all checkpoint into a supernet and a config that trains it on."""
+    from model_factory.importing import import_checkpoint, print_import
+
+    print_import(import_checkpoint(checkpoint, output))
+
+
+def _limits(max_hours: float | None, max_memory_gib: float | None) -> TrainingLimits:
+    from supernet.planning import TrainingLimits
+
+    return TrainingLimits(max_hours=max_hours, max_memory_gib=max_memory_gib)
 
 
 def _run(run: Path | None, config: Path | None) -> Run:

@@ -113,6 +113,7 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.image_size}; raise image_size, or lower the resolution"
             )
+        self.training.augment.check_size(self.data.image_size)
         return self
 
 

@@ -6,22 +6,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from model_factory.base.errors import SpaceError
+from model_factory.base.progress import Progress
 from model_factory.console import Console
 from model_factory.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from device_profiles.costs import Workloads
+    from supernet.augment_config import AugmentConfig
+    from supernet.calibration import Calibration
+    from supernet.data.shelf import Shelf
     from supernet.data.types import LabelledImages, Splits
     from supernet.examples import Examples, Inputs
     from supernet.images import Normalisation
     from supernet.model_space import ModelSpace
     from supernet.space import SubnetConfig
     from supernet.supernet import Supernet
-    from supernet.training_config import AugmentConfig
+
+_IMAGES_VERSION = 1
 
 
 class Materials:
@@ -47,8 +53,22 @@ class Materials:
         """Training, held-out and test images. Raises `DataError`, `ConfigError`."""
         from supernet.data.sources import load_splits
 
+        config, folder = self._run.config, self._run.config_folder
         with self._console.stage("read images") as progress:
-            return load_splits(self._run.config.data, self._run.config_folder, self._run.config.seed, progress)
+            return load_splits(config.data, folder, config.seed, progress, self._shelf())
+
+    def _shelf(self) -> Shelf | None:
+        """Where decoded images may be kept; none for data that is not read from files."""
+        from model_factory.cache import stage_key
+        from model_factory.fingerprint import data_fingerprint
+        from supernet.data.shelf import Shelf
+
+        run = self._run
+        if not run.config.data.needs_path:
+            return None
+        files = data_fingerprint(run.config.data, run.config_folder, run.folder / "fingerprints.json")
+        key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
+        return Shelf(folder=run.folder / "images", key=key)
 
     @cached_property
     def model_space(self) -> ModelSpace:
@@ -83,45 +103,59 @@ class Materials:
 
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
-    def examples(self, part: LabelledImages, augmentation: AugmentConfig | None = None) -> Examples:
-        """`part` for training (with `augmentation`) or evaluation (without)."""
-        import torch
-
+    def examples(
+        self, part: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+    ) -> Examples:
+        """`part` for training (with `augmentation`, on `device`) or evaluation (without); see `ImageExamples.of`."""
         from supernet.images import ImageExamples
 
-        return ImageExamples(
-            images=torch.from_numpy(part.images),
-            labels=torch.from_numpy(part.labels),
-            normalisation=self.normalisation,
-            augmentation=augmentation,
-        )
+        if self._run.config.data.workers:
+            device = None  # other processes cannot read a GPU's memory
+        return ImageExamples.of(part, self.normalisation, augmentation, device)
 
     @cached_property
-    def calibration_rows(self) -> Tensor:
-        """int64 (n,): training images for recalibration, a seeded draw, the same for every subnet."""
-        import torch
+    def loader_workers(self) -> int:
+        """Processes that prepare training batches: as the config says, else none for images in memory."""
+        from supernet.data.loading import spare_cores
+        from supernet.data.types import OnDemandImages
 
-        generator = torch.Generator().manual_seed(self._run.config.seed)
-        rows = torch.randperm(len(self.splits.train), generator=generator)
-        return rows[: self._run.config.search.calibration_images]
+        if self._run.config.data.workers is not None:
+            return self._run.config.data.workers
+        return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
 
-    def calibrated(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> nn.Module:
-        """The extracted subnet with recalibrated batch normalisation, in evaluation mode."""
+    def calibration(self, progress: Progress) -> Calibration:
+        """How many training images recalibration takes. Raises `CheckpointError`, `SpaceError`."""
+        from supernet.calibration import choose_calibration
+
+        search = self._run.config.search
+        return choose_calibration(
+            self.supernet,
+            self.examples(self.splits.train),
+            limit=search.calibration_images,
+            tolerance=search.calibration_tolerance,
+            seed=self._run.config.seed,
+            progress=progress,
+        )
+
+    def calibrated(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> nn.Module:
+        """The extracted subnet, recalibrated on the first `images` of the seeded draw, in evaluation mode."""
+        from supernet.calibration import calibration_rows
         from supernet.evaluation import recalibrate
         from supernet.examples import ExampleInputs
 
-        shape = self.model_space.input_shape(subnet)
-        images = ExampleInputs(self.examples(self.splits.train), shape, self.calibration_rows)
-        return recalibrate((supernet or self.supernet).extract(subnet), images)
+        train = self.examples(self.splits.train)
+        rows = calibration_rows(len(train), images, self._run.config.seed)
+        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
+        return recalibrate((supernet or self.supernet).extract(subnet), inputs)
 
-    def heldout_accuracy(self, subnet: SubnetConfig, supernet: Supernet | None = None) -> float:
-        """Share of the held-out images that the subnet labels right, in [0, 1]."""
+    def heldout_accuracy(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> float:
+        """Share of the held-out images that the subnet, recalibrated on `images`, labels right, in [0, 1]."""
         from supernet.evaluation import accuracy
         from supernet.examples import ExampleInputs
 
         heldout = self.examples(self.splits.heldout)
-        images = ExampleInputs(heldout, self.model_space.input_shape(subnet))
-        return accuracy(self.calibrated(subnet, supernet), images, heldout.labels)
+        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
+        return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
 
     def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
         """The images of `part` as the subnet's inputs, made slice by slice."""

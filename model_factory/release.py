@@ -21,14 +21,15 @@ from model_factory.base.files import digest_of, write_bytes
 from model_factory.base.quantities import format_bytes
 from model_factory.cache import stage_key
 from model_factory.fingerprint import model_code
-from model_factory.stages import SearchOutcome, Trained, Workbench, subnet_to_json
+from model_factory.stages import SearchOutcome, Trained, Workbench, calibration_stage, subnet_to_json
+from supernet.data.config import HANDLING
 from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_EXPORT_VERSION = 1
+_EXPORT_VERSION = 2
 _FAMILY_VERSION = 1
 _SAMPLES = 8
 _PARITY_IMAGES = 128
@@ -58,6 +59,7 @@ def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Ex
         "data": trained.data_sha256,
         **model_code(run.config.model, run.config_folder),
         "calibration_images": run.config.search.calibration_images,
+        "calibration_tolerance": run.config.search.calibration_tolerance,
         "seed": run.config.seed,
         "threads": run.config.threads,
         "export": run.config.export.model_dump(mode="json"),
@@ -80,8 +82,9 @@ def _export(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Exporte
     run, materials = bench.run, bench.materials(len(trained.class_names))
     threads = run.config.threads
     engine = get_engine("onnxruntime", opset=run.config.export.opset, dynamic_batch=run.config.export.dynamic_batch)
+    images = calibration_stage(bench, trained).images
     with bench.console.stage(f"export {subnet.id}") as progress:
-        module = materials.calibrated(subnet)
+        module = materials.calibrated(subnet, images)
         shape = materials.model_space.input_shape(subnet)
         images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
         artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
@@ -142,10 +145,9 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
 
 
 def _config_sha256(bench: Workbench) -> str:
-    """Of what shapes the family; where studies are stored and how often states are saved does not."""
-    return digest_of(
-        bench.run.config.model_dump(mode="json", exclude={"search": {"storage"}, "training": {"save_every"}})
-    )
+    """Of what shapes the family; where studies and images are stored and how often states are saved does not."""
+    handling = {"search": {"storage"}, "training": {"save_every"}, "data": set(HANDLING)}
+    return digest_of(bench.run.config.model_dump(mode="json", exclude=handling))
 
 
 def _family_spec(

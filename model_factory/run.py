@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -11,6 +11,7 @@ from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile, find_profile
 from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import write_text
+from model_factory.base.quantities import WITH_UNITS
 from model_factory.cache import StageCache
 from model_factory.config import FactoryConfig, find_config, load_config, shipped_configs
 
@@ -72,9 +73,13 @@ class Run:
         return budgets
 
     def write_resolved_config(self) -> None:
-        """Leave the whole config, defaults included, and its place in the run folder. Raises `DiskError`."""
-        text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        header = f"# Resolved from {self.origin.name}; quantities in microseconds and bytes.\n"
+        """Leave the whole config, defaults included, and its place in the run folder. Raises `DiskError`.
+
+        A command that is given the written file works in this run, with these values.
+        """
+        values = self.config.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        header = f"# Resolved from {self.origin.name}; relative paths start where that lies.\n"
         write_text(self.folder / RESOLVED_CONFIG, header + text)
         write_text(self.folder / ORIGIN, f"{self.origin.resolve()}\n")
 
@@ -94,6 +99,8 @@ def find_run(run_folder: Path | None, config_file: Path | None) -> Run:
         raise ConfigError("--run and --config exclude each other; give one of them")
     if run_folder:
         return _from_run_folder(run_folder)
+    if config_file and config_file.name == RESOLVED_CONFIG and (config_file.parent / ORIGIN).is_file():
+        return _from_resolved(config_file)
     path = config_file or find_config(Path.cwd())
     if path is not None:
         return open_run(path, path.resolve().parent)
@@ -114,7 +121,15 @@ def open_run(config_file: Path, folder: Path) -> Run:
 
 
 def _from_run_folder(folder: Path) -> Run:
-    note = folder / ORIGIN
-    if not note.is_file():
+    if not (folder / ORIGIN).is_file():
         raise MissingRunError(f"{folder}: is no run folder (no {ORIGIN} in it); `factory build` makes one")
-    return open_run(Path(note.read_text(encoding="utf-8").strip()), folder.resolve().parent.parent)
+    return open_run(_origin(folder), folder.resolve().parent.parent)
+
+
+def _from_resolved(path: Path) -> Run:
+    """The run in whose folder `path` lies, with the values in `path` instead of those of the file it came from."""
+    return replace(open_run(path, path.resolve().parent.parent.parent), origin=_origin(path.parent))
+
+
+def _origin(folder: Path) -> Path:
+    return Path((folder / ORIGIN).read_text(encoding="utf-8").strip())

@@ -13,21 +13,27 @@ from model_factory.base.errors import MissingRunError
 from model_factory.base.files import digest_of, sha256_file
 from model_factory.cache import stage_key
 from model_factory.console import Console
-from model_factory.fingerprint import data_fingerprint, model_code
+from model_factory.fingerprint import data_fingerprint, model_code, weights_fingerprint
 from model_factory.materials import Materials
+from model_factory.planning import settle_plan
 from model_factory.run import Run
+from supernet.planning import TrainingLimits
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
     from search.archive import Archive, Scored
     from search.target import TargetResult
+    from supernet.calibration import Calibration
     from supernet.supernet import Supernet
     from supernet.training import Outcome
     from supernet.workers import Workers
 
 _TRAIN_VERSION = 1
-_SCORE_VERSION = 1
-_SEARCH_VERSION = 1
+_CALIBRATION_VERSION = 1
+_SCORE_VERSION = 2
+_SEARCH_VERSION = 2
+_CHECK_IMAGES = 1000
+"""Training images for the recalibration in checks during training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +73,10 @@ class SearchOutcome:
 
 
 class Workbench:
-    """One command at work on a run: its console, and the materials once something needs them."""
+    """One command at work on a run: its console, what a training may take, the materials once something needs them."""
 
-    def __init__(self, run: Run, console: Console) -> None:
-        self.run, self.console = run, console
+    def __init__(self, run: Run, console: Console, limits: TrainingLimits | None = None) -> None:
+        self.run, self.console, self.limits = run, console, limits or TrainingLimits()
         self._materials: Materials | None = None
         self._archive: Archive | None = None
 
@@ -99,19 +105,10 @@ def train_stage(bench: Workbench, *, may_train: bool = True, team: Workers | Non
 
     Raises:
         MissingRunError: it is not trained with this config and must not be.
+        PlanError: no schedule fits the limits of `bench`.
         DataError, TrainingError, DiskError: as their packages say.
     """
-    run = bench.run
-    config = run.config
-    inputs = {
-        "data": data_fingerprint(config.data, run.config_folder, run.folder / "fingerprints.json"),
-        "model": config.model.model_dump(mode="json"),
-        **model_code(config.model, run.config_folder),
-        "training": config.training.model_dump(mode="json", exclude={"save_every"}),
-        "seed": config.seed,
-        "threads": config.threads,
-    }
-    key = stage_key("train", _TRAIN_VERSION, ("torch", "numpy", "pillow", "scikit-learn"), inputs)
+    run, key = bench.run, _train_key(bench.run)
     cached = run.cache.load("train", key)
     if team is not None:
         team.from_first(cached is None)
@@ -125,6 +122,8 @@ def train_stage(bench: Workbench, *, may_train: bool = True, team: Workers | Non
         bench.console.say(f"{run.checkpoint}: is not of this config, data and libraries, or was changed; training anew")
     from supernet.training import good_state_file
 
+    settle_plan(bench, team, _state_file(run))
+    key = _train_key(bench.run)
     trained = _train(bench, key, team)
     run.cache.save("train", key, asdict(trained), [run.checkpoint])
     for path in (_state_file(run), good_state_file(_state_file(run))):
@@ -139,7 +138,22 @@ def assist_training(bench: Workbench, team: Workers) -> None:
         DataError, TrainingError: as their packages say.
     """
     if team.from_first(False):
+        settle_plan(bench, team, _state_file(bench.run))
         _fit(bench, "", team)
+
+
+def _train_key(run: Run) -> str:
+    config = run.config
+    inputs = {
+        "data": data_fingerprint(config.data, run.config_folder, run.folder / "fingerprints.json"),
+        "model": config.model.model_dump(mode="json"),
+        **model_code(config.model, run.config_folder),
+        "training": config.training.model_dump(mode="json", exclude={"save_every", "initial_weights"}),
+        **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),
+        "seed": config.seed,
+        "threads": config.threads,
+    }
+    return stage_key("train", _TRAIN_VERSION, ("torch", "numpy", "pillow", "scikit-learn"), inputs)
 
 
 def _state_file(run: Run) -> Path:
@@ -170,6 +184,8 @@ def _train(bench: Workbench, key: str, team: Workers | None) -> Trained:
 
 def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Outcome]:
     """Train a fresh supernet, or go on with an interrupted training; the supernet comes back on the CPU."""
+    from supernet.events import TensorBoardEvents
+    from supernet.pretrained import start_from
     from supernet.supernet import Supernet
     from supernet.training import train
     from supernet.workers import alone
@@ -177,7 +193,16 @@ def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Ou
     run, materials = bench.run, bench.materials()
     training = run.config.training
     supernet = Supernet(materials.model_space, run.config.seed)
-    with bench.console.stage("train supernet") as progress:
+    start_from(
+        supernet,
+        training,
+        run.config_folder,
+        materials.examples(materials.splits.train),
+        seed=run.config.seed,
+        notify=bench.console.say,
+    )
+    written = TensorBoardEvents(run.folder / "events" / key[:8])
+    with bench.console.stage("train supernet") as progress, written as events:
         outcome = train(
             supernet,
             materials.examples(materials.splits.train, training.augment),
@@ -185,12 +210,32 @@ def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Ou
             seed=run.config.seed,
             state_file=_state_file(run),
             key=key,
-            check=lambda subnet: materials.heldout_accuracy(subnet, supernet),
+            check=lambda subnet: materials.heldout_accuracy(subnet, _CHECK_IMAGES, supernet),
             workers=team or alone(training.device),
+            loader_workers=materials.loader_workers,
             progress=progress,
             notify=bench.console.say,
+            events=events,
         )
     return supernet.cpu(), outcome
+
+
+def calibration_stage(bench: Workbench, trained: Trained) -> Calibration:
+    """Choose how many training images every subnet is recalibrated on."""
+    from supernet.calibration import Calibration
+
+    inputs = {k: v for k, v in _scoring_inputs(bench.run, trained).items() if k != "shared_subnets"}
+    key = stage_key("calibration", _CALIBRATION_VERSION, ("torch", "numpy"), inputs)
+    cached = bench.run.cache.load("calibration", key)
+    if cached is not None:
+        movements = tuple((images, moved) for images, moved in cached["movements"])
+        return Calibration(images=cached["images"], movements=movements, settled=cached["settled"])
+    materials = bench.materials(len(trained.class_names))
+    with bench.console.stage("choose calibration images") as progress:
+        calibration = materials.calibration(progress)
+    bench.console.say(calibration.describe())
+    bench.run.cache.save("calibration", key, asdict(calibration))
+    return calibration
 
 
 def score_stage(bench: Workbench, trained: Trained) -> tuple[Scored, ...]:
@@ -209,8 +254,9 @@ def score_stage(bench: Workbench, trained: Trained) -> tuple[Scored, ...]:
             materials.model_space.space, materials.workloads, config.search.shared_subnets, config.seed, progress
         )
     archive = bench.archive(_study_name(bench.run, trained))
+    images = calibration_stage(bench, trained).images
     with bench.console.stage("score shared subnets") as progress:
-        scored = tuple(archive.score(subnets, materials.heldout_accuracy, "shared", progress))
+        scored = tuple(archive.score(subnets, lambda s: materials.heldout_accuracy(s, images), "shared", progress))
     archive.write_table(bench.run.folder / "archive.parquet")
     bench.run.cache.save("score", key, [[subnet_to_json(s.subnet), s.accuracy] for s in scored])
     return scored
@@ -235,7 +281,7 @@ def search_stage(
     cached = run.cache.load(stage, key)
     if cached is not None:
         return SearchOutcome(found=found, budgets=budgets, result=_result_from_json(cached))
-    materials = bench.materials(len(trained.class_names))
+    materials, images = bench.materials(len(trained.class_names)), calibration_stage(bench, trained).images
     with bench.console.stage(f"search {name}") as progress:
         result = search_target(
             Target(profile=found.profile, budgets=budgets),
@@ -243,7 +289,7 @@ def search_stage(
             materials.workloads,
             shared,
             lambda subnets: bench.archive(_study_name(run, trained)).score(
-                subnets, materials.heldout_accuracy, name, progress
+                subnets, lambda subnet: materials.heldout_accuracy(subnet, images), name, progress
             ),
             run.config.search,
             run.config.seed,
@@ -269,6 +315,7 @@ def _scoring_inputs(run: Run, trained: Trained) -> dict[str, Any]:
         "data": trained.data_sha256,
         **model_code(run.config.model, run.config_folder),
         "calibration_images": run.config.search.calibration_images,
+        "calibration_tolerance": run.config.search.calibration_tolerance,
         "shared_subnets": run.config.search.shared_subnets,
         "seed": run.config.seed,
         "threads": run.config.threads,

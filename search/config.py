@@ -18,7 +18,11 @@ class SearchConfig(Document):
     """A target with fewer scored subnets inside its budgets gets as many new ones as are missing."""
     pool: int = Field(default=400, ge=20)
     """Subnets that are costed, not scored, to find those trials."""
-    calibration_images: int = Field(default=2000, ge=2)
-    """Training images for batch-normalisation recalibration."""
+    calibration_images: int = Field(default=4000, ge=2)
+    """Most training images for the recalibration of batch normalisation. How many it takes is found once per trained
+    supernet: 500, 1000, 2000, ... until twice as many change next to nothing. One count holds for all subnets."""
+    calibration_tolerance: float = Field(default=0.01, ge=0, le=1)
+    """What counts as next to nothing: the mean change (total variation) of the class probabilities of the subnet that
+    changes most. It bounds the change that is to be expected of an accuracy. 0 takes `calibration_images` untried."""
     storage: str | None = None
     """URL of an Optuna storage, for example `postgresql://...`; default is SQLite in the run folder."""

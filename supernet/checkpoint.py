@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from model_factory.base.errors import CheckpointError
@@ -97,7 +98,9 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
             "run `factory train` again, or restore the model section of the config"
         )
     supernet = Supernet(model_space)
-    supernet.load_state_dict(tensors)
+    with torch.no_grad():  # buffers are the model space's
+        for name, parameter in supernet.named_parameters():
+            parameter.copy_(tensors[name])
     return supernet
 
 

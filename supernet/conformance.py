@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from supernet.importance import check_groups, reorder, sort_groups
 from supernet.model_space import ModelSpace
 from supernet.slicing import plan_module, slicing_rules, take
 from supernet.space import SubnetConfig
@@ -103,6 +104,22 @@ class ModelSpaceConformance(ABC):
         shapes = {tuple(supernet(self.batch(subnet), subnet).shape) for subnet in self.subnets()}
         assert len(shapes) == 1, f"outputs have different shapes: {sorted(shapes)}"
         assert next(iter(shapes))[0] == _BATCH, f"outputs have shape {shapes}, expected (batch, classes)"
+
+    def test_units_that_the_space_calls_sortable_can_change_places(self) -> None:
+        """The largest network computes the same in whatever order they stand. Spaces may declare none."""
+        groups = sort_groups(self.model_space())
+        if not groups:
+            return
+        supernet = self.supernet()
+        largest = supernet.model_space.space.largest
+        parameters, x = dict(supernet.largest.named_parameters()), self.batch(largest)
+        check_groups(groups, parameters)
+        expected = _seeded(supernet, x, largest)
+        for i, group in enumerate(groups):
+            units = group.axes[0].count(parameters)
+            reorder(group, parameters, torch.randperm(units, generator=torch.Generator().manual_seed(i)))
+            what = f"with {[axis.name for axis in group.ranked_by]} in another order, the output"
+            _assert_close(_seeded(supernet, x, largest), expected, 10 * self.tolerance, what)
 
     def supernet(self) -> Supernet:
         """A supernet with random weights, the same every time, in evaluation mode: dropout differs by design."""

@@ -55,6 +55,6 @@ def restore_optimiser(module: nn.Module, optimiser: torch.optim.Optimizer, tenso
     for key, value in tensors.items():
         kind, _, name = key.partition(".")
         parameter = parameters[name]
-        if value.shape == parameter.shape:  # of the same memory layout, so that sums are taken in the same order
-            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimiser.state[parameter][kind] = value.clone() if value.ndim == 0 else value
+        # AdamW counts its steps on the CPU; means have the memory layout of their parameter: sums keep their order
+        mine = torch.empty((), dtype=value.dtype) if kind == "step" else torch.empty_like(parameter, dtype=value.dtype)
+        optimiser.state[parameter][kind] = mine.copy_(value)

@@ -149,11 +149,16 @@ def plan_module(
             (its name changed its role, as happens with an optional layer inside an `nn.Sequential`).
     """
     full = dict(largest.named_parameters())
+    owners = [dict(network.named_modules(remove_duplicate=False)) for network in (largest, subnet)]
     plans: dict[str, Plan] = {}
+    checked = ""
     for name, parameter in subnet.named_parameters():
         if name not in full:
             raise SpaceError(f"parameter {name!r} of a subnet does not exist in the largest network")
-        _check_role(name, largest, subnet)
+        owner = name.rpartition(".")[0]
+        if owner != checked or not plans:
+            _check_role(name, *(modules[owner] for modules in owners))
+            checked = owner
         make = next((rule.plan for pattern, rule in rules.items() if fnmatchcase(name, pattern)), plan_slices)
         plans[name] = make(tuple(full[name].shape), tuple(parameter.shape), name)
     return plans
@@ -165,8 +170,8 @@ def take(parameters: Mapping[str, Tensor], plans: Mapping[str, Plan]) -> dict[st
 
 
 def _check_role(name: str, largest: nn.Module, subnet: nn.Module) -> None:
-    owner = name.rpartition(".")[0]
-    ours, theirs = _role(largest.get_submodule(owner)), _role(subnet.get_submodule(owner))
+    """That `name` belongs to layers of one kind. Raises `SpaceError`."""
+    ours, theirs = _role(largest), _role(subnet)
     if ours != theirs:
         raise SpaceError(
             f"parameter {name!r} belongs to {theirs} in a subnet but to {ours} in the largest network; "

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supernet.blueprint import Blueprint
+from supernet.gathering import Gatherer
 from supernet.model_space import ModelSpace
-from supernet.slicing import Plan, plan_module, slicing_rules, take
+from supernet.slicing import plan_module, slicing_rules, take
 from supernet.space import SubnetConfig
 
 _CACHED_SKELETONS = 256
 
 
-@dataclass(frozen=True, slots=True)
 class _Skeleton:
     """A subnet's structure without weights, and where its weights lie."""
 
-    module: nn.Module
-    plans: dict[str, Plan]
+    def __init__(
+        self, model_space: ModelSpace, largest: nn.Module, full: dict[str, nn.Parameter], subnet: SubnetConfig
+    ) -> None:
+        self.blueprint = Blueprint(model_space, subnet)
+        self.plans = plan_module(largest, self.blueprint.module, slicing_rules(model_space))
+        self.gatherer = Gatherer(full, self.plans)
+        self._device = next((p.device for p in full.values()), torch.device("cpu"))
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """Takes weights and computes: normalises with the statistics of its batch, without dropout."""
+        return without_statistics(self.blueprint.network(self.blueprint.parameters, self._device)).eval()
+
+    def weighted(self, full: dict[str, nn.Parameter]) -> nn.Module:
+        """A network with copies of its parts of `full`."""
+        copies = self.gatherer.copies(full)
+        weights = {name: nn.Parameter(copies[name], p.requires_grad) for name, p in self.blueprint.parameters.items()}
+        return self.blueprint.network(weights, self._device)
+
+    @cached_property
+    def has_ties(self) -> bool:
+        """Whether one parameter has several names."""
+        return len(list(self.blueprint.module.named_parameters(remove_duplicate=False))) > len(self.plans)
 
 
 class Supernet(nn.Module):
@@ -41,6 +64,7 @@ class Supernet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.largest = without_statistics(model_space.build(model_space.space.largest))
+        self._places = _places(self.largest)
         self._skeletons: OrderedDict[SubnetConfig, _Skeleton] = OrderedDict()
 
     def forward(self, x: Tensor, subnet: SubnetConfig) -> Tensor:
@@ -54,28 +78,30 @@ class Supernet(nn.Module):
         """
         if subnet == self.model_space.space.largest:
             return self.largest(x)  # type: ignore[no-any-return]
-        skeleton = self._skeleton(subnet)
-        return functional_call(skeleton.module, take(dict(self.largest.named_parameters()), skeleton.plans), (x,))  # type: ignore[no-any-return]
+        skeleton, full = self._skeleton(subnet), self._full()
+        parts = take(full, skeleton.plans) if torch.compiler.is_compiling() else skeleton.gatherer.take(full)
+        return functional_call(skeleton.module, parts, (x,), tie_weights=skeleton.has_ties)  # type: ignore[no-any-return]
 
     def extract(self, subnet: SubnetConfig) -> nn.Module:
         """A plain module with a copy of the subnet's weights and fresh statistics; it depends on nothing of ours.
 
-        Recalibrate it before use. Raises `SpaceError` as `forward` does.
+        It lies where the supernet's weights lie. Recalibrate it before use. Raises `SpaceError` as `forward` does.
         """
-        module = _build(self.model_space, subnet)
-        plans = plan_module(self.largest, module, slicing_rules(self.model_space))
-        weights = take(dict(self.largest.named_parameters()), plans)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(weights[name])
-        return module
+        return self._skeleton(subnet).weighted(self._full())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Supernet:
+        self._skeletons.clear()  # their buffers would stay where they are
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _full(self) -> dict[str, nn.Parameter]:
+        """The parameters of the largest network, by name."""
+        return {name: layer._parameters[key] for name, layer, key in self._places}  # type: ignore[misc]
 
     def _skeleton(self, subnet: SubnetConfig) -> _Skeleton:
         if subnet in self._skeletons:
             self._skeletons.move_to_end(subnet)
             return self._skeletons[subnet]
-        module = _on_meta(self.model_space, subnet)
-        skeleton = _Skeleton(module, plan_module(self.largest, module, slicing_rules(self.model_space)))
+        skeleton = _Skeleton(self.model_space, self.largest, self._full(), subnet)
         self._skeletons[subnet] = skeleton
         if len(self._skeletons) > _CACHED_SKELETONS:
             self._skeletons.popitem(last=False)
@@ -91,17 +117,7 @@ def without_statistics(module: nn.Module) -> nn.Module:
     return module
 
 
-def _build(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
-    """The network of `subnet`; the initial weights nobody uses take nothing from the global random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        return model_space.build(subnet)
-
-
-def _on_meta(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
-    """The network of `subnet` with parameters on the meta device and its other buffers real."""
-    module = without_statistics(_build(model_space, subnet)).eval()
-    for layer in module.modules():
-        for name, parameter in list(layer._parameters.items()):
-            if parameter is not None:
-                layer._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-    return module
+def _places(module: nn.Module) -> list[tuple[str, nn.Module, str]]:
+    """Name, layer, and name in the layer of every parameter; looking them up is much faster than `named_parameters`."""
+    names = [name for name, _ in module.named_parameters()]
+    return [(name, module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]

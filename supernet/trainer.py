@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from model_factory.base.errors import TrainingError
 from supernet.depthwise import FastDepthwise
 from supernet.examples import Examples
 from supernet.guard import check_finite
@@ -74,6 +75,9 @@ class Trainer:
         self._examples, self._sampler = examples, sampler
         self._optimiser = make_optimiser(supernet, config)
         self._scaler = torch.amp.GradScaler(workers.device.type, enabled=config.precision == "float16")
+        space = supernet.model_space.space
+        fixed = (space.largest, space.smallest) if config.compile else ()
+        self._compiled = {subnet: _compiled(supernet, subnet) for subnet in fixed}
         self._ema: dict[str, Tensor] = {}
         if config.teacher == "ema":
             self._ema = {name: value.detach().clone() for name, value in supernet.largest.named_parameters()}
@@ -82,6 +86,11 @@ class Trainer:
     def trains_alone(self) -> bool:
         """Whether the largest network trains alone at the coming step."""
         return self.now.step < self.steps * self.config.largest_only
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self._optimiser.param_groups[0]["lr"])
 
     def advance(self, batch: Tensor, labels: Tensor) -> float:
         """One step on this worker's share of a batch, as `Examples.batch` gives it; the loss of the largest network.
@@ -131,7 +140,8 @@ class Trainer:
                 mean.copy_(parts["ema"][name])
         restore_optimiser(self.supernet, self._optimiser, parts["optimizer"])
         self.now = now
-        if self._scaler.is_enabled():
+        if self._scaler.is_enabled():  # a fresh one: trouble may have left the other between unscaling and its update
+            self._scaler = torch.amp.GradScaler(self.workers.device.type)
             state = self._scaler.state_dict()
             self._scaler.load_state_dict(state | {"scale": now.gradient_scale, "_growth_tracker": now.growth})
 
@@ -157,7 +167,8 @@ class Trainer:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _forward(self, batch: Tensor, subnet: SubnetConfig) -> Tensor:
-        return self._computed(batch, subnet, lambda x: self.supernet(x, subnet))
+        compute = self._compiled.get(subnet) or (lambda x: self.supernet(x, subnet))
+        return self._computed(batch, subnet, compute)
 
     def _computed(self, batch: Tensor, subnet: SubnetConfig, compute: Callable[[Tensor], Tensor]) -> Tensor:
         x = self._examples.to_input(batch, self.supernet.model_space.input_shape(subnet))
@@ -197,6 +208,23 @@ class Trainer:
         rng = random.Random(mixed(self.seed, self.now.step, 2))
         drawn = [self._sampler.sample(rng, self.now.drawn + i) for i in range(self.config.random_subnets)]
         return [self.supernet.model_space.space.smallest, *drawn]
+
+
+def _compiled(supernet: Supernet, subnet: SubnetConfig) -> Callable[[Tensor], Tensor]:
+    """`supernet(x, subnet)` through `torch.compile`, which compiles at the first call. Raises `TrainingError` then."""
+    compiled = torch.compile(lambda x: supernet(x, subnet))
+
+    def compute(x: Tensor) -> Tensor:
+        try:
+            output: Tensor = compiled(x)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(
+                f"the network cannot be compiled ({reason}); install a C++ compiler, or set training.compile to false"
+            ) from error
+        return output
+
+    return compute
 
 
 def mixed(*parts: int) -> int:

@@ -24,7 +24,7 @@ from supernet.guard import AstrayError, CurvePoint, chance_level, check_curve
 from supernet.sampling import SAMPLERS
 from supernet.space import SubnetConfig
 from supernet.supernet import Supernet
-from supernet.trainer import Trainer, mixed
+from supernet.trainer import Progression, Trainer, mixed
 from supernet.training_config import TrainingConfig
 from supernet.workers import Workers, alone
 
@@ -127,6 +127,11 @@ def steps_of(config: TrainingConfig, examples: int) -> int:
     return max(1, round(examples // config.batch_size * config.epochs))
 
 
+def check_interval(steps: int, batches: int) -> int:
+    """Steps between checks in a run of so many steps, with so many `batches` an epoch."""
+    return max(1, min(steps // _CHECKS, _EPOCHS_BETWEEN_CHECKS * batches))
+
+
 def good_state_file(state_file: Path) -> Path:
     """Where the last good state lies, beside the newest."""
     return state_file.with_name(f"{state_file.stem}.good{state_file.suffix}")
@@ -147,12 +152,12 @@ class _Session:
         key: str,
         state_file: Path,
     ) -> None:
-        _check_batches(config, len(data), workers)
+        check_batches(config, len(data), workers)
         self.config, self.data, self.seed, self.workers = config, data, seed, workers
         self.key, self.state_file = key, state_file
         self.batches = len(data) // config.batch_size
         self.steps = steps_of(config, len(data))
-        self.check_every = max(1, min(self.steps // _CHECKS, _EPOCHS_BETWEEN_CHECKS * self.batches))
+        self.check_every = check_interval(self.steps, self.batches)
         self.chance = chance_level(data.labels)
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
         self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
@@ -161,6 +166,8 @@ class _Session:
         self._losses: list[float] = []
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
+        self._mark = (0, 0.0)
+        """Step and moment of the last check, or of the beginning."""
         self._initial = {name: tensor.clone() for name, tensor in self.trainer.tensors().items()}
 
     def run(self, loader_workers: int) -> None:
@@ -168,6 +175,7 @@ class _Session:
         _, progress, _, _ = self.listeners
         first = self.trainer.now.step
         saved = time.monotonic()
+        self._mark = (first, saved)
         with BatchLoader(
             self.data, self._rows, self._draws, first_step=first, steps=self.steps, workers=loader_workers
         ) as loader:
@@ -192,8 +200,10 @@ class _Session:
                 f"set training.learning_rate below {rate:.3g}, or look at the data"
             )
         scale = self.trainer.now.learning_rate_scale / 2
+        self.trainer.is_whole = False  # an interruption must not save a state that is half restored
         self._restore(self._read(good_state_file(self.state_file)))
         self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
+        self.trainer.is_whole = True
         self.save(self.state_file)  # a kill from here on must not repeat the trouble with a newer good state beside it
         if self.workers.is_first:
             self.listeners[2](
@@ -206,6 +216,7 @@ class _Session:
         state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
         if state is not None:
             self._restore(state)
+            self._earlier_seconds = state.seconds
 
     def save(self, path: Path) -> None:
         """Write everything that a later process needs to go on. Raises `DiskError`."""
@@ -237,22 +248,21 @@ class _Session:
         return self.workers.from_first(state)  # type: ignore[no-any-return]
 
     def _restore(self, state: TrainingState | None) -> None:
-        """To `state`, or to the beginning. What was spent and how often the run rolled back is not undone."""
-        self.trainer.is_whole = True
+        """To `state`, or to the beginning. How often the run rolled back is not undone."""
         if state is None:
-            self.trainer.restore(self._initial, replace(self.trainer.now, step=0, drawn=0))
+            self.trainer.restore(self._initial, Progression())
             self.curve, self._losses = [], []
             return
         self.trainer.restore(state.tensors, state.progression)
         self.curve, self._losses = list(state.curve), list(state.losses)
         self.rollbacks = max(self.rollbacks, state.rollbacks)
-        self._earlier_seconds = max(self._earlier_seconds, state.seconds)
 
     def _check(self) -> None:
         """Add a point to the curve and keep this state as a good one. Raises `AstrayError`."""
         check, _, _, events = self.listeners
         space = self.trainer.supernet.model_space.space
         accuracies: tuple[float, float | None] = (0.0, None)
+        speed = self._speed()
         if self.workers.is_first:
             alone = self.trainer.now.step <= self.steps * self.config.largest_only
             accuracies = (check(space.largest), None if alone else check(space.smallest))
@@ -265,14 +275,16 @@ class _Session:
         self._losses.clear()
         self.save(good_state_file(self.state_file))
         if events is not None and self.workers.is_first:
-            events.add(self.trainer.now.step, self._figures(self.curve[-1]))
+            events.add(self.trainer.now.step, self._figures(self.curve[-1], speed))
+        self._mark = (self.trainer.now.step, time.monotonic())
 
-    def _figures(self, point: CurvePoint) -> dict[str, float]:
+    def _figures(self, point: CurvePoint, speed: float) -> dict[str, float]:
         values = {
             "loss": point.loss,
             "accuracy/largest": point.largest_accuracy,
             "accuracy/smallest": point.smallest_accuracy,
-            "learning_rate_scale": self.trainer.now.learning_rate_scale,
+            "learning_rate": self.trainer.learning_rate,
+            "examples_per_second": speed,
             "loader_share": self._loader_share(),
             "seconds": self._seconds(),
         }
@@ -289,6 +301,11 @@ class _Session:
 
     def _loader_share(self) -> float:
         return self._waited / max(1e-9, time.monotonic() - self._started)
+
+    def _speed(self) -> float:
+        """Examples per second since the last check."""
+        step, moment = self._mark
+        return (self.trainer.now.step - step) * self.config.batch_size / max(1e-9, time.monotonic() - moment)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
@@ -307,7 +324,8 @@ class _Session:
         return Draws(self.seed, step // self.batches)
 
 
-def _check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:
+def check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:
+    """Raises `TrainingError` where `train` cannot make the batches that `config` asks for."""
     if examples < config.batch_size:
         raise TrainingError(
             f"{examples} training examples are fewer than one batch of {config.batch_size}; "

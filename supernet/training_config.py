@@ -7,17 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from model_factory.base.documents import Document
-
-
-class AugmentConfig(Document):
-    """Random changes of training images."""
-
-    flip: bool = False
-    """Mirror half of the images left to right. Wrong for digits and text."""
-    shift: int = Field(default=4, ge=0)
-    """Largest shift in pixels in each direction; the border is reflected."""
-    cutout: int = Field(default=0, ge=0)
-    """Side in pixels of one grey square per image; 0 for none (DeVries and Taylor, 2017)."""
+from supernet.augment_config import AugmentConfig
 
 
 class TrainingConfig(Document):
@@ -44,6 +34,20 @@ class TrainingConfig(Document):
     """On weights of two and more axes, not on biases and scales."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Largest norm of a step's gradient."""
+
+    initial_weights: str | None = None
+    """A safetensors file with weights of the largest network to start from, relative to the config's folder: a
+    checkpoint of ours, or a plain state dict with the same names. Then `largest_only` is usually 0 and the learning
+    rate a fifth to a tenth of that from scratch."""
+    fresh_parameters: tuple[str, ...] = ()
+    """Patterns of parameter names that `initial_weights` leaves fresh, for example `classifier.*` for other classes."""
+    sort_by_importance: bool = False
+    """Before the first step, put the channels, heads and neurons of `initial_weights` that matter most first, where
+    smaller networks keep them. The largest network computes the same as before."""
+    importance: Literal["weights", "gradients"] = "weights"
+    """What they are sorted by: the magnitude of the weights that read them, or how much the loss on 1024 training
+    examples would change without them, to first order. The latter takes seconds to minutes and needs a head that is
+    not fresh."""
 
     largest_only: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps, at the start, in which the largest network trains alone; 1 trains it and nothing else."""
@@ -82,6 +86,13 @@ class TrainingConfig(Document):
     rollbacks: int = Field(default=3, ge=0)
     """How often a run that went astray (a loss or gradient that is not finite, divergence, collapse to chance) goes
     back to its last good state with half the learning rate before it gives up."""
+
+    @model_validator(mode="after")
+    def _initial_weights_are_there(self) -> TrainingConfig:
+        if self.initial_weights is None and (self.fresh_parameters or self.sort_by_importance):
+            key = "fresh_parameters" if self.fresh_parameters else "sort_by_importance"
+            raise ValueError(f"{key} is for weights that are brought along; set initial_weights, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches_fit(self) -> TrainingConfig:

@@ -34,7 +34,11 @@ class Workers:
         return self.rank == 0
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over all workers, in place; in one exchange per dtype."""
+        """Replace each tensor by its mean over all workers, in place; in one exchange per dtype.
+
+        Raises:
+            TrainingError: another worker is gone.
+        """
         if self.count == 1:
             return
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
@@ -42,18 +46,35 @@ class Workers:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            distributed.all_reduce(flat)
+            with self._exchanging():
+                distributed.all_reduce(flat)
             flat /= self.count
             for tensor, part in zip(group, torch.split(flat, [t.numel() for t in group]), strict=True):
                 tensor.copy_(part.view(tensor.shape))
 
     def from_first(self, value: Any) -> Any:
-        """What the first worker gave for `value`, on every worker. Tensors arrive on the CPU."""
+        """What the first worker gave for `value`, on every worker. Tensors arrive on the CPU.
+
+        Raises:
+            TrainingError: another worker is gone.
+        """
         if self.count == 1:
             return value
         box = [value]
-        distributed.broadcast_object_list(box, src=0)
+        with self._exchanging():
+            distributed.broadcast_object_list(box, src=0)
         return box[0]
+
+    @contextmanager
+    def _exchanging(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # gloo raises it plain
+            reason = str(error).partition("\n")[0][:200]
+            raise TrainingError(
+                f"worker {self.rank} of {self.count} has lost another one ({reason}); "
+                "see what that one said, and run the same command again to go on"
+            ) from error
 
 
 def alone(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:

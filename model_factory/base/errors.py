@@ -31,6 +31,10 @@ class TrainingError(FactoryError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class PlanError(FactoryError):
+    """No training schedule fits the time or memory that a person allows."""
+
+
 class BudgetError(FactoryError):
     """No subnet meets a target's budgets."""
 

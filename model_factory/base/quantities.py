@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
+
+WITH_UNITS: Final = "with units"
+"""Context of `model_dump` that writes quantities as people do, so that they can be read again."""
 
 _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*$")
 _LARGEST = 2.0**63
@@ -64,12 +67,19 @@ def _parse(text: object, units: dict[str, float], example: str) -> int:
     return round(value)
 
 
+def _in_unit(unit: str) -> PlainSerializer:
+    def write(value: int, info: SerializationInfo) -> int | str:
+        return f"{value} {unit}" if info.context == WITH_UNITS else value
+
+    return PlainSerializer(write)
+
+
 def _keep_int(parse: object) -> BeforeValidator:
     return BeforeValidator(parse)  # type: ignore[arg-type]
 
 
-DurationUs = Annotated[int, _keep_int(parse_duration_us)]
+DurationUs = Annotated[int, _keep_int(parse_duration_us), _in_unit("us")]
 """Field type: written `8 ms`, held in microseconds."""
 
-SizeBytes = Annotated[int, _keep_int(parse_bytes)]
+SizeBytes = Annotated[int, _keep_int(parse_bytes), _in_unit("B")]
 """Field type: written `64 MiB`, held in bytes."""

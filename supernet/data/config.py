@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from model_factory.base.documents import Document, nearest
+from model_factory.base.quantities import SizeBytes
+
+HANDLING: Final = frozenset({"cache", "memory_limit", "workers"})
+"""Keys that say how images are kept and read, not which they are: results do not depend on them."""
 
 
 class DataConfig(Document):
@@ -25,6 +29,15 @@ class DataConfig(Document):
         test_fraction: share of `path` set aside as test data, used only where the source has no test data of its own.
         limit: use only this many training images (a seeded draw), for trials.
         options: keyword arguments of a callable source.
+        cache: what is kept of decoded images. `memory`: all of them, in each process. `disk`: one file per part in the
+            run folder, 3 bytes per pixel, written once and read at random; it costs the disk `image_size`^2 * 3 bytes
+            per image and spares the decoding from then on. `none`: nothing, an image is decoded whenever it is used.
+            `auto`: `memory` up to `memory_limit`; above it `disk`, where that leaves at least half of the free space
+            free and the source is files; else `none`. Without `memory`, every image is read once before the training,
+            for the statistics and so that damage is found at once; a run does that once.
+        memory_limit: what `auto` may take for decoded images, in each process.
+        workers: processes that prepare training batches in the background; 0 prepares them in between. Default: none
+            for images in memory, else the number of cores less one.
     """
 
     source: str
@@ -37,6 +50,9 @@ class DataConfig(Document):
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
     limit: int | None = Field(default=None, ge=4)
     options: dict[str, Any] = Field(default_factory=dict)
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    memory_limit: SizeBytes = 4 * 2**30
+    workers: int | None = Field(default=None, ge=0, le=256)
 
     @field_validator("source")
     @classmethod
@@ -58,6 +74,8 @@ class DataConfig(Document):
             raise ValueError(f"source {self.source!r} takes no 'path' and no 'test_path'; remove them")
         if self.options and not self.is_callable:
             raise ValueError(f"'options' go to a callable source 'package.module:callable', not to {self.source!r}")
+        if self.cache == "disk" and not self.needs_path:
+            raise ValueError(f"'cache: disk' is for images in files, not for source {self.source!r}; remove it")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from model_factory.base.errors import ConfigError, DataError
 from model_factory.base.progress import Progress
 from supernet.data.config import DataConfig
 from supernet.data.images import decode, decode_many
-from supernet.data.parts import Part, Rows, Source, check_distinct, located
-from supernet.data.types import Images
+from supernet.data.parts import Part, Source, check_distinct, located
+from supernet.data.types import Images, Rows
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 _OTHER_SPLITS = ("val", "valid", "validation", "dev")
@@ -88,16 +89,23 @@ def _check_same_classes(train: tuple[str, ...], test: tuple[str, ...], root: Pat
 
 def _part(root: Path, names: tuple[str, ...]) -> Part:
     files = [(label, path) for label, name in enumerate(names) for path in _images_in(root / name)]
-    paths = [path for _, path in files]
+    reader = _Reader(root, tuple(str(path.relative_to(root)) for _, path in files))
+    return Part(labels=np.array([label for label, _ in files], dtype=np.int64), read=reader)
 
-    def read(rows: Rows, size: int, progress: Progress) -> Images:
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Decodes files below a folder."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
         def one(index: int) -> Images:
-            path = paths[rows[index]]
+            path = self.root / self.names[rows[index]]
             return decode(path, size, str(path))
 
         return decode_many(len(rows), one, size, progress)
-
-    return Part(labels=np.array([label for label, _ in files], dtype=np.int64), read=read)
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -15,9 +15,9 @@ from model_factory.base.documents import nearest
 from model_factory.base.errors import ConfigError, DataError
 from model_factory.base.progress import Progress, silent
 from supernet.data.config import DataConfig
-from supernet.data.images import decode, decode_many
-from supernet.data.parts import Part, Rows, Source, check_distinct, checked_labels, located, numbered_names
-from supernet.data.types import Images, Labels
+from supernet.data.images import allocate, decode, decode_many
+from supernet.data.parts import Part, Source, check_distinct, checked_labels, located, numbered_names
+from supernet.data.types import Images, Labels, Rows, chunk_length
 
 _BATCH = 4096  # rows of encoded images in memory at a time
 
@@ -118,7 +118,8 @@ def _part(paths: list[Path], config: DataConfig, names: tuple[str, ...] | None) 
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
     shards = tuple((path, len(found)) for path, found in zip(paths, labels, strict=True))
     together = checked_labels(np.concatenate(labels), count, where)
-    return Part(labels=together, read=_Reader(shards=shards, column=config.image_column))
+    reader = _Reader(shards=shards, column=config.image_column)
+    return Part(labels=together, read=reader, stream=reader.stream)
 
 
 def _read_labels(path: Path, config: DataConfig, class_count: int | None) -> Labels:
@@ -166,36 +167,58 @@ def _opened(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """Decodes rows of shards, each given with its number of rows."""
+    """Decodes rows of shards, each given with its number of rows.
+
+    Row groups without a wanted row are skipped; of the others every byte is read. In order that costs nothing; rows
+    picked here and there, as an epoch takes them, cost a row group each.
+    """
 
     shards: tuple[tuple[Path, int], ...]
     column: str
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
-        images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
-        done = first = 0
-        for path, count in self.shards:
-            start, stop = np.searchsorted(rows, (first, first + count))
-            for names, encoded in self._batches(path, rows[start:stop] - first):
-                images[done : done + len(names)] = _decode_batch(names, encoded, size)
-                done += len(names)
-                progress(done, len(rows), "images")
-            first += count
+        images = allocate(len(rows), size)
+        done = 0
+        for chunk in self.stream(rows, size):
+            images[done : done + len(chunk)] = chunk
+            done += len(chunk)
+            progress(done, len(rows), "images")
         return images
 
-    def _batches(self, path: Path, wanted: Rows) -> Iterator[tuple[list[str], list[bytes | None]]]:
-        """The names and the encoded bytes of the `wanted` rows of one shard, in order, some at a time."""
-        if not len(wanted):
-            return
+    def stream(self, rows: Rows, size: int) -> Iterator[Images]:
+        """The images of `rows` in order, some MiB at a time."""
+        first = 0
+        for path, count in self.shards:
+            start, stop = np.searchsorted(rows, (first, first + count))
+            if start < stop:
+                for names, encoded in self._batches(path, rows[start:stop] - first, min(_BATCH, chunk_length(size))):
+                    yield _decode_batch(names, encoded, size)
+            first += count
+
+    def _batches(self, path: Path, wanted: Rows, length: int) -> Iterator[tuple[list[str], list[bytes | None]]]:
+        """The names and the encoded bytes of the `wanted` rows of one shard, in order, at most `length` at a time."""
         with _opened(path) as file:
-            first = 0
-            for batch in file.iter_batches(batch_size=_BATCH, columns=[self.column]):
-                start, stop = np.searchsorted(wanted, (first, first + batch.num_rows))
+            groups, numbers = _groups_with(file.metadata, wanted)
+            done = 0
+            for batch in file.iter_batches(batch_size=length, row_groups=groups, columns=[self.column]):
+                here = numbers[done : done + batch.num_rows]
+                done += batch.num_rows
+                start, stop = np.searchsorted(wanted, (here[0], here[-1] + 1))
                 rows = wanted[start:stop]
+                if not len(rows):
+                    continue
                 column = batch.column(0)
                 column = column.field("bytes") if hasattr(column, "field") else column
-                yield [f"{path}, row {row}" for row in rows], column.take(rows - first).to_pylist()
-                first += batch.num_rows
+                names = [f"{path}, row {row}" for row in rows]
+                yield names, column.take(np.searchsorted(here, rows)).to_pylist()
+
+
+def _groups_with(metadata: Any, wanted: Rows) -> tuple[list[int], Rows]:
+    """The row groups that hold a `wanted` row, and the numbers of all rows in them."""
+    edges = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
+    groups = np.unique(np.searchsorted(edges, wanted, side="right") - 1)
+    numbers = [np.arange(edges[group], edges[group + 1], dtype=np.int64) for group in groups]
+    return groups.tolist(), np.concatenate(numbers)
 
 
 def _decode_batch(names: list[str], encoded: list[bytes | None], size: int) -> Images:

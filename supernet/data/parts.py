@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_factory.base.errors import ConfigError, DataError
-from model_factory.base.progress import Progress
-from supernet.data.types import Images, Labels
-
-Rows = NDArray[np.int64]
-"""Indices into a part, ascending, without repeats."""
+from model_factory.base.progress import silent
+from supernet.data.types import Images, Labels, Reader, Rows, chunk_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,11 +21,20 @@ class Part:
 
     Attributes:
         labels: `(count,)`.
-        read: `(rows, size, progress) -> (len(rows), 3, size, size)`; raises `DataError` for a damaged image.
+        read: reads images.
+        stream: `(rows, size)` -> the images of all rows, some MiB at a time, where that is faster than calls of `read`.
     """
 
     labels: Labels
-    read: Callable[[Rows, int, Progress], Images]
+    read: Reader
+    stream: Callable[[Rows, int], Iterator[Images]] | None = None
+
+    def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
+        """The images of `rows` in order, some MiB at a time. Raises `DataError`."""
+        if self.stream is not None:
+            return self.stream(rows, size)
+        step = chunk_length(size)
+        return (self.read(rows[start : start + step], size, silent) for start in range(0, len(rows), step))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

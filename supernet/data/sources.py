@@ -6,20 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from model_factory.base.errors import DataError
 from model_factory.base.files import digest_of
 from model_factory.base.progress import Progress, silent
 from supernet.data.callables import load_callable_source
 from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
 from supernet.data.folder import load_folder_source
+from supernet.data.keeping import ChannelCounts, Channels, Selection, keep
 from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
-from supernet.data.parts import Part, Rows, Source
-from supernet.data.splitting import SplitPlan, plan_splits
-from supernet.data.types import Images, LabelledImages, Splits
+from supernet.data.parts import Source
+from supernet.data.shelf import Shelf
+from supernet.data.splitting import plan_splits
+from supernet.data.types import Images, Splits, chunks_of
 
 Loader = Callable[[DataConfig, Path], Source]
 """`(config, folder of the config) -> Source`; raises `ConfigError` and `DataError`."""
@@ -32,10 +31,10 @@ SOURCES: Final[dict[str, Loader]] = {
 }
 """Every source but callables, by the name that a config gives."""
 
-_CHUNK = 4096
 
-
-def load_splits(config: DataConfig, folder: Path, seed: int, progress: Progress = silent) -> Splits:
+def load_splits(
+    config: DataConfig, folder: Path, seed: int, progress: Progress = silent, shelf: Shelf | None = None
+) -> Splits:
     """Load the images that `config` names, decode only those in use, and split them.
 
     Args:
@@ -43,74 +42,37 @@ def load_splits(config: DataConfig, folder: Path, seed: int, progress: Progress 
         folder: of the config file; relative paths start there.
         seed: 0 or above; draws `limit` and the held-out part. Test data does not depend on it.
         progress: told of decoded images.
+        shelf: where decoded images and their statistics may be kept for the next command; None keeps nothing.
 
     Raises:
         ConfigError: a path that does not exist, or a module that cannot be imported.
         DataError: data that is damaged or unfit; names the file, the row or the class.
+        DiskError: the shelf cannot be written.
     """
     source = (load_callable_source if config.is_callable else SOURCES[config.source])(config, folder)
     plan = plan_splits(source, config, seed)
-    train, heldout, test = _read(source, plan, config.image_size, progress)
-    mean, std = channel_statistics(train.images)
+    selections = {
+        "train": Selection(part=source.train, rows=plan.train),
+        "heldout": Selection(part=source.train, rows=plan.heldout),
+        "test": Selection(part=source.train if source.test is None else source.test, rows=plan.test),
+    }
+    parts, facts = keep(selections, config, shelf, progress)
     names = source.class_names
-    digests = {"heldout": heldout.digest(), "test": test.digest(), "train": train.digest()}
     return Splits(
-        train=train,
-        heldout=heldout,
-        test=test,
+        train=parts["train"],
+        heldout=parts["heldout"],
+        test=parts["test"],
         class_names=names,
-        mean=mean,
-        std=std,
-        digest=digest_of({**digests, "class_names": names}),
-        test_digest=digest_of({"test": digests["test"], "class_names": names}),
+        mean=facts.mean,
+        std=facts.std,
+        digest=digest_of({**facts.digests, "class_names": names}),
+        test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
     )
 
 
-def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and population standard deviation of each channel, as fractions of 255, 6 decimals.
-
-    Counted in integers, so that the figures are the same on every machine. A constant channel has the deviation of one
-    grey level, so it can be divided by.
-
-    Raises:
-        DataError: all pixels of all images are equal.
-    """
-    counts = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), _CHUNK):
-        for channel in range(3):
-            counts[channel] += np.bincount(images[start : start + _CHUNK, channel].ravel(), minlength=256)
-    levels = np.arange(256)
-    total = int(counts[0].sum())
-    means, deviations = [], []
-    for row in counts:
-        first, second = int(row @ levels), int(row @ levels**2)
-        means.append(round(first / total / 255, 6))
-        deviations.append(((second * total - first**2) ** 0.5) / total / 255)
-    if not any(deviations):
-        raise DataError("all training images are one and the same colour; check the images that the source gives")
-    floored = [round(max(deviation, 1 / 255), 6) for deviation in deviations]
-    return (means[0], means[1], means[2]), (floored[0], floored[1], floored[2])
-
-
-def _read(
-    source: Source, plan: SplitPlan, size: int, progress: Progress
-) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    test_part = source.train if source.test is None else source.test
-    wanted = ((source.train, plan.train), (source.train, plan.heldout), (test_part, plan.test))
-    total, done = sum(len(rows) for _, rows in wanted), 0
-    parts = []
-    for part, rows in wanted:
-        parts.append(_decoded(part, rows, size, _shifted(progress, done, total)))
-        done += len(rows)
-    return parts[0], parts[1], parts[2]
-
-
-def _decoded(part: Part, rows: Rows, size: int, progress: Progress) -> LabelledImages:
-    return LabelledImages(images=part.read(rows, size, progress), labels=part.labels[rows])
-
-
-def _shifted(progress: Progress, before: int, whole: int) -> Progress:
-    def shifted(done: int, total: int, detail: str = "") -> None:  # noqa: ARG001 - the total is that of all parts
-        progress(before + done, whole, detail)
-
-    return shifted
+def channel_statistics(images: Images) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel; see `ChannelCounts.mean_and_std`. Raises `DataError`."""
+    counts = ChannelCounts()
+    for chunk in chunks_of(images):
+        counts.add(chunk)
+    return counts.mean_and_std()

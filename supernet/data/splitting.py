@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from model_factory.base.errors import DataError
 from supernet.data.config import DataConfig
-from supernet.data.parts import Rows, Source
-from supernet.data.types import Labels
+from supernet.data.parts import Source
+from supernet.data.types import Labels, Rows
 
 _TEST_SEED = 0  # test data set aside never depends on the run's seed: figures of two runs stay comparable
 _TEST, _LIMIT, _HELDOUT = range(3)  # independent random streams

@@ -1,14 +1,16 @@
-"""What a data set is, once it is in memory: images of one square size, labels, class names, disjoint parts."""
+"""What a data set is: images of one square size, in memory or read on demand, labels, class names, disjoint parts."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_factory.base.errors import DataError
+from model_factory.base.progress import Progress, silent
 
 Images = NDArray[np.uint8]
 """`(count, 3, size, size)`, red green blue, 0 to 255."""
@@ -16,25 +18,75 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 """`(count,)`, the index of each image's class."""
 
+Rows = NDArray[np.int64]
+"""Indices of images, ascending, without repeats."""
+
+Reader = Callable[[Rows, int, Progress], Images]
+"""`(rows, size, progress) -> (len(rows), 3, size, size)`; raises `DataError` for a damaged image, naming it."""
+
+_CHUNK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OnDemandImages:
+    """Images that are read whenever they are asked for, used like an array indexed along its first axis.
+
+    Attributes:
+        read: reads the source's images; can be pickled, so that other processes can read too.
+        rows: which of them these are.
+        size: of the images, in pixels.
+    """
+
+    read: Reader
+    rows: Rows
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(count, 3, size, size)`."""
+        return (len(self.rows), 3, self.size, self.size)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: NDArray[np.int64] | list[int] | slice) -> Images:
+        """Those at `chosen` places, in any order, repeats allowed. Raises `DataError`."""
+        wanted = self.rows[chosen]
+        rows, places = np.unique(wanted, return_inverse=True)
+        images = self.read(rows, self.size, silent)
+        return images if np.array_equal(rows, wanted) else images[places]
+
+
+def chunks_of(images: Images | OnDemandImages) -> Iterator[Images]:
+    """All images in order, some MiB at a time. Raises `DataError`."""
+    step = chunk_length(images.shape[-1])
+    return (images[start : start + step] for start in range(0, len(images), step))
+
+
+def chunk_length(size: int) -> int:
+    """How many images of `size` pixels to hold at a time."""
+    return max(1, _CHUNK_BYTES // (3 * size * size))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledImages:
     """Images and the class of each.
 
     Attributes:
-        images: `(count, 3, size, size)` uint8, count above zero.
+        images: `(count, 3, size, size)` uint8, count above zero; an array, or what reads them when they are used.
         labels: `(count,)` int64, not negative.
 
     Raises:
         DataError: another type or shape, no image, or a negative label.
     """
 
-    images: Images
+    images: Images | OnDemandImages
     labels: Labels
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        _check_array("images", images, np.uint8, 4)
+        if not isinstance(images, OnDemandImages):
+            _check_array("images", images, np.uint8, 4)
         _check_array("labels", labels, np.int64, 1)
         if images.shape[1] != 3 or images.shape[2] != images.shape[3] or not images.shape[2]:
             raise DataError(f"images have shape {images.shape}, expected (count, 3, size, size)")
@@ -49,11 +101,27 @@ class LabelledImages:
         return len(self.labels)
 
     def digest(self) -> str:
-        """Lower-case hex SHA-256 of the shape, the pixels and the labels."""
-        content = hashlib.sha256(repr(self.images.shape).encode())
-        content.update(np.ascontiguousarray(self.images).data)
-        content.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
-        return content.hexdigest()
+        """Lower-case hex SHA-256 of the shape, the pixels and the labels. Raises `DataError`."""
+        content = ContentDigest(self.images.shape)
+        for images in chunks_of(self.images):
+            content.add(images)
+        return content.finish(self.labels)
+
+
+class ContentDigest:
+    """The digest of labelled images of `shape`, from the images one chunk after the other."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._content = hashlib.sha256(repr(tuple(shape)).encode())
+
+    def add(self, images: Images) -> None:
+        """The next images."""
+        self._content.update(np.ascontiguousarray(images).data)
+
+    def finish(self, labels: Labels) -> str:
+        """Lower-case hex SHA-256, once all images are added."""
+        self._content.update(np.ascontiguousarray(labels, dtype="<i8").data)
+        return self._content.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from supernet.importance import SortGroup, UnitAxis
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, search_space
+from supernet.spaces.sorting import inverted_residual_groups, weight_and_bias
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish": nn.Hardswish}
 
@@ -28,6 +30,18 @@ class MobileNetSpace:
     def space(self) -> SearchSpace:
         """The named choices: `resolution`, and per stage `width`, `depth`, and per block `kernel`, `expand`."""
         return self._space
+
+    @property
+    def sortable(self) -> tuple[SortGroup, ...]:
+        """Hidden channels of every block, and the width of every stage. See `SortableModelSpace`."""
+        groups = []
+        for i, stage in enumerate(self._config.stages):
+            blocks = [f"stages.{i}.{j}" for j in range(stage.depths[-1])]
+            follower = f"stages.{i + 1}.0.expand" if i + 1 < len(self._config.stages) else "head"
+            groups.append(_width_group(blocks, follower))
+            for block in blocks:
+                groups += inverted_residual_groups(block, squeeze_excite=stage.squeeze_excite)
+        return tuple(groups)
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
@@ -121,6 +135,19 @@ class _Block(nn.Module):
             y = self.squeeze_excite(y)
         y = self.project(y)
         return x + y if self.shortcut else y
+
+
+def _width_group(blocks: list[str], follower: str) -> SortGroup:
+    """The channels of a stage, which all its blocks but the first read as well, and then layer `follower`."""
+    readers = [*(f"{block}.expand" for block in blocks[1:]), follower]
+    return SortGroup(
+        ranked_by=tuple(UnitAxis(f"{reader}.conv.weight", 1) for reader in readers),
+        along=tuple(
+            axis
+            for block in blocks
+            for axis in (UnitAxis(f"{block}.project.conv.weight"), *weight_and_bias(f"{block}.project.norm"))
+        ),
+    )
 
 
 def _round_channels(channels: float) -> int:

@@ -9,14 +9,9 @@ from pydantic import AfterValidator, Field
 from model_factory.base.documents import Document
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import SpaceConfig
+from supernet.spaces.options import Ratios, Sizes
 
 Activation = Literal["relu", "hard_swish"]
-
-
-def _ascending(options: tuple[int | float, ...]) -> tuple[int | float, ...]:
-    if list(options) != sorted(set(options)):
-        raise ValueError(f"options {list(options)} must be ascending and distinct")
-    return options
 
 
 def _odd(options: tuple[int, ...]) -> tuple[int, ...]:
@@ -25,20 +20,16 @@ def _odd(options: tuple[int, ...]) -> tuple[int, ...]:
     return options
 
 
-_Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_ascending)]
-_Ratios = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_ascending)]
-
-
 class StageConfig(Document):
     """The options of one stage, a run of blocks at one resolution and width."""
 
-    widths: _Sizes
+    widths: Sizes
     """Output channels."""
-    depths: _Sizes
+    depths: Sizes
     """Numbers of blocks."""
-    kernels: Annotated[_Sizes, AfterValidator(_odd)] = (3,)
+    kernels: Annotated[Sizes, AfterValidator(_odd)] = (3,)
     """Sizes of the depthwise kernel, chosen per block. Odd."""
-    expands: _Ratios = (4.0,)
+    expands: Ratios = (4.0,)
     """Hidden over input channels, chosen per block."""
     stride: Literal[1, 2] = 1
     """Of the first block."""
@@ -51,7 +42,7 @@ class MobileNetConfig(SpaceConfig):
     """The options of the whole space."""
 
     space: Literal["mobilenet"] = "mobilenet"
-    resolutions: _Sizes
+    resolutions: Sizes
     """Side of the square input in pixels, at most the data set's `image_size`."""
     stem_width: int = Field(ge=1)
     """Output channels of the first convolution (3x3)."""

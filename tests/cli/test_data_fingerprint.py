@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,35 @@ def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path, monkeypatch):
     monkeypatch.setattr("model_factory.fingerprint.sha256_file", refuse)
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(Permission denied\)"):
         fingerprint(tmp_path, source="parquet", path="a.parquet")
+
+
+def test_how_images_are_kept_and_read_is_no_change(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    second = fingerprint(tmp_path, source="folder", path="data", cache="none", workers=3, memory_limit="1 GiB")
+    assert second == first
+    assert fingerprint(tmp_path, source="folder", path="data", image_size=64) != first
+
+
+def test_linked_folders_count_and_dead_links_of_editors_do_not(tmp_path):
+    write(tmp_path / "elsewhere/1.png", "one")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/.#open").symlink_to(tmp_path / "nowhere")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    assert [name for name, _ in first["files"]] == ["a/1.png"]
+    write(tmp_path / "elsewhere/1.png", "changed")
+    assert fingerprint(tmp_path, source="folder", path="data") != first
+
+
+def test_only_changed_files_are_read_again(tmp_path):
+    for name in "abc":
+        write(tmp_path / f"data/x/{name}.png", name)
+    first = fingerprint(tmp_path, source="folder", path="data")
+    stat = (tmp_path / "data/x/a.png").stat()
+    write(tmp_path / "data/x/a.png", "z")
+    os.utime(tmp_path / "data/x/a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as if it had not changed
+    write(tmp_path / "data/x/b.png", "other")
+    second = fingerprint(tmp_path, source="folder", path="data")
+    changed = [old != new for old, new in zip(first["files"], second["files"], strict=True)]
+    assert changed == [False, True, False]

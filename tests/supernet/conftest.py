@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from supernet.augment_config import AugmentConfig
 from supernet.images import ImageExamples, Normalisation
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
-from supernet.training_config import AugmentConfig
 
 torch.set_num_threads(1)
 

@@ -255,3 +255,30 @@ def test_networks_with_dropout_resume_bit_identical(session: Session) -> None:
     torch.rand(3)
     resumed, _ = session.run()
     assert same_weights(undisturbed, resumed)
+
+
+def test_a_compiled_run_learns_what_the_plain_one_learns(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+
+    def compile_without_a_compiler(function, **_options):
+        compiled.append(function)
+        return function
+
+    plain, _ = session.run()
+    session.forget()
+    monkeypatch.setattr(torch, "compile", compile_without_a_compiler)
+    other, _ = session.run(compile=True)
+    assert len(compiled) == 2
+    assert same_weights(plain, other)
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_do(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_and_fail(_function, **_options):
+        def fail(_x):
+            raise torch._dynamo.exc.BackendCompilerFailed(print, RuntimeError("no g++"), None)
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_and_fail)
+    with pytest.raises(TrainingError, match=r"cannot be compiled .*no g\+\+.* set training.compile to false"):
+        session.run(compile=True)

@@ -26,6 +26,10 @@ from supernet.data.config import DataConfig
         ({"source": "digits", "heldout_fraction": 0}, "heldout_fraction"),
         ({"source": "digits", "image_size": 2}, "image_size"),
         ({"source": "digits", "limits": 9}, "unknown key 'limits'; did you mean 'limit'"),
+        ({"source": "digits", "cache": "ram"}, "'cache': input should be 'auto', 'memory', 'disk' or 'none'"),
+        ({"source": "digits", "cache": "disk"}, "'cache: disk' is for images in files"),
+        ({"source": "digits", "memory_limit": 5}, "'memory_limit': 5 is not a size such as '64 MiB'"),
+        ({"source": "digits", "workers": -1}, "'workers'"),
         ({}, "'source' is missing"),
     ],
 )
@@ -38,6 +42,7 @@ def test_a_wrong_section_is_refused_in_one_line(value: dict[str, Any], message: 
 def test_defaults_hold_out_a_tenth_at_32_pixels() -> None:
     config = parse_document({"source": "digits"}, DataConfig, "factory.yaml")
     assert (config.image_size, config.heldout_fraction, config.limit) == (32, 0.1, None)
+    assert (config.cache, config.memory_limit, config.workers) == ("auto", 4 * 2**30, None)
 
 
 def test_describing_data_imports_nothing_heavy() -> None:

@@ -142,3 +142,14 @@ def test_other_formats_and_upper_case_names_are_read(tmp_path: Path, write_folde
     for suffix in ("JPG", "jpeg", "bmp", "webp", "gif"):
         Image.new("RGB", (5, 5), "red").save(root / f"cat/extra.{suffix}")
     assert len(load(tmp_path).train) + len(load(tmp_path).heldout) + len(load(tmp_path).test) == 35
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(tmp_path: Path) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    photo = Image.fromarray(coarse).resize((640, 512), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.jpg", quality=95)
+    whole = np.asarray(Image.open(tmp_path / "photo.jpg").resize((16, 16), Image.Resampling.BILINEAR)).transpose(
+        2, 0, 1
+    )
+    found = decode(tmp_path / "photo.jpg", 16, "photo")
+    assert np.abs(found.astype(int) - whole.astype(int)).mean() < 2

@@ -1,0 +1,194 @@
+"""A subnet's network without weights, from which networks with weights are made many times faster than by building."""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from supernet.model_space import ModelSpace
+from supernet.space import SubnetConfig
+
+_CONSTANTS = frozenset(
+    [int, float, complex, bool, str, bytes, type, type(None), torch.dtype, torch.device, torch.memory_format]
+)
+_CONTAINERS = frozenset([dict, OrderedDict, list, set])
+_FILLS = frozenset({"uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "log_normal_"})
+_DRAWS = _FILLS | {
+    *("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like"),
+    *("normal", "bernoulli", "multinomial", "poisson", "trunc_normal_", "orthogonal_", "sparse_"),
+}
+
+
+def build_unweighted(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
+    """The network of `subnet` whose parameters hold anything: they are not initialised where that can be left out.
+
+    The initial weights nobody uses take nothing from the global random numbers. Buffers have their values.
+    """
+    with torch.random.fork_rng(devices=[]), _Uninitialised() as mode:
+        module = model_space.build(subnet)
+    if not mode.others_drawn:
+        return module
+    with torch.random.fork_rng(devices=[]):  # something else is random, and may depend on all draws before it
+        return model_space.build(subnet)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out what fills parameters, and notes whether anything else is drawn at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others_drawn = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        initialises = getattr(func, "__module__", "") == "torch.nn.init"
+        if initialises or name in _DRAWS:
+            target = args[0] if args else (kwargs or {}).get("tensor")
+            if isinstance(target, nn.Parameter) and (initialises or name in _FILLS):
+                return target
+            self.others_drawn |= name in _DRAWS or initialises
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One module of a network: what its copies share, and what each has of its own."""
+
+    kind: type[nn.Module]
+    shared: dict[str, Any]
+    containers: tuple[tuple[str, Any], ...]
+    parameters: dict[str, str | None]
+    buffers: dict[str, Tensor | None]
+    children: dict[str, int | None]
+
+
+class Blueprint:
+    """The network of one subnet: parameters on the meta device, buffers with the values that building gave them.
+
+    Attributes:
+        module: the network itself, in training mode. Not to be changed.
+        parameters: of `module`, by name.
+    """
+
+    def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
+        self._model_space, self._subnet = model_space, subnet
+        self.module = build_unweighted(model_space, subnet)
+        _move_to_meta(self.module)
+        self.parameters = dict(self.module.named_parameters())
+        self._parts = _parts(self.module)
+
+    def network(self, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
+        """A new network that shares nothing with any other but what cannot change.
+
+        A network that holds more than layers, tensors and plain values is built anew.
+
+        Args:
+            parameters: for every name in `self.parameters`; they become the network's own.
+            device: of its buffers.
+        """
+        if self._parts is not None:
+            return _assembled(self._parts, parameters, device)
+        module = build_unweighted(self._model_space, self._subnet)
+        _replace_parameters(module, {id(p): parameters[name] for name, p in module.named_parameters()})
+        for layer in module.modules():
+            layer._buffers = {name: _moved(buffer, device) for name, buffer in layer._buffers.items()}
+        return module
+
+
+def _move_to_meta(module: nn.Module) -> None:
+    empty = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+        for p in module.parameters()
+    }
+    _replace_parameters(module, empty)
+
+
+def _replace_parameters(module: nn.Module, replacements: Mapping[int, nn.Parameter]) -> None:
+    """Shared parameters stay shared."""
+    for layer in module.modules():
+        for name, parameter in layer._parameters.items():
+            if parameter is not None:
+                layer._parameters[name] = replacements[id(parameter)]
+
+
+def _parts(module: nn.Module) -> list[_Part] | None:
+    """The parts of `module`, itself first; None where one holds what cannot be copied without knowing it."""
+    modules = list(module.modules())
+    places = {id(m): i for i, m in enumerate(modules)}
+    names = {id(p): name for name, p in module.named_parameters()}
+    parts = [_part(m, places, names) for m in modules]
+    found = [part for part in parts if part is not None]
+    return found if len(found) == len(parts) else None
+
+
+def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]) -> _Part | None:
+    shared, containers = {}, []
+    for key, value in vars(module).items():
+        kind = type(value)
+        if kind in _CONSTANTS or key in ("_parameters", "_buffers", "_modules") or _is_constant(value):
+            shared[key] = value
+        elif kind in _CONTAINERS and (not value or all(_is_constant(v) for v in _contents(value))):
+            shared[key] = None
+            containers.append((key, value))
+        else:
+            return None
+    if not _is_ordinary(type(module)):
+        return None
+    return _Part(
+        kind=type(module),
+        shared=shared,
+        containers=tuple(containers),
+        parameters={name: None if p is None else names[id(p)] for name, p in module._parameters.items()},
+        buffers=dict(module._buffers),
+        children={name: None if m is None else places[id(m)] for name, m in module._modules.items()},
+    )
+
+
+def _is_ordinary(kind: type[nn.Module]) -> bool:
+    """Whether the attributes of an instance are all there is to it."""
+    return (
+        kind.__getstate__ is nn.Module.__getstate__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and not hasattr(kind, "__deepcopy__")
+        and not any(vars(base).get("__slots__") for base in kind.__mro__)
+    )
+
+
+def _contents(container: Any) -> list[Any]:
+    return [*container.keys(), *container.values()] if isinstance(container, dict) else list(container)
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, types.FunctionType):
+        return value.__closure__ is None
+    if isinstance(value, types.BuiltinFunctionType):
+        return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
+    if type(value) in (tuple, frozenset, torch.Size):
+        return all(_is_constant(v) for v in value)
+    return type(value) in _CONSTANTS
+
+
+def _moved(buffer: Tensor | None, device: torch.device) -> Tensor | None:
+    if buffer is None:
+        return None
+    return buffer.clone() if buffer.device == device else buffer.to(device)
+
+
+def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
+    modules = [object.__new__(part.kind) for part in parts]
+    for module, part in zip(modules, parts, strict=True):
+        state = part.shared.copy()
+        for key, value in part.containers:
+            state[key] = value.copy() if value else type(value)()
+        state["_parameters"] = {name: key if key is None else parameters[key] for name, key in part.parameters.items()}
+        state["_buffers"] = {name: _moved(buffer, device) for name, buffer in part.buffers.items()}
+        state["_modules"] = {name: i if i is None else modules[i] for name, i in part.children.items()}
+        module.__dict__.update(state)
+    return modules[0]

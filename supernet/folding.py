@@ -1,0 +1,89 @@
+"""Batch normalisation folded into the convolution before it, for inference."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils.hooks import RemovableHandle
+
+_TOLERANCE = 1e-3
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+    """A faster network that computes what `module` computes, and what `module` gives `x`.
+
+    The network is a copy of `module` whose batch normalisations are folded into the convolutions before them; the pairs
+    are seen while `x` passes. It is `module` itself where there is no pair, where it cannot be copied, or where the
+    copy's output for `x` differs by more than rounding (for example because a convolution's output has another use).
+
+    Args:
+        module: in evaluation mode, giving one tensor. Not changed.
+        x: (batch, *shape).
+    """
+    with _Watch(module) as watch:
+        output: Tensor = module(x)
+    if not watch.pairs:
+        return module, output
+    try:
+        network = copy.deepcopy(module)
+    except (RuntimeError, TypeError, AttributeError):
+        return module, output
+    for norm, conv in watch.pairs.items():
+        _fold(network, norm, conv)
+    error = (network(x) - output).abs().max()
+    return (network if error <= _TOLERANCE * output.abs().max() else module), output
+
+
+class _Watch:
+    """While it is entered: which normalisation is given just what a convolution put out.
+
+    Attributes:
+        pairs: name of the normalisation -> name of the convolution, each used once.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.pairs: dict[str, str] = {}
+        self._module = module
+        self._handles: list[RemovableHandle] = []
+        self._used: set[str] = set()
+        self._last: tuple[Any, str] = (None, "")
+
+    def __enter__(self) -> _Watch:
+        for name, layer in self._module.named_modules():
+            if type(layer) in _CONVOLUTIONS:
+                self._handles.append(layer.register_forward_hook(partial(self._convolved, name)))
+            elif type(layer) in _NORMS and layer.running_mean is not None:
+                self._handles.append(layer.register_forward_pre_hook(partial(self._normalises, name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._last = (None, "")
+        for handle in self._handles:
+            handle.remove()
+
+    def _convolved(self, name: str, _: nn.Module, __: Any, output: Tensor) -> None:
+        self._last = output, name
+
+    def _normalises(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        output, conv = self._last
+        again = bool(self._used & {name, conv})
+        self._used |= {name, conv}
+        if inputs[0] is output and not again:
+            self.pairs[name] = conv
+        elif again:
+            self.pairs = {n: c for n, c in self.pairs.items() if n != name and c != conv}
+
+
+def _fold(network: nn.Module, norm_name: str, conv_name: str) -> None:
+    conv: Any = network.get_submodule(conv_name)
+    norm: Any = network.get_submodule(norm_name)
+    statistics = norm.running_mean, norm.running_var, norm.eps
+    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, norm.weight, norm.bias)
+    parent, _, key = norm_name.rpartition(".")
+    setattr(network.get_submodule(parent), key, nn.Identity())

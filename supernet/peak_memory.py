@@ -1,0 +1,77 @@
+"""The most memory that a piece of work takes, measured in the process that does it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5): sets the peak of the resident memory to its present size
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class PeakMemory:
+    """Starts watching when it is made.
+
+    On a GPU: what PyTorch has reserved there, without the driver's context (some hundred MiB). On a CPU under Linux:
+    the resident memory of this process, code and data included, but not that of processes it has started; memory that
+    was freed before is given back first, so that it does not count.
+
+    Args:
+        device: where the work computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        give_back_freed_memory(device)
+        self._known = True
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self._known = _reset_peak()
+
+    def bytes(self) -> int | None:
+        """The most so far; None where the system does not tell."""
+        if not self._known:
+            return None
+        return torch.cuda.max_memory_reserved(self._device) if self._device.type == "cuda" else _peak_resident()
+
+
+def give_back_freed_memory(device: torch.device) -> None:
+    """Return what Python, the C library (glibc) and PyTorch on `device` keep for later use."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the GPU, or of what this process may use of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(_GROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no control groups, or no limit ("max")
+        return total
+
+
+def _reset_peak() -> bool:
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return False
+    return _peak_resident() is not None
+
+
+def _peak_resident() -> int | None:
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -1,0 +1,279 @@
+"""Before a training: what its steps cost, measured on a scratch copy of the supernet; and a schedule that fits."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model_factory.base.errors import PlanError, TrainingError
+from model_factory.base.progress import Progress, silent
+from model_factory.base.quantities import format_bytes
+from supernet.checkpoint import TrainingState, save_state
+from supernet.data.loading import BatchLoader
+from supernet.examples import Draws, Examples
+from supernet.guard import AstrayError
+from supernet.peak_memory import PeakMemory, give_back_freed_memory, total_memory
+from supernet.planning import (
+    StepCost,
+    TrainingCosts,
+    TrainingLimits,
+    TrainingPlan,
+    alone_steps_of,
+    epochs_of,
+    fit_steps,
+    make_plan,
+    memory_fits,
+    memory_shortage,
+    micro_batches,
+    time_span,
+)
+from supernet.sampling import SAMPLERS
+from supernet.space import SubnetConfig
+from supernet.supernet import Supernet
+from supernet.trainer import Progression, Trainer
+from supernet.training import check_batches, check_interval, steps_of
+from supernet.training_config import TrainingConfig
+from supernet.workers import Workers
+
+_WARM_UP = 2
+_MOST_TIMED, _LEAST_TIMED = 50, 2
+_SHARE_OF_PLAN = 0.01
+_LEAST_SECONDS, _MOST_SECONDS = 0.3, 5.0
+
+ScratchCheck = Callable[[SubnetConfig, Supernet], float]
+"""The held-out accuracy of a subnet of a supernet."""
+
+
+def plan_training(
+    make_supernet: Callable[[], Supernet],
+    data: Examples,
+    config: TrainingConfig,
+    *,
+    limits: TrainingLimits,
+    seed: int,
+    check: ScratchCheck,
+    workers: Workers,
+    loader_workers: int = 0,
+    progress: Progress = silent,
+) -> TrainingPlan:
+    """Measure a few steps, a check and a save as `train` would do them, and fit the schedule to `limits`.
+
+    Steps are taken with a learning rate of zero on a supernet of their own, with random numbers of their own: the
+    training that follows is the same to the bit with and without. Takes about 2 % of the training's time, and no less
+    than a few steps of each kind, two checks and a save; again for every micro-batch size that is tried.
+
+    On many workers every one calls this with the same arguments and gets the same plan.
+
+    Args:
+        make_supernet: as it will be trained; what it makes is thrown away.
+        data: training examples.
+        config: the schedule as configured, which limits can only shorten.
+        limits: hours make `epochs` fewer, memory makes `micro_batch_size` smaller.
+        seed: of the training.
+        check: as the training's.
+        workers: as the training's.
+        loader_workers: as the training's.
+        progress: told every step.
+
+    Raises:
+        PlanError: no schedule fits `limits`, or the GPU's memory without limits.
+        TrainingError: as `train` says, or the untrained network gives no finite loss.
+        DataError, DiskError: as `train` says.
+    """
+    check_batches(config, len(data), workers)
+
+    def measure(candidate: TrainingConfig) -> TrainingCosts | None:
+        try:
+            costs = _Rehearsal(make_supernet, data, candidate, seed, workers).costs(check, loader_workers, progress)
+        except torch.OutOfMemoryError:
+            if workers.count > 1:  # the others wait for this one
+                raise _full(candidate.micro_batch_size or config.batch_size // workers.count) from None
+            return None
+        return workers.from_first(costs)  # type: ignore[no-any-return]
+
+    try:
+        fitted, costs, changes = _fit_memory(measure, config, limits.max_memory_gib, workers)
+    finally:
+        give_back_freed_memory(workers.device)
+    if limits.max_hours is not None:
+        fitted, more = _fit_hours(fitted, len(data), costs, limits.max_hours)
+        changes += more
+    steps, batches = steps_of(fitted, len(data)), len(data) // fitted.batch_size
+    return make_plan(fitted, steps, check_interval(steps, batches), costs, changes)
+
+
+def _fit_memory(
+    measure: Callable[[TrainingConfig], TrainingCosts | None],
+    config: TrainingConfig,
+    limit: float | None,
+    workers: Workers,
+) -> tuple[TrainingConfig, TrainingCosts, tuple[str, ...]]:
+    """`config` with micro-batches that fit, its costs, and what is to be told. Raises `PlanError`."""
+    share = config.batch_size // workers.count
+    first = config.micro_batch_size or share
+    costs = before = measure(config)
+    if limit is None:
+        if costs is None:
+            raise _full(first)
+        return config, costs, ()
+    for size in micro_batches(first, share):
+        if size != first:
+            config = _changed(config, micro_batch_size=size)
+            costs = measure(config)
+        if costs is not None and memory_fits(costs, limit):
+            told = () if size == first else (_told_memory(limit, (first, before), (size, costs)),)
+            return config, costs, told
+        if costs is not None and costs.peak_bytes is None:
+            break
+    raise memory_shortage(limit, size, costs)
+
+
+def _fit_hours(
+    config: TrainingConfig, examples: int, costs: TrainingCosts, limit: float
+) -> tuple[TrainingConfig, tuple[str, ...]]:
+    """`config` with as many epochs as `limit` hours allow, and what is to be told. Raises `PlanError`."""
+    steps, batches = steps_of(config, examples), examples // config.batch_size
+    most = fit_steps(config, steps, batches, lambda count: check_interval(count, batches), costs, limit)
+    if most == steps:
+        return config, ()
+    fitted = _changed(config, epochs=epochs_of(most, batches))
+    full = make_plan(config, steps, check_interval(steps, batches), costs)
+    told = (
+        f"fitted to --max-hours {limit:g}: {config.epochs:g} -> {fitted.epochs:g} epochs "
+        f"({steps:,} -> {steps_of(fitted, examples):,} steps); all of them would take about {time_span(full.seconds)}"
+    )
+    return fitted, (told,)
+
+
+def _told_memory(limit: float, before: tuple[int, TrainingCosts | None], after: tuple[int, TrainingCosts]) -> str:
+    peaks = [
+        "more than there is" if costs is None or costs.peak_bytes is None else format_bytes(costs.peak_bytes)
+        for _, costs in (before, after)
+    ]
+    return (
+        f"fitted to --max-memory-gib {limit:g}: micro-batches of {before[0]} -> {after[0]} examples "
+        f"(peak {peaks[0]} -> {peaks[1]}); batch normalisation sees {after[0]} at a time"
+    )
+
+
+def _full(size: int) -> PlanError:
+    return PlanError(
+        f"the GPU has too little memory for micro-batches of {size} examples; set training.micro_batch_size lower, or "
+        "let --max-memory-gib find one that fits"
+    )
+
+
+def _changed(config: TrainingConfig, **values: float) -> TrainingConfig:
+    return TrainingConfig.model_validate(config.model_dump() | values)
+
+
+class _Rehearsal:
+    """A training that takes a few steps of each kind and is thrown away."""
+
+    def __init__(
+        self,
+        make_supernet: Callable[[], Supernet],
+        data: Examples,
+        config: TrainingConfig,
+        seed: int,
+        workers: Workers,
+    ) -> None:
+        self._data, self._config, self._seed, self._workers = data, config, seed, workers
+        self._steps = steps_of(config, len(data))
+        self._memory = PeakMemory(workers.device)
+        supernet = make_supernet()
+        sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
+        self._trainer = Trainer(supernet, data, config, steps=self._steps, seed=seed, workers=workers, sampler=sampler)
+        self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}  # as a training has
+        self._idle_bytes = self._memory.bytes()
+
+    def costs(self, check: ScratchCheck, loader_workers: int, progress: Progress) -> TrainingCosts:
+        """Of this process. Raises as `plan_training`."""
+        alone_steps = alone_steps_of(self._config, self._steps)
+        loader = BatchLoader(
+            self._data, self._rows, self._draws, first_step=0, steps=4 * _MOST_TIMED, workers=loader_workers,
+            device=self._workers.device,
+        )  # fmt: skip
+        with loader:
+            batches = iter(loader)
+            alone = self._timed(loader, batches, 0, progress) if alone_steps else None
+            sandwich = self._timed(loader, batches, alone_steps, progress) if alone_steps < self._steps else None
+        space, supernet = self._trainer.supernet.model_space.space, self._trainer.supernet
+        seconds = (0.0, 0.0, 0.0)
+        if self._workers.is_first:
+            seconds = (
+                _seconds(lambda: check(space.largest, supernet)),
+                _seconds(lambda: check(space.smallest, supernet)) if sandwich else 0.0,
+                _seconds(self._save),
+            )
+        return TrainingCosts(
+            alone=alone,
+            sandwich=sandwich,
+            largest_check_seconds=seconds[0],
+            smallest_check_seconds=seconds[1],
+            save_seconds=seconds[2],
+            idle_bytes=self._idle_bytes,
+            peak_bytes=self._memory.bytes(),
+            total_bytes=total_memory(self._workers.device),
+            device=self._workers.device.type,
+        )
+
+    def _timed(
+        self, loader: BatchLoader, batches: Iterator[tuple[int, Tensor, Tensor]], step: int, progress: Progress
+    ) -> StepCost:
+        """The mean of some steps of one kind, as they are at `step` of the training."""
+        self._trainer.now = Progression(step=step, learning_rate_scale=0.0)
+        for done in range(_WARM_UP):
+            self._advance(batches)
+            progress(done + 1, _WARM_UP, "first steps")
+        first = _seconds(lambda: self._advance(batches))
+        count = self._workers.from_first(_steps_to_time(first, self._steps))
+        waited, started = loader.wait_seconds, time.monotonic()
+        for done in range(count):
+            self._advance(batches)
+            progress(done + 1, count, "timing steps")
+        seconds = time.monotonic() - started
+        return StepCost(seconds=seconds / count, waiting_seconds=(loader.wait_seconds - waited) / count)
+
+    def _advance(self, batches: Iterator[tuple[int, Tensor, Tensor]]) -> None:
+        _, batch, labels = next(batches)
+        try:
+            self._trainer.advance(batch, labels)
+        except AstrayError as error:
+            raise TrainingError(
+                f"{error}, before anything was trained; look at the data, the model section and training.precision"
+            ) from error
+
+    def _save(self) -> None:
+        tensors = self._trainer.tensors()
+        state = TrainingState(
+            key="", progression=self._trainer.now, curve=(), losses=(), rollbacks=0, seconds=0.0, tensors=tensors
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            save_state(Path(folder) / "state.safetensors", state)
+
+    def _rows(self, step: int) -> Tensor:
+        """Any examples, another draw for every step."""
+        generator = torch.Generator().manual_seed(step)
+        share = self._config.batch_size // self._workers.count
+        return torch.randint(len(self._data), (share,), generator=generator)
+
+    def _draws(self, step: int) -> Draws:
+        return Draws(self._seed, step)
+
+
+def _steps_to_time(seconds: float, steps: int) -> int:
+    """How many more steps of `seconds` to time in a training of `steps`."""
+    allowed = min(_MOST_SECONDS, max(_LEAST_SECONDS, _SHARE_OF_PLAN * steps * seconds))
+    return min(_MOST_TIMED, max(_LEAST_TIMED, round(allowed / max(1e-6, seconds))))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started

@@ -1,0 +1,249 @@
+"""A model of the package `transformers`, made from its config class, as a model space. No layer of it is changed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import combinations_with_replacement, product
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from model_factory.base.documents import nearest
+from model_factory.base.errors import ConfigError, SpaceError
+from supernet.slicing import Leading, Segments, SliceRule
+from supernet.space import Option, SearchSpace, SubnetConfig
+from supernet.spaces.hf_config import Task, TransformersConfig, transformers_search_space
+
+_AUTO_CLASSES: Final[dict[Task, str]] = {
+    "text_classification": "AutoModelForSequenceClassification",
+    "image_classification": "AutoModelForImageClassification",
+}
+_FUSED: Final[dict[str, int]] = {"*qkv*": 3, "*c_attn*": 3, "*query_key_value*": 3, "*in_proj*": 3, "*gate_up*": 2}
+"""Usual names of several matrices in one -> how many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heads:
+    """The attention heads of a network; all zero where it has none."""
+
+    channels: int
+    """Of one head."""
+    keys: int
+    """Key and value heads."""
+    queries_per_key: int
+
+    @staticmethod
+    def of(model_config: Any) -> _Heads:
+        heads = getattr(model_config, "num_attention_heads", None)
+        if not isinstance(heads, int):
+            return _Heads(channels=0, keys=0, queries_per_key=0)
+        keys = getattr(model_config, "num_key_value_heads", None) or heads
+        channels = getattr(model_config, "head_dim", None) or model_config.hidden_size // heads
+        return _Heads(channels=channels, keys=keys, queries_per_key=heads // keys)
+
+
+class TransformersSpace:
+    """The model space of a `TransformersConfig` for `classes` classes.
+
+    Raises:
+        ConfigError: the package is not installed, or has no such config class, field or head.
+        SpaceError: a network cannot be built, or its heads or fused weights would not be shared one to one.
+    """
+
+    def __init__(self, config: TransformersConfig, classes: int) -> None:
+        self._config, self._classes = config, classes
+        self._space = transformers_search_space(config)
+        self._package = _import_package()
+        self._config_class = _found(self._package, config.config_class)
+        self._rules = _rules(config)
+        _check_fields(config, self._config_class)
+        self._defaults = _defaults(config, self._config_class)
+        self._check_sharing()
+
+    @property
+    def space(self) -> SearchSpace:
+        """The named choices, see `transformers_search_space`."""
+        return self._space
+
+    @property
+    def slicing(self) -> Mapping[str, SliceRule]:
+        """The `segments` and `leading` of the config. See `SlicedModelSpace`."""
+        return self._rules
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """The network of `subnet`: int64 tokens (batch, length) or float images -> logits (batch, classes)."""
+        model_config = self._model_config(subnet)
+        auto_class = getattr(self._package, _AUTO_CLASSES[self._config.task])
+        try:
+            model = auto_class.from_config(model_config, attn_implementation="eager")
+        except Exception as error:  # model code raises many types; users get one line
+            raise SpaceError(
+                f"{self._config.config_class}: {_shown(subnet.to_dict())} cannot be built ({_line(error)})"
+            ) from error
+        expected = "input_ids" if self._config.inputs == "tokens" else "pixel_values"
+        if model.main_input_name != expected:
+            raise SpaceError(
+                f"{type(model).__name__} takes {model.main_input_name}, not {expected}; choose another class"
+            )
+        return _TextLogits(model) if self._config.inputs == "tokens" else _ImageLogits(model)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """(length,) for text; (channels, image_size, image_size) for images."""
+        if self._config.inputs == "tokens":
+            return (int(subnet["length"]),)
+        model_config = self._model_config(subnet)
+        return (int(getattr(model_config, "num_channels", 3)), model_config.image_size, model_config.image_size)
+
+    def _model_config(self, subnet: SubnetConfig) -> Any:
+        values = {**self._config.settings, **_field_values(self._config, subnet), "num_labels": self._classes}
+        try:
+            return self._config_class(**(self._defaults | values))
+        except Exception as error:  # config classes check in ways of their own
+            raise SpaceError(
+                f"{self._config.config_class}: {_shown(subnet.to_dict())} is refused ({_line(error)})"
+            ) from error
+
+    def _check_sharing(self) -> None:
+        """Compare the largest network with those that differ from it in one or two choices."""
+        largest = self._space.largest
+        heads = _Heads.of(self._model_config(largest))
+        for one, other in combinations_with_replacement(self._space, 2):
+            for options in product(one.options, other.options):
+                values = dict(zip((one.name, other.name), options, strict=True))
+                subnet = self._space.subnet(largest.to_dict() | values)
+                self._check_heads(heads, _Heads.of(self._model_config(subnet)), _shown(values))
+        shapes = self._shapes(largest)
+        for name in self._config.fields:
+            smaller = self._space.subnet(largest.to_dict() | {name: self._config.fields[name][0]})
+            if smaller != largest and self._shapes(smaller) == shapes:
+                raise SpaceError(
+                    f"{self._config.config_class}: {name!r} changes no weight, so its options cost the same; "
+                    "move it to settings, or let it follow an elastic field"
+                )
+        self._check_fused(shapes, self._shapes(self._space.smallest))
+
+    def _check_heads(self, largest: _Heads, other: _Heads, difference: str) -> None:
+        if largest.channels != other.channels:
+            raise SpaceError(
+                f"{self._config.config_class}: a head has {largest.channels} channels in the largest network but "
+                f"{other.channels} with {difference}, so heads would mix; set head_dim in settings where the class has "
+                "it, or let num_attention_heads and hidden_size change together by 'follows'"
+            )
+        count = largest.keys
+        is_cut = count == 1 or any(rule.count == count for rule in self._config.segments.values())
+        if largest.queries_per_key != other.queries_per_key and not (is_cut and count == other.keys):
+            raise SpaceError(
+                f"{self._config.config_class}: {largest.queries_per_key} query heads share a key head in the largest "
+                f"network but {other.queries_per_key} with {difference}; keep num_key_value_heads fixed, with segments "
+                f"{{'*.q_proj.*': {{axis: 0, count: {count}}}, '*.o_proj.weight': {{axis: 1, count: {count}}}}}"
+            )
+
+    def _shapes(self, subnet: SubnetConfig) -> dict[str, tuple[int, ...]]:
+        with torch.device("meta"):
+            return {name: tuple(parameter.shape) for name, parameter in self.build(subnet).named_parameters()}
+
+    def _check_fused(self, largest: dict[str, tuple[int, ...]], smallest: dict[str, tuple[int, ...]]) -> None:
+        for name, shape in smallest.items():
+            count = next((count for pattern, count in _FUSED.items() if fnmatchcase(name, pattern)), None)
+            is_cut = any(fnmatchcase(name, pattern) for pattern in self._config.segments)
+            if count and not is_cut and shape != largest.get(name):
+                raise SpaceError(
+                    f"{self._config.config_class}: weight {name!r} looks like {count} matrices in one; cut it by "
+                    f"segments: {{'*.{name.split('.')[-2]}.*': {{axis: ..., count: {count}}}}}"
+                )
+
+
+class _TextLogits(nn.Module):
+    """The logits of a text classifier; token `pad_token_id` is padding."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.padding: int | None = model.config.get_text_config().pad_token_id  # type: ignore[union-attr, operator]
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (batch, length) -> (batch, classes)
+        mask = torch.ones_like(tokens) if self.padding is None else (tokens != self.padding).to(tokens.dtype)
+        if tokens.is_meta:  # models ask a mask of two axes whether anything is padding; one of four is taken as it is
+            mask = torch.zeros(len(tokens), 1, tokens.shape[1], tokens.shape[1], device="meta")
+        return self.model(input_ids=tokens, attention_mask=mask).logits  # type: ignore[no-any-return]
+
+
+class _ImageLogits(nn.Module):
+    """The logits of an image classifier."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+        return self.model(pixel_values=x).logits  # type: ignore[no-any-return]
+
+
+def _import_package() -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigError(
+            "model space 'transformers' needs the package transformers, which is not installed; "
+            "run pip install 'model-factory[transformers]'"
+        ) from error
+
+
+def _found(package: Any, name: str) -> Any:
+    known = [word for word in dir(package) if word.endswith("Config")]
+    if name not in known:
+        raise ConfigError(
+            f"model.config_class: transformers {package.__version__} has no {name!r}; {nearest(name, known)}"
+        )
+    return getattr(package, name)
+
+
+def _known_fields(config_class: Any) -> set[str]:
+    """The names that the class takes, aliases included; it would keep any other one without using it."""
+    return {*config_class().to_dict(), *config_class.attribute_map}
+
+
+def _check_fields(config: TransformersConfig, config_class: Any) -> None:
+    known = _known_fields(config_class)
+    for section in ("fields", "follows", "settings"):
+        for name in getattr(config, section):
+            if name not in known:
+                raise ConfigError(f"model.{section}: {config.config_class} has no {name!r}; {nearest(name, known)}")
+
+
+def _defaults(config: TransformersConfig, config_class: Any) -> dict[str, Any]:
+    """For fields that the class would fill unsuitably: tokens as `supernet.tokens` numbers them, no cache of keys."""
+    known = config_class().to_dict()
+    values: dict[str, Any] = {name: False for name in ("use_cache",) if name in known}
+    if config.inputs == "tokens":
+        size = int(config.settings.get("vocab_size", known.get("vocab_size", 0)))
+        values |= {name: 0 for name in ("pad_token_id",) if name in known}
+        values |= {name: None for name in ("bos_token_id", "eos_token_id") if (known.get(name) or 0) >= size}
+    return values
+
+
+def _rules(config: TransformersConfig) -> dict[str, SliceRule]:
+    rules: dict[str, SliceRule] = {
+        pattern: Segments(axis=rule.axis, count=rule.count) for pattern, rule in config.segments.items()
+    }
+    return rules | {pattern: Leading() for pattern in config.leading}
+
+
+def _field_values(config: TransformersConfig, subnet: SubnetConfig) -> dict[str, Option]:
+    chosen = subnet.to_dict()
+    values = {name: chosen[name] for name in config.fields}
+    for name, follower in config.follows.items():
+        values[name] = follower.values[config.fields[follower.field].index(chosen[follower.field])]
+    return values
+
+
+def _shown(values: Mapping[str, Option]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,111 @@
+"""What a space made of a `transformers` model consists of, and its choices. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from model_factory.base.documents import Document, nearest
+from supernet.space import Choice, SearchSpace
+from supernet.spaces.config import InputKind, SpaceConfig
+from supernet.spaces.options import Numbers, Sizes
+
+Task = Literal["text_classification", "image_classification"]
+
+
+class FollowerConfig(Document):
+    """A field of the model's config that takes its value from an elastic one."""
+
+    field: str
+    """The elastic field."""
+    values: tuple[int | float, ...]
+    """One for each option of that field, in their order."""
+
+
+class SegmentsConfig(Document):
+    """A weight that is a row of equal segments, of each of which a subnet has the leading part."""
+
+    axis: int = Field(ge=0)
+    count: int = Field(ge=2)
+
+
+class TransformersConfig(SpaceConfig):
+    """The options of the space `transformers`.
+
+    Exact sharing needs heads of one size. Where a class has no `head_dim` (BERT: `hidden_size` over
+    `num_attention_heads`), let `num_attention_heads` follow `hidden_size`.
+    """
+
+    space: Literal["transformers"] = "transformers"
+    config_class: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """A config class of the package, for example `BertConfig`."""
+    task: Task = "text_classification"
+    """Which head the network gets."""
+    fields: dict[str, Numbers] = Field(default_factory=dict)
+    """The elastic fields of the config class and their options, for example `num_hidden_layers: [2, 4]`."""
+    follows: dict[str, FollowerConfig] = Field(default_factory=dict)
+    """Fields that change with an elastic one, such as `num_attention_heads: {field: hidden_size, values: [2, 4]}`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The fixed fields."""
+    lengths: Sizes | None = None
+    """Text only: tokens of an input."""
+    segments: dict[str, SegmentsConfig] = Field(default_factory=dict)
+    """Pattern of weight names -> how the weight is cut, for example `"*.gate_up_proj.weight": {axis: 0, count: 2}`.
+    Needed for fused matrices, and for query heads in groups (one segment per group)."""
+    leading: tuple[str, ...] = ()
+    """Patterns of weights with three and more axes of which a subnet has the leading part on every axis, for example
+    position embeddings; by default axes from the third on are a kernel, of which it has the centre."""
+
+    @property
+    def inputs(self) -> InputKind:
+        """See `SpaceConfig`."""
+        return "tokens" if self.task == "text_classification" else "images"
+
+    @property
+    def largest_resolution(self) -> int | None:
+        """See `SpaceConfig`."""
+        size = self.fields["image_size"][-1] if "image_size" in self.fields else self.settings.get("image_size")
+        return int(size) if self.inputs == "images" and isinstance(size, int | float) else None
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> TransformersConfig:
+        named = [*self.fields, *self.follows, *self.settings]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise ValueError(f"field {twice[0]!r} stands in two of fields, follows and settings; leave it in one")
+        if "num_labels" in named:
+            raise ValueError("'num_labels' is the number of classes of the data; remove it")
+        if not self.fields and len(self.lengths or ()) < 2:
+            raise ValueError("nothing is elastic; name the elastic fields, for example 'num_hidden_layers: [2, 4]'")
+        for name, follower in self.follows.items():
+            self._check_follower(name, follower)
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> TransformersConfig:
+        if self.inputs == "tokens" and self.lengths is None:
+            raise ValueError("task text_classification needs 'lengths', the tokens of an input, for example [32]")
+        if self.inputs == "images" and self.lengths is not None:
+            raise ValueError("task image_classification takes no 'lengths'; remove them")
+        return self
+
+    def _check_follower(self, name: str, follower: FollowerConfig) -> None:
+        if follower.field not in self.fields:
+            raise ValueError(
+                f"{name!r} follows {follower.field!r}, no elastic field; {nearest(follower.field, self.fields)}"
+            )
+        options = self.fields[follower.field]
+        if len(options) != len(follower.values):
+            raise ValueError(
+                f"{name!r} has {len(follower.values)} values but {follower.field!r} has {len(options)} options; "
+                "give one for each option"
+            )
+
+
+def transformers_search_space(config: TransformersConfig) -> SearchSpace:
+    """The named choices: `length` (text), and each elastic field by its name."""
+    choices = [Choice(name=name, options=options) for name, options in config.fields.items()]
+    if config.lengths is not None:
+        choices.insert(0, Choice(name="length", options=config.lengths))
+    return SearchSpace(tuple(choices))

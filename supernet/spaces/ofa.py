@@ -1,0 +1,249 @@
+"""The official once-for-all networks as plain static networks: MobileNetV3 and ProxylessNAS.
+
+After Cai et al., "Once-for-All" (2020); `supernet.import_ofa` reads published weights. Channels of a subnet are leading
+ones; a smaller depthwise kernel is made by the matrices of its block, which only the largest network has. The squeezed
+width follows from the hidden width in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from supernet.importance import SortGroup
+from supernet.kernel_transform import KernelTransform
+from supernet.slicing import SliceRule
+from supernet.space import SearchSpace, SubnetConfig
+from supernet.spaces.ofa_config import Activation, OfaConfig, make_divisible, search_space
+from supernet.spaces.sorting import inverted_residual_groups
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish}
+
+
+class OfaSpace:
+    """The model space of an `OfaConfig` for images of three channels and `classes` classes."""
+
+    def __init__(self, config: OfaConfig, classes: int) -> None:
+        self._config = config
+        self._classes = classes
+        self._space = search_space(config)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The named choices: `resolution`, per stage `depth`, per block `kernel` and `expand`."""
+        return self._space
+
+    @property
+    def slicing(self) -> Mapping[str, SliceRule]:
+        """Depthwise kernels are transformed."""
+        weight = "depthwise.conv.weight"
+        return {f"trunk.stages.*.{weight}": KernelTransform(weight=weight, matrices="kernel_matrices")}
+
+    @property
+    def sortable(self) -> tuple[SortGroup, ...]:
+        """Hidden channels of every block of the stages; widths are fixed. See `SortableModelSpace`."""
+        return tuple(
+            group
+            for i, stage in enumerate(self._config.family.stages)
+            for j in range(int(self._space.largest[f"stages.{i}.depth"]))
+            for group in inverted_residual_groups(f"trunk.stages.{i}.{j}", squeeze_excite=stage.squeeze_excite)
+        )
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes).
+
+        The largest one has the kernel matrices too, though it does not use them.
+        """
+        network = OfaMobileNetV3 if self._config.family.expand_width else OfaProxyless
+        return network(self._config, subnet, self._classes, matrices=subnet == self._space.largest)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """(3, resolution, resolution)."""
+        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+
+
+class OfaMobileNetV3(nn.Module):
+    """A static network of the MobileNetV3 family. `matrices`: whether blocks hold their kernel matrices."""
+
+    def __init__(self, config: OfaConfig, subnet: SubnetConfig, classes: int, *, matrices: bool) -> None:
+        super().__init__()
+        family = config.family
+        expanded, mixed = config.width(family.expand_width), config.width(family.mix_width)
+        self.trunk = _Trunk(config, subnet, matrices)
+        self.final_expand = _ConvNorm(self.trunk.channels, expanded, 1, family.norm_eps)
+        self.final_activation = _ACTIVATIONS[family.activation]()
+        self.feature_mix = nn.Conv2d(expanded, mixed, 1, bias=False)
+        self.mix_activation = _ACTIVATIONS[family.activation]()
+        self.classifier = nn.Linear(mixed, classes)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+        """Logits of a batch of images."""
+        x = self.final_activation(self.final_expand(self.trunk(x)))
+        x = self.mix_activation(self.feature_mix(x.mean((2, 3), keepdim=True)))
+        return self.classifier(x.flatten(1))  # type: ignore[no-any-return]
+
+
+class OfaProxyless(nn.Module):
+    """A static network of the ProxylessNAS family. `matrices`: whether blocks hold their kernel matrices."""
+
+    def __init__(self, config: OfaConfig, subnet: SubnetConfig, classes: int, *, matrices: bool) -> None:
+        super().__init__()
+        family = config.family
+        mixed = config.width(family.mix_width)
+        self.trunk = _Trunk(config, subnet, matrices)
+        self.feature_mix = _ConvNorm(self.trunk.channels, mixed, 1, family.norm_eps)
+        self.mix_activation = _ACTIVATIONS[family.activation]()
+        self.classifier = nn.Linear(mixed, classes)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+        """Logits of a batch of images."""
+        x = self.mix_activation(self.feature_mix(self.trunk(x)))
+        return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BlockShape:
+    """What one block is made of; `expands` is whether a pointwise convolution leads to the hidden channels."""
+
+    inputs: int
+    hidden: int
+    outputs: int
+    kernel: int
+    stride: int
+    activation: Activation
+    norm_eps: float
+    shortcut: bool
+    expands: bool = True
+    squeeze_excite: bool = False
+    matrix_sizes: tuple[int, ...] = ()
+
+
+class _Trunk(nn.Module):
+    """Stem, fixed first block, elastic stages. `stages.<i>.<j>` is block `j` of stage `i`, present when deep enough."""
+
+    def __init__(self, config: OfaConfig, subnet: SubnetConfig, matrices: bool) -> None:
+        super().__init__()
+        family, values = config.family, subnet.to_dict()
+        stem, self.channels = config.width(family.stem_width), config.width(family.first_width)
+        self.stem = _ConvNorm(3, stem, 3, family.norm_eps, stride=2)
+        self.stem_activation = _ACTIVATIONS[family.activation]()
+        self.first_block = _Block(_first_block(config))
+        self.stages = nn.ModuleList()
+        for i, stage in enumerate(family.stages):
+            blocks = nn.ModuleList()
+            for j in range(int(values[f"stages.{i}.depth"])):
+                stride, outputs = stage.stride if j == 0 else 1, config.width(stage.width)
+                shape = _BlockShape(
+                    inputs=self.channels,
+                    hidden=make_divisible(round(self.channels * values[f"stages.{i}.blocks.{j}.expand"])),
+                    outputs=outputs,
+                    kernel=int(values[f"stages.{i}.blocks.{j}.kernel"]),
+                    stride=stride,
+                    activation=stage.activation,
+                    norm_eps=family.norm_eps,
+                    shortcut=stride == 1 and self.channels == outputs,
+                    squeeze_excite=stage.squeeze_excite,
+                    matrix_sizes=_matrix_sizes(config.kernels) if matrices else (),
+                )
+                blocks.append(_Block(shape))
+                self.channels = outputs
+            self.stages.append(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first_block(self.stem_activation(self.stem(x)))
+        for stage in self.stages:
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x)
+        return x
+
+
+def _first_block(config: OfaConfig) -> _BlockShape:
+    """The block before the stages, with a shortcut where the family's stem is as wide (rounding does not count)."""
+    family = config.family
+    stem = config.width(family.stem_width)
+    return _BlockShape(
+        inputs=stem,
+        hidden=stem,
+        outputs=config.width(family.first_width),
+        kernel=3,
+        stride=1,
+        activation=family.first_activation,
+        norm_eps=family.norm_eps,
+        shortcut=family.stem_width == family.first_width,
+        expands=False,
+    )
+
+
+def _matrix_sizes(kernels: tuple[int, ...]) -> tuple[int, ...]:
+    """The kernel sizes from the largest down to the smallest, each made from the one before."""
+    return tuple(range(kernels[-1], kernels[0] - 1, -2))
+
+
+class _ConvNorm(nn.Module):
+    """Convolution without bias, then batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, eps: float, *, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))  # type: ignore[no-any-return]
+
+
+class _SqueezeExcite(nn.Module):
+    """Channel gates from the global mean (Hu et al., 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = make_divisible(channels // 4)
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.excite = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
+        return x * nn.functional.hardsigmoid(self.excite(gates))
+
+
+class _Block(nn.Module):
+    """Inverted residual block. `kernel_matrices` is for the supernet; a network by itself makes no use of it."""
+
+    def __init__(self, shape: _BlockShape) -> None:
+        super().__init__()
+        eps, hidden = shape.norm_eps, shape.hidden
+        self.expand = _ConvNorm(shape.inputs, hidden, 1, eps) if shape.expands else None
+        self.expand_activation = _ACTIVATIONS[shape.activation]()
+        self.depthwise = _ConvNorm(hidden, hidden, shape.kernel, eps, stride=shape.stride, groups=hidden)
+        self.depthwise_activation = _ACTIVATIONS[shape.activation]()
+        self.squeeze_excite = _SqueezeExcite(hidden) if shape.squeeze_excite else None
+        self.project = _ConvNorm(hidden, shape.outputs, 1, eps)
+        self.shortcut = shape.shortcut
+        sizes = pairwise(shape.matrix_sizes)
+        matrices = {f"{large}to{small}": nn.Parameter(torch.eye(small * small)) for large, small in sizes}
+        self.kernel_matrices = nn.ParameterDict(matrices) if matrices else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x if self.expand is None else self.expand_activation(self.expand(x))
+        y = self.depthwise_activation(self.depthwise(y))
+        if self.squeeze_excite is not None:
+            y = self.squeeze_excite(y)
+        y = self.project(y)
+        return x + y if self.shortcut else y
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, _Block) and module.shortcut:
+        nn.init.zeros_(module.project.norm.weight)  # a residual block starts as the identity (Goyal et al., 2017)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)

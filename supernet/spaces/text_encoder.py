@@ -1,0 +1,78 @@
+"""An elastic text encoder: length, width, depth, and per block heads and MLP ratio. Inputs are tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from supernet.importance import SortGroup
+from supernet.slicing import SliceRule
+from supernet.space import SearchSpace, SubnetConfig
+from supernet.spaces.sorting import text_width_group, transformer_block_groups
+from supernet.spaces.transformer import SLICING, initialise, make_blocks
+from supernet.spaces.transformer_config import TextEncoderConfig, text_search_space
+
+_UNSEEN = -1e4
+"""Added to the scores of padding. Finite, so that a text without any word still has a mean; fits float16."""
+
+
+class TextEncoderSpace:
+    """The model space of a `TextEncoderConfig` for texts of `classes` classes."""
+
+    def __init__(self, config: TextEncoderConfig, classes: int) -> None:
+        self._config = config
+        self._classes = classes
+        self._space = text_search_space(config)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The named choices, see `text_search_space`."""
+        return self._space
+
+    @property
+    def slicing(self) -> Mapping[str, SliceRule]:
+        """See `SlicedModelSpace`."""
+        return SLICING
+
+    @property
+    def sortable(self) -> tuple[SortGroup, ...]:
+        """The width, heads and MLP neurons. See `SortableModelSpace`."""
+        blocks = [f"blocks.{i}" for i in range(self._config.depths[-1])]
+        groups = (group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
+        return (text_width_group(blocks), *groups)
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """The network of `subnet`: int64 tokens (batch, length), 0 is padding -> logits (batch, classes)."""
+        return TextEncoder(self._config, subnet, self._classes)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """(length,)."""
+        return (int(subnet["length"]),)
+
+
+class TextEncoder(nn.Module):
+    """A static network. Padding is neither attended to nor counted in the mean over tokens."""
+
+    def __init__(self, config: TextEncoderConfig, subnet: SubnetConfig, classes: int) -> None:
+        super().__init__()
+        length, width = int(subnet["length"]), int(subnet["width"])
+        self.words = nn.Embedding(config.vocabulary, width, padding_idx=0)
+        self.places = nn.Embedding(length, width)  # learned; a shorter text has the leading ones
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = make_blocks(config, subnet)
+        self.norm = nn.LayerNorm(width)
+        self.classifier = nn.Linear(width, classes)
+        self.apply(initialise)
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (batch, length) -> (batch, classes)
+        """Logits of a batch of texts, which may be shorter than the network's length."""
+        is_word = tokens != 0
+        x = self.dropout(self.words(tokens) + self.places.weight[: tokens.shape[1]])  # (batch, length, width)
+        bias = torch.where(is_word, 0.0, _UNSEEN)[:, None, None]
+        for block in self.blocks:
+            x = block(x, bias)
+        share = is_word.to(x.dtype)[..., None]
+        pooled = (self.norm(x) * share).sum(1) / share.sum(1).clamp(min=1)
+        return self.classifier(pooled)  # type: ignore[no-any-return]

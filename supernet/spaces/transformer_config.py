@@ -1,0 +1,84 @@
+"""What the transformer spaces `vit` and `text_encoder` are made of, and their choices. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from supernet.space import Choice, Option, SearchSpace
+from supernet.spaces.config import InputKind, SpaceConfig
+from supernet.spaces.options import Ratios, Sizes
+
+
+class TransformerConfig(SpaceConfig):
+    """The options of a stack of transformer blocks."""
+
+    widths: Sizes
+    """Of the embedding, the same in all blocks."""
+    depths: Sizes
+    """Numbers of blocks."""
+    heads: Sizes
+    """Attention heads, chosen per block."""
+    head_dim: int = Field(default=16, ge=1)
+    """Channels of a head. Fixed, so that a subnet has the leading heads of the largest network, each of them whole."""
+    mlp_ratios: Ratios = (4.0,)
+    """Hidden channels of a block's MLP over the width, chosen per block."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the channels of the embedding and of each branch that rest. The largest network in training only."""
+
+
+class VisionTransformerConfig(TransformerConfig):
+    """The options of the space `vit`."""
+
+    space: Literal["vit"] = "vit"
+    resolutions: Sizes
+    """Side of the square input in pixels, a multiple of `patch`, at most the data set's `image_size`."""
+    patch: int = Field(ge=1)
+    """Side of a patch in pixels."""
+
+    @property
+    def largest_resolution(self) -> int:
+        """See `SpaceConfig`."""
+        return self.resolutions[-1]
+
+    @model_validator(mode="after")
+    def _patches_fill_images(self) -> VisionTransformerConfig:
+        wrong = [resolution for resolution in self.resolutions if resolution % self.patch]
+        if wrong:
+            raise ValueError(f"resolution {wrong[0]} is no multiple of patch {self.patch}; choose multiples of it")
+        return self
+
+
+class TextEncoderConfig(TransformerConfig):
+    """The options of the space `text_encoder`."""
+
+    space: Literal["text_encoder"] = "text_encoder"
+    vocabulary: int = Field(ge=3)
+    """Number of different tokens, padding (0) and unknown words (1) included."""
+    lengths: Sizes
+    """Tokens of an input; longer ones are cut off at the end."""
+
+    @property
+    def inputs(self) -> InputKind:
+        """See `SpaceConfig`."""
+        return "tokens"
+
+
+def vit_search_space(config: VisionTransformerConfig) -> SearchSpace:
+    """The named choices: `resolution`, `width`, `depth`, and per block `heads` and `mlp_ratio`."""
+    return SearchSpace((Choice(name="resolution", options=config.resolutions), *_choices(config)))
+
+
+def text_search_space(config: TextEncoderConfig) -> SearchSpace:
+    """The named choices: `length`, `width`, `depth`, and per block `heads` and `mlp_ratio`."""
+    return SearchSpace((Choice(name="length", options=config.lengths), *_choices(config)))
+
+
+def _choices(config: TransformerConfig) -> list[Choice]:
+    choices = [Choice(name="width", options=config.widths), Choice(name="depth", options=config.depths)]
+    for i in range(config.depths[-1]):
+        options: dict[str, tuple[Option, ...]] = {"heads": config.heads, "mlp_ratio": config.mlp_ratios}
+        for name, values in options.items():
+            choices.append(Choice(name=f"blocks.{i}.{name}", options=values, depth_choice="depth", exists_from=i + 1))
+    return choices

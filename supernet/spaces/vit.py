@@ -1,0 +1,106 @@
+"""An elastic vision transformer: resolution, width, depth, and per block heads and MLP ratio.
+
+After Dosovitskiy et al., "An image is worth 16x16 words" (2021), with the plain choices of Beyer et al., "Better plain
+ViT baselines for ImageNet-1k" (2022): mean pooling instead of a class token, and positions as fixed sines and cosines.
+These slice exactly where a learned table does not: the grid of a smaller image covers the same picture with fewer
+patches, so no part of the largest grid's table is its table, while a function of the place in the picture is right for
+every grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from supernet.importance import SortGroup
+from supernet.slicing import SliceRule
+from supernet.space import SearchSpace, SubnetConfig
+from supernet.spaces.sorting import transformer_block_groups
+from supernet.spaces.transformer import SLICING, initialise, make_blocks
+from supernet.spaces.transformer_config import VisionTransformerConfig, vit_search_space
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class VisionTransformerSpace:
+    """The model space of a `VisionTransformerConfig` for images of three channels and `classes` classes."""
+
+    def __init__(self, config: VisionTransformerConfig, classes: int) -> None:
+        self._config = config
+        self._classes = classes
+        self._space = vit_search_space(config)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The named choices, see `vit_search_space`."""
+        return self._space
+
+    @property
+    def slicing(self) -> Mapping[str, SliceRule]:
+        """See `SlicedModelSpace`."""
+        return SLICING
+
+    @property
+    def sortable(self) -> tuple[SortGroup, ...]:
+        """Heads and MLP neurons. Not the width, whose channels have a sine each. See `SortableModelSpace`."""
+        blocks = (f"blocks.{i}" for i in range(self._config.depths[-1]))
+        return tuple(group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
+        return VisionTransformer(self._config, subnet, self._classes)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """(3, resolution, resolution)."""
+        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+
+
+class VisionTransformer(nn.Module):
+    """A static network."""
+
+    positions: Tensor
+
+    def __init__(self, config: VisionTransformerConfig, subnet: SubnetConfig, classes: int) -> None:
+        super().__init__()
+        width, grid = int(subnet["width"]), int(subnet["resolution"]) // config.patch
+        self.patches = nn.Conv2d(3, width, config.patch, config.patch)
+        positions = grid_positions(grid, width, config.largest_resolution // config.patch)
+        self.register_buffer("positions", positions, persistent=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = make_blocks(config, subnet)
+        self.norm = nn.LayerNorm(width)
+        self.classifier = nn.Linear(width, classes)
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+        """Logits of a batch of images."""
+        x = self.patches(x).flatten(2).transpose(1, 2)  # (batch, grid * grid, width)
+        x = self.dropout(x + self.positions)
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(self.norm(x).mean(1))  # type: ignore[no-any-return]
+
+
+def grid_positions(grid: int, width: int, finest: int) -> Tensor:
+    """Where each patch lies, as sines and cosines, float32 (grid * grid, width), row by row.
+
+    Channel `c` is a function of the patch's centre in the picture (0 to 1) and of `c` alone, so a narrower table is the
+    leading part of a wider one. Four channels share a frequency, between half a wave over the picture and half a wave
+    per cell of the finest grid. Steps of the golden ratio order the frequencies: any leading part of them covers the
+    range evenly.
+
+    Args:
+        grid: patches per side.
+        width: channels.
+        finest: patches per side at the largest resolution.
+    """
+    centres = (torch.arange(grid) + 0.5) / grid
+    share = torch.arange(-(-width // 4)) * _GOLDEN % 1
+    angles = centres[:, None] * torch.pi * finest**share  # (grid, width / 4)
+    waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # (grid, width / 4, 2)
+    down = waves[:, None].expand(-1, grid, -1, -1)
+    across = waves[None].expand(grid, -1, -1, -1)
+    return torch.cat((down, across), dim=-1).reshape(grid * grid, -1)[:, :width].contiguous()

@@ -1,0 +1,63 @@
+"""A training that starts from weights that somebody brings along."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model_factory.base.errors import CheckpointError, ConfigError
+from model_factory.fingerprint import weights_fingerprint
+
+
+def test_a_training_goes_on_from_sorted_weights_and_only_their_content_matters(factory, built, empty_app, edit_config):
+    shutil.copy(built / "runs" / "tiny" / "supernet.safetensors", empty_app / "weights.safetensors")
+    start = "initial_weights: weights.safetensors, sort_by_importance: true, fresh_parameters: ['classifier.*']"
+    edit_config(empty_app, "epochs: 10", f"epochs: 1, largest_only: 0, {start}")
+    first = factory(empty_app, "train")
+    assert first.code == 0, first.err
+    assert "weights.safetensors: " in first.err
+    assert "2 left fresh (classifier.weight, classifier.bias)" in first.err
+    assert "5 groups of channels, heads or neurons sorted by importance" in first.err
+    (empty_app / "weights.safetensors").rename(empty_app / "moved.safetensors")
+    edit_config(empty_app, "weights: weights", "weights: moved")
+    again = factory(empty_app, "train")
+    assert again.code == 0, again.err
+    assert not again.stages
+
+
+def test_weights_of_another_network_end_the_command_in_one_line(factory, built, empty_app, edit_config):
+    shutil.copy(built / "runs" / "tiny" / "supernet.safetensors", empty_app / "weights.safetensors")
+    edit_config(empty_app, "epochs: 10", "epochs: 10, initial_weights: weights.safetensors")
+    edit_config(empty_app, "head_width: 32", "head_width: 40")
+    answer = factory(empty_app, "train")
+    assert answer.code == 1
+    last = answer.err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "'classifier.weight' has shape (10, 32) but the largest network's has (10, 40)" in last
+    assert "Traceback" not in answer.err
+
+
+def test_missing_weights_end_the_command_in_one_line(factory, empty_app, edit_config):
+    edit_config(empty_app, "epochs: 10", "epochs: 10, initial_weights: none.safetensors")
+    answer = factory(empty_app, "train")
+    assert answer.code == 1
+    assert answer.error.endswith(
+        "none.safetensors: cannot be read (No such file or directory); see training.initial_weights"
+    )
+
+
+def test_the_fingerprint_of_weights_is_their_content(tmp_path: Path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (weights_fingerprint(name, tmp_path, tmp_path / "own") for name in "abc")
+    assert a == b != c
+    assert weights_fingerprint(None, tmp_path, tmp_path / "own") == {}
+
+
+def test_weights_must_exist_and_not_be_the_result_of_the_same_run(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        weights_fingerprint("none", tmp_path, tmp_path / "own")
+    with pytest.raises(ConfigError, match="is where this run keeps its own result"):
+        weights_fingerprint("runs/../own", tmp_path, tmp_path / "own")
