@@ -63,11 +63,11 @@ COMMON: dict[str, Any] = {
     "augment": {"flip": True, "shift": 4},
 }
 FAMILY: dict[str, Any] = {
-    "learning_rate": 0.15,
+    "learning_rate": 0.3,
     "largest_only": 0.4,
     "random_subnets": 2,
     "sampler": "macs",
-    "subnet_weight": 0.35,
+    "subnet_weight": 0.4,
 }
 
 

@@ -3,11 +3,11 @@
     python benchmarks/resume.py
     python benchmarks/resume.py --kills 4 --in-write 2 --folder /tmp/resume
 
-Every training is the real command, `factory train`, in a process of its own, on the embedded digits, and saves its state
+Every training is the real command, `factory train`, in a process of its own, on the embedded digits. It saves its state
 after every step. A kill is SIGKILL. Kills inside a write are aimed: the process is stopped as soon as an unfinished
 file is seen, and killed if that file is still unfinished then. Four recipes take turns; see `RECIPES`.
 
-The last line of standard output is one JSON object: of `killed` trainings, `killed_in_write` of them inside the write of
+The last line of standard output is one JSON object: of `killed` trainings, `killed_in_write` of them in the write of
 a checkpoint, `identical` ended with the same bits. The exit code is 1 where these are fewer than asked for.
 """
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _IMAGES_VERSION = 1
 
+CHECK_IMAGES = 1000
+"""Training images for the recalibration in checks during training."""
+
 
 class Materials:
     """The loaded things of one run.

@@ -97,6 +97,7 @@ def settle_plan(bench: Workbench, team: Workers | None, state_file: Path) -> Non
 
 
 def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> TrainingPlan:
+    from model_factory.materials import CHECK_IMAGES
     from supernet.preflight import plan_training
     from supernet.supernet import Supernet
 
@@ -105,11 +106,11 @@ def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> Trai
     with bench.console.stage("plan training") as progress:
         return plan_training(
             lambda: Supernet(materials.model_space, config.seed),
-            materials.examples(materials.splits.train, config.training.augment),
+            materials.examples(materials.splits.train, config.training.augment, workers.device),
             config.training,
             limits=limits,
             seed=config.seed,
-            check=materials.heldout_accuracy,
+            check=lambda subnet, supernet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,

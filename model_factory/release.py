@@ -82,9 +82,9 @@ def _export(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Exporte
     run, materials = bench.run, bench.materials(len(trained.class_names))
     threads = run.config.threads
     engine = get_engine("onnxruntime", opset=run.config.export.opset, dynamic_batch=run.config.export.dynamic_batch)
-    images = calibration_stage(bench, trained).images
+    calibration = calibration_stage(bench, trained)
     with bench.console.stage(f"export {subnet.id}") as progress:
-        module = materials.calibrated(subnet, images)
+        module = materials.calibrated(subnet, calibration.images)
         shape = materials.model_space.input_shape(subnet)
         images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
         artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)

@@ -14,7 +14,7 @@ from model_factory.base.files import digest_of, sha256_file
 from model_factory.cache import stage_key
 from model_factory.console import Console
 from model_factory.fingerprint import data_fingerprint, model_code, weights_fingerprint
-from model_factory.materials import Materials
+from model_factory.materials import CHECK_IMAGES, Materials
 from model_factory.planning import settle_plan
 from model_factory.run import Run
 from supernet.planning import TrainingLimits
@@ -32,8 +32,6 @@ _TRAIN_VERSION = 1
 _CALIBRATION_VERSION = 1
 _SCORE_VERSION = 2
 _SEARCH_VERSION = 2
-_CHECK_IMAGES = 1000
-"""Training images for the recalibration in checks during training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +190,7 @@ def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Ou
 
     run, materials = bench.run, bench.materials()
     training = run.config.training
+    workers = team or alone(training.device)
     supernet = Supernet(materials.model_space, run.config.seed)
     start_from(
         supernet,
@@ -205,13 +204,13 @@ def _fit(bench: Workbench, key: str, team: Workers | None) -> tuple[Supernet, Ou
     with bench.console.stage("train supernet") as progress, written as events:
         outcome = train(
             supernet,
-            materials.examples(materials.splits.train, training.augment),
+            materials.examples(materials.splits.train, training.augment, workers.device),
             training,
             seed=run.config.seed,
             state_file=_state_file(run),
             key=key,
-            check=lambda subnet: materials.heldout_accuracy(subnet, _CHECK_IMAGES, supernet),
-            workers=team or alone(training.device),
+            check=lambda subnet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
+            workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,
             notify=bench.console.say,

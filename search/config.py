@@ -20,9 +20,9 @@ class SearchConfig(Document):
     """Subnets that are costed, not scored, to find those trials."""
     calibration_images: int = Field(default=4000, ge=2)
     """Most training images for the recalibration of batch normalisation. How many it takes is found once per trained
-    supernet: 500, 1000, 2000, ... until twice as many change next to nothing. One count holds for all subnets."""
+    supernet, for all subnets: the first of 500, 1000, 2000, ... that changes next to nothing against the one before."""
     calibration_tolerance: float = Field(default=0.01, ge=0, le=1)
-    """What counts as next to nothing: the mean change (total variation) of the class probabilities of the subnet that
-    changes most. It bounds the change that is to be expected of an accuracy. 0 takes `calibration_images` untried."""
+    """What is next to nothing: the mean change (total variation) of the class probabilities of the subnet that changes
+    most, which bounds the change to expect of an accuracy. 0 takes `calibration_images` without trying fewer."""
     storage: str | None = None
     """URL of an Optuna storage, for example `postgresql://...`; default is SQLite in the run folder."""

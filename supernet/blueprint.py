@@ -19,11 +19,11 @@ _CONSTANTS = frozenset(
     [int, float, complex, bool, str, bytes, type, type(None), torch.dtype, torch.device, torch.memory_format]
 )
 _CONTAINERS = frozenset([dict, OrderedDict, list, set])
-_FILLS = frozenset({"uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "log_normal_"})
-_DRAWS = _FILLS | {
-    *("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like"),
-    *("normal", "bernoulli", "multinomial", "poisson", "trunc_normal_", "orthogonal_", "sparse_"),
-}
+_INITIALISERS = frozenset(value for key, value in vars(nn.init).items() if key.endswith("_") and callable(value))
+_FILL_NAMES = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_")
+_FILLS = frozenset(getattr(Tensor, name) for name in _FILL_NAMES)
+_DRAW_NAMES = ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli")
+_DRAWS = frozenset([getattr(torch, name) for name in (*_DRAW_NAMES, "multinomial", "poisson")] + [Tensor.bernoulli])
 
 
 def build_unweighted(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
@@ -47,13 +47,13 @@ class _Uninitialised(TorchFunctionMode):
         self.others_drawn = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        initialises = getattr(func, "__module__", "") == "torch.nn.init"
-        if initialises or name in _DRAWS:
+        if func in _INITIALISERS or func in _FILLS:
             target = args[0] if args else (kwargs or {}).get("tensor")
-            if isinstance(target, nn.Parameter) and (initialises or name in _FILLS):
+            if isinstance(target, nn.Parameter):
                 return target
-            self.others_drawn |= name in _DRAWS or initialises
+            self.others_drawn = True
+        elif func in _DRAWS:
+            self.others_drawn = True
         return func(*args, **(kwargs or {}))
 
 
@@ -70,19 +70,11 @@ class _Part:
 
 
 class Blueprint:
-    """The network of one subnet: parameters on the meta device, buffers with the values that building gave them.
-
-    Attributes:
-        module: the network itself, in training mode. Not to be changed.
-        parameters: of `module`, by name.
-    """
+    """The network of one subnet: its layers, the values of its buffers, and no weights."""
 
     def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
         self._model_space, self._subnet = model_space, subnet
-        self.module = build_unweighted(model_space, subnet)
-        _move_to_meta(self.module)
-        self.parameters = dict(self.module.named_parameters())
-        self._parts = _parts(self.module)
+        self._parts = _parts(build_unweighted(model_space, subnet))
 
     def network(self, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
         """A new network that shares nothing with any other but what cannot change.
@@ -90,32 +82,25 @@ class Blueprint:
         A network that holds more than layers, tensors and plain values is built anew.
 
         Args:
-            parameters: for every name in `self.parameters`; they become the network's own.
+            parameters: for every name in the network's `named_parameters()`; they become its own.
             device: of its buffers.
         """
         if self._parts is not None:
             return _assembled(self._parts, parameters, device)
-        module = build_unweighted(self._model_space, self._subnet)
-        _replace_parameters(module, {id(p): parameters[name] for name, p in module.named_parameters()})
-        for layer in module.modules():
-            layer._buffers = {name: _moved(buffer, device) for name, buffer in layer._buffers.items()}
-        return module
+        return with_parameters(build_unweighted(self._model_space, self._subnet), parameters, device)
 
 
-def _move_to_meta(module: nn.Module) -> None:
-    empty = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
-        for p in module.parameters()
-    }
-    _replace_parameters(module, empty)
-
-
-def _replace_parameters(module: nn.Module, replacements: Mapping[int, nn.Parameter]) -> None:
-    """Shared parameters stay shared."""
+def with_parameters(module: nn.Module, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
+    """`module`, with `parameters` by name in place of its own and its buffers on `device`. What is shared stays so."""
+    replacements = {id(p): parameters[name] for name, p in module.named_parameters()}
     for layer in module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:
                 layer._parameters[name] = replacements[id(parameter)]
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and buffer.device != device:
+                layer._buffers[name] = buffer.to(device)
+    return module
 
 
 def _parts(module: nn.Module) -> list[_Part] | None:

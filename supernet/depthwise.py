@@ -1,13 +1,25 @@
 """Faster gradients of depthwise convolutions on CPUs, for training.
 
-PyTorch's CPU kernels are fast for 3x3 windows and slow elsewhere: the weight gradient of a 5x5 window costs 20-30 times
-that of a 3x3 window, and in bfloat16 the input gradient of a strided one 20-30 times that in float32 (seen with PyTorch
-2.13 on two AMD EPYC cores). So the weight gradient of a large window is put together from 3x3 windows on shifted
-inputs, and the input gradient of a strided convolution is computed in float32. The results are the same up to rounding.
+PyTorch's CPU library computes the weight gradient fast for kernels up to 3 wide and no taller than the map, and 5 to 80
+times slower elsewhere; and in bfloat16 the input gradient of a strided convolution 20-30 times slower than in float32
+(seen with PyTorch 2.13 and oneDNN 3.12 on an AMD EPYC). So a large weight gradient is reduced to what the library does
+well:
+
+* a strided convolution is one of stride 1 for each phase of its input (for stride 2: the even and the odd rows, the
+  even and the odd columns);
+* taps that meet no pixel have no gradient: on a map of 2x2, 3x3 taps are left of 7x7;
+* on maps as large as the kernel, up to three columns of the kernel are computed at a time, with all rows of it;
+* on smaller maps, every channel of every image becomes a channel of one image, and its gradient the filter of that
+  channel. That is the library's forward convolution, its fastest.
+
+The input gradient of a strided convolution is computed in float32. The results are the same up to rounding.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-_WINDOW = 3
+_WIDEST = 3
+"""The widest kernel whose weight gradient the library computes fast."""
 
 
 class FastDepthwise(TorchFunctionMode):
@@ -62,39 +75,119 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        grad_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None
-        grad_w = _weight_gradient(gradient, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[1] else None
+        arguments = (gradient, x, weight, ctx.stride, ctx.padding)
+        with torch.autocast("cpu", enabled=False):
+            grad_x = _input_gradient(*arguments) if ctx.needs_input_grad[0] else None
+            grad_w = _weight_gradient(*arguments) if ctx.needs_input_grad[1] else None
         return grad_x, grad_w, None, None
 
 
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     if stride == 1:
-        return _backward(gradient, x, weight, stride, padding, (True, False))[0]
-    return _backward(gradient.float(), x.float(), weight.float(), stride, padding, (True, False))[0].to(x.dtype)
+        return _backward(gradient, x, weight, stride, (padding, padding), (True, False))[0]
+    return _backward(gradient.float(), x.float(), weight.float(), stride, (padding, padding), (True, False))[0].to(
+        x.dtype
+    )
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     size = weight.shape[-1]
-    if size <= _WINDOW:
-        return _backward(gradient, x, weight, stride, padding, (False, True))[1]
-    padded = functional.pad(x, (padding,) * 4)
-    result = torch.empty_like(weight)
-    starts = [*range(0, size - _WINDOW, _WINDOW - 1), size - _WINDOW]
-    height, width = (stride * (extent - 1) + _WINDOW for extent in gradient.shape[2:])
-    for top in starts:
-        for left in starts:
-            window = padded[:, :, top : top + height, left : left + width]
-            window = window.contiguous(memory_format=torch.channels_last)
-            part = weight[:, :, :_WINDOW, :_WINDOW].contiguous()
-            result[:, :, top : top + _WINDOW, left : left + _WINDOW] = _backward(
-                gradient, window, part, stride, 0, (False, True)
-            )[1]
+    if size <= _WIDEST and size <= min(x.shape[2:]):
+        return _backward(gradient, x, weight, stride, (padding, padding), (False, True))[1]
+    result = torch.zeros_like(weight)
+    axes = (_phases(x.shape[axis], gradient.shape[axis], size, stride, padding) for axis in (2, 3))
+    for rows, columns in itertools.product(*axes):
+        part = x[:, :, rows.first :: stride, columns.first :: stride].contiguous(memory_format=torch.channels_last)
+        compute = _by_columns if _fits(part, rows) else _by_images
+        result[:, 0, rows.taps, columns.taps] = compute(gradient, part, rows, columns)
     return result
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Phase:
+    """Along one axis: the convolution of stride 1 that a strided one is for every `stride`-th pixel of its input.
+
+    Attributes:
+        first: of these pixels.
+        lead: padding before it, in pixels of the phase.
+        count: of the taps that meet any pixel.
+        taps: where these are in the whole kernel.
+    """
+
+    first: int
+    lead: int
+    count: int
+    taps: slice
+
+    @property
+    def reach(self) -> int:
+        """Half the size of the smallest centred kernel that has these taps."""
+        return max(self.lead, self.count - 1 - self.lead)
+
+
+def _phases(inputs: int, outputs: int, size: int, stride: int, padding: int) -> Iterator[_Phase]:
+    for offset in range(stride):
+        first = (offset - padding) % stride
+        lead = (first + padding - offset) // stride
+        pixels, taps = -(-(inputs - first) // stride), -(-(size - offset) // stride)
+        start, stop = max(0, lead - outputs + 1), min(taps, lead + pixels)
+        if pixels > 0 and start < stop:
+            whole = slice(offset + stride * start, offset + stride * (stop - 1) + 1, stride)
+            yield _Phase(first=first, lead=lead - start, count=stop - start, taps=whole)
+
+
+def _fits(x: Tensor, rows: _Phase) -> bool:
+    return x.shape[2] > 2 * rows.reach and x.shape[3] >= _WIDEST
+
+
+def _by_columns(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> Tensor:
+    """(batch, channels, h', w'), (batch, channels, h, w) -> (channels, rows.count, columns.count)."""
+    height, width = (gradient.shape[axis] - x.shape[axis] for axis in (2, 3))
+    reach = rows.reach
+    result = x.new_empty(x.shape[1], rows.count, columns.count)
+    for start, stop in _groups(columns):
+        left = columns.lead - start
+        right = width + stop - 1 - columns.lead
+        # the library pads both sides alike; any other padding takes a copy
+        vertical, above = (reach, (0, 0)) if height == 0 else (0, (reach, height + reach))
+        horizontal, aside = (left, (0, 0)) if left == right >= 0 else (0, (left, right))
+        window = functional.pad(x, (*aside, *above)) if any((*aside, *above)) else x
+        kernel = x.new_empty(x.shape[1], 1, 2 * reach + 1, stop - start)
+        found = _backward(gradient, window, kernel, 1, (vertical, horizontal), (False, True))[1]
+        result[:, :, start:stop] = found[:, 0, reach - rows.lead :][:, : rows.count]
+    return result
+
+
+def _groups(columns: _Phase) -> list[tuple[int, int]]:
+    """The fewest groups of at most three taps; preferably one is centred, which takes no copy."""
+
+    def groups(first: int) -> list[tuple[int, int]]:
+        edges = [0, *range(first, columns.count, _WIDEST), columns.count]
+        return list(itertools.pairwise(edges))
+
+    centred = (columns.lead - 1, columns.lead + 2)
+    options = [groups(first) for first in range(1, min(_WIDEST, columns.count) + 1)]
+    return min(options, key=lambda option: (len(option), centred not in option))
+
+
+def _by_images(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> Tensor:
+    """(batch, channels, h', w'), (batch, channels, h, w) -> (channels, rows.count, columns.count)."""
+    batch, channels, height, width = x.shape
+    filters = gradient.contiguous().view(batch * channels, 1, *gradient.shape[2:])
+    image = x.permute(2, 3, 0, 1).reshape(1, height, width, batch * channels).permute(0, 3, 1, 2)
+    padding = [
+        max(phase.lead, phase.count - 1 - phase.lead + gradient.shape[axis] - x.shape[axis])
+        for axis, phase in ((2, rows), (3, columns))
+    ]
+    found = torch.ops.aten.convolution(image, filters, None, [1, 1], padding, [1, 1], False, [0, 0], batch * channels)
+    found = found[:, :, padding[0] - rows.lead :, padding[1] - columns.lead :][:, :, : rows.count, : columns.count]
+    per_image = found.permute(0, 2, 3, 1).reshape(rows.count, columns.count, batch, channels)
+    return per_image.sum(2).permute(2, 0, 1)
+
+
 def _backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, mask: tuple[bool, bool]
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int], mask: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
-        gradient, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], weight.shape[0], [*mask, False]
+        gradient, x, weight, None, [stride] * 2, list(padding), [1, 1], False, [0, 0], weight.shape[0], [*mask, False]
     )

@@ -18,7 +18,7 @@ from supernet.examples import Inputs
 from supernet.folding import folded
 
 _FEWEST, _MOST = 64, 256
-_POSITIONS = 1 << 19
+_POSITIONS = 1 << 18
 
 _Norm = nn.modules.batchnorm._BatchNorm
 

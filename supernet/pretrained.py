@@ -127,7 +127,7 @@ def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> l
             examples.to_input(examples.batch(part, None), shape).cpu(),
             examples.labels[part.to(examples.labels.device)].cpu(),
         )
-        for part in rows.split(_SORTING_BATCH)
+        for part in torch.split(rows, _SORTING_BATCH)
     ]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from supernet.blueprint import Blueprint
+from supernet.blueprint import Blueprint, build_unweighted, with_parameters
 from supernet.gathering import Gatherer
 from supernet.model_space import ModelSpace
 from supernet.slicing import plan_module, slicing_rules, take
@@ -25,26 +25,44 @@ class _Skeleton:
     def __init__(
         self, model_space: ModelSpace, largest: nn.Module, full: dict[str, nn.Parameter], subnet: SubnetConfig
     ) -> None:
-        self.blueprint = Blueprint(model_space, subnet)
-        self.plans = plan_module(largest, self.blueprint.module, slicing_rules(model_space))
-        self.gatherer = Gatherer(full, self.plans)
+        self._model_space, self._subnet = model_space, subnet
         self._device = next((p.device for p in full.values()), torch.device("cpu"))
+        self._built: nn.Module | None = build_unweighted(model_space, subnet)
+        self._trained = {name: p.requires_grad for name, p in self._built.named_parameters()}
+        self._names = len(list(self._built.named_parameters(remove_duplicate=False)))
+        self.plans = plan_module(largest, self._built, slicing_rules(model_space))
+        self.gatherer = Gatherer(full, self.plans)
 
     @cached_property
     def module(self) -> nn.Module:
         """Takes weights and computes: normalises with the statistics of its batch, without dropout."""
-        return without_statistics(self.blueprint.network(self.blueprint.parameters, self._device)).eval()
+        built = self._take_built()
+        module = build_unweighted(self._model_space, self._subnet) if built is None else built
+        empty = {name: nn.Parameter(torch.empty_like(p, device="meta")) for name, p in module.named_parameters()}
+        return without_statistics(with_parameters(module, empty, self._device)).eval()
 
     def weighted(self, full: dict[str, nn.Parameter]) -> nn.Module:
         """A network with copies of its parts of `full`."""
         copies = self.gatherer.copies(full)
-        weights = {name: nn.Parameter(copies[name], p.requires_grad) for name, p in self.blueprint.parameters.items()}
-        return self.blueprint.network(weights, self._device)
+        weights = {name: nn.Parameter(copies[name], trained) for name, trained in self._trained.items()}
+        built = self._take_built()
+        return (
+            with_parameters(built, weights, self._device) if built else self._blueprint.network(weights, self._device)
+        )
 
-    @cached_property
+    @property
     def has_ties(self) -> bool:
         """Whether one parameter has several names."""
-        return len(list(self.blueprint.module.named_parameters(remove_duplicate=False))) > len(self.plans)
+        return self._names > len(self.plans)
+
+    @cached_property
+    def _blueprint(self) -> Blueprint:
+        return Blueprint(self._model_space, self._subnet)
+
+    def _take_built(self) -> nn.Module | None:
+        """The network that was built to plan, for its first user."""
+        built, self._built = self._built, None
+        return built
 
 
 class Supernet(nn.Module):

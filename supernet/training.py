@@ -177,7 +177,13 @@ class _Session:
         saved = time.monotonic()
         self._mark = (first, saved)
         with BatchLoader(
-            self.data, self._rows, self._draws, first_step=first, steps=self.steps, workers=loader_workers
+            self.data,
+            self._rows,
+            self._draws,
+            first_step=first,
+            steps=self.steps,
+            workers=loader_workers,
+            device=self.workers.device,
         ) as loader:
             for step, batch, labels in loader:
                 self._losses.append(self.trainer.advance(batch, labels))

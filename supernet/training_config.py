@@ -44,10 +44,10 @@ class TrainingConfig(Document):
     sort_by_importance: bool = False
     """Before the first step, put the channels, heads and neurons of `initial_weights` that matter most first, where
     smaller networks keep them. The largest network computes the same as before."""
-    importance: Literal["weights", "gradients"] = "weights"
-    """What they are sorted by: the magnitude of the weights that read them, or how much the loss on 1024 training
-    examples would change without them, to first order. The latter takes seconds to minutes and needs a head that is
-    not fresh."""
+    importance: Literal["weights", "gradients"] = "gradients"
+    """What they are sorted by: how much the loss on 1024 training examples would change without them, to first order
+    (Hou et al., 2020), which takes seconds to minutes; or the magnitude of the weights that read them (Cai et al.,
+    2020), which needs no classifier and so suits a fresh one."""
 
     largest_only: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps, at the start, in which the largest network trains alone; 1 trains it and nothing else."""

@@ -28,7 +28,8 @@ class Shelf:
 
     Attributes:
         folder: made when something is written.
-        key: hex digest of everything that decides pixels and parts. Files of another key are removed by a new one's.
+        key: hex digest of everything that decides pixels and parts. Files of other keys are removed before one is
+            written.
     """
 
     folder: Path
@@ -64,11 +65,9 @@ class Shelf:
         return found if isinstance(found, dict) else None
 
     def keep_facts(self, facts: dict[str, Any]) -> None:
-        """Write a JSON object, and remove the files of other keys. Raises `DiskError`."""
+        """Write a JSON object. Raises `DiskError`."""
+        self._remove_others()
         write_json(self._path("facts.json"), facts)
-        for path in self.folder.iterdir():
-            if self.key[:_KEY_LENGTH] not in path.name and path.suffix in (".rgb", ".json"):
-                path.unlink(missing_ok=True)
 
     def reader(self, name: str, count: int, size: int) -> StoredImages | None:
         """Reads part `name` of `count` images, if it is here as a whole."""
@@ -78,6 +77,7 @@ class Shelf:
 
     def keep_images(self, name: str, chunks: Iterable[Images]) -> StoredImages:
         """Write the images of part `name`. Raises `DiskError`, and what `chunks` raises."""
+        self._remove_others()
         path = self._path(f"{name}.rgb")
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             for images in chunks:
@@ -85,9 +85,18 @@ class Shelf:
         return StoredImages(path)
 
     def has_room(self, needed: int) -> bool:
-        """Whether `needed` bytes leave at least half of the disk's free space free."""
+        """Whether `needed` bytes leave at least half of the disk's free space free, without files of other keys."""
         folder = next(path for path in (self.folder, *self.folder.absolute().parents) if path.is_dir())
-        return needed <= shutil.disk_usage(folder).free / 2
+        return needed <= (shutil.disk_usage(folder).free + sum(path.stat().st_size for path in self._others())) / 2
+
+    def _others(self) -> list[Path]:
+        """The files of other keys."""
+        found = [path for path in self.folder.glob("*") if path.suffix in (".rgb", ".json")]
+        return [path for path in found if not path.name.startswith(self.key[:_KEY_LENGTH])]
+
+    def _remove_others(self) -> None:
+        for path in self._others():
+            path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{self.key[:_KEY_LENGTH]}-{name}"

@@ -13,7 +13,19 @@ HEAVY = (
     "torch", "optuna", "pandas", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "pyarrow", "PIL", "numpy",
     "jinja2", "pydantic", "yaml", "rich",
 )  # fmt: skip
-COMMANDS = ("build", "train", "search", "export", "report", "profile", "resolve", "verify", "diff", "init")
+COMMANDS = (
+    "build",
+    "train",
+    "import-ofa",
+    "search",
+    "export",
+    "report",
+    "profile",
+    "resolve",
+    "verify",
+    "diff",
+    "init",
+)
 LIST_MODULES = """
 import sys
 from model_factory.__main__ import main

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from model_factory.base.errors import CheckpointError, ConfigError
+from model_factory.config import load_config
 from model_factory.fingerprint import weights_fingerprint
+from supernet.checkpoint import save_supernet
+from supernet.spaces import make_model_space
+from supernet.supernet import Supernet
 
 
-def test_a_training_goes_on_from_sorted_weights_and_only_their_content_matters(factory, built, empty_app, edit_config):
-    shutil.copy(built / "runs" / "tiny" / "supernet.safetensors", empty_app / "weights.safetensors")
+@pytest.fixture
+def app_with_weights(empty_app: Path) -> Path:
+    """The tiny config, and a supernet of its model space beside it."""
+    space = make_model_space(load_config(empty_app / "factory.yaml").model, classes=10)
+    save_supernet(empty_app / "weights.safetensors", Supernet(space, seed=3))
+    return empty_app
+
+
+def test_a_training_goes_on_from_sorted_weights_and_only_their_content_matters(factory, app_with_weights, edit_config):
     start = "initial_weights: weights.safetensors, sort_by_importance: true, fresh_parameters: ['classifier.*']"
-    edit_config(empty_app, "epochs: 10", f"epochs: 1, largest_only: 0, {start}")
-    first = factory(empty_app, "train")
+    edit_config(app_with_weights, "epochs: 10", f"epochs: 1, largest_only: 0, {start}")
+    first = factory(app_with_weights, "train")
     assert first.code == 0, first.err
     assert "weights.safetensors: " in first.err
     assert "2 left fresh (classifier.weight, classifier.bias)" in first.err
     assert "5 groups of channels, heads or neurons sorted by importance" in first.err
-    (empty_app / "weights.safetensors").rename(empty_app / "moved.safetensors")
-    edit_config(empty_app, "weights: weights", "weights: moved")
-    again = factory(empty_app, "train")
+    (app_with_weights / "weights.safetensors").rename(app_with_weights / "moved.safetensors")
+    edit_config(app_with_weights, "weights: weights", "weights: moved")
+    again = factory(app_with_weights, "train")
     assert again.code == 0, again.err
     assert not again.stages
 
 
-def test_weights_of_another_network_end_the_command_in_one_line(factory, built, empty_app, edit_config):
-    shutil.copy(built / "runs" / "tiny" / "supernet.safetensors", empty_app / "weights.safetensors")
-    edit_config(empty_app, "epochs: 10", "epochs: 10, initial_weights: weights.safetensors")
-    edit_config(empty_app, "head_width: 32", "head_width: 40")
-    answer = factory(empty_app, "train")
+def test_weights_of_another_network_end_the_command_in_one_line(factory, app_with_weights, edit_config):
+    edit_config(app_with_weights, "epochs: 10", "epochs: 10, initial_weights: weights.safetensors")
+    edit_config(app_with_weights, "head_width: 32", "head_width: 40")
+    answer = factory(app_with_weights, "train")
     assert answer.code == 1
     last = answer.err.splitlines()[-1]
     assert last.startswith("error: ")

@@ -6,12 +6,15 @@ Under `torchrun` all processes work on each job together. Each leaves its weight
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -176,6 +179,27 @@ def easy_images() -> ImageExamples:
         images[labels == channel, channel] += 120
     normalisation = Normalisation(mean=(0.3, 0.3, 0.3), std=(0.25, 0.25, 0.25))
     return ImageExamples(images=images, labels=labels, normalisation=normalisation, augmentation=AugmentConfig(shift=1))
+
+
+def start(jobs: list[Job], said: Path, **environment: str) -> BaseProcess:
+    """Do `jobs` in another process, which writes what it says to the file `said`.
+
+    It is forked from a process that has imported all this, since importing takes longer than the run.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_elsewhere, args=(jobs, said, environment))
+    here = str(Path(__file__).parent)
+    with mock.patch.dict(os.environ, PYTHONPATH=here, PYTHONWARNINGS="error", OMP_NUM_THREADS="1"):
+        process.start()
+    return process
+
+
+def _elsewhere(jobs: list[Job], said: Path, environment: dict[str, str]) -> None:
+    with said.open("w", encoding="utf-8", buffering=1) as stream:
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+        os.environ.update(environment)
+        main(jobs)
 
 
 def main(jobs: list[Job]) -> None:

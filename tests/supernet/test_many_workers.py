@@ -44,27 +44,23 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
 def torchrun(jobs: list[Job]) -> subprocess.CompletedProcess[str]:
     """Do `jobs` on two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [small_run.__file__, as_json(jobs)]
+    command += [small_run.__file__, json.dumps([asdict(job) for job in jobs])]
+    for job in jobs:
+        Path(job.folder).mkdir(exist_ok=True)
     return subprocess.run(command, check=False, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
 
 
-def two_processes(job: Job) -> list[tuple[int, str]]:
+def two_processes(job: Job) -> list[tuple[int | None, str]]:
     """Do `job` on two processes that nobody watches over; what each left with and said."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    meeting = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, small_run.__file__, as_json([job])]
-    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, env=meeting | {"RANK": str(rank)}, **pipes) for rank in (0, 1)]
-    said = [process.communicate(timeout=200)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
-
-
-def as_json(jobs: list[Job]) -> str:
-    for job in jobs:
-        Path(job.folder).mkdir(exist_ok=True)
-    return json.dumps([asdict(job) for job in jobs])
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    said = [Path(job.folder) / f"said-{rank}.txt" for rank in (0, 1)]
+    processes = [small_run.start([job], path, RANK=str(rank), **meeting) for rank, path in enumerate(said)]
+    for process in processes:
+        process.join(timeout=200)
+    return [(p.exitcode, path.read_text(encoding="utf-8")) for p, path in zip(processes, said, strict=True)]
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_the_time_is_that_of_steps_checks_and_saves():
 def test_the_plan_reads_as_one_line():
     line = make_plan(recipe(largest_only=0.4), steps=2000, check_every=500, costs=COSTS).describe()
     assert line == (
-        "2,000 steps (800 largest alone at 1 s, 1,200 sandwich at 2 s), about 1.0 h, "
+        "2,000 steps (800 largest alone at 1 s, 1,200 sandwich at 2 s), about 60 min, "
         "peak memory 1 GiB (25% of 4 GiB), 19% of it waiting for data"
     )
 
@@ -105,7 +105,7 @@ def test_times_are_told_in_the_unit_people_use(seconds, text):
 
 @pytest.mark.parametrize("hours", [0.05, 0.3, 0.5])
 def test_the_schedule_is_the_longest_that_fits_the_hours(hours):
-    config, batches = recipe(epochs=10), 100
+    config, batches = recipe(epochs=20), 50
 
     def seconds(steps: int) -> float:
         return make_plan(config, steps, check_interval(steps, batches), COSTS).seconds
@@ -177,9 +177,9 @@ def test_planning_changes_nothing_in_the_training_that_follows(small_space, easy
 def test_both_kinds_of_steps_and_the_memory_of_this_process_are_measured(small_space, easy_images):
     found = plan(small_space, easy_images)
     assert (found.steps, found.alone_steps, found.changes) == (12, 4, ())
-    assert 0 < found.costs.alone.seconds < found.costs.sandwich.seconds
-    assert found.costs.save_seconds > 0
-    assert 50 * 2**20 < found.costs.idle_bytes <= found.costs.peak_bytes < found.costs.total_bytes
+    costs = found.costs
+    assert min(costs.alone.seconds, costs.sandwich.seconds, costs.largest_check_seconds, costs.save_seconds) > 0
+    assert 50 * 2**20 < costs.idle_bytes <= costs.peak_bytes < costs.total_bytes
 
 
 @pytest.mark.parametrize(("share", "missing"), [(1.0, "sandwich"), (0.0, "alone")])

@@ -1,0 +1,145 @@
+"""What weight sharing costs: a training step of `supernet(x, subnet)` over one of the plain module of the same shape.
+
+    python benchmarks/sharing_overhead.py
+    python benchmarks/sharing_overhead.py --spaces ofa --subnets 5
+
+Both sides run in turn in one process as training runs them: channels last, batch statistics, fast depthwise gradients,
+float32. `ratio` is with the subnet's structure known from an earlier step, `first_use_ratio` with nothing known of it,
+each the median over random subnets, of the worst space. Times are CPU seconds. The last line of standard output is one
+JSON object; a Markdown table stands before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+
+import torch
+from paired import (
+    cifar_space,
+    cpu_seconds,
+    ofa_sized_space,
+    ofa_space,
+    random_subnets,
+    random_supernet,
+    spread,
+    surroundings,
+    tiny_space,
+)
+from torch import nn
+from torch.nn import functional
+
+from supernet.depthwise import FastDepthwise
+from supernet.memory import keep_freed_memory
+from supernet.model_space import ModelSpace
+from supernet.space import SubnetConfig
+from supernet.supernet import Supernet
+
+SPACES: dict[str, Callable[[], ModelSpace]] = {
+    "cifar10": cifar_space,
+    "ofa": lambda: ofa_space(64),
+    "ofa_sized": lambda: ofa_sized_space(64),
+    "tiny": tiny_space,
+}
+RATIOS = ("ratio", "first_use_ratio")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark."""
+    options = parse(arguments)
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    found = {name: measure_space(name, options) for name in options.spaces}
+    result = {
+        "benchmark": "sharing_overhead",
+        "quick": options.quick,
+        "ratio": max(space["ratio"]["median"] for space in found.values()),
+        "first_use_ratio": max(space["first_use_ratio"]["median"] for space in found.values()),
+        "batch": options.batch,
+        "subnets": options.subnets,
+        "repeats": options.repeats,
+        "spaces": found,
+        **surroundings(options.seed),
+    }
+    print_markdown(found)
+    print(json.dumps(result))
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spaces", nargs="+", choices=[*SPACES], default=["cifar10", "ofa", "ofa_sized"])
+    parser.add_argument("--subnets", type=int, default=20, help="random subnets per space")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps of each side per subnet")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a tiny space and few steps; its figures say nothing")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.spaces, options.subnets, options.repeats, options.batch = ["tiny"], 2, 2, 8
+    if min(options.subnets, options.repeats) < 1 or options.batch < 2:
+        parser.error("--subnets and --repeats take at least 1, --batch at least 2")
+    return options
+
+
+def measure_space(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The ratios of one space, over its subnets."""
+    space = SPACES[name]()
+    supernet = random_supernet(space, options.seed).train().to(memory_format=torch.channels_last)
+    ratios: dict[str, list[float]] = {"ratio": [], "first_use_ratio": [], "plain_ms": []}
+    for subnet in random_subnets(space, options.subnets, options.seed):
+        seconds = measure_subnet(supernet, subnet, options)
+        ratios["ratio"].append(seconds["shared"] / seconds["plain"])
+        ratios["first_use_ratio"].append(seconds["first"] / seconds["plain"])
+        ratios["plain_ms"].append(1000 * seconds["plain"])
+        medians = ", ".join(f"{key} {statistics.median(values):.3f}" for key, values in ratios.items())
+        print(f"{name}: {len(ratios['ratio'])}/{options.subnets} subnets, {medians}", file=sys.stderr, flush=True)
+    return {key: spread(values) for key, values in ratios.items()}
+
+
+def measure_subnet(supernet: Supernet, subnet: SubnetConfig, options: argparse.Namespace) -> dict[str, float]:
+    """Median CPU seconds of a step: `plain`, `shared`, and `first`, which makes the structure too."""
+    generator = torch.Generator().manual_seed(options.seed)
+    x = torch.randn(options.batch, *supernet.model_space.input_shape(subnet), generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(options.batch) % 10
+    module = supernet.extract(subnet).train().to(memory_format=torch.channels_last)
+
+    def first() -> None:
+        supernet._skeletons.clear()
+        step(supernet, x, labels, subnet)
+
+    sides = {
+        "plain": lambda: step(module, x, labels),
+        "shared": lambda: step(supernet, x, labels, subnet),
+        "first": first,
+    }
+    return cpu_seconds(sides, options.repeats, before=lambda: None)
+
+
+def step(module: nn.Module, x: torch.Tensor, labels: torch.Tensor, *subnet: SubnetConfig) -> None:
+    """Forward and backward; gradients are made anew."""
+    module.zero_grad(set_to_none=True)
+    with FastDepthwise():
+        functional.cross_entropy(module(x, *subnet), labels).backward()
+
+
+def print_markdown(found: dict[str, dict[str, Any]]) -> None:
+    """The table for `benchmarks/README.md`."""
+    print("| space | plain step | ratio, median (range) | first use, median (range) |")
+    print("|---|--:|--:|--:|")
+    for name, space in found.items():
+        cells = [f"{space[key]['median']:.3f} ({space[key]['min']:.3f}-{space[key]['max']:.3f})" for key in RATIOS]
+        print(f"| {name} | {space['plain_ms']['median']:.0f} ms | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
