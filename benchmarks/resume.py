@@ -45,12 +45,12 @@ CONFIG: dict[str, Any] = {
         "stem_width": 16,
         "stages": [
             {"widths": [16, 24], "depths": [1, 2], "kernels": [3], "expands": [1, 2], "stride": 2},
-            {"widths": [32, 64], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3], "stride": 2},
+            {"widths": [24, 48], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3], "stride": 2},
         ],
-        "head_width": 256,
+        "head_width": 512,
     },
     "training": {
-        "epochs": 3,
+        "epochs": 2,
         "batch_size": 30,
         "learning_rate": 0.1,
         "largest_only": 0.3,
@@ -61,20 +61,20 @@ CONFIG: dict[str, Any] = {
     "targets": [{"device": "midrange"}],
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "sgd, bfloat16, sampler macs": {"precision": "bfloat16", "sampler": "macs"},
     "adamw, teacher ema, micro-batches": {
         "optimizer": "adamw",
         "learning_rate": 0.004,
         "teacher": "ema",
-        "micro_batch_size": 10,
+        "micro_batch_size": 15,
         "hard_label_share": 0.5,
     },
+    "sgd, bfloat16, sampler macs": {"precision": "bfloat16", "sampler": "macs"},
     "sgd, float16, alpha-divergence": {"precision": "float16", "distillation": "alpha"},
-    "sgd, astray and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 5},
+    "sgd, astray and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 4},
 }
 ATTEMPTS = 5
 PATIENCE_S = 300.0
-POLL_S = 0.0005
+STEP_POLL_S, WRITE_POLL_S = 0.005, 0.0002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +251,10 @@ def kill(training: Training, undisturbed: Undisturbed, rng: random.Random, in_wr
     deadline = time.monotonic() + PATIENCE_S
     with training.process() as process:
         while training.step() < step and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+            time.sleep(STEP_POLL_S)
         time.sleep(0 if in_write else delay)
         while in_write and process.poll() is None and not stopped_in_write(process, training):
-            time.sleep(POLL_S)
+            time.sleep(WRITE_POLL_S)
         process.kill()
         process.communicate()
     return process.returncode == -signal.SIGKILL

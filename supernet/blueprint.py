@@ -18,6 +18,7 @@ from supernet.space import SubnetConfig
 _CONSTANTS = frozenset(
     [int, float, complex, bool, str, bytes, type, type(None), torch.dtype, torch.device, torch.memory_format]
 )
+_REGISTERS = frozenset(["_parameters", "_buffers", "_modules"])
 _CONTAINERS = frozenset([dict, OrderedDict, list, set])
 _INITIALISERS = frozenset(value for key, value in vars(nn.init).items() if key.endswith("_") and callable(value))
 _FILL_NAMES = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_")
@@ -63,7 +64,8 @@ class _Part:
 
     kind: type[nn.Module]
     shared: dict[str, Any]
-    containers: tuple[tuple[str, Any], ...]
+    empty: tuple[tuple[str, type], ...]
+    filled: tuple[tuple[str, Any], ...]
     parameters: dict[str, str | None]
     buffers: dict[str, Tensor | None]
     children: dict[str, int | None]
@@ -114,14 +116,18 @@ def _parts(module: nn.Module) -> list[_Part] | None:
 
 
 def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]) -> _Part | None:
-    shared, containers = {}, []
+    shared, empty, filled = {}, [], []
     for key, value in vars(module).items():
         kind = type(value)
-        if kind in _CONSTANTS or key in ("_parameters", "_buffers", "_modules") or _is_constant(value):
+        shared[key] = None
+        if kind in _CONTAINERS and not value:
+            empty.append((key, kind))
+        elif key in _REGISTERS:
+            continue
+        elif kind in _CONTAINERS and all(_is_constant(v) for v in _contents(value)):
+            filled.append((key, value))
+        elif kind in _CONSTANTS or _is_constant(value):
             shared[key] = value
-        elif kind in _CONTAINERS and (not value or all(_is_constant(v) for v in _contents(value))):
-            shared[key] = None
-            containers.append((key, value))
         else:
             return None
     if not _is_ordinary(type(module)):
@@ -129,7 +135,8 @@ def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]
     return _Part(
         kind=type(module),
         shared=shared,
-        containers=tuple(containers),
+        empty=tuple(empty),
+        filled=tuple(filled),
         parameters={name: None if p is None else names[id(p)] for name, p in module._parameters.items()},
         buffers=dict(module._buffers),
         children={name: None if m is None else places[id(m)] for name, m in module._modules.items()},
@@ -160,20 +167,23 @@ def _is_constant(value: Any) -> bool:
     return type(value) in _CONSTANTS
 
 
-def _moved(buffer: Tensor | None, device: torch.device) -> Tensor | None:
-    if buffer is None:
-        return None
-    return buffer.clone() if buffer.device == device else buffer.to(device)
-
-
 def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
     modules = [object.__new__(part.kind) for part in parts]
     for module, part in zip(modules, parts, strict=True):
         state = part.shared.copy()
-        for key, value in part.containers:
-            state[key] = value.copy() if value else type(value)()
-        state["_parameters"] = {name: key if key is None else parameters[key] for name, key in part.parameters.items()}
-        state["_buffers"] = {name: _moved(buffer, device) for name, buffer in part.buffers.items()}
-        state["_modules"] = {name: i if i is None else modules[i] for name, i in part.children.items()}
-        module.__dict__.update(state)
+        for key, kind in part.empty:
+            state[key] = kind()
+        for key, value in part.filled:
+            state[key] = value.copy()
+        if part.parameters:
+            state["_parameters"] = {name: key and parameters[key] for name, key in part.parameters.items()}
+        if part.buffers:
+            state["_buffers"] = {name: b if b is None else _copied(b, device) for name, b in part.buffers.items()}
+        if part.children:
+            state["_modules"] = {name: i if i is None else modules[i] for name, i in part.children.items()}
+        object.__setattr__(module, "__dict__", state)  # a module's own way of setting attributes is slow
     return modules[0]
+
+
+def _copied(buffer: Tensor, device: torch.device) -> Tensor:
+    return buffer.clone() if buffer.device == device else buffer.to(device)

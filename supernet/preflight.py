@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,6 +44,7 @@ from supernet.workers import Workers
 
 _WARM_UP = 2
 _MOST_TIMED, _LEAST_TIMED = 50, 2
+_MORE_SUBNETS = 10
 _SHARE_OF_PLAN = 0.01
 _LEAST_SECONDS, _MOST_SECONDS = 0.3, 5.0
 
@@ -87,73 +90,70 @@ def plan_training(
     """
     check_batches(config, len(data), workers)
 
-    def measure(candidate: TrainingConfig) -> TrainingCosts | None:
+    def measure(candidate: TrainingConfig) -> TrainingPlan | None:
         try:
             costs = _Rehearsal(make_supernet, data, candidate, seed, workers).costs(check, loader_workers, progress)
         except torch.OutOfMemoryError:
             if workers.count > 1:  # the others wait for this one
                 raise _full(candidate.micro_batch_size or config.batch_size // workers.count) from None
             return None
-        return workers.from_first(costs)  # type: ignore[no-any-return]
+        return _plan(candidate, len(data), workers.from_first(costs))
 
     try:
-        fitted, costs, changes = _fit_memory(measure, config, limits.max_memory_gib, workers)
+        plan = _fit_memory(measure, config, limits.max_memory_gib, workers)
     finally:
         give_back_freed_memory(workers.device)
-    if limits.max_hours is not None:
-        fitted, more = _fit_hours(fitted, len(data), costs, limits.max_hours)
-        changes += more
-    steps, batches = steps_of(fitted, len(data)), len(data) // fitted.batch_size
-    return make_plan(fitted, steps, check_interval(steps, batches), costs, changes)
+    return plan if limits.max_hours is None else _fit_hours(plan, len(data), limits.max_hours)
+
+
+def _plan(config: TrainingConfig, examples: int, costs: TrainingCosts) -> TrainingPlan:
+    steps = steps_of(config, examples)
+    return make_plan(config, steps, check_interval(steps, examples // config.batch_size), costs)
 
 
 def _fit_memory(
-    measure: Callable[[TrainingConfig], TrainingCosts | None],
+    measure: Callable[[TrainingConfig], TrainingPlan | None],
     config: TrainingConfig,
     limit: float | None,
     workers: Workers,
-) -> tuple[TrainingConfig, TrainingCosts, tuple[str, ...]]:
-    """`config` with micro-batches that fit, its costs, and what is to be told. Raises `PlanError`."""
+) -> TrainingPlan:
+    """The plan with the largest micro-batches that fit. Raises `PlanError`."""
     share = config.batch_size // workers.count
     first = config.micro_batch_size or share
-    costs = before = measure(config)
+    plan = before = measure(config)
     if limit is None:
-        if costs is None:
+        if plan is None:
             raise _full(first)
-        return config, costs, ()
+        return plan
     for size in micro_batches(first, share):
         if size != first:
-            config = _changed(config, micro_batch_size=size)
-            costs = measure(config)
-        if costs is not None and memory_fits(costs, limit):
-            told = () if size == first else (_told_memory(limit, (first, before), (size, costs)),)
-            return config, costs, told
-        if costs is not None and costs.peak_bytes is None:
+            plan = measure(_changed(config, micro_batch_size=size))
+        if plan is not None and memory_fits(plan.peak_bytes, limit):
+            told = () if size == first else (_told_memory(limit, (first, before), (size, plan)),)
+            return replace(plan, changes=told)
+        if plan is not None and plan.peak_bytes is None:
             break
-    raise memory_shortage(limit, size, costs)
+    raise memory_shortage(limit, size, plan)
 
 
-def _fit_hours(
-    config: TrainingConfig, examples: int, costs: TrainingCosts, limit: float
-) -> tuple[TrainingConfig, tuple[str, ...]]:
-    """`config` with as many epochs as `limit` hours allow, and what is to be told. Raises `PlanError`."""
-    steps, batches = steps_of(config, examples), examples // config.batch_size
-    most = fit_steps(config, steps, batches, lambda count: check_interval(count, batches), costs, limit)
-    if most == steps:
-        return config, ()
-    fitted = _changed(config, epochs=epochs_of(most, batches))
-    full = make_plan(config, steps, check_interval(steps, batches), costs)
+def _fit_hours(plan: TrainingPlan, examples: int, limit: float) -> TrainingPlan:
+    """`plan` with as many epochs as `limit` hours allow. Raises `PlanError`."""
+    config, batches = plan.config, examples // plan.config.batch_size
+    most = fit_steps(config, plan.steps, batches, lambda count: check_interval(count, batches), plan.costs, limit)
+    if most == plan.steps:
+        return plan
+    fitted = _plan(_changed(config, epochs=epochs_of(most, batches)), examples, plan.costs)
     told = (
-        f"fitted to --max-hours {limit:g}: {config.epochs:g} -> {fitted.epochs:g} epochs "
-        f"({steps:,} -> {steps_of(fitted, examples):,} steps); all of them would take about {time_span(full.seconds)}"
+        f"fitted to --max-hours {limit:g}: {config.epochs:.10g} -> {fitted.config.epochs:g} epochs "
+        f"({plan.steps:,} -> {fitted.steps:,} steps); all of them would take about {time_span(plan.seconds)}"
     )
-    return fitted, (told,)
+    return replace(fitted, changes=(*plan.changes, told))
 
 
-def _told_memory(limit: float, before: tuple[int, TrainingCosts | None], after: tuple[int, TrainingCosts]) -> str:
+def _told_memory(limit: float, before: tuple[int, TrainingPlan | None], after: tuple[int, TrainingPlan]) -> str:
     peaks = [
-        "more than there is" if costs is None or costs.peak_bytes is None else format_bytes(costs.peak_bytes)
-        for _, costs in (before, after)
+        "more than there is" if plan is None or plan.peak_bytes is None else format_bytes(plan.peak_bytes)
+        for _, plan in (before, after)
     ]
     return (
         f"fitted to --max-memory-gib {limit:g}: micro-batches of {before[0]} -> {after[0]} examples "
@@ -219,6 +219,7 @@ class _Rehearsal:
             save_seconds=seconds[2],
             idle_bytes=self._idle_bytes,
             peak_bytes=self._memory.bytes(),
+            subnet_bytes=self._subnet_bytes() if sandwich else 0,
             total_bytes=total_memory(self._workers.device),
             device=self._workers.device.type,
         )
@@ -256,6 +257,23 @@ class _Rehearsal:
         )
         with tempfile.TemporaryDirectory() as folder:
             save_state(Path(folder) / "state.safetensors", state)
+
+    @torch.no_grad()
+    def _subnet_bytes(self) -> int:
+        """How much memory one more subnet makes this process keep, the mean of some."""
+        if self._workers.device.type != "cpu":
+            return 0
+        supernet, rng = self._trainer.supernet, random.Random(self._seed)
+        batch = self._data.batch(torch.arange(2), None)
+        memory = PeakMemory(self._workers.device)
+        held: list[int | None] = []
+        for count in (_WARM_UP, _MORE_SUBNETS):
+            for _ in range(count):
+                subnet = supernet.model_space.space.sample(rng)
+                supernet(self._data.to_input(batch, supernet.model_space.input_shape(subnet)), subnet)
+            held.append(memory.bytes())
+        before, after = held
+        return 0 if before is None or after is None else (after - before) // _MORE_SUBNETS
 
     def _rows(self, step: int) -> Tensor:
         """Any examples, another draw for every step."""

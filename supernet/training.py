@@ -168,7 +168,7 @@ class _Session:
         self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
         self._mark = (0, 0.0)
         """Step and moment of the last check, or of the beginning."""
-        self._initial = {name: tensor.clone() for name, tensor in self.trainer.tensors().items()}
+        self._initial = {name: tensor.to("cpu", copy=True) for name, tensor in self.trainer.tensors().items()}
 
     def run(self, loader_workers: int) -> None:
         """Steps until the end. Raises `AstrayError`."""
@@ -223,6 +223,10 @@ class _Session:
         if state is not None:
             self._restore(state)
             self._earlier_seconds = state.seconds
+        elif self.workers.count > 1:  # initial weights that were sorted on unlike machines may differ
+            initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
+            self._initial = self.workers.from_first(initial)
+            self._restore(None)
 
     def save(self, path: Path) -> None:
         """Write everything that a later process needs to go on. Raises `DiskError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,13 @@ NAMES = [path.stem for path in CONFIGS]
 CLASSES = 10
 SIZES = {"cifar10_gpu": (40e6, 60e6), "imagenet": (400e6, 1e9), "mobile_int8": (400e6, 1.2e9)}
 """Multiply-accumulates of the largest network."""
-REDUCED = {"epochs": 1, "batch_size": 4, "micro_batch_size": None, "largest_only": 0.5, "random_subnets": 1}
+REDUCED: dict[str, Any] = {
+    "epochs": 1,
+    "batch_size": 4,
+    "micro_batch_size": None,
+    "largest_only": 0.5,
+    "random_subnets": 1,
+}
 ON_CPU = {"device": "cpu", "precision": "float32", "compile": False, "sampler": "uniform"}
 
 
@@ -75,7 +82,9 @@ def test_the_networks_for_int8_have_neither_gates_nor_hard_swish(name: str) -> N
 
 
 def test_a_step_of_each_phase_changes_the_weights(config: FactoryConfig, tmp_path: Path) -> None:
-    training = config.training.model_validate(config.training.model_dump() | REDUCED | ON_CPU)
+    rate = config.training.learning_rate * REDUCED["batch_size"] / config.training.batch_size
+    reduced = REDUCED | ON_CPU | {"learning_rate": rate}
+    training = config.training.model_validate(config.training.model_dump() | reduced)
     model = config.model.model_copy(update={"resolutions": config.model.resolutions[:1]})
     supernet = Supernet(make_model_space(model, CLASSES))
     before = [parameter.detach().clone() for parameter in supernet.parameters()]

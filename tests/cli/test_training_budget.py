@@ -2,117 +2,160 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from safetensors.torch import load_file
 
-from model_factory.base.files import sha256_file
+from model_factory.base.errors import PlanError
+from model_factory.base.files import read_json, sha256_file
+from model_factory.build import train
+from model_factory.config import load_config
+from model_factory.console import Console
+from model_factory.run import find_run
+from supernet.planning import TrainingLimits
 
 ENDLESS = "epochs: 1000000"
-SHORT = ("--max-hours", "0.001")
+HOURS = 0.0006
+
+Train = Callable[..., list[str]]
 
 
 @pytest.fixture
-def endless_app(empty_app, edit_config) -> Path:
-    """A config that would train for days."""
+def trained(capsys) -> Train:
+    """Train in a folder, or with a config; what a person was told."""
+
+    def run(config: Path, **limits: float) -> list[str]:
+        capsys.readouterr()
+        train(find_run(None, config), Console(), TrainingLimits(**limits))
+        return capsys.readouterr().err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def config(empty_app, edit_config) -> Path:
+    """One that would train for weeks."""
     edit_config(empty_app, "epochs: 10", ENDLESS)
-    return empty_app
+    return empty_app / "factory.yaml"
 
 
-def resolved(folder: Path) -> dict:
-    return yaml.safe_load((folder / "runs" / "tiny" / "config.resolved.yaml").read_text(encoding="utf-8"))
+def run_folder(config: Path) -> Path:
+    return config.parent / "runs" / "tiny"
 
 
-def checkpoint(folder: Path) -> Path:
-    return folder / "runs" / "tiny" / "supernet.safetensors"
+def resolved(config: Path) -> Path:
+    return run_folder(config) / "config.resolved.yaml"
 
 
-def test_a_training_begins_with_its_plan_and_leaves_events(factory, empty_app):
-    answer = factory(empty_app, "train")
-    (plan,) = (line for line in answer.err.splitlines() if line.startswith("plan: "))
+def epochs(config: Path) -> float:
+    return yaml.safe_load(resolved(config).read_text(encoding="utf-8"))["training"]["epochs"]
+
+
+def weights(config: Path) -> str:
+    return sha256_file(run_folder(config) / "supernet.safetensors")
+
+
+def did_nothing(told: list[str]) -> bool:
+    return not any("done in" in line for line in told)
+
+
+def test_a_training_begins_with_its_plan_and_leaves_events(trained, empty_app):
+    told = trained(empty_app / "factory.yaml")
+    (plan,) = (line for line in told if line.startswith("plan: "))
     assert plan.startswith("plan: 70 steps (28 largest alone at ")
     assert all(part in plan for part in (", 42 sandwich at ", "about ", "peak memory ", "data"))
     assert list((empty_app / "runs" / "tiny" / "events").glob("*/events.out.tfevents.*"))
-    assert "note: " not in answer.out
 
 
-def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(factory, endless_app):
-    answer = factory(endless_app, "train", *SHORT)
-    assert answer.code == 0, answer.err
-    assert "note: fitted to --max-hours 0.001: 1e+06 -> " in answer.out
-    epochs = resolved(endless_app)["training"]["epochs"]
-    assert 0.1 <= epochs < 1e6
-    before = sha256_file(checkpoint(endless_app))
-    for arguments in ((), SHORT, ("--config", "runs/tiny/config.resolved.yaml")):
-        again = factory(endless_app, "train", *arguments)
-        assert (again.code, again.stages) == (0, [])
-    assert resolved(endless_app)["training"]["epochs"] == epochs
-    for path in (checkpoint(endless_app), endless_app / "runs" / "tiny" / "stages" / "train.json"):
-        path.unlink()
-    assert "train supernet" in factory(endless_app, "train", "--config", "runs/tiny/config.resolved.yaml").stages
-    assert sha256_file(checkpoint(endless_app)) == before
+def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained, config):
+    told = trained(config, max_hours=HOURS)
+    assert any(line.startswith("fitted to --max-hours 0.0006: 1000000 -> ") for line in told)
+    fitted, before = epochs(config), weights(config)
+    assert 0.1 <= fitted < 1e6
+    assert did_nothing(trained(config))
+    assert did_nothing(trained(config, max_hours=HOURS))
+    assert did_nothing(trained(resolved(config)))
+    assert (epochs(config), weights(config)) == (fitted, before)
 
 
-def test_the_resolved_config_repeats_the_run_elsewhere(factory, endless_app, tmp_path):
-    assert factory(endless_app, "train", *SHORT, "-q").code == 0
+def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, config, tmp_path):
+    trained(config, max_hours=HOURS)
+    before = weights(config)
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "factory.yaml"
-    copy.write_bytes((endless_app / "runs" / "tiny" / "config.resolved.yaml").read_bytes())
-    assert factory(copy.parent, "train", "-q").code == 0
-    assert sha256_file(checkpoint(copy.parent)) == sha256_file(checkpoint(endless_app))
+    copy.write_bytes(resolved(config).read_bytes())
+    asked, written = load_config(config), load_config(copy)
+    assert written == asked.model_copy(update={"training": written.training})
+    trained(copy)
+    assert weights(copy) == before
+    (run_folder(config) / "supernet.safetensors").unlink()
+    assert not did_nothing(trained(resolved(config)))
+    assert weights(config) == before
+    assert did_nothing(trained(config))
 
 
-def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, endless_app):
-    process = start_factory(endless_app, "train", "--max-hours", "0.002", "-q")
-    state = endless_app / "runs" / "tiny" / "training.safetensors"
-    deadline = time.monotonic() + 60
-    while not state.is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
+def test_other_limits_fit_the_schedule_anew(trained, config):
+    trained(config, max_hours=HOURS)
+    first = epochs(config)
+    told = trained(config, max_hours=HOURS * 4)
+    assert any(line.startswith("fitted to --max-hours 0.0024: 1000000 -> ") for line in told)
+    assert epochs(config) != first
+
+
+def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(trained, config, edit_config):
+    trained(config, max_hours=HOURS)
+    edit_config(config.parent, ENDLESS, "epochs: 2")
+    assert any(line.startswith("plan: 14 steps") for line in trained(config))
+    assert epochs(config) == 2
+
+
+def test_a_plan_that_was_damaged_is_made_anew(trained, config, edit_config):
+    edit_config(config.parent, ENDLESS, "epochs: 2")
+    run_folder(config).mkdir(parents=True)
+    for text in ("{", "[]", '{"asked": 1}', '{"asked": 1, "fitted": 2, "limits": 3}'):
+        (run_folder(config) / "plan.json").write_text(text, encoding="utf-8")
+    assert any(line.startswith("plan: 14 steps") for line in trained(config))
+    assert read_json(run_folder(config) / "plan.json")["schedule"] == {"epochs": 2.0, "micro_batch_size": None}
+
+
+def test_limits_that_nothing_fits_leave_no_plan(trained, config):
+    with pytest.raises(PlanError, match=r"--max-memory-gib 0\.01 is too little"):
+        trained(config, max_memory_gib=0.01)
+    with pytest.raises(PlanError, match="--max-hours 1e-09 allows 0 training steps"):
+        trained(config, max_hours=1e-9)
+    assert not (run_folder(config) / "plan.json").exists()
+
+
+def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, config):
+    process = start_factory(config.parent, "train", "--max-hours", HOURS * 8)
+    assert any(line.startswith("plan: ") for line in process.stderr)
+    state, deadline = run_folder(config) / "training.safetensors", time.monotonic() + 60
+    while not state.is_file() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    epochs = resolved(endless_app)["training"]["epochs"]
-    answer = factory(endless_app, "train")
-    assert "plan, as made before: " in answer.err
+    fitted = epochs(config)
+    answer = factory(config.parent, "train")
+    assert any(line.startswith("plan, as made before: ") for line in answer.err.splitlines())
+    assert "note: fitted to --max-hours 0.0048: 1000000 -> " in answer.out
     assert "plan training" not in answer.stages
-    assert resolved(endless_app)["training"]["epochs"] == epochs
+    assert epochs(config) == fitted
 
 
-def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(factory, endless_app, edit_config):
-    assert factory(endless_app, "train", *SHORT, "-q").code == 0
-    edit_config(endless_app, ENDLESS, "epochs: 2")
-    answer = factory(endless_app, "train")
-    assert "plan: 14 steps" in answer.err
-    assert resolved(endless_app)["training"]["epochs"] == 2
+def test_a_limit_that_is_no_number_above_zero_is_one_clear_line(factory, config):
+    answer = factory(config.parent, "build", "--max-hours", "0")
+    assert (answer.code, answer.error) == (1, "error: --max-hours 0: must be a number above zero")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--max-hours", "1e-9"), r"error: --max-hours 1e-09 allows 0 training steps, less than a tenth of an epoch"),
-        (("--max-memory-gib", "0.01"), "error: --max-memory-gib 0.01 is too little: the training holds "),
-        (("--max-hours", "0"), "error: --max-hours 0: must be a number above zero"),
-    ],
-)
-def test_what_cannot_be_kept_is_one_clear_error(factory, empty_app, arguments, message):
-    answer = factory(empty_app, "train", *arguments, "-q")
-    assert answer.code == 1
-    assert answer.error.startswith(message)
-    assert not checkpoint(empty_app).exists()
-
-
-def test_processes_that_work_together_keep_to_one_plan(factory, endless_app):
-    run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "model_factory")
-    answer = factory(endless_app, "train", *SHORT, prefix=run)
+def test_processes_that_work_together_keep_to_one_plan(factory, config):
+    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "model_factory")
+    answer = factory(config.parent, "train", "--max-hours", HOURS, prefix=together)
     assert answer.code == 0, answer.err
     assert answer.err.count("plan: ") == 1
-    record = json.loads((endless_app / "runs" / "tiny" / "stages" / "train.json").read_text(encoding="utf-8"))
-    assert record["result"]["curve"][-1]["step"] == round(resolved(endless_app)["training"]["epochs"] * 7)
-    assert load_file(checkpoint(endless_app))
+    record = read_json(run_folder(config) / "stages" / "train.json")
+    assert record["result"]["curve"][-1]["step"] == round(epochs(config) * 7)

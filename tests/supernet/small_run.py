@@ -187,7 +187,7 @@ def start(jobs: list[Job], said: Path, **environment: str) -> BaseProcess:
     It is forked from a process that has imported all this, since importing takes longer than the run.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # which optimisers import
     process = context.Process(target=_elsewhere, args=(jobs, said, environment))
     here = str(Path(__file__).parent)
     with mock.patch.dict(os.environ, PYTHONPATH=here, PYTHONWARNINGS="error", OMP_NUM_THREADS="1"):

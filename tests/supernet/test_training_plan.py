@@ -19,6 +19,7 @@ from supernet.planning import (
     TrainingCosts,
     TrainingLimits,
     epochs_of,
+    expected_peak,
     fit_steps,
     make_plan,
     micro_batches,
@@ -39,6 +40,7 @@ COSTS = TrainingCosts(
     save_seconds=2.0,
     idle_bytes=2**29,
     peak_bytes=2**30,
+    subnet_bytes=2**20,
     total_bytes=2**32,
     device="cpu",
 )
@@ -88,7 +90,7 @@ def test_the_plan_reads_as_one_line():
     line = make_plan(recipe(largest_only=0.4), steps=2000, check_every=500, costs=COSTS).describe()
     assert line == (
         "2,000 steps (800 largest alone at 1 s, 1,200 sandwich at 2 s), about 60 min, "
-        "peak memory 1 GiB (25% of 4 GiB), 19% of it waiting for data"
+        "peak memory 1.62 GiB (41% of 4 GiB), 19% of it waiting for data"
     )
 
 
@@ -96,6 +98,14 @@ def test_a_phase_that_the_recipe_has_not_is_not_told():
     line = make_plan(recipe(largest_only=0), 100, 10, replace(COSTS, alone=None, peak_bytes=None)).describe()
     assert "(100 sandwich at 2 s)" in line
     assert "peak memory unknown on this system" in line
+
+
+def test_the_memory_of_many_subnets_in_turn_is_foreseen_on_a_cpu():
+    config = recipe(largest_only=0.5, random_subnets=2)
+    assert expected_peak(config, 0, COSTS) == 2**30
+    assert expected_peak(config, 200, COSTS) == 2**30 + 2**29 // 2 + 200 * 2**20
+    assert expected_peak(config, 10**6, COSTS) == 2**30 + 2**29 * 3 // 4 + 256 * 2**20
+    assert expected_peak(config, 200, replace(COSTS, device="cuda")) == 2**30
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(89, "89 s"), (600, "10 min"), (5399, "90 min"), (11520, "3.2 h")])
@@ -193,16 +203,16 @@ def test_hours_make_the_epochs_fewer_and_say_so(small_space, easy_images):
     assert found.seconds <= 0.01 * 3600 * (1 - TIME_MARGIN)
     assert 0.1 < found.config.epochs < 1e7
     assert found.steps == steps_of(found.config, len(easy_images))
-    assert re.match(r"fitted to --max-hours 0.01: 1e\+07 -> [\d.]+ epochs \(40,000,000 -> ", found.changes[0])
+    assert re.match(r"fitted to --max-hours 0.01: 10000000 -> [\d.]+ epochs \(40,000,000 -> ", found.changes[0])
 
 
 def test_memory_makes_the_micro_batches_smaller_and_says_so(small_space, easy_images):
     hungry, config = HungryImages(easy_images), recipe(batch_size=64)
-    peak = plan(small_space, hungry, config).costs.peak_bytes
+    peak = plan(small_space, hungry, config).peak_bytes
     limit = (peak - 32 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 64 MiB less
     found = plan(small_space, hungry, config, max_memory_gib=limit)
     assert found.config == config.model_copy(update={"micro_batch_size": 32})
-    assert found.costs.peak_bytes <= limit * GIB * (1 - MEMORY_MARGIN)
+    assert found.peak_bytes <= limit * GIB * (1 - MEMORY_MARGIN)
     assert re.search(r"micro-batches of 64 -> 32 examples .*batch normalisation sees 32 at a time", found.changes[0])
 
 

@@ -1,0 +1,194 @@
+"""How fast is a training step of the sandwich rule, against elastic layers as the field writes them?
+
+    python benchmarks/train_step.py
+    python benchmarks/train_step.py --device cuda
+
+A step trains the largest, the smallest and two random subnets of the once-for-all MobileNetV3 space (width 1.0): labels
+for the largest, its outputs for the others; clipped SGD. The product's side is its own trainer. The other side is
+`elastic_layers.py`, eager, float32, channels first, with composed hard-swish. All sides take the same subnets, in turn,
+in one process; the random ones are new at every step, so the product's step includes building them.
+
+On a CPU the figures are of CPU time, so that other work on the machine counts little; on a GPU of wall-clock time.
+`causes` adds the product's remedies to the elastic layers one after the other. The last line of standard output is one
+JSON object; Markdown tables stand before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+
+import torch
+from elastic_layers import COMPOSED, LIBRARY, Activations, Active, ElasticMobileNet
+from paired import ofa_space, spread, surroundings
+from torch import Tensor
+from torch.nn import functional
+
+from model_factory.base.errors import FactoryError
+from supernet.depthwise import FastDepthwise
+from supernet.examples import Draws
+from supernet.images import ImageExamples, Normalisation
+from supernet.macs import count_macs
+from supernet.memory import keep_freed_memory
+from supernet.space import SubnetConfig
+from supernet.supernet import Supernet
+from supernet.trainer import Trainer
+from supernet.training_config import TrainingConfig
+from supernet.workers import alone
+
+CLASSES, RANDOM_SUBNETS = 1000, 2
+GOAL = 2.0
+MATMUL_SIZE = 8192
+NORMALISATION = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+DEFAULTS = {"cpu": (64, 64), "cuda": (256, 160)}
+"""Batch and resolution."""
+PRODUCT = ("float32", "bfloat16")
+
+Step = Callable[[int], None]
+"""Trains with the random subnets of repeat number so-and-so."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark; the exit code is 1 where the device is missing."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    try:
+        result = measure(options)
+    except FactoryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print_markdown(result)
+    print(json.dumps(result))
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=[*DEFAULTS], default="cpu")
+    parser.add_argument("--batch", type=int, help="images; default 64, on a GPU 256")
+    parser.add_argument("--resolution", type=int, help="pixels; default 64, on a GPU 160")
+    parser.add_argument("--repeats", type=int, default=9, help="timed steps of each side")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="few small images, one repeat; its figures say nothing")
+    options = parser.parse_args(arguments)
+    batch, resolution = (8, 32) if options.quick else DEFAULTS[options.device]
+    options.batch, options.resolution = options.batch or batch, options.resolution or resolution
+    options.repeats = 1 if options.quick else options.repeats
+    if options.batch < 2 or options.resolution < 32 or min(options.repeats, options.threads) < 1:
+        parser.error("--batch takes at least 2, --resolution at least 32, --repeats and --threads at least 1")
+    return options
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Every figure. Raises `TrainingError` where the device is missing."""
+    task = Task(options)
+    sides = {"elastic": elastic_step(task), **{name: product_step(task, name) for name in PRODUCT}}
+    before = timed(sides, options, "memory as the C library keeps it") if options.device == "cpu" else {}
+    if options.device == "cpu":
+        keep_freed_memory()
+    sides |= remedies(task)
+    taken = timed(sides, options, "freed memory kept")
+    ratios = {name: paired_ratios(taken, "elastic", name) for name in PRODUCT}
+    medians = {name: statistics.median(values) for name, values in ratios.items()}
+    chosen = "float32" if medians["float32"] >= GOAL else max(medians, key=lambda name: medians[name])
+    return {
+        "benchmark": "train_step",
+        "quick": options.quick,
+        "device": options.device if options.device == "cpu" else torch.cuda.get_device_name(),
+        "batch": options.batch,
+        "resolution": options.resolution,
+        "repeats": options.repeats,
+        "ratio": round(medians[chosen], 3),
+        "ratio_precision": chosen,
+        **{f"ratio_{name}": round(value, 3) for name, value in medians.items()},
+        "ratio_spread": {name: spread(values) for name, values in ratios.items()},
+        "images_per_second": {name: round(options.batch / statistics.median(taken[name]), 2) for name in taken},
+        "causes": causes(taken, before),
+        **({"default_memory": default_memory(before)} if before else {"peak": peak(task, options)}),
+        **surroundings(options.seed),
+    }
+
+
+class Task:
+    """What all sides train: images, labels and subnets."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.seed = options.seed
+        self.workers = alone(options.device)
+        self.space = ofa_space(options.resolution)
+        generator = torch.Generator().manual_seed(options.seed)
+        shape = (options.batch, 3, options.resolution, options.resolution)
+        self.images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(self.workers.device)
+        self.labels = torch.randint(0, CLASSES, (options.batch,), generator=generator).to(self.workers.device)
+        rng = random.Random(options.seed)
+        self._drawn = [self.space.space.sample(rng) for _ in range((options.repeats + 1) * RANDOM_SUBNETS)]
+
+    def drawn(self, repeat: int) -> list[SubnetConfig]:
+        """The random subnets of one repeat."""
+        return self._drawn[repeat * RANDOM_SUBNETS :][:RANDOM_SUBNETS]
+
+
+class Listed:
+    """A sampler that gives `subnets` in turn. See `supernet.sampling.Sampler`."""
+
+    def __init__(self) -> None:
+        self.subnets: list[SubnetConfig] = []
+
+    def sample(self, rng: random.Random, index: int) -> SubnetConfig:  # noqa: ARG002 - the signature of all samplers
+        """The next of them."""
+        return self.subnets[index % len(self.subnets)]
+
+
+def product_step(task: Task, precision: str) -> Step:
+    """A step of the product's trainer."""
+    config = TrainingConfig.model_validate(
+        {"epochs": 1, "largest_only": 0, "random_subnets": RANDOM_SUBNETS, "precision": precision}
+    )
+    sampler, workers = Listed(), task.workers
+    examples = ImageExamples(images=task.images, labels=task.labels, normalisation=NORMALISATION)
+    supernet = Supernet(task.space, task.seed)
+    trainer = Trainer(supernet, examples, config, steps=1000, seed=task.seed, workers=workers, sampler=sampler)
+    batch = examples.batch(torch.arange(len(task.labels)), None)
+
+    def step(repeat: int) -> None:
+        sampler.subnets = task.drawn(repeat)
+        trainer.advance(batch, task.labels)
+
+    return step
+
+
+def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last: bool = False) -> Step:
+    """A step of the elastic layers with the same recipe; the inputs are ready-made."""
+    torch.manual_seed(task.seed)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    net = ElasticMobileNet(CLASSES, activations).to(task.workers.device, memory_format=memory_format).train()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    x = ((task.images.float() - 127.5) / 63.75).contiguous(memory_format=memory_format)
+    space = task.space.space
+
+    def step(repeat: int) -> None:
+        optimiser.zero_grad()
+        net.activate(Active.of(space.largest.to_dict()))
+        logits = net(x)
+        functional.cross_entropy(logits, task.labels, label_smoothing=0.1).backward()
+        target = logits.detach().softmax(1)
+        for subnet in (space.smallest, *task.drawn(repeat)):
+            net.activate(Active.of(subnet.to_dict()))
+            functional.kl_div(net(x).log_softmax(1), target, reduction="batchmean").backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+
+    return step
