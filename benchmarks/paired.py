@@ -96,10 +96,10 @@ def cpu_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int, before: Ca
     what a side returns is freed untimed.
     """
     taken: dict[str, list[float]] = {name: [] for name in sides}
+    gc.collect()
     for repeat in range(repeats + 1):
         for name in sorted(sides, reverse=bool(repeat % 2)):
             before()
-            gc.collect()
             started = time.process_time()
             result = sides[name]()
             seconds = time.process_time() - started

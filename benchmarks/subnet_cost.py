@@ -3,8 +3,9 @@
     python benchmarks/subnet_cost.py
     python benchmarks/subnet_cost.py --parts extract --subnets 10
 
-The network is the once-for-all MobileNetV3 at 64 pixels with random weights, on one thread, in float32; both sides run in
-turn in one process on the same images in memory, already resized and normalised, so the cost of that is in neither.
+Networks are of the once-for-all MobileNetV3 space at 64 pixels, with random weights, on one thread, in float32. Both
+sides run in turn in one process on the same images in memory, resized and normalised: the cost of that is in neither.
+`--space ofa_sized` leaves out the official supernets' learned kernel transforms, which an extraction computes.
 
 * `extract_ratio`: `extract(s)` over `[p.clone() for p in parameters]`, with caches cold, as they are between scorings;
   the `_hot` one back to back, and `first_` with nothing known of the subnet, so that its network is built.
@@ -30,17 +31,31 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
-from paired import cpu_seconds, ofa_space, random_subnets, random_supernet, spread, surroundings, tiny_space
+from paired import (
+    cpu_seconds,
+    ofa_sized_space,
+    ofa_space,
+    random_subnets,
+    random_supernet,
+    spread,
+    surroundings,
+    tiny_space,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
 from supernet.evaluation import predict, recalibrate
 from supernet.memory import keep_freed_memory
+from supernet.model_space import ModelSpace
 from supernet.space import SubnetConfig
 from supernet.supernet import Supernet
 
 PARTS = ("extract", "recalibrate", "score")
-RESOLUTION = 64
+SPACES: dict[str, Callable[[], ModelSpace]] = {
+    "ofa": lambda: ofa_space(64),
+    "ofa_sized": lambda: ofa_sized_space(64),
+    "tiny": tiny_space,
+}
 CACHE_FLOATS = 1 << 24
 
 
@@ -49,7 +64,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     keep_freed_memory()
     torch.set_num_threads(1)
-    supernet = random_supernet(tiny_space() if options.quick else ofa_space(RESOLUTION), options.seed)
+    supernet = random_supernet(SPACES[options.space](), options.seed)
     subnets = random_subnets(supernet.model_space, options.subnets, options.seed)
     found: dict[str, list[float]] = {}
     for part in options.parts:
@@ -61,6 +76,7 @@ def main(arguments: list[str]) -> int:
     result = {
         "benchmark": "subnet_cost",
         "quick": options.quick,
+        "space": options.space,
         **{key: value["median"] for key, value in spreads.items()},
         "spread": spreads,
         "subnets": options.subnets,
@@ -78,6 +94,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--space", choices=[*SPACES], default="ofa")
     parser.add_argument("--subnets", type=int, default=5, help="random subnets")
     parser.add_argument(
         "--repeats", type=int, default=3, help="timed runs of each side; extraction takes five times more"
@@ -89,7 +106,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tiny space and few images; its figures say nothing")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.subnets, options.repeats, options.recalibrated, options.scored = 2, 1, 200, 300
+        options.space, options.subnets, options.repeats = "tiny", 2, 1
+        options.recalibrated, options.scored = 200, 300
     if min(options.subnets, options.repeats, options.plain_batch) < 1 or min(options.recalibrated, options.scored) < 2:
         parser.error("--subnets, --repeats and --plain-batch take at least 1, numbers of images at least 2")
     return options

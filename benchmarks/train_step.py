@@ -16,7 +16,6 @@ JSON object; Markdown tables stand before it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -37,7 +36,6 @@ from torch.nn import functional
 
 from model_factory.base.errors import FactoryError
 from supernet.depthwise import FastDepthwise
-from supernet.examples import Draws
 from supernet.images import ImageExamples, Normalisation
 from supernet.macs import count_macs
 from supernet.memory import keep_freed_memory
@@ -192,3 +190,126 @@ def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last:
         optimiser.step()
 
     return step
+
+
+def remedies(task: Task) -> dict[str, Step]:
+    """The elastic layers with the product's remedies, each with all before it."""
+    channels_last = elastic_step(task, LIBRARY, channels_last=True)
+
+    def with_gradients(repeat: int) -> None:
+        with FastDepthwise():
+            channels_last(repeat)
+
+    sides: dict[str, Step] = {"library activations": elastic_step(task, LIBRARY), "channels last": channels_last}
+    return sides | ({"depthwise gradients": with_gradients} if task.workers.device.type == "cpu" else {})
+
+
+def timed(sides: Mapping[str, Step], options: argparse.Namespace, title: str) -> dict[str, list[float]]:
+    """Seconds of every step of each side, all sides in turn, in changing order, after one untimed step of each."""
+    clock = time.process_time if options.device == "cpu" else _device_clock
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(options.repeats + 1):
+        for name in reversed(sides) if repeat % 2 else sides:
+            gc.collect()
+            started = clock()
+            sides[name](repeat)
+            seconds = clock() - started
+            if repeat:
+                taken[name].append(seconds)
+        state = ", ".join(f"{name} {statistics.median(values):.3f} s" for name, values in taken.items() if values)
+        print(f"{title}: {repeat}/{options.repeats} {state}", file=sys.stderr, flush=True)
+    return taken
+
+
+def _device_clock() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def paired_ratios(taken: Mapping[str, list[float]], slow: str, fast: str) -> list[float]:
+    """How many times faster `fast` is, repeat by repeat."""
+    return [one / other for one, other in zip(taken[slow], taken[fast], strict=True)]
+
+
+def causes(taken: Mapping[str, list[float]], before: Mapping[str, list[float]]) -> dict[str, float]:
+    """What each remedy gives on top of those before it; kept memory, measured apart, on the product in float32."""
+    ladder = ["elastic", *(name for name in taken if name not in ("elastic", *PRODUCT)), *PRODUCT]
+    names = {"float32": "slices instead of elastic layers", "bfloat16": "bfloat16"}
+    found = {
+        names.get(name, name): statistics.median(paired_ratios(taken, earlier, name))
+        for earlier, name in zip(ladder, ladder[1:], strict=False)
+    }
+    if before:
+        found["kept memory"] = statistics.median(before["float32"]) / statistics.median(taken["float32"])
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def default_memory(before: Mapping[str, list[float]]) -> dict[str, float]:
+    """The ratios before freed memory is kept."""
+    return {f"ratio_{name}": round(statistics.median(paired_ratios(before, "elastic", name)), 3) for name in PRODUCT}
+
+
+def peak(task: Task, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """How near the largest network's forward and backward pass comes to the device's own dense matrix product."""
+    macs = count_macs(task.space, task.space.space.largest)
+    operations = 3 * 2 * macs * options.batch  # backward twice as many as forward
+    found = {}
+    for precision in PRODUCT:
+        dtype = getattr(torch, precision)
+        square = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=task.workers.device, dtype=dtype)
+        rates = {
+            "matmul_tflops": 2 * MATMUL_SIZE**3 / _median_seconds(lambda a=square: a @ a, options.repeats) / 1e12,
+            "largest_tflops": operations / _median_seconds(_largest_pass(task, dtype), options.repeats) / 1e12,
+        }
+        rates["peak_share"] = rates["largest_tflops"] / rates["matmul_tflops"]
+        found[precision] = {name: round(value, 4) for name, value in rates.items()}
+    return found
+
+
+def _largest_pass(task: Task, dtype: torch.dtype) -> Callable[[], Any]:
+    supernet = Supernet(task.space, task.seed).to(task.workers.device, memory_format=torch.channels_last).train()
+    x: Tensor = ((task.images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
+
+    def compute() -> None:
+        supernet.zero_grad()
+        with torch.autocast(task.workers.device.type, dtype, enabled=dtype != torch.float32):
+            logits = supernet(x, task.space.space.largest)
+        functional.cross_entropy(logits.float(), task.labels).backward()
+
+    return compute
+
+
+def _median_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Of wall-clock time on the device, after three times untimed."""
+    taken = []
+    for repeat in range(-3, repeats):
+        started = _device_clock()
+        work()
+        if repeat >= 0:
+            taken.append(_device_clock() - started)
+    return statistics.median(taken)
+
+
+def print_markdown(result: dict[str, Any]) -> None:
+    """The tables for `benchmarks/README.md`."""
+    unit = "images per CPU second" if result["device"] == "cpu" else "images per second"
+    print(f"| side | {unit} | over the elastic layers, median (range) |")
+    print("|---|--:|--:|")
+    print(f"| elastic layers, float32 | {result['images_per_second']['elastic']:.1f} | 1 |")
+    for name in PRODUCT:
+        found = result["ratio_spread"][name]
+        cell = f"{found['median']:.2f} ({found['min']:.2f}-{found['max']:.2f})"
+        print(f"| product, {name} | {result['images_per_second'][name]:.1f} | {cell} |")
+    print("\n| remedy, on top of those before | faster by |")
+    print("|---|--:|")
+    for name, value in result["causes"].items():
+        print(f"| {name} | {value:.2f} |")
+    if result["ratio_float32"] < GOAL:
+        print(
+            f"\n`ratio` is that of {result['ratio_precision']}; float32, the default, reaches {result['ratio_float32']}."
+        )
+    print()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -116,7 +116,9 @@ def _parts(module: nn.Module) -> list[_Part] | None:
 
 
 def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]) -> _Part | None:
-    shared, empty, filled = {}, [], []
+    shared: dict[str, Any] = {}
+    empty: list[tuple[str, type]] = []
+    filled: list[tuple[str, Any]] = []
     for key, value in vars(module).items():
         kind = type(value)
         shared[key] = None

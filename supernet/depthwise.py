@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 _WIDEST = 3
 """The widest kernel whose weight gradient the library computes fast."""
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class FastDepthwise(TorchFunctionMode):
@@ -39,26 +40,40 @@ class FastDepthwise(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.conv2d and not kwargs and len(args) == 7 and _applies(*args):
-            x, weight, bias, stride, padding, _, _ = args
-            if torch.is_autocast_enabled("cpu"):
-                dtype = torch.get_autocast_dtype("cpu")
-                x, weight = x.to(dtype), weight.to(dtype)
-            y = _Depthwise.apply(x, weight, stride[0], padding[0])  # type: ignore[no-untyped-call]
-            return y if bias is None else y + bias.to(y.dtype)[:, None, None]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        found = _square_depthwise(*args, **kwargs) if func is functional.conv2d else None
+        if found is None:
+            return func(*args, **kwargs)
+        x, weight, bias, stride, padding = found
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(dtype), weight.to(dtype)
+        y = _Depthwise.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
+        return y if bias is None else y + bias.to(y.dtype)[:, None, None]
 
 
-def _applies(x: Tensor, weight: Tensor, _bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
-    return (
-        x.device.type == "cpu"
-        and groups == x.shape[1] == weight.shape[0] > 1
-        and all(isinstance(pair, tuple) for pair in (stride, padding, dilation))
-        and padding[0] == padding[1]
-        and stride[0] == stride[1]
-        and dilation == (1, 1)
-        and weight.shape[2] == weight.shape[3]
-    )
+def _square_depthwise(
+    input: Tensor,  # these are the names of `conv2d`
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Tensor, Tensor, Tensor | None, int, int] | None:
+    """The arguments of `conv2d`, with one stride and one padding, if this module is for them."""
+    if not groups == weight.shape[0] == input.shape[-3] > 1 or input.ndim != 4 or input.device.type != "cpu":
+        return None
+    sides = [_side(value) for value in (stride, padding, dilation, tuple(weight.shape[2:]))]
+    if None in sides or sides[2] != 1 or input.dtype not in _DTYPES:
+        return None
+    return input, weight, bias, sides[0], sides[1]  # type: ignore[return-value]
+
+
+def _side(value: Any) -> int | None:
+    """The one number that `value` gives for both axes."""
+    pair = (value, value) if isinstance(value, int) else value
+    return pair[0] if isinstance(pair, tuple | list) and len(pair) == 2 and pair[0] == pair[1] else None
 
 
 class _Depthwise(torch.autograd.Function):
@@ -77,17 +92,15 @@ class _Depthwise(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         arguments = (gradient, x, weight, ctx.stride, ctx.padding)
         with torch.autocast("cpu", enabled=False):
-            grad_x = _input_gradient(*arguments) if ctx.needs_input_grad[0] else None
+            grad_x = _input_gradient(*arguments).to(x.dtype) if ctx.needs_input_grad[0] else None
             grad_w = _weight_gradient(*arguments) if ctx.needs_input_grad[1] else None
         return grad_x, grad_w, None, None
 
 
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    if stride == 1:
-        return _backward(gradient, x, weight, stride, (padding, padding), (True, False))[0]
-    return _backward(gradient.float(), x.float(), weight.float(), stride, (padding, padding), (True, False))[0].to(
-        x.dtype
-    )
+    if stride > 1:
+        gradient, x, weight = gradient.float(), x.float(), weight.float()
+    return _backward(gradient, x, weight, stride, (padding, padding), (True, False))[0]
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -181,7 +194,7 @@ def _by_images(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> Te
     ]
     found = torch.ops.aten.convolution(image, filters, None, [1, 1], padding, [1, 1], False, [0, 0], batch * channels)
     found = found[:, :, padding[0] - rows.lead :, padding[1] - columns.lead :][:, :, : rows.count, : columns.count]
-    per_image = found.permute(0, 2, 3, 1).reshape(rows.count, columns.count, batch, channels)
+    per_image: Tensor = found.permute(0, 2, 3, 1).reshape(rows.count, columns.count, batch, channels)
     return per_image.sum(2).permute(2, 0, 1)
 
 

@@ -43,7 +43,7 @@ from supernet.training_config import TrainingConfig
 from supernet.workers import Workers
 
 _WARM_UP = 2
-_MOST_TIMED, _LEAST_TIMED = 50, 2
+_MOST_TIMED, _LEAST_TIMED = 20, 2
 _MORE_SUBNETS = 10
 _SHARE_OF_PLAN = 0.01
 _LEAST_SECONDS, _MOST_SECONDS = 0.3, 5.0

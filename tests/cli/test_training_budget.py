@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from model_factory.base.errors import PlanError
-from model_factory.base.files import read_json, sha256_file
+from model_factory.base.files import read_json, sha256_file, write_json
 from model_factory.build import train
 from model_factory.config import load_config
 from model_factory.console import Console
+from model_factory.planning import planned_run
 from model_factory.run import find_run
 from supernet.planning import TrainingLimits
 
@@ -101,8 +102,8 @@ def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, config, t
 def test_other_limits_fit_the_schedule_anew(trained, config):
     trained(config, max_hours=HOURS)
     first = epochs(config)
-    told = trained(config, max_hours=HOURS * 4)
-    assert any(line.startswith("fitted to --max-hours 0.0024: 1000000 -> ") for line in told)
+    told = trained(config, max_hours=HOURS * 2)
+    assert any(line.startswith("fitted to --max-hours 0.0012: 1000000 -> ") for line in told)
     assert epochs(config) != first
 
 
@@ -113,13 +114,17 @@ def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(trained, config,
     assert epochs(config) == 2
 
 
-def test_a_plan_that_was_damaged_is_made_anew(trained, config, edit_config):
-    edit_config(config.parent, ENDLESS, "epochs: 2")
-    run_folder(config).mkdir(parents=True)
-    for text in ("{", "[]", '{"asked": 1}', '{"asked": 1, "fitted": 2, "limits": 3}'):
-        (run_folder(config) / "plan.json").write_text(text, encoding="utf-8")
-    assert any(line.startswith("plan: 14 steps") for line in trained(config))
-    assert read_json(run_folder(config) / "plan.json")["schedule"] == {"epochs": 2.0, "micro_batch_size": None}
+def test_a_plan_that_was_damaged_is_ignored(trained, config):
+    trained(config, max_hours=HOURS)
+    path, run = run_folder(config) / "plan.json", find_run(None, config)
+    whole = read_json(path)
+    assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(config)
+    for limits in ({"max_days": 1}, {"max_hours": -1}, {"max_hours": "soon"}, None):
+        write_json(path, whole | {"limits": limits})
+        assert planned_run(run, TrainingLimits()) == run
+    for text in ("{", "[]", "", '{"asked": 1}'):
+        path.write_text(text, encoding="utf-8")
+        assert planned_run(run, TrainingLimits()) == run
 
 
 def test_limits_that_nothing_fits_leave_no_plan(trained, config):
