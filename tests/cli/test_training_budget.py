@@ -20,7 +20,7 @@ from model_factory.run import find_run
 from supernet.planning import TrainingLimits
 
 ENDLESS = "epochs: 1000000"
-HOURS = 0.0006
+HOURS = 0.001
 
 Train = Callable[..., list[str]]
 
@@ -41,6 +41,7 @@ def trained(capsys) -> Train:
 def config(empty_app, edit_config) -> Path:
     """One that would train for weeks."""
     edit_config(empty_app, "epochs: 10", ENDLESS)
+    edit_config(empty_app, "save_every: 0.1", "save_every: 5")
     return empty_app / "factory.yaml"
 
 
@@ -74,7 +75,7 @@ def test_a_training_begins_with_its_plan_and_leaves_events(trained, empty_app):
 
 def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained, config):
     told = trained(config, max_hours=HOURS)
-    assert any(line.startswith("fitted to --max-hours 0.0006: 1000000 -> ") for line in told)
+    assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in told)
     fitted, before = epochs(config), weights(config)
     assert 0.1 <= fitted < 1e6
     assert did_nothing(trained(config))
@@ -103,7 +104,7 @@ def test_other_limits_fit_the_schedule_anew(trained, config):
     trained(config, max_hours=HOURS)
     first = epochs(config)
     told = trained(config, max_hours=HOURS * 2)
-    assert any(line.startswith("fitted to --max-hours 0.0012: 1000000 -> ") for line in told)
+    assert any(line.startswith("fitted to --max-hours 0.002: 1000000 -> ") for line in told)
     assert epochs(config) != first
 
 
@@ -135,8 +136,9 @@ def test_limits_that_nothing_fits_leave_no_plan(trained, config):
     assert not (run_folder(config) / "plan.json").exists()
 
 
-def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, config):
-    process = start_factory(config.parent, "train", "--max-hours", HOURS * 8)
+def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, config, edit_config):
+    edit_config(config.parent, "save_every: 5", "save_every: 0.1")
+    process = start_factory(config.parent, "train", "--max-hours", HOURS * 4)
     assert any(line.startswith("plan: ") for line in process.stderr)
     state, deadline = run_folder(config) / "training.safetensors", time.monotonic() + 60
     while not state.is_file() and time.monotonic() < deadline:
@@ -147,7 +149,7 @@ def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_facto
     fitted = epochs(config)
     answer = factory(config.parent, "train")
     assert any(line.startswith("plan, as made before: ") for line in answer.err.splitlines())
-    assert "note: fitted to --max-hours 0.0048: 1000000 -> " in answer.out
+    assert "note: fitted to --max-hours 0.004: 1000000 -> " in answer.out
     assert "plan training" not in answer.stages
     assert epochs(config) == fitted
 
