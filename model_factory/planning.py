@@ -102,11 +102,12 @@ def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> Trai
     from supernet.supernet import Supernet
 
     materials: Materials = bench.materials()
-    config = bench.run.config
+    config, space = bench.run.config, materials.model_space
+    examples = materials.examples(materials.splits.train, config.training.augment, workers.device)
     with bench.console.stage("plan training") as progress:
         return plan_training(
-            lambda: Supernet(materials.model_space, config.seed),
-            materials.examples(materials.splits.train, config.training.augment, workers.device),
+            lambda: Supernet(space, config.seed),
+            examples,
             config.training,
             limits=limits,
             seed=config.seed,

@@ -71,7 +71,7 @@ def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(start_factory
 def steps_done(state: Path) -> int:
     with state.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return int(json.loads(header["__metadata__"]["training"])["step"])
+    return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
 
 def test_kill_in_every_stage_leaves_the_family_of_an_undisturbed_build(
