@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from model_factory.base.files import digest_of, write_bytes, write_text
 
 RESOLUTION, CHANCE = 32, 0.1
-LEARNING_RATES = (0.08, 0.15, 0.3)
+LEARNING_RATES = (0.15, 0.3, 0.6)
 WIDTHS = (1.0, 0.75, 0.55, 0.4, 0.25)
 PICKS = 10
 SHARED_SUBNETS = 32
@@ -42,24 +42,24 @@ TIER_SHARES = (1.0, 0.58, 0.34, 0.2, 0.125)
 """Of the largest network's MACs."""
 BANDS = (0.34, 0.2)
 """Of the largest network's MACs: where rankings among networks of one size are compared."""
-PER_BAND = 4
+PER_BAND = 3
 BOOTSTRAP = 2000
 
 MODEL: dict[str, Any] = {
     "space": "mobilenet",
-    "resolutions": [24, 32],
-    "stem_width": 16,
+    "resolutions": [32],
+    "stem_width": 8,
+    "stem_stride": 2,
     "stages": [
         {"widths": [8, 16], "depths": [1], "kernels": [3], "expands": [1], "stride": 1},
-        {"widths": [16, 24], "depths": [1, 2], "kernels": [3], "expands": [2, 3], "stride": 2},
-        {"widths": [24, 32, 48], "depths": [1, 2], "kernels": [3], "expands": [2, 3, 4], "stride": 2},
-        {"widths": [48, 64, 96], "depths": [1, 2], "kernels": [3], "expands": [2, 3, 4], "stride": 2},
+        {"widths": [16, 24, 32], "depths": [1, 2], "kernels": [3], "expands": [2, 3], "stride": 2},
+        {"widths": [24, 32, 48, 64], "depths": [1, 2], "kernels": [3], "expands": [2, 3, 4], "stride": 1},
+        {"widths": [32, 48, 64, 96], "depths": [1, 2], "kernels": [3], "expands": [2, 3, 4], "stride": 2},
     ],
     "head_width": 192,
 }
 COMMON: dict[str, Any] = {
     "batch_size": 128,
-    "precision": "bfloat16",
     "augment": {"flip": True, "shift": 4},
 }
 FAMILY: dict[str, Any] = {
@@ -308,7 +308,7 @@ class Bench:
 
     def family(self) -> tuple[dict[str, Any], NDArray[np.int8]]:
         """Train the supernet, score, pick, export; judge the named networks and the picks."""
-        from device_profiles.costs import Workloads
+        from device_profiles.workloads import Workloads
         from search.shared import shared_subnets
 
         spent = {"training": self._train()}

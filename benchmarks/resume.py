@@ -178,13 +178,17 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder: Path = options.folder or Path(temporary)
-        undisturbed = {
-            recipe: train_undisturbed(folder / f"undisturbed-{number}", recipe, options.seed)
-            for number, recipe in enumerate(list(RECIPES)[: options.kills])
-        }
-        outcomes = list(disturb(folder, undisturbed, options))
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder: Path = options.folder or Path(temporary)
+            undisturbed = {
+                recipe: train_undisturbed(folder / f"undisturbed-{number}", recipe, options.seed)
+                for number, recipe in enumerate(list(RECIPES)[: options.kills])
+            }
+            outcomes = list(disturb(folder, undisturbed, options))
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print_table(outcomes, undisturbed)
     result = figures(outcomes, undisturbed, options) | {"seconds": round(time.monotonic() - started, 1)}
     print(json.dumps(result))

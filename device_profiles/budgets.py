@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from model_factory.base.documents import Document
-from model_factory.base.quantities import DurationUs, SizeBytes, format_bytes, format_duration
+from model_factory.base.quantities import (
+    EXAMPLES,
+    DurationUs,
+    FrameRate,
+    Kind,
+    Share,
+    SizeBytes,
+    exact_bytes,
+    exact_frame_rate,
+    exact_share,
+    format_bytes,
+    format_duration,
+    kind_of,
+)
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
@@ -21,6 +42,51 @@ _FORMATS: dict[BudgetName, Callable[[float], str]] = {
     "peak_memory": format_bytes,
     "file_size": format_bytes,
 }
+_FORMS: dict[BudgetName, tuple[str, ...]] = {
+    "latency": ("latency_us", "frames_per_s", "frame_share"),
+    "peak_memory": ("peak_memory_bytes", "memory"),
+    "file_size": ("file_bytes", "download_bytes"),
+}
+"""The fields of each budget: first the limit itself, then what it may be derived from."""
+
+_LIMIT_KEYS = {*_FORMS, *(forms[0] for forms in _FORMS.values())}
+"""Of the limits themselves, by alias and by name. They are written even where there is none."""
+
+_KINDS: dict[str, Kind] = {
+    "frames_per_s": "frame rate",
+    "frame_share": "share",
+    "latency_us": "duration",
+    "peak_memory_bytes": "size",
+    "download_bytes": "size",
+    "file_bytes": "size",
+}
+_KEYS: dict[Kind, str] = {
+    "duration": "latency",
+    "size": "peak_memory, file_size or download",
+    "frame rate": "frame_rate",
+    "share": "frame_share or memory.app_share",
+}
+"""Where a quantity of each kind belongs."""
+
+_MEMORY_EXAMPLE = "a section such as memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One budget that is set.
+
+    Attributes:
+        value: in microseconds or bytes.
+        origin: what it is derived from, such as `30 fps`; "" where the limit itself was given.
+    """
+
+    budget: BudgetName
+    value: int
+    origin: str
+
+    def describe(self) -> str:
+        """One phrase for people: `latency <= 33.3 ms (30 fps)`."""
+        return f"{_words(self.budget)} <= {_with_origin(_FORMATS[self.budget](self.value), self.origin)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,54 +97,194 @@ class Excess:
         value: what the subnet needs, in microseconds or bytes.
         limit: what is allowed, in the same unit.
         ratio: value / limit, above 1.
+        origin: of the limit, as in `Limit`.
     """
 
     budget: BudgetName
     value: float
     limit: float
     ratio: float
+    origin: str = ""
 
     def describe(self) -> str:
-        """One phrase for people: `latency 9.1 ms exceeds 8 ms`."""
+        """One phrase for people: `latency 9.1 ms exceeds 8 ms`, `latency 40 ms exceeds 33.3 ms (30 fps)`."""
         write = _FORMATS[self.budget]
         value, limit = write(self.value), write(self.limit)
         if value == limit:
             value = f"{value} (by {(self.ratio - 1) * 100:.2g} %)"
-        return f"{self.budget.replace('_', ' ')} {value} exceeds {limit}"
+        return f"{_words(self.budget)} {value} exceeds {_with_origin(limit, self.origin)}"
+
+
+class MemoryShare(Document):
+    """The share that the app gives the model, of the RAM that the system leaves."""
+
+    ram_bytes: SizeBytes = Field(alias="ram")
+    system_reserve_bytes: SizeBytes = Field(alias="system_reserve")
+    app_share: Share
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_section(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping | MemoryShare):
+            raise ValueError(f"{value!r} is not {_MEMORY_EXAMPLE}; for a limit write peak_memory")
+        return value
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> MemoryShare:
+        if self.limit_bytes < 1:
+            left = self.ram_bytes - self.system_reserve_bytes
+            raise ValueError(
+                f"ram {exact_bytes(self.ram_bytes)} - system_reserve {exact_bytes(self.system_reserve_bytes)} = "
+                f"{'-' if left < 0 else ''}{format_bytes(abs(left))}, and app_share {exact_share(self.app_share)} of "
+                "that leaves the model nothing; lower system_reserve"
+            )
+        return self
+
+    @property
+    def limit_bytes(self) -> int:
+        """(ram - system reserve) x share, rounded down."""
+        return int((self.ram_bytes - self.system_reserve_bytes) * self.app_share)
+
+    def describe(self) -> str:
+        """For people: `10 % of 3 GiB less 1.2 GiB`."""
+        ram, reserve = exact_bytes(self.ram_bytes), exact_bytes(self.system_reserve_bytes)
+        return f"{exact_share(self.app_share)} of {ram} less {reserve}"
 
 
 class Budgets(Document):
     """Upper limits per inference (batch 1); a missing one does not limit.
 
-    Files and constructors give quantities with units, under the short keys: `Budgets(latency="8 ms")`.
+    Files and constructors give quantities with units, under the short keys: `Budgets(latency="8 ms")`. Each limit may
+    instead be given as people think of it; then it is derived:
+
+    - `frame_rate: 30 fps` is a latency of one frame, all of it for the model, or of the `frame_share` beside it;
+    - `memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}` is a peak memory, see `MemoryShare`;
+    - `download: 5 MB` is the size of the file as it lies; what compresses on the way is not counted.
+
+    The limits `latency_us`, `peak_memory_bytes` and `file_bytes` hold in either case. Giving one both ways is refused.
     """
 
-    latency_us: DurationUs | None = Field(default=None, alias="latency")
-    peak_memory_bytes: SizeBytes | None = Field(default=None, alias="peak_memory")
-    file_bytes: SizeBytes | None = Field(default=None, alias="file_size")
+    frames_per_s: FrameRate | None = Field(default=None, alias="frame_rate")
+    frame_share: Share | None = None
+    latency_us: DurationUs | None = Field(default=None, alias="latency", validate_default=True)
+    memory: MemoryShare | None = None
+    peak_memory_bytes: SizeBytes | None = Field(default=None, alias="peak_memory", validate_default=True)
+    download_bytes: SizeBytes | None = Field(default=None, alias="download")
+    file_bytes: SizeBytes | None = Field(default=None, alias="file_size", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_memory_together(cls, value: Any) -> Any:
+        fields = [field.alias or name for name, field in MemoryShare.model_fields.items()]
+        astray = [key for key in fields if isinstance(value, Mapping) and key in value]
+        if astray:
+            raise ValueError(f"{astray[0]} belongs in {_MEMORY_EXAMPLE}")
+        return value
+
+    @field_validator(*_KINDS, mode="before")
+    @classmethod
+    def _is_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        given, wanted = kind_of(value), _KINDS[str(info.field_name)]
+        if given not in (None, wanted):
+            raise ValueError(f"{value!r} is not {EXAMPLES[wanted]}; a {given} goes under {_KEYS[given]}")
+        return value
+
+    @field_validator("frame_share")
+    @classmethod
+    def _is_of_a_frame(cls, share: float | None, info: ValidationInfo) -> float | None:
+        rate = info.data.get("frames_per_s", 1.0)  # a faulty one is missing, and reported for itself
+        if share is not None and rate is None:
+            raise ValueError(f"{exact_share(share)} of what? Write frame_rate in the same section")
+        if share is not None and _frame_us(rate, share) < 1:
+            raise ValueError(f"{exact_share(share)} of a frame at {exact_frame_rate(rate)} is less than 1 us; raise it")
+        return share
+
+    @field_validator("latency_us")
+    @classmethod
+    def _or_a_frame(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        rate, share = info.data.get("frames_per_s"), info.data.get("frame_share") or 1.0
+        return _the_one("latency", limit, "frame_rate", rate and _frame_us(rate, share))
+
+    @field_validator("peak_memory_bytes")
+    @classmethod
+    def _or_a_share_of_memory(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        memory = info.data.get("memory")
+        return _the_one("peak_memory", limit, "memory", memory and memory.limit_bytes)
+
+    @field_validator("file_bytes")
+    @classmethod
+    def _or_the_download(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        return _the_one("file_size", limit, "download", info.data.get("download_bytes"))
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """By name every limit and what it is derived from; by alias, as in files, only what can be read again."""
+        derived = {limit.budget for limit in self.limits() if limit.origin} if info.by_alias else set()
+        content: dict[str, Any] = write(self)
+        return {
+            key: value
+            for key, value in content.items()
+            if key not in derived and (value is not None or key in _LIMIT_KEYS)
+        }
+
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits that are set, each with its origin."""
+        found = [(name, getattr(self, forms[0]), self._origin(name)) for name, forms in _FORMS.items()]
+        return tuple(Limit(budget=n, value=value, origin=origin) for n, value, origin in found if value is not None)
 
     def overridden_by(self, other: Budgets) -> Budgets:
-        """These budgets with every limit that `other` sets replaced."""
-        changes: dict[str, Any] = other.model_dump(exclude_none=True)
-        return self.model_copy(update=changes)
+        """These budgets with every limit that `other` sets replaced, in whatever form either was given."""
+        replaced = [field for limit in other.limits() for field in _FORMS[limit.budget]]
+        return self.model_copy(update={field: getattr(other, field) for field in replaced})
 
     def excesses(self, costs: Costs) -> tuple[Excess, ...]:
         """The budgets that `costs` breaks, the worst ratio first; empty means feasible."""
         found = [
-            Excess(budget=name, value=value, limit=limit, ratio=value / limit)
-            for name, value, limit in self._pairs(costs)
-            if value > limit
+            Excess(budget=limit.budget, value=value, limit=limit.value, ratio=value / limit.value, origin=limit.origin)
+            for limit, value in self._pairs(costs)
+            if value > limit.value
         ]
         return tuple(sorted(found, key=lambda excess: -excess.ratio))
 
     def slack(self, costs: Costs) -> dict[str, float]:
         """The used share of every budget that is set: value / limit, at most 1 where it is kept."""
-        return {name: value / limit for name, value, limit in self._pairs(costs)}
+        return {limit.budget: value / limit.value for limit, value in self._pairs(costs)}
 
-    def _pairs(self, costs: Costs) -> list[tuple[BudgetName, float, int]]:
-        pairs: list[tuple[BudgetName, float, int | None]] = [
-            ("latency", costs.latency_us, self.latency_us),
-            ("peak_memory", costs.peak_memory_bytes, self.peak_memory_bytes),
-            ("file_size", costs.file_bytes, self.file_bytes),
-        ]
-        return [(name, value, limit) for name, value, limit in pairs if limit is not None]
+    def _pairs(self, costs: Costs) -> list[tuple[Limit, float]]:
+        values: dict[BudgetName, float] = {
+            "latency": costs.latency_us,
+            "peak_memory": costs.peak_memory_bytes,
+            "file_size": costs.file_bytes,
+        }
+        return [(limit, values[limit.budget]) for limit in self.limits()]
+
+    def _origin(self, budget: BudgetName) -> str:
+        if budget == "latency" and self.frames_per_s is not None:
+            rate = exact_frame_rate(self.frames_per_s)
+            return rate if self.frame_share is None else f"{exact_share(self.frame_share)} of a frame at {rate}"
+        if budget == "peak_memory" and self.memory is not None:
+            return self.memory.describe()
+        if budget == "file_size" and self.download_bytes is not None:
+            return f"download {exact_bytes(self.download_bytes)}"
+        return ""
+
+
+def _frame_us(rate: float, share: float) -> int:
+    return int(1e6 * share / rate)
+
+
+def _the_one(budget: BudgetName, limit: int | None, other_key: str, derived: int | None) -> int | None:
+    if limit is not None and derived is not None:
+        write = _FORMATS[budget]
+        raise ValueError(
+            f"{budget} says {write(limit)} and {other_key} says {write(derived)}; keep one of the two keys"
+        )
+    return limit if derived is None else derived
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _with_origin(limit: str, origin: str) -> str:
+    return f"{limit} ({origin})" if origin else limit

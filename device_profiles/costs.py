@@ -1,4 +1,4 @@
-"""Cost models: what a subnet takes on a device, computed from its workload. Needs torch only to trace new subnets."""
+"""Cost models: what a network takes on a device, computed from its workload. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload, trace
+from device_profiles.engine import Precision
+from device_profiles.file_size import network_bytes
+from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import DeviceProfile, KernelCost
-from supernet.model_space import ModelSpace
-from supernet.space import SubnetConfig
 
-BYTES_PER_ELEMENT = 4
-"""fp32, the only precision so far."""
-
-FILE_BYTES = 2048
-"""Bytes of an ONNX file besides its weights and nodes: header, opsets, input and output."""
-
-NODE_BYTES = 256
-"""Bytes per node of an ONNX file: its record, the names and shapes of its tensors, their small integer constants."""
+BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "int8": 1}
+"""Of weights and activations."""
 
 FEATURES_PER_KIND = 3
+
+_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What one subnet takes on one device, at batch 1."""
+    """What one subnet takes on one device, at batch 1.
+
+    Attributes:
+        load_us: from the file to a session that is ready; None where nobody measured it.
+    """
 
     latency_us: float
     peak_memory_bytes: int
     file_bytes: int
     macs: int
+    load_us: float | None = None
 
 
 class CostModel(Protocol):
@@ -56,7 +57,7 @@ class LatencyModel:
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Microseconds, `(len(workloads),)`; each is the same to the last bit whatever else is in the batch."""
-        return np.asarray((latency_features(workloads) * latency_coefficients(profile)).sum(axis=1))
+        return np.asarray((latency_features(workloads, profile.precision) * latency_coefficients(profile)).sum(axis=1))
 
 
 class MemoryModel:
@@ -69,21 +70,23 @@ class MemoryModel:
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Bytes, `(len(workloads),)`."""
-        ratio = profile.costs.arena_ratio.value
-        elements = [w.weight_elements + packed_elements(w) + ratio * w.arena_elements for w in workloads]
-        return np.array(elements, dtype=np.float64) * BYTES_PER_ELEMENT + profile.costs.engine_memory.value
+        held = np.array([w.weight_elements + packed_elements(w) for w in workloads], dtype=np.float64)
+        arena = np.array([w.arena_elements for w in workloads], dtype=np.float64)
+        return peak_memory(held, arena, profile)
 
 
 class FileSizeModel:
-    """Weights, a constant per graph node, a constant per file: a cautious upper estimate of an ONNX file."""
+    """The ONNX file that `exports` writes, see `file_size`: to the byte for all shipped spaces of image classifiers."""
 
     unit: ClassVar[str] = "bytes"
 
-    def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:  # noqa: ARG002
+    def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Bytes, `(len(workloads),)`; the same on all devices of one precision."""
-        weights = np.array([w.weight_elements for w in workloads], dtype=np.float64)
-        nodes = np.array([w.graph_nodes for w in workloads], dtype=np.float64)
-        return weights * BYTES_PER_ELEMENT + nodes * NODE_BYTES + FILE_BYTES
+        sizes = [
+            network_bytes(np.array(w.file_content.of(profile.precision)), w.input_shape, w.output_shape)
+            for w in workloads
+        ]
+        return np.array(sizes, dtype=np.float64)
 
 
 COST_MODELS: dict[str, type[CostModel]] = {
@@ -94,17 +97,21 @@ COST_MODELS: dict[str, type[CostModel]] = {
 """The cost behind every budget, by the budget's name."""
 
 
+def peak_memory(held: NDArray[np.float64], arena: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64]:
+    """Bytes, from the elements that are held throughout and those of the liveness bound."""
+    elements = held + profile.costs.arena_ratio.value * arena
+    return np.asarray(elements * BYTES_PER_ELEMENT[profile.precision] + profile.costs.engine_memory.value)
+
+
 def packed_elements(workload: Workload) -> int:
     """Weights of linear layers, which engines keep a second time, in the layout of their matrix kernels."""
     return workload.totals[KERNEL_KINDS.index("linear")].weight_elements
 
 
-def latency_features(workloads: Sequence[Workload]) -> NDArray[np.float64]:
+def latency_features(workloads: Sequence[Workload], precision: Precision) -> NDArray[np.float64]:
     """`(len(workloads), 3 * kinds + 1)`: MACs, bytes and calls per kind in the order of `KERNEL_KINDS`, then 1."""
-    rows = [
-        [x for t in w.totals for x in (t.macs, t.moved_elements * BYTES_PER_ELEMENT, t.operators)] + [1]
-        for w in workloads
-    ]
+    width = BYTES_PER_ELEMENT[precision]
+    rows = [[x for t in w.totals for x in (t.macs, t.moved_elements * width, t.operators)] + [1] for w in workloads]
     return np.array(rows, dtype=np.float64).reshape(len(workloads), FEATURES_PER_KIND * len(KERNEL_KINDS) + 1)
 
 
@@ -117,7 +124,7 @@ def latency_coefficients(profile: DeviceProfile) -> NDArray[np.float64]:
 
 def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKind, float]:
     """Where the predicted time goes: microseconds per kind of kernel, without the overhead per run."""
-    shares = (latency_features([workload])[0] * latency_coefficients(profile))[:-1]
+    shares = (latency_features([workload], profile.precision)[0] * latency_coefficients(profile))[:-1]
     sums = shares.reshape(len(KERNEL_KINDS), FEATURES_PER_KIND).sum(axis=1)
     return {kind: float(time) for kind, time in zip(KERNEL_KINDS, sums, strict=True)}
 
@@ -125,39 +132,29 @@ def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKi
 def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
     """The costs of each workload on the device, in the same order."""
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
+    macs = np.array([workload.macs for workload in workloads], dtype=np.float64)
+    return costs_from(found["latency"], found["peak_memory"], found["file_size"], macs, profile)
+
+
+def costs_from(
+    latency_us: NDArray[np.float64],
+    peak_memory_bytes: NDArray[np.float64],
+    file_bytes: NDArray[np.float64],
+    macs: NDArray[np.float64],
+    profile: DeviceProfile,
+) -> list[Costs]:
+    """One record each, with the load time that follows from the file's size."""
+    load = profile.costs.load
     return [
-        Costs(latency_us=float(us), peak_memory_bytes=int(peak), file_bytes=int(file), macs=workload.macs)
-        for workload, us, peak, file in zip(
-            workloads, found["latency"], found["peak_memory"], found["file_size"], strict=True
+        Costs(
+            latency_us=float(us),
+            peak_memory_bytes=int(peak),
+            file_bytes=int(file),
+            macs=int(count),
+            load_us=None if load is None else load.fixed_us + load.us_per_mib * float(file) / _MIB,
         )
+        for us, peak, file, count in zip(latency_us, peak_memory_bytes, file_bytes, macs, strict=True)
     ]
-
-
-def workload_of(model_space: ModelSpace, subnet: SubnetConfig) -> Workload:
-    """The workload of a subnet; its network is built on the meta device, without memory for weights.
-
-    Raises:
-        SpaceError: the network cannot be traced.
-    """
-    import torch
-
-    with torch.device("meta"):
-        module = model_space.build(subnet)
-    return trace(module, model_space.input_shape(subnet))
-
-
-class Workloads:
-    """The workloads of one model space, each traced once."""
-
-    def __init__(self, model_space: ModelSpace) -> None:
-        self._model_space = model_space
-        self._known: dict[SubnetConfig, Workload] = {}
-
-    def of(self, subnet: SubnetConfig) -> Workload:
-        """The workload of `subnet`. Raises `SpaceError` when it cannot be traced."""
-        if subnet not in self._known:
-            self._known[subnet] = workload_of(self._model_space, subnet)
-        return self._known[subnet]
 
 
 def _coefficients(kernel: KernelCost) -> tuple[float, float, float]:

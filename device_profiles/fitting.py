@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 SHRINKAGE = 1e-3
 """Weight of the prior: the squared relative error that one coefficient at twice its scaled prior is worth."""
 
+_RIDGES = tuple(10.0**power for power in range(-7, 1))
+
 FLOOR = 0.02
 """Smallest allowed coefficient, relative to the scaled prior: keeps every rate finite."""
 
@@ -40,6 +42,37 @@ def fit_latency(
     return np.asarray(prior / scale * (FLOOR + above_floor))
 
 
-def mean_relative_error(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> float:
-    """Mean of |predicted - measured| / measured."""
-    return float(np.mean(np.abs(predicted - measured) / measured))
+def fit_correction(sums: NDArray[np.float64], latency_us: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """A constant and coefficients that lead from sums over parts to latencies of networks.
+
+    Ridge regression on relative errors, shrunk towards "the sum of the parts alone and nothing else"; how strongly is
+    chosen by leaving one network out.
+
+    Args:
+        sums: (networks, terms), the sums over a network's parts of their terms; the first is the latency alone.
+        latency_us: (networks,), measured.
+
+    Returns:
+        The constant in microseconds, and (terms,) coefficients.
+    """
+    columns = np.column_stack([np.ones(len(sums)), sums]) / latency_us[:, None]
+    scale = np.sqrt((columns**2).mean(axis=0))
+    scale[scale == 0] = 1
+    system, start = columns / scale, np.zeros(columns.shape[1])
+    start[1] = scale[1]
+    residual = 1 - system @ start
+    best = min(_RIDGES, key=lambda ridge: _left_out_error(system, residual, ridge))
+    found = (start + _ridge_solution(system, residual, best)) / scale
+    return float(found[0]), found[1:]
+
+
+def _ridge_solution(system: NDArray[np.float64], target: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    gram = system.T @ system + ridge * len(system) * np.eye(system.shape[1])
+    return np.asarray(np.linalg.solve(gram, system.T @ target))
+
+
+def _left_out_error(system: NDArray[np.float64], target: NDArray[np.float64], ridge: float) -> float:
+    """Mean squared error of each row predicted from all others (Golub, Heath and Wahba, 1979)."""
+    gram = system.T @ system + ridge * len(system) * np.eye(system.shape[1])
+    hat = system @ np.linalg.solve(gram, system.T)
+    return float(np.mean(((target - hat @ target) / (1 - np.diag(hat))) ** 2))

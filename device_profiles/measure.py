@@ -1,30 +1,30 @@
-"""Measuring the machine at hand: time some subnets in a real engine, fit the cost parameters, write a profile."""
+"""Measuring the machine at hand: time networks in a real engine, fit cost models, write a profile and its table."""
 
 from __future__ import annotations
 
 import os
 import platform
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.bench import SUSTAINED_SECONDS, Bench, Measurements, Setting
 from device_profiles.costs import (
     BYTES_PER_ELEMENT,
     FEATURES_PER_KIND,
     latency_coefficients,
     latency_features,
     packed_elements,
-    workload_of,
 )
-from device_profiles.engine import Engine, Session
-from device_profiles.fitting import fit_latency, mean_relative_error
-from device_profiles.operators import KERNEL_KINDS, Workload
+from device_profiles.engine import Engine, Precision
+from device_profiles.fitting import fit_latency
+from device_profiles.host_peak import measure_peak
+from device_profiles.latency_table import LatencyTable, write_table
+from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (
     RAM_CLASSES,
     SHIPPED_FOLDER,
@@ -32,187 +32,219 @@ from device_profiles.profile import (
     DeviceProfile,
     Figure,
     KernelCost,
+    LoadCost,
     Provenance,
+    RunSpread,
     Selectors,
+    TableReference,
     TimeFigure,
     ram_class,
 )
-from device_profiles.profile_writer import write_profile as write_profile
-from device_profiles.timing import Timing, summarise, time_round
+from device_profiles.profile_writer import write_profile
+from device_profiles.samples import Sample, sample_networks
+from device_profiles.table_fit import fit_table, prediction_errors
+from device_profiles.workloads import Workloads
 from model_factory.base.documents import load_document
 from model_factory.base.errors import ConfigError, EngineError
-from model_factory.base.files import digest_of, read_json, write_json
+from model_factory.base.files import digest_of, sha256_file
 from model_factory.base.progress import Progress
 from supernet.model_space import ModelSpace
-from supernet.space import SearchSpace, SubnetConfig
 
 ROUNDS = 20
-NOISE_LIMIT = 0.15
+NOISE_LIMIT = 0.10
 """Largest repeatability (p95) that is accepted."""
 
-FEWEST_SUBNETS = 6
-_HELD_OUT_SHARE = 0.25
+SLOWDOWN_LIMIT = 1.25
+"""Largest slowdown over the rounds that is accepted: beyond, it is not known which half to believe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Network:
-    """A converted subnet."""
+class Plan:
+    """What to measure.
 
-    workload: Workload
-    input_shape: tuple[int, ...]
-    path: Path
+    Attributes:
+        threads: of the engine, 1 to the number of cores.
+        precision: of the files.
+        networks: that are fitted to, at least 6; fewer are used where the space has fewer.
+        held_out: that the fit is judged on, at least 2.
+        seed: of everything random.
+    """
+
+    threads: int = 1
+    precision: Precision = "fp32"
+    networks: int = 30
+    held_out: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredHost:
+    """A profile of this machine.
+
+    Attributes:
+        profile: without its reference to the table, which `write` adds.
+        table: where the model space is a chain of parts.
+        measurements: that both come from.
+    """
+
+    profile: DeviceProfile
+    table: LatencyTable | None
+    measurements: Measurements
+
+    def write(self, path: Path) -> DeviceProfile:
+        """Write the table beside `path`, then the profile to it; give what was written. Raises `DiskError`."""
+        profile = self.profile
+        if self.table is not None:
+            file = path.with_name(f"{path.stem}.latency.json")
+            write_table(self.table, file)
+            reference = TableReference(file=file.name, sha256=sha256_file(file))
+            costs = profile.costs.model_copy(update={"table": reference})
+            profile = profile.model_copy(update={"costs": costs})
+        write_profile(profile, path)
+        return profile
 
 
 def measure_host(
-    model_space: ModelSpace,
-    engine: Engine,
-    *,
-    threads: int,
-    subnets: int = 40,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> DeviceProfile:
-    """A profile of this machine, from `subnets` networks with random weights that are timed in `engine`.
+    model_space: ModelSpace, engine: Engine, plan: Plan, *, folder: Path, progress: Progress
+) -> MeasuredHost:
+    """A profile of this machine from networks with random weights that are timed in `engine`.
+
+    Where the space is a chain of parts, every part of the fitted networks is timed by itself too, all other parts are
+    interpolated, and what the sum of the parts lacks is fitted to the networks. The errors that are stated are those on
+    the held-out networks, which nothing is fitted to.
 
     Converted files and finished rounds are kept in `folder`, under a name made of everything they depend on: a killed
-    call goes on where it was, and a call that has finished measures nothing when repeated. The latency model is fitted
-    on three quarters of the networks; its error on the others is the profile's `prediction_error`.
+    call goes on where it was, and a call that has finished times no network again.
 
     Args:
-        threads: of the engine, 1 to the number of cores.
-        subnets: how many networks, at least 6; fewer are used where the space has fewer.
-        seed: decides the subnets, their weights, the order of visits and the held-out quarter.
+        model_space: whose networks are timed.
+        engine: that runs them.
+        plan: what to measure.
         folder: for partial results; made if missing.
+        progress: told of every step.
 
     Raises:
-        ConfigError: `threads` or `subnets` out of range, or too small a space.
-        EngineError: the engine refuses a network, or the machine is too noisy.
+        ConfigError: the plan cannot be carried out here, or too small a space.
+        EngineError: the engine refuses a network, or the machine is too noisy or gets slower.
     """
-    _check_arguments(threads, subnets)
+    _check(plan, engine)
+    workloads = Workloads(model_space)
+    sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
+    setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=ROUNDS, seed=plan.seed)
+    bench = Bench(workloads, sample, setting, folder / _key(setting, sample, workloads))
+    found = bench.run(progress)
+    _accept(found, bench.rounds_file)
     prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
-    chosen = _sample(model_space.space, subnets, random.Random(seed))
-    workloads = [workload_of(model_space, subnet) for subnet in chosen]
-    work = folder / _key(engine, threads, seed, chosen, workloads)
-    steps = len(chosen) + ROUNDS
-    networks = []
-    for index, (subnet, workload) in enumerate(zip(chosen, workloads, strict=True)):
-        progress(index, steps, f"converting subnet {subnet.id}")
-        path = work / f"{subnet.id}.{engine.name}"
-        if not path.exists():
-            _convert(model_space, subnet, engine, seed + index, path)
-        networks.append(_Network(workload=workload, input_shape=model_space.input_shape(subnet), path=path))
-    sessions = [engine.load(network.path, threads) for network in networks]
-    rounds = _rounds(sessions, networks, work / "rounds.json", seed, len(chosen), progress)
-    timing = _accepted(summarise(rounds), work / "rounds.json")
-    progress(steps, steps, "fitting")
-    costs = _cost_parameters(networks, sessions, timing, prior, machine_name(engine, threads), seed)
-    return _profile(engine, threads, costs, prior)
+    return _measured(workloads, found, setting, prior, progress)
 
 
-def machine_name(engine: Engine, threads: int) -> str:
-    """What measured numbers depend on, in words: processor, engine and its version, threads."""
-    return f"{_processor()}, {engine.name} {engine.version()}, {threads} thread{'s' if threads > 1 else ''}"
+def machine_name(setting: Setting) -> str:
+    """What measured numbers depend on, in words: processor, engine and its version, threads, precision."""
+    threads = f"{setting.threads} thread{'s' if setting.threads > 1 else ''}"
+    engine = f"{setting.engine.name} {setting.engine.version()}"
+    return ", ".join([processor(), engine, threads, *([] if setting.precision == "fp32" else [setting.precision])])
 
 
-def _check_arguments(threads: int, subnets: int) -> None:
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _check(plan: Plan, engine: Engine) -> None:
     cores = os.cpu_count() or 1
-    if not 1 <= threads <= cores:
-        raise ConfigError(f"{threads} threads cannot be measured on this machine; choose 1 to {cores}")
-    if subnets < FEWEST_SUBNETS:
-        raise ConfigError(f"{subnets} subnets are too few to fit a cost model; choose {FEWEST_SUBNETS} or more")
-
-
-def _sample(space: SearchSpace, count: int, rng: random.Random) -> list[SubnetConfig]:
-    """Up to `count` distinct subnets, the smallest and the largest first."""
-    found = dict.fromkeys([space.smallest, space.largest])
-    for _ in range(50 * count):
-        if len(found) >= count:
-            break
-        found[space.sample(rng)] = None
-    if len(found) < FEWEST_SUBNETS:
+    if not 1 <= plan.threads <= cores:
+        raise ConfigError(f"{plan.threads} threads cannot be measured on this machine; choose 1 to {cores}")
+    if plan.precision not in engine.precisions:
         raise ConfigError(
-            f"the space has {len(found)} subnets, too few to fit a cost model; {FEWEST_SUBNETS} are needed"
+            f"engine {engine.name!r} has no precision {plan.precision}; it has {', '.join(engine.precisions)}"
         )
-    return list(found)
+    engine.version()
 
 
-def _key(
-    engine: Engine, threads: int, seed: int, subnets: Sequence[SubnetConfig], workloads: Sequence[Workload]
-) -> str:
-    content = [machine_name(engine, threads), seed, [subnet.id for subnet in subnets]]
-    return digest_of([*content, [digest_of(asdict(workload)) for workload in workloads]])[:16]
+def _key(setting: Setting, sample: Sample, workloads: Workloads) -> str:
+    subnets = [[subnet.id for subnet in group] for group in (sample.fitted, sample.held_out)]
+    content = [machine_name(setting), setting.seed, subnets]
+    traced = [digest_of(asdict(workloads.of(subnet))) for subnet in (*sample.fitted, *sample.held_out)]
+    return digest_of([*content, traced])[:16]
 
 
-def _convert(model_space: ModelSpace, subnet: SubnetConfig, engine: Engine, seed: int, path: Path) -> None:
-    import torch
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = model_space.build(subnet).eval()
-    engine.convert(module, model_space.input_shape(subnet), path)
-
-
-def _rounds(
-    sessions: Sequence[Session], networks: Sequence[_Network], path: Path, seed: int, done: int, progress: Progress
-) -> list[list[float]]:
-    """Microseconds per round and network; every finished round is in `path`."""
-    rounds: list[list[float]] = read_json(path)["rounds_us"] if path.exists() else []
-    generator = np.random.default_rng(seed)
-    inputs = [generator.standard_normal((1, *n.input_shape), dtype=np.float32) for n in networks]
-    while len(rounds) < ROUNDS:
-        progress(done + len(rounds), done + ROUNDS, "timing")
-        order = np.random.default_rng([seed, len(rounds)]).permutation(len(networks)).tolist()
-        rounds.append(time_round(sessions, inputs, order))
-        write_json(path, {"rounds_us": rounds})
-    return rounds
-
-
-def _accepted(timing: Timing, rounds_path: Path) -> Timing:
-    if timing.repeatability_p95 > NOISE_LIMIT:
-        rounds_path.unlink(missing_ok=True)
-        raise EngineError(
+def _accept(found: Measurements, rounds_file: Path) -> None:
+    trouble = ""
+    if found.repeatability_p95 > NOISE_LIMIT:
+        trouble = (
             f"this machine is too noisy to be measured: latencies of odd and even rounds differ by up to "
-            f"{timing.repeatability_p95:.0%} (p95), allowed {NOISE_LIMIT:.0%}; stop other programs and run it again"
+            f"{found.repeatability_p95:.0%} (p95), allowed {NOISE_LIMIT:.0%}; stop other programs"
         )
-    return timing
+    elif found.timing.slowdown > SLOWDOWN_LIMIT:
+        trouble = (
+            f"this machine became {found.timing.slowdown:.2f} times slower while it was measured, allowed "
+            f"{SLOWDOWN_LIMIT:g}; let it cool down, or stop other programs,"
+        )
+    if trouble:
+        rounds_file.unlink(missing_ok=True)
+        raise EngineError(f"{trouble} and run it again")
 
 
-def _cost_parameters(
-    networks: Sequence[_Network],
-    sessions: Sequence[Session],
-    timing: Timing,
-    prior: DeviceProfile,
-    machine: str,
-    seed: int,
-) -> CostParameters:
-    workloads = [network.workload for network in networks]
-    features, latency_us = latency_features(workloads), timing.latency_us
-    held_out = _held_out(len(networks), seed)
-    fitted = fit_latency(features[~held_out], latency_us[~held_out], latency_coefficients(prior))
+def _measured(
+    workloads: Workloads, found: Measurements, setting: Setting, prior: DeviceProfile, progress: Progress
+) -> MeasuredHost:
+    known = [workloads.of(subnet) for subnet in found.subnets]
+    kernels = _fit_kernels(known[: found.fitted], found, prior, setting.precision)
+    features = latency_features(known, setting.precision)
+    table = None
+    predicted = features[found.fitted :] @ kernels
+    if workloads.chain is not None:
+        table = fit_table(workloads, found, setting, kernels, processor(), progress)
+        held = workloads.rows(found.subnets[found.fitted :])
+        predicted = table.network_latency_us(held, workloads.chain.parts)
+    error = prediction_errors(predicted, found.network_us[found.fitted :]).mape
     source = (
-        f"fit to {int((~held_out).sum())} networks in {ROUNDS} rounds, repeatability p95 {timing.repeatability_p95:.1%}"
+        f"fit to {found.fitted} networks in {setting.rounds} rounds, repeatability p95 {found.repeatability_p95:.1%}"
     )
-    return CostParameters(
-        kernels=_kernels(fitted, features.sum(axis=0) > 0, source),
-        run_overhead_us=TimeFigure(value=_rounded(fitted[-1]), provenance="measured", source=source),
-        arena_ratio=_arena_ratio(workloads, sessions, prior.costs.arena_ratio),
+    costs = CostParameters(
+        kernels=_kernels(kernels, features.sum(axis=0) > 0, source),
+        run_overhead_us=TimeFigure(value=_rounded(kernels[-1]), provenance="measured", source=source),
+        arena_ratio=_arena_ratio(known, found.peaks, prior.costs.arena_ratio, setting.precision),
         engine_memory=prior.costs.engine_memory,
-        machine=machine,
-        prediction_error=_rounded(mean_relative_error(features[held_out] @ fitted, latency_us[held_out])),
+        machine=machine_name(setting),
+        prediction_error=_rounded(error),
+        repeatability_p95=_rounded(found.repeatability_p95),
         measured_on=date.today(),
+        spread=_spread(found),
+        load=_load(found),
+        peak=measure_peak(setting.threads),
     )
+    return MeasuredHost(profile=_profile(setting, costs, prior), table=table, measurements=found)
 
 
-def _held_out(count: int, seed: int) -> NDArray[np.bool_]:
-    """A random quarter, at least two; never the smallest or the largest network, which come first."""
-    chosen = np.random.default_rng(seed).permutation(np.arange(2, count))[: max(2, round(_HELD_OUT_SHARE * count))]
-    return np.isin(np.arange(count), chosen)
+def _fit_kernels(
+    known: Sequence[Workload], found: Measurements, prior: DeviceProfile, precision: Precision
+) -> NDArray[np.float64]:
+    """Coefficients for `latency_features`: kind by kind where the engine tells their times, else all together."""
+    features, start = latency_features(known, precision), latency_coefficients(prior)
+    latency_us = found.network_us[: found.fitted]
+    if found.kernels_us is None:
+        return fit_latency(features, latency_us, start)
+    fitted = start.copy()
+    rest = latency_us.copy()
+    for index, kind in enumerate(KERNEL_KINDS):
+        columns = slice(FEATURES_PER_KIND * index, FEATURES_PER_KIND * (index + 1))
+        times = np.array([network.get(kind, 0.0) for network in found.kernels_us[: found.fitted]])
+        used = times > 0
+        if used.any():
+            fitted[columns] = fit_latency(features[used, columns], times[used], start[columns])
+        rest -= times
+    fitted[-1] = max(float(np.median(rest)), 0.1)
+    return fitted
 
 
-def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) -> dict[Any, KernelCost]:
-    kernels = {}
+def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) -> dict[KernelKind, KernelCost]:
+    kernels: dict[KernelKind, KernelCost] = {}
     for index, kind in enumerate(KERNEL_KINDS):
         columns = slice(FEATURES_PER_KIND * index, FEATURES_PER_KIND * (index + 1))
         per_mac, per_byte, overhead = (float(value) for value in fitted[columns])
@@ -229,10 +261,12 @@ def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) 
     return kernels
 
 
-def _arena_ratio(workloads: Sequence[Workload], sessions: Sequence[Session], otherwise: Figure) -> Figure:
-    peaks = [session.peak_memory_bytes() for session in sessions]
+def _arena_ratio(
+    workloads: Sequence[Workload], peaks: Sequence[int | None], otherwise: Figure, precision: Precision
+) -> Figure:
+    width = BYTES_PER_ELEMENT[precision]
     ratios = [
-        (peak / BYTES_PER_ELEMENT - packed_elements(workload)) / workload.arena_elements
+        (peak / width - packed_elements(workload)) / workload.arena_elements
         for workload, peak in zip(workloads, peaks, strict=True)
         if peak is not None
     ]
@@ -245,7 +279,25 @@ def _arena_ratio(workloads: Sequence[Workload], sessions: Sequence[Session], oth
     )
 
 
-def _profile(engine: Engine, threads: int, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
+def _spread(found: Measurements) -> RunSpread:
+    ratios = [np.percentile(runs, 95) / np.median(runs) for runs in found.runs_us]
+    last = found.sustained_us[-max(1, len(found.sustained_us) // 4) :]
+    return RunSpread(
+        p95_over_p50=_rounded(float(np.median(ratios))),
+        sustained_over_p50=_rounded(float(np.median(last) / found.network_us[found.sustained_network])),
+        sustained_seconds=SUSTAINED_SECONDS,
+    )
+
+
+def _load(found: Measurements) -> LoadCost:
+    from scipy.optimize import nnls
+
+    system = np.column_stack([np.ones(len(found.file_bytes)), found.file_bytes / 2**20]) / found.load_us[:, None]
+    (fixed, per_mib), _ = nnls(system, np.ones(len(system)))
+    return LoadCost(fixed_us=_rounded(fixed), us_per_mib=_rounded(per_mib))
+
+
+def _profile(setting: Setting, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
     size = ram_class(_ram_bytes())
     larger = [known for known in RAM_CLASSES if known > size]
     selectors = {"platform": "linux", "cores_min": os.cpu_count() or 1}
@@ -254,20 +306,12 @@ def _profile(engine: Engine, threads: int, costs: CostParameters, prior: DeviceP
         name="host",
         description=f"The machine that was measured: {costs.machine}.",
         selectors=Selectors.model_validate(selectors | limits),
-        engine=engine.name,
-        threads=threads,
+        engine=setting.engine.name,
+        threads=setting.threads,
+        precision=setting.precision,
         budgets=prior.budgets,
         costs=costs,
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _ram_bytes() -> int:

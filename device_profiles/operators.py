@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from device_profiles.file_size import FileContent
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -69,7 +71,9 @@ class Workload:
         arena_elements: liveness lower bound of the activations: the largest sum of live tensors over time in execution
             order, the network's input included, no operator in place, views free.
         input_elements: of the network's input.
-        graph_nodes: nodes of an exported graph, fused activations and views included.
+        input_shape: of the network's input, without the batch.
+        output_shape: of the network's first output, without the batch.
+        file_content: what it takes in an ONNX file beside the header, see `file_size.network_bytes`.
         totals: one per kind, in the order of `KERNEL_KINDS`.
     """
 
@@ -78,7 +82,9 @@ class Workload:
     weight_elements: int
     arena_elements: int
     input_elements: int
-    graph_nodes: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    file_content: FileContent
     totals: tuple[KernelTotals, ...]
 
 

@@ -14,6 +14,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
+from device_profiles.latency_table import LatencyTable, read_table
 from device_profiles.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
 from model_factory.base.documents import Document, load_document, nearest
 from model_factory.base.errors import ConfigError
@@ -139,6 +141,51 @@ class KernelCost(Document):
         return [figure.provenance for figure in figures if figure is not None]
 
 
+class LoadCost(Document):
+    """From a file to a session that is ready: a constant, and so much for each MiB of the file."""
+
+    fixed_us: _NotNegative
+    us_per_mib: _NotNegative
+
+
+class RunSpread(Document):
+    """How far runs are from the median of separate short visits, which a latency states.
+
+    Attributes:
+        p95_over_p50: 95th percentile over median, of single runs; the median over networks.
+        sustained_over_p50: median of the last quarter of a run without a pause, over the median of visits.
+        sustained_seconds: how long that run was.
+    """
+
+    p95_over_p50: _Positive
+    sustained_over_p50: _Positive
+    sustained_seconds: _Positive
+
+
+class MachinePeak(Document):
+    """The most that this machine reaches with the threads of the profile: utilisation is a share of it.
+
+    Attributes:
+        gmacs_per_s: 10^9 multiply-accumulates per second in a large product of float32 matrices.
+        gbytes_per_s: 10^9 bytes per second, read and written, in a copy of what no cache holds.
+    """
+
+    gmacs_per_s: _Positive
+    gbytes_per_s: _Positive
+
+
+class TableReference(Document):
+    """The latency table that belongs to a profile; it lies beside it.
+
+    Attributes:
+        file: its name.
+        sha256: of the file.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.json$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class CostParameters(Document):
     """All numbers of a device that the cost models use.
 
@@ -148,8 +195,14 @@ class CostParameters(Document):
         arena_ratio: what the engine holds for activations and scratch over their liveness bound, at least 1.
         engine_memory: what a loaded session holds besides tensors; the engine's code is not counted.
         machine: processor, engine version and threads of a measured profile; "" unless measured.
-        prediction_error: mean absolute relative error of the latency model on held-out subnets; measured profiles only.
-        measured_on: the day; measured profiles only.
+        prediction_error: mean absolute relative error of latencies on held-out subnets; measured profiles only, as are
+            all that follow.
+        repeatability_p95: 95th percentile over networks of the difference between odd and even rounds of measuring.
+        measured_on: the day.
+        spread: of single runs.
+        load: time to load a file.
+        peak: of the machine.
+        table: of measured latencies; for its model space it stands in the place of `kernels`.
     """
 
     kernels: dict[KernelKind, KernelCost]
@@ -158,7 +211,12 @@ class CostParameters(Document):
     engine_memory: SizeFigure
     machine: str = ""
     prediction_error: _NotNegative | None = None
+    repeatability_p95: _NotNegative | None = None
     measured_on: date | None = None
+    spread: RunSpread | None = None
+    load: LoadCost | None = None
+    peak: MachinePeak | None = None
+    table: TableReference | None = None
 
     @field_validator("arena_ratio")
     @classmethod
@@ -199,13 +257,15 @@ class DeviceProfile(Document):
     engine: _Name = "onnxruntime"
     compute_unit: Literal["cpu", "gpu", "npu"] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     budgets: Budgets = Budgets()
     costs: CostParameters
 
     @property
     def latency_provenance(self) -> Provenance:
         """The weakest provenance among the figures that a latency is predicted from."""
+        if self.costs.table is not None:
+            return "measured"
         found = [p for kernel in self.costs.kernels.values() for p in kernel.provenances()]
         return max([*found, self.costs.run_overhead_us.provenance], key=PROVENANCES.index)
 
@@ -217,11 +277,13 @@ class FoundProfile:
     Attributes:
         origin: `file profiles/mine.yaml` or `shipped midrange`.
         digest: of the parsed content: comments and formatting do not change it.
+        table: its latency table, if it has one.
     """
 
     profile: DeviceProfile
     origin: str
     digest: str
+    table: LatencyTable | None = None
 
 
 def shipped_profiles() -> tuple[str, ...]:
@@ -237,7 +299,7 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
     `profiles/<name>.yaml` also names.
 
     Raises:
-        ConfigError: nothing of that name, or the file is faulty.
+        ConfigError: nothing of that name, or the file or its latency table is faulty.
     """
     given = Path(name_or_path)
     is_bare = given.name == name_or_path and not given.suffix
@@ -268,4 +330,6 @@ def _known_names(folder: Path) -> set[str]:
 
 def _found(path: Path, origin: str) -> FoundProfile:
     profile = load_document(path, DeviceProfile)
-    return FoundProfile(profile=profile, origin=origin, digest=digest_of_profile(profile))
+    reference = profile.costs.table
+    table = None if reference is None else read_table(path.with_name(reference.file), reference.sha256)
+    return FoundProfile(profile=profile, origin=origin, digest=digest_of_profile(profile), table=table)

@@ -9,9 +9,7 @@ import yaml
 
 from device_profiles.profile import DeviceProfile
 from model_factory.base.files import write_text
-
-_SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
-_DURATIONS = (("s", 10**6), ("ms", 10**3), ("us", 1))
+from model_factory.base.quantities import WITH_UNITS
 
 
 class _Line(dict[str, Any]):
@@ -31,22 +29,11 @@ def write_profile(profile: DeviceProfile, path: Path) -> None:
 
 
 def _content(profile: DeviceProfile) -> dict[str, Any]:
-    content = profile.model_dump(mode="json", by_alias=True, exclude_none=True)
-    _rewrite(content["budgets"], ("latency",), _DURATIONS)
-    _rewrite(content["budgets"], ("peak_memory", "file_size"), _SIZES)
-    _rewrite(content["selectors"], ("ram_class_min", "ram_class_max"), _SIZES)
+    content = profile.model_dump(mode="json", by_alias=True, exclude_none=True, context=WITH_UNITS)
     costs = content["costs"]
-    _rewrite(costs["engine_memory"], ("value",), _SIZES)
     for kernel in costs["kernels"].values():
         kernel.update({key: _Line(figure) for key, figure in kernel.items()})
-    costs.update({key: _Line(costs[key]) for key in ("run_overhead_us", "arena_ratio", "engine_memory")})
+    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "spread", "load", "peak", "table")
+    costs.update({key: _Line(costs[key]) for key in lines if key in costs})
     content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
     return content
-
-
-def _rewrite(values: dict[str, Any], keys: tuple[str, ...], units: tuple[tuple[str, int], ...]) -> None:
-    """Replace whole numbers of the smallest unit by text in the largest unit that loses nothing."""
-    for key in keys:
-        if key in values:
-            name, factor = next((name, factor) for name, factor in units if values[key] % factor == 0)
-            values[key] = f"{values[key] // factor} {name}"

@@ -24,23 +24,32 @@ class Timing:
 
     Attributes:
         latency_us: (models,); the median over rounds, each round divided by its drift.
-        repeatability_p95: 95th percentile over models of the relative difference between odd and even rounds.
+        differences: (models,); the relative difference between the medians of odd and even rounds.
+        slowdown: drift of the last third of the rounds over that of the first: 1 on a steady machine, more on one
+            that gets hot.
     """
 
     latency_us: NDArray[np.float64]
-    repeatability_p95: float
+    differences: NDArray[np.float64]
+    slowdown: float
+
+    def repeatability_p95(self, models: slice = slice(None)) -> float:
+        """95th percentile of the differences of some models."""
+        return float(np.percentile(self.differences[models], 95))
 
 
-def time_round(sessions: Sequence[Session], inputs: Sequence[NDArray[np.float32]], order: Sequence[int]) -> list[float]:
-    """Visit every session once, in `order`; the median microseconds of one run of each, in the order of `sessions`."""
-    times = [0.0] * len(sessions)
+def time_round(
+    sessions: Sequence[Session], inputs: Sequence[NDArray[np.float32]], order: Sequence[int]
+) -> list[list[float]]:
+    """Visit every session once, in `order`; microseconds of each run, in the order of `sessions`."""
+    runs: list[list[float]] = [[] for _ in sessions]
     for index in order:
-        times[index] = _visit(sessions[index], inputs[index])
-    return times
+        runs[index] = _visit(sessions[index], inputs[index])
+    return runs
 
 
 def summarise(rounds: Sequence[Sequence[float]]) -> Timing:
-    """Latencies from `rounds` of one number of microseconds per model, at least two rounds.
+    """Latencies from `rounds` of one number of microseconds per model, at least three rounds.
 
     The drift of a round is the median over models of its time relative to the model's median over all rounds.
     """
@@ -48,17 +57,35 @@ def summarise(rounds: Sequence[Sequence[float]]) -> Timing:
     drift = np.median(times / np.median(times, axis=0), axis=1)
     steady = times / drift[:, None]
     odd, even = np.median(steady[1::2], axis=0), np.median(steady[0::2], axis=0)
-    difference = 2 * np.abs(odd - even) / (odd + even)
-    return Timing(latency_us=np.median(steady, axis=0), repeatability_p95=float(np.percentile(difference, 95)))
+    third = max(1, len(drift) // 3)
+    return Timing(
+        latency_us=np.median(steady, axis=0),
+        differences=2 * np.abs(odd - even) / (odd + even),
+        slowdown=float(np.median(drift[-third:]) / np.median(drift[:third])),
+    )
 
 
-def _visit(session: Session, batch: NDArray[np.float32]) -> float:
+def run_for(session: Session, batch: NDArray[np.float32], seconds: float) -> NDArray[np.float64]:
+    """Run without a pause for so long; (runs,) microseconds of each."""
+    end = time.perf_counter() + seconds
+    times = [_run_us(session, batch)]
+    while time.perf_counter() < end:
+        times.append(_run_us(session, batch))
+    return np.array(times)
+
+
+def _visit(session: Session, batch: NDArray[np.float32]) -> list[float]:
     warm_up = _run_us(session, batch)
     repeats = min(max(int(VISIT_SECONDS * 1e6 / warm_up), REPEATS[0]), REPEATS[1])
-    return statistics.median(_run_us(session, batch) for _ in range(repeats))
+    return [_run_us(session, batch) for _ in range(repeats)]
 
 
 def _run_us(session: Session, batch: NDArray[np.float32]) -> float:
     start = time.perf_counter_ns()
     session.run(batch)
     return max(time.perf_counter_ns() - start, 1) / 1e3
+
+
+def medians(runs: Sequence[Sequence[float]]) -> list[float]:
+    """Of the runs of each model."""
+    return [statistics.median(times) for times in runs]

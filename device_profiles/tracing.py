@@ -14,35 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from device_profiles.file_graph import FileGraph
 from device_profiles.operators import KernelKind, Operator, Workload, totals_of
 from model_factory.base.errors import FactoryError, SpaceError
+from supernet.meta_calls import PRODUCTS, macs_of, name_of, run_on_meta
 
 _Rule = Literal["view", "convolution", "product", "batch_norm", "activation", "pool", "elementwise"]
 
 _VIEWS = frozenset({"detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias"})
-_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 _FUSABLE = frozenset(
     {"relu", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "sigmoid", "hardsigmoid", "tanh"}
 )
 _REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "var", "var_mean", "logsumexp"})
-_SAME_SHAPE = frozenset(
-    f"aten::{name}"
-    for name in (
-        "relu",
-        "hardtanh",
-        "clamp",
-        "leaky_relu",
-        "sigmoid",
-        "hardsigmoid",
-        "tanh",
-        "hardswish",
-        "silu",
-        "gelu",
-        "add",
-        "mul",
-    )
-)
-"""Their output shape is known; asking torch for it on the meta device costs up to a millisecond."""
 
 
 @dataclass(slots=True)
@@ -77,10 +60,12 @@ def record(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
             f"{type(module).__name__} cannot be traced with an input of shape {tuple(image.shape)}: {reason}; "
             "a network must accept the model space's input shape and not decide by the values of its data"
         ) from error
-    results = {recorder.value_of(tensor) for tensor in _tensors_in((outputs,))}
+    tensors = list(_tensors_in((outputs,)))
+    results = {recorder.value_of(tensor) for tensor in tensors}
     if not results or None in results:
         raise SpaceError(f"{type(module).__name__} cannot be traced: its output does not depend on its input")
-    return _workload(recorder, [value for value in results if value is not None])
+    values = [value for value in results if value is not None]
+    return _workload(recorder, values, tensors)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -88,9 +73,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.input_shape = tuple(image.shape[1:])
         self.nodes: list[_Node] = []
         self.elements: list[int] = [image.numel()]
-        self.views = 0
+        self.file = FileGraph(image)
         self._values: dict[int, int] = {id(image): 0}
         self._constants: dict[int, tuple[int, int]] = {}
         self._metas: dict[int, Tensor] = {}
@@ -106,33 +92,24 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = list(_tensors_in(args))
         rule = _rule_of(func)
         inputs = [tensor for tensor in tensors if id(tensor) in self._values]
-        result = self._run(func, rule, tensors, args, kwargs or {})
+        result = self._run(func, tensors, args, kwargs or {})
         outputs = list(_tensors_in((result,)))
         self._kept += outputs
         if not inputs:
             self._note_constants(rule, tensors, outputs)
         elif rule == "view":
-            self.views += 1
+            self.file.add_view(name_of(func), inputs[0], outputs)
             self._values |= {id(output): self._values[id(inputs[0])] for output in outputs}
         elif outputs:
-            self._note(rule, tensors, inputs, outputs, args)
+            self._note(func, rule, tensors, inputs, outputs, args)
         return result
 
-    def _run(self, func: Any, rule: _Rule, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, func: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if any(tensor.is_meta for tensor in tensors):
             args = tuple(self._meta(arg) for arg in args)
         if not any(id(tensor) in self._values for tensor in tensors):
             return func(*args, **kwargs)
-        if rule == "convolution":
-            return torch.empty(_convolved(args[0], args[1], *args[3:9]), device="meta")
-        if rule == "batch_norm":
-            empty = torch.empty(0, device="meta")
-            return (torch.empty(args[0].shape, device="meta"), *[empty] * (len(func._schema.returns) - 1))
-        if _is_in_place(func):
-            return args[0]
-        if func._schema.name in _SAME_SHAPE and all(tensor.shape == tensors[0].shape for tensor in tensors):
-            return torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device="meta")
-        return func(*args, **kwargs)
+        return run_on_meta(func, args, kwargs)
 
     def _meta(self, arg: Any) -> Any:
         if isinstance(arg, (list, tuple)):
@@ -153,15 +130,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._constants.get(id(tensor), (id(tensor), tensor.numel()))
 
     def _note(
-        self, rule: _Rule, tensors: list[Tensor], inputs: list[Tensor], outputs: list[Tensor], args: tuple[Any, ...]
+        self,
+        func: Any,
+        rule: _Rule,
+        tensors: list[Tensor],
+        inputs: list[Tensor],
+        outputs: list[Tensor],
+        args: tuple[Any, ...],
     ) -> None:
         output = outputs[0]
         constants = [tensor for tensor in tensors if id(tensor) not in self._values]
-        kind, macs = _kind_and_macs(rule, args, output)
+        owned = [(self._constant(tensor)[0], tensor) for tensor in constants]
+        self.file.add_call(name_of(func), args, inputs, owned, output)
         node = _Node(
             rule=rule,
-            kind=kind,
-            macs=macs,
+            kind=_kind(rule, args),
+            macs=macs_of(name_of(func), args, output),
             inputs=tuple(self._values[id(tensor)] for tensor in inputs),
             input_elements=sum(tensor.numel() for tensor in inputs),
             output=len(self.elements),
@@ -208,20 +192,13 @@ def _tensors_in(values: Any) -> Iterator[Tensor]:
 
 
 @cache
-def _is_in_place(func: Any) -> bool:
-    name = func._schema.name
-    return bool(name.endswith("_") and not name.endswith("__"))
-
-
-@cache
 def _rule_of(func: Any) -> _Rule:
-    name = func._schema.name.partition("::")[2]
-    name = name[:-1] if _is_in_place(func) else name
+    name = name_of(func)
     if func.is_view or name in _VIEWS:
         return "view"
-    if name == "convolution" or name == "_convolution":
+    if name == "convolution":
         return "convolution"
-    if name in _PRODUCTS:
+    if name in PRODUCTS:
         return "product"
     if "batch_norm" in name:
         return "batch_norm"
@@ -230,13 +207,12 @@ def _rule_of(func: Any) -> _Rule:
     return "pool" if "pool" in name or name in _REDUCTIONS else "elementwise"
 
 
-def _kind_and_macs(rule: _Rule, args: tuple[Any, ...], output: Tensor) -> tuple[KernelKind, int]:
+def _kind(rule: _Rule, args: tuple[Any, ...]) -> KernelKind:
     if rule == "convolution":
-        return _convolution_kind(args), _convolution_macs(args, output)
+        return _convolution_kind(args)
     if rule == "product":
-        left = args[1] if len(args) > 2 else args[0]
-        return "linear", output.numel() * int(left.shape[-1])
-    return ("pool" if rule == "pool" else "elementwise"), 0
+        return "linear"
+    return "pool" if rule == "pool" else "elementwise"
 
 
 def _convolution_kind(args: tuple[Any, ...]) -> KernelKind:
@@ -246,45 +222,7 @@ def _convolution_kind(args: tuple[Any, ...]) -> KernelKind:
     return "pointwise" if math.prod(weight.shape[2:]) == 1 else "conv"
 
 
-def _convolution_macs(args: tuple[Any, ...], output: Tensor) -> int:
-    spread = args[0] if args[6] else output
-    return int(spread.numel() * math.prod(args[1].shape[1:]))
-
-
-def _convolved(
-    image: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-) -> tuple[int, ...]:
-    """The output shape of a convolution. Asking torch for it on the meta device costs fifty times the time."""
-    expected = weight.shape[0] if transposed else weight.shape[1] * groups
-    if image.shape[1] != expected:
-        raise SpaceError(
-            f"a convolution with weights {tuple(weight.shape)} expects {expected} channels, got {image.shape[1]}"
-        )
-    axes = range(image.dim() - 2)
-    stride, padding, dilation = (_spread(given, len(axes)) for given in (stride, padding, dilation))
-    reach = [dilation[i] * (weight.shape[2 + i] - 1) for i in axes]
-    if transposed:
-        extra = _spread(output_padding, len(axes))
-        sizes = [(image.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + reach[i] + extra[i] + 1 for i in axes]
-        return (image.shape[0], weight.shape[1] * groups, *sizes)
-    sizes = [(image.shape[2 + i] + 2 * padding[i] - reach[i] - 1) // stride[i] + 1 for i in axes]
-    if min(sizes, default=1) < 1:
-        raise SpaceError(f"a kernel {tuple(weight.shape[2:])} is larger than its padded input {tuple(image.shape[2:])}")
-    return (image.shape[0], weight.shape[0], *sizes)
-
-
-def _spread(values: Sequence[int], length: int) -> Sequence[int]:
-    return values if len(values) == length else [values[0]] * length
-
-
-def _workload(recorder: _Recorder, outputs: list[int]) -> Workload:
+def _workload(recorder: _Recorder, outputs: list[int], tensors: list[Tensor]) -> Workload:
     nodes = _fused(recorder.nodes, outputs)
     weights = {key: elements for node in nodes for key, elements in node.weights.items()}
     operators = tuple(
@@ -297,14 +235,15 @@ def _workload(recorder: _Recorder, outputs: list[int]) -> Workload:
         )
         for node in nodes
     )
-    folded = sum(node.rule == "batch_norm" for node in recorder.nodes) - sum(n.rule == "batch_norm" for n in nodes)
     return Workload(
         operators=operators,
         macs=sum(operator.macs for operator in operators),
         weight_elements=sum(weights.values()),
         arena_elements=_arena(nodes, recorder.elements, outputs),
         input_elements=recorder.elements[0],
-        graph_nodes=len(recorder.nodes) - folded + recorder.views,
+        input_shape=recorder.input_shape,
+        output_shape=tuple(tensors[0].shape[1:]),
+        file_content=recorder.file.content(tensors),
         totals=totals_of(operators),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from device_profiles.engine import Precision
     from model_factory.run import Run
     from supernet.planning import TrainingLimits
 
@@ -127,19 +128,24 @@ def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOptio
 def profile(
     run: RunOption = None,
     config: ConfigOption = None,
+    engine: Annotated[str, typer.Option(help="onnxruntime or mnn.")] = "onnxruntime",
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
     threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
-    subnets: Annotated[int, typer.Option(help="Random subnets to time.", min=6)] = 40,
+    networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 30,
+    held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
     output: Annotated[
         Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Measure this machine in the real engine and write a device profile of it."""
+    from device_profiles.measure import Plan
     from model_factory.console import Console
     from model_factory.measuring import measure
+    from model_factory.tables import print_profiled
 
-    path = measure(_run(run, config), Console(quiet), threads=threads, subnets=subnets, output=output)
-    typer.echo(f"{path}: written; use it with `factory search --device {path}`, or name it in the config's targets")
+    plan = Plan(threads=threads, precision=_precision(precision), networks=networks, held_out=held_out)
+    print_profiled(measure(_run(run, config), Console(quiet), plan, engine=engine, output=output))
 
 
 @app.command()
@@ -256,3 +262,14 @@ def _run(run: Path | None, config: Path | None) -> Run:
     from model_factory.run import find_run
 
     return find_run(run, config)
+
+
+def _precision(text: str) -> Precision:
+    from device_profiles.engine import PRECISIONS
+    from model_factory.base.documents import nearest
+    from model_factory.base.errors import ConfigError
+
+    found = next((known for known in PRECISIONS if known == text), None)
+    if found is None:
+        raise ConfigError(f"precision {text!r} is unknown; {nearest(text, PRECISIONS)}")
+    return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from device_profiles.costs import Workloads
+    from device_profiles.workloads import Workloads
     from supernet.augment_config import AugmentConfig
     from supernet.calibration import Calibration
     from supernet.data.shelf import Shelf
@@ -88,7 +88,7 @@ class Materials:
     @cached_property
     def workloads(self) -> Workloads:
         """Workloads of the model space."""
-        from device_profiles.costs import Workloads
+        from device_profiles.workloads import Workloads
 
         return Workloads(self.model_space)
 

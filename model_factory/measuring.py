@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from device_profiles.measure import measure_host, write_profile
+from device_profiles.latency_table import LatencyTable
+from device_profiles.measure import Plan, measure_host
+from device_profiles.profile import DeviceProfile
 from exports.engines import get_engine
 from model_factory.base.files import exclusive
 from model_factory.console import Console
@@ -12,7 +15,16 @@ from model_factory.materials import Materials
 from model_factory.run import Run
 
 
-def measure(run: Run, console: Console, *, threads: int, subnets: int, output: Path | None) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiled:
+    """A profile that was measured, and where it lies."""
+
+    path: Path
+    profile: DeviceProfile
+    table: LatencyTable | None
+
+
+def measure(run: Run, console: Console, plan: Plan, *, engine: str, output: Path | None) -> Profiled:
     """Measure this machine for the model space of `run`; the profile goes to `output` or `profiles/host.yaml`.
 
     Raises:
@@ -22,16 +34,13 @@ def measure(run: Run, console: Console, *, threads: int, subnets: int, output: P
     path = output or run.base / "profiles" / "host.yaml"
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
-        engine = get_engine("onnxruntime", opset=run.config.export.opset)
+        driver = get_engine(engine, opset=run.config.export.opset)
         with console.stage("measure this machine") as progress:
-            profile = measure_host(
+            measured = measure_host(
                 model_space,
-                engine,
-                threads=threads,
-                subnets=subnets,
-                seed=run.config.seed,
+                driver,
+                replace(plan, seed=run.config.seed),
                 folder=run.folder / "measurements",
                 progress=progress,
             )
-    write_profile(profile, path)
-    return path
+    return Profiled(path=path, profile=measured.write(path), table=measured.table)

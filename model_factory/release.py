@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_EXPORT_VERSION = 2
+_EXPORT_VERSION = 3
 _FAMILY_VERSION = 1
 _SAMPLES = 8
 _PARITY_IMAGES = 128
@@ -186,7 +186,7 @@ def _model_specs(
     bench: Workbench, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
 ) -> tuple[ModelSpec, ...]:
     """One per distinct model. Its memory is the largest that a tier using it needs; its latencies cover all targets."""
-    from device_profiles.costs import costs_of
+    from device_profiles.device_costs import DeviceCosts
 
     workloads = bench.materials().workloads
     specs = {}
@@ -195,7 +195,7 @@ def _model_specs(
         perf = []
         for outcome in outcomes:
             profile = outcome.found.profile
-            (costs,) = costs_of([workloads.of(e.subnet)], profile)
+            (costs,) = DeviceCosts(workloads, outcome.found).of([e.subnet])
             perf.append(
                 Perf(
                     device=profile.name,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TRAIN_VERSION = 1
 _CALIBRATION_VERSION = 1
 _SCORE_VERSION = 2
-_SEARCH_VERSION = 2
+_SEARCH_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +265,7 @@ def search_stage(
     bench: Workbench, trained: Trained, shared: tuple[Scored, ...], found: FoundProfile, budgets: Budgets
 ) -> SearchOutcome:
     """Choose the subnet of one target. Raises `BudgetError` when nothing fits."""
+    from device_profiles.device_costs import DeviceCosts
     from search.target import Target, search_target
 
     run, name = bench.run, found.profile.name
@@ -283,9 +284,8 @@ def search_stage(
     materials, images = bench.materials(len(trained.class_names)), calibration_stage(bench, trained).images
     with bench.console.stage(f"search {name}") as progress:
         result = search_target(
-            Target(profile=found.profile, budgets=budgets),
+            Target(costs=DeviceCosts(materials.workloads, found), budgets=budgets),
             materials.model_space.space,
-            materials.workloads,
             shared,
             lambda subnets: bench.archive(_study_name(run, trained)).score(
                 subnets, lambda subnet: materials.heldout_accuracy(subnet, images), name, progress

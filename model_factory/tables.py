@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exports.diff import FamilyDiff, TierChange
     from exports.verify import VerifyReport
     from model_factory.build import Built
+    from model_factory.measuring import Profiled
     from model_factory.run import Run
     from model_factory.stages import SearchOutcome
     from search.target import Candidate
@@ -26,7 +27,7 @@ _MIN_WIDTH = 100
 
 
 def print_family(built: Built, run: Run) -> None:
-    """The tiers of a finished family, and where its files lie."""
+    """The tiers of a finished family, where its files lie, and the budgets that were derived."""
     table = _table("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model")
     for outcome, e in zip(built.outcomes, built.exported, strict=True):
         costs = outcome.result.pick.costs
@@ -42,6 +43,10 @@ def print_family(built: Built, run: Run) -> None:
         )
     _print(table)
     print(f"family   {run.family_folder / 'manifest.json'}\nreport   {run.report}\ntime     {built.seconds:.1f} s")
+    for outcome in built.outcomes:
+        derived = [limit.describe() for limit in outcome.budgets.limits() if limit.origin]
+        if derived:
+            print(f"budgets  {outcome.found.profile.name}: {', '.join(derived)}")
     for note in built.notes:
         print(f"note     {note}")
 
@@ -50,8 +55,9 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     """The Pareto front of one device and the pick."""
     profile, pick = outcome.found.profile, outcome.result.pick
     print(f"device {profile.name} ({outcome.found.origin}), latency {profile.latency_provenance}")
-    budgets = outcome.budgets.slack(pick.costs)
-    print("budgets: " + (", ".join(f"{name} {used:.0%} used" for name, used in budgets.items()) or "none"))
+    used = outcome.budgets.slack(pick.costs)
+    limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
+    print("budgets: " + ("; ".join(limits) or "none"))
     table = _table("", "subnet", "latency", "peak memory", "file", "MMACs", "held-out accuracy", "budgets")
     for candidate in _shown(outcome):
         table.add_row(
@@ -82,6 +88,35 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
         "plot": str(plot),
     }
     return json.dumps(value, indent=2)
+
+
+def print_profiled(profiled: Profiled) -> None:
+    """What was measured, how far to trust it, and what to do with it."""
+    costs, table = profiled.profile.costs, profiled.table
+    print(f"machine        {costs.machine}")
+    if table is not None:
+        timed = sum(part.measured for part in table.parts)
+        print(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
+        errors = table.errors
+        print(
+            f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "
+            f"{errors.within_5:.0%} within 5 %, {errors.within_10:.0%} within 10 %, rank correlation "
+            f"{errors.spearman:.3f}"
+        )
+    else:
+        print(
+            f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no table: the model space"
+        )
+        print("               declares no chain of parts")
+    print(f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)")
+    if costs.spread is not None:
+        print(
+            f"single runs    95th percentile {costs.spread.p95_over_p50:.2f} times the median; without a pause for "
+            f"{costs.spread.sustained_seconds:g} s {costs.spread.sustained_over_p50:.2f} times the latency stated"
+        )
+    if costs.peak is not None:
+        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+    print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

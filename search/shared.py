@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from device_profiles.costs import Workloads
+from device_profiles.workloads import Workloads
 from model_factory.base.progress import Progress, silent
 from supernet.space import SearchSpace, SubnetConfig
 

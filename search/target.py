@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from device_profiles.budgets import Budgets, Excess
-from device_profiles.costs import Costs, Workloads, costs_of
-from device_profiles.profile import DeviceProfile
+from device_profiles.costs import Costs
+from device_profiles.device_costs import DeviceCosts
 from model_factory.base.errors import BudgetError
 from search.archive import Scored
 from search.config import SearchConfig
@@ -26,9 +26,14 @@ Score = Callable[[Sequence[SubnetConfig]], list[Scored]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A profile and the budgets that hold for this task."""
+    """A device and the budgets that hold for this task.
 
-    profile: DeviceProfile
+    Attributes:
+        costs: of subnets on the device.
+        budgets: limits on them.
+    """
+
+    costs: DeviceCosts
     budgets: Budgets
 
 
@@ -75,7 +80,6 @@ class TargetResult:
 def search_target(
     target: Target,
     space: SearchSpace,
-    workloads: Workloads,
     shared: Sequence[Scored],
     score: Score,
     config: SearchConfig,
@@ -87,9 +91,8 @@ def search_target(
     depend on which targets were searched before.
 
     Args:
-        target: profile and budgets.
+        target: device and budgets.
         space: of the subnets.
-        workloads: costs are derived from them.
         shared: the subnets scored for all targets.
         score: scores this target's proposals.
         config: how many.
@@ -98,32 +101,32 @@ def search_target(
     Raises:
         BudgetError: no subnet meets the budgets.
     """
-    judged = _judge(target, workloads, shared)
+    judged = _judge(target, shared)
     feasible = [c for c in judged if not c.excesses]
     if not feasible:
-        _check_feasible(target, space, workloads)
+        _check_feasible(target, space)
     wanted = max(config.trials_per_target, config.feasible_per_target - len(feasible))
-    proposed = _propose(target, space, workloads, shared, wanted, config.pool, random.Random(seed))
-    judged += _judge(target, workloads, score(proposed))
+    proposed = _propose(target, space, shared, wanted, config.pool, random.Random(seed))
+    judged += _judge(target, score(proposed))
     pick = max((c for c in judged if not c.excesses), key=lambda c: (c.accuracy, -c.costs.latency_us, c.subnet.id))
     return TargetResult(pick=pick, candidates=tuple(judged), new_trials=len(proposed))
 
 
-def _judge(target: Target, workloads: Workloads, scored: Sequence[Scored]) -> list[Candidate]:
-    costs = costs_of([workloads.of(s.subnet) for s in scored], target.profile)
+def _judge(target: Target, scored: Sequence[Scored]) -> list[Candidate]:
+    costs = target.costs.of([s.subnet for s in scored])
     return [
         Candidate(subnet=s.subnet, accuracy=s.accuracy, costs=c, excesses=target.budgets.excesses(c))
         for s, c in zip(scored, costs, strict=True)
     ]
 
 
-def _check_feasible(target: Target, space: SearchSpace, workloads: Workloads) -> None:
-    (costs,) = costs_of([workloads.of(space.smallest)], target.profile)
+def _check_feasible(target: Target, space: SearchSpace) -> None:
+    (costs,) = target.costs.of([space.smallest])
     excesses = target.budgets.excesses(costs)
     if excesses:
         tightest = excesses[0]
         raise BudgetError(
-            f"target {target.profile.name!r}: no subnet meets its budgets; the tightest is {tightest.budget}: "
+            f"target {target.costs.profile.name!r}: no subnet meets its budgets; the tightest is {tightest.budget}: "
             f"the smallest subnet's {tightest.describe()}; raise it, or add smaller options to the model section"
         )
 
@@ -131,7 +134,6 @@ def _check_feasible(target: Target, space: SearchSpace, workloads: Workloads) ->
 def _propose(
     target: Target,
     space: SearchSpace,
-    workloads: Workloads,
     shared: Sequence[Scored],
     wanted: int,
     pool: int,
@@ -142,17 +144,17 @@ def _propose(
         return []
     predictor = AccuracyPredictor(space, shared)
     known = {s.subnet for s in shared}
-    population = _feasible(target, workloads, [space.smallest, *known])
+    population = _feasible(target, [space.smallest, *known])
     for _ in range(_GENERATIONS):
         parents = _best(predictor, population, _PARENTS)
         children = [space.mutate(rng.choice(parents), rng, _MUTATION) for _ in range(pool // _GENERATIONS)]
-        population = sorted(set(population) | set(_feasible(target, workloads, children)))
+        population = sorted(set(population) | set(_feasible(target, children)))
     return _best(predictor, [subnet for subnet in population if subnet not in known], wanted)
 
 
-def _feasible(target: Target, workloads: Workloads, subnets: Sequence[SubnetConfig]) -> list[SubnetConfig]:
+def _feasible(target: Target, subnets: Sequence[SubnetConfig]) -> list[SubnetConfig]:
     distinct = sorted(set(subnets))
-    costs = costs_of([workloads.of(subnet) for subnet in distinct], target.profile)
+    costs = target.costs.of(distinct)
     return [subnet for subnet, cost in zip(distinct, costs, strict=True) if not target.budgets.excesses(cost)]
 
 

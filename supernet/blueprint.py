@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from supernet.layout import layers_of, places_of
 from supernet.model_space import ModelSpace
 from supernet.space import SubnetConfig
 
@@ -25,6 +26,7 @@ _FILL_NAMES = ("uniform_", "normal_", "random_", "bernoulli_", "exponential_", "
 _FILLS = frozenset(getattr(Tensor, name) for name in _FILL_NAMES)
 _DRAW_NAMES = ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli")
 _DRAWS = frozenset([getattr(torch, name) for name in (*_DRAW_NAMES, "multinomial", "poisson")] + [Tensor.bernoulli])
+_RANDOM = _INITIALISERS | _FILLS | _DRAWS
 
 
 def build_unweighted(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
@@ -48,14 +50,12 @@ class _Uninitialised(TorchFunctionMode):
         self.others_drawn = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _INITIALISERS or func in _FILLS:
+        if func in _RANDOM:
             target = args[0] if args else (kwargs or {}).get("tensor")
-            if isinstance(target, nn.Parameter):
+            if func not in _DRAWS and isinstance(target, nn.Parameter):
                 return target
             self.others_drawn = True
-        elif func in _DRAWS:
-            self.others_drawn = True
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs) if kwargs else func(*args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +72,47 @@ class _Part:
 
 
 class Blueprint:
-    """The network of one subnet: its layers, the values of its buffers, and no weights."""
+    """The network of one subnet: its layers, the values of its buffers on `device`, and no weights."""
 
-    def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
-        self._model_space, self._subnet = model_space, subnet
-        self._parts = _parts(build_unweighted(model_space, subnet))
+    def __init__(self, model_space: ModelSpace, subnet: SubnetConfig, device: torch.device) -> None:
+        self._model_space, self._subnet, self._device = model_space, subnet, device
+        self._parts = _parts(build_unweighted(model_space, subnet), device)
 
-    def network(self, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
+    def network(self, parameters: Mapping[str, nn.Parameter]) -> nn.Module:
         """A new network that shares nothing with any other but what cannot change.
 
         A network that holds more than layers, tensors and plain values is built anew.
 
         Args:
             parameters: for every name in the network's `named_parameters()`; they become its own.
-            device: of its buffers.
         """
         if self._parts is not None:
-            return _assembled(self._parts, parameters, device)
-        return with_parameters(build_unweighted(self._model_space, self._subnet), parameters, device)
+            return _assembled(self._parts, parameters)
+        return with_parameters(build_unweighted(self._model_space, self._subnet), parameters, self._device)
 
 
 def with_parameters(module: nn.Module, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
     """`module`, with `parameters` by name in place of its own and its buffers on `device`. What is shared stays so."""
-    replacements = {id(p): parameters[name] for name, p in module.named_parameters()}
-    for layer in module.modules():
-        for name, parameter in layer._parameters.items():
-            if parameter is not None:
-                layer._parameters[name] = replacements[id(parameter)]
+    for place in places_of(module):
+        place.layer._parameters[place.key] = parameters[place.first]
+    for _, layer in layers_of(module):
         for name, buffer in layer._buffers.items():
             if buffer is not None and buffer.device != device:
                 layer._buffers[name] = buffer.to(device)
     return module
 
 
-def _parts(module: nn.Module) -> list[_Part] | None:
+def _parts(module: nn.Module, device: torch.device) -> list[_Part] | None:
     """The parts of `module`, itself first; None where one holds what cannot be copied without knowing it."""
-    modules = list(module.modules())
+    modules = list({id(layer): layer for _, layer in layers_of(module)}.values())
     places = {id(m): i for i, m in enumerate(modules)}
-    names = {id(p): name for name, p in module.named_parameters()}
-    parts = [_part(m, places, names) for m in modules]
+    names = {id(place.parameter): place.first for place in places_of(module)}
+    parts = [_part(m, places, names, device) for m in modules]
     found = [part for part in parts if part is not None]
     return found if len(found) == len(parts) else None
 
 
-def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]) -> _Part | None:
+def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str], device: torch.device) -> _Part | None:
     shared: dict[str, Any] = {}
     empty: list[tuple[str, type]] = []
     filled: list[tuple[str, Any]] = []
@@ -140,7 +137,7 @@ def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]
         empty=tuple(empty),
         filled=tuple(filled),
         parameters={name: None if p is None else names[id(p)] for name, p in module._parameters.items()},
-        buffers=dict(module._buffers),
+        buffers={name: b if b is None else b.to(device) for name, b in module._buffers.items()},
         children={name: None if m is None else places[id(m)] for name, m in module._modules.items()},
     )
 
@@ -169,7 +166,7 @@ def _is_constant(value: Any) -> bool:
     return type(value) in _CONSTANTS
 
 
-def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
+def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter]) -> nn.Module:
     modules = [object.__new__(part.kind) for part in parts]
     for module, part in zip(modules, parts, strict=True):
         state = part.shared.copy()
@@ -180,12 +177,8 @@ def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter], devic
         if part.parameters:
             state["_parameters"] = {name: key and parameters[key] for name, key in part.parameters.items()}
         if part.buffers:
-            state["_buffers"] = {name: b if b is None else _copied(b, device) for name, b in part.buffers.items()}
+            state["_buffers"] = {name: b if b is None else b.clone() for name, b in part.buffers.items()}
         if part.children:
             state["_modules"] = {name: i if i is None else modules[i] for name, i in part.children.items()}
         object.__setattr__(module, "__dict__", state)  # a module's own way of setting attributes is slow
     return modules[0]
-
-
-def _copied(buffer: Tensor, device: torch.device) -> Tensor:
-    return buffer.clone() if buffer.device == device else buffer.to(device)

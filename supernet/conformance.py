@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from supernet.chain import ChainModelSpace
 from supernet.importance import check_groups, reorder, sort_groups
 from supernet.model_space import ModelSpace
 from supernet.slicing import plan_module, slicing_rules, take
@@ -104,6 +105,43 @@ class ModelSpaceConformance(ABC):
         shapes = {tuple(supernet(self.batch(subnet), subnet).shape) for subnet in self.subnets()}
         assert len(shapes) == 1, f"outputs have different shapes: {sorted(shapes)}"
         assert next(iter(shapes))[0] == _BATCH, f"outputs have shape {shapes}, expected (batch, classes)"
+
+    def test_the_parts_of_a_chain_compute_what_the_network_computes(self) -> None:
+        """Applied one after the other, with each parameter once. Spaces may declare no chain."""
+        space = self.model_space()
+        if not isinstance(space, ChainModelSpace):
+            return
+        for subnet in self.subnets():
+            network, x = space.build(subnet).eval(), self.batch(subnet)
+            parts = space.parts(network)
+            values = subnet.to_dict()
+            places = [li.name for li in space.links if not li.depth_choice or values[li.depth_choice] >= li.exists_from]
+            assert list(parts) == places, f"{subnet} has parts at {list(parts)}, its links say {places}"
+            held = [id(p) for part in parts.values() for p in part.eval().parameters()]
+            assert sorted(held) == sorted(id(p) for p in network.parameters()), (
+                f"the parts of {subnet} lack a parameter"
+            )
+            expected, found = _seeded(network, x), x
+            for part in parts.values():
+                found = _seeded(part, found)
+            _assert_close(found, expected, self.tolerance, f"the output of the parts of {subnet}")
+
+    def test_the_choices_of_a_link_decide_its_part(self) -> None:
+        """Two subnets that agree in them have the same layers there and the same input. Spaces may declare no chain."""
+        space = self.model_space()
+        if not isinstance(space, ChainModelSpace):
+            return
+        seen: dict[tuple[object, ...], object] = {}
+        for subnet in self.subnets():
+            shape: tuple[int, ...] = space.input_shape(subnet)
+            parts, values = space.parts(space.build(subnet).eval()), subnet.to_dict()
+            for link in space.links:
+                if link.name not in parts:
+                    continue
+                found = (shape, [tuple(p.shape) for p in parts[link.name].parameters()])
+                known = seen.setdefault((link.name, *(values[choice] for choice in link.choices)), found)
+                assert found == known, f"{link.name} of {subnet} depends on more than {link.choices}"
+                shape = tuple(parts[link.name].eval()(torch.zeros(1, *shape)).shape[1:])
 
     def test_units_that_the_space_calls_sortable_can_change_places(self) -> None:
         """The largest network computes the same in whatever order they stand. Spaces may declare none."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from supernet.slicing import Plan, SlicePlan
 
 _Index = tuple[slice, ...]
+_Run = tuple[int, int, int]  # axis, start, length
 
 
 class Gatherer:
@@ -30,6 +31,7 @@ class Gatherer:
         indices = {name: _index(plan, full[name]) for name, plan in plans.items()}
         self._whole = [name for name, index in indices.items() if index == ()]
         self._parts = {name: index for name, index in indices.items() if index}
+        self._runs = {name: run for name, index in self._parts.items() if (run := _only_run(index, full[name]))}
         self._others = [name for name, index in indices.items() if index is None]
 
     def take(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -45,10 +47,12 @@ class Gatherer:
     def copies(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Contiguous copies without a graph."""
         with torch.no_grad():
-            found = {name: parameters[name] for name in self._whole}
-            found |= {name: parameters[name][index] for name, index in self._parts.items()}
-            found |= {name: self._plans[name].take(parameters, name) for name in self._others}
-            return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+            found = {name: parameters[name].narrow_copy(*run) for name, run in self._runs.items()}
+            shared = {name: parameters[name] for name in self._whole}
+            shared |= {name: parameters[name][self._parts[name]] for name in self._parts.keys() - self._runs.keys()}
+            shared |= {name: self._plans[name].take(parameters, name) for name in self._others}
+            found |= {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in shared.items()}
+            return found
 
 
 def _index(plan: Plan, tensor: Tensor) -> _Index | None:
@@ -60,6 +64,12 @@ def _index(plan: Plan, tensor: Tensor) -> _Index | None:
     while whole and whole[-1]:
         whole.pop()
     return index[: len(whole)]
+
+
+def _only_run(index: _Index, tensor: Tensor) -> _Run | None:
+    """The run of the one axis that is not whole; None where there are several."""
+    parts = [axis for axis, run in enumerate(index) if run.stop - run.start < tensor.shape[axis]]
+    return (parts[0], index[parts[0]].start, index[parts[0]].stop - index[parts[0]].start) if len(parts) == 1 else None
 
 
 class _Parts(torch.autograd.Function):

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supernet.slicing import Plan, SlicePlan, plan_slices
+from supernet.slicing import Plan, plan_slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +37,38 @@ class KernelTransform:
         slices = plan_slices(full, part, name)
         if part[2:] == full[2:]:
             return slices
-        channels = SlicePlan((*slices.axes[:2], *((slice(0, size),) for size in full[2:])))
         block = name.removesuffix(self.weight)
         sizes = range(full[-1], part[-1] - 1, -2)
-        return _TransformPlan(channels, tuple(f"{block}{self.matrices}.{a}to{b}" for a, b in pairwise(sizes)))
+        steps = tuple(_Step(f"{block}{self.matrices}.{a}to{b}", _centre(a)) for a, b in pairwise(sizes))
+        return _TransformPlan(part[0], part[-1], steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From one size to the next: the name of the matrix, and which elements of the flat kernel are its centre."""
+
+    matrix: str
+    centre: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class _TransformPlan:
     """The channels of the whole kernel, then one matrix after the other."""
 
-    channels: SlicePlan
-    matrices: tuple[str, ...]
+    channels: int
+    size: int
+    steps: tuple[_Step, ...]
 
     def take(self, parameters: Mapping[str, Tensor], name: str) -> Tensor:
         """See `Plan`; gradients reach the weight and the matrices."""
-        kernel = self.channels.take(parameters, name)  # (channels, 1, k, k)
-        for matrix in self.matrices:
-            centre = kernel[:, :, 1:-1, 1:-1]
-            kernel = functional.linear(centre.flatten(2), parameters[matrix]).reshape(centre.shape)
-        return kernel
+        kernel = parameters[name][: self.channels].flatten(1)  # (channels, k * k)
+        for step in self.steps:
+            # picking by index takes half the time of a slice, which would have to become contiguous
+            centre = kernel.index_select(1, step.centre.to(kernel.device))
+            kernel = functional.linear(centre, parameters[step.matrix])
+        return kernel.view(self.channels, 1, self.size, self.size)
+
+
+def _centre(size: int) -> Tensor:
+    """The places of the centre of a flattened kernel of `size` by `size`, ((size - 2)^2)."""
+    return torch.arange(size * size).view(size, size)[1:-1, 1:-1].flatten()

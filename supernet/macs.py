@@ -1,24 +1,45 @@
-"""Multiply-accumulates of a subnet, counted by PyTorch without computing anything."""
+"""Multiply-accumulates of a subnet, counted without computing anything."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from supernet.blueprint import build_unweighted
+from supernet.meta_calls import macs_of, name_of, run_on_meta
 from supernet.model_space import ModelSpace
 from supernet.space import SubnetConfig
 
 
 def count_macs(model_space: ModelSpace, subnet: SubnetConfig) -> int:
-    """Multiply-accumulates of one input, as `torch.utils.flop_counter` counts them (1 MAC is 2 of its FLOPs).
+    """Multiply-accumulates of one input, half of what `torch.utils.flop_counter` counts.
 
-    Convolutions, matrix products and attention count, element-wise work does not.
+    Convolutions and matrix products count, those inside attention too: heads * tokens^2 * head_dim for the scores and
+    as many for the mixture. Element-wise work, normalisation, softmax and the addition of biases do not.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     shape = model_space.input_shape(subnet)
     dtype = torch.float32 if len(shape) > 1 else torch.int64  # one axis: tokens
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
-        module = model_space.build(subnet).eval()
-        with FlopCounterMode(display=False) as counter:
+        module = build_unweighted(model_space, subnet).eval()
+        counter = _Counter()
+        with counter:
             module(torch.zeros(1, *shape, dtype=dtype))
-    return int(counter.get_total_flops()) // 2
+    return counter.macs
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = run_on_meta(func, args, kwargs or {})
+        if isinstance(result, Tensor):
+            self.macs += macs_of(name_of(func), args, result)
+        return result

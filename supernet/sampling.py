@@ -11,7 +11,7 @@ from typing import Protocol
 from model_factory.base.progress import Progress, silent
 from supernet.macs import count_macs
 from supernet.model_space import ModelSpace
-from supernet.space import SearchSpace, SubnetConfig
+from supernet.space import SubnetConfig
 
 _STRATA = 8
 _POOL = 384
@@ -50,7 +50,7 @@ class MacsSampler:
     def __init__(self, model_space: ModelSpace, seed: int, progress: Progress = silent) -> None:
         space = model_space.space
         rng = random.Random(seed)
-        pool = sorted({_levelled(space, rng, i / (_POOL - 1)) for i in range(_POOL)})
+        pool = sorted({space.sample_near(i / (_POOL - 1), rng) for i in range(_POOL)})
         sizes: dict[SubnetConfig, float] = {}
         for done, subnet in enumerate(pool):
             sizes[subnet] = math.log(max(1, count_macs(model_space, subnet)))
@@ -65,13 +65,6 @@ class MacsSampler:
 
 SAMPLERS: dict[str, Callable[[ModelSpace, int, Progress], Sampler]] = {"uniform": UniformSampler, "macs": MacsSampler}
 """Name -> sampler, made of the model space, a seed and a listener."""
-
-
-def _levelled(space: SearchSpace, rng: random.Random, level: float) -> SubnetConfig:
-    """A subnet whose choices lie around `level` (0 is the smallest, 1 the largest subnet)."""
-    spread = min(level, 1 - level)
-    position = {choice.name: level + rng.uniform(-spread, spread) for choice in space}
-    return space.subnet({c.name: c.options[round(position[c.name] * (len(c.options) - 1))] for c in space})
 
 
 def _stratified(sizes: dict[SubnetConfig, float]) -> list[list[SubnetConfig]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model_factory.base.errors import SpaceError
+from supernet.layout import places_of
 from supernet.model_space import ModelSpace
 
 Runs = tuple[slice, ...]
@@ -148,19 +149,21 @@ def plan_module(
         SpaceError: a parameter is unknown to `largest`, has no valid plan, or belongs to a layer of another kind there
             (its name changed its role, as happens with an optional layer inside an `nn.Sequential`).
     """
-    full = dict(largest.named_parameters())
-    owners = [dict(network.named_modules(remove_duplicate=False)) for network in (largest, subnet)]
+    full = {place.first: place for place in places_of(largest)}
     plans: dict[str, Plan] = {}
-    checked = ""
-    for name, parameter in subnet.named_parameters():
+    checked: nn.Module | None = None
+    for place in places_of(subnet):
+        name = place.first
+        if name in plans:
+            continue
         if name not in full:
             raise SpaceError(f"parameter {name!r} of a subnet does not exist in the largest network")
-        owner = name.rpartition(".")[0]
-        if owner != checked or not plans:
-            _check_role(name, *(modules[owner] for modules in owners))
-            checked = owner
+        whole = full[name]
+        if place.layer is not checked:
+            _check_role(name, whole.layer, place.layer)
+            checked = place.layer
         make = next((rule.plan for pattern, rule in rules.items() if fnmatchcase(name, pattern)), plan_slices)
-        plans[name] = make(tuple(full[name].shape), tuple(parameter.shape), name)
+        plans[name] = make(tuple(whole.parameter.shape), tuple(place.parameter.shape), name)
     return plans
 
 

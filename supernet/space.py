@@ -116,6 +116,15 @@ class SearchSpace:
         """A subnet whose choices are drawn uniformly and independently."""
         return self.subnet({choice.name: rng.choice(choice.options) for choice in self.choices})
 
+    def sample_near(self, level: float, rng: random.Random) -> SubnetConfig:
+        """A subnet whose choices scatter around `level`: 0 is the smallest, 1 the largest, and 0.5 may be any.
+
+        Uniform and independent choices are nearly all of middle size; over evenly spread levels, sizes are spread too.
+        """
+        spread = min(level, 1 - level)
+        at = {choice.name: level + rng.uniform(-spread, spread) for choice in self.choices}
+        return self.subnet({c.name: c.options[round(at[c.name] * (len(c.options) - 1))] for c in self.choices})
+
     def mutate(self, subnet: SubnetConfig, rng: random.Random, probability: float) -> SubnetConfig:
         """`subnet` with each choice redrawn uniformly with `probability` (0 to 1)."""
         values = subnet.to_dict()

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from supernet.blueprint import Blueprint, build_unweighted, with_parameters
 from supernet.gathering import Gatherer
+from supernet.layout import places_of
 from supernet.model_space import ModelSpace
 from supernet.slicing import plan_module, slicing_rules, take
 from supernet.space import SubnetConfig
@@ -28,8 +29,9 @@ class _Skeleton:
         self._model_space, self._subnet = model_space, subnet
         self._device = next((p.device for p in full.values()), torch.device("cpu"))
         self._built: nn.Module | None = build_unweighted(model_space, subnet)
-        self._trained = {name: p.requires_grad for name, p in self._built.named_parameters()}
-        self._names = len(list(self._built.named_parameters(remove_duplicate=False)))
+        places = places_of(self._built)
+        self._trained = {place.first: place.parameter.requires_grad for place in places}
+        self.has_ties = len(places) > len(self._trained)
         self.plans = plan_module(largest, self._built, slicing_rules(model_space))
         self.gatherer = Gatherer(full, self.plans)
 
@@ -38,26 +40,20 @@ class _Skeleton:
         """Takes weights and computes: normalises with the statistics of its batch, without dropout."""
         built = self._take_built()
         module = build_unweighted(self._model_space, self._subnet) if built is None else built
-        empty = {name: nn.Parameter(torch.empty_like(p, device="meta")) for name, p in module.named_parameters()}
+        nothing = torch.empty(0, device="meta")
+        empty = {name: nn.Parameter(nothing, trained) for name, trained in self._trained.items()}
         return without_statistics(with_parameters(module, empty, self._device)).eval()
 
     def weighted(self, full: dict[str, nn.Parameter]) -> nn.Module:
         """A network with copies of its parts of `full`."""
         copies = self.gatherer.copies(full)
-        weights = {name: nn.Parameter(copies[name], trained) for name, trained in self._trained.items()}
+        weights = {name: _as_parameter(copies[name], trained) for name, trained in self._trained.items()}
         built = self._take_built()
-        return (
-            with_parameters(built, weights, self._device) if built else self._blueprint.network(weights, self._device)
-        )
-
-    @property
-    def has_ties(self) -> bool:
-        """Whether one parameter has several names."""
-        return self._names > len(self.plans)
+        return with_parameters(built, weights, self._device) if built else self._blueprint.network(weights)
 
     @cached_property
     def _blueprint(self) -> Blueprint:
-        return Blueprint(self._model_space, self._subnet)
+        return Blueprint(self._model_space, self._subnet, self._device)
 
     def _take_built(self) -> nn.Module | None:
         """The network that was built to plan, for its first user."""
@@ -133,6 +129,12 @@ def without_statistics(module: nn.Module) -> nn.Module:
             layer.track_running_stats = False
             layer.running_mean = layer.running_var = layer.num_batches_tracked = None
     return module
+
+
+def _as_parameter(tensor: Tensor, trained: bool) -> nn.Parameter:
+    """`tensor` itself, as lazy layers of PyTorch become ordinary ones: a new object for each takes twice the time."""
+    tensor.__class__ = nn.Parameter
+    return tensor.requires_grad_(trained)  # type: ignore[return-value]
 
 
 def _places(module: nn.Module) -> list[tuple[str, nn.Module, str]]:

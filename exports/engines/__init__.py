@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from exports.engines.mnn import MnnEngine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from model_factory.base.documents import nearest
 from model_factory.base.errors import EngineError
 
-ENGINES: dict[str, type[OnnxRuntimeEngine]] = {OnnxRuntimeEngine.name: OnnxRuntimeEngine}
+if TYPE_CHECKING:
+    from device_profiles.engine import Engine
+
+ENGINES: dict[str, type[OnnxRuntimeEngine] | type[MnnEngine]] = {
+    OnnxRuntimeEngine.name: OnnxRuntimeEngine,
+    MnnEngine.name: MnnEngine,
+}
 
 
-def get_engine(name: str, *, opset: int = 20, dynamic_batch: bool = False) -> OnnxRuntimeEngine:
+def get_engine(name: str, *, opset: int = 20, dynamic_batch: bool = False) -> Engine:
     """A new engine of that name.
 
+    Args:
+        name: a key of `ENGINES`.
+        opset: of the ONNX files that it writes or converts from.
+        dynamic_batch: whether files take any batch; else they take one input.
+
     Raises:
-        EngineError: the name is unknown.
+        EngineError: the name is unknown, or the engine has no dynamic batch.
     """
     if name not in ENGINES:
         raise EngineError(f"engine {name!r} is unknown; {nearest(name, ENGINES)}")

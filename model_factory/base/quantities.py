@@ -1,21 +1,39 @@
-"""Quantities as people write them: `8 ms`, `64 MiB`. A bare number has no unit and is refused."""
+"""Quantities as people write them: `8 ms`, `64 MiB`, `30 fps`, `10 %`. A bare number has no unit and is refused."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
 
 WITH_UNITS: Final = "with units"
 """Context of `model_dump` that writes quantities as people do, so that they can be read again."""
 
-_NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*$")
+_NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)\s*$")
 _LARGEST = 2.0**63
+_SLOWEST_FPS, _FASTEST_FPS = 1e-6, 1e6
+_SMALLEST_PERCENT = 5e-5
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _BYTES_PER_UNIT = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
 }  # fmt: skip
+
+Kind = Literal["duration", "size", "frame rate", "share"]
+
+EXAMPLES: dict[Kind, str] = {
+    "duration": "a duration such as '8 ms'",
+    "size": "a size such as '64 MiB'",
+    "frame rate": "a frame rate such as '30 fps'",
+    "share": "a share such as '10 %' or 0.1",
+}
+_UNITS: dict[Kind, dict[str, float]] = {
+    "duration": _US_PER_UNIT,
+    "size": _BYTES_PER_UNIT,
+    "frame rate": {"fps": 1.0},
+    "share": {"%": 1.0},
+}
 
 
 def parse_duration_us(text: object) -> int:
@@ -24,7 +42,7 @@ def parse_duration_us(text: object) -> int:
     Raises:
         ValueError: no unit, an unknown unit, or not above zero.
     """
-    return _parse(text, _US_PER_UNIT, "a duration such as '8 ms'")
+    return round(_parse(text, "duration", 0.5, _LARGEST))
 
 
 def parse_bytes(text: object) -> int:
@@ -33,7 +51,37 @@ def parse_bytes(text: object) -> int:
     Raises:
         ValueError: no unit, an unknown unit, or not above zero.
     """
-    return _parse(text, _BYTES_PER_UNIT, "a size such as '64 MiB'")
+    return round(_parse(text, "size", 0.5, _LARGEST))
+
+
+def parse_frame_rate(text: object) -> float:
+    """`"30 fps"` -> 30.0 frames per second.
+
+    Raises:
+        ValueError: no unit, an unknown unit, or not above zero.
+    """
+    return _parse(text, "frame rate", _SLOWEST_FPS, _FASTEST_FPS)
+
+
+def parse_share(value: object) -> float:
+    """`"10 %"` or `0.1` -> 0.1, to a millionth. A number of 1 or more is refused: it may be meant as percent.
+
+    Raises:
+        ValueError: not a share above 0 % and of at most 100 %.
+    """
+    text = value
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        if not 0 < value < 1:
+            hint = f"; did you mean '{value:g} %'?" if 1 <= value <= 100 else ""
+            raise ValueError(f"{value!r} is not {EXAMPLES['share']}{hint}")
+        text = f"{100 * value!r} %"
+    return round(_parse(text, "share", _SMALLEST_PERCENT, 100) / 100, 6)
+
+
+def kind_of(value: object) -> Kind | None:
+    """What the unit in `value` is a unit of; None without a known one."""
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    return next((kind for kind, units in _UNITS.items() if match and match[2] in units), None)
 
 
 def format_duration(us: float) -> str:
@@ -52,34 +100,67 @@ def format_bytes(size: float) -> str:
     return f"{_short(size)} GiB"
 
 
+def exact_duration(us: int) -> str:
+    """The text in the largest unit that `parse_duration_us` reads as `us`."""
+    return _exact(us, "duration", parse_duration_us)
+
+
+def exact_bytes(size: int) -> str:
+    """The text in the largest unit that `parse_bytes` reads as `size`."""
+    return _exact(size, "size", parse_bytes)
+
+
+def exact_frame_rate(fps: float) -> str:
+    """The text that `parse_frame_rate` reads as `fps`."""
+    return _exact(fps, "frame rate", parse_frame_rate)
+
+
+def exact_share(share: float) -> str:
+    """The percentage that `parse_share` reads as `share`."""
+    return f"{100 * share:.6g} %"
+
+
 def _short(value: float) -> str:
     """Three digits, and never an exponent for large values."""
     return f"{value:.3g}" if value < 999 else f"{value:.0f}"
 
 
-def _parse(text: object, units: dict[str, float], example: str) -> int:
+def _parse(text: object, kind: Kind, above: float, most: float) -> float:
+    units = _UNITS[kind]
     match = _NUMBER.match(text) if isinstance(text, str) else None
     if match is None or match[2] not in units:
-        raise ValueError(f"{text!r} is not {example}; units: {', '.join(units)}")
+        raise ValueError(f"{text!r} is not {EXAMPLES[kind]}; units: {', '.join(units)}")
     value = float(match[1]) * units[match[2]]
-    if not 0.5 < value < _LARGEST:
-        raise ValueError(f"{text!r} is {'too large' if value > 1 else 'not above zero'}; write {example}")
-    return round(value)
+    if not above < value <= most:
+        raise ValueError(f"{text!r} is {'too large' if value > most else 'not above zero'}; write {EXAMPLES[kind]}")
+    return value
 
 
-def _in_unit(unit: str) -> PlainSerializer:
-    def write(value: int, info: SerializationInfo) -> int | str:
-        return f"{value} {unit}" if info.context == WITH_UNITS else value
+def _exact(value: float, kind: Kind, parse: Callable[[object], float]) -> str:
+    units = sorted(_UNITS[kind].items(), key=lambda unit: -unit[1])
+    for unit, factor in units:
+        number = value / factor
+        text = f"{number:.0f} {unit}" if number == int(number) else f"{number:.4g} {unit}"
+        if value >= factor and parse(text) == value:
+            return text
+    return f"{value} {units[-1][0]}"
 
-    return PlainSerializer(write)
+
+def _written(write: Callable[[Any], str]) -> PlainSerializer:
+    def serialise(value: float, info: SerializationInfo) -> Any:
+        return write(value) if info.context == WITH_UNITS else value
+
+    return PlainSerializer(serialise)
 
 
-def _keep_int(parse: object) -> BeforeValidator:
-    return BeforeValidator(parse)  # type: ignore[arg-type]
-
-
-DurationUs = Annotated[int, _keep_int(parse_duration_us), _in_unit("us")]
+DurationUs = Annotated[int, BeforeValidator(parse_duration_us), _written(exact_duration)]
 """Field type: written `8 ms`, held in microseconds."""
 
-SizeBytes = Annotated[int, _keep_int(parse_bytes), _in_unit("B")]
+SizeBytes = Annotated[int, BeforeValidator(parse_bytes), _written(exact_bytes)]
 """Field type: written `64 MiB`, held in bytes."""
+
+FrameRate = Annotated[float, BeforeValidator(parse_frame_rate), _written(exact_frame_rate)]
+"""Field type: written `30 fps`, held in frames per second."""
+
+Share = Annotated[float, BeforeValidator(parse_share), _written(exact_share)]
+"""Field type: written `10 %` or `0.1`, held as a number in (0, 1]."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from device_profiles.budgets import BudgetName
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierRow:
@@ -21,6 +23,7 @@ class TierRow:
         latency_budget_us: None where latency has no budget; likewise the other budgets.
         macs: of one inference.
         parity_max_abs: largest difference of an output between the file in its engine and PyTorch.
+        budget_origins: what a budget is derived from, such as `30 fps`, by its name; only of those that are.
         note: one sentence, or "".
     """
 
@@ -41,6 +44,7 @@ class TierRow:
     file_budget_bytes: int | None
     macs: int
     parity_max_abs: float
+    budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
     note: str = ""
 
 

@@ -26,12 +26,14 @@ class BudgetUse:
         budget: with its unit; "" without a budget.
         percent: of the budget; 0 without one.
         share: `percent` for people; never reads 100 % when it is above.
+        origin: what the budget is derived from; "" where it was given.
     """
 
     value: str
     budget: str
     percent: float
     share: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +85,20 @@ def by_platform(tiers: Sequence[TierRow]) -> tuple[Platform, ...]:
 
 def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
     """Of latency, peak memory and file size."""
+    origins = tier.budget_origins
     return (
-        _use(tier.latency_us, tier.latency_budget_us, format_duration),
-        _use(tier.peak_memory_bytes, tier.peak_memory_budget_bytes, format_bytes),
-        _use(tier.file_bytes, tier.file_budget_bytes, format_bytes),
+        _use(tier.latency_us, tier.latency_budget_us, format_duration, origins.get("latency", "")),
+        _use(tier.peak_memory_bytes, tier.peak_memory_budget_bytes, format_bytes, origins.get("peak_memory", "")),
+        _use(tier.file_bytes, tier.file_budget_bytes, format_bytes, origins.get("file_size", "")),
     )
 
 
-def _use(value: float | None, budget: float | None, write: Callable[[float], str]) -> BudgetUse:
+def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:
     if value is None or budget is None:
-        return BudgetUse(value="–" if value is None else write(value), budget="", percent=0.0, share="")
+        return BudgetUse(value="–" if value is None else write(value), budget="", percent=0.0, share="", origin="")
     percent = 100 * value / budget
     share = f"{percent:.0f} %" if percent <= 100 or percent >= 100.5 else f"{max(percent, 100.01):.2f} %"
-    return BudgetUse(value=write(value), budget=write(budget), percent=percent, share=share)
+    return BudgetUse(value=write(value), budget=write(budget), percent=percent, share=share, origin=origin)
 
 
 def _percent(fraction: float) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from device_profiles.costs import FILE_BYTES
 from exports.records import Manifest, Model, Tier
 from model_factory.base.files import digest_of
 from model_factory.cache import library_version, stage_key
@@ -157,6 +156,7 @@ def _tier_row(tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOut
         file_budget_bytes=budgets.file_bytes if budgets else None,
         macs=model.subnet.macs,
         parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
+        budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
         note="" if outcome else "for every device that no other tier takes",
     )
 
@@ -177,5 +177,5 @@ def _modelled(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
     return (
         *(latency if guessed else ()),
         "Peak memory: weights, planned activations and an allowance for the engine.",
-        f"File size during the search: from above, with {FILE_BYTES} bytes of container; the real file is checked.",
+        "File size during the search: computed from the subnet; the real file is checked.",
     )

@@ -7,12 +7,16 @@ has no shortcut, whatever its widths, so that its role is the same in every subn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from supernet.chain import Link
 from supernet.importance import SortGroup, UnitAxis
 from supernet.space import SearchSpace, SubnetConfig
-from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, search_space
+from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, links, search_space
+from supernet.spaces.parts import numbered_blocks
 from supernet.spaces.sorting import inverted_residual_groups, weight_and_bias
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish": nn.Hardswish}
@@ -42,6 +46,16 @@ class MobileNetSpace:
             for block in blocks:
                 groups += inverted_residual_groups(block, squeeze_excite=stage.squeeze_excite)
         return tuple(groups)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Stem, blocks, head. See `ChainModelSpace`."""
+        return links(self._config)
+
+    def parts(self, network: nn.Module) -> Mapping[str, nn.Module]:
+        """See `ChainModelSpace`."""
+        stem = nn.Sequential(network.stem, network.stem_activation)  # type: ignore[arg-type]
+        return {"stem": stem, **numbered_blocks(network.stages), "head": _Head(network)}  # type: ignore[arg-type]
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
@@ -84,6 +98,18 @@ class MobileNet(nn.Module):
                 x = block(x)
         x = self.head_activation(self.head(x))
         return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class _Head(nn.Module):
+    """The last part of `network`, with its own layers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.head, self.head_activation = network.head, network.head_activation
+        self.classifier = network.classifier
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+        return self.classifier(self.head_activation(self.head(x)).mean((2, 3)))  # type: ignore[operator,no-any-return]
 
 
 class _ConvNorm(nn.Module):

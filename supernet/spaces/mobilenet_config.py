@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from model_factory.base.documents import Document
+from supernet.chain import Link
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import SpaceConfig
 from supernet.spaces.options import Ratios, Sizes
@@ -60,6 +61,26 @@ class MobileNetConfig(SpaceConfig):
 def search_space(config: MobileNetConfig) -> SearchSpace:
     """The named choices: `resolution`, per stage `width` and `depth`, per block `kernel` and `expand`."""
     return SearchSpace(tuple(_choices(config)))
+
+
+def links(config: MobileNetConfig) -> tuple[Link, ...]:
+    """Stem, every block of every stage, head. The first block of a stage also depends on the width before it."""
+    found = [Link(name="stem", choices=("resolution",))]
+    width = ""
+    for i, stage in enumerate(config.stages):
+        for j in range(stage.depths[-1]):
+            before = width if j == 0 else ""
+            around = ("resolution", *([before] if before else []), f"stages.{i}.width")
+            inside = (f"stages.{i}.blocks.{j}.kernel", f"stages.{i}.blocks.{j}.expand")
+            place = Link(
+                name=f"stages.{i}.{j}",
+                choices=(*around, *inside),
+                depth_choice=f"stages.{i}.depth",
+                exists_from=j + 1,
+            )
+            found.append(place)
+        width = f"stages.{i}.width"
+    return (*found, Link(name="head", choices=("resolution", width)))
 
 
 def _choices(config: MobileNetConfig) -> list[Choice]:

@@ -7,18 +7,20 @@ width follows from the hidden width in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from supernet.chain import Link
 from supernet.importance import SortGroup
 from supernet.kernel_transform import KernelTransform
 from supernet.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
-from supernet.spaces.ofa_config import Activation, OfaConfig, make_divisible, search_space
+from supernet.spaces.ofa_config import Activation, OfaConfig, links, make_divisible, search_space
+from supernet.spaces.parts import numbered_blocks
 from supernet.spaces.sorting import inverted_residual_groups
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish}
@@ -53,6 +55,17 @@ class OfaSpace:
             for group in inverted_residual_groups(f"trunk.stages.{i}.{j}", squeeze_excite=stage.squeeze_excite)
         )
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Stem with the fixed first block, elastic blocks, tail. See `ChainModelSpace`."""
+        return links(self._config)
+
+    def parts(self, network: nn.Module) -> Mapping[str, nn.Module]:
+        """See `ChainModelSpace`."""
+        trunk = network.trunk
+        stem = nn.Sequential(trunk.stem, trunk.stem_activation, trunk.first_block)  # type: ignore[union-attr,arg-type]
+        return {"stem": stem, **numbered_blocks(trunk.stages), "tail": _Tail(network)}  # type: ignore[union-attr,arg-type]
+
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes).
 
@@ -83,7 +96,11 @@ class OfaMobileNetV3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
         """Logits of a batch of images."""
-        x = self.final_activation(self.final_expand(self.trunk(x)))
+        return self.tail(self.trunk(x))
+
+    def tail(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+        """What comes after the trunk."""
+        x = self.final_activation(self.final_expand(x))
         x = self.mix_activation(self.feature_mix(x.mean((2, 3), keepdim=True)))
         return self.classifier(x.flatten(1))  # type: ignore[no-any-return]
 
@@ -103,8 +120,26 @@ class OfaProxyless(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
         """Logits of a batch of images."""
-        x = self.mix_activation(self.feature_mix(self.trunk(x)))
+        return self.tail(self.trunk(x))
+
+    def tail(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+        """What comes after the trunk."""
+        x = self.mix_activation(self.feature_mix(x))
         return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class _Tail(nn.Module):
+    """What comes after the trunk of `network`, with its own layers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        for name, layer in network.named_children():
+            if name != "trunk":
+                self.add_module(name, layer)
+        self._compute: Callable[[nn.Module, Tensor], Tensor] = type(network).tail  # type: ignore[attr-defined]
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+        return self._compute(self, x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from supernet.chain import Link
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.config import SpaceConfig
 from supernet.spaces.options import Sizes
@@ -175,3 +176,17 @@ def search_space(config: OfaConfig) -> SearchSpace:
                 place: dict[str, Any] = {"depth_choice": f"stages.{i}.depth", "exists_from": j + 1}
                 choices.append(Choice(name=f"stages.{i}.blocks.{j}.{name}", options=options, **place))
     return SearchSpace(tuple(choices))
+
+
+def links(config: OfaConfig) -> tuple[Link, ...]:
+    """Stem, every elastic block, tail; widths are fixed."""
+    found = [Link(name="stem", choices=("resolution",))]
+    depths = {c.name: c.options for c in search_space(config) if c.name.endswith(".depth")}
+    for i in range(len(config.family.stages)):
+        depth = f"stages.{i}.depth"
+        for j in range(int(depths[depth][-1])):
+            inside = tuple(f"stages.{i}.blocks.{j}.{name}" for name in ("kernel", "expand"))
+            found.append(
+                Link(name=f"stages.{i}.{j}", choices=("resolution", *inside), depth_choice=depth, exists_from=j + 1)
+            )
+    return (*found, Link(name="tail", choices=("resolution",)))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from supernet.chain import Link
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import InputKind, SpaceConfig
 from supernet.spaces.options import Ratios, Sizes
@@ -68,6 +69,21 @@ class TextEncoderConfig(TransformerConfig):
 def vit_search_space(config: VisionTransformerConfig) -> SearchSpace:
     """The named choices: `resolution`, `width`, `depth`, and per block `heads` and `mlp_ratio`."""
     return SearchSpace((Choice(name="resolution", options=config.resolutions), *_choices(config)))
+
+
+def vit_links(config: VisionTransformerConfig) -> tuple[Link, ...]:
+    """Patches, every block, head. The width is one for the whole network, so every part depends on it."""
+    around = ("resolution", "width")
+    blocks = (
+        Link(
+            name=f"blocks.{i}",
+            choices=(*around, f"blocks.{i}.heads", f"blocks.{i}.mlp_ratio"),
+            depth_choice="depth",
+            exists_from=i + 1,
+        )
+        for i in range(config.depths[-1])
+    )
+    return (Link(name="patches", choices=around), *blocks, Link(name="head", choices=around))
 
 
 def text_search_space(config: TextEncoderConfig) -> SearchSpace:

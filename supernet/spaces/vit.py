@@ -15,12 +15,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from supernet.chain import Link
 from supernet.importance import SortGroup
 from supernet.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.sorting import transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks
-from supernet.spaces.transformer_config import VisionTransformerConfig, vit_search_space
+from supernet.spaces.transformer_config import VisionTransformerConfig, vit_links, vit_search_space
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -48,6 +49,16 @@ class VisionTransformerSpace:
         """Heads and MLP neurons. Not the width, whose channels have a sine each. See `SortableModelSpace`."""
         blocks = (f"blocks.{i}" for i in range(self._config.depths[-1]))
         return tuple(group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Patches, blocks, head. See `ChainModelSpace`."""
+        return vit_links(self._config)
+
+    def parts(self, network: nn.Module) -> Mapping[str, nn.Module]:
+        """See `ChainModelSpace`."""
+        blocks = {f"blocks.{i}": block for i, block in enumerate(network.blocks)}  # type: ignore[arg-type]
+        return {"patches": _Patches(network), **blocks, "head": _Head(network)}
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
@@ -77,11 +88,42 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
         """Logits of a batch of images."""
-        x = self.patches(x).flatten(2).transpose(1, 2)  # (batch, grid * grid, width)
-        x = self.dropout(x + self.positions)
+        x = self.embed(x)
         for block in self.blocks:
             x = block(x)
+        return self.classify(x)
+
+    def embed(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, grid * grid, width)
+        """One token a patch."""
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.dropout(x + self.positions)  # type: ignore[no-any-return]
+
+    def classify(self, x: Tensor) -> Tensor:  # (batch, grid * grid, width) -> (batch, classes)
+        """Logits from the last block's tokens."""
         return self.classifier(self.norm(x).mean(1))  # type: ignore[no-any-return]
+
+
+class _Patches(nn.Module):
+    """The first part of `network`, with its own layers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.patches, self.dropout = network.patches, network.dropout
+        self.register_buffer("positions", network.positions, persistent=False)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return VisionTransformer.embed(self, x)  # type: ignore[arg-type]
+
+
+class _Head(nn.Module):
+    """The last part of `network`, with its own layers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.classifier = network.norm, network.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return VisionTransformer.classify(self, x)  # type: ignore[arg-type]
 
 
 def grid_positions(grid: int, width: int, finest: int) -> Tensor:

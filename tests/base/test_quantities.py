@@ -7,12 +7,22 @@ import pytest
 from model_factory.base.documents import Document, parse_document
 from model_factory.base.errors import ConfigError
 from model_factory.base.quantities import (
+    WITH_UNITS,
     DurationUs,
+    FrameRate,
+    Share,
     SizeBytes,
+    exact_bytes,
+    exact_duration,
+    exact_frame_rate,
+    exact_share,
     format_bytes,
     format_duration,
+    kind_of,
     parse_bytes,
     parse_duration_us,
+    parse_frame_rate,
+    parse_share,
 )
 
 
@@ -71,6 +81,102 @@ def test_sizes_are_written_with_three_digits(size: float, text: str) -> None:
 def test_what_is_written_for_people_is_read_back_within_a_percent(value: int) -> None:
     assert parse_bytes(format_bytes(value)) == pytest.approx(value, rel=0.01)
     assert parse_duration_us(format_duration(value)) == pytest.approx(value, rel=0.01)
+
+
+@pytest.mark.parametrize(("text", "fps"), [("30 fps", 30), ("29.97fps", 29.97), (".5 fps", 0.5)])
+def test_frame_rates_are_frames_per_second(text: str, fps: float) -> None:
+    assert parse_frame_rate(text) == fps
+
+
+@pytest.mark.parametrize("text", [30, None, "30", "30 FPS", "30 Hz", "33 ms", "-30 fps", "nan fps"])
+def test_a_frame_rate_without_its_unit_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a frame rate such as '30 fps'; units: fps"):
+        parse_frame_rate(text)
+
+
+@pytest.mark.parametrize("text", ["1e7 fps", "1e400 fps"])
+def test_an_absurd_frame_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is too large; write a frame rate"):
+        parse_frame_rate(text)
+
+
+@pytest.mark.parametrize("text", ["0 fps", "1e-300 fps"])
+def test_frames_that_never_come_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not above zero; write a frame rate"):
+        parse_frame_rate(text)
+
+
+@pytest.mark.parametrize(("value", "share"), [("10 %", 0.1), ("7%", 0.07), (0.1, 0.1), ("100 %", 1), ("0.5 %", 0.005)])
+def test_shares_are_percentages_or_numbers_below_one(value: object, share: float) -> None:
+    assert parse_share(value) == share
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [(10, r"; did you mean '10 %'\?"), (1, r"; did you mean '1 %'\?"), (0, ""), (-0.1, ""), (1e9, "")],
+)
+def test_a_number_that_may_be_meant_as_percent_is_refused_with_a_hint(value: float, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a share such as '10 %' or 0.1{hint}$"):
+        parse_share(value)
+
+
+@pytest.mark.parametrize("value", ["0 %", "0.00001 %", 1e-7])
+def test_less_than_a_millionth_is_no_share(value: object) -> None:
+    with pytest.raises(ValueError, match="is not above zero; write a share"):
+        parse_share(value)
+
+
+@pytest.mark.parametrize("us", [1, 999, 1000, 1234, 33_333, 30_000, 1_500_000, 10**12 + 1])
+def test_a_duration_written_exactly_is_read_back_equal(us: int) -> None:
+    assert parse_duration_us(exact_duration(us)) == us
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1_000_001, 5_000_000, 1_288_490_189, 2**20 + 1, 3 * 2**30, 2**62 + 2**20])
+def test_a_size_written_exactly_is_read_back_equal(size: int) -> None:
+    assert parse_bytes(exact_bytes(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (exact_duration(30_000), "30 ms"),
+        (exact_bytes(5_000_000), "5 MB"),
+        (exact_bytes(1_288_490_189), "1.2 GiB"),
+        (exact_bytes(1_000_001), "1000001 B"),
+        (exact_bytes(12_345 * 2**10), "12345 KiB"),
+        (exact_frame_rate(30.0), "30 fps"),
+        (exact_frame_rate(0.5), "0.5 fps"),
+        (exact_share(0.07), "7 %"),
+    ],
+)
+def test_exact_texts_are_in_the_largest_unit_that_loses_nothing(written: str, text: str) -> None:
+    assert written == text
+
+
+@pytest.mark.parametrize("number", [1 / 3, 23.976023976, 30.0, 1e-3, 0.07])
+def test_rates_and_shares_written_exactly_are_read_back_equal(number: float) -> None:
+    assert parse_frame_rate(exact_frame_rate(number)) == number
+    share = parse_share(f"{number} %")
+    assert parse_share(exact_share(share)) == share
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("8 ms", "duration"), ("5 MB", "size"), ("30fps", "frame rate"), ("10 %", "share"), ("8 apples", None), (8, None)],
+)
+def test_the_unit_tells_the_kind_of_a_quantity(value: object, kind: str | None) -> None:
+    assert kind_of(value) == kind
+
+
+class Frames(Document):
+    rate: FrameRate
+    share: Share
+
+
+def test_rates_and_shares_of_documents_are_written_as_they_are_read() -> None:
+    frames = parse_document({"rate": "30 fps", "share": 0.1}, Frames, "a.yaml")
+    assert frames.model_dump() == {"rate": 30, "share": 0.1}
+    assert frames.model_dump(mode="json", context=WITH_UNITS) == {"rate": "30 fps", "share": "10 %"}
 
 
 class Limits(Document):

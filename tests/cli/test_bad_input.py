@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+_MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
+
 
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
@@ -16,6 +18,24 @@ import pytest
         ("seed: 0", "sead: 0", "unknown key 'sead'; did you mean 'seed'?"),
         ("latency: 1 ms", "latency: 1", "'targets.1.budgets.latency': 1 is not a duration such as '8 ms'"),
         ("peak_memory: 4 MiB", "peak_memory: 4 ms", "'4 ms' is not a size such as '64 MiB'"),
+        (
+            "latency: 1 ms",
+            "latency: 30 fps",
+            "'30 fps' is not a duration such as '8 ms'; a frame rate goes under frame",
+        ),
+        ("latency: 1 ms", "frame_rate: 33 ms", "'targets.1.budgets.frame_rate': '33 ms' is not a frame rate such as"),
+        (
+            "latency: 1 ms",
+            "latency: 1 ms, frame_rate: 30 fps",
+            "latency says 1 ms and frame_rate says 33.3 ms; keep one",
+        ),
+        ("file_size: 1 MiB", "download: 5", "'targets.1.budgets.download': 5 is not a size such as '64 MiB'"),
+        (
+            "peak_memory: 4 MiB",
+            f"memory: {_MEMORY % '10'}",
+            "budgets.memory.app_share': 10 is not a share such as '10 %'",
+        ),
+        ("peak_memory: 4 MiB", "ram: 4 GiB", "'targets.1.budgets': ram belongs in a section such as memory: {ram: 3"),
         ("threads: 1", "threads: two", "'threads': input should be a valid integer"),
         ("seed: 0", "seed: [", "is not valid YAML"),
         ("device: speaker", "device: speeker", "did you mean 'speaker'?"),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from device_profiles.costs import costs_of, workload_of
+from device_profiles.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
+from device_profiles.workloads import Workloads
 from model_factory.config import FactoryConfig, load_config, shipped_configs
 from supernet.images import ImageExamples, Normalisation
 from supernet.macs import count_macs
@@ -55,12 +56,12 @@ def test_augmentation_suits_the_size_of_the_images(config: FactoryConfig) -> Non
 
 def test_the_smallest_network_fits_every_target_and_the_largest_does_not_fit_all(config: FactoryConfig) -> None:
     space = space_of(config)
-    smallest, largest = (workload_of(space, subnet) for subnet in (space.space.smallest, space.space.largest))
+    workloads = Workloads(space)
     kept = []
     for target in config.targets:
-        profile = find_profile(target.device, Path()).profile
-        budgets = profile.budgets.overridden_by(target.budgets)
-        small, large = costs_of([smallest, largest], profile)
+        found = find_profile(target.device, Path())
+        budgets = found.profile.budgets.overridden_by(target.budgets)
+        small, large = DeviceCosts(workloads, found).of([space.space.smallest, space.space.largest])
         assert not budgets.excesses(small), (target.device, budgets.excesses(small))
         kept.append(not budgets.excesses(large))
     assert not all(kept), "the search has nothing to do: every target can run the largest network"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from model_factory.base.files import atomic_path
+from supernet.chain import Link
 from supernet.space import Choice, SearchSpace
 
 
@@ -52,6 +54,9 @@ class OnnxSession:
     def peak_memory_bytes(self):
         return None
 
+    def kernel_latency_us(self, _batch):
+        return None
+
 
 class OnnxEngine:
     """ONNX Runtime, with the old exporter because it is quick. Counts what it is asked for."""
@@ -66,18 +71,52 @@ class OnnxEngine:
 
         return onnxruntime.__version__
 
+    precisions = ("fp32",)
+
     def convert(self, module, input_shape, path):
-        self.conversions += 1
         with warnings.catch_warnings(), atomic_path(path) as temporary:
             warnings.simplefilter("ignore")
             example = torch.zeros(1, *input_shape)
             torch.onnx.export(module, (example,), str(temporary), input_names=["image"], dynamo=False)
+
+    def convert_chain(self, parts, input_shape, path, part_paths, **_options):
+        self.conversions += 1
+        shape = input_shape
+        for part, part_path in zip(parts, part_paths, strict=True):
+            if part_path is not None:
+                part_path.parent.mkdir(exist_ok=True)
+                self.convert(part, shape, part_path)
+            with torch.no_grad():
+                shape = tuple(part(torch.zeros(1, *shape)).shape[1:])
+        self.convert(torch.nn.Sequential(*parts), input_shape, path)
 
     def load(self, path, threads):
         return OnnxSession(path, threads)
 
     def limits(self):
         return ()
+
+
+class ChainSpace(TinySpace):
+    """The same networks, told as chains: a stem, blocks, a classifier."""
+
+    links = (
+        Link(name="stem", choices=("resolution", "width")),
+        Link(name="block.0", choices=("resolution", "width", "kernel"), depth_choice="depth", exists_from=1),
+        Link(name="block.1", choices=("resolution", "width", "kernel"), depth_choice="depth", exists_from=2),
+        Link(name="head", choices=("resolution", "width")),
+    )
+
+    def parts(self, network):
+        layers = list(network)
+        ends = [0, 3, *range(8, len(layers) - 2, 5), len(layers)]
+        names = ["stem", *(f"block.{i}" for i in range(len(ends) - 3)), "head"]
+        return {name: nn.Sequential(*layers[a:b]) for name, (a, b) in zip(names, pairwise(ends), strict=True)}
+
+
+@pytest.fixture
+def chain_space() -> ChainSpace:
+    return ChainSpace()
 
 
 @pytest.fixture

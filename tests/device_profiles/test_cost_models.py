@@ -1,23 +1,23 @@
 import random
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from device_profiles.budgets import Budgets
+from device_profiles.budgets import BudgetName
 from device_profiles.costs import (
     COST_MODELS,
     LatencyModel,
     MemoryModel,
-    Workloads,
     costs_of,
     latency_by_kind,
-    workload_of,
 )
 from device_profiles.operators import trace
 from device_profiles.profile import DeviceProfile, find_profile, shipped_profiles
+from device_profiles.workloads import Workloads, workload_of
 
 
 def profile(name: str) -> DeviceProfile:
@@ -71,7 +71,7 @@ def test_costs_of_many_equal_the_costs_of_each(tiny_space) -> None:
 
 
 def test_every_budget_has_a_cost_model() -> None:
-    assert set(COST_MODELS) == {field.alias for field in Budgets.model_fields.values()}
+    assert set(COST_MODELS) == set(get_args(BudgetName))
 
 
 def test_workloads_are_traced_once_per_subnet(tiny_space) -> None:

@@ -1,23 +1,36 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from engine_conformance import IMAGE, EngineConformance, batch, convolution_part
+from torch import nn
 
-from exports.engines import ENGINES, get_engine
+from exports.engines import get_engine
+from exports.engines.kernel_times import kernel_latency_us, kind_of
 from model_factory.base.errors import EngineError
+
+
+class TestOnnxRuntime(EngineConformance):
+    name, module, hint = "onnxruntime", "onnxruntime", "pip install onnxruntime"
 
 
 @pytest.fixture(scope="module")
 def converted(tiny_net, tmp_path_factory):
     path = tmp_path_factory.mktemp("engine") / "net.onnx"
-    get_engine("onnxruntime").convert(tiny_net, (3, 12, 12), path)
+    get_engine("onnxruntime").convert(tiny_net, IMAGE, path)
     return path
 
 
-def batch(count):
-    return np.random.default_rng(0).normal(size=(count, 3, 12, 12)).astype(np.float32)
+def node(op_type, *inputs, group=1):
+    return onnx.helper.make_node(op_type, ["x", *inputs], ["y"], group=group)
+
+
+def events(name, *durations):
+    return [{"cat": "Node", "name": f"{name}_kernel_time", "dur": duration} for duration in durations]
 
 
 def test_an_unknown_engine_names_the_nearest():
@@ -25,71 +38,101 @@ def test_an_unknown_engine_names_the_nearest():
         get_engine("onnxruntme")
 
 
-def test_a_static_file_answers_to_any_number_of_inputs(converted, tiny_net):
-    logits = get_engine("onnxruntime").load(converted, 1).run(batch(5))
-    with torch.no_grad():
-        expected = tiny_net(torch.from_numpy(batch(5))).numpy()
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
-    assert logits.dtype == np.float32
-
-
 def test_a_dynamic_file_gives_what_the_static_one_gives(converted, tiny_net, tmp_path):
     engine = get_engine("onnxruntime", dynamic_batch=True)
-    engine.convert(tiny_net, (3, 12, 12), tmp_path / "dynamic.onnx")
+    engine.convert(tiny_net, IMAGE, tmp_path / "dynamic.onnx")
     dynamic, static = (engine.load(path, 1) for path in (tmp_path / "dynamic.onnx", converted))
     for count in (1, 7):
         np.testing.assert_allclose(dynamic.run(batch(count)), static.run(batch(count)), atol=1e-6)
+    assert dynamic.kernel_latency_us(batch(3)).keys() == static.kernel_latency_us(batch(3)).keys()
 
 
-def test_the_same_input_gives_the_same_bits(converted):
-    engine = get_engine("onnxruntime")
-    first, second = engine.load(converted, 2), engine.load(converted, 2)
-    assert first.run(batch(4)).tobytes() == first.run(batch(4)).tobytes() == second.run(batch(4)).tobytes()
+def test_peak_memory_is_known(converted):
+    assert get_engine("onnxruntime").load(converted, 1).peak_memory_bytes() is not None
 
 
-def test_peak_memory_holds_at_least_the_largest_activation(converted):
-    peak = get_engine("onnxruntime").load(converted, 1).peak_memory_bytes()
-    assert peak is not None
-    assert 8 * 12 * 12 * 4 <= peak < 1 << 20
+def test_int8_needs_calibration_inputs(tiny_net, tmp_path):
+    with pytest.raises(EngineError, match="int8 needs calibration inputs"):
+        get_engine("onnxruntime").convert(tiny_net, IMAGE, tmp_path / "net.onnx", precision="int8")
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("wrong", [batch(1).astype(np.float64), batch(1)[:, :2], batch(1)[0], batch(1)[:0]])
-def test_an_input_of_another_shape_or_type_is_refused(converted, wrong):
-    with pytest.raises(EngineError, match=r"expected float32 \('n', 3, 12, 12\)"):
-        get_engine("onnxruntime").load(converted, 1).run(wrong)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_an_int8_file_answers_like_the_module(dynamic, tmp_path):
+    module, engine = convolution_part(), get_engine("onnxruntime", dynamic_batch=dynamic)
+    engine.convert(module, IMAGE, tmp_path / "part.onnx", precision="int8", calibration=batch(16))
+    found = engine.load(tmp_path / "part.onnx", 1).run(batch(4))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(batch(4))).numpy()
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", None])
-def test_a_file_it_cannot_read_is_refused_in_one_line(converted, tmp_path, content):
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(converted.read_bytes()[:700] if content is None else content)
-    with pytest.raises(EngineError, match=r"broken\.onnx: ONNX Runtime refuses the file") as caught:
-        get_engine("onnxruntime").load(path, 1)
-    assert "\n" not in str(caught.value)
+def test_int8_convolutions_are_told_apart(tmp_path):
+    path = tmp_path / "part.onnx"
+    get_engine("onnxruntime").convert(convolution_part(), IMAGE, path, precision="int8", calibration=batch(4))
+    times = get_engine("onnxruntime").load(path, 1).kernel_latency_us(batch(1))
+    assert {"pointwise", "depthwise", "elementwise"} <= times.keys()
+    assert not {"conv", "linear"} & times.keys()
 
 
-def test_no_threads_are_refused(converted):
-    with pytest.raises(EngineError, match="0 threads"):
-        get_engine("onnxruntime").load(converted, 0)
+def test_most_time_goes_where_most_is_multiplied(tmp_path):
+    module = nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.Conv2d(64, 64, 3)).eval()
+    get_engine("onnxruntime").convert(module, (3, 96, 96), tmp_path / "net.onnx")
+    session = get_engine("onnxruntime").load(tmp_path / "net.onnx", 1)
+    inputs = batch(1, (3, 96, 96))
+    fastest_us = min(session._run_us(inputs) for _ in range(20))
+    times = session.kernel_latency_us(inputs)
+    assert sum(times.values()) > fastest_us / 2
+    assert times["conv"] > times["pointwise"] > times.get("elementwise", 0) / 2
 
 
-def test_a_missing_engine_says_how_to_install_it(converted, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for ask in (get_engine("onnxruntime").version, lambda: get_engine("onnxruntime").load(converted, 1)):
-        with pytest.raises(EngineError, match="pip install onnxruntime"):
-            ask()
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (node("Conv", "dense"), "conv"),
+        (node("Conv", "grouped", group=2), "conv"),
+        (node("Conv", "grouped_1x1", group=2), "conv"),
+        (node("Conv", "channelwise", group=8), "depthwise"),
+        (node("QLinearConv", "scale", "one", "scale"), "pointwise"),
+        (node("Conv", "grey"), "conv"),
+        (node("MatMul"), "linear"),
+        (node("FusedMatMul"), "linear"),
+        (node("QGemm"), "linear"),
+        (node("ReduceMean"), "pool"),
+        (node("QLinearGlobalAveragePool"), "pool"),
+        (node("ReorderInput"), "elementwise"),
+        (node("QuantizeLinear"), "elementwise"),
+        (node("LayerNormalization"), "elementwise"),
+    ],
+)
+def test_a_node_is_of_the_kind_that_its_weight_says(made, kind):
+    shapes = {
+        "dense": (8, 4, 3, 3), "grouped": (8, 2, 3, 3), "grouped_1x1": (8, 2, 1, 1), "channelwise": (8, 1, 3, 3),
+        "one": (8, 4, 1, 1), "grey": (8, 1, 3, 3), "scale": (),
+    }  # fmt: skip
+    assert kind_of(made, shapes) == kind
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_every_engine_states_its_name_version_and_limits(name):
-    engine = get_engine(name)
-    assert engine.name == name
-    assert engine.version()[0].isdigit()
-    assert engine.limits()
+def kinds_of(run_us):
+    nodes = [SimpleNamespace(name=name, op_type=op) for name, op in (("a", "MatMul"), ("b", "Add"), ("c", "Add"))]
+    noted = [*events("a", 900, 104, 106, 105), *events("b", 900, 25, 25, 25), *events("c", 900, 2, 2, 2)]
+    return kernel_latency_us(noted, nodes, {}, warm_up=1, run_us=run_us)
+
+
+def test_the_profiler_s_own_time_is_taken_off_all_kernels_alike():
+    assert kinds_of(run_us=122.0) == {"linear": 101.0, "elementwise": 21.0}
+
+
+def test_a_run_that_is_slower_than_its_kernels_takes_nothing_off():
+    assert kinds_of(run_us=500.0) == {"linear": 105.0, "elementwise": 27.0}
+
+
+def test_a_machine_that_got_busier_meanwhile_changes_no_proportions():
+    assert kinds_of(run_us=60.0) == {"linear": 50.0, "elementwise": 10.0}
 
 
 def test_describing_needs_neither_torch_nor_an_engine():
-    heavy = "{'torch', 'onnxruntime', 'onnx', 'pandas', 'scipy'}"
+    heavy = "{'torch', 'onnxruntime', 'onnx', 'MNN', 'pandas', 'scipy'}"
     code = f"import sys, exports.family, exports.verify, exports.diff; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

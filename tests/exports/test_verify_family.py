@@ -103,7 +103,7 @@ def test_damaged_expectations_fail_in_one_line(make_family, change, message):
 def test_an_engine_that_is_not_known_fails_only_its_model(make_family):
     folder = make_family()
     edit(folder, lambda value: value["models"]["small"]["engine"].update(name="warp"))
-    assert failed(folder) == {"samples small": "engine 'warp' is unknown; known: onnxruntime"}
+    assert failed(folder) == {"samples small": "engine 'warp' is unknown; known: mnn, onnxruntime"}
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,13 @@ def test_a_broken_budget_never_reads_as_kept(report: ReportData, latency: float,
     assert ('class="bar over"' in page) == (latency > budget)
 
 
+def test_a_derived_budget_says_what_it_comes_from(report: ReportData) -> None:
+    tier = replace(report.tiers[0], budget_origins={"latency": "1000 fps"})
+    assert [use.origin for use in budget_uses(tier)] == ["1000 fps", "", ""]
+    assert '<small class="origin">1000 fps</small>' in render_report(replace(report, tiers=(tier,)))
+    assert 'class="origin"' not in render_report(report)
+
+
 def test_a_tier_without_a_device_has_no_latency(report: ReportData) -> None:
     floor = replace(report.tiers[0], latency_us=None, latency_basis="", latency_budget_us=None)
     assert budget_uses(floor)[0].value == "–"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from device_profiles.costs import Workloads
-from device_profiles.profile import DeviceProfile, find_profile
+from device_profiles.device_costs import DeviceCosts
+from device_profiles.profile import find_profile
+from device_profiles.workloads import Workloads
 from search.archive import Scored
 from search.shared import shared_subnets
 from supernet.space import SearchSpace, SubnetConfig
@@ -44,8 +45,9 @@ def workloads() -> Workloads:
 
 
 @pytest.fixture
-def phone() -> DeviceProfile:
-    return find_profile("midrange", Path()).profile
+def phone(workloads) -> DeviceCosts:
+    """What subnets cost on a phone."""
+    return DeviceCosts(workloads, find_profile("midrange", Path()))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from device_profiles.budgets import Budgets
-from device_profiles.costs import costs_of
 from model_factory.base.errors import BudgetError
 from search.archive import Archive, Scored
 from search.config import SearchConfig
@@ -19,15 +18,15 @@ CONFIG = SearchConfig(trials_per_target=3, feasible_per_target=6, pool=40)
 
 
 @pytest.fixture
-def search(space, workloads, shared, score, phone):
+def search(space, shared, score, phone):
     """`search(share)`: for the phone, with a latency budget that this share of the shared subnets keeps."""
 
     def run(share: float = 0.5, *, known=None, scorer=None, config=CONFIG, seed=0) -> TargetResult:
-        target = Target(profile=phone, budgets=latency_budget(share))
-        return search_target(target, space, workloads, known or shared, scorer or score, config, seed)
+        target = Target(costs=phone, budgets=latency_budget(share))
+        return search_target(target, space, known or shared, scorer or score, config, seed)
 
     def latency_budget(share: float) -> Budgets:
-        times = [costs.latency_us for costs in costs_of([workloads.of(s.subnet) for s in shared], phone)]
+        times = [costs.latency_us for costs in phone.of([s.subnet for s in shared])]
         return Budgets(latency=f"{int(np.quantile(times, share)) + 1} us")
 
     return run
@@ -142,12 +141,12 @@ def test_the_front_holds_exactly_the_undominated_candidates(search) -> None:
     ],
 )
 def test_impossible_budgets_name_the_tightest_and_what_to_relax(
-    space, workloads, shared, score, phone, budgets: Budgets, tightest: str
+    space, shared, score, phone, budgets: Budgets, tightest: str
 ) -> None:
-    (costs,) = costs_of([workloads.of(space.smallest)], phone)
+    (costs,) = phone.of([space.smallest])
     phrase = budgets.excesses(costs)[0].describe()
     with pytest.raises(BudgetError) as caught:
-        search_target(Target(profile=phone, budgets=budgets), space, workloads, shared, score, CONFIG, 0)
+        search_target(Target(costs=phone, budgets=budgets), space, shared, score, CONFIG, 0)
     message = str(caught.value)
     assert phrase.startswith(tightest)
     assert f"target 'midrange': no subnet meets its budgets; the tightest is {tightest.replace(' ', '_')}" in message
@@ -155,8 +154,8 @@ def test_impossible_budgets_name_the_tightest_and_what_to_relax(
     assert "raise it, or add smaller options to the model section" in message
 
 
-def test_a_space_of_one_subnet_can_be_searched(space, workloads, score, phone) -> None:
+def test_a_space_of_one_subnet_can_be_searched(space, score, phone) -> None:
     single = SearchSpace(tuple(Choice(name=c.name, options=c.options[:1]) for c in space))
     known = score([single.smallest])
-    result = search_target(Target(profile=phone, budgets=Budgets()), single, workloads, known * 2, score, CONFIG, 0)
+    result = search_target(Target(costs=phone, budgets=Budgets()), single, known * 2, score, CONFIG, 0)
     assert result.pick.subnet == single.smallest

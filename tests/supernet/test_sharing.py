@@ -105,15 +105,15 @@ def test_a_random_table_is_that_of_an_ordinary_build() -> None:
 
 def test_building_leaves_the_global_random_numbers_alone(small_space: MobileNetSpace) -> None:
     before = torch.get_rng_state()
-    Blueprint(small_space, small_space.space.largest)
+    Blueprint(small_space, small_space.space.largest, CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_blueprint_gives_networks_the_weights_handed_over_and_fresh_statistics(small_space: MobileNetSpace) -> None:
     subnet = small_space.space.smallest
-    built, blueprint = small_space.build(subnet), Blueprint(small_space, subnet)
+    built, blueprint = small_space.build(subnet), Blueprint(small_space, subnet, CPU)
     weights = {name: nn.Parameter(torch.ones(p.shape)) for name, p in built.named_parameters()}
-    network = blueprint.network(weights, CPU)
+    network = blueprint.network(weights)
     assert all(weights[name] is parameter for name, parameter in network.named_parameters())
     assert network.stem.norm.running_var.tolist() == [1.0] * 8
     assert repr(network) == repr(built)

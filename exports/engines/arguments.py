@@ -1,0 +1,31 @@
+"""What all engines ask of their arguments."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.engine import Precision
+from model_factory.base.errors import EngineError
+
+
+def check_precision(
+    engine: str, known: tuple[Precision, ...], precision: str, calibration: NDArray[np.float32] | None
+) -> None:
+    """Raises `EngineError` where `engine` has not this precision, or it needs a calibration that is missing."""
+    if precision not in known:
+        raise EngineError(f"engine {engine!r} cannot convert to {precision!r}; it has: {', '.join(known)}")
+    if precision == "int8" and calibration is None:
+        raise EngineError("int8 needs calibration inputs, float32 (n, *input_shape); give some images of the data set")
+
+
+def check_batch(file: str, batch: NDArray[np.float32], input_shape: tuple[int, ...]) -> None:
+    """Raises `EngineError` unless `batch` is float32 `(n, *input_shape)` with n >= 1."""
+    if batch.dtype != np.float32 or batch.shape[1:] != input_shape or not batch.shape[0]:
+        raise EngineError(f"{file}: got {batch.dtype} {batch.shape}, expected float32 {('n', *input_shape)}")
+
+
+def check_threads(threads: int) -> None:
+    """Raises `EngineError` for fewer threads than one."""
+    if threads < 1:
+        raise EngineError(f"{threads} threads cannot run a model; give 1 or more")

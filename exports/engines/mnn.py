@@ -1,0 +1,233 @@
+"""MNN, an engine of phones, on the CPU. An extra: the library is imported when it is first needed."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, chdir, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.engine import Precision
+from device_profiles.operators import KernelKind
+from exports.engines.arguments import check_batch, check_precision, check_threads
+from exports.engines.chains import convert_chain
+from exports.onnx_file import export_onnx
+from model_factory.base.errors import EngineError
+from model_factory.base.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MEMORY_MIB = 0
+"""The code with which `getSessionInfo` is asked for memory."""
+
+
+class MnnEngine:
+    """Implements `device_profiles.engine.Engine` with MNN's CPU backend, through ONNX.
+
+    Args:
+        opset: of the ONNX file that it converts from.
+        dynamic_batch: not available.
+
+    Raises:
+        EngineError: `dynamic_batch` is asked for.
+    """
+
+    name: ClassVar[str] = "mnn"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
+
+    def __init__(self, opset: int = 20, dynamic_batch: bool = False) -> None:
+        if dynamic_batch:
+            raise EngineError("engine 'mnn' writes files of batch 1 only; set dynamic_batch to false")
+        self._opset = opset
+
+    def version(self) -> str:
+        """The version of the installed library. Raises `EngineError` where it is not installed."""
+        return str(_module("MNN").version())
+
+    def convert(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        path: Path,
+        *,
+        precision: Precision = "fp32",
+        calibration: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Write `module` to `path`, once MNN has loaded and run the file that it made. Batch 1.
+
+        While it converts, the process has another working directory and its standard output is kept back.
+
+        Raises:
+            EngineError: see the protocol.
+            DiskError: `path` cannot be written.
+        """
+        check_precision(self.name, self.precisions, precision, calibration)
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "model.onnx"
+            export_onnx(module, input_shape, source, opset=self._opset)
+            _convert_file(source, path, None)
+
+    def convert_chain(
+        self,
+        parts: Sequence[nn.Module],
+        input_shape: tuple[int, ...],
+        path: Path,
+        part_paths: Sequence[Path | None],
+        *,
+        precision: Precision = "fp32",
+        calibration: NDArray[np.float32] | None = None,
+    ) -> None:
+        """See the protocol, and `convert`. Raises `EngineError`, `DiskError`."""
+        check_precision(self.name, self.precisions, precision, calibration)
+        convert_chain(_convert_file, parts, input_shape, path, part_paths, None, self._opset)
+
+    def load(self, path: Path, threads: int) -> MnnSession:
+        """Open the file at `path` with `threads` threads.
+
+        Raises:
+            EngineError: the library is missing, or it refuses the file.
+        """
+        return MnnSession(path, threads)
+
+    def limits(self) -> tuple[str, ...]:
+        """What a reader of its numbers must know."""
+        return (
+            "CPU only; float32 only: its quantiser for static int8 aborts the process",
+            "files hold a random identifier: the same network gives other bytes each time",
+            "peak memory is what the session's pools hold, less the size of the file: activations, scratch, and what "
+            "repacked weights need beyond those of the file",
+            "no time per kind of kernel: its callbacks pass through Python and would be measured too",
+        )
+
+
+class MnnSession:
+    """One loaded file. Implements `device_profiles.engine.Session`."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        check_threads(threads)
+        library = _module("MNN")
+        self._path = path
+        self._name = path.name
+        with _native_output() as said:
+            try:
+                self._interpreter = library.Interpreter(str(path))
+                settings = {"numThread": threads, "backend": "CPU", "precision": "normal"}
+                self._session = self._interpreter.createSession(settings)
+                self._input = self._interpreter.getSessionInput(self._session)
+                self._output = self._interpreter.getSessionOutput(self._session)
+                self._host = _host_tensor(library, self._output.getShape())
+                self._memory = self._input.getNumpyData()  # written in place: one copy less per run
+            except Exception as error:  # it raises plain exceptions, their reasons are printed
+                raise EngineError(f"{path.name}: MNN refuses the file ({_reason(said()) or error})") from error
+        if self._memory.shape != tuple(self._input.getShape()) or self._memory.dtype != np.float32:
+            raise EngineError(f"{path.name}: takes {self._memory.dtype} in a layout of its own, expected plain float32")
+        self._input_shape = tuple(self._memory.shape[1:])
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1, one input after the other.
+
+        Raises:
+            EngineError: the batch has another shape or type, or the engine fails.
+        """
+        check_batch(self._name, batch, self._input_shape)
+        parts = [self._run(batch[index]) for index in range(len(batch))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def run_zeros(self) -> None:
+        """Run an input of zeros. Raises `EngineError` where the engine fails."""
+        self.run(np.zeros((1, *self._input_shape), np.float32))
+
+    def peak_memory_bytes(self) -> int | None:
+        """What the pools of the session hold, less the file's size; see `limits`. None where they hold less."""
+        held = round(self._interpreter.getSessionInfo(self._session, _MEMORY_MIB) * 2**20)
+        above = held - self._path.stat().st_size
+        return above if above > 0 else None
+
+    def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
+        """None, see `limits`. Raises `EngineError` where the batch has another shape or type."""
+        check_batch(self._name, batch, self._input_shape)
+        return None
+
+    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._memory[0] = image
+        code = self._interpreter.runSession(self._session)
+        if code != 0:
+            raise EngineError(f"{self._name}: MNN failed with its error code {code}")
+        self._output.copyToHostTensor(self._host)
+        return np.array(self._host.getNumpyData(), dtype=np.float32)
+
+
+def _host_tensor(library: Any, shape: tuple[int, ...]) -> Any:
+    """A tensor that outputs are copied into, in plain layout."""
+    zeros = np.zeros(shape, np.float32)
+    return library.Tensor(shape, library.Halide_Type_Float, zeros, library.Tensor_DimensionType_Caffe)
+
+
+def _convert_file(source: Path, path: Path, _calibration: NDArray[np.float32] | None) -> None:
+    """Convert an ONNX file; what MNN made is taken once it has been loaded and run."""
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder) / "model.mnn"
+        _convert(source, converted)
+        MnnSession(converted, 1).run_zeros()
+        write_bytes(path, converted.read_bytes())
+
+
+def _convert(source: Path, path: Path) -> None:
+    """Convert with the native call: the console script of the package installs software and uploads usage data."""
+    tools = _module("_tools")
+    with _native_output() as said, chdir(path.parent):  # it writes a scratch file into the working directory
+        tools.mnnconvert(
+            ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", "factory"]
+        )
+        reason = _reason(said())
+    if not path.exists():  # its return value says success either way
+        raise EngineError(f"MNN cannot express the network ({reason})")
+
+
+def _module(name: str) -> Any:
+    """A module of the package. Its import prints what the processor can do."""
+    try:
+        with _native_output():
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise EngineError("the engine 'mnn' is not installed; run: pip install 'model-factory[mnn]'") from error
+
+
+@contextmanager
+def _native_output() -> Iterator[Callable[[], str]]:
+    """Catch what native code prints to standard output and error meanwhile; yield a function that reads it."""
+    with tempfile.TemporaryFile() as file, ExitStack() as restored:
+
+        def said() -> str:
+            _flush_native()
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        for stream in (1, 2):
+            saved = os.dup(stream)
+            restored.callback(os.close, saved)
+            restored.callback(os.dup2, saved, stream)
+            os.dup2(file.fileno(), stream)
+        restored.callback(_flush_native)
+        yield said
+
+
+def _flush_native() -> None:
+    """Empty the buffers of the C library, which Python knows nothing of."""
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)
+
+
+def _reason(printed: str) -> str:
+    """The last line that says something, without its time stamp."""
+    lines = [re.sub(r"^\[[\d:]+\] :\d+: ", "", line).strip() for line in printed.splitlines()]
+    return next((line for line in reversed(lines) if line and line != "Converted Failed!"), "")[:200]
