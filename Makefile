@@ -18,6 +18,9 @@ FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
 
+# Nothing that runs here sends usage data, whatever a library does by default.
+export ORT_DISABLE_TELEMETRY = 1
+
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
 .PHONY: demo test check family family-folder clean

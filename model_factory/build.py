@@ -155,6 +155,11 @@ def _targets(run: Run) -> list[FoundProfile]:
         raise ConfigError(f"{run.origin}: two targets use profiles with the name {twice[0]!r}; rename one")
     for f in found:
         get_engine(f.profile.engine)
+        if (f.profile.engine, f.profile.precision) != ("onnxruntime", "fp32"):
+            raise ConfigError(
+                f"{f.origin}: is of {f.profile.engine} in {f.profile.precision}, but a build exports fp32 files for "
+                "onnxruntime only; take a profile of that, or use `factory search` to see what this one would get"
+            )
     return found
 
 

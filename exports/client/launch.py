@@ -20,8 +20,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its builds upload usage data from the first import on
+import onnxruntime
 
 CHANNELS = {0: 1, 2: 3, 6: 4}
 """Of the PNG colour types that this reads: gray, RGB, RGBA."""

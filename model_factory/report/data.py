@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from device_profiles.budgets import BudgetName
+if TYPE_CHECKING:
+    from device_profiles.budgets import BudgetName
+    from device_profiles.utilisation import KernelUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,9 @@ class TierRow:
         macs: of one inference.
         parity_max_abs: largest difference of an output between the file in its engine and PyTorch.
         budget_origins: what a budget is derived from, such as `30 fps`, by its name; only of those that are.
+        arena: how the activations of the file are planned, for people, or "".
+        load_us: from file to session; None where nobody measured it.
+        uses: where the time goes, where the device's peak was measured.
         note: one sentence, or "".
     """
 
@@ -45,6 +51,9 @@ class TierRow:
     macs: int
     parity_max_abs: float
     budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
+    arena: str = ""
+    load_us: float | None = None
+    uses: tuple[KernelUse, ...] = ()
     note: str = ""
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from device_profiles.utilisation import KernelUse, utilisation
 from exports.records import Manifest, Model, Tier
+from model_factory.base.errors import EngineError
 from model_factory.base.files import digest_of
 from model_factory.cache import library_version, stage_key
 from model_factory.release import Exported
@@ -14,7 +17,7 @@ from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierR
 from model_factory.stages import SearchOutcome, Trained, Workbench, subnet_to_json
 from supernet.space import SubnetConfig
 
-_REPORT_VERSION = 1
+_REPORT_VERSION = 2
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
 _NANO = 1e9
 _PPM = 1e6
@@ -111,7 +114,7 @@ def _report_data(
         curve=_curve(trained),
         fronts=tuple(device_front(outcome) for outcome in outcomes),
         tiers=tuple(
-            _tier_row(tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id))
+            _tier_row(bench, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id))
             for tier in manifest.tiers
         ),
         measured=_measured(outcomes),
@@ -134,7 +137,9 @@ def _curve(trained: Trained) -> TrainingCurve:
     )
 
 
-def _tier_row(tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None) -> TierRow:
+def _tier_row(
+    bench: Workbench, tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None
+) -> TierRow:
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
     weights = next(file for file in model.files if file.role == "weights")
@@ -157,8 +162,27 @@ def _tier_row(tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOut
         macs=model.subnet.macs,
         parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
+        arena=_arena(bench.run.family_folder / weights.name),
+        load_us=costs.load_us if costs else None,
+        uses=_uses(bench, subnet, outcome),
         note="" if outcome else "for every device that no other tier takes",
     )
+
+
+def _arena(path: Path) -> str:
+    """How the file's activations are planned; "" where their shapes depend on data, so that nothing can be planned."""
+    from exports.graph_memory import plan_graph
+
+    try:
+        return plan_graph(path).describe()
+    except EngineError:
+        return ""
+
+
+def _uses(bench: Workbench, subnet: SubnetConfig, outcome: SearchOutcome | None) -> tuple[KernelUse, ...]:
+    if outcome is None or outcome.found.profile.costs.peak is None:
+        return ()
+    return utilisation(bench.materials().workloads.of(subnet), outcome.found.profile)
 
 
 def _measured(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, wor
         (("export",), "run `factory train`"),
         (("verify", "."), "name a family's folder or manifest"),
         (("verify", "factory.yaml"), "is not valid JSON"),
+        (("profile", "--precision", "int9"), "precision 'int9' is unknown; did you mean 'int8'?"),
         (("init", ".", "--template", "digit"), "unknown template 'digit'; did you mean 'digits'?"),
     ],
 )

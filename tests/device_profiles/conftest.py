@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from exports.onnxruntime_library import onnxruntime_library
 from model_factory.base.files import atomic_path
 from supernet.chain import Link
 from supernet.space import Choice, SearchSpace
@@ -42,8 +43,7 @@ class TinySpace:
 
 class OnnxSession:
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = onnxruntime_library()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -67,9 +67,7 @@ class OnnxEngine:
         self.conversions = 0
 
     def version(self):
-        import onnxruntime
-
-        return onnxruntime.__version__
+        return onnxruntime_library().__version__
 
     precisions = ("fp32",)
 

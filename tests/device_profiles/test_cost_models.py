@@ -87,14 +87,6 @@ def test_tracing_a_subnet_takes_no_random_numbers(tiny_space) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_the_file_estimate_lies_above_a_real_file_but_not_far(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    subnet = tiny_space.space.largest
-    onnx_engine.convert(tiny_space.build(subnet).eval(), tiny_space.input_shape(subnet), tmp_path / "net.onnx")
-    real = (tmp_path / "net.onnx").stat().st_size
-    estimate = costs_of([workload_of(tiny_space, subnet)], profile("host"))[0].file_bytes
-    assert real <= estimate <= real + 8192
-
-
 def test_devices_rank_networks_in_opposite_order() -> None:
     dense = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.Conv2d(64, 32, 3, padding=1))
     separable = nn.Sequential(nn.Conv2d(32, 192, 1), nn.Conv2d(192, 192, 7, padding=3, groups=192))

@@ -168,7 +168,7 @@ def test_a_wrong_selector_is_refused(changes: dict[str, Any], message: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("key", "wrong"), [("name", "Mid Range"), ("precision", "int8"), ("compute_unit", "tpu"), ("threads", 0)]
+    ("key", "wrong"), [("name", "Mid Range"), ("precision", "int4"), ("compute_unit", "tpu"), ("threads", 0)]
 )
 def test_a_wrong_fact_is_refused_with_its_key(key: str, wrong: object) -> None:
     assert f"'{key}'" in refusal(content() | {key: wrong})

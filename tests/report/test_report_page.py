@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from device_profiles.utilisation import KernelUse
 from model_factory.base.errors import DiskError
 from model_factory.report.data import ReportData
 from model_factory.report.render import budget_uses, by_platform, render_report, write_report
@@ -164,3 +165,12 @@ def test_describing_a_report_imports_no_matplotlib() -> None:
     program = "import sys, model_factory.report.render, model_factory.report.data; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"matplotlib", "torch", "numpy"} & set(loaded)
+
+
+def test_the_arena_the_load_time_and_the_use_of_the_machine_are_shown(report: ReportData) -> None:
+    uses = (KernelUse(kind="pointwise", latency_us=700.0, share_of_peak=0.625),)
+    measured = replace(report.tiers[0], arena="arena 2.34 MiB, optimal", load_us=4200.0, uses=uses)
+    page = render_report(replace(report, tiers=(measured, report.tiers[1])))
+    for text in ("arena 2.34 MiB, optimal", "load 4.2 ms", "Where the time goes", "pointwise", "62.5 %"):
+        assert text in page
+    assert "Where the time goes" not in render_report(report)

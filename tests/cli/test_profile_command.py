@@ -1,0 +1,51 @@
+"""`factory profile` as a user meets it: a profile with its table, then a search with it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def measured(built, factory, tmp_path_factory):
+    """The answer of the command, its folder, and whether the machine was quiet enough."""
+    path = tmp_path_factory.mktemp("measured") / "lab.yaml"
+    answer = factory(built, "profile", "--networks", "6", "--held-out", "2", "--output", path, "--quiet")
+    if "too noisy" in answer.err or "times slower" in answer.err:
+        pytest.skip("the machine was too noisy, which the command said")
+    assert answer.code == 0, answer.err
+    return answer, path
+
+
+def test_the_command_tells_how_far_to_trust_its_table(measured):
+    answer, path = measured
+    for words in ("parts timed", "held-out networks: mean error", "repeatability", "peak", "lab.yaml: written"):
+        assert words in answer.out
+    table = json.loads(path.with_name("lab.latency.json").read_text())
+    assert len(table["parts"]) == table["part_count"] > 0
+
+
+def test_a_search_uses_the_table_and_a_damaged_one_is_one_line(measured, built, factory):
+    _, path = measured
+    assert factory(built, "search", "--device", path, "--quiet").code == 0
+    table = path.with_name("lab.latency.json")
+    whole = table.read_text()
+    table.write_text(whole[: len(whole) // 2])
+    answer = factory(built, "search", "--device", path, "--quiet")
+    table.write_text(whole)
+    assert answer.code == 1
+    assert "the latency table is damaged: measure again" in answer.error
+
+
+def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
+    profile = app / "profiles" / "phone.yaml"
+    edit_config(app, "device: speaker", "device: phone")
+    profile.parent.mkdir(exist_ok=True)
+    shipped = factory(app, "init", app / "copy").code
+    assert shipped == 0
+    text = (app / "copy" / "profiles" / "speaker.yaml").read_text()
+    profile.write_text(text.replace("name: speaker", "name: phone").replace("engine: onnxruntime", "engine: mnn"))
+    answer = factory(app, "build", "--quiet")
+    assert answer.code == 1
+    assert "is of mnn in fp32, but a build exports fp32 files for onnxruntime only" in answer.error
