@@ -14,8 +14,12 @@ from dataclasses import dataclass
 
 from model_factory.base.errors import FactoryError
 
-_PLACEMENTS = 100_000
-"""How many times the search may place a buffer: a few seconds, and none where a greedy plan meets the bound."""
+_WORK = 10_000_000
+"""How many times the search may look from one buffer at another that it meets: seconds, whatever the buffers.
+
+Nothing is searched where a greedy plan meets the bound. Placing a buffer at all costs as much as some looks.
+"""
+_LOOKS_TO_PLACE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +174,8 @@ def _searched(lives: _Lives, offsets: list[int]) -> list[int]:
     rng = random.Random(0)
     order = sorted(range(len(offsets)), key=lambda number: (offsets[number], -lives.bulk(number)))
     arena = lives.arena(offsets)
-    for _ in range(_PLACEMENTS // len(order)):
+    looks = sum(_LOOKS_TO_PLACE + len(met) for met in lives.met)
+    for _ in range(_WORK // looks):
         if arena == lives.bound:
             break
         changed = _moved(lives, offsets, order, arena, rng)

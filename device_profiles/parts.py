@@ -163,7 +163,7 @@ class ChainParts:
                 continue
             if number == _UNKNOWN:
                 workload = trace(modules[place.link.name], shape)
-                number = self._numbers.setdefault((shape, workload.operators), len(self.parts))
+                number = self._numbers.setdefault((shape, workload), len(self.parts))
                 if number == len(self.parts):
                     part = Part(workload=workload, input_shape=shape, link=place.link.name, subnet=subnet)
                     self.parts.append(part)
