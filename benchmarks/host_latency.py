@@ -5,7 +5,7 @@
     python benchmarks/host_latency.py --precision int8
 
 Does what `factory profile` does for a wide MobileNet space (elastic resolution, width, depth, kernel and expansion,
-128 to 224 pixels): times 30 networks and their parts, interpolates all other parts, fits the correction. Further
+128 to 224 pixels): times 40 networks and their parts, interpolates all other parts, fits the correction. Further
 networks, spread over the whole range of sizes, are timed in the same rounds; nothing is fitted to them, and no part is
 timed because they have it. Two baselines see the same networks: MACs times a constant, and the features of the
 correction without a table. `table_seconds` is wall time without what the held-out networks cost.
@@ -123,7 +123,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "int8"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--networks", type=int, default=30, help="that are fitted to")
+    parser.add_argument("--networks", type=int, default=40, help="that are fitted to")
     parser.add_argument("--held-out", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep files and rounds here, and go on from them")

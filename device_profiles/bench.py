@@ -60,7 +60,7 @@ class Measurements:
         load_us: (networks,), from file to session.
         file_bytes: (networks,).
         peaks: of each network, as `Session.peak_memory_bytes` gives it.
-        kernels_us: of each network, time per kind of kernel; None where the engine does not tell.
+        kernels_us: of each fitted network, time per kind of kernel; None where the engine does not tell.
         sustained_us: single runs of one network without a pause.
         sustained_network: its place in `subnets`.
     """
@@ -101,11 +101,14 @@ class Bench:
         sample: the networks.
         setting: how.
         folder: for files and finished rounds.
+        machine: a name for the machine and its threads: rounds belong to these, files do not.
     """
 
-    def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path) -> None:
+    def __init__(
+        self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str
+    ) -> None:
         self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
-        self.rounds_file = folder / "rounds.json"
+        self.rounds_file = folder / f"rounds-{machine}.json"
         subnets = (*sample.fitted, *sample.held_out)
         self._subnets = subnets
         self._parts = self._parts_to_time()
@@ -134,7 +137,7 @@ class Bench:
             load_us=load_us,
             file_bytes=np.array([path.stat().st_size for path in paths], dtype=np.float64),
             peaks=tuple(session.peak_memory_bytes() for session in networks),
-            kernels_us=_kernels(networks, inputs),
+            kernels_us=_kernels(networks[: len(self._sample.fitted)], inputs),
             sustained_us=run_for(networks[middle], inputs[middle], SUSTAINED_SECONDS),
             sustained_network=middle,
         )
@@ -219,6 +222,6 @@ class Bench:
 def _kernels(
     sessions: Sequence[Session], inputs: Sequence[NDArray[np.float32]]
 ) -> tuple[Mapping[KernelKind, float], ...] | None:
-    found = [session.kernel_latency_us(batch) for session, batch in zip(sessions, inputs, strict=True)]
+    found = [session.kernel_latency_us(batch) for session, batch in zip(sessions, inputs, strict=False)]
     known = tuple(times for times in found if times is not None)
     return known if len(known) == len(found) else None

@@ -50,7 +50,7 @@ from model_factory.base.files import digest_of, sha256_file
 from model_factory.base.progress import Progress
 from supernet.model_space import ModelSpace
 
-ROUNDS = 20
+ROUNDS = 40
 NOISE_LIMIT = 0.10
 """Largest repeatability (p95) that is accepted."""
 
@@ -72,7 +72,7 @@ class Plan:
 
     threads: int = 1
     precision: Precision = "fp32"
-    networks: int = 30
+    networks: int = 40
     held_out: int = 16
     seed: int = 0
 
@@ -131,7 +131,9 @@ def measure_host(
     workloads = Workloads(model_space)
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
     setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=ROUNDS, seed=plan.seed)
-    bench = Bench(workloads, sample, setting, folder / _key(setting, sample, workloads))
+    bench = Bench(
+        workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(machine_name(setting))[:8]
+    )
     found = bench.run(progress)
     _accept(found, bench.rounds_file)
     prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
@@ -167,8 +169,9 @@ def _check(plan: Plan, engine: Engine) -> None:
 
 
 def _key(setting: Setting, sample: Sample, workloads: Workloads) -> str:
+    """What converted files depend on; measurements with other threads use the same."""
     subnets = [[subnet.id for subnet in group] for group in (sample.fitted, sample.held_out)]
-    content = [machine_name(setting), setting.seed, subnets]
+    content = [setting.engine.name, setting.engine.version(), setting.precision, setting.seed, subnets]
     traced = [digest_of(asdict(workloads.of(subnet))) for subnet in (*sample.fitted, *sample.held_out)]
     return digest_of([*content, traced])[:16]
 

@@ -131,7 +131,7 @@ def profile(
     engine: Annotated[str, typer.Option(help="onnxruntime or mnn.")] = "onnxruntime",
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
     threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
-    networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 30,
+    networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
     held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
     output: Annotated[
         Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)

@@ -98,7 +98,7 @@ def test_a_killed_measurement_goes_on_where_it_was(tiny_space, onnx_engine, tmp_
 
     with pytest.raises(KilledError):
         run(tiny_space, onnx_engine, tmp_path, progress=kill_in_round_five)
-    (path,) = tmp_path.glob("*/rounds.json")
+    (path,) = tmp_path.glob("*/rounds-*.json")
     kept = json.loads(path.read_text())["rounds_us"]
     assert len(kept) == 5
     run(tiny_space, onnx_engine, tmp_path)
@@ -110,7 +110,7 @@ def test_a_killed_measurement_goes_on_where_it_was(tiny_space, onnx_engine, tmp_
 def test_another_seed_does_not_reuse_measurements(tiny_space, onnx_engine, tmp_path: Path) -> None:
     run(tiny_space, onnx_engine, tmp_path)
     run(tiny_space, onnx_engine, tmp_path, seed=1)
-    assert len(list(tmp_path.glob("*/rounds.json"))) == 2
+    assert len(list(tmp_path.glob("*/rounds-*.json"))) == 2
 
 
 def disturbed(monkeypatch: pytest.MonkeyPatch, factors) -> None:
@@ -126,7 +126,7 @@ def test_a_noisy_machine_is_refused_and_its_rounds_are_dropped(
     disturbed(monkeypatch, lambda _, count: noise.lognormal(4, 2, (count, 3)).tolist())
     with pytest.raises(EngineError, match=r"too noisy to be measured: .* allowed 10%; stop other programs"):
         run(tiny_space, onnx_engine, tmp_path)
-    assert not list(tmp_path.glob("*/rounds.json"))
+    assert not list(tmp_path.glob("*/rounds-*.json"))
 
 
 def test_a_machine_that_throttles_half_way_is_refused(
