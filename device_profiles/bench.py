@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Engine, Precision, Session
+from device_profiles.engine import Engine, Precision
 from device_profiles.operators import KernelKind
 from device_profiles.parts import ABSENT
+from device_profiles.runner import Runner, TimedFile
 from device_profiles.samples import Sample
-from device_profiles.timing import Timing, medians, run_for, summarise, time_round
+from device_profiles.timing import Timing, medians, summarise
 from device_profiles.workloads import Workloads
+from model_factory.base.errors import EngineError
 from model_factory.base.files import read_json, write_json
 from model_factory.base.progress import Progress
 from supernet.space import SubnetConfig
@@ -24,7 +25,6 @@ from supernet.space import SubnetConfig
 _CALIBRATION_INPUTS = 4
 """Random inputs that int8 scales are chosen by: the values matter to accuracy, not to speed."""
 
-_LOADS = 3
 SUSTAINED_SECONDS = 10.0
 
 
@@ -33,7 +33,7 @@ class Setting:
     """How to measure.
 
     Attributes:
-        engine: in which networks run.
+        engine: that converts networks.
         threads: of the engine.
         precision: of the files.
         rounds: visits to each network and part.
@@ -104,41 +104,38 @@ class Bench:
         machine: a name for the machine and its threads: rounds belong to these, files do not.
     """
 
-    def __init__(
-        self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str
-    ) -> None:
+    def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
         self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
         self.rounds_file = folder / f"rounds-{machine}.json"
         subnets = (*sample.fitted, *sample.held_out)
         self._subnets = subnets
         self._parts = self._parts_to_time()
 
-    def run(self, progress: Progress) -> Measurements:
-        """Convert, load and time everything. Raises `EngineError`, `DiskError`."""
-        total = len(self._subnets) + self._setting.rounds + 1
+    def run(self, runner: Runner, progress: Progress) -> Measurements:
+        """Convert everything, and time it in `runner`. Raises `EngineError`, `DiskError`."""
+        networks = len(self._subnets)
+        total = networks + self._setting.rounds + 1
         for index, subnet in enumerate(self._subnets):
-            progress(index, total, f"converting network {index + 1} of {len(self._subnets)}")
+            progress(index, total, f"converting network {index + 1} of {networks}")
             self._convert(index, subnet)
-        paths = [self._network_file(subnet) for subnet in self._subnets]
-        progress(len(self._subnets), total, "loading")
-        load_us, networks = self._load_timed(paths)
-        sessions = [*networks, *(self._open(self._part_file(number)) for number in self._parts)]
-        rounds = self._rounds(sessions, len(self._subnets), total, progress)
+        progress(networks, total, "loading")
+        files = self._files()
+        load_us = runner.open(files, networks, self._setting.threads, self._setting.seed)
+        rounds = self._rounds(runner, len(files), total, progress)
         progress(total - 1, total, "sustained run")
         times = np.array([[*medians(entry["networks"]), *entry["parts"]] for entry in rounds])
-        middle = int(np.argsort(np.median(times, axis=0)[: len(paths)])[len(paths) // 2])
-        inputs = self._inputs()
+        middle = int(np.argsort(np.median(times, axis=0)[:networks])[networks // 2])
         return Measurements(
             subnets=self._subnets,
             fitted=len(self._sample.fitted),
             parts=tuple(self._parts),
             timing=summarise(times.tolist()),
-            runs_us=tuple(np.concatenate([r["networks"][i] for r in rounds]) for i in range(len(paths))),
+            runs_us=tuple(np.concatenate([r["networks"][i] for r in rounds]) for i in range(networks)),
             load_us=load_us,
-            file_bytes=np.array([path.stat().st_size for path in paths], dtype=np.float64),
-            peaks=tuple(session.peak_memory_bytes() for session in networks),
-            kernels_us=_kernels(networks[: len(self._sample.fitted)], inputs),
-            sustained_us=run_for(networks[middle], inputs[middle], SUSTAINED_SECONDS),
+            file_bytes=np.array([file.path.stat().st_size for file in files[:networks]], dtype=np.float64),
+            peaks=tuple(runner.peak_memory_bytes(index) for index in range(networks)),
+            kernels_us=_kernels(runner, len(self._sample.fitted)),
+            sustained_us=runner.run_for(middle, SUSTAINED_SECONDS),
             sustained_network=middle,
         )
 
@@ -174,42 +171,38 @@ class Bench:
             calibration=None if setting.precision == "fp32" else inputs,
         )
 
-    def _load_timed(self, paths: Sequence[Path]) -> tuple[NDArray[np.float64], list[Session]]:
-        times, sessions = np.empty((_LOADS, len(paths))), []
-        for index, path in enumerate(paths):
-            for attempt in range(_LOADS):
-                start = time.perf_counter()
-                session = self._open(path)
-                times[attempt, index] = (time.perf_counter() - start) * 1e6
-            sessions.append(session)
-        return np.median(times, axis=0), sessions
+    def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[dict[str, Any]]:
+        """Every finished round is in the rounds file: single runs of networks, medians of parts.
 
-    def _open(self, path: Path) -> Session:
-        return self._setting.engine.load(path, self._setting.threads)
-
-    def _rounds(
-        self, sessions: Sequence[Session], networks: int, total: int, progress: Progress
-    ) -> list[dict[str, Any]]:
-        """Every finished round is in the rounds file: single runs of networks, medians of parts."""
-        rounds: list[dict[str, Any]] = read_json(self.rounds_file)["rounds_us"] if self.rounds_file.exists() else []
-        inputs = [*self._inputs(), *self._part_inputs()]
+        Of a round that a machine broke off by disappearing, what was measured is there too.
+        """
+        networks = len(self._subnets)
+        kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {"rounds_us": []}
+        rounds: list[dict[str, Any]] = kept["rounds_us"]
+        runs = {int(index): times for index, times in kept.get("unfinished", {}).items()}
         while len(rounds) < self._setting.rounds:
-            progress(networks + len(rounds), total, f"timing {len(sessions)} networks and parts")
-            order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(len(sessions)).tolist()
-            runs = time_round(sessions, inputs, order)
-            rounds.append({"networks": runs[:networks], "parts": medians(runs[networks:])})
+            progress(networks + len(rounds), total, f"timing {files} networks and parts")
+            order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(files).tolist()
+            try:
+                for index, times in runner.visit([index for index in order if index not in runs]):
+                    runs[index] = times
+            except EngineError:
+                write_json(self.rounds_file, {"rounds_us": rounds, "unfinished": runs})
+                raise
+            everything = [runs[index] for index in range(files)]
+            rounds.append({"networks": everything[:networks], "parts": medians(everything[networks:])})
+            runs = {}
             write_json(self.rounds_file, {"rounds_us": rounds})
         return rounds
 
-    def _inputs(self) -> list[NDArray[np.float32]]:
-        return [self._input(self._workloads.model_space.input_shape(subnet)) for subnet in self._subnets]
-
-    def _part_inputs(self) -> list[NDArray[np.float32]]:
-        parts = self._workloads.chain.parts if self._workloads.chain else []
-        return [self._input(parts[number].input_shape) for number in self._parts]
-
-    def _input(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return np.random.default_rng(self._setting.seed).standard_normal((1, *shape), dtype=np.float32)
+    def _files(self) -> list[TimedFile]:
+        """The networks, then the parts."""
+        space, chain = self._workloads.model_space, self._workloads.chain
+        parts = chain.parts if chain else []
+        return [
+            *(TimedFile(path=self._network_file(s), input_shape=space.input_shape(s)) for s in self._subnets),
+            *(TimedFile(path=self._part_file(n), input_shape=parts[n].input_shape) for n in self._parts),
+        ]
 
     def _network_file(self, subnet: SubnetConfig) -> Path:
         return self._folder / f"{subnet.id}.{self._setting.engine.name}"
@@ -219,9 +212,7 @@ class Bench:
         return self._folder / "parts" / f"{chain.parts[number].id if chain else number}.{self._setting.engine.name}"
 
 
-def _kernels(
-    sessions: Sequence[Session], inputs: Sequence[NDArray[np.float32]]
-) -> tuple[Mapping[KernelKind, float], ...] | None:
-    found = [session.kernel_latency_us(batch) for session, batch in zip(sessions, inputs, strict=False)]
+def _kernels(runner: Runner, networks: int) -> tuple[Mapping[KernelKind, float], ...] | None:
+    found = [runner.kernel_latency_us(index) for index in range(networks)]
     known = tuple(times for times in found if times is not None)
     return known if len(known) == len(found) else None

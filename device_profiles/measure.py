@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -22,7 +20,6 @@ from device_profiles.costs import (
 )
 from device_profiles.engine import Engine, Precision
 from device_profiles.fitting import fit_latency
-from device_profiles.host_peak import measure_peak
 from device_profiles.latency_table import LatencyTable, write_table
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (
@@ -41,6 +38,7 @@ from device_profiles.profile import (
     ram_class,
 )
 from device_profiles.profile_writer import write_profile
+from device_profiles.runner import LocalRunner, Machine, Runner
 from device_profiles.samples import Sample, sample_networks
 from device_profiles.table_fit import fit_table, prediction_errors
 from device_profiles.workloads import Workloads
@@ -105,9 +103,15 @@ class MeasuredHost:
 
 
 def measure_host(
-    model_space: ModelSpace, engine: Engine, plan: Plan, *, folder: Path, progress: Progress
+    model_space: ModelSpace,
+    engine: Engine,
+    plan: Plan,
+    *,
+    folder: Path,
+    progress: Progress,
+    runner: Runner | None = None,
 ) -> MeasuredHost:
-    """A profile of this machine from networks with random weights that are timed in `engine`.
+    """A profile of a machine, by default this one, from networks with random weights that are timed in `engine`.
 
     Where the space is a chain of parts, every part of the fitted networks is timed by itself too, all other parts are
     interpolated, and what the sum of the parts lacks is fitted to the networks. The errors that are stated are those on
@@ -118,54 +122,46 @@ def measure_host(
 
     Args:
         model_space: whose networks are timed.
-        engine: that runs them.
+        engine: that they are converted for.
         plan: what to measure.
         folder: for partial results; made if missing.
         progress: told of every step.
+        runner: the machine that times them.
 
     Raises:
         ConfigError: the plan cannot be carried out here, or too small a space.
         EngineError: the engine refuses a network, or the machine is too noisy or gets slower.
     """
-    _check(plan, engine)
+    runner = runner or LocalRunner(engine)
+    machine = runner.machine()
+    _check(plan, engine, machine)
     workloads = Workloads(model_space)
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
     setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=ROUNDS, seed=plan.seed)
-    bench = Bench(
-        workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(machine_name(setting))[:8]
-    )
-    found = bench.run(progress)
+    name = machine_name(machine, setting)
+    bench = Bench(workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(name)[:8])
+    found = bench.run(runner, progress)
     _accept(found, bench.rounds_file)
     prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
-    return _measured(workloads, found, setting, prior, progress)
+    return _measured(workloads, found, setting, runner, prior, progress)
 
 
-def machine_name(setting: Setting) -> str:
+def machine_name(machine: Machine, setting: Setting) -> str:
     """What measured numbers depend on, in words: processor, engine and its version, threads, precision."""
     threads = f"{setting.threads} thread{'s' if setting.threads > 1 else ''}"
-    engine = f"{setting.engine.name} {setting.engine.version()}"
-    return ", ".join([processor(), engine, threads, *([] if setting.precision == "fp32" else [setting.precision])])
+    engine = f"{setting.engine.name} {machine.engine_version}"
+    return ", ".join(
+        [machine.processor, engine, threads, *([] if setting.precision == "fp32" else [setting.precision])]
+    )
 
 
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
-
-
-def _check(plan: Plan, engine: Engine) -> None:
-    cores = os.cpu_count() or 1
-    if not 1 <= plan.threads <= cores:
-        raise ConfigError(f"{plan.threads} threads cannot be measured on this machine; choose 1 to {cores}")
+def _check(plan: Plan, engine: Engine, machine: Machine) -> None:
+    if not 1 <= plan.threads <= machine.cores:
+        raise ConfigError(f"{plan.threads} threads cannot be measured on this machine; choose 1 to {machine.cores}")
     if plan.precision not in engine.precisions:
         raise ConfigError(
             f"engine {engine.name!r} has no precision {plan.precision}; it has {', '.join(engine.precisions)}"
         )
-    engine.version()
 
 
 def _key(setting: Setting, sample: Sample, workloads: Workloads) -> str:
@@ -194,15 +190,21 @@ def _accept(found: Measurements, rounds_file: Path) -> None:
 
 
 def _measured(
-    workloads: Workloads, found: Measurements, setting: Setting, prior: DeviceProfile, progress: Progress
+    workloads: Workloads,
+    found: Measurements,
+    setting: Setting,
+    runner: Runner,
+    prior: DeviceProfile,
+    progress: Progress,
 ) -> MeasuredHost:
+    machine = runner.machine()
     known = [workloads.of(subnet) for subnet in found.subnets]
     kernels = _fit_kernels(known[: found.fitted], found, prior, setting.precision)
     features = latency_features(known, setting.precision)
     table = None
     predicted = features[found.fitted :] @ kernels
     if workloads.chain is not None:
-        table = fit_table(workloads, found, setting, kernels, processor(), progress)
+        table = fit_table(workloads, found, setting, kernels, machine, progress)
         held = workloads.rows(found.subnets[found.fitted :])
         predicted = table.network_latency_us(held, workloads.chain.parts)
     error = prediction_errors(predicted, found.network_us[found.fitted :]).mape
@@ -214,15 +216,15 @@ def _measured(
         run_overhead_us=TimeFigure(value=_rounded(kernels[-1]), provenance="measured", source=source),
         arena_ratio=_arena_ratio(known, found.peaks, prior.costs.arena_ratio, setting.precision),
         engine_memory=prior.costs.engine_memory,
-        machine=machine_name(setting),
+        machine=machine_name(machine, setting),
         prediction_error=_rounded(error),
         repeatability_p95=_rounded(found.repeatability_p95),
         measured_on=date.today(),
         spread=_spread(found),
         load=_load(found),
-        peak=measure_peak(setting.threads),
+        peak=runner.peak(setting.threads),
     )
-    return MeasuredHost(profile=_profile(setting, costs, prior), table=table, measurements=found)
+    return MeasuredHost(profile=_profile(setting, machine, costs, prior), table=table, measurements=found)
 
 
 def _fit_kernels(
@@ -300,10 +302,10 @@ def _load(found: Measurements) -> LoadCost:
     return LoadCost(fixed_us=_rounded(fixed), us_per_mib=_rounded(per_mib))
 
 
-def _profile(setting: Setting, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
-    size = ram_class(_ram_bytes())
+def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
+    size = ram_class(machine.ram_bytes)
     larger = [known for known in RAM_CLASSES if known > size]
-    selectors = {"platform": "linux", "cores_min": os.cpu_count() or 1}
+    selectors = {"platform": machine.platform, "cores_min": machine.cores}
     limits = {"ram_class_min": f"{size} B"} | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
     return DeviceProfile(
         name="host",
@@ -315,10 +317,6 @@ def _profile(setting: Setting, costs: CostParameters, prior: DeviceProfile) -> D
         budgets=prior.budgets,
         costs=costs,
     )
-
-
-def _ram_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _rounded(value: float) -> float:

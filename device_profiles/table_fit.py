@@ -19,6 +19,7 @@ from device_profiles.latency_table import (
     space_digest,
     summed,
 )
+from device_profiles.runner import Machine
 from device_profiles.workloads import Workloads
 from model_factory.base.errors import ConfigError
 from model_factory.base.progress import Progress
@@ -30,7 +31,7 @@ def fit_table(
     found: Measurements,
     setting: Setting,
     kernels: NDArray[np.float64],
-    machine: str,
+    machine: Machine,
     progress: Progress,
 ) -> LatencyTable:
     """The table of all parts of the space.
@@ -40,7 +41,7 @@ def fit_table(
         found: its networks and parts, measured.
         setting: how.
         kernels: coefficients of `latency_features`, the prior of the roofline that is interpolated upon.
-        machine: the processor.
+        machine: that measured.
         progress: told of parts that have to be traced.
 
     Raises:
@@ -63,10 +64,10 @@ def fit_table(
     return LatencyTable(
         space=space_digest(space),
         engine=setting.engine.name,
-        engine_version=setting.engine.version(),
+        engine_version=machine.engine_version,
         precision=setting.precision,
         threads=setting.threads,
-        machine=machine,
+        machine=machine.processor,
         measured_on=date.today(),
         repeatability_p95=found.repeatability_p95,
         constant_us=constant,

@@ -38,14 +38,11 @@ class Timing:
         return float(np.percentile(self.differences[models], 95))
 
 
-def time_round(
-    sessions: Sequence[Session], inputs: Sequence[NDArray[np.float32]], order: Sequence[int]
-) -> list[list[float]]:
-    """Visit every session once, in `order`; microseconds of each run, in the order of `sessions`."""
-    runs: list[list[float]] = [[] for _ in sessions]
-    for index in order:
-        runs[index] = _visit(sessions[index], inputs[index])
-    return runs
+def visit(session: Session, batch: NDArray[np.float32]) -> list[float]:
+    """Warm up, then run some times in a row; microseconds of each run."""
+    warm_up = _run_us(session, batch)
+    repeats = min(max(int(VISIT_SECONDS * 1e6 / warm_up), REPEATS[0]), REPEATS[1])
+    return [_run_us(session, batch) for _ in range(repeats)]
 
 
 def summarise(rounds: Sequence[Sequence[float]]) -> Timing:
@@ -72,12 +69,6 @@ def run_for(session: Session, batch: NDArray[np.float32], seconds: float) -> NDA
     while time.perf_counter() < end:
         times.append(_run_us(session, batch))
     return np.array(times)
-
-
-def _visit(session: Session, batch: NDArray[np.float32]) -> list[float]:
-    warm_up = _run_us(session, batch)
-    repeats = min(max(int(VISIT_SECONDS * 1e6 / warm_up), REPEATS[0]), REPEATS[1])
-    return [_run_us(session, batch) for _ in range(repeats)]
 
 
 def _run_us(session: Session, batch: NDArray[np.float32]) -> float:

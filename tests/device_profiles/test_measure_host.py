@@ -13,6 +13,7 @@ import device_profiles.measure as measure
 from device_profiles.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
+from device_profiles.runner import LocalRunner
 from device_profiles.workloads import Workloads
 from model_factory.base.errors import ConfigError, EngineError
 from model_factory.base.progress import silent
@@ -22,8 +23,9 @@ PLAN = measure.Plan(networks=6, held_out=2)
 ROUNDS = 8
 
 
-def run(space, engine, folder: Path, progress=silent, **changes) -> measure.MeasuredHost:
-    return measure.measure_host(space, engine, replace(PLAN, **changes), folder=folder, progress=progress)
+def run(space, engine, folder: Path, progress=silent, runner=None, **changes) -> measure.MeasuredHost:
+    plan = replace(PLAN, **changes)
+    return measure.measure_host(space, engine, plan, folder=folder, progress=progress, runner=runner)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +108,33 @@ def test_a_killed_measurement_goes_on_where_it_was(tiny_space, onnx_engine, tmp_
     assert onnx_engine.conversions == 8
 
 
+class VanishingRunner(LocalRunner):
+    """Is gone after the fourth file of the third round."""
+
+    def __init__(self, engine) -> None:
+        super().__init__(engine)
+        self.visited = 0
+
+    def visit(self, order):
+        for index, times in super().visit(order):
+            if self.visited == 2 * 8 + 4:
+                raise EngineError("the machine is gone")
+            self.visited += 1
+            yield index, times
+
+
+@pytest.mark.usefixtures("quiet_machine")
+def test_a_machine_that_disappears_loses_nothing_that_was_measured(tiny_space, onnx_engine, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="is gone"):
+        run(tiny_space, onnx_engine, tmp_path, runner=VanishingRunner(onnx_engine))
+    (path,) = tmp_path.glob("*/rounds-*.json")
+    kept = json.loads(path.read_text())
+    assert (len(kept["rounds_us"]), len(kept["unfinished"])) == (2, 4)
+    run(tiny_space, onnx_engine, tmp_path)
+    third = json.loads(path.read_text())["rounds_us"][2]["networks"]
+    assert all(third[int(index)] == times for index, times in kept["unfinished"].items())
+
+
 @pytest.mark.usefixtures("quiet_machine")
 def test_another_seed_does_not_reuse_measurements(tiny_space, onnx_engine, tmp_path: Path) -> None:
     run(tiny_space, onnx_engine, tmp_path)
@@ -116,7 +145,7 @@ def test_another_seed_does_not_reuse_measurements(tiny_space, onnx_engine, tmp_p
 def disturbed(monkeypatch: pytest.MonkeyPatch, factors) -> None:
     """Rounds take the time that `factors(round, sessions)` says."""
     rounds = iter(range(100))
-    monkeypatch.setattr(bench, "time_round", lambda sessions, *_: factors(next(rounds), len(sessions)))
+    monkeypatch.setattr(LocalRunner, "visit", lambda _, order: enumerate(factors(next(rounds), len(order))))
 
 
 def test_a_noisy_machine_is_refused_and_its_rounds_are_dropped(

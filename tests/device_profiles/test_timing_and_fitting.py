@@ -1,8 +1,10 @@
+from statistics import median
+
 import numpy as np
 import pytest
 
 from device_profiles.fitting import fit_correction, fit_latency
-from device_profiles.timing import medians, summarise, time_round
+from device_profiles.timing import summarise, visit
 
 RNG_SEED = 0
 
@@ -44,14 +46,13 @@ def test_independent_noise_shows_in_the_repeatability() -> None:
     assert summarise((100 * noise).tolist()).repeatability_p95() > 0.3
 
 
-def test_a_round_visits_every_model_in_the_given_order() -> None:
+def test_a_visit_warms_up_and_runs_a_quick_model_more_often() -> None:
     calls: list[float] = []
-    sessions = [Sleeper(0.001, calls), Sleeper(0.004, calls)]
     batch = np.zeros((1, 1), np.float32)
-    times = medians(time_round(sessions, [batch, batch], [1, 0]))
-    assert calls[0] == 0.004
-    assert calls[-1] == 0.001
-    assert 1000 < times[0] < times[1]
+    quick, slow = (visit(Sleeper(seconds, calls), batch) for seconds in (0.00005, 0.004))
+    assert len(slow) == 3 < len(quick)
+    assert calls.count(0.004) == 4
+    assert median(quick) < median(slow)
 
 
 def test_a_machine_that_gets_slower_is_noticed_whatever_its_latencies() -> None:
