@@ -31,7 +31,7 @@ from paired import TINY, surroundings
 
 from device_profiles.device_costs import DeviceCosts
 from device_profiles.latency_table import LatencyTable, part_terms, summed
-from device_profiles.measure import ROUNDS, MeasuredHost, Plan, measure_host
+from device_profiles.measure import MeasuredHost, Plan, measure_host
 from device_profiles.parts import ChainParts, encoded
 from device_profiles.profile import FoundProfile
 from device_profiles.table_fit import prediction_errors
@@ -80,14 +80,14 @@ class Clock:
             print(f"{done}/{total} {detail}", file=sys.stderr, flush=True)
         self._phase, self._since = phase + (", held-out" if held_out else ""), now
 
-    def table_seconds(self, found: MeasuredHost) -> float:
+    def table_seconds(self, found: MeasuredHost, rounds: int) -> float:
         """All phases, without the conversion and the visits of held-out networks (one warm-up run a visit)."""
         self(0, 0)
         total = sum(seconds for phase, seconds in self.seconds.items() if not phase.endswith("held-out"))
         measured = found.measurements
         runs = measured.runs_us[measured.fitted :]
         visits = sum(float(times.sum()) for times in runs)
-        warm_ups = sum(float(np.median(times)) * ROUNDS for times in runs)
+        warm_ups = sum(float(np.median(times)) * rounds for times in runs)
         return total - (visits + warm_ups) / 1e6
 
 
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
         folder = options.folder or Path(temporary)
         clock = Clock(folder / f"seconds-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
         found = measure_host(space, get_engine(options.engine), plan, folder=folder, progress=clock)
-        seconds = clock.table_seconds(found)
+        seconds = clock.table_seconds(found, plan.rounds)
     if found.table is None:
         raise SystemExit("error: the space is no chain of parts")
     result = figures(space, found, found.table) | {"table_seconds": round(seconds, 1), "phases": clock.seconds}

@@ -193,7 +193,7 @@ class Bench:
             rounds.append({"networks": everything[:networks], "parts": medians(everything[networks:])})
             runs = {}
             write_json(self.rounds_file, {"rounds_us": rounds})
-        return rounds
+        return rounds[: self._setting.rounds]
 
     def _files(self) -> list[TimedFile]:
         """The networks, then the parts."""

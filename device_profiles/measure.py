@@ -48,7 +48,6 @@ from model_factory.base.files import digest_of, sha256_file
 from model_factory.base.progress import Progress
 from supernet.model_space import ModelSpace
 
-ROUNDS = 40
 NOISE_LIMIT = 0.10
 """Largest repeatability (p95) that is accepted."""
 
@@ -65,6 +64,7 @@ class Plan:
         precision: of the files.
         networks: that are fitted to, at least 6; fewer are used where the space has fewer.
         held_out: that the fit is judged on, at least 2.
+        rounds: visits to each network and part, at least 4; what noise remains falls with their square root.
         seed: of everything random.
     """
 
@@ -72,6 +72,7 @@ class Plan:
     precision: Precision = "fp32"
     networks: int = 40
     held_out: int = 16
+    rounds: int = 40
     seed: int = 0
 
 
@@ -137,7 +138,7 @@ def measure_host(
     _check(plan, engine, machine)
     workloads = Workloads(model_space)
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
-    setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=ROUNDS, seed=plan.seed)
+    setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=plan.rounds, seed=plan.seed)
     name = machine_name(machine, setting)
     bench = Bench(workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(name)[:8])
     found = bench.run(runner, progress)

@@ -133,19 +133,21 @@ def profile(
     threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
     networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
     held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
+    rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
+    on: Annotated[str, typer.Option(help="The machine that is measured.")] = "here",
     output: Annotated[
         Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure this machine in the real engine and write a device profile of it."""
+    """Measure a machine, by default this one, in the real engine and write a device profile of it."""
     from device_profiles.measure import Plan
     from model_factory.console import Console
     from model_factory.measuring import measure
     from model_factory.tables import print_profiled
 
-    plan = Plan(threads=threads, precision=_precision(precision), networks=networks, held_out=held_out)
-    print_profiled(measure(_run(run, config), Console(quiet), plan, engine=engine, output=output))
+    plan = Plan(threads=threads, precision=_precision(precision), networks=networks, held_out=held_out, rounds=rounds)
+    print_profiled(measure(_run(run, config), Console(quiet), plan, engine=engine, where=on, output=output))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from device_profiles.latency_table import LatencyTable
 from device_profiles.measure import Plan, measure_host
 from device_profiles.profile import DeviceProfile
 from exports.engines import get_engine
+from exports.runners import get_runner
 from model_factory.base.files import exclusive
 from model_factory.console import Console
 from model_factory.materials import Materials
@@ -24,23 +25,33 @@ class Profiled:
     table: LatencyTable | None
 
 
-def measure(run: Run, console: Console, plan: Plan, *, engine: str, output: Path | None) -> Profiled:
-    """Measure this machine for the model space of `run`; the profile goes to `output` or `profiles/host.yaml`.
+def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, output: Path | None) -> Profiled:
+    """Measure a machine for the model space of `run`; the profile goes to `output` or `profiles/host.yaml`.
+
+    Args:
+        run: whose model space, seed and folder.
+        console: told of progress.
+        plan: what to measure.
+        engine: a key of `ENGINES`.
+        where: the machine, see `get_runner`.
+        output: the file.
 
     Raises:
-        EngineError: the engine is missing, or the machine was too noisy for a figure.
+        ConfigError: there is no such place.
+        EngineError: the engine is missing, the machine is gone, or it was too noisy for a figure.
         DiskError: the profile cannot be written.
     """
     path = output or run.base / "profiles" / "host.yaml"
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
-        with console.stage("measure this machine") as progress:
+        with console.stage("measure this machine" if where == "here" else f"measure {where}") as progress:
             measured = measure_host(
                 model_space,
                 driver,
                 replace(plan, seed=run.config.seed),
                 folder=run.folder / "measurements",
                 progress=progress,
+                runner=get_runner(where, driver),
             )
     return Profiled(path=path, profile=measured.write(path), table=measured.table)

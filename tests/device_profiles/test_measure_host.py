@@ -19,8 +19,8 @@ from model_factory.base.errors import ConfigError, EngineError
 from model_factory.base.progress import silent
 from supernet.space import Choice, SearchSpace
 
-PLAN = measure.Plan(networks=6, held_out=2)
 ROUNDS = 8
+PLAN = measure.Plan(networks=6, held_out=2, rounds=ROUNDS)
 
 
 def run(space, engine, folder: Path, progress=silent, runner=None, **changes) -> measure.MeasuredHost:
@@ -30,7 +30,6 @@ def run(space, engine, folder: Path, progress=silent, runner=None, **changes) ->
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "ROUNDS", ROUNDS)
     monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.05)
 
 

@@ -1,0 +1,37 @@
+"""The table of places where files can be timed. A runner implements `device_profiles.runner.Runner`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from device_profiles.runner import LocalRunner
+from model_factory.base.documents import nearest
+from model_factory.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from device_profiles.engine import Engine
+    from device_profiles.runner import Runner
+
+
+def _here(address: str, engine: Engine) -> Runner:
+    if address:
+        raise ConfigError(f"'here:{address}' has an address; write 'here' for this machine")
+    return LocalRunner(engine)
+
+
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here}
+"""By the word before the colon: what makes a runner from the address after it and the engine of the files."""
+
+
+def get_runner(where: str, engine: Engine) -> Runner:
+    """The runner at `where`: `here`, or a word of `RUNNERS`, a colon and an address.
+
+    Raises:
+        ConfigError: the word is unknown, or the address is none.
+        EngineError: the machine cannot time files of this engine.
+    """
+    word, _, address = where.partition(":")
+    if word not in RUNNERS:
+        raise ConfigError(f"{where!r} is no place to measure; {nearest(word, RUNNERS)}")
+    return RUNNERS[word](address, engine)
