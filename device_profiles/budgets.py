@@ -68,6 +68,8 @@ _KEYS: dict[Kind, str] = {
 }
 """Where a quantity of each kind belongs."""
 
+_LEAST_CONFIDENCE, _MOST_CONFIDENCE = 0.5, 0.999
+
 _MEMORY_EXAMPLE = "a section such as memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}"
 
 
@@ -78,15 +80,18 @@ class Limit:
     Attributes:
         value: in microseconds or bytes.
         origin: what it is derived from, such as `30 fps`; "" where the limit itself was given.
+        confidence: the probability that it must be kept with; None where the prediction alone counts.
     """
 
     budget: BudgetName
     value: int
     origin: str
+    confidence: float | None = None
 
     def describe(self) -> str:
-        """One phrase for people: `latency <= 33.3 ms (30 fps)`."""
-        return f"{_words(self.budget)} <= {_with_origin(_FORMATS[self.budget](self.value), self.origin)}"
+        """One phrase for people: `latency <= 33.3 ms (30 fps)`, `latency <= 8 ms with 90 %`."""
+        limit = f"{_words(self.budget)} <= {_with_origin(_FORMATS[self.budget](self.value), self.origin)}"
+        return limit if self.confidence is None else f"{limit} with {exact_share(self.confidence)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,7 @@ class Excess:
         limit: what is allowed, in the same unit.
         ratio: value / limit, above 1.
         origin: of the limit, as in `Limit`.
+        confidence: where set, `value` is what the subnet needs no more than with that probability.
     """
 
     budget: BudgetName
@@ -105,13 +111,19 @@ class Excess:
     limit: float
     ratio: float
     origin: str = ""
+    confidence: float | None = None
 
     def describe(self) -> str:
-        """One phrase for people: `latency 9.1 ms exceeds 8 ms`, `latency 40 ms exceeds 33.3 ms (30 fps)`."""
+        """One phrase for people: `latency 9.1 ms exceeds 8 ms`, `latency 40 ms exceeds 33.3 ms (30 fps)`.
+
+        With a confidence: `latency 9.1 ms (with 90 %) exceeds 8 ms`.
+        """
         write = _FORMATS[self.budget]
         value, limit = write(self.value), write(self.limit)
         if value == limit:
             value = f"{value} (by {(self.ratio - 1) * 100:.2g} %)"
+        if self.confidence is not None:
+            value = f"{value} (with {exact_share(self.confidence)})"
         return f"{_words(self.budget)} {value} exceeds {_with_origin(limit, self.origin)}"
 
 
@@ -161,6 +173,9 @@ class Budgets(Document):
     - `memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}` is a peak memory, see `MemoryShare`;
     - `download: 5 MB` is the size of the file as it lies; what compresses on the way is not counted.
 
+    `confidence: 90 %` asks that the latency is kept with that probability, as far as the device's predictions are known
+    to scatter; without it the prediction itself counts.
+
     The limits `latency_us`, `peak_memory_bytes` and `file_bytes` hold in either case. Giving one both ways is refused.
     """
 
@@ -171,6 +186,7 @@ class Budgets(Document):
     peak_memory_bytes: SizeBytes | None = Field(default=None, alias="peak_memory", validate_default=True)
     download_bytes: SizeBytes | None = Field(default=None, alias="download")
     file_bytes: SizeBytes | None = Field(default=None, alias="file_size", validate_default=True)
+    confidence: Share | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -197,6 +213,16 @@ class Budgets(Document):
             raise ValueError(f"{exact_share(share)} of what? Write frame_rate in the same section")
         if share is not None and _frame_us(rate, share) < 1:
             raise ValueError(f"{exact_share(share)} of a frame at {exact_frame_rate(rate)} is less than 1 us; raise it")
+        return share
+
+    @field_validator("confidence")
+    @classmethod
+    def _is_a_confidence(cls, share: float | None) -> float | None:
+        if share is not None and not _LEAST_CONFIDENCE <= share <= _MOST_CONFIDENCE:
+            low, high = exact_share(_LEAST_CONFIDENCE), exact_share(_MOST_CONFIDENCE)
+            raise ValueError(
+                f"{exact_share(share)} is outside {low} to {high}, the probabilities that can be asked for"
+            )
         return share
 
     @field_validator("latency_us")
@@ -229,18 +255,35 @@ class Budgets(Document):
 
     def limits(self) -> tuple[Limit, ...]:
         """The limits that are set, each with its origin."""
-        found = [(name, getattr(self, forms[0]), self._origin(name)) for name, forms in _FORMS.items()]
-        return tuple(Limit(budget=n, value=value, origin=origin) for n, value, origin in found if value is not None)
+        found = [(name, getattr(self, forms[0])) for name, forms in _FORMS.items()]
+        return tuple(
+            Limit(
+                budget=name,
+                value=value,
+                origin=self._origin(name),
+                confidence=self.confidence if name == "latency" else None,
+            )
+            for name, value in found
+            if value is not None
+        )
 
     def overridden_by(self, other: Budgets) -> Budgets:
         """These budgets with every limit that `other` sets replaced, in whatever form either was given."""
         replaced = [field for limit in other.limits() for field in _FORMS[limit.budget]]
+        replaced += ["confidence"] if other.confidence is not None else []
         return self.model_copy(update={field: getattr(other, field) for field in replaced})
 
     def excesses(self, costs: Costs) -> tuple[Excess, ...]:
         """The budgets that `costs` breaks, the worst ratio first; empty means feasible."""
         found = [
-            Excess(budget=limit.budget, value=value, limit=limit.value, ratio=value / limit.value, origin=limit.origin)
+            Excess(
+                budget=limit.budget,
+                value=value,
+                limit=limit.value,
+                ratio=value / limit.value,
+                origin=limit.origin,
+                confidence=limit.confidence if costs.latency_std_us else None,
+            )
             for limit, value in self._pairs(costs)
             if value > limit.value
         ]
@@ -252,7 +295,7 @@ class Budgets(Document):
 
     def _pairs(self, costs: Costs) -> list[tuple[Limit, float]]:
         values: dict[BudgetName, float] = {
-            "latency": costs.latency_us,
+            "latency": costs.latency_bound_us(self.confidence or 0.5),
             "peak_memory": costs.peak_memory_bytes,
             "file_size": costs.file_bytes,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ class Costs:
 
     Attributes:
         load_us: from the file to a session that is ready; None where nobody measured it.
+        latency_std_us: standard deviation of the latency around the prediction; None where nobody knows.
     """
 
     latency_us: float
@@ -35,6 +37,17 @@ class Costs:
     file_bytes: int
     macs: int
     load_us: float | None = None
+    latency_std_us: float | None = None
+
+    def latency_bound_us(self, confidence: float) -> float:
+        """What the latency stays below with that probability; the prediction itself where no deviation is known."""
+        return self.latency_us + NormalDist().inv_cdf(confidence) * (self.latency_std_us or 0.0)
+
+    def kept_probability(self, limit_us: float) -> float | None:
+        """The probability that the latency is at most `limit_us`; None where no deviation is known."""
+        if not self.latency_std_us:
+            return None
+        return NormalDist(self.latency_us, self.latency_std_us).cdf(limit_us)
 
 
 class CostModel(Protocol):
@@ -129,22 +142,43 @@ def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKi
     return {kind: float(time) for kind, time in zip(KERNEL_KINDS, sums, strict=True)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CostArrays:
+    """Costs of many subnets, (subnets,) each.
+
+    Attributes:
+        latency_std_us: None where nobody knows.
+    """
+
+    latency_us: NDArray[np.float64]
+    peak_memory_bytes: NDArray[np.float64]
+    file_bytes: NDArray[np.float64]
+    macs: NDArray[np.float64]
+    latency_std_us: NDArray[np.float64] | None = None
+
+
 def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
     """The costs of each workload on the device, in the same order."""
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
-    macs = np.array([workload.macs for workload in workloads], dtype=np.float64)
-    return costs_from(found["latency"], found["peak_memory"], found["file_size"], macs, profile)
+    arrays = CostArrays(
+        latency_us=found["latency"],
+        peak_memory_bytes=found["peak_memory"],
+        file_bytes=found["file_size"],
+        macs=np.array([workload.macs for workload in workloads], dtype=np.float64),
+        latency_std_us=relative_std_us(found["latency"], profile),
+    )
+    return costs_from(arrays, profile)
 
 
-def costs_from(
-    latency_us: NDArray[np.float64],
-    peak_memory_bytes: NDArray[np.float64],
-    file_bytes: NDArray[np.float64],
-    macs: NDArray[np.float64],
-    profile: DeviceProfile,
-) -> list[Costs]:
+def relative_std_us(latency_us: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64] | None:
+    """Standard deviations of predicted latencies by the profile's `latency_std`; None where it has none."""
+    spread = profile.costs.latency_std
+    return None if spread is None else spread.value * latency_us
+
+
+def costs_from(arrays: CostArrays, profile: DeviceProfile) -> list[Costs]:
     """One record each, with the load time that follows from the file's size."""
-    load = profile.costs.load
+    load, stds = profile.costs.load, arrays.latency_std_us
     return [
         Costs(
             latency_us=float(us),
@@ -152,8 +186,11 @@ def costs_from(
             file_bytes=int(file),
             macs=int(count),
             load_us=None if load is None else load.fixed_us + load.us_per_mib * float(file) / _MIB,
+            latency_std_us=None if stds is None else float(stds[index]),
         )
-        for us, peak, file, count in zip(latency_us, peak_memory_bytes, file_bytes, macs, strict=True)
+        for index, (us, peak, file, count) in enumerate(
+            zip(arrays.latency_us, arrays.peak_memory_bytes, arrays.file_bytes, arrays.macs, strict=True)
+        )
     ]
 
 

@@ -8,11 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.costs import Costs, LatencyModel, costs_from, costs_of, packed_elements, peak_memory
+from device_profiles.costs import (
+    CostArrays,
+    Costs,
+    LatencyModel,
+    costs_from,
+    costs_of,
+    packed_elements,
+    peak_memory,
+    relative_std_us,
+)
 from device_profiles.file_size import network_bytes
 from device_profiles.latency_table import LatencyTable, space_digest
 from device_profiles.parts import ChainParts, Part, encoded
 from device_profiles.profile import FoundProfile
+from device_profiles.uncertainty import TableSpread
 from device_profiles.workloads import Workloads
 from model_factory.base.errors import ConfigError, SpaceError
 from model_factory.base.progress import Progress, silent
@@ -23,16 +33,6 @@ _LATENCY, _HELD, _FILE, _MACS = range(4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CostArrays:
-    """Costs of many subnets, (subnets,) each."""
-
-    latency_us: NDArray[np.float64]
-    peak_memory_bytes: NDArray[np.float64]
-    file_bytes: NDArray[np.float64]
-    macs: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArcCosts:
     """What the part at one link adds, for each combination of the options of the choices that decide it.
 
@@ -40,6 +40,7 @@ class ArcCosts:
         link: name of the place; without a part there nothing is added.
         choices: the axes of the arrays, each as long as the choice has options.
         latency_us: to the latency.
+        latency_std_us: to a bound of the latency's standard deviation; None where nobody knows it.
         held_bytes: to what is held throughout an inference.
         arena_bytes: the most that activations take while the part runs; of a network the largest counts.
         file_bytes: to the file.
@@ -49,6 +50,7 @@ class ArcCosts:
     link: str
     choices: tuple[Choice, ...]
     latency_us: NDArray[np.float64]
+    latency_std_us: NDArray[np.float64] | None
     held_bytes: NDArray[np.float64]
     arena_bytes: NDArray[np.float64]
     file_bytes: NDArray[np.float64]
@@ -78,8 +80,7 @@ class DeviceCosts:
         """The costs of each subnet. Raises `SpaceError` when one cannot be traced."""
         if self._workloads.chain is None:
             return costs_of([self._workloads.of(subnet) for subnet in subnets], self.profile)
-        found = self.predict(encoded(self._workloads.model_space.space, subnets))
-        return costs_from(found.latency_us, found.peak_memory_bytes, found.file_bytes, found.macs, self.profile)
+        return costs_from(self.predict(encoded(self._workloads.model_space.space, subnets)), self.profile)
 
     def predict(self, vectors: NDArray[np.integer], progress: Progress = silent) -> CostArrays:
         """The costs of (subnets, choices) vectors, as `SearchSpace.encode` gives them.
@@ -101,11 +102,13 @@ class DeviceCosts:
         for found in chain.gather(vectors, values):
             sums += found[:, : _MACS + 1]
             np.maximum(arena, found[:, -1], out=arena)
+        latency_us = sums[:, _LATENCY] + self.constant_us
         return CostArrays(
-            latency_us=sums[:, _LATENCY] + self.constant_us,
+            latency_us=latency_us,
             peak_memory_bytes=peak_memory(sums[:, _HELD], arena, self.profile),
             file_bytes=_file_bytes(sums[:, _FILE], chain, vectors),
             macs=sums[:, _MACS],
+            latency_std_us=self._latency_std_us(chain, vectors, latency_us),
         )
 
     @property
@@ -113,8 +116,20 @@ class DeviceCosts:
         """Microseconds of every inference, whatever the subnet."""
         return self.profile.costs.run_overhead_us.value if self._table is None else self._table.constant_us
 
+    @property
+    def constant_std_us(self) -> float | None:
+        """What every inference adds to the bound of the latency's standard deviation that arcs add up to."""
+        spread = self._spread(self._chain())
+        if spread is not None:
+            return spread.constant_std_us(self.constant_us)
+        relative = relative_std_us(np.array([self.constant_us]), self.profile)
+        return None if relative is None else float(relative[0])
+
     def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
         """The costs of every arc, link by link; a subnet's latency is `constant_us` and the sum of its arcs.
+
+        `constant_std_us` and the sum of the arcs' `latency_std_us` are no less than the latency's standard deviation:
+        what an exact solver keeps below a limit is kept with at least that probability.
 
         Args:
             progress: told of parts that have to be traced first, which takes seconds.
@@ -127,6 +142,7 @@ class DeviceCosts:
         values = self._part_values(chain)
         width = peak_memory(np.array([1.0, 0.0]), np.zeros(2), self.profile)
         per_element = float(width[0] - width[1])
+        stds = self._part_std_us(chain, values[:, _LATENCY])
         found = []
         for place, link in enumerate(chain.links):
             choices, numbers = chain.arcs(place)
@@ -136,6 +152,7 @@ class DeviceCosts:
                     link=link.name,
                     choices=choices,
                     latency_us=arc[_LATENCY],
+                    latency_std_us=None if stds is None else stds[numbers],
                     held_bytes=arc[_HELD] * per_element,
                     arena_bytes=arc[-1] * per_element * self.profile.costs.arena_ratio.value,
                     file_bytes=arc[_FILE],
@@ -149,6 +166,26 @@ class DeviceCosts:
             name = type(self._workloads.model_space).__name__
             raise SpaceError(f"{name} declares no chain of parts (`links` and `parts`), so its costs are no tables")
         return self._workloads.chain
+
+    def _latency_std_us(
+        self, chain: ChainParts, vectors: NDArray[np.integer], latency_us: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        spread = self._spread(chain)
+        if spread is None:
+            return relative_std_us(latency_us, self.profile)
+        return spread.network_std_us(chain.rows(vectors), latency_us)
+
+    def _part_std_us(self, chain: ChainParts, latency_us: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """(parts + 1,); zero in the last row."""
+        spread = self._spread(chain)
+        if spread is None:
+            return relative_std_us(latency_us, self.profile)
+        return np.append(spread.part_std_us(latency_us[:-1]), 0.0)
+
+    def _spread(self, chain: ChainParts) -> TableSpread | None:
+        if self._table is None or self._table.uncertainty is None:
+            return None
+        return TableSpread(self._table, self._table.uncertainty, chain.parts)
 
     def _part_values(self, chain: ChainParts) -> NDArray[np.float64]:
         """(parts + 1, 5): what each part adds, and its arena; zeros in the last row."""

@@ -68,6 +68,25 @@ class PredictionErrors(Document):
     spearman: Annotated[float, Field(ge=-1, le=1)]
 
 
+class TableUncertainty(Document):
+    """How far the latency of a network may be from its sum, of a table that was not measured part by part.
+
+    The variance of a network is `|shared|^2 + own^2 - |learnt|^2 + (noise latency)^2`: sums over its parts, and the
+    constant, of what stands here, squared after summing (`own`: before). Microseconds.
+
+    Attributes:
+        shared_us: of each part, then of the constant: deviations that parts have in common.
+        own_us: of each part, then of the constant: standard deviation of its own deviation.
+        learnt_us: of each part, then of the constant: what each measured network took away.
+        noise: relative standard deviation of a network around its sum.
+    """
+
+    shared_us: tuple[tuple[_Finite, ...], ...]
+    own_us: tuple[_NotNegative, ...]
+    learnt_us: tuple[tuple[_Finite, ...], ...]
+    noise: _NotNegative
+
+
 class LatencyTable(Document):
     """A table, as it lies beside a profile in JSON.
 
@@ -78,13 +97,14 @@ class LatencyTable(Document):
         engine_version: of the library that was measured.
         machine: processor.
         repeatability_p95: of the networks' latencies between odd and even rounds, 95th percentile of the relative
-            difference.
+            difference; None of a few-shot table.
         constant_us: of any network.
         coefficients: one for each of `TERMS`.
         fitted_networks: that the constant and the coefficients were fitted to.
-        errors: on other networks.
+        errors: on other networks; of a few-shot table on each measured one from all others, None with fewer than three.
         part_count: of `parts`, so that a file that was cut is noticed.
         parts: all parts of the space.
+        uncertainty: of a few-shot table.
     """
 
     format: Literal[1] = 1
@@ -95,18 +115,22 @@ class LatencyTable(Document):
     threads: Annotated[int, Field(ge=1)]
     machine: str
     measured_on: date
-    repeatability_p95: _NotNegative
+    repeatability_p95: _NotNegative | None
     constant_us: _Finite
     coefficients: tuple[_Finite, _Finite, _Finite, _Finite, _Finite]
     fitted_networks: int
-    errors: PredictionErrors
+    errors: PredictionErrors | None
     part_count: int
     parts: tuple[TablePart, ...]
+    uncertainty: TableUncertainty | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> LatencyTable:
         if len(self.parts) != self.part_count:
             raise ValueError(f"has {len(self.parts)} of {self.part_count} parts; the file was cut: measure again")
+        spread = self.uncertainty
+        if spread and {len(spread.shared_us), len(spread.own_us), len(spread.learnt_us)} != {self.part_count + 1}:
+            raise ValueError("its uncertainty is not of all parts and the constant; the file was cut: make it again")
         return self
 
     def part_latency_us(self, parts: Sequence[Part]) -> NDArray[np.float64]:

@@ -180,10 +180,12 @@ class TableReference(Document):
     Attributes:
         file: its name.
         sha256: of the file.
+        provenance: `measured` part by part, or `few_shot`.
     """
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.json$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    provenance: Literal["measured", "few_shot"] = "measured"
 
 
 class CostParameters(Document):
@@ -202,7 +204,9 @@ class CostParameters(Document):
         spread: of single runs.
         load: time to load a file.
         peak: of the machine.
-        table: of measured latencies; for its model space it stands in the place of `kernels`.
+        table: of latencies; for its model space it stands in the place of `kernels`.
+        latency_std: relative standard deviation of a predicted latency; a few-shot table knows better.
+        rows: measurements that stand behind a few-shot profile.
     """
 
     kernels: dict[KernelKind, KernelCost]
@@ -217,6 +221,8 @@ class CostParameters(Document):
     load: LoadCost | None = None
     peak: MachinePeak | None = None
     table: TableReference | None = None
+    latency_std: Figure | None = None
+    rows: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("arena_ratio")
     @classmethod
@@ -265,7 +271,7 @@ class DeviceProfile(Document):
     def latency_provenance(self) -> Provenance:
         """The weakest provenance among the figures that a latency is predicted from."""
         if self.costs.table is not None:
-            return "measured"
+            return self.costs.table.provenance
         found = [p for kernel in self.costs.kernels.values() for p in kernel.provenances()]
         return max([*found, self.costs.run_overhead_us.provenance], key=PROVENANCES.index)
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from model_factory.base.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from device_profiles.costs import Costs
     from exports.diff import FamilyDiff, TierChange
     from exports.verify import VerifyReport
     from model_factory.build import Built
@@ -34,7 +35,7 @@ def print_family(built: Built, run: Run) -> None:
         low, high = e.evaluation.interval()
         table.add_row(
             outcome.found.profile.name,
-            f"{format_duration(costs.latency_us)} ({outcome.found.profile.latency_provenance})",
+            f"{_latency(costs)} ({outcome.found.profile.latency_provenance})",
             format_bytes(costs.peak_memory_bytes),
             format_bytes(e.artifact.bytes),
             f"{costs.macs / 1e6:.2f}",
@@ -58,12 +59,14 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     used = outcome.budgets.slack(pick.costs)
     limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
     print("budgets: " + ("; ".join(limits) or "none"))
+    if (kept := _kept(outcome)) is not None:
+        print(f"the pick keeps its latency with a probability of {kept:.1%}, as far as the profile knows its errors")
     table = _table("", "subnet", "latency", "peak memory", "file", "MMACs", "held-out accuracy", "budgets")
     for candidate in _shown(outcome):
         table.add_row(
             "pick" if candidate == pick else "",
             candidate.subnet.id,
-            format_duration(candidate.costs.latency_us),
+            _latency(candidate.costs),
             format_bytes(candidate.costs.peak_memory_bytes),
             format_bytes(candidate.costs.file_bytes),
             f"{candidate.costs.macs / 1e6:.2f}",
@@ -82,6 +85,7 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
         "latency_provenance": outcome.found.profile.latency_provenance,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "pick": _candidate_json(outcome.result.pick),
+        "kept_probability": _kept(outcome),
         "front": [_candidate_json(candidate) for candidate in outcome.result.front],
         "scored": len(outcome.result.candidates),
         "new_trials": outcome.result.new_trials,
@@ -94,7 +98,7 @@ def print_profiled(profiled: Profiled) -> None:
     """What was measured, how far to trust it, and what to do with it."""
     costs, table = profiled.profile.costs, profiled.table
     print(f"machine        {costs.machine}")
-    if table is not None:
+    if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
         print(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
         errors = table.errors
@@ -174,6 +178,18 @@ def _shown(outcome: SearchOutcome) -> Sequence[Candidate]:
     pick = outcome.result.pick
     both = front if pick in front else (*front, pick)
     return sorted(both, key=lambda candidate: candidate.costs.latency_us)
+
+
+def _latency(costs: Costs) -> str:
+    """With its standard deviation, where that is known."""
+    text = format_duration(costs.latency_us)
+    return f"{text} ±{costs.latency_std_us / costs.latency_us:.0%}" if costs.latency_std_us else text
+
+
+def _kept(outcome: SearchOutcome) -> float | None:
+    """The probability that the pick keeps its latency budget; None without a budget or a known deviation."""
+    limit = outcome.budgets.latency_us
+    return None if limit is None else outcome.result.pick.costs.kept_probability(limit)
 
 
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:
