@@ -74,7 +74,7 @@ class DeviceCosts:
         self.profile, self._table, self._workloads = found.profile, found.table, workloads
         self._values = np.empty((0, 0))
         if self._table is not None:
-            _check_table(self._table, found, workloads)
+            check_table(self._table, found, workloads)
 
     def of(self, subnets: Sequence[SubnetConfig]) -> list[Costs]:
         """The costs of each subnet. Raises `SpaceError` when one cannot be traced."""
@@ -219,7 +219,8 @@ def _file_bytes(content: NDArray[np.float64], chain: ChainParts, vectors: NDArra
     return sizes
 
 
-def _check_table(table: LatencyTable, found: FoundProfile, workloads: Workloads) -> None:
+def check_table(table: LatencyTable, found: FoundProfile, workloads: Workloads) -> None:
+    """Raises `ConfigError` where the table is not of this model space, or not of what its profile states."""
     profile = found.profile
     again = "measure it again with `factory profile`"
     if workloads.chain is None or not isinstance(workloads.model_space, ChainModelSpace):

@@ -34,6 +34,7 @@ _USUAL_NOISE, _NOISE_SPREAD = 0.02, 1.0
 
 _OWN_CHOICES, _STRUCTURE_CHOICES = (0.02, 0.07, 0.2), (0.0, 0.05, 0.15)
 _FLOOR = 0.1
+_FEWEST_DEVICES = 3
 _JUDGED_NETWORKS, _JUDGED_DRAWS, _JUDGED_MOST = 10, 4, 300
 _SURPRISE_LIMIT = 5.0
 """Standard deviations: farther is no worse, so that a few disturbed measurements do not decide."""
@@ -50,8 +51,12 @@ class Freedom:
         structure: standard deviation along each direction of the structure.
     """
 
-    own: float = 0.07
-    structure: float = 0.05
+    own: float
+    structure: float
+
+
+_WIDE = Freedom(own=0.2, structure=0.15)
+"""Where too few measured devices are known to choose by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,12 +68,14 @@ class KnownDevice:
         costs_us: (columns,) microseconds of each column of the design.
         design: (networks, columns) of networks that it was measured on.
         latency_us: (networks,) of these.
+        measured: whether it is a real device; those that are modelled tell nothing of how far real ones deviate.
     """
 
     name: str
     costs_us: Matrix
     design: Matrix
     latency_us: Matrix
+    measured: bool = True
 
     @property
     def scale_us(self) -> float:
@@ -124,6 +131,11 @@ class Posterior:
         lost = ((design @ self.learnt_us) ** 2).sum(axis=1)
         return mean, np.sqrt(np.maximum(gained - lost, 0.0) + (self.noise * mean) ** 2)
 
+    def column_std_us(self) -> Matrix:
+        """Standard deviation of each column's cost, (columns,) microseconds."""
+        gained = (self.shared_us**2).sum(axis=1) + self.own_us**2
+        return np.asarray(np.sqrt(np.maximum(gained - (self.learnt_us**2).sum(axis=1), 0.0)))
+
 
 def fit_costs(design: Matrix, latency_us: Matrix, start_us: Matrix, own: float) -> Matrix:
     """Costs of the columns for one device, shrunk towards `start_us`.
@@ -150,7 +162,7 @@ def fit_costs(design: Matrix, latency_us: Matrix, start_us: Matrix, own: float) 
 
 
 def fit_prior(devices: Sequence[KnownDevice], structure: Matrix | None = None, seed: int = 0) -> Prior:
-    """The prior that `devices` span; its freedom is chosen by leaving each device out, where there are three or more.
+    """The prior that `devices` span; its freedom is chosen by leaving each measured device out, from three of them on.
 
     A device that is left out gets some random networks "measured", and the likelihood of its others counts.
 
@@ -160,8 +172,8 @@ def fit_prior(devices: Sequence[KnownDevice], structure: Matrix | None = None, s
         seed: of the random networks.
     """
     directions = np.zeros((devices[0].costs_us.size, 0)) if structure is None else structure
-    if len(devices) < 3:
-        return _prior(devices, directions, Freedom())
+    if sum(device.measured for device in devices) < _FEWEST_DEVICES:
+        return _prior(devices, directions, _WIDE)
     choices = itertools.product(_OWN_CHOICES, _STRUCTURE_CHOICES if directions.size else (0.0,))
     tried = [Freedom(own=own, structure=structure) for own, structure in choices]
     return _prior(devices, directions, max(tried, key=lambda f: _left_out_likelihood(devices, directions, f, seed)))
@@ -204,12 +216,12 @@ def stretch_of(devices: Sequence[KnownDevice], prior: Prior, measured: int, seed
     is looked at: the larger of what 90 % of all surprises need, and 1.
 
     Args:
-        devices: that `prior` was fitted to; fewer than three tell nothing, and the usual stretch is given.
+        devices: that `prior` was fitted to; fewer than three measured ones tell nothing: then the usual stretch.
         prior: for its freedom and structure.
         measured: how many networks a new device has.
         seed: of the random networks.
     """
-    if len(devices) < 3:
+    if sum(device.measured for device in devices) < _FEWEST_DEVICES:
         return _USUAL_STRETCH
     surprises = [
         (truth - mean) / std for truth, mean, std in _left_out(devices, prior.structure, prior.freedom, measured, seed)
@@ -217,28 +229,37 @@ def stretch_of(devices: Sequence[KnownDevice], prior: Prior, measured: int, seed
     return max(1.0, float(np.quantile(np.concatenate(surprises), 0.9)) / NormalDist().inv_cdf(0.9))
 
 
-def suggest(prior: Prior, design: Matrix, count: int) -> list[int]:
-    """Which networks to measure on a new device: greedily, what leaves the least relative variance over all of them.
+def suggest(prior: Prior, design: Matrix, count: int, measured: Matrix | None = None) -> list[int]:
+    """Which networks to measure next on a new device: greedily, what leaves the least variance over all of them.
 
     Args:
         prior: of the same columns.
         design: (networks, columns) to choose from.
         count: how many, at most as many as there are networks.
+        measured: (networks, columns) of those that are measured already; their latencies make no difference.
 
     Returns:
         Rows of `design`, the most telling first.
     """
-    relative = design / (design @ prior.mean)[:, None]
+    everything = design if measured is None else np.concatenate([design, measured])
+    relative = everything / (everything @ prior.mean)[:, None]
     shared = np.column_stack([prior.shared, _SCALE_STD * prior.mean])
     covariance = relative @ _covariance_with(relative, shared, prior.own)
+    for known in range(len(design), len(everything)):
+        covariance = _conditioned(covariance, known)
+    covariance = covariance[: len(design), : len(design)]
     chosen: list[int] = []
     for _ in range(min(count, len(design))):
-        known = np.diag(covariance) + _USUAL_NOISE**2
-        gains = (covariance**2).sum(axis=0) / known
+        gains = (covariance**2).sum(axis=0) / (np.diag(covariance) + _USUAL_NOISE**2)
         gains[chosen] = -1
-        chosen.append(best := int(np.argmax(gains)))
-        covariance = covariance - np.outer(covariance[:, best], covariance[best]) / known[best]
+        chosen.append(int(np.argmax(gains)))
+        covariance = _conditioned(covariance, chosen[-1])
     return chosen
+
+
+def _conditioned(covariance: Matrix, known: int) -> Matrix:
+    column = covariance[:, known]
+    return np.asarray(covariance - np.outer(column, column) / (column[known] + _USUAL_NOISE**2))
 
 
 def _prior(devices: Sequence[KnownDevice], structure: Matrix, freedom: Freedom) -> Prior:
@@ -292,6 +313,8 @@ def _left_out(
     """Truth, mean and standard deviation of networks of a device that is left out, `measured` others being known."""
     rng = np.random.default_rng(seed)
     for index, device in enumerate(devices):
+        if not device.measured:
+            continue
         prior = _prior([*devices[:index], *devices[index + 1 :]], structure, freedom)
         for _ in range(_JUDGED_DRAWS):
             order = rng.permutation(len(device.design))[:_JUDGED_MOST]

@@ -20,7 +20,7 @@ from device_profiles.costs import (
 )
 from device_profiles.engine import Engine, Precision
 from device_profiles.fitting import fit_latency
-from device_profiles.latency_table import LatencyTable, write_table
+from device_profiles.latency_table import LatencyTable
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (
     RAM_CLASSES,
@@ -33,18 +33,16 @@ from device_profiles.profile import (
     Provenance,
     RunSpread,
     Selectors,
-    TableReference,
     TimeFigure,
     ram_class,
 )
-from device_profiles.profile_writer import write_profile
 from device_profiles.runner import LocalRunner, Machine, Runner
 from device_profiles.samples import Sample, sample_networks
 from device_profiles.table_fit import fit_table, prediction_errors
 from device_profiles.workloads import Workloads
 from model_factory.base.documents import load_document
 from model_factory.base.errors import ConfigError, EngineError
-from model_factory.base.files import digest_of, sha256_file
+from model_factory.base.files import digest_of
 from model_factory.base.progress import Progress
 from supernet.model_space import ModelSpace
 
@@ -81,7 +79,7 @@ class MeasuredHost:
     """A profile of this machine.
 
     Attributes:
-        profile: without its reference to the table, which `write` adds.
+        profile: without its reference to the table, which `write_profile` adds.
         table: where the model space is a chain of parts.
         measurements: that both come from.
     """
@@ -89,18 +87,6 @@ class MeasuredHost:
     profile: DeviceProfile
     table: LatencyTable | None
     measurements: Measurements
-
-    def write(self, path: Path) -> DeviceProfile:
-        """Write the table beside `path`, then the profile to it; give what was written. Raises `DiskError`."""
-        profile = self.profile
-        if self.table is not None:
-            file = path.with_name(f"{path.stem}.latency.json")
-            write_table(self.table, file)
-            reference = TableReference(file=file.name, sha256=sha256_file(file))
-            costs = profile.costs.model_copy(update={"table": reference})
-            profile = profile.model_copy(update={"costs": costs})
-        write_profile(profile, path)
-        return profile
 
 
 def measure_host(
@@ -208,7 +194,9 @@ def _measured(
         table = fit_table(workloads, found, setting, kernels, machine, progress)
         held = workloads.rows(found.subnets[found.fitted :])
         predicted = table.network_latency_us(held, workloads.chain.parts)
-    error = prediction_errors(predicted, found.network_us[found.fitted :]).mape
+    judged = found.network_us[found.fitted :]
+    error = prediction_errors(predicted, judged).mape
+    deviation = max(_rounded(float(np.sqrt(np.mean((predicted / judged - 1) ** 2)))), 1e-4)
     source = (
         f"fit to {found.fitted} networks in {setting.rounds} rounds, repeatability p95 {found.repeatability_p95:.1%}"
     )
@@ -220,6 +208,11 @@ def _measured(
         machine=machine_name(machine, setting),
         prediction_error=_rounded(error),
         repeatability_p95=_rounded(found.repeatability_p95),
+        latency_std=Figure(
+            value=deviation,
+            provenance="measured",
+            source=f"root mean square error of {len(judged)} held-out networks",
+        ),
         measured_on=date.today(),
         spread=_spread(found),
         load=_load(found),

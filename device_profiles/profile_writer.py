@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from device_profiles.profile import DeviceProfile
-from model_factory.base.files import write_text
+from device_profiles.latency_table import LatencyTable, write_table
+from device_profiles.profile import DeviceProfile, TableReference
+from model_factory.base.files import sha256_file, write_text
 from model_factory.base.quantities import WITH_UNITS
 
 
@@ -23,9 +24,31 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(_Line, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, True))
 
 
-def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """Write `profile` to `path` as YAML, atomically; reading it gives an equal profile. Raises `DiskError`."""
+def write_profile(profile: DeviceProfile, path: Path, table: LatencyTable | None = None) -> DeviceProfile:
+    """Write `profile` to `path` as YAML, atomically; reading it gives an equal profile.
+
+    Args:
+        profile: without a reference to `table`.
+        path: of the file.
+        table: written beside it first, as `<stem>.latency.json`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DiskError: a file cannot be written.
+    """
+    if table is not None:
+        file = path.with_name(f"{path.stem}.latency.json")
+        write_table(table, file)
+        reference = TableReference(
+            file=file.name,
+            sha256=sha256_file(file),
+            provenance="few_shot" if table.uncertainty else "measured",
+        )
+        profile = profile.model_copy(update={"costs": profile.costs.model_copy(update={"table": reference})})
     write_text(path, yaml.dump(_content(profile), Dumper=_Dumper, sort_keys=False, width=240, allow_unicode=True))
+    return profile
 
 
 def _content(profile: DeviceProfile) -> dict[str, Any]:
@@ -33,7 +56,7 @@ def _content(profile: DeviceProfile) -> dict[str, Any]:
     costs = content["costs"]
     for kernel in costs["kernels"].values():
         kernel.update({key: _Line(figure) for key, figure in kernel.items()})
-    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "spread", "load", "peak", "table")
+    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "spread", "load", "peak", "table", "latency_std")
     costs.update({key: _Line(costs[key]) for key in lines if key in costs})
     content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
     return content

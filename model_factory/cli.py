@@ -151,6 +151,53 @@ def profile(
 
 
 @app.command()
+def onboard(
+    measurements: Annotated[
+        Path | None,
+        typer.Argument(help="Measured networks: CSV or Parquet, as --suggest leaves it.", show_default=False),
+    ] = None,
+    like: Annotated[str, typer.Option(help="A profile with the facts, budgets and memory of the device.")] = "midrange",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Known devices: a profile, or a table of networks by devices (CSV, Parquet). May be repeated. Default "
+            "is profiles beside the config that have a latency table, and the shipped ones.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="The device, where the file names several.", show_default=False)
+    ] = None,
+    suggest: Annotated[
+        int | None, typer.Option(help="Leave so many networks to measure next instead.", min=1, show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Default is profiles/onboarded.yaml beside the config; with --suggest the folder networks.",
+            show_default=False,
+        ),
+    ] = None,
+    run: RunOption = None,
+    config: ConfigOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a profile of a device that is not at hand, from 5 to 10 networks measured on it and known devices."""
+    from model_factory import onboarding
+    from model_factory.console import Console
+    from model_factory.tables import print_onboarded, print_suggestion
+
+    where, console = _run(run, config), Console(quiet)
+    request = onboarding.Request(measurements=measurements, only=only, priors=tuple(prior or ()), like=like)
+    if suggest is not None:
+        folder = output or where.base / "networks"
+        print_suggestion(onboarding.suggest(where, console, request, suggest, folder))
+    else:
+        path = output or where.base / "profiles" / "onboarded.yaml"
+        print_onboarded(onboarding.onboard(where, console, request, path))
+
+
+@app.command()
 def resolve(
     family: FamilyArgument,
     platform: Annotated[str, typer.Option(help="android, ios, web, linux_iot or linux.")],

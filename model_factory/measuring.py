@@ -8,6 +8,7 @@ from pathlib import Path
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measure import Plan, measure_host
 from device_profiles.profile import DeviceProfile
+from device_profiles.profile_writer import write_profile
 from exports.engines import get_engine
 from exports.runners import get_runner
 from model_factory.base.files import exclusive
@@ -54,4 +55,4 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
                 progress=progress,
                 runner=get_runner(where, driver),
             )
-    return Profiled(path=path, profile=measured.write(path), table=measured.table)
+    return Profiled(path=path, profile=write_profile(measured.profile, path, measured.table), table=measured.table)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from exports.verify import VerifyReport
     from model_factory.build import Built
     from model_factory.measuring import Profiled
+    from model_factory.onboarding import NewDevice, Suggestion
     from model_factory.run import Run
     from model_factory.stages import SearchOutcome
     from search.target import Candidate
@@ -121,6 +122,34 @@ def print_profiled(profiled: Profiled) -> None:
     if costs.peak is not None:
         print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
     print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
+
+
+def print_onboarded(device: NewDevice) -> None:
+    """What was made of a few measured networks, how far to trust it, and what to do with it."""
+    table, costs = device.table, device.profile.costs
+    measured = f"{table.fitted_networks} networks" + (f", {costs.rows} rows" if costs.rows else "")
+    print(f"measured       {measured}")
+    if costs.latency_std is not None:
+        print(f"prior          {costs.latency_std.source.partition('prior of ')[2]}")
+    if table.errors is not None:
+        print(
+            f"predictions    each measured network from the others: mean error {table.errors.mape:.1%}, "
+            f"{table.errors.within_10:.0%} within 10 %"
+        )
+    for note in device.notes:
+        print(f"note           {note}")
+    confidence = device.profile.budgets.confidence
+    if confidence is not None:
+        print(f"budgets        latencies are to be kept with a probability of {confidence:.0%}")
+    print(f"{device.path}: written; use it with `factory search --device {device.path}`, or name it in the targets")
+
+
+def print_suggestion(suggestion: Suggestion) -> None:
+    """The networks to measure, and where to write their latencies."""
+    folder = suggestion.sheet.parent
+    print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
+    print(f"their files lie in {folder}; time each at batch 1 on the device, then")
+    print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet}`")
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

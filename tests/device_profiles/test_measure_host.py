@@ -57,7 +57,7 @@ def test_a_chain_gets_a_table_of_all_its_parts_that_the_profile_finds_again(
     chain_space, onnx_engine, tmp_path: Path
 ) -> None:
     found = run(chain_space, onnx_engine, tmp_path)
-    found.write(tmp_path / "host.yaml")
+    write_profile(found.profile, tmp_path / "host.yaml", found.table)
     read = find_profile("host.yaml", tmp_path)
     workloads = Workloads(chain_space)
     workloads.chain.trace_all()
