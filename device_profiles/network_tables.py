@@ -135,7 +135,7 @@ def _latencies(frame: DataFrame, column: str, path: Path) -> NDArray[np.float64]
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if wrong.size:
         given = frame[column].iloc[wrong[0]]
-        raise ConfigError(f"{path}, row {frame.index[wrong[0]] + 1}: {column} {given!r} is no latency above zero")
+        raise ConfigError(f"{path}, row {frame.index[wrong[0]] + 1}: {column} {given} is no latency above zero")
     return values
 
 

@@ -1,0 +1,329 @@
+"""How well do 5 or 10 measured networks bring up a device that nobody measured before?
+
+    python benchmarks/few_shot_latency.py --data PATH/help_fbnet
+    python benchmarks/few_shot_latency.py --data PATH/help_fbnet --folder /tmp/wide      # and on this machine
+
+Published latencies first (5,000 networks of the FBNet space on 27 devices, HELP, NeurIPS 2021): HELP's nine source
+devices are the prior, from which every hyper-parameter comes, by leaving one out; its three test devices get 10 random
+networks or 5 chosen ones, 20 draws each (of chosen ones, 20 draws of the 400 networks that are chosen from). Then each
+device whose latencies are real measurements is left out in turn, with 10 random networks, against MACs alone and
+ridge regression from scratch, its strength chosen by leaving one of the ten out.
+
+With `--folder`, on this machine: the wide MobileNet space of `host_latency.py` is measured in several settings (engine,
+precision, threads), each is held back in turn, and 10 of its networks and the tables of the others predict 60 further
+networks. The folder keeps files and rounds, those of `host_latency.py --folder` among them, so an interrupted run
+goes on. The last line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from host_latency import wide_space
+from numpy.typing import NDArray
+from paired import TINY, surroundings
+
+from device_profiles.few_shot import KnownDevice, Prior, fit_costs, fit_prior, stretch_of, suggest, update
+from device_profiles.measure import MeasuredHost, Plan, measure_host
+from device_profiles.network_tables import MeasuredNetworks
+from device_profiles.onboarding import Fleet
+from device_profiles.profile import FoundProfile
+from device_profiles.workloads import Workloads
+from exports.engines import get_engine
+from model_factory.base.progress import silent
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
+
+SOURCES = (
+    "1080ti_1", "1080ti_32", "1080ti_64", "silver_4114", "silver_4210r", "samsung_a50", "pixel3", "essential_ph_1",
+    "samsung_s7",
+)  # fmt: skip
+TESTS = ("raspi4", "eyeriss", "fpga")
+SUMS = ("raspi4", "fpga", "eyeriss", "pixel3")
+"""Devices whose latencies are sums of a block table, as the README beside the data says."""
+
+SETTINGS = ("onnxruntime:fp32:1", "onnxruntime:fp32:2", "mnn:fp32:1", "mnn:fp32:2",
+            "onnxruntime:int8:1", "onnxruntime:int8:2")  # fmt: skip
+POOL = 400
+RIDGES = tuple(10.0**power for power in range(-3, 4))
+
+FBNET_STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
+"""Width, blocks, stride (Wu et al., 2019, table 1); the stem gives 16 channels at 112 x 112."""
+
+FBNET_OPERATORS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1), None)
+"""Kernel, expansion, groups of the pointwise convolutions; the last one skips."""
+
+FBNET_REST = 3 * 16 * 9 * 112 * 112 + 352 * 1984 * 7 * 7 + 1984 * 1000
+"""MACs outside the blocks."""
+
+Matrix = NDArray[np.float64]
+
+
+class Published:
+    """The file: designs, MACs and latencies of its networks."""
+
+    def __init__(self, folder: Path) -> None:
+        import pandas as pd
+
+        frame = pd.read_parquet(folder / "latency.parquet")
+        blocks = frame[[name for name in frame if name.startswith("block_")]].to_numpy()
+        kinds = len(FBNET_OPERATORS)
+        one_hot = [(blocks[:, [place]] == np.arange(kinds)).astype(np.float64) for place in range(blocks.shape[1])]
+        self.design = np.column_stack([*one_hot, np.ones(len(blocks))])
+        costs = fbnet_macs()
+        self.macs = FBNET_REST + costs[np.arange(blocks.shape[1]), blocks].sum(axis=1)
+        prefix = "latency_ms."
+        names = [name.removeprefix(prefix) for name in frame if name.startswith(prefix)]
+        self.latency_us: dict[str, Matrix] = {name: 1e3 * frame[prefix + name].to_numpy() for name in names}
+
+    def known(self, name: str) -> KnownDevice:
+        """A device with all its networks."""
+        latency_us = self.latency_us[name]
+        start = np.full(self.design.shape[1], latency_us.mean() / self.design[0].sum())
+        costs = fit_costs(self.design, latency_us, start, own=1.0)
+        return KnownDevice(name=name, costs_us=costs, design=self.design, latency_us=latency_us)
+
+
+def fbnet_macs() -> Matrix:
+    """(blocks, operators) of the FBNet space."""
+    rows, width, side = [], 16, 112
+    for out_width, blocks, first_stride in FBNET_STAGES:
+        for block in range(blocks):
+            stride = first_stride if block == 0 else 1
+            out = side // stride
+            row = []
+            for operator in FBNET_OPERATORS:
+                if operator is None:
+                    row.append(0 if (stride, width) == (1, out_width) else width * out_width * out * out)
+                    continue
+                kernel, expand, groups = operator
+                middle = width * expand
+                pointwise = (width * middle * side * side + middle * out_width * out * out) // groups
+                row.append(pointwise + middle * kernel * kernel * out * out)
+            rows.append(row)
+            width, side = out_width, out
+    return np.array(rows, dtype=np.float64)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark."""
+    options = parse(arguments)
+    result: dict[str, Any] = {"benchmark": "few_shot_latency"}
+    if options.data:
+        published = Published(options.data)
+        result |= source_split(published, options.draws, options.seed)
+        result |= left_out(published, options.draws, options.seed)
+    if options.folder:
+        result |= own_machine(options)
+    result |= {"draws": options.draws, "quick": options.quick, **surroundings(options.seed)}
+    print(json.dumps(result))
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with latency.parquet")
+    parser.add_argument("--folder", type=Path, help="measure this machine too, and keep what was measured here")
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), help="engine:precision:threads")
+    parser.add_argument("--networks", type=int, default=40, help="that tables are fitted to, and 10 are drawn from")
+    parser.add_argument("--held-out", type=int, default=60, help="that predictions are judged on")
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a tiny space on this machine")
+    options = parser.parse_args(arguments)
+    if not (options.data or options.folder):
+        parser.error("give --data, --folder or both")
+    return options
+
+
+def source_split(published: Published, draws: int, seed: int) -> dict[str, Any]:
+    """HELP's sources and test devices."""
+    devices = [published.known(name) for name in SOURCES]
+    prior = fit_prior(devices, seed=seed)
+    print("| device | 10 random: rank, within 10 %, below 90 % bound | 5 chosen: the same |\n|---|--:|--:|")
+    rows: dict[str, tuple[Matrix, Matrix]] = {}
+    for name in TESTS:
+        rng = np.random.default_rng(seed)
+        random = [rng.choice(len(published.design), 10, replace=False) for _ in range(draws)]
+        pools = [rng.choice(len(published.design), POOL, replace=False) for _ in range(draws)]
+        chosen = [pool[suggest(prior, published.design[pool], 5)] for pool in pools]
+        rows[name] = (judged(published, name, prior, devices, random), judged(published, name, prior, devices, chosen))
+        ten, five = (means.mean(axis=0) for means in rows[name])
+        print(f"| {name} | {figures(ten)} | {figures(five)} |")
+    ten, five = (np.stack([rows[name][i] for name in TESTS]) for i in range(2))  # (devices, draws, 3)
+    return {
+        "mean_spearman_10": round(float(ten[..., 0].mean()), 4),
+        "mean_spearman_10_spread": round(float(ten[..., 0].mean(axis=0).std(ddof=1)), 4) if draws > 1 else None,
+        "share_within_10_of_10": round(float(ten[..., 1].mean()), 4),
+        "below_90_bound_10": round(float(ten[..., 2].mean()), 4),
+        "mean_spearman_5": round(float(five[..., 0].mean()), 4),
+        "mean_spearman_5_spread": round(float(five[..., 0].mean(axis=0).std(ddof=1)), 4) if draws > 1 else None,
+        "share_within_10_of_5": round(float(five[..., 1].mean()), 4),
+        "below_90_bound_5": round(float(five[..., 2].mean()), 4),
+        "freedom": {"own": prior.freedom.own, "structure": prior.freedom.structure},
+    }
+
+
+def judged(
+    published: Published, name: str, prior: Prior, devices: Sequence[KnownDevice], draws: Sequence[NDArray[np.int64]]
+) -> Matrix:
+    """(draws, 3): rank correlation, share within 10 %, share below the 90 % bound, on all networks not measured."""
+    stretch = stretch_of(devices, prior, len(draws[0]))
+    return np.array([one_draw(published, name, prior, stretch, rows) for rows in draws])
+
+
+def one_draw(
+    published: Published, name: str, prior: Prior, stretch: float, rows: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """As `judged`."""
+    latency_us = published.latency_us[name]
+    others = np.setdiff1d(np.arange(len(latency_us)), rows)
+    posterior = update(prior, published.design[rows], latency_us[rows], stretch)
+    mean, std = posterior.predict(published.design[others])
+    rank, _, within = scores(mean, latency_us[others])
+    return rank, within, float(np.mean(latency_us[others] <= mean + 1.2816 * std))
+
+
+def scores(predicted: Matrix, truth: Matrix) -> tuple[float, float, float]:
+    """Rank correlation, mean relative error, share within 10 %."""
+    from scipy.stats import spearmanr
+
+    error = np.abs(predicted / truth - 1)
+    return float(spearmanr(predicted, truth).statistic), float(error.mean()), float((error <= 0.1).mean())
+
+
+def figures(row: Matrix) -> str:
+    """Three figures of a table."""
+    return f"{row[0]:.3f}, {row[1]:.1%}, {row[2]:.1%}"
+
+
+def left_out(published: Published, draws: int, seed: int) -> dict[str, Any]:
+    """Each really measured device in turn, all other such devices being known."""
+    names = [name for name in published.latency_us if name not in SUMS]
+    devices = {name: published.known(name) for name in names}
+    print("\n| device | few-shot: rank, error, within 10 % | MACs alone | ridge from scratch |\n|---|--:|--:|--:|")
+    found: dict[str, Matrix] = {}
+    for name in names:
+        prior = fit_prior([devices[other] for other in names if other != name], seed=seed)
+        rng = np.random.default_rng(seed)
+        rows = [rng.choice(len(published.design), 10, replace=False) for _ in range(draws)]
+        found[name] = np.mean([compared(published, name, prior, chosen) for chosen in rows], axis=0)
+        cells = [f"{rank:.3f}, {error:.1%}, {within:.0%}" for rank, error, within in found[name]]
+        print(f"| {name} | {' | '.join(cells)} |")
+    ranks, mapes = (np.array([row[:, column] for row in found.values()]) for column in (0, 1))
+    return {
+        "left_out_devices": len(names),
+        "left_out_spearman_mean": [round(float(v), 4) for v in ranks.mean(axis=0)],
+        "left_out_spearman_worst": [round(float(v), 4) for v in ranks.min(axis=0)],
+        "left_out_error_mean": [round(float(v), 4) for v in mapes.mean(axis=0)],
+        "left_out_error_worst": [round(float(v), 4) for v in mapes.max(axis=0)],
+        "better_rank_on_every_device": bool((ranks[:, [0]] > ranks[:, 1:]).all()),
+        "smaller_error_on_every_device": bool((mapes[:, [0]] < mapes[:, 1:]).all()),
+    }
+
+
+def compared(
+    published: Published, name: str, prior: Prior, rows: NDArray[np.int64]
+) -> list[tuple[float, float, float]]:
+    """Scores of the few-shot prediction, of MACs times a constant, of ridge regression from scratch."""
+    latency_us = published.latency_us[name]
+    others = np.setdiff1d(np.arange(len(latency_us)), rows)
+    few = update(prior, published.design[rows], latency_us[rows]).predict(published.design[others])[0]
+    rate = np.median(latency_us[rows] / published.macs[rows])
+    scratch = ridge_from_scratch(published.design[rows], latency_us[rows], published.design[others])
+    predictions = (few, rate * published.macs[others], scratch)
+    return [scores(prediction, latency_us[others]) for prediction in predictions]
+
+
+def ridge_from_scratch(design: Matrix, latency_us: Matrix, others: Matrix) -> Matrix:
+    """Ridge regression on the same columns, the mean not shrunk, the best strength by leaving one out."""
+    centre, level = design.mean(axis=0), latency_us.mean()
+    shifted = design - centre
+    kernel = shifted @ shifted.T
+
+    def left_out_error(ridge: float) -> float:
+        hat = kernel @ np.linalg.inv(kernel + ridge * np.eye(len(design))) + 1 / len(design)
+        return float(np.mean(((latency_us - level - hat @ (latency_us - level)) / (1 - np.diag(hat))) ** 2))
+
+    best = min(RIDGES, key=left_out_error)
+    weights = shifted.T @ np.linalg.solve(kernel + best * np.eye(len(design)), latency_us - level)
+    return np.asarray(level + (others - centre) @ weights)
+
+
+def own_machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Every setting of this machine held back in turn."""
+    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
+    found = {setting: measured_setting(setting, space, options) for setting in options.settings}
+    workloads = Workloads(space)
+    print("\n| held back | rank | mean error | within 10 % | below 90 % bound |\n|---|--:|--:|--:|--:|")
+    rows, seconds = {}, []
+    for held_back in options.settings:
+        fleet = Fleet(workloads, silent, options.seed)
+        for setting, host in found.items():
+            if setting != held_back:
+                fleet.add_profile(FoundProfile(profile=host.profile, origin=setting, digest="", table=host.table))
+        draws = [held_back_draw(fleet, found[held_back], options.seed + draw) for draw in range(options.draws)]
+        rows[held_back] = np.mean([draw[0] for draw in draws], axis=0)
+        seconds += [draw[1] for draw in draws]
+        rank, error, within, below = rows[held_back]
+        print(f"| {held_back} | {rank:.3f} | {error:.1%} | {within:.1%} | {below:.0%} |")
+    everything = np.stack(list(rows.values()))
+    return {
+        "within_10": round(float(everything[:, 2].mean()), 4),
+        "within_10_worst": round(float(everything[:, 2].min()), 4),
+        "own_spearman": round(float(everything[:, 0].mean()), 4),
+        "own_error": round(float(everything[:, 1].mean()), 4),
+        "own_below_90_bound": round(float(everything[:, 3].mean()), 4),
+        "few_shot_seconds": round(float(np.median(seconds)), 3),
+        "few_shot_seconds_worst": round(float(np.max(seconds)), 3),
+        "repeatability_p95": {s: round(host.measurements.repeatability_p95, 4) for s, host in found.items()},
+        "settings": list(options.settings),
+    }
+
+
+def measured_setting(setting: str, space: MobileNetSpace, options: argparse.Namespace) -> MeasuredHost:
+    """Tables and networks of one setting."""
+    engine, precision, threads = setting.split(":")
+    plan = Plan(
+        threads=int(threads),
+        precision="int8" if precision == "int8" else "fp32",
+        networks=6 if options.quick else options.networks,
+        held_out=4 if options.quick else options.held_out,
+        rounds=4 if options.quick else 40,
+        seed=options.seed,
+    )
+
+    def tell(done: int, total: int, detail: str = "") -> None:
+        print(f"\r{setting}: {done}/{total} {detail:60}", end="", file=sys.stderr, flush=True)
+
+    return measure_host(space, get_engine(engine), plan, folder=options.folder, progress=tell)
+
+
+def held_back_draw(fleet: Fleet, host: MeasuredHost, seed: int) -> tuple[list[float], float]:
+    """Scores on held-out networks after 10 of the others were measured, and the seconds of the onboarding."""
+    measured = host.measurements
+    chosen = np.random.default_rng(seed).permutation(measured.fitted)[:10]
+    few = MeasuredNetworks(
+        subnets=tuple(measured.subnets[i] for i in chosen), latency_us=measured.network_us[chosen], rows=len(chosen)
+    )
+    start = time.perf_counter()
+    prior = fleet.prior(host.profile)
+    fleet.onboard(few, host.profile, "held-back")
+    seconds = time.perf_counter() - start
+    stretch = stretch_of(fleet.devices, prior, len(chosen))
+    posterior = update(prior, fleet.design(few.subnets), few.latency_us, stretch)
+    mean, std = posterior.predict(fleet.design(measured.subnets[measured.fitted :]))
+    truth = measured.network_us[measured.fitted :]
+    return [*scores(mean, truth), float(np.mean(truth <= mean + 1.2816 * std))], seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
