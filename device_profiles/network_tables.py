@@ -100,7 +100,8 @@ def _read(path: Path) -> DataFrame:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        with path.open("rb") as stream:
+            frame = pd.read_parquet(stream) if path.suffix == ".parquet" else pd.read_csv(stream)
     except Exception as error:  # pandas has no root of its errors
         raise ConfigError(f"{path}: is no table in CSV or Parquet ({str(error).splitlines()[0]})") from error
     if frame.empty:

@@ -17,12 +17,16 @@ def sheet(built, factory, tmp_path_factory):
     answer = factory(built, "onboard", "--suggest", "5", "--output", folder, "--quiet")
     assert answer.code == 0, answer.err
     path = folder / "measurements.csv"
-    rows = list(csv.DictReader(path.open()))
+    rows = read(path)
     assert len(rows) == 5
     for row in rows:
         row["latency_ms"] = str(0.02 * float(row["resolution"]))
     write(path, rows)
     return path
+
+
+def read(path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def write(path, rows) -> None:
@@ -57,14 +61,12 @@ def test_a_sheet_with_latencies_is_never_overwritten(sheet, built, factory):
     assert "exists and may hold latencies" in answer.error
     more = factory(built, "onboard", sheet, "--suggest", "2", "--output", sheet.parent, "--quiet")
     assert more.code == 0, more.err
-    rows = list(csv.DictReader(sheet.open()))
+    rows = read(sheet)
     assert [bool(row["latency_ms"]) for row in rows] == [True] * 5 + [False] * 2
 
 
 def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet, built, factory, tmp_path):
-    rows = [
-        {k: v for k, v in row.items() if k not in ("network", "latency_ms")} for row in csv.DictReader(sheet.open())
-    ]
+    rows = [{k: v for k, v in row.items() if k not in ("network", "latency_ms")} for row in read(sheet)]
     fleet = tmp_path / "fleet.csv"
     write(fleet, [{**row, "latency_ms.old": 2.0 * float(row["resolution"])} for row in rows])
     arguments = ("onboard", sheet, "--output", tmp_path / "p.yaml", "--quiet", "--prior", fleet)
