@@ -98,12 +98,14 @@ def settle_plan(bench: Workbench, team: Workers | None, state_file: Path) -> Non
 
 def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> TrainingPlan:
     from model_factory.materials import CHECK_IMAGES
-    from supernet.preflight import plan_training
+    from supernet.preflight import plan_training, precision_warning
     from supernet.supernet import Supernet
 
     materials: Materials = bench.materials()
     config, space = bench.run.config, materials.model_space
     examples = materials.examples(materials.splits.train, config.training.augment, workers.device)
+    if workers.is_first and (warning := precision_warning(config.training, workers.device)):
+        bench.console.say(f"note: {warning}")
     with bench.console.stage("plan training") as progress:
         return plan_training(
             lambda: Supernet(space, config.seed),

@@ -102,11 +102,12 @@ def check_file_budget(outcome: SearchOutcome, exported: Exported) -> None:
     Raises:
         BudgetError: the file is larger than allowed.
     """
-    limit, size = outcome.budgets.file_bytes, exported.artifact.bytes
-    if limit is not None and size > limit:
+    size = exported.artifact.bytes
+    limit = next((limit for limit in outcome.budgets.limits() if limit.budget == "file_size"), None)
+    if limit is not None and size > limit.value:
         raise BudgetError(
-            f"target {outcome.found.profile.name!r}: the exported file has {format_bytes(size)}, over its budget of "
-            f"{format_bytes(limit)}; lower the budget by the difference so that a smaller subnet is picked"
+            f"target {outcome.found.profile.name!r}: the exported file has {format_bytes(size)}, but its budget is "
+            f"{limit.describe()}; lower the budget by the difference so that a smaller subnet is picked"
         )
 
 

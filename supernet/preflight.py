@@ -48,6 +48,10 @@ _MORE_SUBNETS = 10
 _SHARE_OF_PLAN = 0.01
 _LEAST_SECONDS, _MOST_SECONDS = 0.3, 5.0
 
+_EMULATED = 1.5
+"""So many times slower than float32 is no arithmetic of the processor's own."""
+_CONVOLUTIONS = 5
+
 ScratchCheck = Callable[[SubnetConfig, Supernet], float]
 """The held-out accuracy of a subnet of a supernet."""
 
@@ -104,6 +108,29 @@ def plan_training(
     finally:
         give_back_freed_memory(workers.device)
     return plan if limits.max_hours is None else _fit_hours(plan, len(data), limits.max_hours)
+
+
+def precision_warning(config: TrainingConfig, device: torch.device) -> str:
+    """What to tell where the processor only emulates the precision of `config`, which takes many times longer; else "".
+
+    Looks at a small convolution, for some hundredths of a second.
+    """
+    if config.precision != "bfloat16" or device.type != "cpu":
+        return ""
+    half, full = (_convolution_seconds(dtype) for dtype in (torch.bfloat16, torch.float32))
+    if half < _EMULATED * full:
+        return ""
+    return (
+        f"this processor does not compute in bfloat16: a convolution takes {half / full:.1f} times as long as in "
+        "float32; set training.precision to float32"
+    )
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    images = torch.ones(8, 32, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.ones(64, 32, 1, 1, dtype=dtype).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return min(_seconds(lambda: torch.conv2d(images, weight)) for _ in range(_CONVOLUTIONS))
 
 
 def _plan(config: TrainingConfig, examples: int, costs: TrainingCosts) -> TrainingPlan:

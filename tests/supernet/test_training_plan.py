@@ -25,7 +25,7 @@ from supernet.planning import (
     micro_batches,
     time_span,
 )
-from supernet.preflight import plan_training
+from supernet.preflight import plan_training, precision_warning
 from supernet.supernet import Supernet
 from supernet.training import check_interval, steps_of, train
 from supernet.training_config import TrainingConfig
@@ -244,3 +244,19 @@ def test_a_network_without_a_finite_loss_is_told_before_it_trains(small_space, e
 def test_fewer_examples_than_a_batch_are_refused_before_anything_is_measured(small_space, easy_images):
     with pytest.raises(TrainingError, match="fewer than one batch of 256"):
         plan(small_space, easy_images, recipe(batch_size=256))
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(30.0, True), (0.6, False)])
+def test_a_processor_that_emulates_bfloat16_is_told(
+    monkeypatch: pytest.MonkeyPatch, factor: float, warned: bool
+) -> None:
+    seconds = {torch.bfloat16: factor * 1e-3, torch.float32: 1e-3}
+    monkeypatch.setattr("supernet.preflight._convolution_seconds", seconds.__getitem__)
+    told = precision_warning(TrainingConfig(precision="bfloat16"), torch.device("cpu"))
+    assert told == (told if warned else "")
+    assert warned is ("30.0 times as long as in float32; set training.precision to float32" in told)
+
+
+def test_only_bfloat16_on_a_cpu_is_looked_at() -> None:
+    assert precision_warning(TrainingConfig(), torch.device("cpu")) == ""
+    assert precision_warning(TrainingConfig(precision="bfloat16"), torch.device("cuda")) == ""
