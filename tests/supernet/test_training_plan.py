@@ -252,11 +252,11 @@ def test_a_processor_that_emulates_bfloat16_is_told(
 ) -> None:
     seconds = {torch.bfloat16: factor * 1e-3, torch.float32: 1e-3}
     monkeypatch.setattr("supernet.preflight._convolution_seconds", seconds.__getitem__)
-    told = precision_warning(TrainingConfig(precision="bfloat16"), torch.device("cpu"))
+    told = precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cpu"))
     assert told == (told if warned else "")
     assert warned is ("30.0 times as long as in float32; set training.precision to float32" in told)
 
 
 def test_only_bfloat16_on_a_cpu_is_looked_at() -> None:
-    assert precision_warning(TrainingConfig(), torch.device("cpu")) == ""
-    assert precision_warning(TrainingConfig(precision="bfloat16"), torch.device("cuda")) == ""
+    assert precision_warning(TrainingConfig(**RECIPE), torch.device("cpu")) == ""
+    assert precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cuda")) == ""
