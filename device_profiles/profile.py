@@ -194,6 +194,8 @@ class CostParameters(Document):
         run_overhead_us: microseconds per inference, whatever the network.
         arena_ratio: what the engine holds for activations and scratch over their liveness bound, at least 1.
         engine_memory: what a loaded session holds besides tensors; the engine's code is not counted.
+        latency_std: relative standard deviation of a predicted latency, 0.3 for "one in three is more than 30 % off";
+            None where nobody stated it.
         machine: processor, engine version and threads of a measured profile; "" unless measured.
         prediction_error: mean absolute relative error of latencies on held-out subnets; measured profiles only, as are
             all that follow.
@@ -209,6 +211,7 @@ class CostParameters(Document):
     run_overhead_us: TimeFigure
     arena_ratio: Figure
     engine_memory: SizeFigure
+    latency_std: Figure | None = None
     machine: str = ""
     prediction_error: _NotNegative | None = None
     repeatability_p95: _NotNegative | None = None

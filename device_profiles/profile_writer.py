@@ -33,7 +33,7 @@ def _content(profile: DeviceProfile) -> dict[str, Any]:
     costs = content["costs"]
     for kernel in costs["kernels"].values():
         kernel.update({key: _Line(figure) for key, figure in kernel.items()})
-    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "spread", "load", "peak", "table")
+    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "latency_std", "spread", "load", "peak", "table")
     costs.update({key: _Line(costs[key]) for key in lines if key in costs})
     content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
     return content

@@ -45,6 +45,7 @@ def test_a_shipped_profile_is_complete_and_claims_no_measurement(name: str, tmp_
     assert tuple(profile.costs.kernels) == KERNEL_KINDS
     assert profile.latency_provenance in ("modelled", "assumed")
     assert profile.costs.machine == ""
+    assert profile.costs.latency_std is not None
     assert profile.budgets.latency_us is not None
 
 
