@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from device_profiles.engine import Precision
 from device_profiles.file_size import network_bytes
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
-from device_profiles.profile import DeviceProfile, KernelCost
+from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
 
 BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "int8": 1}
 """Of weights and activations."""
@@ -28,6 +28,7 @@ class Costs:
 
     Attributes:
         load_us: from the file to a session that is ready; None where nobody measured it.
+        energy_uj: microjoules of one inference; None where the profile has no figures for it.
     """
 
     latency_us: float
@@ -35,6 +36,7 @@ class Costs:
     file_bytes: int
     macs: int
     load_us: float | None = None
+    energy_uj: float | None = None
 
 
 class CostModel(Protocol):
@@ -133,7 +135,35 @@ def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Cost
     """The costs of each workload on the device, in the same order."""
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
     macs = np.array([workload.macs for workload in workloads], dtype=np.float64)
-    return costs_from(found["latency"], found["peak_memory"], found["file_size"], macs, profile)
+    energy = None
+    if profile.costs.energy is not None:
+        energy = energy_uj(workloads, found["latency"], profile.costs.energy, profile.precision)
+    return costs_from(found["latency"], found["peak_memory"], found["file_size"], macs, profile, energy)
+
+
+def energy_uj(
+    workloads: Sequence[Workload], latency_us: NDArray[np.float64], energy: EnergyCost, precision: Precision
+) -> NDArray[np.float64]:
+    """Microjoules, `(len(workloads),)`: MACs and bytes at their price, and power times time.
+
+    Linear in the operators, as latency is: that of a chain is the sum over its parts.
+
+    Args:
+        workloads: networks, or parts of one.
+        latency_us: of each, `(len(workloads),)`.
+        energy: of the device.
+        precision: of weights and activations.
+    """
+    macs = np.array([w.macs for w in workloads], dtype=np.float64)
+    moved = np.array([sum(t.moved_elements for t in w.totals) for w in workloads], dtype=np.float64)
+    moved_bytes = moved * BYTES_PER_ELEMENT[precision]
+    work_pj = energy.pj_per_mac.value * macs + energy.pj_per_byte.value * moved_bytes
+    return np.asarray(work_pj * 1e-6 + running_uj(latency_us, energy))
+
+
+def running_uj(latency_us: NDArray[np.float64] | float, energy: EnergyCost) -> NDArray[np.float64]:
+    """Microjoules of the processors while they run for `latency_us`, whatever they compute."""
+    return np.asarray(energy.running_mw.value * 1e-3 * latency_us)
 
 
 def costs_from(
@@ -142,9 +172,11 @@ def costs_from(
     file_bytes: NDArray[np.float64],
     macs: NDArray[np.float64],
     profile: DeviceProfile,
+    energy_uj: NDArray[np.float64] | None,
 ) -> list[Costs]:
-    """One record each, with the load time that follows from the file's size."""
+    """One record each, with the load time that follows from the file's size; without energies where they are None."""
     load = profile.costs.load
+    energies: Sequence[float | None] = [None] * len(latency_us) if energy_uj is None else energy_uj.tolist()
     return [
         Costs(
             latency_us=float(us),
@@ -152,8 +184,9 @@ def costs_from(
             file_bytes=int(file),
             macs=int(count),
             load_us=None if load is None else load.fixed_us + load.us_per_mib * float(file) / _MIB,
+            energy_uj=energy,
         )
-        for us, peak, file, count in zip(latency_us, peak_memory_bytes, file_bytes, macs, strict=True)
+        for us, peak, file, count, energy in zip(latency_us, peak_memory_bytes, file_bytes, macs, energies, strict=True)
     ]
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.costs import Costs, LatencyModel, costs_from, costs_of, packed_elements, peak_memory
+from device_profiles.costs import (
+    Costs,
+    LatencyModel,
+    costs_from,
+    costs_of,
+    energy_uj,
+    packed_elements,
+    peak_memory,
+    running_uj,
+)
 from device_profiles.file_size import network_bytes
 from device_profiles.latency_table import LatencyTable, space_digest
 from device_profiles.parts import ChainParts, Part, encoded
@@ -19,17 +28,19 @@ from model_factory.base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.space import Choice, SubnetConfig
 
-_LATENCY, _HELD, _FILE, _MACS = range(4)
+_LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
+"""Columns of what parts add; the last is there where energies are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CostArrays:
-    """Costs of many subnets, (subnets,) each."""
+    """Costs of many subnets, (subnets,) each; energies are None where the profile has no figures for them."""
 
     latency_us: NDArray[np.float64]
     peak_memory_bytes: NDArray[np.float64]
     file_bytes: NDArray[np.float64]
     macs: NDArray[np.float64]
+    energy_uj: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +81,8 @@ class DeviceCosts:
 
     def __init__(self, workloads: Workloads, found: FoundProfile) -> None:
         self.profile, self._table, self._workloads = found.profile, found.table, workloads
+        self._energy = found.profile.costs.energy
+        self._summed = _MACS + 1 if self._energy is None else _ENERGY + 1
         self._values = np.empty((0, 0))
         if self._table is not None:
             _check_table(self._table, found, workloads)
@@ -79,7 +92,9 @@ class DeviceCosts:
         if self._workloads.chain is None:
             return costs_of([self._workloads.of(subnet) for subnet in subnets], self.profile)
         found = self.predict(encoded(self._workloads.model_space.space, subnets))
-        return costs_from(found.latency_us, found.peak_memory_bytes, found.file_bytes, found.macs, self.profile)
+        return costs_from(
+            found.latency_us, found.peak_memory_bytes, found.file_bytes, found.macs, self.profile, found.energy_uj
+        )
 
     def predict(self, vectors: NDArray[np.integer], progress: Progress = silent) -> CostArrays:
         """The costs of (subnets, choices) vectors, as `SearchSpace.encode` gives them.
@@ -95,17 +110,23 @@ class DeviceCosts:
         chain.learn(vectors, progress)
         if not len(vectors):
             nothing = np.zeros(0)
-            return CostArrays(latency_us=nothing, peak_memory_bytes=nothing, file_bytes=nothing, macs=nothing)
+            energy = None if self._energy is None else nothing
+            return CostArrays(
+                latency_us=nothing, peak_memory_bytes=nothing, file_bytes=nothing, macs=nothing, energy_uj=energy
+            )
         values = self._part_values(chain)
-        sums, arena = np.zeros((len(vectors), _MACS + 1)), np.zeros(len(vectors))
+        sums, arena = np.zeros((len(vectors), self._summed)), np.zeros(len(vectors))
         for found in chain.gather(vectors, values):
-            sums += found[:, : _MACS + 1]
+            sums += found[:, : self._summed]
             np.maximum(arena, found[:, -1], out=arena)
+        if self._energy is not None:
+            sums[:, _ENERGY] += running_uj(self.constant_us, self._energy)
         return CostArrays(
             latency_us=sums[:, _LATENCY] + self.constant_us,
             peak_memory_bytes=peak_memory(sums[:, _HELD], arena, self.profile),
             file_bytes=_file_bytes(sums[:, _FILE], chain, vectors),
             macs=sums[:, _MACS],
+            energy_uj=None if self._energy is None else sums[:, _ENERGY],
         )
 
     @property
@@ -151,18 +172,21 @@ class DeviceCosts:
         return self._workloads.chain
 
     def _part_values(self, chain: ChainParts) -> NDArray[np.float64]:
-        """(parts + 1, 5): what each part adds, and its arena; zeros in the last row."""
+        """(parts + 1, summed + 1): what each part adds, and its arena; zeros in the last row."""
         if len(self._values) != len(chain.parts) + 1:
             known = max(0, len(self._values) - 1)
             new = chain.parts[known:]
-            rows = np.zeros((len(new), _MACS + 2))
+            rows = np.zeros((len(new), self._summed + 1))
             workloads = [part.workload for part in new]
             rows[:, _LATENCY] = self._latencies(new)
             rows[:, _HELD] = [w.weight_elements + packed_elements(w) for w in workloads]
             rows[:, _FILE] = [w.file_content.of(self.profile.precision) for w in workloads]
             rows[:, _MACS] = [w.macs for w in workloads]
             rows[:, -1] = [w.arena_elements for w in workloads]
-            self._values = np.vstack([self._values[:known].reshape(known, _MACS + 2), rows, np.zeros((1, _MACS + 2))])
+            if self._energy is not None:
+                rows[:, _ENERGY] = energy_uj(workloads, rows[:, _LATENCY], self._energy, self.profile.precision)
+            width = rows.shape[1]
+            self._values = np.vstack([self._values[:known].reshape(known, width), rows, np.zeros((1, width))])
         return self._values
 
     def _latencies(self, parts: Sequence[Part]) -> NDArray[np.float64]:
