@@ -104,9 +104,7 @@ class Bench:
         machine: a name for the machine and its threads: rounds belong to these, files do not.
     """
 
-    def __init__(
-        self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str
-    ) -> None:
+    def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
         self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
         self.rounds_file = folder / f"rounds-{machine}.json"
         subnets = (*sample.fitted, *sample.held_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -22,11 +21,11 @@ from device_profiles.costs import (
 )
 from device_profiles.engine import Engine, Precision
 from device_profiles.fitting import fit_latency
+from device_profiles.host_facts import host_selectors, processor
 from device_profiles.host_peak import measure_peak
 from device_profiles.latency_table import LatencyTable, write_table
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (
-    RAM_CLASSES,
     SHIPPED_FOLDER,
     CostParameters,
     DeviceProfile,
@@ -35,10 +34,8 @@ from device_profiles.profile import (
     LoadCost,
     Provenance,
     RunSpread,
-    Selectors,
     TableReference,
     TimeFigure,
-    ram_class,
 )
 from device_profiles.profile_writer import write_profile
 from device_profiles.samples import Sample, sample_networks
@@ -145,16 +142,6 @@ def machine_name(setting: Setting) -> str:
     threads = f"{setting.threads} thread{'s' if setting.threads > 1 else ''}"
     engine = f"{setting.engine.name} {setting.engine.version()}"
     return ", ".join([processor(), engine, threads, *([] if setting.precision == "fp32" else [setting.precision])])
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _check(plan: Plan, engine: Engine) -> None:
@@ -301,24 +288,16 @@ def _load(found: Measurements) -> LoadCost:
 
 
 def _profile(setting: Setting, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
-    size = ram_class(_ram_bytes())
-    larger = [known for known in RAM_CLASSES if known > size]
-    selectors = {"platform": "linux", "cores_min": os.cpu_count() or 1}
-    limits = {"ram_class_min": f"{size} B"} | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
     return DeviceProfile(
         name="host",
         description=f"The machine that was measured: {costs.machine}.",
-        selectors=Selectors.model_validate(selectors | limits),
+        selectors=host_selectors(),
         engine=setting.engine.name,
         threads=setting.threads,
         precision=setting.precision,
         budgets=prior.budgets,
         costs=costs,
     )
-
-
-def _ram_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _rounded(value: float) -> float:
