@@ -12,13 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model_factory.base.quantities import format_bytes, format_duration
+from model_factory.base.quantities import format_bytes, format_duration, format_energy
 
 if TYPE_CHECKING:
     from exports.diff import FamilyDiff, TierChange
     from exports.verify import VerifyReport
     from model_factory.build import Built
-    from model_factory.measuring import Profiled
+    from model_factory.measuring import Modelled, Profiled
     from model_factory.run import Run
     from model_factory.stages import SearchOutcome
     from search.target import Candidate
@@ -58,7 +58,10 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     used = outcome.budgets.slack(pick.costs)
     limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
     print("budgets: " + ("; ".join(limits) or "none"))
-    table = _table("", "subnet", "latency", "peak memory", "file", "MMACs", "held-out accuracy", "budgets")
+    basis = profile.energy_provenance
+    energy_column = [] if basis is None else [f"energy ({basis})"]
+    columns = ("", "subnet", "latency", "peak memory", "file", "MMACs", *energy_column, "held-out accuracy", "budgets")
+    table = _table(*columns)
     for candidate in _shown(outcome):
         table.add_row(
             "pick" if candidate == pick else "",
@@ -67,6 +70,7 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
             format_bytes(candidate.costs.peak_memory_bytes),
             format_bytes(candidate.costs.file_bytes),
             f"{candidate.costs.macs / 1e6:.2f}",
+            *([] if candidate.costs.energy_uj is None else [format_energy(candidate.costs.energy_uj)]),
             f"{candidate.accuracy:.2%}",
             candidate.excesses[0].describe() if candidate.excesses else "kept",
         )
@@ -80,6 +84,7 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
         "device": outcome.found.profile.name,
         "origin": outcome.found.origin,
         "latency_provenance": outcome.found.profile.latency_provenance,
+        "energy_provenance": outcome.found.profile.energy_provenance,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "pick": _candidate_json(outcome.result.pick),
         "front": [_candidate_json(candidate) for candidate in outcome.result.front],
@@ -117,6 +122,20 @@ def print_profiled(profiled: Profiled) -> None:
     if costs.peak is not None:
         print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
     print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
+
+
+def print_modelled(modelled: Modelled) -> None:
+    """What a modelled profile rests on, how far to trust it, and what to do with it."""
+    from device_profiles.roofline import explained
+
+    for line in explained(modelled.sheet):
+        print(line)
+    profile = modelled.profile
+    std = profile.costs.latency_std
+    doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
+    print(f"latency        {profile.latency_provenance}{doubt}")
+    print(f"energy         {profile.energy_provenance or 'unknown'}")
+    print(f"{modelled.path}: written; use it with `factory search --device {modelled.path}`, or name it in the targets")
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
