@@ -271,9 +271,8 @@ def import_ofa(
 
 def _given(context: typer.Context) -> tuple[str, ...]:
     """The options that stand on the command line."""
-    from click.core import ParameterSource
-
-    return tuple(name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return tuple(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
 def _limits(max_hours: float | None, max_memory_gib: float | None) -> TrainingLimits:

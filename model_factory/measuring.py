@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,12 +106,12 @@ def _sheet(plan: ModelledPlan, console: Console) -> SocSheet:
         get_engine(plan.engine)
         with console.stage("measure peak and bandwidth"):
             return host_sheet(threads=plan.threads, precision=plan.precision, engine=plan.engine)
-    idle += [name for name in ("engine", "precision", "threads") if name in plan.given]
-    _refuse(idle, f"takes everything from the sheet {plan.sheet}")
+    stated = [name for name in ("engine", "precision", "threads") if name in plan.given]
+    _refuse([*idle, *stated], f"takes everything from the sheet {plan.sheet}")
     return find_sheet(plan.sheet)
 
 
-def _refuse(options: list[str], why: str) -> None:
+def _refuse(options: Sequence[str], why: str) -> None:
     if options:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
         raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
