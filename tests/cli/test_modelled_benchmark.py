@@ -39,6 +39,7 @@ def test_latencies_that_are_twice_the_modelled_ones_need_a_scale_of_two(script, 
     assert found["modelled_scaled"] == {"spearman": 1, "mape": 0, "within_10": 1, "within_20": 1}
     assert found["relative_std"] == pytest.approx(0.5)
     assert found["macs_scaled"]["mape"] > 0
+    assert found["per_mac_spearman"] == 1
 
 
 def test_latencies_in_the_opposite_order_have_a_rank_correlation_of_minus_one(script, networks, host) -> None:
