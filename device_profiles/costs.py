@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from device_profiles.engine import Precision
 from device_profiles.file_size import network_bytes
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
-from device_profiles.profile import DeviceProfile, KernelCost
+from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
 
 BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "int8": 1}
 """Of weights and activations."""
@@ -30,6 +30,7 @@ class Costs:
     Attributes:
         load_us: from the file to a session that is ready; None where nobody measured it.
         latency_std_us: standard deviation of the latency around the prediction; None where nobody knows.
+        energy_uj: microjoules of one inference; None where the profile has no figures for it.
     """
 
     latency_us: float
@@ -38,6 +39,7 @@ class Costs:
     macs: int
     load_us: float | None = None
     latency_std_us: float | None = None
+    energy_uj: float | None = None
 
     def latency_bound_us(self, confidence: float) -> float:
         """What the latency stays below with that probability; the prediction itself where no deviation is known."""
@@ -148,6 +150,7 @@ class CostArrays:
 
     Attributes:
         latency_std_us: None where nobody knows.
+        energy_uj: None where the profile has no figures for it.
     """
 
     latency_us: NDArray[np.float64]
@@ -155,17 +158,22 @@ class CostArrays:
     file_bytes: NDArray[np.float64]
     macs: NDArray[np.float64]
     latency_std_us: NDArray[np.float64] | None = None
+    energy_uj: NDArray[np.float64] | None = None
 
 
 def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
     """The costs of each workload on the device, in the same order."""
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
+    energy = None
+    if profile.costs.energy is not None:
+        energy = energy_uj(workloads, found["latency"], profile.costs.energy, profile.precision)
     arrays = CostArrays(
         latency_us=found["latency"],
         peak_memory_bytes=found["peak_memory"],
         file_bytes=found["file_size"],
         macs=np.array([workload.macs for workload in workloads], dtype=np.float64),
         latency_std_us=relative_std_us(found["latency"], profile),
+        energy_uj=energy,
     )
     return costs_from(arrays, profile)
 
@@ -176,9 +184,34 @@ def relative_std_us(latency_us: NDArray[np.float64], profile: DeviceProfile) -> 
     return None if spread is None else spread.value * latency_us
 
 
+def energy_uj(
+    workloads: Sequence[Workload], latency_us: NDArray[np.float64], energy: EnergyCost, precision: Precision
+) -> NDArray[np.float64]:
+    """Microjoules, `(len(workloads),)`: MACs and bytes at their price, and power times time.
+
+    Linear in the operators, as latency is: that of a chain is the sum over its parts.
+
+    Args:
+        workloads: networks, or parts of one.
+        latency_us: of each, `(len(workloads),)`.
+        energy: of the device.
+        precision: of weights and activations.
+    """
+    macs = np.array([w.macs for w in workloads], dtype=np.float64)
+    moved = np.array([sum(t.moved_elements for t in w.totals) for w in workloads], dtype=np.float64)
+    moved_bytes = moved * BYTES_PER_ELEMENT[precision]
+    work_pj = energy.pj_per_mac.value * macs + energy.pj_per_byte.value * moved_bytes
+    return np.asarray(work_pj * 1e-6 + running_uj(latency_us, energy))
+
+
+def running_uj(latency_us: NDArray[np.float64] | float, energy: EnergyCost) -> NDArray[np.float64]:
+    """Microjoules of the processors while they run for `latency_us`, whatever they compute."""
+    return np.asarray(energy.running_mw.value * 1e-3 * latency_us)
+
+
 def costs_from(arrays: CostArrays, profile: DeviceProfile) -> list[Costs]:
     """One record each, with the load time that follows from the file's size."""
-    load, stds = profile.costs.load, arrays.latency_std_us
+    load, stds, energies = profile.costs.load, arrays.latency_std_us, arrays.energy_uj
     return [
         Costs(
             latency_us=float(us),
@@ -187,6 +220,7 @@ def costs_from(arrays: CostArrays, profile: DeviceProfile) -> list[Costs]:
             macs=int(count),
             load_us=None if load is None else load.fixed_us + load.us_per_mib * float(file) / _MIB,
             latency_std_us=None if stds is None else float(stds[index]),
+            energy_uj=None if energies is None else float(energies[index]),
         )
         for index, (us, peak, file, count) in enumerate(
             zip(arrays.latency_us, arrays.peak_memory_bytes, arrays.file_bytes, arrays.macs, strict=True)

@@ -14,9 +14,11 @@ from device_profiles.costs import (
     LatencyModel,
     costs_from,
     costs_of,
+    energy_uj,
     packed_elements,
     peak_memory,
     relative_std_us,
+    running_uj,
 )
 from device_profiles.file_size import network_bytes
 from device_profiles.latency_table import LatencyTable, space_digest
@@ -29,7 +31,8 @@ from model_factory.base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.space import Choice, SubnetConfig
 
-_LATENCY, _HELD, _FILE, _MACS = range(4)
+_LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
+"""Columns of what parts add; the last is there where energies are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +75,8 @@ class DeviceCosts:
 
     def __init__(self, workloads: Workloads, found: FoundProfile) -> None:
         self.profile, self._table, self._workloads = found.profile, found.table, workloads
+        self._energy = found.profile.costs.energy
+        self._summed = _MACS + 1 if self._energy is None else _ENERGY + 1
         self._values = np.empty((0, 0))
         if self._table is not None:
             check_table(self._table, found, workloads)
@@ -96,19 +101,25 @@ class DeviceCosts:
         chain.learn(vectors, progress)
         if not len(vectors):
             nothing = np.zeros(0)
-            return CostArrays(latency_us=nothing, peak_memory_bytes=nothing, file_bytes=nothing, macs=nothing)
+            energy = None if self._energy is None else nothing
+            return CostArrays(
+                latency_us=nothing, peak_memory_bytes=nothing, file_bytes=nothing, macs=nothing, energy_uj=energy
+            )
         values = self._part_values(chain)
-        sums, arena = np.zeros((len(vectors), _MACS + 1)), np.zeros(len(vectors))
+        sums, arena = np.zeros((len(vectors), self._summed)), np.zeros(len(vectors))
         for found in chain.gather(vectors, values):
-            sums += found[:, : _MACS + 1]
+            sums += found[:, : self._summed]
             np.maximum(arena, found[:, -1], out=arena)
         latency_us = sums[:, _LATENCY] + self.constant_us
+        if self._energy is not None:
+            sums[:, _ENERGY] += running_uj(self.constant_us, self._energy)
         return CostArrays(
             latency_us=latency_us,
             peak_memory_bytes=peak_memory(sums[:, _HELD], arena, self.profile),
             file_bytes=_file_bytes(sums[:, _FILE], chain, vectors),
             macs=sums[:, _MACS],
             latency_std_us=self._latency_std_us(chain, vectors, latency_us),
+            energy_uj=None if self._energy is None else sums[:, _ENERGY],
         )
 
     @property
@@ -188,18 +199,21 @@ class DeviceCosts:
         return TableSpread(self._table, self._table.uncertainty, chain.parts)
 
     def _part_values(self, chain: ChainParts) -> NDArray[np.float64]:
-        """(parts + 1, 5): what each part adds, and its arena; zeros in the last row."""
+        """(parts + 1, summed + 1): what each part adds, and its arena; zeros in the last row."""
         if len(self._values) != len(chain.parts) + 1:
             known = max(0, len(self._values) - 1)
             new = chain.parts[known:]
-            rows = np.zeros((len(new), _MACS + 2))
+            rows = np.zeros((len(new), self._summed + 1))
             workloads = [part.workload for part in new]
             rows[:, _LATENCY] = self._latencies(new)
             rows[:, _HELD] = [w.weight_elements + packed_elements(w) for w in workloads]
             rows[:, _FILE] = [w.file_content.of(self.profile.precision) for w in workloads]
             rows[:, _MACS] = [w.macs for w in workloads]
             rows[:, -1] = [w.arena_elements for w in workloads]
-            self._values = np.vstack([self._values[:known].reshape(known, _MACS + 2), rows, np.zeros((1, _MACS + 2))])
+            if self._energy is not None:
+                rows[:, _ENERGY] = energy_uj(workloads, rows[:, _LATENCY], self._energy, self.profile.precision)
+            width = rows.shape[1]
+            self._values = np.vstack([self._values[:known].reshape(known, width), rows, np.zeros((1, width))])
         return self._values
 
     def _latencies(self, parts: Sequence[Part]) -> NDArray[np.float64]:

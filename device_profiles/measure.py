@@ -23,7 +23,6 @@ from device_profiles.fitting import fit_latency
 from device_profiles.latency_table import LatencyTable
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (
-    RAM_CLASSES,
     SHIPPED_FOLDER,
     CostParameters,
     DeviceProfile,
@@ -32,9 +31,7 @@ from device_profiles.profile import (
     LoadCost,
     Provenance,
     RunSpread,
-    Selectors,
     TimeFigure,
-    ram_class,
 )
 from device_profiles.runner import LocalRunner, Machine, Runner
 from device_profiles.samples import Sample, sample_networks
@@ -297,14 +294,10 @@ def _load(found: Measurements) -> LoadCost:
 
 
 def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
-    size = ram_class(machine.ram_bytes)
-    larger = [known for known in RAM_CLASSES if known > size]
-    selectors = {"platform": machine.platform, "cores_min": machine.cores}
-    limits = {"ram_class_min": f"{size} B"} | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
     return DeviceProfile(
         name="host",
         description=f"The machine that was measured: {costs.machine}.",
-        selectors=Selectors.model_validate(selectors | limits),
+        selectors=selectors_of(machine.platform, machine.cores, machine.ram_bytes),
         engine=setting.engine.name,
         threads=setting.threads,
         precision=setting.precision,

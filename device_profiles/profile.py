@@ -27,6 +27,8 @@ Provenance = Literal["measured", "few_shot", "modelled", "assumed"]
 
 PROVENANCES: tuple[Provenance, ...] = get_args(Provenance)
 
+ComputeUnit = Literal["cpu", "gpu", "npu"]
+
 Platform = Literal["android", "ios", "web", "linux_iot", "linux"]
 
 RAM_CLASSES: tuple[int, ...] = tuple(
@@ -174,6 +176,20 @@ class MachinePeak(Document):
     gbytes_per_s: _Positive
 
 
+class EnergyCost(Document):
+    """What an inference takes beside time: a price for each MAC and byte, and power while it runs.
+
+    Attributes:
+        pj_per_mac: picojoule for one multiply-accumulate at the profile's precision, instructions included.
+        pj_per_byte: picojoule for one byte that a kernel reads or writes, as if all of them came from memory.
+        running_mw: milliwatt of the processors used while they run, whatever they compute.
+    """
+
+    pj_per_mac: Figure
+    pj_per_byte: Figure
+    running_mw: Figure
+
+
 class TableReference(Document):
     """The latency table that belongs to a profile; it lies beside it.
 
@@ -196,6 +212,9 @@ class CostParameters(Document):
         run_overhead_us: microseconds per inference, whatever the network.
         arena_ratio: what the engine holds for activations and scratch over their liveness bound, at least 1.
         engine_memory: what a loaded session holds besides tensors; the engine's code is not counted.
+        latency_std: relative standard deviation of a predicted latency, 0.3 for "one in three is more than 30 % off";
+            None where nobody stated it. A few-shot table knows better.
+        energy: of an inference; None where no figure could be had.
         machine: processor, engine version and threads of a measured profile; "" unless measured.
         prediction_error: mean absolute relative error of latencies on held-out subnets; measured profiles only, as are
             all that follow.
@@ -205,7 +224,6 @@ class CostParameters(Document):
         load: time to load a file.
         peak: of the machine.
         table: of latencies; for its model space it stands in the place of `kernels`.
-        latency_std: relative standard deviation of a predicted latency; a few-shot table knows better.
         rows: measurements that stand behind a few-shot profile.
     """
 
@@ -213,6 +231,8 @@ class CostParameters(Document):
     run_overhead_us: TimeFigure
     arena_ratio: Figure
     engine_memory: SizeFigure
+    latency_std: Figure | None = None
+    energy: EnergyCost | None = None
     machine: str = ""
     prediction_error: _NotNegative | None = None
     repeatability_p95: _NotNegative | None = None
@@ -221,7 +241,6 @@ class CostParameters(Document):
     load: LoadCost | None = None
     peak: MachinePeak | None = None
     table: TableReference | None = None
-    latency_std: Figure | None = None
     rows: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("arena_ratio")
@@ -261,7 +280,7 @@ class DeviceProfile(Document):
     description: str
     selectors: Selectors
     engine: _Name = "onnxruntime"
-    compute_unit: Literal["cpu", "gpu", "npu"] = "cpu"
+    compute_unit: ComputeUnit = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     precision: Precision = "fp32"
     budgets: Budgets = Budgets()
@@ -274,6 +293,15 @@ class DeviceProfile(Document):
             return self.costs.table.provenance
         found = [p for kernel in self.costs.kernels.values() for p in kernel.provenances()]
         return max([*found, self.costs.run_overhead_us.provenance], key=PROVENANCES.index)
+
+    @property
+    def energy_provenance(self) -> Provenance | None:
+        """The weakest provenance among the figures that an energy is predicted from; None without them."""
+        energy = self.costs.energy
+        if energy is None:
+            return None
+        figures = (energy.pj_per_mac, energy.pj_per_byte, energy.running_mw)
+        return max([self.latency_provenance, *(figure.provenance for figure in figures)], key=PROVENANCES.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

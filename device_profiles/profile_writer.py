@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(_Line, lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, True))
 
 
-def write_profile(profile: DeviceProfile, path: Path, table: LatencyTable | None = None) -> DeviceProfile:
+def write_profile(
+    profile: DeviceProfile, path: Path, table: LatencyTable | None = None, *, comment: Sequence[str] = ()
+) -> DeviceProfile:
     """Write `profile` to `path` as YAML, atomically; reading it gives an equal profile.
 
     Args:
         profile: without a reference to `table`.
         path: of the file.
         table: written beside it first, as `<stem>.latency.json`.
+        comment: lines above the content.
 
     Returns:
         What was written.
@@ -47,16 +51,21 @@ def write_profile(profile: DeviceProfile, path: Path, table: LatencyTable | None
             provenance="few_shot" if table.uncertainty else "measured",
         )
         profile = profile.model_copy(update={"costs": profile.costs.model_copy(update={"table": reference})})
-    write_text(path, yaml.dump(_content(profile), Dumper=_Dumper, sort_keys=False, width=240, allow_unicode=True))
+    text = yaml.dump(_content(profile), Dumper=_Dumper, sort_keys=False, width=240, allow_unicode=True)
+    write_text(path, "".join(f"# {line}\n" for line in comment) + text)
     return profile
 
 
 def _content(profile: DeviceProfile) -> dict[str, Any]:
     content = profile.model_dump(mode="json", by_alias=True, exclude_none=True, context=WITH_UNITS)
     costs = content["costs"]
+    if not costs["machine"]:
+        del costs["machine"]
     for kernel in costs["kernels"].values():
         kernel.update({key: _Line(figure) for key, figure in kernel.items()})
-    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "spread", "load", "peak", "table", "latency_std")
+    lines = ("run_overhead_us", "arena_ratio", "engine_memory", "latency_std", "spread", "load", "peak", "table")
+    if "energy" in costs:
+        costs["energy"].update({key: _Line(figure) for key, figure in costs["energy"].items()})
     costs.update({key: _Line(costs[key]) for key in lines if key in costs})
     content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
     return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Engine, Session
+from device_profiles.host_facts import processor, ram_bytes
 from device_profiles.host_peak import measure_peak
 from device_profiles.operators import KernelKind
 from device_profiles.profile import MachinePeak, Platform
@@ -108,7 +108,7 @@ class LocalRunner:
             processor=processor(),
             platform="linux",
             cores=os.cpu_count() or 1,
-            ram_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            ram_bytes=ram_bytes(),
             engine_version=self._engine.version(),
         )
 
@@ -148,13 +148,3 @@ class LocalRunner:
     def peak(self, threads: int) -> MachinePeak | None:
         """See the protocol. Takes seconds."""
         return measure_peak(threads)
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

@@ -126,8 +126,18 @@ def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOptio
 
 @app.command()
 def profile(
+    context: typer.Context,
     run: RunOption = None,
     config: ConfigOption = None,
+    modelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHEET",
+            help="Measure no network: compute the profile from a sheet of published figures, a file or a shipped name; "
+            "`host` is this machine, of which only peak and bandwidth are measured.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="onnxruntime or mnn.")] = "onnxruntime",
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
     threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
@@ -136,17 +146,24 @@ def profile(
     rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
     on: Annotated[str, typer.Option(help="The machine that is measured.")] = "here",
     output: Annotated[
-        Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)
+        Path | None,
+        typer.Option(help="Default is profiles/host.yaml beside the config, or the sheet's name.", show_default=False),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a machine, by default this one, in the real engine and write a device profile of it."""
+    """Measure a machine in the real engine and write a device profile of it, or model a device from a sheet."""
     from device_profiles.measure import Plan
     from model_factory.console import Console
-    from model_factory.measuring import measure
-    from model_factory.tables import print_profiled
+    from model_factory.measuring import ModelledPlan, measure, model_device
+    from model_factory.tables import print_modelled, print_profiled
 
     plan = Plan(threads=threads, precision=_precision(precision), networks=networks, held_out=held_out, rounds=rounds)
+    if modelled is not None:
+        asked = ModelledPlan(
+            sheet=modelled, engine=engine, precision=plan.precision, threads=threads, given=_given(context)
+        )
+        print_modelled(model_device(_run(run, config), Console(quiet), asked, output=output))
+        return
     print_profiled(measure(_run(run, config), Console(quiet), plan, engine=engine, where=on, output=output))
 
 
@@ -299,6 +316,12 @@ def import_ofa(
     from model_factory.importing import import_checkpoint, print_import
 
     print_import(import_checkpoint(checkpoint, output))
+
+
+def _given(context: typer.Context) -> tuple[str, ...]:
+    """The options that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return tuple(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
 def _limits(max_hours: float | None, max_memory_gib: float | None) -> TrainingLimits:

@@ -1,16 +1,23 @@
-"""`factory profile`: hand the engine to whoever measures, and write the profile down."""
+"""`factory profile`: hand the engine to whoever measures, or model a device from its sheet; write the profile down."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measure import Plan, measure_host
+from device_profiles.modelled_host import HOST, host_sheet
 from device_profiles.profile import DeviceProfile
 from device_profiles.profile_writer import write_profile
+from device_profiles.roofline import comment_of, profile_of
+from device_profiles.soc import SocSheet, find_sheet
 from exports.engines import get_engine
 from exports.runners import get_runner
+from model_factory.base.documents import load_document
+from model_factory.base.errors import ConfigError
 from model_factory.base.files import exclusive
 from model_factory.console import Console
 from model_factory.materials import Materials
@@ -24,6 +31,34 @@ class Profiled:
     path: Path
     profile: DeviceProfile
     table: LatencyTable | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modelled:
+    """A profile that was computed from a sheet, and where it lies."""
+
+    path: Path
+    profile: DeviceProfile
+    sheet: SocSheet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelledPlan:
+    """What to model.
+
+    Attributes:
+        sheet: a file, a shipped name, or `host`.
+        engine: that runs on this machine; other sheets name theirs, as they do the following.
+        precision: of the files.
+        threads: of the engine.
+        given: the options that a person wrote.
+    """
+
+    sheet: str
+    engine: str = "onnxruntime"
+    precision: Precision = "fp32"
+    threads: int = 1
+    given: tuple[str, ...] = ()
 
 
 def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, output: Path | None) -> Profiled:
@@ -56,3 +91,47 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
                 runner=get_runner(where, driver),
             )
     return Profiled(path=path, profile=write_profile(measured.profile, path, measured.table), table=measured.table)
+
+
+def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path | None) -> Modelled:
+    """Compute a profile from a sheet; it goes to `output` or `profiles/<name>.yaml` beside the config of `run`.
+
+    Raises:
+        ConfigError: there is no such sheet, it is faulty, an option does not apply, or the profile would replace
+            measured latencies.
+        EngineError: the engine is missing.
+        DiskError: the profile cannot be written.
+    """
+    sheet = _sheet(plan, console)
+    path = output or run.base / "profiles" / f"{sheet.name}.yaml"
+    _spare_measured(path)
+    profile = profile_of(sheet)
+    write_profile(profile, path, comment=comment_of(sheet))
+    return Modelled(path=path, profile=profile, sheet=sheet)
+
+
+def _sheet(plan: ModelledPlan, console: Console) -> SocSheet:
+    idle = [name for name in ("networks", "held_out", "rounds", "on") if name in plan.given]
+    if plan.sheet == HOST:
+        _refuse(idle, "times no network")
+        get_engine(plan.engine)
+        with console.stage("measure peak and bandwidth"):
+            return host_sheet(threads=plan.threads, precision=plan.precision, engine=plan.engine)
+    stated = [name for name in ("engine", "precision", "threads") if name in plan.given]
+    _refuse([*idle, *stated], f"takes everything from the sheet {plan.sheet}")
+    return find_sheet(plan.sheet)
+
+
+def _refuse(options: Sequence[str], why: str) -> None:
+    if options:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+        raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
+
+
+def _spare_measured(path: Path) -> None:
+    """Raises `ConfigError` where `path` holds latencies that took minutes to measure."""
+    if not path.is_file():
+        return
+    provenance = load_document(path, DeviceProfile).latency_provenance
+    if provenance in ("measured", "few_shot"):
+        raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")

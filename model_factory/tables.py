@@ -12,14 +12,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model_factory.base.quantities import format_bytes, format_duration
+from model_factory.base.quantities import format_bytes, format_duration, format_energy
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
     from exports.diff import FamilyDiff, TierChange
     from exports.verify import VerifyReport
     from model_factory.build import Built
-    from model_factory.measuring import Profiled
+    from model_factory.measuring import Modelled, Profiled
     from model_factory.onboarding import NewDevice, Suggestion
     from model_factory.run import Run
     from model_factory.stages import SearchOutcome
@@ -62,7 +62,10 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     print("budgets: " + ("; ".join(limits) or "none"))
     if (kept := _kept(outcome)) is not None:
         print(f"the pick keeps its latency with a probability of {kept:.1%}, as far as the profile knows its errors")
-    table = _table("", "subnet", "latency", "peak memory", "file", "MMACs", "held-out accuracy", "budgets")
+    basis = profile.energy_provenance
+    energy_column = [] if basis is None else [f"energy ({basis})"]
+    columns = ("", "subnet", "latency", "peak memory", "file", "MMACs", *energy_column, "held-out accuracy", "budgets")
+    table = _table(*columns)
     for candidate in _shown(outcome):
         table.add_row(
             "pick" if candidate == pick else "",
@@ -71,6 +74,7 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
             format_bytes(candidate.costs.peak_memory_bytes),
             format_bytes(candidate.costs.file_bytes),
             f"{candidate.costs.macs / 1e6:.2f}",
+            *([] if candidate.costs.energy_uj is None else [format_energy(candidate.costs.energy_uj)]),
             f"{candidate.accuracy:.2%}",
             candidate.excesses[0].describe() if candidate.excesses else "kept",
         )
@@ -84,6 +88,7 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
         "device": outcome.found.profile.name,
         "origin": outcome.found.origin,
         "latency_provenance": outcome.found.profile.latency_provenance,
+        "energy_provenance": outcome.found.profile.energy_provenance,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "pick": _candidate_json(outcome.result.pick),
         "kept_probability": _kept(outcome),
@@ -150,6 +155,20 @@ def print_suggestion(suggestion: Suggestion) -> None:
     print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
     print(f"their files lie in {folder}; time each at batch 1 on the device, then")
     print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet}`")
+
+
+def print_modelled(modelled: Modelled) -> None:
+    """What a modelled profile rests on, how far to trust it, and what to do with it."""
+    from device_profiles.roofline import explained
+
+    for line in explained(modelled.sheet):
+        print(line)
+    profile = modelled.profile
+    std = profile.costs.latency_std
+    doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
+    print(f"latency        {profile.latency_provenance}{doubt}")
+    print(f"energy         {profile.energy_provenance or 'unknown'}")
+    print(f"{modelled.path}: written; use it with `factory search --device {modelled.path}`, or name it in the targets")
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

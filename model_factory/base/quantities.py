@@ -100,6 +100,13 @@ def format_bytes(size: float) -> str:
     return f"{_short(size)} GiB"
 
 
+def format_energy(uj: float) -> str:
+    """Microjoules for people: `1.4 mJ`."""
+    if uj < 1e3:
+        return f"{_short(uj)} uJ"
+    return f"{_short(uj / 1e3)} mJ" if uj < 1e6 else f"{_short(uj / 1e6)} J"
+
+
 def exact_duration(us: int) -> str:
     """The text in the largest unit that `parse_duration_us` reads as `us`."""
     return _exact(us, "duration", parse_duration_us)

@@ -29,6 +29,8 @@ class TierRow:
         budget_origins: what a budget is derived from, such as `30 fps`, by its name; only of those that are.
         arena: how the activations of the file are planned, for people, or "".
         load_us: from file to session; None where nobody measured it.
+        energy_uj: of one inference; None where the device has no figures for it.
+        energy_basis: `modelled` or `assumed`; "" without an energy.
         uses: where the time goes, where the device's peak was measured.
         note: one sentence, or "".
     """
@@ -53,6 +55,8 @@ class TierRow:
     budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
     arena: str = ""
     load_us: float | None = None
+    energy_uj: float | None = None
+    energy_basis: str = ""
     uses: tuple[KernelUse, ...] = ()
     note: str = ""
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from model_factory.base.files import write_text
-from model_factory.base.quantities import format_bytes, format_duration
+from model_factory.base.quantities import format_bytes, format_duration, format_energy
 from model_factory.report.data import ReportData, TierRow
 
 _TEMPLATE = "report.html.jinja"
@@ -58,7 +58,7 @@ def render_report(data: ReportData) -> str:
     environment.filters.update(
         percent=_percent, count=_count, amount=_amount, bytes=format_bytes, duration=format_duration, seconds=_seconds
     )
-    environment.globals["budget_uses"] = budget_uses
+    environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
     limits = accuracy_limits(data.fronts)
     curve = data.curve
     page = environment.get_template(_TEMPLATE).render(
@@ -91,6 +91,13 @@ def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
         _use(tier.peak_memory_bytes, tier.peak_memory_budget_bytes, format_bytes, origins.get("peak_memory", "")),
         _use(tier.file_bytes, tier.file_budget_bytes, format_bytes, origins.get("file_size", "")),
     )
+
+
+def latency_note(tier: TierRow) -> str:
+    """Where the latency comes from, then load time and energy where they are known."""
+    load = [] if tier.load_us is None else [f"load {format_duration(tier.load_us)}"]
+    energy = [] if tier.energy_uj is None else [f"energy {format_energy(tier.energy_uj)} ({tier.energy_basis})"]
+    return ", ".join([tier.latency_basis, *load, *energy])
 
 
 def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:

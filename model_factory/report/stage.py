@@ -17,7 +17,7 @@ from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierR
 from model_factory.stages import SearchOutcome, Trained, Workbench, subnet_to_json
 from supernet.space import SubnetConfig
 
-_REPORT_VERSION = 2
+_REPORT_VERSION = 3
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
 _NANO = 1e9
 _PPM = 1e6
@@ -164,6 +164,8 @@ def _tier_row(
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
         arena=_arena(bench.run.family_folder / weights.name),
         load_us=costs.load_us if costs else None,
+        energy_uj=costs.energy_uj if costs else None,
+        energy_basis=(outcome.found.profile.energy_provenance or "") if outcome else "",
         uses=_uses(bench, subnet, outcome),
         note="" if outcome else "for every device that no other tier takes",
     )

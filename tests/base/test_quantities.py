@@ -18,6 +18,7 @@ from model_factory.base.quantities import (
     exact_share,
     format_bytes,
     format_duration,
+    format_energy,
     kind_of,
     parse_bytes,
     parse_duration_us,
@@ -200,3 +201,10 @@ def test_fields_of_documents_hold_the_parsed_number() -> None:
 def test_a_wrong_unit_is_named_with_its_place(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_document({"latency": "8 ms", "memory": "1 KiB"} | change, Limits, "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("uj", "text"), [(0.5, "0.5 uJ"), (12.34, "12.3 uJ"), (1234, "1.23 mJ"), (5e5, "500 mJ"), (2.5e6, "2.5 J")]
+)
+def test_energies_are_written_for_people(uj: float, text: str) -> None:
+    assert format_energy(uj) == text

@@ -99,7 +99,8 @@ def test_devices_rank_networks_in_opposite_order() -> None:
 def test_weaker_phones_are_slower_on_every_subnet(tiny_space) -> None:
     rng = random.Random(0)
     workloads = [workload_of(tiny_space, tiny_space.space.sample(rng)) for _ in range(5)]
-    names = ("speaker", "lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship")
+    phones = ("lowend_1gb", "lowend_3gb", "midrange", "midrange_6gb", "highend", "flagship", "flagship_16gb")
+    names = ("speaker", *phones)
     latency = np.array([LatencyModel().predict(workloads, profile(name)) for name in names])
     assert (np.diff(latency, axis=0) < 0).all()
 
@@ -108,4 +109,5 @@ def test_weaker_phones_are_slower_on_every_subnet(tiny_space) -> None:
 def test_real_size_networks_take_a_believable_time(name: str) -> None:
     block = nn.Sequential(nn.Conv2d(64, 256, 1), nn.Conv2d(256, 256, 3, padding=1, groups=256), nn.Conv2d(256, 64, 1))
     workload = trace(nn.Sequential(*[block] * 8), (64, 28, 28))  # 218 MMAC
-    assert 2e3 < LatencyModel().predict([workload], profile(name))[0] < 300e3
+    least = 100 if profile(name).compute_unit == "npu" else 2e3
+    assert least < LatencyModel().predict([workload], profile(name))[0] < 300e3

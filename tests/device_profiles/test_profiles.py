@@ -8,14 +8,17 @@ import yaml
 
 from device_profiles.operators import KERNEL_KINDS
 from device_profiles.profile import (
+    RAM_CLASSES,
     SHIPPED_FOLDER,
     DeviceProfile,
+    Selectors,
     find_profile,
     ram_class,
     shipped_profiles,
 )
 from model_factory.base.documents import parse_document
 from model_factory.base.errors import ConfigError
+from model_factory.base.quantities import format_bytes
 
 GIB = 2**30
 MIDRANGE = SHIPPED_FOLDER / "midrange.yaml"
@@ -32,10 +35,12 @@ def refusal(value: dict[str, Any]) -> str:
     return str(error.value)
 
 
-def test_nine_profiles_ship() -> None:
-    assert set(shipped_profiles()) == {
-        *("speaker", "glasses", "lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship", "browser", "host")
-    }
+PHONES = ("lowend_1gb", "lowend_3gb", "midrange", "midrange_6gb", "highend", "flagship", "flagship_16gb")
+OTHERS = ("speaker", "glasses", "highend_gpu", "flagship_npu", "browser", "host")
+
+
+def test_the_profiles_that_ship() -> None:
+    assert set(shipped_profiles()) == {*PHONES, *OTHERS}
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
@@ -45,19 +50,58 @@ def test_a_shipped_profile_is_complete_and_claims_no_measurement(name: str, tmp_
     assert tuple(profile.costs.kernels) == KERNEL_KINDS
     assert profile.latency_provenance in ("modelled", "assumed")
     assert profile.costs.machine == ""
+    assert profile.costs.latency_std is not None
+    assert 0.3 <= profile.costs.latency_std.value <= 1
+    assert profile.costs.latency_std.provenance == "assumed"
     assert profile.budgets.latency_us is not None
 
 
 def test_phone_profiles_take_every_phone_from_1_gib_and_more_for_more_ram(tmp_path: Path) -> None:
-    names = ("lowend_1gb", "lowend_3gb", "midrange", "highend", "flagship")
-    selectors = [find_profile(name, tmp_path).profile.selectors for name in names]
-    assert selectors[0].ram_class_min == GIB
-    floors = [s.ram_class_min for s in selectors]
-    assert floors == sorted(set(floors))
+    selectors = [find_profile(name, tmp_path).profile.selectors for name in PHONES]
+    assert [s.ram_class_min for s in selectors] == [size * GIB for size in (1, 2, 4, 6, 8, 12, 16)]
+    assert {s.platform for s in selectors} == {"android"}
+    assert not any(s.soc_include for s in selectors)
     assert not any(s.ram_class_max or s.os_min for s in selectors)  # a richer phone never falls below a poorer one
     cores = [s.cores_min or 0 for s in selectors]
     assert cores[:2] == [0, 0]
     assert cores == sorted(cores)
+
+
+def test_of_all_android_cpu_profiles_exactly_one_is_the_richest_for_each_class_of_ram(tmp_path: Path) -> None:
+    profiles = [find_profile(name, tmp_path).profile for name in shipped_profiles()]
+    cpu = [p for p in profiles if p.compute_unit == "cpu" and p.selectors.platform == "android"]
+    for size in (known for known in RAM_CLASSES if GIB <= known <= 24 * GIB):
+        floors = [p.selectors.ram_class_min or 0 for p in cpu if (p.selectors.ram_class_min or 0) <= size]
+        assert floors.count(max(floors)) == 1
+
+
+def test_a_profile_of_an_accelerator_is_tied_to_a_chip(tmp_path: Path) -> None:
+    profiles = [find_profile(name, tmp_path).profile for name in shipped_profiles()]
+    accelerated = [p for p in profiles if p.compute_unit != "cpu"]
+    assert {p.name for p in accelerated} == {"glasses", "highend_gpu", "flagship_npu"}
+    assert all(p.selectors.soc_include for p in accelerated)
+
+
+def ram_words(selectors: Selectors) -> str:
+    low, high = selectors.ram_class_min, selectors.ram_class_max
+    if low is None:
+        return "any"
+    return f"{format_bytes(low)} " + (f"to below {format_bytes(high)}" if high else "and more")
+
+
+def test_the_documented_table_of_profiles_is_true(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    expected = []
+    for name in shipped_profiles():
+        p = find_profile(name, tmp_path).profile
+        threads = f", {p.threads} thread{'s' if p.threads > 1 else ''}" if p.compute_unit == "cpu" else ""
+        std = p.costs.latency_std.value if p.costs.latency_std else None
+        expected.append(
+            f"| `{name}` | {p.selectors.platform} | {ram_words(p.selectors)} | {p.compute_unit}{threads} "
+            f"| {p.precision} | {p.latency_provenance} | {std:.0%} | {p.energy_provenance or 'unknown'} |"
+        )
+    assert sorted(rows) == sorted(expected)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from device_profiles.utilisation import KernelUse
 from model_factory.base.errors import DiskError
 from model_factory.report.data import ReportData
-from model_factory.report.render import budget_uses, by_platform, render_report, write_report
+from model_factory.report.render import budget_uses, by_platform, latency_note, render_report, write_report
 
 HOSTILE = "模 <script>alert(1)</script> & \"quotes\" 'too' $x_1$ \x00\x0b \ud800 ]]> {{ 7 * 7 }}"
 
@@ -171,6 +171,14 @@ def test_the_arena_the_load_time_and_the_use_of_the_machine_are_shown(report: Re
     uses = (KernelUse(kind="pointwise", latency_us=700.0, share_of_peak=0.625),)
     measured = replace(report.tiers[0], arena="arena 2.34 MiB, optimal", load_us=4200.0, uses=uses)
     page = render_report(replace(report, tiers=(measured, report.tiers[1])))
+    assert "energy" not in page
     for text in ("arena 2.34 MiB, optimal", "load 4.2 ms", "Where the time goes", "pointwise", "62.5 %"):
         assert text in page
     assert "Where the time goes" not in render_report(report)
+
+
+def test_an_energy_is_shown_with_its_origin_where_it_is_known(report: ReportData) -> None:
+    known = replace(report.tiers[0], energy_uj=1234.0, energy_basis="assumed")
+    assert "modelled, energy 1.23 mJ (assumed)" in render_report(replace(report, tiers=(known,)))
+    assert latency_note(replace(known, load_us=4200.0)) == "modelled, load 4.2 ms, energy 1.23 mJ (assumed)"
+    assert latency_note(report.tiers[0]) == "modelled"
