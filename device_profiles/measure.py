@@ -20,6 +20,7 @@ from device_profiles.costs import (
 )
 from device_profiles.engine import Engine, Precision
 from device_profiles.fitting import fit_latency
+from device_profiles.host_facts import selectors_of
 from device_profiles.latency_table import LatencyTable
 from device_profiles.operators import KERNEL_KINDS, KernelKind, Workload
 from device_profiles.profile import (

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_a_shipped_profile_is_what_its_sheet_gives(name: str, tmp_path: Path) -> None:
     sheet = find_sheet(name)
-    write_profile(profile_of(sheet), tmp_path / "again.yaml", comment_of(sheet))
+    write_profile(profile_of(sheet), tmp_path / "again.yaml", comment=comment_of(sheet))
     again, shipped = (tmp_path / "again.yaml").read_text("utf-8"), (SHIPPED_FOLDER / f"{name}.yaml").read_text("utf-8")
     assert again == shipped, f"write it again: factory profile --modelled {name} --output {SHIPPED_FOLDER}/{name}.yaml"
 
