@@ -304,19 +304,28 @@ def _load(found: Measurements) -> LoadCost:
 
 
 def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: DeviceProfile) -> DeviceProfile:
-    size = ram_class(machine.ram_bytes)
-    larger = [known for known in RAM_CLASSES if known > size]
-    selectors = {"platform": machine.platform, "cores_min": machine.cores}
-    limits = {"ram_class_min": f"{size} B"} | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
     return DeviceProfile(
         name="host",
         description=f"The machine that was measured: {costs.machine}.",
-        selectors=Selectors.model_validate(selectors | limits),
+        selectors=_selectors(machine),
         engine=setting.engine.name,
         threads=setting.threads,
         precision=setting.precision,
         budgets=prior.budgets,
         costs=costs,
+    )
+
+
+def _selectors(machine: Machine) -> Selectors:
+    """Of machines like this one."""
+    size = ram_class(machine.ram_bytes)
+    larger = [known for known in RAM_CLASSES if known > size]
+    soc = {"maker": machine.soc_maker, "model": machine.soc_model}
+    return Selectors.model_validate(
+        {"platform": machine.platform, "cores_min": machine.cores, "ram_class_min": f"{size} B"}
+        | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
+        | ({"os_min": machine.os_version} if machine.os_version else {})
+        | ({"soc_include": [soc]} if machine.soc_maker else {})
     )
 
 
