@@ -61,7 +61,7 @@ class Phone:
         Raises:
             EngineError: the phone is gone, or did not answer in a minute.
         """
-        done = _adb("-s", self.serial, "shell", f"({command}) 2>&1; echo; echo {_EXIT}$?", seconds=_ANSWER_SECONDS)
+        done = _adb("-s", self.serial, "shell", _closed(command), seconds=_ANSWER_SECONDS)
         text, marker, code = done.stdout.replace("\r\n", "\n").rpartition(_EXIT)
         if not marker or not code.strip().isdigit():
             raise self.failure(last_line(done.stderr) or "a command broke off")
@@ -73,7 +73,7 @@ class Phone:
         Raises:
             EngineError: the phone is gone, or printed nothing for `patience_s` seconds, or broke the command off.
         """
-        arguments = [_program(), "-s", self.serial, "shell", f"({command}) 2>&1; echo; echo {_EXIT}$?"]
+        arguments = [_program(), "-s", self.serial, "shell", _closed(command)]
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
                 arguments,
@@ -132,6 +132,11 @@ def find_phone(serial: str) -> Phone:
         )
         raise EngineError(f"phone {serial} is not ready, adb calls it {states[serial]!r}; {remedy}")
     return Phone(serial)
+
+
+def _closed(command: str) -> str:
+    """The command, its outputs as one, with its exit status in a line of its own at the end."""
+    return f"({command}) 2>&1; code=$?; echo; echo {_EXIT}$code"
 
 
 def last_line(text: str) -> str:
