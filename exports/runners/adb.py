@@ -45,7 +45,7 @@ _THROTTLING = 2
 
 _PROPERTIES = (
     "ro.soc.manufacturer", "ro.soc.model", "ro.product.manufacturer", "ro.product.model",
-    "ro.build.version.sdk", "ro.product.cpu.abi",
+    "ro.build.version.sdk", "ro.product.cpu.abi", "ro.serialno",
 )  # fmt: skip
 _FACTS = (
     f"for name in {' '.join(_PROPERTIES)}; do echo $name=$(getprop $name); done; "
@@ -129,8 +129,9 @@ class AdbRunner:
         self._check_health(phone)
         self._program = self._install(phone, known.get("ro.product.cpu.abi", "") or "another processor")
         soc = known.get("ro.soc.manufacturer", ""), known.get("ro.soc.model", "")
+        pinned = f", taskset {self._address.taskset}" if self._address.taskset else ""
         return Machine(
-            processor=_described(known, soc) + (f", taskset {self._address.taskset}" if self._address.taskset else ""),
+            processor=_described(known, soc, known.get("ro.serialno") or phone.serial) + pinned,
             platform="android",
             cores=cores,
             ram_bytes=int(memory[1]) * 1024,
@@ -339,7 +340,8 @@ def _cores(present: str) -> int:
     return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
 
 
-def _described(known: Mapping[str, str], soc: tuple[str, str]) -> str:
-    """The phone in words: its system on a chip, if it tells that, and its model."""
-    phone = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model")))) or "phone"
-    return f"{' '.join(soc)} ({phone})" if all(soc) else phone
+def _described(known: Mapping[str, str], soc: tuple[str, str], serial: str) -> str:
+    """The phone in words: its system on a chip, if it tells that, its model, and what tells it from its like."""
+    model = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model")))) or "phone"
+    one = f"{model}, {digest_of(serial)[:4]}"
+    return f"{' '.join(soc)} ({one})" if all(soc) else one

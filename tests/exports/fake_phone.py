@@ -1,6 +1,7 @@
 """A fake Android phone: it speaks the transport protocol of adb over TCP, so that the real `adb` attaches to it.
 
-Its shell is this machine's, its `/data/local/tmp` a folder, its `getprop`, `dumpsys` and `settings` scripts. Messages
+Its `/data/local/tmp` is a folder, its `getprop`, `dumpsys` and `settings` are scripts. Its shell and small programs are
+those of Android, mksh and toybox, where the Debian packages of these names are installed, else this machine's. Messages
 are those of the protocol's description (adb/protocol.txt, SYNC.TXT, shell_protocol.h): CNXN, AUTH, OPEN, OKAY, WRTE,
 CLSE; the services `shell,v2:`, and `sync:` with STAT and SEND. Only the feature `shell_v2` is announced.
 """
@@ -23,6 +24,9 @@ VERSION, MAX_DATA = 0x01000001, 256 * 1024
 STDOUT, EXIT = 1, 3
 TOKEN, PUBLIC_KEY = 1, 3
 TMP = "/data/local/tmp"
+SHELL = shutil.which("mksh") or "/bin/sh"
+TOYBOX = shutil.which("toybox")
+TOYS = ("cat", "chmod", "df", "grep", "ls", "mkdir", "mv", "rm", "sleep", "taskset", "touch")
 PROPERTIES = {
     "ro.soc.manufacturer": "Acme",
     "ro.soc.model": "A1",
@@ -30,6 +34,7 @@ PROPERTIES = {
     "ro.product.model": "Fake One",
     "ro.build.version.sdk": "34",
     "ro.product.cpu.abi": "arm64-v8a",
+    "ro.serialno": "FAKE1",
 }
 
 
@@ -54,6 +59,9 @@ class FakePhone:
         self._connections: list[socket.socket] = []
         self.storage.mkdir(parents=True, exist_ok=True)
         self.set(properties=PROPERTIES, battery=80, thermal_status=0)
+        for name in TOYS if TOYBOX else ():
+            (folder / "bin" / name).unlink(missing_ok=True)
+            (folder / "bin" / name).symlink_to(TOYBOX)
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -177,7 +185,7 @@ class _Transport:
     def _shell(self, stream: _Stream, command: str) -> None:
         environment = {**os.environ, "PATH": f"{self._phone.folder / 'bin'}:{os.environ['PATH']}"}
         process = subprocess.Popen(
-            ["/bin/sh", "-c", self._phone.here(command)],
+            [SHELL, "-c", self._phone.here(command)],
             cwd=self._phone.folder,
             env=environment,
             stdin=subprocess.DEVNULL,

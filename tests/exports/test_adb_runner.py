@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_phone import PROPERTIES, AdbServer, FakePhone
+from fake_phone import PROPERTIES, SHELL, AdbServer, FakePhone
 from torch import nn
 
 import device_profiles.bench as bench
@@ -169,7 +172,8 @@ def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(lab: L
     assert 0.3 < np.median(ratios) < 3
     assert (found.measurements.load_us > 0).all()
     assert found.measurements.peaks == (None,) * FILES
-    assert found.profile.costs.machine == "Acme A1 (Acme Fake One), onnxruntime 1.2.3, 1 thread"
+    machine = found.profile.costs.machine
+    assert re.fullmatch(r"Acme A1 \(Acme Fake One, [0-9a-f]{4}\), onnxruntime 1\.2\.3, 1 thread", machine)
     found.write(lab.folder / "phone.yaml")
     selectors = find_profile("phone.yaml", lab.folder).profile.selectors
     assert (selectors.platform, selectors.os_min) == ("android", "34")
@@ -235,6 +239,21 @@ def test_names_and_masks_are_safe_in_the_shell_of_the_phone(lab: Lab, files: lis
         runner.open(files, 0, threads=1, seed=0)
         assert len(list(runner.visit([0]))) == 1
         assert not list(phone.folder.rglob("owned"))
+
+
+def test_two_phones_of_one_model_are_not_taken_for_each_other(lab: Lab) -> None:
+    with lab.phone() as phone:
+        first = lab.runner().machine()
+        phone.set(properties=PROPERTIES | {"ro.serialno": "FAKE2"}, battery=80, thermal_status=0)
+        assert lab.runner().machine().processor != first.processor
+
+
+def test_a_phone_that_tells_little_is_measured_but_selects_no_system_on_a_chip(lab: Lab) -> None:
+    with lab.phone() as phone:
+        phone.set(properties={"ro.product.model": "Old"}, battery=80, thermal_status=0)
+        machine = lab.runner().machine()
+    assert machine.processor.startswith("Old, ")
+    assert (machine.soc_maker, machine.soc_model, machine.os_version) == ("", "", "")
 
 
 def test_the_version_is_read_from_a_library_else_it_must_be_said(lab: Lab) -> None:
@@ -308,6 +327,15 @@ def test_a_program_that_cannot_run_is_found_out_before_anything_is_converted(lab
     with lab.phone(), pytest.raises(EngineError, match=message) as caught:
         lab.runner(lab.program(body)).machine()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not SHELL.endswith("mksh"), reason="needs the Debian package mksh, the shell of Android")
+def test_a_program_for_another_processor_is_told_as_the_shell_of_android_finds_it(lab: Lab) -> None:
+    machine = 183 if platform.machine() != "aarch64" else 62  # AArch64, x86-64
+    program = lab.folder / "elf"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 3, machine, 1) + bytes(100))
+    with lab.phone(), pytest.raises(EngineError, match=r"elf is not built for this phone, which runs arm64-v8a .*ELF"):
+        lab.runner(program).machine()
 
 
 @pytest.mark.parametrize(
