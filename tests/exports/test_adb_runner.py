@@ -24,6 +24,7 @@ from torch import nn
 
 import device_profiles.bench as bench
 import device_profiles.measure as measure
+import device_profiles.runner as runner_module
 import exports.runners.adb as adb_module
 from device_profiles.profile import find_profile
 from device_profiles.runner import LocalRunner, TimedFile
@@ -156,6 +157,8 @@ def short_and_tolerant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.05)
     monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
     monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+    monkeypatch.setattr(runner_module, "measure_peak", lambda _: None)
+    monkeypatch.setattr(adb_module, "LOADS", 1)
     monkeypatch.setattr(adb_module, "_SPARE_BYTES", 0)
 
 
@@ -181,7 +184,7 @@ def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(lab: L
 
 
 def test_a_phone_that_vanishes_in_a_round_loses_nothing_and_nothing_is_copied_twice(lab: Lab) -> None:
-    loads = 3 * FILES
+    loads = FILES
     with (
         lab.phone(vanish_after=loads + FILES + 6) as phone,
         pytest.raises(EngineError, match=r"is gone \(.*\); plug it in"),
