@@ -27,6 +27,9 @@ _CALIBRATION_INPUTS = 4
 
 SUSTAINED_SECONDS = 10.0
 
+_TOLD_FILES = 25
+"""Progress inside a round is told every so many files: telling must not disturb what is timed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -186,6 +189,9 @@ class Bench:
             try:
                 for index, times in runner.visit([index for index in order if index not in runs]):
                     runs[index] = times
+                    if len(runs) % _TOLD_FILES == 0:  # a round takes minutes on some machines
+                        detail = f"timing: {len(runs)} of {files} networks and parts in round {len(rounds) + 1}"
+                        progress(networks + len(rounds), total, detail)
             except EngineError:
                 write_json(self.rounds_file, {"rounds_us": rounds, "unfinished": runs})
                 raise

@@ -298,13 +298,20 @@ def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: D
     return DeviceProfile(
         name="host",
         description=f"The machine that was measured: {costs.machine}.",
-        selectors=selectors_of(machine.platform, machine.cores, machine.ram_bytes),
+        selectors=_selectors(machine),
         engine=setting.engine.name,
         threads=setting.threads,
         precision=setting.precision,
         budgets=prior.budgets,
         costs=costs,
     )
+
+
+def _selectors(machine: Machine) -> Selectors:
+    """Of machines like this one."""
+    found = selectors_of(machine.platform, machine.cores, machine.ram_bytes)
+    chip = (SocPattern(maker=machine.soc_maker, model=machine.soc_model),) if machine.soc_maker else ()
+    return found.model_copy(update={"os_min": machine.os_version or None, "soc_include": chip})
 
 
 def _rounded(value: float) -> float:

@@ -33,6 +33,9 @@ class Machine:
         cores: that an engine may use.
         ram_bytes: as its kernel reports it.
         engine_version: of the engine that is installed there.
+        os_version: of its operating system, as selectors write it; "" where no selector should ask for one.
+        soc_maker: of its system on a chip, as apps are told it; "" where it is not known.
+        soc_model: likewise.
     """
 
     processor: str
@@ -40,6 +43,9 @@ class Machine:
     cores: int
     ram_bytes: int
     engine_version: str
+    os_version: str = ""
+    soc_maker: str = ""
+    soc_model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

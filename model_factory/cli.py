@@ -144,7 +144,13 @@ def profile(
     networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
     held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
     rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
-    on: Annotated[str, typer.Option(help="The machine that is measured.")] = "here",
+    on: Annotated[
+        str,
+        typer.Option(
+            help="The machine that is measured: here, or adb:[SERIAL]?binary=FILE[&library=FILE][&version=V]"
+            "[&taskset=MASK] for an Android phone, FILE being the engine's benchmark program."
+        ),
+    ] = "here",
     output: Annotated[
         Path | None,
         typer.Option(help="Default is profiles/host.yaml beside the config, or the sheet's name.", show_default=False),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from device_profiles.runner import LocalRunner
+from exports.runners.adb import adb_runner
 from model_factory.base.documents import nearest
 from model_factory.base.errors import ConfigError
 
@@ -20,7 +21,7 @@ def _here(address: str, engine: Engine) -> Runner:
     return LocalRunner(engine)
 
 
-RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here}
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "adb": adb_runner}
 """By the word before the colon: what makes a runner from the address after it and the engine of the files."""
 
 
