@@ -20,7 +20,13 @@ def _here(address: str, engine: Engine) -> Runner:
     return LocalRunner(engine)
 
 
-RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here}
+def _ssh(address: str, engine: Engine) -> Runner:
+    from exports.runners.ssh import SshRunner
+
+    return SshRunner(address, engine.name)
+
+
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "ssh": _ssh}
 """By the word before the colon: what makes a runner from the address after it and the engine of the files."""
 
 
