@@ -241,6 +241,12 @@ class SshRunner:
             gbytes_per_s=float(f"{2 * found['copied'] / found['copy'] / 1e9:.4g}"),
         )
 
+    def __enter__(self) -> SshRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the connection; the next request makes another."""
         if self._link is not None:
@@ -323,6 +329,7 @@ class SshRunner:
     def _unreachable(self, lost: LinkLostError) -> EngineError:
         """A first connection that fails is not tried again: mostly something is to be set up."""
         said, ssh = "\n".join(lost.said), shlex.join(self._address.by_hand())
+        copy = shlex.join(["ssh-copy-id", *self._address.by_hand()[1:]])
         where, python = self._name, self._address.python
         if TOO_OLD in said:
             version = said.partition(TOO_OLD)[2].split()[0]
@@ -337,8 +344,9 @@ class SshRunner:
             )
         hints = {
             "Host key verification failed": f"its key is not known here, or has changed; run once: {ssh}, and compare",
-            "Permission denied": f"it does not accept your key; give it one: ssh-copy-id {self._address.destination}",
+            "Permission denied": f"it does not accept your key; give it one: {copy}",
         }
         hint = next((hint for words, hint in hints.items() if words in said), f"check that this works: {ssh} true")
         reason = next((line for line in lost.said if any(words in line for words in hints)), str(lost))
-        return EngineError(f"{where}: cannot be reached ({reason}); {hint}")
+        failed = f"{python!r} does not run our program" if lost.status not in (None, 255) else "cannot be reached"
+        return EngineError(f"{where}: {failed} ({reason}); {hint}")

@@ -87,6 +87,11 @@ class Link:
                 return
         raise self._lost()
 
+    @property
+    def pid(self) -> int:
+        """Of the process on this machine."""
+        return self._process.pid
+
     def ask(self, do: str, extra_s: float = 0.0, **values: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
