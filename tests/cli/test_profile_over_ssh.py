@@ -5,7 +5,6 @@ from __future__ import annotations
 from device_profiles.profile import find_profile
 from device_profiles.runner import processor
 
-
 ON_A_BUSY_MACHINE = """
 import device_profiles.bench, device_profiles.measure
 device_profiles.bench.SUSTAINED_SECONDS = 0.5
