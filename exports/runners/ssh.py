@@ -265,8 +265,12 @@ class SshRunner:
         if "lacks" in said:
             raise EngineError(self._lacking(said))
         machine = Machine(platform="linux", **said)
-        if self._machine not in (None, machine):
-            raise EngineError(f"{self._name}: another machine answers than before ({machine.processor}); measure again")
+        known = self._machine or machine  # a restarted kernel may report another size of memory
+        if (machine.processor, machine.engine_version) != (known.processor, known.engine_version):
+            raise EngineError(
+                f"{self._name}: {machine.processor} with engine {machine.engine_version} answers, not "
+                f"{known.processor} with {known.engine_version} as before; measure that one anew"
+            )
         self._machine = machine
         return link
 

@@ -151,7 +151,7 @@ def test_a_connection_that_is_lost_in_a_round_is_made_again_and_nothing_is_timed
 ):
     runner.machine()
     runner.open(files, 0, 1, 0)
-    order, visited = [0, 1, 2] * 200, []
+    order, visited = [0, 1, 2] * 400, []
     for index, times in runner.visit(order):
         visited.append(index)
         assert 3 <= len(times) <= 50
