@@ -12,19 +12,19 @@ from device_profiles.profile import MachinePeak
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SIDE = 1024
+SIDE = 1024
 """Of the square matrices: large enough to amortise packing, small enough for the second cache."""
 
 _ROWS = 128
 """Of the left matrix that one try multiplies: it takes some milliseconds, so that some tries are not interrupted."""
 
-_COPIED_BYTES = 256 * 2**20
+COPIED_BYTES = 256 * 2**20
 """More than any cache holds."""
 
 _SLICES = 16
 """Of it, copied in turn: each has left the caches when its turn comes again."""
 
-_TRIES, _SECONDS = 9, 0.7
+TRIES, _SECONDS = 9, 0.7
 """At least so many tries, for at least so long."""
 
 
@@ -35,11 +35,11 @@ def measure_peak(threads: int) -> MachinePeak:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        left, right = torch.ones(_ROWS, _SIDE), torch.ones(_SIDE, _SIDE)
-        product = torch.empty(_ROWS, _SIDE)
+        left, right = torch.ones(_ROWS, SIDE), torch.ones(SIDE, SIDE)
+        product = torch.empty(_ROWS, SIDE)
         multiply = _best_seconds(lambda: torch.mm(left, right, out=product))
-        sources = torch.ones(_COPIED_BYTES // 4).chunk(_SLICES)
-        targets = torch.empty(_COPIED_BYTES // 4).chunk(_SLICES)
+        sources = torch.ones(COPIED_BYTES // 4).chunk(_SLICES)
+        targets = torch.empty(COPIED_BYTES // 4).chunk(_SLICES)
         turns = itertools.cycle(zip(sources, targets, strict=True))
         for turn in itertools.islice(turns, _SLICES):
             _copy(turn)  # the system hands out memory at the first touch
@@ -47,8 +47,8 @@ def measure_peak(threads: int) -> MachinePeak:
     finally:
         torch.set_num_threads(before)
     return MachinePeak(
-        gmacs_per_s=float(f"{_ROWS * _SIDE**2 / multiply / 1e9:.4g}"),
-        gbytes_per_s=float(f"{2 * _COPIED_BYTES / _SLICES / copy / 1e9:.4g}"),
+        gmacs_per_s=float(f"{_ROWS * SIDE**2 / multiply / 1e9:.4g}"),
+        gbytes_per_s=float(f"{2 * COPIED_BYTES / _SLICES / copy / 1e9:.4g}"),
     )
 
 
@@ -60,7 +60,7 @@ def _copy(turn: tuple[Tensor, Tensor]) -> None:
 def _best_seconds(work: Callable[[], object]) -> float:
     """Of one call."""
     best, tries, end = float("inf"), 0, time.perf_counter() + _SECONDS
-    while tries < _TRIES or time.perf_counter() < end:
+    while tries < TRIES or time.perf_counter() < end:
         start = time.perf_counter()
         work()
         best, tries = min(best, time.perf_counter() - start), tries + 1

@@ -32,6 +32,8 @@ from device_profiles.profile import (
     LoadCost,
     Provenance,
     RunSpread,
+    Selectors,
+    SocPattern,
     TimeFigure,
 )
 from device_profiles.runner import LocalRunner, Machine, Runner

@@ -147,8 +147,10 @@ def profile(
     on: Annotated[
         str,
         typer.Option(
-            help="The machine that is measured: here, or adb:[SERIAL]?binary=FILE[&library=FILE][&version=V]"
-            "[&taskset=MASK] for an Android phone, FILE being the engine's benchmark program."
+            help="The machine that is measured: here; a Linux board as ssh:[USER@]HOST[:PORT][,python=PATH]"
+            "[,config=FILE], where HOST may be one of ~/.ssh/config and FILE replaces that; an Android phone as "
+            "adb:[SERIAL],binary=FILE[,library=FILE][,version=V][,taskset=MASK], FILE being the engine's benchmark "
+            "program.",
         ),
     ] = "here",
     output: Annotated[

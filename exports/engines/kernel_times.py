@@ -12,6 +12,10 @@ from device_profiles.operators import KernelKind
 OVERHEAD_LIMIT_US: Final = 5.0
 """More than the profiler was seen to take per kernel."""
 
+WARM_UP_RUNS: Final = 3
+PROFILED_RUNS: Final = 21
+"""So many runs are told apart by kernel, after so many that are not."""
+
 _RUN: Final = "_kernel_time"
 """How the names of the events end that time a kernel."""
 

@@ -18,7 +18,7 @@ from device_profiles.engine import Precision
 from device_profiles.operators import KernelKind
 from exports.engines.arguments import check_batch, check_precision, check_threads
 from exports.engines.chains import convert_chain
-from exports.engines.kernel_times import kernel_latency_us
+from exports.engines.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
 from exports.onnx_file import INPUT_NAME, export_onnx
 from exports.onnxruntime_library import onnxruntime_library
 from exports.quantise import quantise_onnx
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 OLDEST_VERSIONS: Final = {18: "1.14.0", 19: "1.15.0", 20: "1.17.0", 21: "1.18.0", 22: "1.20.0", 23: "1.22.0"}
 """The first ONNX Runtime that runs an opset, by its own compatibility table (documented, not measured here)."""
-
-_WARM_UP_RUNS: Final = 3
-_PROFILED_RUNS: Final = 21
 
 
 class OnnxRuntimeEngine:
@@ -182,11 +179,11 @@ class OnnxRuntimeSession:
             EngineError: the batch has another shape or type.
         """
         check_batch(self._name, batch, self._input_shape)
-        one, runs = batch[: self._static_batch or 1], _WARM_UP_RUNS + _PROFILED_RUNS
-        run_us = statistics.median([self._run_us(one) for _ in range(runs)][_WARM_UP_RUNS:])
+        one, runs = batch[: self._static_batch or 1], WARM_UP_RUNS + PROFILED_RUNS
+        run_us = statistics.median([self._run_us(one) for _ in range(runs)][WARM_UP_RUNS:])
         profile = self._profiled(one, runs)
         shapes = {tensor.name: tuple(tensor.dims) for tensor in profile.graph.initializer}
-        return kernel_latency_us(profile.events, profile.graph.node, shapes, warm_up=_WARM_UP_RUNS, run_us=run_us)
+        return kernel_latency_us(profile.events, profile.graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=run_us)
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:

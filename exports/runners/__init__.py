@@ -21,7 +21,13 @@ def _here(address: str, engine: Engine) -> Runner:
     return LocalRunner(engine)
 
 
-RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "adb": adb_runner}
+def _ssh(address: str, engine: Engine) -> Runner:
+    from exports.runners.ssh import SshRunner
+
+    return SshRunner(address, engine.name)
+
+
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "ssh": _ssh, "adb": adb_runner}
 """By the word before the colon: what makes a runner from the address after it and the engine of the files."""
 
 

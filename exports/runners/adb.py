@@ -59,12 +59,12 @@ _MEMORY = re.compile(r"MemTotal:\s+(\d+) kB")
 _LISTED = re.compile(r"^-\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s.*\s(\S+)$", re.MULTILINE)
 _FREE = re.compile(r"(\d+)\s+\d+%\s+/")
 _CRASH = range(129, 160)
-_EXAMPLE = "adb:SERIAL?binary=path/to/onnxruntime_perf_test"
+_EXAMPLE = "adb:SERIAL,binary=path/to/onnxruntime_perf_test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """What stands behind `adb:`, as `SERIAL?binary=FILE&library=FILE&version=1.22.0&taskset=f0`.
+    """What stands behind `adb:`, as `SERIAL,binary=FILE,library=FILE,version=1.22.0,taskset=f0`.
 
     Attributes:
         serial: of the phone; empty for the only one.
@@ -201,7 +201,7 @@ class AdbRunner:
         version = next((version for version in found if version), None)
         if version is None:
             raise ConfigError(
-                f"{address.binary} does not tell its version of {self._engine}; add &version=... to the address"
+                f"{address.binary} does not tell its version of {self._engine}; add ,version=... to the address"
             )
         return version
 
@@ -251,9 +251,10 @@ class AdbRunner:
 
 def parse_address(text: str) -> Address:
     """The address behind `adb:`. Raises `ConfigError`."""
-    serial, _, query = text.partition("?")
+    first, _, rest = text.partition(",")
+    serial, query = ("", text) if "=" in first else (first, rest)
     values: dict[str, list[str]] = {"binary": [], "library": [], "version": [], "taskset": []}
-    for entry in filter(None, query.split("&")):
+    for entry in filter(None, query.split(",")):
         key, _, value = entry.partition("=")
         if key not in values or not value or (values[key] and key != "library"):
             raise ConfigError(f"{entry!r} in 'adb:{text}' is unknown, empty or repeated; {nearest(key, values)}")
@@ -315,7 +316,7 @@ def _check_program(name: str, answer: Answer, abi: str) -> None:
         )
     if "CANNOT LINK" in said:
         raise EngineError(
-            f"{name} misses a library on the phone ({answer.last_line}); add &library=FILE to the address"
+            f"{name} misses a library on the phone ({answer.last_line}); add ,library=FILE to the address"
         )
     if answer.code in (126, 127) or answer.code in _CRASH:
         raise EngineError(f"{name} does not run on the phone (exit status {answer.code}, {answer.last_line!r})")

@@ -114,7 +114,7 @@ class Lab:
         return path
 
     def runner(self, binary: Path | None = None, engine: str = "onnxruntime", more: str = "") -> AdbRunner:
-        return AdbRunner(parse_address(f"?binary={binary or self.binary}&version=1.2.3{more}"), engine)
+        return AdbRunner(parse_address(f"binary={binary or self.binary},version=1.2.3{more}"), engine)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_names_and_masks_are_safe_in_the_shell_of_the_phone(lab: Lab, files: lis
     odd = lab.folder / "perf test's; touch owned $(touch owned)"
     shutil.copy(lab.binary, odd)
     with lab.phone() as phone:
-        runner = lab.runner(odd, more="&taskset=1")
+        runner = lab.runner(odd, more=",taskset=1")
         assert runner.machine().processor.endswith(", taskset 1")
         runner.open(files, 0, threads=1, seed=0)
         assert len(list(runner.visit([0]))) == 1
@@ -264,10 +264,10 @@ def test_the_version_is_read_from_a_library_else_it_must_be_said(lab: Lab) -> No
     library = lab.folder / "libonnxruntime.so"
     library.write_bytes(b"\x7fELF\0VERS_1.22.0\0")
     with lab.phone():
-        address = f"?binary={lab.binary}&library={library}"
+        address = f"binary={lab.binary},library={library}"
         assert AdbRunner(parse_address(address), "onnxruntime").machine().engine_version == "1.22.0"
-    with pytest.raises(ConfigError, match="does not tell its version of onnxruntime; add &version="):
-        AdbRunner(parse_address(f"?binary={lab.binary}"), "onnxruntime").machine()
+    with pytest.raises(ConfigError, match="does not tell its version of onnxruntime; add ,version="):
+        AdbRunner(parse_address(f"binary={lab.binary}"), "onnxruntime").machine()
 
 
 def test_mnn_is_given_its_inputs_in_a_file_and_its_average_is_one_run(lab: Lab, files: list[TimedFile]) -> None:
@@ -322,7 +322,7 @@ def test_a_missing_adb_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
         ),
         (
             "echo 'CANNOT LINK EXECUTABLE x: library \"libonnxruntime.so\" not found'; exit 1",
-            'misses a library on the phone .*libonnxruntime.so" not found.*; add &library=FILE',
+            'misses a library on the phone .*libonnxruntime.so" not found.*; add ,library=FILE',
         ),
         ("kill -SEGV $$", r"does not run on the phone \(exit status 139"),
     ],
@@ -392,11 +392,11 @@ def test_a_full_phone_is_told(lab: Lab, files: list[TimedFile], monkeypatch: pyt
     ("address", "message"),
     [
         ("", "names no benchmark program of the engine; write adb:SERIAL"),
-        ("x?binary=missing_program", "missing_program is no file; give the benchmark program that was built"),
-        ("-s?binary=b", "'-s' is no serial of a phone"),
+        ("x,binary=missing_program", "missing_program is no file; give the benchmark program that was built"),
+        ("-s,binary=b", "'-s' is no serial of a phone"),
         ("x?binari=b", "'binari=b' in .* did you mean 'binary'"),
-        ("x?binary=b&binary=c", "is unknown, empty or repeated"),
-        ("x?binary=b&taskset=f0;reboot", "is no mask of cores"),
+        ("x,binary=b,binary=c", "is unknown, empty or repeated"),
+        ("x,binary=b,taskset=f0;reboot", "is no mask of cores"),
     ],
 )
 def test_a_faulty_address_is_one_line(
@@ -411,4 +411,4 @@ def test_a_faulty_address_is_one_line(
 def test_an_engine_without_a_program_for_phones_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     with pytest.raises(EngineError, match="'mn' has no known program for phones; did you mean 'mnn'"):
-        AdbRunner(parse_address(f"?binary={tmp_path / 'b'}"), "mn")
+        AdbRunner(parse_address(f"binary={tmp_path / 'b'}"), "mn")

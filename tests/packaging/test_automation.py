@@ -73,11 +73,13 @@ def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_pa
 
 
 def test_the_ci_script_goes_on_where_programs_cannot_be_installed(tmp_path):
-    script(tmp_path / "make", "exit 0")
     for name in ("dpkg", "apt-get"):
         script(tmp_path / name, "exit 1")
+    script(tmp_path / "make", "exit 0")
+    script(tmp_path / "id", "echo 0")
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True)
+    done = subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True, text=True)
+    assert "not installed: " in done.stdout
 
 
 def test_the_ci_script_stops_at_the_first_failure(tmp_path):
