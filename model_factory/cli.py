@@ -134,7 +134,13 @@ def profile(
     networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
     held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
     rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
-    on: Annotated[str, typer.Option(help="The machine that is measured.")] = "here",
+    on: Annotated[
+        str,
+        typer.Option(
+            help="The machine that is measured: here, or browser:DIST[,port=NUMBER][,lan] for any browser that opens "
+            "the address that is printed; DIST is node_modules/onnxruntime-web/dist."
+        ),
+    ] = "here",
     output: Annotated[
         Path | None, typer.Option(help="Default is profiles/host.yaml beside the config.", show_default=False)
     ] = None,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measure import Plan, measure_host
 from device_profiles.profile import DeviceProfile
+from device_profiles.runner import Runner
 from exports.engines import get_engine
-from exports.runners import get_runner
+from exports.runners import ShowsProgress, get_runner
 from model_factory.base.files import exclusive
+from model_factory.base.progress import Progress
 from model_factory.console import Console
 from model_factory.materials import Materials
 from model_factory.run import Run
@@ -45,13 +48,30 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
-        with console.stage("measure this machine" if where == "here" else f"measure {where}") as progress:
+        title = "measure this machine" if where == "here" else f"measure {where}"
+        with console.stage(title) as progress, ExitStack() as stack:
+            runner = get_runner(where, driver)
+            if isinstance(runner, AbstractContextManager):
+                stack.enter_context(runner)
             measured = measure_host(
                 model_space,
                 driver,
                 replace(plan, seed=run.config.seed),
                 folder=run.folder / "measurements",
-                progress=progress,
-                runner=get_runner(where, driver),
+                progress=_also_shown(progress, runner),
+                runner=runner,
             )
     return Profiled(path=path, profile=measured.write(path), table=measured.table)
+
+
+def _also_shown(progress: Progress, runner: Runner) -> Progress:
+    """Tell the machine that is measured too, where it has a screen for it."""
+    if not isinstance(runner, ShowsProgress):
+        return progress
+    shows = runner
+
+    def tell_both(done: int, total: int, detail: str = "") -> None:
+        progress(done, total, detail)
+        shows.show(done, total, detail)
+
+    return tell_both

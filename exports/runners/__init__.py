@@ -1,11 +1,15 @@
-"""The table of places where files can be timed. A runner implements `device_profiles.runner.Runner`."""
+"""The table of places where files can be timed. A runner implements `device_profiles.runner.Runner`.
+
+One that holds something, such as a connection, is a context manager too, and whoever got it enters it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from device_profiles.runner import LocalRunner
+from exports.runners.browser import browser_runner
 from model_factory.base.documents import nearest
 from model_factory.base.errors import ConfigError
 
@@ -14,13 +18,21 @@ if TYPE_CHECKING:
     from device_profiles.runner import Runner
 
 
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A runner whose machine shows people how far the measurement is."""
+
+    def show(self, done: int, total: int, detail: str = "") -> None:
+        """Take what a `Progress` is told."""
+
+
 def _here(address: str, engine: Engine) -> Runner:
     if address:
         raise ConfigError(f"'here:{address}' has an address; write 'here' for this machine")
     return LocalRunner(engine)
 
 
-RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here}
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "browser": browser_runner}
 """By the word before the colon: what makes a runner from the address after it and the engine of the files."""
 
 
