@@ -18,7 +18,7 @@ from device_profiles.operators import KernelKind
 from device_profiles.profile import MachinePeak
 from device_profiles.runner import LOADS, Machine, TimedFile
 from device_profiles.timing import REPEATS, VISIT_SECONDS
-from exports.runners.page_desk import Desk, Patience
+from exports.runners.page_desk import Desk, JobKind, PageFailure, Patience, Result
 from exports.runners.page_facts import PageFacts
 from exports.runners.page_server import PageServer, Served
 from model_factory.base.documents import nearest
@@ -31,6 +31,9 @@ DEFAULT_PORT: Final = 8765
 
 TIMER_STEPS: Final = 20
 """What is timed lasts at least so many steps of the page's timer, so that a step is at most 5 % of it."""
+
+BRING_SECONDS: Final = 0.3
+"""A page brings its results this often: more is not lost when it disappears."""
 
 _KEPT_SHARE: Final = 1 / 32
 """Of the machine's RAM: model files that the page keeps loaded. In its memory one takes two or three times its size."""
@@ -170,7 +173,7 @@ class BrowserRunner:
         ]
         self._served.models[:] = [file.path for file in files]
         times = np.empty(timed)
-        for result in self._desk.do("load", range(timed), self._content() | {"loads": LOADS}):
+        for result in self._do("load", range(timed), self._content() | {"loads": LOADS}):
             times[result.file] = np.median(result.times_us)
             self._outputs[result.file] = np.array(result.output, dtype=np.float64)
         return times
@@ -182,13 +185,13 @@ class BrowserRunner:
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
         """See the protocol."""
         self._began = self._began or (time.monotonic(), self._done[0])
-        for count, result in enumerate(self._desk.do("visit", order, self._content()), start=1):
+        for count, result in enumerate(self._do("visit", order, self._content()), start=1):
             self._tell(count / len(order), f"{count} of {len(order)} files in this round")
             yield result.file, list(result.times_us)
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
         """See the protocol. The page looks up every 100 ms, to notice that it is hidden."""
-        (result,) = self._desk.do("sustain", [file], self._content() | {"seconds": seconds})
+        (result,) = self._do("sustain", [file], self._content() | {"seconds": seconds})
         return np.array(result.times_us)
 
     def peak_memory_bytes(self, file: int) -> int | None:
@@ -202,6 +205,13 @@ class BrowserRunner:
     def peak(self, threads: int) -> MachinePeak | None:
         """None: nothing in a page tells."""
         del threads
+
+    def _do(self, kind: JobKind, files: Sequence[int], content: Mapping[str, object]) -> Iterator[Result]:
+        try:
+            yield from self._desk.do(kind, files, content)
+        except PageFailure as failure:
+            name = self._served.models[failure.file].name if failure.file < len(self._served.models) else "a file"
+            raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({failure.message})") from failure
 
     def _wait_for_page(self) -> PageFacts:
         if not self._desk.has_page():
@@ -223,6 +233,7 @@ class BrowserRunner:
             "visit_us": VISIT_SECONDS * 1e6,
             "repeats": REPEATS,
             "timer_steps": TIMER_STEPS,
+            "bring_ms": BRING_SECONDS * 1e3,
         }
 
     def _tell(self, part: float, detail: str) -> None:

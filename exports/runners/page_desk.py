@@ -29,6 +29,19 @@ class Refusal(Exception):  # noqa: N818, an answer, and no error of the factory
     """A page is turned away; the message is shown in it."""
 
 
+class PageFailure(Exception):  # noqa: N818, whoever knows the name of the file makes an error of it
+    """A page cannot load or run a file.
+
+    Attributes:
+        file: its number.
+        message: what the engine says.
+    """
+
+    def __init__(self, file: int, message: str) -> None:
+        super().__init__(message)
+        self.file, self.message = file, message
+
+
 class Result(BaseModel):
     """What a page brings for one file.
 
@@ -77,7 +90,7 @@ class _Job:
     content: dict[str, Any]
     left: list[int]
     arrived: list[Result] = field(default_factory=list)
-    failure: str | None = None
+    failure: PageFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +103,7 @@ class Patience:
         hidden: for one that nobody sees, which its browser slows down.
         reload: for a page that has said that it is being closed.
         poll: until a page that asks for work is told that there is none.
+        farewell: for a page to hear that all is done.
     """
 
     first_page: float = 3600.0
@@ -97,6 +111,7 @@ class Patience:
     hidden: float = 300.0
     reload: float = 10.0
     poll: float = 15.0
+    farewell: float = 1.0
 
 
 class Desk:
@@ -145,7 +160,8 @@ class Desk:
             content: what else the page is told.
 
         Raises:
-            EngineError: the page is gone, or cannot do it.
+            EngineError: the page is gone.
+            PageFailure: it cannot load or run a file.
         """
         with self._changed:
             self._jobs += 1
@@ -164,12 +180,12 @@ class Desk:
             self._progress = progress
 
     def end(self, text: str) -> None:
-        """Tell the page that there is no more work, and why; returns when it knows, or after a second."""
+        """Tell the page that there is no more work, and why; returns when it knows, or soon."""
         with self._changed:
             self._over = text
             self._changed.notify_all()
             if self._alive():
-                self._changed.wait_for(lambda: self._told_over, 1.0)
+                self._changed.wait_for(lambda: self._told_over, self._patience.farewell)
 
     def hello(self, facts: PageFacts) -> dict[str, Any]:
         """A page has come. Raises `Refusal` where it is not the machine of this run, or its timer is too coarse."""
@@ -226,12 +242,12 @@ class Desk:
             self._changed.notify_all()
             return {"go_on": bool(current.left), "progress": self._progress}
 
-    def fail(self, page: str, job: str, message: str) -> dict[str, Any]:
+    def fail(self, page: str, job: str, failure: PageFailure) -> dict[str, Any]:
         """The page cannot do the job. Raises `Refusal` as `work`."""
         with self._changed:
             self._seen(page)
             if self._job is not None and self._job.name == job:
-                self._job.failure = message
+                self._job.failure = failure
                 self._changed.notify_all()
             return {}
 
@@ -256,7 +272,7 @@ class Desk:
         with self._changed:
             while not job.arrived:
                 if job.failure is not None:
-                    raise EngineError(job.failure)
+                    raise job.failure
                 if not self._alive():
                     raise EngineError(GONE)
                 self._changed.wait(0.5)

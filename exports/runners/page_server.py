@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exports.runners.page_desk import Desk, Refusal, Result
+from exports.runners.page_desk import Desk, PageFailure, Refusal, Result
 from exports.runners.page_facts import PageFacts
 from model_factory.base.errors import EngineError
 
@@ -67,6 +67,7 @@ class _Results(_Message):
 
 class _Failure(_Message):
     job: Annotated[str, Field(max_length=32)]
+    file: Annotated[int, Field(ge=0)]
     message: Annotated[str, Field(max_length=1000)]
 
 
@@ -235,7 +236,7 @@ def _results(desk: Desk, body: bytes) -> dict[str, Any]:
 
 def _failed(desk: Desk, body: bytes) -> dict[str, Any]:
     message = _Failure.model_validate_json(body)
-    return desk.fail(message.page, message.job, message.message)
+    return desk.fail(message.page, message.job, PageFailure(message.file, message.message))
 
 
 def _alive(desk: Desk, body: bytes) -> dict[str, Any]:

@@ -49,3 +49,10 @@ def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
     assert "is of mnn in fp32, but a build exports fp32 files for onnxruntime only" in answer.error
+
+
+def test_a_place_that_is_none_is_one_line(built, factory):
+    answer = factory(built, "profile", "--on", "browzer:dist", "--quiet")
+    assert "'browzer:dist' is no place to measure; did you mean 'browser'?" in answer.error
+    answer = factory(built, "profile", "--on", "browser:nowhere", "--quiet")
+    assert "nowhere: is not the folder 'dist' of onnxruntime-web" in answer.error

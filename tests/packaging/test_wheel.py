@@ -51,7 +51,14 @@ def test_the_top_level_names_are_the_five_packages(names):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["device_profiles/profiles/*.yaml", "exports/client/*", "exports/manifest.schema.json", "*/py.typed"]
+    "pattern",
+    [
+        "device_profiles/profiles/*.yaml",
+        "exports/client/*",
+        "exports/manifest.schema.json",
+        "exports/runners/page/*",
+        "*/py.typed",
+    ],
 )
 def test_files_that_are_no_code_are_in_it(names, pattern):
     expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern) if path.is_file()}

@@ -3,7 +3,6 @@
 
 import * as ort from "./engine/ort.wasm.min.mjs";
 
-const POST_MS = 300; // results are brought this often
 const RETRY_MS = 1500;
 const ALIVE_MS = 10_000;
 const PAUSE_MS = 100; // of a sustained run: how often it looks whether it is seen
@@ -315,9 +314,14 @@ async function doJob(job) {
   let results = [];
   let brought = performance.now();
   for (const [place, file] of job.files.entries()) {
-    const found = await whileSeen(() => WORK[job.kind](job, file));
-    results.push({ file, ...found });
-    if (performance.now() - brought < POST_MS && place + 1 < job.files.length) continue;
+    try {
+      results.push({ file, ...(await whileSeen(() => WORK[job.kind](job, file))) });
+    } catch (error) {
+      if (error instanceof Refused) throw error;
+      await ask("failed", { page, job: job.job, file, message: String(error?.message ?? error).slice(0, 1000) });
+      return;
+    }
+    if (performance.now() - brought < job.bring_ms && place + 1 < job.files.length) continue;
     const { go_on: goOn } = await ask("results", { page, job: job.job, results });
     show(state);
     await breathe();
@@ -338,12 +342,7 @@ async function workOn() {
       show("ready");
       continue;
     }
-    try {
-      await doJob(job);
-    } catch (error) {
-      if (error instanceof Refused) throw error;
-      await ask("failed", { page, job: job.job, message: String(error?.message ?? error).slice(0, 1000) });
-    }
+    await doJob(job);
   }
 }
 
