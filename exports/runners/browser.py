@@ -197,20 +197,23 @@ class BrowserRunner:
     def peak_memory_bytes(self, file: int) -> int | None:
         """None: a page cannot see it."""
         del file
+        return None
 
     def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
         """None: a page cannot see it."""
         del file
+        return None
 
     def peak(self, threads: int) -> MachinePeak | None:
         """None: nothing in a page tells."""
         del threads
+        return None
 
     def _do(self, kind: JobKind, files: Sequence[int], content: Mapping[str, object]) -> Iterator[Result]:
         try:
             yield from self._desk.do(kind, files, content)
         except PageFailure as failure:
-            name = self._served.models[failure.file].name if failure.file < len(self._served.models) else "a file"
+            name = self._served.models[failure.file].name
             raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({failure.message})") from failure
 
     def _wait_for_page(self) -> PageFacts:

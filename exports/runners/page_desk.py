@@ -246,7 +246,7 @@ class Desk:
         """The page cannot do the job. Raises `Refusal` as `work`."""
         with self._changed:
             self._seen(page)
-            if self._job is not None and self._job.name == job:
+            if self._job is not None and self._job.name == job and failure.file in self._job.left:
                 self._job.failure = failure
                 self._changed.notify_all()
             return {}

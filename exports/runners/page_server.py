@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import socket
+import socketserver
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,6 +132,10 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    def server_bind(self) -> None:
+        """Without looking up the name of this machine, which can take long and serves nobody here."""
+        socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that disappears in the middle of an answer is no news."""
