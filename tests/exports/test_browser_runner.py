@@ -8,6 +8,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ ROUNDS = 4
 IMPATIENT = Patience(first_page=60, answer=4, reload=10, poll=1)
 """A page says nothing for at most some hundreds of milliseconds here, unless it is gone or being reloaded."""
 
-CURT = Patience(farewell=0)
+CURT = Patience(poll=0.1, farewell=0)
 """For pages that do not listen."""
 
 needs_browser = pytest.mark.skipif(
@@ -125,13 +126,11 @@ def make_runner() -> Iterator[Make]:
 def ask(runner: BrowserRunner, method: str, name: str, body: bytes | None = None, token: str | None = None):
     """Status, body and headers of a plain request below the secret path."""
     url = urlsplit(runner.url)
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=10)
     path = f"{url.path if token is None else token}{name}"
-    connection.request(method, path, body)
-    answer = connection.getresponse()
-    found = answer.status, answer.read(), dict(answer.getheaders())
-    connection.close()
-    return found
+    with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=10)) as connection:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
 
 
 def facts(**changes) -> dict[str, object]:
@@ -247,12 +246,12 @@ def test_another_browser_goes_on_where_a_killed_one_stopped(
     runner = make_runner(patience=Patience(answer=60, poll=1))
     browser = open_browser(runner.url)
     runner.machine()
-    runner.open(files * 20, 1, 1, seed=0)
-    visits = runner.visit(range(60))
+    runner.open(files * 8, 1, 1, seed=0)
+    visits = runner.visit(range(24))
     first = next(visits)
     browser.kill()
     open_browser(runner.url)
-    assert Counter(file for file, _ in [first, *visits]) == Counter(range(60))
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
     assert "another page goes on" in runner.said
 
 
@@ -262,20 +261,20 @@ def test_a_reloaded_page_goes_on(make_runner, open_browser, files, monkeypatch: 
     runner = make_runner()
     browser = open_browser(runner.url)
     runner.machine()
-    runner.open(files * 20, 1, 1, seed=0)
-    visits = runner.visit(range(60))
+    runner.open(files * 8, 1, 1, seed=0)
+    visits = runner.visit(range(24))
     first = next(visits)
     browser.reload()
-    assert Counter(file for file, _ in [first, *visits]) == Counter(range(60))
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
 
 
 class KillsItsBrowser(BrowserRunner):
-    """After the fourth file of the second round; notes what was measured."""
+    """After so many files; notes what was measured."""
 
     def visit(self, order):
         for index, times in super().visit(order):
             self.visited.append(index)
-            if len(self.visited) == 8 + 4:
+            if len(self.visited) == self.last:
                 self.browser.kill()
             yield index, times
 
@@ -291,24 +290,23 @@ def test_a_browser_killed_in_mid_round_loses_nothing_and_nothing_is_measured_twi
     plan = measure.Plan(networks=6, held_out=2, rounds=ROUNDS)
     engine = get_engine("onnxruntime")
 
-    def run(runner: BrowserRunner) -> measure.MeasuredHost:
-        runner.visited = []
+    def run(runner: BrowserRunner, last: int | None) -> measure.MeasuredHost:
+        runner.visited, runner.last = [], last
         runner.browser = open_browser(runner.url)
         return measure.measure_host(TinySpace(), engine, plan, folder=tmp_path / "m", progress=silent, runner=runner)
 
     first, second = make_runner(kind=KillsItsBrowser), make_runner(kind=KillsItsBrowser)
     with pytest.raises(EngineError, match=GONE):
-        run(first)
+        run(first, last=8 + 4)
     (path,) = (tmp_path / "m").glob("*/rounds-*.json")
     kept = json.loads(path.read_text())
     assert len(kept["rounds_us"]) == 1
     assert 4 <= len(kept["unfinished"]) < 8
-    second_done = run(second)
+    profile = run(second, last=None).profile
     measured = json.loads(path.read_text())["rounds_us"]
     assert measured[0] == kept["rounds_us"][0]
     assert all(measured[1]["networks"][int(index)] == times for index, times in kept["unfinished"].items())
     assert len(first.visited) + len(second.visited) == ROUNDS * 8
-    profile = second_done.profile
     assert profile.engine == "onnxruntime"
     assert profile.selectors.platform == "web"
     assert profile.costs.peak is None
