@@ -29,8 +29,8 @@ ENGINE_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wa
 
 DEFAULT_PORT: Final = 8765
 
-TIMER_STEPS: Final = 20
-"""What is timed lasts at least so many steps of the page's timer, so that a step is at most 5 % of it."""
+TIMER_STEPS: Final = 40
+"""What is timed lasts at least so many steps of the page's timer, so that a step is at most 2.5 % of it."""
 
 BRING_SECONDS: Final = 0.3
 """A page brings its results this often: more is not lost when it disappears."""
@@ -127,7 +127,7 @@ class BrowserRunner:
         self._threads = 1
         self._outputs: dict[int, NDArray[np.float64]] = {}
         self._done = (0, 0)
-        self._began: tuple[float, int] | None = None
+        self._began: tuple[float, int, int] | None = None
 
     @property
     def url(self) -> str:
@@ -173,7 +173,8 @@ class BrowserRunner:
         ]
         self._served.models[:] = [file.path for file in files]
         times = np.empty(timed)
-        for result in self._do("load", range(timed), self._content() | {"loads": LOADS}):
+        for count, result in enumerate(self._do("load", range(timed), self._content() | {"loads": LOADS}), start=1):
+            self._tell(0.0, f"loading, {count} of {timed} files")
             times[result.file] = np.median(result.times_us)
             self._outputs[result.file] = np.array(result.output, dtype=np.float64)
         return times
@@ -184,7 +185,7 @@ class BrowserRunner:
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
         """See the protocol."""
-        self._began = self._began or (time.monotonic(), self._done[0])
+        self._began = self._began or (time.monotonic(), *self._done)
         for count, result in enumerate(self._do("visit", order, self._content()), start=1):
             self._tell(count / len(order), f"{count} of {len(order)} files in this round")
             yield result.file, list(result.times_us)
@@ -240,13 +241,13 @@ class BrowserRunner:
         }
 
     def _tell(self, part: float, detail: str) -> None:
-        """Let the page show `part` of a unit of work beyond what is done."""
+        """Let the page show `part` of a unit of work beyond what is done; of rounds also how long all of them take."""
         done, total = self._done
         left = None
-        if self._began is not None:
-            since, first = self._began
-            units = done + part - first
-            left = (time.monotonic() - since) * (total - done - part) / units if units > 0 else None
+        if self._began is not None and self._began[2] == total:
+            since, first, _ = self._began
+            units, rest = done + part - first, total - 1 - done - part
+            left = (time.monotonic() - since) * rest / units if units > 0 and rest > 0 else None
         self._desk.show(share=(done + part) / total if total else 0.0, detail=detail, left_s=left)
 
 

@@ -211,7 +211,7 @@ class Desk:
             self._facts = facts
             self._page = _Page(name=secrets.token_hex(8), seen=time.monotonic())
             self._changed.notify_all()
-            return {"page": self._page.name}
+            return {"page": self._page.name, "machine": machine.processor}
 
     def work(self, page: str) -> dict[str, Any]:
         """The job for a page, after a while that there is none. Raises `Refusal` where another page measures."""

@@ -35,16 +35,17 @@ class Chromium:
     Args:
         folder: for its profile; what is kept of an earlier one is used again.
         url: of the page.
+        options: further ones of the program.
     """
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *options: str) -> None:
         home = folder / "home"
         home.mkdir(parents=True, exist_ok=True)
         read_end, self._write = os.pipe()
         self._read, write_end = os.pipe()
         command = f'exec "$@" 3<&{read_end} 4>&{write_end}'  # the descriptors that the option names
         self._process = subprocess.Popen(
-            ["bash", "-c", command, "bash", str(PROGRAM), *OPTIONS, f"--user-data-dir={folder / 'profile'}", url],
+            ["bash", "-c", command, "bash", str(PROGRAM), *OPTIONS, *options, f"--user-data-dir={folder}/profile", url],
             env=os.environ | {"HOME": str(home)},
             pass_fds=(read_end, write_end),
             stdout=subprocess.DEVNULL,

@@ -5,12 +5,13 @@ import * as ort from "./engine/ort.wasm.min.mjs";
 
 const RETRY_MS = 1500;
 const ALIVE_MS = 10_000;
+const IDLE_MS = 1000; // without work: between rounds it is less
 const PAUSE_MS = 100; // of a sustained run: how often it looks whether it is seen
 const RUNS_AFTER_LOADING = 3; // the first ones of a session allocate memory
 const OUTPUT_NUMBERS = 16;
 
 const STATES = {
-  ready: ["Ready", "Waiting for the command, which prepares what is measured. Keep this page open and in front."],
+  ready: ["Waiting", "The command is at work. Keep this page open and in front: it goes on here by itself."],
   loading: ["Loading", "Keep this page open and in front, and leave the device alone."],
   measuring: ["Measuring", "Keep this page open and in front, and leave the device alone."],
   hidden: ["Paused", "This page is hidden. Bring it to the front: only what is seen is measured."],
@@ -333,16 +334,15 @@ async function doJob(job) {
 
 async function workOn() {
   for (;;) {
+    const idle = setTimeout(() => show("ready"), IDLE_MS);
     const job = await ask("work", { page });
+    clearTimeout(idle);
     if (job.kind === "over") {
       show("over", `${job.text} This page can be closed.`);
       return;
     }
-    if (job.kind === "wait") {
-      show("ready");
-      continue;
-    }
-    await doJob(job);
+    if (job.kind === "wait") show("ready");
+    else await doJob(job);
   }
 }
 
@@ -361,7 +361,9 @@ async function main() {
   const facts = await machineFacts();
   showFact("Engine", `ONNX Runtime Web ${facts.engine_version}, WebAssembly`);
   showFact("Timer", `steps of ${facts.timer_us} µs${facts.isolated ? "" : "; threads are not available here"}`);
-  page = (await ask("hello", facts)).page;
+  const welcome = await ask("hello", facts);
+  page = welcome.page;
+  showFact("Measured", welcome.machine);
   show("ready");
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) hiddenTimes++;
