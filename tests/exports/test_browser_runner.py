@@ -515,6 +515,11 @@ def test_a_wrong_address_is_one_clear_line(address, words) -> None:
         get_runner(f"browser:{address}", get_engine("onnxruntime"))
 
 
+def test_an_unknown_place_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="'browzer:dist' is no place to measure; did you mean 'browser'?"):
+        get_runner("browzer:dist", get_engine("onnxruntime"))
+
+
 def test_a_folder_that_lacks_a_file_is_told_which(dist) -> None:
     (dist / ENGINE_FILES[2]).unlink()
     with pytest.raises(ConfigError, match=rf"\({ENGINE_FILES[2]} missing\)"):
