@@ -25,7 +25,6 @@ from exports.engines import get_engine
 from exports.runners import get_runner
 from exports.runners.browser import ENGINE_FILES, BrowserAddress, BrowserRunner
 from exports.runners.page_desk import GONE, Patience
-from exports.runners.page_facts import UNKNOWN_RAM_BYTES, PageFacts
 from model_factory.base.errors import ConfigError, EngineError
 from model_factory.base.progress import silent
 from supernet.space import Choice, SearchSpace
@@ -381,45 +380,6 @@ def test_a_page_that_never_comes_and_one_that_goes_are_told_apart(make_runner, d
         next(runner.visit([0]))
 
 
-@pytest.mark.parametrize(
-    ("agent", "changes", "name"),
-    [
-        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", {}, "Firefox 140 on Linux"),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-            "Version/18.5 Mobile/15E148 Safari/604.1",
-            {},
-            "Safari 18.5 on iPhone",
-        ),
-        (
-            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile "
-            "Safari/537.36",
-            {"system": "Android", "model": "Pixel 8", "architecture": "arm", "bitness": "64"},
-            "Chrome 150 on Android Pixel 8 (arm-64)",
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 "
-            "Safari/537.36 Edg/150.0.0.0",
-            {"system": "Windows"},
-            "Edge 150 on Windows",
-        ),
-        (
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36",
-            {"brands": [{"brand": "Brave", "version": "150"}, {"brand": "Not)A;Brand", "version": "8"}]},
-            "Brave 150 on Linux",
-        ),
-        ("something\x1b[31m", {"system": "\x1b[31mred"}, "a browser on 31mred"),
-    ],
-)
-def test_browsers_are_known_by_name_version_and_system(agent, changes, name) -> None:
-    assert PageFacts.model_validate(facts(user_agent=agent, **changes)).machine().processor == name
-
-
-def test_ram_that_a_browser_does_not_tell_is_what_a_page_can_address() -> None:
-    assert PageFacts.model_validate(facts(memory_gib=None)).machine().ram_bytes == UNKNOWN_RAM_BYTES
-    assert PageFacts.model_validate(facts(memory_gib=0.5)).machine().ram_bytes == 2**29
-
-
 # --- the server ---
 
 
@@ -516,7 +476,7 @@ def test_a_wrong_address_is_one_clear_line(address, words) -> None:
 
 
 def test_an_unknown_place_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'browzer:dist' is no place to measure; did you mean 'browser'?"):
+    with pytest.raises(ConfigError, match=r"'browzer:dist' is no place to measure; did you mean 'browser'\?"):
         get_runner("browzer:dist", get_engine("onnxruntime"))
 
 
