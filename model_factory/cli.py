@@ -150,7 +150,8 @@ def profile(
             help="The machine that is measured: here; a Linux board as ssh:[USER@]HOST[:PORT][,python=PATH]"
             "[,config=FILE], where HOST may be one of ~/.ssh/config and FILE replaces that; an Android phone as "
             "adb:[SERIAL],binary=FILE[,library=FILE][,version=V][,taskset=MASK], FILE being the engine's benchmark "
-            "program.",
+            "program; or browser:DIST[,port=NUMBER][,lan] for any browser that opens the address that is printed, DIST "
+            "being node_modules/onnxruntime-web/dist.",
         ),
     ] = "here",
     output: Annotated[

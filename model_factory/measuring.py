@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from device_profiles.modelled_host import HOST, host_sheet
 from device_profiles.profile import DeviceProfile
 from device_profiles.profile_writer import write_profile
 from device_profiles.roofline import comment_of, profile_of
+from device_profiles.runner import Runner
 from device_profiles.soc import SocSheet, find_sheet
 from exports.engines import get_engine
-from exports.runners import get_runner
+from exports.runners import ShowsProgress, get_runner
 from model_factory.base.documents import load_document
 from model_factory.base.errors import ConfigError
 from model_factory.base.files import exclusive
+from model_factory.base.progress import Progress
 from model_factory.console import Console
 from model_factory.materials import Materials
 from model_factory.run import Run
@@ -81,14 +84,18 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
-        with console.stage("measure this machine" if where == "here" else f"measure {where}") as progress:
+        title = "measure this machine" if where == "here" else f"measure {where}"
+        with console.stage(title) as progress, ExitStack() as stack:
+            runner = get_runner(where, driver)
+            if isinstance(runner, AbstractContextManager):
+                stack.enter_context(runner)
             measured = measure_host(
                 model_space,
                 driver,
                 replace(plan, seed=run.config.seed),
                 folder=run.folder / "measurements",
-                progress=progress,
-                runner=get_runner(where, driver),
+                progress=_also_shown(progress, runner),
+                runner=runner,
             )
     return Profiled(path=path, profile=write_profile(measured.profile, path, measured.table), table=measured.table)
 
@@ -135,3 +142,16 @@ def _spare_measured(path: Path) -> None:
     provenance = load_document(path, DeviceProfile).latency_provenance
     if provenance in ("measured", "few_shot"):
         raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")
+
+
+def _also_shown(progress: Progress, runner: Runner) -> Progress:
+    """Tell the machine that is measured too, where it has a screen for it."""
+    if not isinstance(runner, ShowsProgress):
+        return progress
+    shows = runner
+
+    def tell_both(done: int, total: int, detail: str = "") -> None:
+        progress(done, total, detail)
+        shows.show(done, total, detail)
+
+    return tell_both

@@ -1,18 +1,30 @@
-"""The table of places where files can be timed. A runner implements `device_profiles.runner.Runner`."""
+"""The table of places where files can be timed. A runner implements `device_profiles.runner.Runner`.
+
+One that holds something, such as a connection, is a context manager too, and whoever got it enters it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from device_profiles.runner import LocalRunner
 from exports.runners.adb import adb_runner
+from exports.runners.browser import browser_runner
 from model_factory.base.documents import nearest
 from model_factory.base.errors import ConfigError
 
 if TYPE_CHECKING:
     from device_profiles.engine import Engine
     from device_profiles.runner import Runner
+
+
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A runner whose machine shows people how far the measurement is."""
+
+    def show(self, done: int, total: int, detail: str = "") -> None:
+        """Take what a `Progress` is told."""
 
 
 def _here(address: str, engine: Engine) -> Runner:
@@ -27,7 +39,12 @@ def _ssh(address: str, engine: Engine) -> Runner:
     return SshRunner(address, engine.name)
 
 
-RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {"here": _here, "ssh": _ssh, "adb": adb_runner}
+RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {
+    "here": _here,
+    "ssh": _ssh,
+    "adb": adb_runner,
+    "browser": browser_runner,
+}
 """By the word before the colon: what makes a runner from the address after it and the engine of the files."""
 
 

@@ -49,3 +49,9 @@ def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
     assert "is of mnn in fp32, but a build exports fp32 files for onnxruntime only" in answer.error
+
+
+def test_a_place_that_cannot_be_measured_is_one_line(built, factory):
+    answer = factory(built, "profile", "--on", "browser:nowhere", "--quiet")
+    assert answer.code == 1
+    assert "nowhere: is not the folder 'dist' of onnxruntime-web" in answer.error

@@ -394,7 +394,7 @@ def test_a_full_phone_is_told(lab: Lab, files: list[TimedFile], monkeypatch: pyt
         ("", "names no benchmark program of the engine; write adb:SERIAL"),
         ("x,binary=missing_program", "missing_program is no file; give the benchmark program that was built"),
         ("-s,binary=b", "'-s' is no serial of a phone"),
-        ("x?binari=b", "'binari=b' in .* did you mean 'binary'"),
+        ("x,binari=b", "'binari=b' in .* did you mean 'binary'"),
         ("x,binary=b,binary=c", "is unknown, empty or repeated"),
         ("x,binary=b,taskset=f0;reboot", "is no mask of cores"),
     ],

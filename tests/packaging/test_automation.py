@@ -65,21 +65,29 @@ def test_the_ci_workflow_runs_the_ci_script():
 
 def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_path):
     script(tmp_path / "make", f'echo "$@" >> {tmp_path / "calls"}; pwd >> {tmp_path / "calls"}')
-    script(tmp_path / "dpkg", "exit 0")  # all programs that tests drive are there: none is installed
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = with_programs(tmp_path)
     subprocess.run([ROOT / ".ci" / "run"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "calls").read_text().split() == ["check", str(ROOT), "test", str(ROOT)]
     assert "    make test " in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def with_programs(folder: Path) -> dict[str, str]:
+    """An environment in which all programs that tests drive are there, so that none is installed."""
+    script(folder / "dpkg", "exit 0")
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "MODEL_FACTORY_ONNXRUNTIME_WEB": "dist"}
+
+
 def test_the_ci_script_goes_on_where_programs_cannot_be_installed(tmp_path):
-    for name in ("dpkg", "apt-get"):
-        script(tmp_path / name, "exit 1")
     script(tmp_path / "make", "exit 0")
+    for name in ("dpkg", "apt-get", "npm"):
+        script(tmp_path / name, "exit 1")
     script(tmp_path / "id", "echo 0")
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True, text=True)
-    assert "not installed: " in done.stdout
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    for name in ("XDG_CACHE_HOME", "MODEL_FACTORY_ONNXRUNTIME_WEB"):
+        environment.pop(name, None)
+    answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True, text=True)
+    assert "not installed: onnxruntime-web" in answer.stdout
+    assert "not installed: adb" in answer.stdout
 
 
 def test_the_ci_script_stops_at_the_first_failure(tmp_path):

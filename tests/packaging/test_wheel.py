@@ -57,6 +57,7 @@ def test_the_top_level_names_are_the_five_packages(names):
         "device_profiles/socs/*.yaml",
         "exports/client/*",
         "exports/manifest.schema.json",
+        "exports/runners/page/*",
         "*/py.typed",
     ],
 )
