@@ -128,7 +128,7 @@ def fit_device(values: Values, rounding: Rounding) -> DeviceFit | None:
     models = tuple(_model(rows, mixture, belief, index) for index, belief in enumerate(beliefs))
     scale = _scale([belief for belief, is_known in zip(beliefs, known, strict=True) if is_known])
     if scale is not None and rival is not None:
-        slower = _scale([_belief(rows, rival, index) for index in np.flatnonzero(known)]) or scale
+        slower = _scale([_belief(rows, rival, int(index)) for index in np.flatnonzero(known)]) or scale
         scale = scale[0], min(scale[1], slower[1]), max(scale[2], slower[2])
     return DeviceFit(
         models=models, scale=scale, mixture=mixture, rival=rival, step_us=step, zeros=zeros, corrected=unit.corrected,

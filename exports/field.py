@@ -149,8 +149,9 @@ def field_report(
     behind: dict[int, list[ModelTelemetry]] = defaultdict(list)
     for device in telemetry.devices:
         for model in device.models:
-            if model.model in digests:
-                behind[places.index(_place(places, digests[model.model], device.device))].append(model)
+            place = _place(places, digests.get(model.model, ""), device.device)
+            if place is not None:
+                behind[places.index(place)].append(model)
     return FieldReport(
         family_id=manifest.family_id, release=manifest.release, max_excess=max_excess, telemetry=telemetry,
         tiers=tuple(_line(place, places, behind[index], max_excess) for index, place in enumerate(places)),
@@ -192,11 +193,11 @@ def _weights(model: Model) -> str:
     return next((file.sha256 for file in model.files if file.role == "weights"), model.files[0].sha256)
 
 
-def _place(places: Sequence[_Place], model: str, device: str) -> _Place:
-    """Where the rows of `model` on `device` belong."""
+def _place(places: Sequence[_Place], model: str, device: str) -> _Place | None:
+    """Where the rows of `model` on `device` belong; None where no tier gives it."""
     own = [place for place in places if place.model == model]
     named = [place for place in own if place.tier.id == device]
-    return max(named or own, key=lambda place: place.perf.latency_us if place.perf else 0)
+    return max(named or own, key=lambda place: place.perf.latency_us if place.perf else 0, default=None)
 
 
 def _aggregated(
@@ -208,8 +209,9 @@ def _aggregated(
     pairs, inverse = np.unique(rows.device * len(rows.models) + rows.model, return_inverse=True)
     for pair, count in zip(pairs.tolist(), np.bincount(inverse, rows.count), strict=True):
         device, digest = pair // len(rows.models), names[pair % len(rows.models)]
-        if digest is not None:
-            votes[device][_place(places, digests[digest], rows.devices[device]).tier.id] += int(count)
+        place = _place(places, digests[digest], rows.devices[device]) if digest is not None else None
+        if place is not None:
+            votes[device][place.tier.id] += int(count)
     references: dict[str, list[str]] = defaultdict(list)
     for index, name in enumerate(rows.devices):
         tiers = votes[index]

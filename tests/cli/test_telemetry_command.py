@@ -18,8 +18,9 @@ def write_rows(built, tmp_path):
     def write(slower: float, **columns: str) -> Path:
         rng = np.random.default_rng(5)
         lines = ["device,model,latency_ms"]
-        for model in manifest["models"].values():
-            promised = max(perf["latency_us"] for perf in model["perf"])
+        for name, model in manifest["models"].items():
+            tiers = {tier["id"] for tier in manifest["tiers"] if name in tier["models"]}
+            promised = max(perf["latency_us"] for perf in model["perf"] if perf["device"] in tiers)
             for noise in rng.normal(0, 0.05, 200):
                 digest = columns.get("model", model["files"][0]["sha256"][:16])
                 lines.append(f"acme one,{digest},{slower * promised / 1e3 * np.exp(noise):.6f}")
