@@ -105,6 +105,13 @@ def test_one_mode_is_not_taken_for_throttling(how, rng, tmp_path):
     assert sum(device.throttling is not None for device in devices) <= 1
 
 
+def test_where_slow_runs_may_be_either_the_interval_allows_for_both(rng, tmp_path):
+    device = device_of(frame(*runs(rng, 2.0, rows=4000, hot=0.3, factor=1.2)), tmp_path)
+    assert "slow runs may be throttling or noise; the interval of the scale allows for both" in device.notes
+    assert device.scale.low < 2.0 < device.scale.value < device.scale.high
+    assert device.throttling is None
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.7])
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_rows_in_another_unit_are_corrected_and_counted(share, factor, rng, tmp_path):

@@ -115,6 +115,15 @@ def test_the_scale_is_against_the_tier_where_most_rows_belong(report_of):
     assert (device.scale.models, device.scale.rows) == (2, 550)
 
 
+def test_a_model_that_no_tier_gives_is_measured_and_judged_nowhere(report_of, make_family, tmp_path):
+    report_of(("acme one", "large", 700, 50), ("acme two", "small", 300, 50))
+    family = make_family("floor", tiers=())
+    _, report = family_in_field(family, read_rows(tmp_path / "rows.parquet", NOW))
+    assert [(line.tier, line.verdict) for line in report.tiers] == [("floor", "no promise")]
+    assert [device.rows_used for device in report.telemetry.devices] == [50, 50]
+    assert (report.exit_code, report.telemetry.unknown_models) == (2, {})
+
+
 def test_rows_of_unknown_models_alone_say_nothing(report_of):
     report = report_of(("acme one", "ab" * 32, 900, 100))
     assert report.exit_code == 2
