@@ -304,6 +304,32 @@ def diff(
 
 
 @app.command()
+def telemetry(
+    rows: Annotated[Path, typer.Argument(help="Parquet or CSV: device, model, latency_us (or _ms, _s), timestamp.")],
+    family: Annotated[Path, typer.Option(help="The family that the app had: its folder or its manifest.")],
+    measurements: Annotated[
+        Path | None, typer.Option(help="Write what each device measured, as CSV.", show_default=False)
+    ] = None,
+    max_excess: Annotated[float, typer.Option(help="Relative: over the promise, but still kept.", min=0)] = 0.0,
+    rounding: Annotated[
+        str, typer.Option(help="What the app does to whole milliseconds: nearest or down.")
+    ] = "nearest",
+    as_json: JsonOption = False,
+) -> None:
+    """Hold latencies from the field against what a family promises. Exit code 0: kept; 1: broken; 2: no telling."""
+    import time
+
+    from model_factory.telemetry import judge, judged_json, print_judged
+
+    judged = judge(rows, family, now=time.time(), max_excess=max_excess, rounding=rounding, measurements=measurements)
+    if as_json:
+        typer.echo(judged_json(judged))
+    else:
+        print_judged(judged)
+    raise typer.Exit(judged.report.exit_code)
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to put factory.yaml and profiles/.")] = Path(),
     template: Annotated[str, typer.Option(help="A shipped config, without .yaml.")] = "digits",

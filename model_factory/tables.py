@@ -221,6 +221,14 @@ def diff_json(diff: FamilyDiff) -> str:
     return json.dumps({**asdict(diff), "exit_code": diff.exit_code}, indent=2)
 
 
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people."""
+    table = _table(*header)
+    for row in rows:
+        table.add_row(*row)
+    _print(table)
+
+
 def _shown(outcome: SearchOutcome) -> Sequence[Candidate]:
     front = outcome.result.front
     pick = outcome.result.pick

@@ -67,3 +67,9 @@ class IncomparableError(FactoryError):
     """Two families cannot be compared."""
 
     exit_code = 2
+
+
+class TelemetryError(FactoryError):
+    """Rows of telemetry cannot be read, or nothing can be said from them."""
+
+    exit_code = 2

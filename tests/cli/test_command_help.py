@@ -24,6 +24,7 @@ COMMANDS = (
     "resolve",
     "verify",
     "diff",
+    "telemetry",
     "init",
 )
 LIST_MODULES = """
