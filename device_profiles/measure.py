@@ -163,12 +163,12 @@ def _accept(found: Measurements, rounds_file: Path) -> None:
     trouble = ""
     if found.repeatability_p95 > NOISE_LIMIT:
         trouble = (
-            f"this machine is too noisy to be measured: latencies of odd and even rounds differ by up to "
+            f"the machine is too noisy to be measured: latencies of odd and even rounds differ by up to "
             f"{found.repeatability_p95:.0%} (p95), allowed {NOISE_LIMIT:.0%}; stop other programs"
         )
     elif found.timing.slowdown > SLOWDOWN_LIMIT:
         trouble = (
-            f"this machine became {found.timing.slowdown:.2f} times slower while it was measured, allowed "
+            f"the machine became {found.timing.slowdown:.2f} times slower while it was measured, allowed "
             f"{SLOWDOWN_LIMIT:g}; let it cool down, or stop other programs,"
         )
     if trouble:

@@ -41,7 +41,8 @@ SHIPPED_FOLDER = Path(__file__).parent / "profiles"
 _Source = Annotated[str, Field(min_length=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+_NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+_Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 
 
 def ram_class(ram_bytes: int) -> int:
@@ -318,6 +319,20 @@ class FoundProfile:
     origin: str
     digest: str
     table: LatencyTable | None = None
+
+
+def profile_name(path: Path) -> str:
+    """The name of a profile that is written to `path`: that of the file, in small letters.
+
+    Raises:
+        ConfigError: it cannot be one.
+    """
+    name = path.stem.lower()
+    if not re.fullmatch(_NAME_PATTERN, name):
+        raise ConfigError(
+            f"{path}: {name!r} cannot name a profile; choose an --output of letters, digits, dots, dashes, underscores"
+        )
+    return name
 
 
 def shipped_profiles() -> tuple[str, ...]:

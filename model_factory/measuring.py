@@ -11,7 +11,7 @@ from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measure import Plan, measure_host
 from device_profiles.modelled_host import HOST, host_sheet
-from device_profiles.profile import DeviceProfile
+from device_profiles.profile import DeviceProfile, Provenance, profile_name
 from device_profiles.profile_writer import write_profile
 from device_profiles.roofline import comment_of, profile_of
 from device_profiles.runner import Runner
@@ -65,7 +65,7 @@ class ModelledPlan:
 
 
 def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, output: Path | None) -> Profiled:
-    """Measure a machine for the model space of `run`; the profile goes to `output` or `profiles/host.yaml`.
+    """Measure a machine for the model space of `run`; the profile goes to `output`.
 
     Args:
         run: whose model space, seed and folder.
@@ -73,14 +73,15 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
         plan: what to measure.
         engine: a key of `ENGINES`.
         where: the machine, see `get_runner`.
-        output: the file.
+        output: the file, which names the profile; by default `profiles/host.yaml`, or `profiles/ssh.yaml` and so on.
 
     Raises:
         ConfigError: there is no such place.
         EngineError: the engine is missing, the machine is gone, or it was too noisy for a figure.
         DiskError: the profile cannot be written.
     """
-    path = output or run.base / "profiles" / "host.yaml"
+    path = output or run.base / "profiles" / f"{'host' if where == 'here' else where.partition(':')[0]}.yaml"
+    name = profile_name(path)
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
@@ -97,7 +98,8 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, 
                 progress=_also_shown(progress, runner),
                 runner=runner,
             )
-    return Profiled(path=path, profile=write_profile(measured.profile, path, measured.table), table=measured.table)
+    profile = write_profile(measured.profile.model_copy(update={"name": name}), path, measured.table)
+    return Profiled(path=path, profile=profile, table=measured.table)
 
 
 def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path | None) -> Modelled:
@@ -111,7 +113,7 @@ def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path
     """
     sheet = _sheet(plan, console)
     path = output or run.base / "profiles" / f"{sheet.name}.yaml"
-    _spare_measured(path)
+    spare_measured(path, ("measured", "few_shot"))
     profile = profile_of(sheet)
     write_profile(profile, path, comment=comment_of(sheet))
     return Modelled(path=path, profile=profile, sheet=sheet)
@@ -135,12 +137,12 @@ def _refuse(options: Sequence[str], why: str) -> None:
         raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
 
 
-def _spare_measured(path: Path) -> None:
-    """Raises `ConfigError` where `path` holds latencies that took minutes to measure."""
+def spare_measured(path: Path, spared: Sequence[Provenance]) -> None:
+    """Raises `ConfigError` where `path` holds latencies of a provenance that took work to get."""
     if not path.is_file():
         return
     provenance = load_document(path, DeviceProfile).latency_provenance
-    if provenance in ("measured", "few_shot"):
+    if provenance in spared:
         raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")
 
 

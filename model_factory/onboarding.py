@@ -13,13 +13,14 @@ import numpy as np
 from device_profiles.latency_table import LatencyTable
 from device_profiles.network_tables import MeasuredNetworks, read_fleet, read_measurements
 from device_profiles.onboarding import Fleet
-from device_profiles.profile import DeviceProfile, FoundProfile, shipped_profiles
+from device_profiles.profile import DeviceProfile, FoundProfile, profile_name, shipped_profiles
 from device_profiles.profile_writer import write_profile
 from exports.engines import get_engine
 from model_factory.base.errors import ConfigError
 from model_factory.base.files import exclusive, write_text
 from model_factory.console import Console
 from model_factory.materials import Materials
+from model_factory.measuring import spare_measured
 from model_factory.run import Run
 from supernet.space import SubnetConfig
 
@@ -67,16 +68,19 @@ def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDe
     """Make a profile from the measurements of `request`; it goes to `output`, its name is the file's.
 
     Raises:
-        ConfigError: the measurements or a known device are of another space, or faulty.
+        ConfigError: the measurements or a known device are of another space, or faulty, or `output` holds a measured
+            table.
         DiskError: the profile cannot be written.
     """
     if request.measurements is None:
         raise ConfigError("no measurements; give a file, or ask for networks to measure with --suggest 5")
+    name = profile_name(output)
+    spare_measured(output, ("measured",))
     materials = Materials(run, console)
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
-    found = fleet.onboard(measured, like.profile, output.stem.lower())
+    found = fleet.onboard(measured, like.profile, name)
     profile = write_profile(found.profile, output, found.table)
     return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
 

@@ -64,13 +64,16 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
         print(f"the pick keeps its latency with a probability of {kept:.1%}, as far as the profile knows its errors")
     basis = profile.energy_provenance
     energy_column = [] if basis is None else [f"energy ({basis})"]
-    columns = ("", "subnet", "latency", "peak memory", "file", "MMACs", *energy_column, "held-out accuracy", "budgets")
+    load_column = [] if pick.costs.load_us is None else ["load"]
+    sizes = ("peak memory", "file", "MMACs")
+    columns = ("", "subnet", "latency", *load_column, *sizes, *energy_column, "held-out accuracy", "budgets")
     table = _table(*columns)
     for candidate in _shown(outcome):
         table.add_row(
             "pick" if candidate == pick else "",
             candidate.subnet.id,
             _latency(candidate.costs),
+            *([] if candidate.costs.load_us is None else [format_duration(candidate.costs.load_us)]),
             format_bytes(candidate.costs.peak_memory_bytes),
             format_bytes(candidate.costs.file_bytes),
             f"{candidate.costs.macs / 1e6:.2f}",
@@ -79,6 +82,8 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
             candidate.excesses[0].describe() if candidate.excesses else "kept",
         )
     _print(table)
+    if note := _table_note(outcome):
+        print(f"note: {note}")
     print(f"scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
 
 
@@ -240,6 +245,26 @@ def _latency(costs: Costs) -> str:
     """With its standard deviation, where that is known."""
     text = format_duration(costs.latency_us)
     return f"{text} ±{costs.latency_std_us / costs.latency_us:.0%}" if costs.latency_std_us else text
+
+
+def _table_note(outcome: SearchOutcome) -> str:
+    """Where the latency table is of another version of the engine than the one installed here; else ""."""
+    from exports.engines import ENGINES, get_engine
+    from model_factory.base.errors import EngineError
+
+    table = outcome.found.table
+    if table is None or not table.engine_version or table.engine not in ENGINES:
+        return ""
+    try:
+        installed = get_engine(table.engine).version()
+    except EngineError:
+        return ""
+    if installed == table.engine_version:
+        return ""
+    return (
+        f"the latency table was measured with {table.engine} {table.engine_version}, installed here is {installed}; if "
+        "the device has that too, measure it again with `factory profile`"
+    )
 
 
 def _kept(outcome: SearchOutcome) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 
@@ -36,6 +37,19 @@ def test_a_search_uses_the_table_and_a_damaged_one_is_one_line(measured, built, 
     table.write_text(whole)
     assert answer.code == 1
     assert "the latency table is damaged: measure again" in answer.error
+
+
+def test_a_table_of_another_engine_version_is_named_in_the_search(measured, built, factory, tmp_path):
+    _, path = measured
+    table = json.loads(path.with_name("lab.latency.json").read_text())
+    older = json.dumps({**table, "engine_version": "1.2.3"})
+    (tmp_path / "lab.latency.json").write_text(older)
+    text = path.read_text().replace(sha256(path.with_name("lab.latency.json").read_bytes()).hexdigest(), "SHA")
+    (tmp_path / "lab.yaml").write_text(text.replace("SHA", sha256(older.encode()).hexdigest()))
+    answer = factory(built, "search", "--device", tmp_path / "lab.yaml", "--quiet")
+    assert answer.code == 0, answer.err
+    assert "the latency table was measured with onnxruntime 1.2.3, installed here is" in answer.out
+    assert " load " in answer.out
 
 
 def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
