@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -35,7 +35,7 @@ _USUAL_NOISE, _NOISE_SPREAD = 0.02, 1.0
 _OWN_CHOICES, _STRUCTURE_CHOICES = (0.02, 0.07, 0.2), (0.0, 0.05, 0.15)
 _FLOOR = 0.1
 _FEWEST_DEVICES = 3
-_JUDGED_NETWORKS, _JUDGED_DRAWS, _JUDGED_MOST = 10, 4, 300
+_JUDGED_NETWORKS, _JUDGED_DRAWS, _JUDGED_MOST = 10, 4, 120
 _SURPRISE_LIMIT = 5.0
 """Standard deviations: farther is no worse, so that a few disturbed measurements do not decide."""
 
@@ -76,6 +76,11 @@ class KnownDevice:
     design: Matrix
     latency_us: Matrix
     measured: bool = True
+    average: Matrix = field(init=False)
+    """(columns,), of its networks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "average", self.design.mean(axis=0))
 
     @property
     def scale_us(self) -> float:
@@ -267,7 +272,7 @@ def _prior(devices: Sequence[KnownDevice], structure: Matrix, freedom: Freedom) 
     costs = np.stack([device.costs_us for device in devices]) / scales[:, None]
     mean = costs.mean(axis=0)
     deviations = (costs - mean).T / np.sqrt(max(len(devices) - 1, 1))
-    average = np.concatenate([device.design for device in devices]).mean(axis=0)
+    average = np.mean([device.average for device in devices], axis=0)
     sizes = np.abs(average @ structure)
     directions = freedom.structure * structure / np.where(sizes > 0, sizes, 1.0)
     return Prior(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -117,7 +119,7 @@ def test_a_suggestion_does_not_repeat_what_is_measured(known) -> None:
 
 
 def test_few_or_modelled_devices_leave_a_new_one_free(known) -> None:
-    modelled = [KnownDevice(**{**{n: getattr(d, n) for n in d.__slots__}, "measured": False}) for d in known]
+    modelled = [replace(device, measured=False) for device in known]
     for devices in (known[:2], modelled):
         prior = fit_prior(devices)
         assert prior.freedom.own == 0.2
