@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_profiles.profile import find_profile
+
 
 @pytest.fixture
 def write_rows(built, tmp_path):
@@ -53,6 +55,18 @@ def test_json_and_measurements_hold_every_device(factory, built, write_rows, tmp
     assert device["rows"] >= device["rows_used"] > 190
     assert out.read_text().startswith("device,model,latency_us,relative_std,rows,resolution,")
     assert len(out.read_text().splitlines()) == 1 + len(device["models"])
+
+
+def test_measurements_of_the_field_bring_up_a_device(factory, built, write_rows, tmp_path):
+    out = tmp_path / "measured.csv"
+    factory(built, "telemetry", write_rows(3.0), "--family", "dist/tiny", "--measurements", out)
+    path = tmp_path / "acme.yaml"
+    answer = factory(built, "onboard", out, "--only", "acme one", "--output", path, "--quiet")
+    assert answer.code == 0, answer.err
+    profile = find_profile("acme.yaml", tmp_path).profile
+    assert profile.latency_provenance == "few_shot"
+    assert profile.costs.rows > 190
+    assert f"{profile.costs.rows} rows" in profile.costs.latency_std.source
 
 
 def test_rows_of_other_models_leave_with_2_and_are_named(factory, built, write_rows):
