@@ -27,6 +27,7 @@ import device_profiles.measure as measure
 import device_profiles.runner as runner_module
 import exports.runners.adb as adb_module
 from device_profiles.profile import find_profile
+from device_profiles.profile_writer import write_profile
 from device_profiles.runner import LocalRunner, TimedFile
 from exports.engines import get_engine
 from exports.runners import get_runner
@@ -177,7 +178,7 @@ def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(lab: L
     assert found.measurements.peaks == (None,) * FILES
     machine = found.profile.costs.machine
     assert re.fullmatch(r"Acme A1 \(Acme Fake One, [0-9a-f]{4}\), onnxruntime 1\.2\.3, 1 thread", machine)
-    found.write(lab.folder / "phone.yaml")
+    write_profile(found.profile, lab.folder / "phone.yaml", found.table)
     selectors = find_profile("phone.yaml", lab.folder).profile.selectors
     assert (selectors.platform, selectors.os_min) == ("android", "34")
     assert [(soc.maker, soc.model) for soc in selectors.soc_include] == [("Acme", "A1")]
