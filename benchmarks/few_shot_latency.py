@@ -30,10 +30,11 @@ from host_latency import wide_space
 from numpy.typing import NDArray
 from paired import TINY, surroundings
 
+from device_profiles.device_costs import DeviceCosts
 from device_profiles.few_shot import KnownDevice, Prior, fit_costs, fit_prior, stretch_of, suggest, update
 from device_profiles.measure import MeasuredHost, Plan, measure_host
 from device_profiles.network_tables import MeasuredNetworks
-from device_profiles.onboarding import Fleet
+from device_profiles.onboarding import CONFIDENCE, Fleet
 from device_profiles.profile import FoundProfile
 from device_profiles.workloads import Workloads
 from exports.engines import get_engine
@@ -270,7 +271,9 @@ def own_machine(options: argparse.Namespace) -> dict[str, Any]:
         for setting, host in found.items():
             if setting != held_back:
                 fleet.add_profile(FoundProfile(profile=host.profile, origin=setting, digest="", table=host.table))
-        draws = [held_back_draw(fleet, found[held_back], options.seed + draw) for draw in range(options.draws)]
+        draws = [
+            held_back_draw(fleet, workloads, found[held_back], options.seed + draw) for draw in range(options.draws)
+        ]
         rows[held_back] = np.mean([draw[0] for draw in draws], axis=0)
         seconds += [draw[1] for draw in draws]
         rank, error, within, below = rows[held_back]
@@ -307,7 +310,7 @@ def measured_setting(setting: str, space: MobileNetSpace, options: argparse.Name
     return measure_host(space, get_engine(engine), plan, folder=options.folder, progress=tell)
 
 
-def held_back_draw(fleet: Fleet, host: MeasuredHost, seed: int) -> tuple[list[float], float]:
+def held_back_draw(fleet: Fleet, workloads: Workloads, host: MeasuredHost, seed: int) -> tuple[list[float], float]:
     """Scores on held-out networks after 10 of the others were measured, and the seconds of the onboarding."""
     measured = host.measurements
     chosen = np.random.default_rng(seed).permutation(measured.fitted)[:10]
@@ -315,14 +318,13 @@ def held_back_draw(fleet: Fleet, host: MeasuredHost, seed: int) -> tuple[list[fl
         subnets=tuple(measured.subnets[i] for i in chosen), latency_us=measured.network_us[chosen], rows=len(chosen)
     )
     start = time.perf_counter()
-    prior = fleet.prior(host.profile)
-    fleet.onboard(few, host.profile, "held-back")
+    found = fleet.onboard(few, host.profile, "held-back")
     seconds = time.perf_counter() - start
-    stretch = stretch_of(fleet.devices, prior, len(chosen))
-    posterior = update(prior, fleet.design(few.subnets), few.latency_us, stretch)
-    mean, std = posterior.predict(fleet.design(measured.subnets[measured.fitted :]))
+    device = FoundProfile(profile=found.profile, origin="few-shot", digest="", table=found.table)
+    costs = DeviceCosts(workloads, device).of(measured.subnets[measured.fitted :])
     truth = measured.network_us[measured.fitted :]
-    return [*scores(mean, truth), float(np.mean(truth <= mean + 1.2816 * std))], seconds
+    below = truth <= np.array([cost.latency_bound_us(CONFIDENCE) for cost in costs])
+    return [*scores(np.array([cost.latency_us for cost in costs]), truth), float(below.mean())], seconds
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from model_factory.base.documents import nearest
 from model_factory.base.errors import ConfigError, SpaceError
+from model_factory.base.quantities import US_PER_LATENCY_COLUMN
 from supernet.space import Choice, SearchSpace, SubnetConfig
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_UNITS_US = {"latency_us": 1.0, "latency_ms": 1e3, "latency_s": 1e6}
+_COLUMNS = ", ".join(US_PER_LATENCY_COLUMN)
 _DISAGREEMENT = 2.0
 """Two measurements of one network may differ by this factor."""
 
@@ -64,7 +65,7 @@ def read_measurements(path: Path, space: SearchSpace, device: str | None = None)
         raise ConfigError(f"{path}: holds no measured network; fill the column {column}")
     subnets = _subnets(frame, space, path)
     _check_ids(frame, subnets, path)
-    latency_us = _latencies(frame, column, path) * _UNITS_US[column]
+    latency_us = _latencies(frame, column, path) * US_PER_LATENCY_COLUMN[column]
     weights = _row_counts(frame, path)
     groups: dict[SubnetConfig, list[int]] = {}
     for index, subnet in enumerate(subnets):
@@ -78,17 +79,19 @@ def read_measurements(path: Path, space: SearchSpace, device: str | None = None)
 def read_fleet(path: Path, space: SearchSpace) -> dict[str, MeasuredNetworks]:
     """What each device of a table of networks by devices measured. Raises `ConfigError`, as `read_measurements`."""
     frame = _read(path)
-    columns = {str(c): str(c).partition(".") for c in frame.columns if str(c).partition(".")[0] in _UNITS_US}
+    columns = {
+        str(c): str(c).partition(".") for c in frame.columns if str(c).partition(".")[0] in US_PER_LATENCY_COLUMN
+    }
     columns = {name: parts for name, parts in columns.items() if parts[2]}
     if not columns:
-        raise ConfigError(f"{path}: has no column such as latency_ms.pixel3; known are {', '.join(_UNITS_US)}")
+        raise ConfigError(f"{path}: has no column such as latency_ms.pixel3; known are {_COLUMNS}")
     subnets = _subnets(frame, space, path)
     found = {}
     for name, (unit, _, device) in columns.items():
         present = frame[name].notna().to_numpy()
         if not present.any():
             raise ConfigError(f"{path}: column {name} is empty; remove it")
-        latency_us = _latencies(frame[present], name, path) * _UNITS_US[unit]
+        latency_us = _latencies(frame[present], name, path) * US_PER_LATENCY_COLUMN[unit]
         chosen = tuple(subnet for subnet, is_there in zip(subnets, present, strict=True) if is_there)
         found[device] = MeasuredNetworks(subnets=chosen, latency_us=latency_us, rows=len(chosen))
     return found
@@ -123,9 +126,9 @@ def _one_device(frame: DataFrame, path: Path, device: str | None) -> DataFrame:
 
 
 def _latency_column(frame: DataFrame, path: Path) -> str:
-    found = [str(name) for name in frame.columns if name in _UNITS_US]
+    found = [str(name) for name in frame.columns if name in US_PER_LATENCY_COLUMN]
     if len(found) != 1:
-        raise ConfigError(f"{path}: has {' and '.join(found) or 'no latency'}; needs one of {', '.join(_UNITS_US)}")
+        raise ConfigError(f"{path}: has {' and '.join(found) or 'no latency'}; needs one of {_COLUMNS}")
     return found[0]
 
 

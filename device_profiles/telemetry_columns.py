@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from model_factory.base.documents import nearest
 from model_factory.base.errors import TelemetryError
+from model_factory.base.quantities import US_PER_LATENCY_COLUMN
 
 CHUNK_ROWS = 1 << 18
 """Rows in memory at a time."""
 
-_US_PER_UNIT = {"latency_us": 1.0, "latency_ms": 1e3, "latency_s": 1e6}
 _TIMESTAMP = "timestamp"
 _NOT_A_NUMBER = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None"]
 
@@ -51,16 +51,16 @@ def find_columns(names: list[str], source: str) -> Columns:
     for needed in ("device", "model"):
         if needed not in names:
             raise TelemetryError(f"{source}: has no column {needed!r}; {_nearest(needed, names)}")
-    latencies = [name for name in _US_PER_UNIT if name in names]
+    latencies = [name for name in US_PER_LATENCY_COLUMN if name in names]
     if not latencies:
-        known = ", ".join(_US_PER_UNIT)
+        known = ", ".join(US_PER_LATENCY_COLUMN)
         raise TelemetryError(f"{source}: has no column of latencies, one of {known}; {_nearest('latency_us', names)}")
     if len(latencies) > 1:
         raise TelemetryError(
             f"{source}: has the columns {' and '.join(latencies)}; keep one, so that the unit is clear"
         )
     name = latencies[0]
-    return Columns(latency=name, us_per_unit=_US_PER_UNIT[name], has_timestamp=_TIMESTAMP in names)
+    return Columns(latency=name, us_per_unit=US_PER_LATENCY_COLUMN[name], has_timestamp=_TIMESTAMP in names)
 
 
 def read_chunks(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:

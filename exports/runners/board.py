@@ -184,6 +184,8 @@ class OnnxRuntimeSession:
         options.execution_mode = self._library.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 4
+        # else the threads of a session spin on after a run, and disturb whatever is timed next
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
 
     def _open(self, options: Any) -> Any:

@@ -16,6 +16,9 @@ _LARGEST = 2.0**63
 _SLOWEST_FPS, _FASTEST_FPS = 1e-6, 1e6
 _SMALLEST_PERCENT = 5e-5
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
+US_PER_LATENCY_COLUMN = {f"latency_{unit}": us for unit, us in _US_PER_UNIT.items()}
+"""Columns that hold latencies in tables which people bring, and microseconds in one of their unit."""
+
 _BYTES_PER_UNIT = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
 }  # fmt: skip

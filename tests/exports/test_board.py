@@ -14,6 +14,7 @@ import onnx
 import pytest
 from torch import nn
 
+import exports.engines.onnxruntime as onnxruntime_engine
 from device_profiles import timing
 from exports.engines import get_engine
 from exports.runners import board
@@ -42,6 +43,15 @@ def test_it_needs_nothing_but_an_old_python_and_its_standard_library():
     assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy"}
     heads = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert not any("numpy" in ast.dump(node) or "fcntl" in ast.dump(node) for node in heads)
+
+
+def test_sessions_are_set_up_as_on_the_machine_at_hand(converted):
+    theirs = board.OnnxRuntime().load(converted, 2)._options()
+    ours = onnxruntime_engine._options(2)
+    for name in ("intra_op_num_threads", "inter_op_num_threads", "execution_mode", "use_deterministic_compute"):
+        assert getattr(theirs, name) == getattr(ours, name)
+    spinning = "session.force_spinning_stop"
+    assert theirs.get_session_config_entry(spinning) == ours.get_session_config_entry(spinning) == "1"
 
 
 @pytest.fixture
