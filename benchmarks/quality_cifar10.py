@@ -21,7 +21,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paired import surroundings
+from quality_figures import summary
 
 from model_factory.base.files import digest_of, write_bytes, write_text
 
-RESOLUTION, CHANCE = 32, 0.1
+RESOLUTION = 32
 LEARNING_RATES = (0.15, 0.3, 0.6)
 WIDTHS = (1.0, 0.75, 0.55, 0.4, 0.25)
 PICKS = 10
@@ -43,7 +45,6 @@ TIER_SHARES = (1.0, 0.58, 0.34, 0.2, 0.125)
 BANDS = (0.34, 0.2)
 """Of the largest network's MACs: where rankings among networks of one size are compared."""
 PER_BAND = 3
-BOOTSTRAP = 2000
 
 MODEL: dict[str, Any] = {
     "space": "mobilenet",
@@ -105,7 +106,10 @@ def main(arguments: list[str]) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     prepare_data(options)
     results = [one_seed(seed, options) for seed in options.seeds]
-    result = summary(results, options)
+    labels = np.load(options.work / f"data-{options.limit}.npz")["test_labels"]
+    result = {"benchmark": "quality_cifar10", **summary(results, labels)}
+    result |= {"epochs": options.epochs, "family": options.family, **surroundings(options.seeds[0])}
+    result |= {"seeds": options.seeds}
     print_markdown(result, results)
     print(json.dumps(result))
     return 0
@@ -118,6 +122,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="where finished trainings are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=float, default=8)
+    parser.add_argument("--family", type=json.loads, default={}, help="changes to the family's recipe, as JSON")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time")
     parser.add_argument("--limit", type=int, help="use so many training images only, for trials")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -130,7 +135,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     tiers, others = named_networks(space)
     networks = tuple(dict(subnet.values) for subnet in (*tiers, *others))
     training = {**COMMON, "epochs": options.epochs}
-    first = [Job(kind="family", model=MODEL, training=training | FAMILY, seed=seed, networks=networks)]
+    first = [Job(kind="family", model=MODEL, training=training | FAMILY | options.family, seed=seed, networks=networks)]
     first += [alone_job(t, space, training, rate, seed) for t in tiers for rate in LEARNING_RATES]
     family, *alone = run_all(first, options)
     best = [max(alone[i * 3 : i * 3 + 3], key=lambda r: r["heldout"]) for i in range(len(tiers))]
@@ -144,6 +149,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         "seed": seed,
         "macs": [macs(space, s) for s in (*tiers, *others)],
         "tiers": len(tiers),
+        "bands": [TIER_SHARES.index(band) for band in BANDS],
         "family": family,
         "alone": [*best, *more[: len(others)]],
         "widths": more[len(others) :],
@@ -459,120 +465,16 @@ def front(space: Any, scores: dict[Any, float]) -> list[Any]:
     return sorted(set(picks), key=lambda s: sizes[s])
 
 
-def predictions_of(result: dict[str, Any]) -> NDArray[np.int8]:
-    """(subnets, images) classes."""
-    flat = np.frombuffer(Path(result["file"]).with_suffix(".npy").read_bytes(), dtype=np.int8)
-    return flat.reshape(result["subnets"], -1)
-
-
-def summary(results: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """All figures: means over seeds; intervals by resampling the test images, paired."""
-    labels = np.load(options.work / f"data-{options.limit}.npz")["test_labels"]
-    gaps = np.mean([gap_matrix(r, labels) for r in results], axis=0)  # (tiers, images)
-    means = resampled(gaps)
-    taus = [rankings(r) for r in results]
-    return {
-        "benchmark": "quality_cifar10",
-        "mean_gap": round(float(gaps.mean()), 5),
-        "mean_gap_interval": interval(means.mean(1)),
-        "worst_gap": round(float(gaps.mean(1).min()), 5),
-        "worst_gap_interval": interval(means.min(1)),
-        "gaps": [round(float(g), 5) for g in gaps.mean(1)],
-        "hypervolume_gain": round(float(np.mean([hypervolume_gain(r) for r in results])), 4),
-        "cost_ratio": round(float(np.mean([cost_ratio(r) for r in results])), 3),
-        "kendall_tau": round(float(np.mean([t[0] for t in taus])), 3),
-        "kendall_tau_band": round(float(np.mean([t[1] for t in taus])), 3),
-        "networks_ranked": len(results[0]["macs"]),
-        "seeds": options.seeds,
-        "epochs": options.epochs,
-        **machine(),
-    }
-
-
-def gap_matrix(result: dict[str, Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(tiers, images): 1 where only the shared network is right, -1 where only the one trained alone is."""
-    shared = predictions_of(result["family"])[: result["tiers"]] == labels
-    alone = np.stack([predictions_of(r)[0] for r in result["alone"][: result["tiers"]]]) == labels
-    return shared.astype(np.float64) - alone
-
-
-def resampled(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(resamples, tiers): mean gaps over test images drawn with replacement."""
-    rng = np.random.default_rng(0)
-    count = gaps.shape[1]
-    return np.stack([gaps[:, rng.integers(0, count, count)].mean(1) for _ in range(BOOTSTRAP)])
-
-
-def interval(values: NDArray[np.float64]) -> list[float]:
-    """95 % of `values`."""
-    return [round(float(v), 5) for v in np.percentile(values, (2.5, 97.5))]
-
-
-def cost_ratio(result: dict[str, Any]) -> float:
-    """Core-seconds of the family over those of one training of the largest alone (median of its learning rates)."""
-    return float(result["family"]["core_seconds"]["total"] / np.median(result["largest_alone_core_seconds"]))
-
-
-def rankings(result: dict[str, Any]) -> tuple[float, float]:
-    """Kendall's tau of shared against stand-alone test accuracy: overall, and the mean within the bands."""
-    from scipy.stats import kendalltau
-
-    count = len(result["macs"])
-    shared = np.array(result["family"]["accuracy"][:count])
-    alone = np.array([r["accuracy"] for r in result["alone"]])
-    sizes = np.array(result["macs"])
-    centres = [sizes[TIER_SHARES.index(band)] for band in BANDS]
-    bands = [np.abs(sizes / centre - 1) <= 0.1 for centre in centres]
-    tau: Callable[..., float] = lambda rows: float(kendalltau(shared[rows], alone[rows]).statistic)  # noqa: E731
-    return tau(np.full(count, True)), float(np.mean([tau(band) for band in bands]))
-
-
-def hypervolume_gain(result: dict[str, Any]) -> float:
-    """How much more area over log MACs and above chance the family's picks dominate than the scaled widths."""
-    count = len(result["macs"])
-    picks = list(zip(result["family"]["pick_macs"], result["family"]["accuracy"][count:], strict=True))
-    widths = [(r["macs"], r["accuracy"]) for r in result["widths"]]
-    low = min(size for size, _ in (*picks, *widths))
-    high = max(size for size, _ in (*picks, *widths))
-    return area(picks, low, high) / area(widths, low, high) - 1
-
-
-def area(points: Sequence[tuple[int, float]], low: int, high: int) -> float:
-    """Area under the staircase of the best accuracy so far, above chance, from log `low` to log `high`."""
-    total, best, last = 0.0, CHANCE, math.log(low)
-    for size, accuracy in (*sorted(points), (high, 0.0)):
-        total += (best - CHANCE) * (math.log(size) - last)
-        best, last = max(best, accuracy), math.log(size)
-    return total
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import platform
-
-    import torch
-
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    name = next((line.partition(":")[2].strip() for line in lines.splitlines() if line.startswith("model name")), "")
-    return {
-        "machine": name or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def print_markdown(result: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
     """A table of the first seed's tiers, and the headline figures."""
     first = results[0]
-    print("| MMACs | shared | alone | gap | learning rate alone |")
-    print("|--:|--:|--:|--:|--:|")
+    print("| MMACs | shared | alone | gap | learning rate alone | held-out: shared | alone |")
+    print("|--:|--:|--:|--:|--:|--:|--:|")
     for i in range(first["tiers"]):
         shared, alone = first["family"]["accuracy"][i], first["alone"][i]
         print(
             f"| {first['macs'][i] / 1e6:.2f} | {shared:.2%} | {alone['accuracy']:.2%} | {result['gaps'][i]:+.2%} "
-            f"| {alone['learning_rate']} |"
+            f"| {alone['learning_rate']} | {first['family']['heldout'][i]:.2%} | {alone['heldout']:.2%} |"
         )
     print()
     for name in ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio", "kendall_tau", "kendall_tau_band"):

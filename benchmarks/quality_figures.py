@@ -1,0 +1,100 @@
+"""What trainings of a family and of its tiers alone show: gaps, rankings, hypervolume, cost. See `quality_cifar10`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANCE = 0.1
+BOOTSTRAP = 2000
+
+
+def predictions_of(result: dict[str, Any]) -> NDArray[np.int8]:
+    """(subnets, images) classes."""
+    flat = np.frombuffer(Path(result["file"]).with_suffix(".npy").read_bytes(), dtype=np.int8)
+    return flat.reshape(result["subnets"], -1)
+
+
+def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """All figures: means over seeds; intervals by resampling the test images, paired.
+
+    Args:
+        results: of each seed, as `quality_cifar10.one_seed` gives them.
+        labels: (images,) of the test images.
+    """
+    gaps = np.mean([gap_matrix(r, labels) for r in results], axis=0)  # (tiers, images)
+    means = resampled(gaps)
+    taus = [rankings(r) for r in results]
+    return {
+        "mean_gap": round(float(gaps.mean()), 5),
+        "mean_gap_interval": interval(means.mean(1)),
+        "worst_gap": round(float(gaps.mean(1).min()), 5),
+        "worst_gap_interval": interval(means.min(1)),
+        "gaps": [round(float(g), 5) for g in gaps.mean(1)],
+        "hypervolume_gain": round(float(np.mean([hypervolume_gain(r) for r in results])), 4),
+        "cost_ratio": round(float(np.mean([cost_ratio(r) for r in results])), 3),
+        "kendall_tau": round(float(np.mean([t[0] for t in taus])), 3),
+        "kendall_tau_band": round(float(np.mean([t[1] for t in taus])), 3),
+        "networks_ranked": len(results[0]["macs"]),
+    }
+
+
+def gap_matrix(result: dict[str, Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(tiers, images): 1 where only the shared network is right, -1 where only the one trained alone is."""
+    shared = predictions_of(result["family"])[: result["tiers"]] == labels
+    alone = np.stack([predictions_of(r)[0] for r in result["alone"][: result["tiers"]]]) == labels
+    return shared.astype(np.float64) - alone
+
+
+def resampled(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(resamples, tiers): mean gaps over test images drawn with replacement."""
+    rng = np.random.default_rng(0)
+    count = gaps.shape[1]
+    return np.stack([gaps[:, rng.integers(0, count, count)].mean(1) for _ in range(BOOTSTRAP)])
+
+
+def interval(values: NDArray[np.float64]) -> list[float]:
+    """95 % of `values`."""
+    return [round(float(v), 5) for v in np.percentile(values, (2.5, 97.5))]
+
+
+def cost_ratio(result: dict[str, Any]) -> float:
+    """Core-seconds of the family over those of one training of the largest alone (median of its learning rates)."""
+    return float(result["family"]["core_seconds"]["total"] / np.median(result["largest_alone_core_seconds"]))
+
+
+def rankings(result: dict[str, Any]) -> tuple[float, float]:
+    """Kendall's tau of shared against stand-alone test accuracy: overall, and the mean within the bands."""
+    from scipy.stats import kendalltau
+
+    count = len(result["macs"])
+    shared = np.array(result["family"]["accuracy"][:count])
+    alone = np.array([r["accuracy"] for r in result["alone"]])
+    sizes = np.array(result["macs"])
+    bands = [np.abs(sizes / sizes[tier] - 1) <= 0.1 for tier in result["bands"]]
+    tau: Callable[..., float] = lambda rows: float(kendalltau(shared[rows], alone[rows]).statistic)  # noqa: E731
+    return tau(np.full(count, True)), float(np.mean([tau(band) for band in bands]))
+
+
+def hypervolume_gain(result: dict[str, Any]) -> float:
+    """How much more area over log MACs and above chance the family's picks dominate than the scaled widths."""
+    count = len(result["macs"])
+    picks = list(zip(result["family"]["pick_macs"], result["family"]["accuracy"][count:], strict=True))
+    widths = [(r["macs"], r["accuracy"]) for r in result["widths"]]
+    low = min(size for size, _ in (*picks, *widths))
+    high = max(size for size, _ in (*picks, *widths))
+    return area(picks, low, high) / area(widths, low, high) - 1
+
+
+def area(points: Sequence[tuple[int, float]], low: int, high: int) -> float:
+    """Area under the staircase of the best accuracy so far, above chance, from log `low` to log `high`."""
+    total, best, last = 0.0, CHANCE, math.log(low)
+    for size, accuracy in (*sorted(points), (high, 0.0)):
+        total += (best - CHANCE) * (math.log(size) - last)
+        best, last = max(best, accuracy), math.log(size)
+    return total
