@@ -95,14 +95,7 @@ def main(arguments: list[str]) -> int:
     """Run the benchmark."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
-    plan = Plan(
-        threads=options.threads,
-        precision=options.precision,
-        networks=6 if options.quick else options.networks,
-        held_out=2 if options.quick else options.held_out,
-        seed=options.seed,
-    )
+    space, plan = asked(options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         clock = Clock(folder / f"seconds-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
@@ -117,18 +110,31 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(arguments: list[str], described: str | None = __doc__) -> argparse.Namespace:
+    """The command line; also of `modelled_latency.py`, which measures the same networks."""
+    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--networks", type=int, default=40, help="that are fitted to")
-    parser.add_argument("--held-out", type=int, default=60)
+    parser.add_argument("--held-out", type=int, default=60, help="that predictions are judged on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep files and rounds here, and go on from them")
-    parser.add_argument("--quick", action="store_true", help="a tiny space, two held-out networks")
+    parser.add_argument("--quick", action="store_true", help="a tiny space, few networks")
     return parser.parse_args(arguments)
+
+
+def asked(options: argparse.Namespace) -> tuple[MobileNetSpace, Plan]:
+    """The model space, and what is measured of it."""
+    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
+    plan = Plan(
+        threads=options.threads,
+        precision=options.precision,
+        networks=6 if options.quick else options.networks,
+        held_out=2 if options.quick else options.held_out,
+        seed=options.seed,
+    )
+    return space, plan
 
 
 def figures(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How well does a modelled profile of this machine rank and predict latencies that were measured on it?
 
     python benchmarks/modelled_latency.py
-    python benchmarks/modelled_latency.py --engine mnn --precision int8 --threads 2
+    python benchmarks/modelled_latency.py --precision int8 --threads 2
 
 A modelled profile knows a machine by two figures, its peak and its bandwidth, and by assumed shares of them for each
 kind of kernel (`device_profiles/core_classes.py`). For this machine the two are measured in a second. The networks are
@@ -17,7 +17,6 @@ machine. The last line of standard output is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -26,34 +25,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from host_latency import Clock, least_squares, wide_space
+from host_latency import Clock, asked, least_squares, parse
 from numpy.typing import NDArray
-from paired import TINY, surroundings
+from paired import surroundings
 
 from device_profiles.costs import LatencyModel, latency_by_kind
-from device_profiles.measure import Plan, measure_host
+from device_profiles.measure import measure_host
 from device_profiles.modelled_host import host_sheet
 from device_profiles.operators import KERNEL_KINDS, Workload
 from device_profiles.profile import DeviceProfile
 from device_profiles.roofline import profile_of
 from device_profiles.workloads import Workloads
 from exports.engines import get_engine
-from supernet.spaces.mobilenet import MobileNetSpace
-from supernet.spaces.mobilenet_config import MobileNetConfig
 
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
-    options = parse(arguments)
+    options = parse(arguments, __doc__)
     torch.set_num_threads(1)
-    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
-    plan = Plan(
-        threads=options.threads,
-        precision=options.precision,
-        networks=6 if options.quick else options.networks,
-        held_out=2 if options.quick else options.held_out,
-        seed=options.seed,
-    )
+    space, plan = asked(options)
     sheet = host_sheet(threads=options.threads, precision=options.precision, engine=options.engine)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -77,20 +67,6 @@ def main(arguments: list[str]) -> int:
     print_table(result)
     print(json.dumps(result))
     return 0
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "int8"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--networks", type=int, default=40, help="as in host_latency.py; not used here")
-    parser.add_argument("--held-out", type=int, default=60, help="that the profile is judged on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="that of host_latency.py")
-    parser.add_argument("--quick", action="store_true", help="a tiny space, two networks")
-    return parser.parse_args(arguments)
 
 
 def errors(networks: list[Workload], truth: NDArray[np.float64], profile: DeviceProfile) -> dict[str, Any]:

@@ -11,16 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fake_phone import PROPERTIES, SHELL, AdbServer, FakePhone
-from torch import nn
+from quick_networks import QuickEngine, TinySpace, network, write_onnx
 
 import device_profiles.bench as bench
 import device_profiles.measure as measure
@@ -29,13 +27,11 @@ import exports.runners.adb as adb_module
 from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
 from device_profiles.runner import LocalRunner, TimedFile
-from exports.engines import get_engine
 from exports.runners import get_runner
 from exports.runners.adb import AdbRunner, parse_address
 from exports.runners.adb_client import find_phone
 from model_factory.base.errors import ConfigError, EngineError
 from model_factory.base.progress import silent
-from supernet.space import Choice, SearchSpace
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs the Debian package adb")
 
@@ -43,48 +39,6 @@ STAND_IN = Path(__file__).with_name("perf_test_stand_in.py")
 SHAPE = (3, 16, 16)
 NETWORKS, HELD_OUT, ROUNDS = 6, 2, 4
 FILES = NETWORKS + HELD_OUT
-
-
-class TinySpace:
-    """A few small convolutional networks."""
-
-    space = SearchSpace(
-        (
-            Choice(name="resolution", options=(16, 24)),
-            Choice(name="width", options=(8, 32, 64)),
-            Choice(name="kernel", options=(3, 5)),
-        )
-    )
-
-    def build(self, subnet):
-        return network(subnet["width"], subnet["kernel"])
-
-    def input_shape(self, subnet):
-        return (3, subnet["resolution"], subnet["resolution"])
-
-
-def network(width: int, kernel: int = 3) -> nn.Module:
-    layers = [nn.Conv2d(3, width, kernel), nn.ReLU(), nn.Conv2d(width, width, kernel), nn.Hardswish()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4)).eval()
-
-
-def convert(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.zeros(1, *shape),), str(path), input_names=["image"], dynamo=False)
-
-
-class QuickEngine:
-    """ONNX Runtime, converting with the old exporter because it is quick."""
-
-    name, precisions = "onnxruntime", ("fp32",)
-
-    def __init__(self) -> None:
-        self._engine = get_engine("onnxruntime")
-        self.version, self.load = self._engine.version, self._engine.load
-
-    def convert_chain(self, parts, input_shape, path, _part_paths, **_options):
-        convert(nn.Sequential(*parts), input_shape, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +102,7 @@ def files(tmp_path: Path) -> list[TimedFile]:
     """From small to large."""
     paths = [tmp_path / f"{width}.onnx" for width in (4, 64, 256)]
     for path in paths:
-        convert(network(int(path.stem)), SHAPE, path)
+        write_onnx(network(int(path.stem)), SHAPE, path)
     return [TimedFile(path=path, input_shape=SHAPE) for path in paths]
 
 
@@ -165,7 +119,9 @@ def short_and_tolerant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(folder: Path, runner, progress=silent) -> measure.MeasuredHost:
     plan = measure.Plan(networks=NETWORKS, held_out=HELD_OUT, rounds=ROUNDS)
-    return measure.measure_host(TinySpace(), QuickEngine(), plan, folder=folder, progress=progress, runner=runner)
+    return measure.measure_host(
+        TinySpace(8, 32, 64), QuickEngine(), plan, folder=folder, progress=progress, runner=runner
+    )
 
 
 def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from headless_chromium import PROGRAM, Chromium
-from torch import nn
+from quick_networks import TinySpace, network
 
 import device_profiles.bench as bench
 import device_profiles.measure as measure
@@ -27,7 +27,6 @@ from exports.runners.browser import ENGINE_FILES, BrowserAddress, BrowserRunner
 from exports.runners.page_desk import GONE, Patience
 from model_factory.base.errors import ConfigError, EngineError
 from model_factory.base.progress import silent
-from supernet.space import Choice, SearchSpace
 
 DIST = os.environ.get("MODEL_FACTORY_ONNXRUNTIME_WEB", "")
 SHAPE = (3, 24, 24)
@@ -41,29 +40,6 @@ needs_browser = pytest.mark.skipif(
     PROGRAM is None or not DIST,
     reason="needs the Debian package chromium, and MODEL_FACTORY_ONNXRUNTIME_WEB=.../onnxruntime-web/dist from npm",
 )
-
-
-class TinySpace:
-    """A few small convolutional networks."""
-
-    space = SearchSpace(
-        (
-            Choice(name="resolution", options=(16, 24)),
-            Choice(name="width", options=(4, 8, 16)),
-            Choice(name="kernel", options=(3, 5)),
-        )
-    )
-
-    def build(self, subnet):
-        return network(subnet["width"], subnet["kernel"])
-
-    def input_shape(self, subnet):
-        return (3, subnet["resolution"], subnet["resolution"])
-
-
-def network(width: int, kernel: int) -> nn.Module:
-    layers = [nn.Conv2d(3, width, kernel), nn.ReLU(), nn.Conv2d(width, width, kernel), nn.Hardswish()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4)).eval()
 
 
 @pytest.fixture(scope="session")
@@ -311,7 +287,9 @@ def test_a_browser_killed_in_mid_round_loses_nothing_and_nothing_is_measured_twi
     def run(runner: BrowserRunner, last: int | None) -> measure.MeasuredHost:
         runner.visited, runner.last = [], last
         runner.browser = open_browser(runner.url)
-        return measure.measure_host(TinySpace(), engine, plan, folder=tmp_path / "m", progress=silent, runner=runner)
+        return measure.measure_host(
+            TinySpace(4, 8, 16), engine, plan, folder=tmp_path / "m", progress=silent, runner=runner
+        )
 
     first, second = make_runner(kind=KillsItsBrowser), make_runner(kind=KillsItsBrowser)
     with pytest.raises(EngineError, match=GONE):
