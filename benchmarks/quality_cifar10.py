@@ -2,7 +2,8 @@
 
     python benchmarks/quality_cifar10.py --data PATH/cifar10 --work /tmp/quality
 
-Trains the supernet once; trains each tier alone for as many epochs with hard labels, three learning rates each, the
+Trains the supernet once, and each tier a little further on its own, as a build with a `finetune` section does; trains
+each tier alone for as many epochs with hard labels, three learning rates each, the
 best on held-out images; trains more networks alone to compare rankings; trains the largest network scaled in width with
 as many core-seconds as the family. Everything is judged on the same 10,000 test images, paired. Tiers and the networks
 of the ranking are named by a seeded rule before anything is trained. Every training is a process of its own with one
@@ -23,14 +24,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from paired import surroundings
-from quality_figures import summary
+from quality_figures import print_markdown, summary
 
 from model_factory.base.files import digest_of, write_bytes, write_text
 
@@ -70,6 +71,7 @@ FAMILY: dict[str, Any] = {
     "sampler": "macs",
     "subnet_weight": 0.4,
 }
+FINETUNE: dict[str, Any] = {"epochs": 1.0, "learning_rate": 0.1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ class Job:
         training: the `training` section.
         seed: of everything random.
         networks: of a family, the subnets to judge, as JSON.
+        tiers: how many of these, from the first, are fine-tuned.
+        finetune: the `finetune` section of a family; empty for none.
     """
 
     kind: str
@@ -89,6 +93,8 @@ class Job:
     training: dict[str, Any]
     seed: int
     networks: tuple[dict[str, Any], ...] = ()
+    tiers: int = 0
+    finetune: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Everything that shapes the result."""
@@ -108,9 +114,14 @@ def main(arguments: list[str]) -> int:
     results = [one_seed(seed, options) for seed in options.seeds]
     labels = np.load(options.work / f"data-{options.limit}.npz")["test_labels"]
     result = {"benchmark": "quality_cifar10", **summary(results, labels)}
-    result |= {"epochs": options.epochs, "family": options.family, **surroundings(options.seeds[0])}
+    result |= {
+        "epochs": options.epochs,
+        "family": options.family,
+        "finetune": options.finetune,
+        **surroundings(options.seeds[0]),
+    }
     result |= {"seeds": options.seeds}
-    print_markdown(result, results)
+    print_markdown(result, results, labels)
     print(json.dumps(result))
     return 0
 
@@ -123,6 +134,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--family", type=json.loads, default={}, help="changes to the family's recipe, as JSON")
+    parser.add_argument("--finetune", type=json.loads, default=FINETUNE, help="as JSON; {} for none")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time")
     parser.add_argument("--limit", type=int, help="use so many training images only, for trials")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -135,7 +147,9 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     tiers, others = named_networks(space)
     networks = tuple(dict(subnet.values) for subnet in (*tiers, *others))
     training = {**COMMON, "epochs": options.epochs}
-    first = [Job(kind="family", model=MODEL, training=training | FAMILY | options.family, seed=seed, networks=networks)]
+    recipe = training | FAMILY | options.family
+    family_job = Job(kind="family", model=MODEL, training=recipe, seed=seed, networks=networks)
+    first = [replace(family_job, tiers=len(tiers), finetune=options.finetune)]
     first += [alone_job(t, space, training, rate, seed) for t in tiers for rate in LEARNING_RATES]
     family, *alone = run_all(first, options)
     best = [max(alone[i * 3 : i * 3 + 3], key=lambda r: r["heldout"]) for i in range(len(tiers))]
@@ -307,7 +321,7 @@ class Bench:
 
         self.job, self.options = job, options
         self.config = TrainingConfig.model_validate(job.training)
-        self.space = make_space(job.model) if job.kind == "family" else OneNetwork(job.model)
+        self.space = make_space(job.model) if job.kind == "family" else one_network(job.model)
         self.supernet = Supernet(self.space, job.seed)
         stored = np.load(options.work / f"data-{options.limit}.npz")
         self.parts = {name: self._examples(stored, name) for name in ("train", "heldout", "test")}
@@ -317,7 +331,7 @@ class Bench:
         from device_profiles.workloads import Workloads
         from search.shared import shared_subnets
 
-        spent = {"training": self._train()}
+        spent = {"training": self._train(self.supernet, self.config)}
         start = time.process_time()
         subnets = shared_subnets(self.space.space, Workloads(self.space), SHARED_SUBNETS, self.job.seed)
         scores = {s: self._accuracy(s, "heldout") for s in subnets}
@@ -328,11 +342,20 @@ class Bench:
             self._export(subnet)
         spent["export"] = time.process_time() - start
         named = [self.space.space.subnet(values) for values in self.job.networks]
-        predictions = np.stack([self._predict(s, "test") for s in (*named, *picks)])
+        start = time.process_time()
+        own = [self._finetuned(subnet) for subnet in named[: self.job.tiers]] if self.job.finetune else []
+        spent["finetuning"] = time.process_time() - start
+        predictions = np.stack(
+            [
+                *(self._predict(subnet, "test") for subnet in (*named, *picks)),
+                *(self._predict(subnet, "test", alone) for subnet, alone in zip(named, own, strict=False)),
+            ]
+        )
         result = {
             "core_seconds": {**spent, "total": sum(spent.values())},
             "accuracy": self._accuracies(predictions),
             "heldout": [self._accuracy(s, "heldout") for s in named],
+            "heldout_finetuned": [self._accuracy(s, "heldout", a) for s, a in zip(named, own, strict=False)],
             "pick_macs": [macs(self.space, s) for s in picks],
             "scored": len(scores),
         }
@@ -340,7 +363,7 @@ class Bench:
 
     def alone(self) -> tuple[dict[str, Any], NDArray[np.int8]]:
         """Train one network; judge it."""
-        seconds = self._train()
+        seconds = self._train(self.supernet, self.config)
         subnet = self.space.space.largest
         predictions = self._predict(subnet, "test")[None]
         result = {
@@ -352,21 +375,30 @@ class Bench:
         }
         return result, predictions
 
-    def _train(self) -> float:
+    def _finetuned(self, subnet: Any) -> Any:
+        """A supernet of `subnet` alone, trained on."""
+        from supernet.finetune import separated
+        from supernet.finetune_config import FinetuneConfig
+
+        alone = separated(self.supernet, subnet)
+        self._train(alone, FinetuneConfig.model_validate(self.job.finetune).recipe(self.config))
+        return alone
+
+    def _train(self, supernet: Any, config: Any) -> float:
         from supernet.training import good_state_file, train
 
         state = result_file(self.job, self.options).with_suffix(".safetensors")
         start = time.process_time()
         train(
-            self.supernet, self.parts["train"], self.config, seed=self.job.seed, state_file=state,
-            key="quality", check=lambda s: self._accuracy(s, "heldout"), progress=Lines(),
+            supernet, self.parts["train"], config, seed=self.job.seed, state_file=state, key=digest_of(config.epochs),
+            check=lambda s: self._accuracy(s, "heldout", supernet), progress=Lines(),
         )  # fmt: skip
         seconds = time.process_time() - start
         for path in (state, good_state_file(state)):
             path.unlink(missing_ok=True)
         return seconds
 
-    def _calibrated(self, subnet: Any) -> Any:
+    def _calibrated(self, subnet: Any, supernet: Any = None) -> Any:
         import torch
 
         from supernet.evaluation import recalibrate
@@ -374,17 +406,17 @@ class Bench:
 
         rows = torch.randperm(len(self.parts["train"]), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
         inputs = ExampleInputs(self.parts["train"], self.space.input_shape(subnet), rows)
-        return recalibrate(self.supernet.extract(subnet), inputs)
+        return recalibrate((supernet or self.supernet).extract(subnet), inputs)
 
-    def _predict(self, subnet: Any, part: str) -> NDArray[np.int8]:
+    def _predict(self, subnet: Any, part: str, supernet: Any = None) -> NDArray[np.int8]:
         from supernet.evaluation import predict
         from supernet.examples import ExampleInputs
 
         inputs = ExampleInputs(self.parts[part], self.space.input_shape(subnet))
-        return predict(self._calibrated(subnet), inputs).astype(np.int8)
+        return predict(self._calibrated(subnet, supernet), inputs).astype(np.int8)
 
-    def _accuracy(self, subnet: Any, part: str) -> float:
-        return float((self._predict(subnet, part) == self.parts[part].labels.numpy()).mean())
+    def _accuracy(self, subnet: Any, part: str, supernet: Any = None) -> float:
+        return float((self._predict(subnet, part, supernet) == self.parts[part].labels.numpy()).mean())
 
     def _accuracies(self, predictions: NDArray[np.int8]) -> list[float]:
         return [float(a) for a in (predictions == self.parts["test"].labels.numpy()).mean(1)]
@@ -409,24 +441,12 @@ class Bench:
         )
 
 
-class OneNetwork:
+def one_network(model: dict[str, Any]) -> Any:
     """A model space with one subnet: what is trained alone."""
+    from supernet.finetune import OneSubnet
 
-    def __init__(self, model: dict[str, Any]) -> None:
-        from supernet.space import Choice, SearchSpace
-
-        self._inner = make_space(model["section"])
-        values = model["subnet"] or dict(self._inner.space.largest.values)
-        self._subnet = self._inner.space.subnet(values)
-        self.space = SearchSpace(tuple(Choice(name=name, options=(value,)) for name, value in self._subnet.values))
-
-    def build(self, _subnet: Any) -> Any:
-        """See `ModelSpace`."""
-        return self._inner.build(self._subnet)
-
-    def input_shape(self, _subnet: Any) -> tuple[int, ...]:
-        """See `ModelSpace`."""
-        return self._inner.input_shape(self._subnet)
+    inner = make_space(model["section"])
+    return OneSubnet(inner, inner.space.subnet(model["subnet"] or dict(inner.space.largest.values)))
 
 
 class Lines:
@@ -463,22 +483,6 @@ def front(space: Any, scores: dict[Any, float]) -> list[Any]:
     budgets = np.geomspace(min(sizes.values()), max(sizes.values()), PICKS) * 1.001
     picks = [max((s for s in scores if sizes[s] <= budget), key=lambda s: scores[s]) for budget in budgets]
     return sorted(set(picks), key=lambda s: sizes[s])
-
-
-def print_markdown(result: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
-    """A table of the first seed's tiers, and the headline figures."""
-    first = results[0]
-    print("| MMACs | shared | alone | gap | learning rate alone | held-out: shared | alone |")
-    print("|--:|--:|--:|--:|--:|--:|--:|")
-    for i in range(first["tiers"]):
-        shared, alone = first["family"]["accuracy"][i], first["alone"][i]
-        print(
-            f"| {first['macs'][i] / 1e6:.2f} | {shared:.2%} | {alone['accuracy']:.2%} | {result['gaps'][i]:+.2%} "
-            f"| {alone['learning_rate']} | {first['family']['heldout'][i]:.2%} | {alone['heldout']:.2%} |"
-        )
-    print()
-    for name in ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio", "kendall_tau", "kendall_tau_band"):
-        print(f"{name}: {result[name]}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 CHANCE = 0.1
 BOOTSTRAP = 2000
+HELDOUT = ("heldout", "heldout_finetuned")
 
 
 def predictions_of(result: dict[str, Any]) -> NDArray[np.int8]:
@@ -27,7 +28,8 @@ def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dic
         results: of each seed, as `quality_cifar10.one_seed` gives them.
         labels: (images,) of the test images.
     """
-    gaps = np.mean([gap_matrix(r, labels) for r in results], axis=0)  # (tiers, images)
+    gaps = np.mean([gap_matrix(r, family_predictions(r), labels) for r in results], axis=0)  # (tiers, images)
+    shared = np.mean([gap_matrix(r, predictions_of(r["family"]), labels) for r in results], axis=0)
     means = resampled(gaps)
     taus = [rankings(r) for r in results]
     return {
@@ -36,6 +38,7 @@ def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dic
         "worst_gap": round(float(gaps.mean(1).min()), 5),
         "worst_gap_interval": interval(means.min(1)),
         "gaps": [round(float(g), 5) for g in gaps.mean(1)],
+        "gaps_of_shared_weights": [round(float(g), 5) for g in shared.mean(1)],
         "hypervolume_gain": round(float(np.mean([hypervolume_gain(r) for r in results])), 4),
         "cost_ratio": round(float(np.mean([cost_ratio(r) for r in results])), 3),
         "kendall_tau": round(float(np.mean([t[0] for t in taus])), 3),
@@ -44,9 +47,20 @@ def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dic
     }
 
 
-def gap_matrix(result: dict[str, Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(tiers, images): 1 where only the shared network is right, -1 where only the one trained alone is."""
-    shared = predictions_of(result["family"])[: result["tiers"]] == labels
+def family_predictions(result: dict[str, Any]) -> NDArray[np.int8]:
+    """(tiers, images) classes of what would be exported: of a tier's own weights where they are better on held-out
+    images, else of the shared ones.
+    """
+    family, tiers = result["family"], result["tiers"]
+    found = predictions_of(family)
+    shared, own = found[:tiers], found[-tiers:]
+    better = [after > before for before, after in zip(family["heldout"], family["heldout_finetuned"], strict=False)]
+    return np.where(np.array(better)[:, None], own, shared) if better else shared
+
+
+def gap_matrix(result: dict[str, Any], family: NDArray[np.int8], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(tiers, images): 1 where only the family's network is right, -1 where only the one trained alone is."""
+    shared = family[: result["tiers"]] == labels
     alone = np.stack([predictions_of(r)[0] for r in result["alone"][: result["tiers"]]]) == labels
     return shared.astype(np.float64) - alone
 
@@ -84,7 +98,7 @@ def rankings(result: dict[str, Any]) -> tuple[float, float]:
 def hypervolume_gain(result: dict[str, Any]) -> float:
     """How much more area over log MACs and above chance the family's picks dominate than the scaled widths."""
     count = len(result["macs"])
-    picks = list(zip(result["family"]["pick_macs"], result["family"]["accuracy"][count:], strict=True))
+    picks = list(zip(result["family"]["pick_macs"], result["family"]["accuracy"][count:], strict=False))
     widths = [(r["macs"], r["accuracy"]) for r in result["widths"]]
     low = min(size for size, _ in (*picks, *widths))
     high = max(size for size, _ in (*picks, *widths))
@@ -98,3 +112,22 @@ def area(points: Sequence[tuple[int, float]], low: int, high: int) -> float:
         total += (best - CHANCE) * (math.log(size) - last)
         best, last = max(best, accuracy), math.log(size)
     return total
+
+
+def print_markdown(result: dict[str, Any], results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> None:
+    """A table of the first seed's tiers, and the headline figures."""
+    first = results[0]
+    family = (family_predictions(first) == labels).mean(1)
+    print("| MMACs | family | shared weights | alone | gap | learning rate alone | held-out: shared, own | alone |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for i in range(first["tiers"]):
+        heldout = ", ".join(f"{first['family'][key][i]:.2%}" for key in HELDOUT if first["family"][key])
+        alone = first["alone"][i]
+        print(
+            f"| {first['macs'][i] / 1e6:.2f} | {family[i]:.2%} | {first['family']['accuracy'][i]:.2%} "
+            f"| {alone['accuracy']:.2%} | {result['gaps'][i]:+.2%} | {alone['learning_rate']} "
+            f"| {heldout} | {alone['heldout']:.2%} |"
+        )
+    print()
+    for name in ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio", "kendall_tau", "kendall_tau_band"):
+        print(f"{name}: {result[name]}")

@@ -132,7 +132,7 @@ class Bench:
             subnets=self._subnets,
             fitted=len(self._sample.fitted),
             parts=tuple(self._parts),
-            timing=summarise(times.tolist()),
+            timing=summarise(times.tolist(), [entry["order"] for entry in rounds]),
             runs_us=tuple(np.concatenate([r["networks"][i] for r in rounds]) for i in range(networks)),
             load_us=load_us,
             file_bytes=np.array([file.path.stat().st_size for file in files[:networks]], dtype=np.float64),
@@ -175,14 +175,14 @@ class Bench:
         )
 
     def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[dict[str, Any]]:
-        """Every finished round is in the rounds file: single runs of networks, medians of parts.
+        """Every finished round is in the rounds file: single runs of networks, medians of parts, the order of visits.
 
         Of a round that a machine broke off by disappearing, what was measured is there too.
         """
         networks = len(self._subnets)
-        kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {"rounds_us": []}
-        rounds: list[dict[str, Any]] = kept["rounds_us"]
-        runs = {int(index): times for index, times in kept.get("unfinished", {}).items()}
+        kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {}
+        rounds: list[dict[str, Any]] = kept.get("rounds", [])
+        runs: dict[int, list[float]] = dict(kept.get("unfinished", []) if "rounds" in kept else [])
         while len(rounds) < self._setting.rounds:
             progress(networks + len(rounds), total, f"timing {files} networks and parts")
             order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(files).tolist()
@@ -193,12 +193,13 @@ class Bench:
                         detail = f"timing: {len(runs)} of {files} networks and parts in round {len(rounds) + 1}"
                         progress(networks + len(rounds), total, detail)
             except EngineError:
-                write_json(self.rounds_file, {"rounds_us": rounds, "unfinished": runs})
+                write_json(self.rounds_file, {"rounds": rounds, "unfinished": list(runs.items())})
                 raise
             everything = [runs[index] for index in range(files)]
-            rounds.append({"networks": everything[:networks], "parts": medians(everything[networks:])})
+            measured = {"networks": everything[:networks], "parts": medians(everything[networks:])}
+            rounds.append({**measured, "order": list(runs)})
             runs = {}
-            write_json(self.rounds_file, {"rounds_us": rounds})
+            write_json(self.rounds_file, {"rounds": rounds})
         return rounds[: self._setting.rounds]
 
     def _files(self) -> list[TimedFile]:

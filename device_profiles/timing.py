@@ -17,13 +17,17 @@ VISIT_SECONDS = 0.0015
 
 REPEATS = (3, 50)
 
+_NEIGHBOURS = 8
+"""Visits before and behind a visit, in its round, that tell how fast the machine was at that moment."""
+_PASSES = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Latencies of some models on one machine.
 
     Attributes:
-        latency_us: (models,); the median over rounds, each round divided by its drift.
+        latency_us: (models,); the median over rounds, each visit divided by the machine's drift at its moment.
         differences: (models,); the relative difference between the medians of odd and even rounds.
         slowdown: drift of the last third of the rounds over that of the first: 1 on a steady machine, more on one
             that gets hot.
@@ -45,21 +49,44 @@ def visit(session: Session, batch: NDArray[np.float32]) -> list[float]:
     return [_run_us(session, batch) for _ in range(repeats)]
 
 
-def summarise(rounds: Sequence[Sequence[float]]) -> Timing:
-    """Latencies from `rounds` of one number of microseconds per model, at least three rounds.
+def summarise(rounds: Sequence[Sequence[float]], orders: Sequence[Sequence[int]]) -> Timing:
+    """Latencies from visits to each model in each of at least three rounds.
 
-    The drift of a round is the median over models of its time relative to the model's median over all rounds.
+    The speed of a shared machine changes within tenths of a second. A visit's drift is the median, over its neighbours
+    in time, of their times relative to their models' medians; it is not among its neighbours itself, so that noise of
+    its own stays.
+
+    Args:
+        rounds: (rounds, models) microseconds.
+        orders: (rounds, models); the models in the order in which a round visited them.
     """
-    times = np.array(rounds, dtype=np.float64)
-    drift = np.median(times / np.median(times, axis=0), axis=1)
-    steady = times / drift[:, None]
+    times, order = np.array(rounds, dtype=np.float64), np.array(orders, dtype=np.intp)
+    steady = times
+    for _ in range(_PASSES):
+        relative = np.take_along_axis(times / np.median(steady, axis=0), order, axis=1)
+        drift = np.empty_like(times)
+        np.put_along_axis(drift, order, _drift(relative), axis=1)
+        steady = times / drift
     odd, even = np.median(steady[1::2], axis=0), np.median(steady[0::2], axis=0)
-    third = max(1, len(drift) // 3)
+    speed = np.median(drift, axis=1)
+    third = max(1, len(speed) // 3)
     return Timing(
         latency_us=np.median(steady, axis=0),
         differences=2 * np.abs(odd - even) / (odd + even),
-        slowdown=float(np.median(drift[-third:]) / np.median(drift[:third])),
+        slowdown=float(np.median(speed[-third:]) / np.median(speed[:third])),
     )
+
+
+def _drift(relative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each visit, (rounds, visits), from the relative times in the order of visits; 1 where a round is one visit."""
+    visits = relative.shape[1]
+    size = min(2 * _NEIGHBOURS + 1, visits)
+    if size == 1:
+        return np.ones_like(relative)
+    here = np.arange(visits)[:, None]
+    near = np.clip(here - _NEIGHBOURS, 0, visits - size) + np.arange(size)
+    others = near[near != here].reshape(visits, size - 1)
+    return np.asarray(np.median(relative[:, others], axis=2))
 
 
 def run_for(session: Session, batch: NDArray[np.float32], seconds: float) -> NDArray[np.float64]:

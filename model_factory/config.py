@@ -12,6 +12,7 @@ from model_factory.base.documents import Document, load_document, nearest
 from model_factory.base.errors import ConfigError
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
+from supernet.finetune_config import FinetuneConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.training_config import TrainingConfig
@@ -75,6 +76,8 @@ class FactoryConfig(Document):
     model: ModelSection
     training: TrainingConfig
     search: SearchConfig = SearchConfig()
+    finetune: FinetuneConfig | None = None
+    """Train each chosen subnet a little further on its own before it is exported; `{}` takes the defaults."""
     export: ExportConfig = ExportConfig()
     targets: tuple[TargetConfig, ...] = Field(min_length=1)
 

@@ -20,6 +20,7 @@ from model_factory.base.errors import BudgetError
 from model_factory.base.files import digest_of, write_bytes
 from model_factory.base.quantities import format_bytes
 from model_factory.cache import stage_key
+from model_factory.finetuning import Finetuned, finetuned_supernet
 from model_factory.fingerprint import model_code
 from model_factory.stages import SearchOutcome, Trained, Workbench, calibration_stage, subnet_to_json
 from supernet.data.config import HANDLING
@@ -47,8 +48,16 @@ class Exported:
     parameters: int
 
 
-def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Exported:
+def export_stage(
+    bench: Workbench, trained: Trained, subnet: SubnetConfig, finetuned: Finetuned | None = None
+) -> Exported:
     """Export `subnet`, check its parity, and measure the file's accuracy on the test split.
+
+    Args:
+        bench: of the run.
+        trained: the supernet.
+        subnet: with the supernet's weights, or its own where `finetuned` keeps them.
+        finetuned: what `finetune_stage` found of it.
 
     Raises:
         EngineError, ParityError, DiskError: as `exports` says.
@@ -64,6 +73,7 @@ def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Ex
         "threads": run.config.threads,
         "export": run.config.export.model_dump(mode="json"),
         "subnet": subnet_to_json(subnet),
+        **({"finetuned": finetuned.sha256} if finetuned and finetuned.kept else {}),
     }
     stage = f"export-{subnet.id}"
     key = stage_key(stage, _EXPORT_VERSION, ("torch", "onnx", "onnxscript", "onnxruntime", "numpy"), inputs)
@@ -71,20 +81,21 @@ def export_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Ex
     cached = run.cache.load(stage, key)
     if cached is not None:
         return _exported_from_json(cached, subnet, predictions_file)
-    exported = _export(bench, trained, subnet)
+    exported = _export(bench, trained, subnet, finetuned)
     write_bytes(predictions_file, npy_bytes(exported.evaluation.predictions))
     files = [run.family_folder / exported.artifact.path, predictions_file]
     run.cache.save(stage, key, _exported_to_json(exported), files)
     return exported
 
 
-def _export(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Exported:
+def _export(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetuned: Finetuned | None) -> Exported:
     run, materials = bench.run, bench.materials(len(trained.class_names))
     threads = run.config.threads
     engine = get_engine("onnxruntime", opset=run.config.export.opset, dynamic_batch=run.config.export.dynamic_batch)
     calibration = calibration_stage(bench, trained)
+    own = finetuned_supernet(bench, subnet) if finetuned and finetuned.kept else None
     with bench.console.stage(f"export {subnet.id}") as progress:
-        module = materials.calibrated(subnet, calibration.images)
+        module = materials.calibrated(subnet, calibration.images, own)
         shape = materials.model_space.input_shape(subnet)
         images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
         artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)

@@ -47,10 +47,13 @@ class MacsSampler:
     are as frequent; steps take from the pool.
     """
 
+    scatter = 1.0
+    """Of a subnet's choices around a common level, see `SearchSpace.sample_near`."""
+
     def __init__(self, model_space: ModelSpace, seed: int, progress: Progress = silent) -> None:
         space = model_space.space
         rng = random.Random(seed)
-        pool = sorted({space.sample_near(i / (_POOL - 1), rng) for i in range(_POOL)})
+        pool = sorted({space.sample_near(i / (_POOL - 1), rng, self.scatter) for i in range(_POOL)})
         sizes: dict[SubnetConfig, float] = {}
         for done, subnet in enumerate(pool):
             sizes[subnet] = math.log(max(1, count_macs(model_space, subnet)))
@@ -63,7 +66,20 @@ class MacsSampler:
         return stratum[rng.randrange(len(stratum))]
 
 
-SAMPLERS: dict[str, Callable[[ModelSpace, int, Progress], Sampler]] = {"uniform": UniformSampler, "macs": MacsSampler}
+class CoupledSampler(MacsSampler):
+    """As `MacsSampler`, from subnets whose choices are all of about one level: wide ones are deep, too.
+
+    Fewer different subnets then share the weights, and each trains more often (CompOFA, Sahni et al., 2021).
+    """
+
+    scatter = 0.4
+
+
+SAMPLERS: dict[str, Callable[[ModelSpace, int, Progress], Sampler]] = {
+    "uniform": UniformSampler,
+    "macs": MacsSampler,
+    "coupled": CoupledSampler,
+}
 """Name -> sampler, made of the model space, a seed and a listener."""
 
 

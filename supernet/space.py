@@ -116,12 +116,13 @@ class SearchSpace:
         """A subnet whose choices are drawn uniformly and independently."""
         return self.subnet({choice.name: rng.choice(choice.options) for choice in self.choices})
 
-    def sample_near(self, level: float, rng: random.Random) -> SubnetConfig:
+    def sample_near(self, level: float, rng: random.Random, scatter: float = 1.0) -> SubnetConfig:
         """A subnet whose choices scatter around `level`: 0 is the smallest, 1 the largest, and 0.5 may be any.
 
         Uniform and independent choices are nearly all of middle size; over evenly spread levels, sizes are spread too.
+        A `scatter` under 1 keeps the choices of one subnet closer to one level, 0 puts all of them there.
         """
-        spread = min(level, 1 - level)
+        spread = scatter * min(level, 1 - level)
         at = {choice.name: level + rng.uniform(-spread, spread) for choice in self.choices}
         return self.subnet({c.name: c.options[round(at[c.name] * (len(c.options) - 1))] for c in self.choices})
 

@@ -53,9 +53,10 @@ class TrainingConfig(Document):
     """Share of the steps, at the start, in which the largest network trains alone; 1 trains it and nothing else."""
     random_subnets: int = Field(default=1, ge=0)
     """Random subnets per step, beside the largest and the smallest. One suits small budgets, two long runs."""
-    sampler: Literal["uniform", "macs"] = "uniform"
-    """Where random subnets come from: each choice drawn uniformly (most are then of middle size), or stratified, each
-    eighth of the range of log MACs as often as any other."""
+    sampler: Literal["uniform", "macs", "coupled"] = "uniform"
+    """Where random subnets come from: each choice drawn uniformly (most are then of middle size); stratified, each
+    eighth of the range of log MACs as often as any other; or stratified and coupled, so that the choices of one subnet
+    are all about as large (CompOFA, Sahni et al., 2021)."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """For the largest network; the others learn from its outputs."""
     distillation: Literal["kl", "alpha"] = "kl"

@@ -100,10 +100,10 @@ def test_a_killed_measurement_goes_on_where_it_was(tiny_space, onnx_engine, tmp_
     with pytest.raises(KilledError):
         run(tiny_space, onnx_engine, tmp_path, progress=kill_in_round_five)
     (path,) = tmp_path.glob("*/rounds-*.json")
-    kept = json.loads(path.read_text())["rounds_us"]
+    kept = json.loads(path.read_text())["rounds"]
     assert len(kept) == 5
     run(tiny_space, onnx_engine, tmp_path)
-    assert json.loads(path.read_text())["rounds_us"][:5] == kept
+    assert json.loads(path.read_text())["rounds"][:5] == kept
     assert onnx_engine.conversions == 8
 
 
@@ -128,10 +128,10 @@ def test_a_machine_that_disappears_loses_nothing_that_was_measured(tiny_space, o
         run(tiny_space, onnx_engine, tmp_path, runner=VanishingRunner(onnx_engine))
     (path,) = tmp_path.glob("*/rounds-*.json")
     kept = json.loads(path.read_text())
-    assert (len(kept["rounds_us"]), len(kept["unfinished"])) == (2, 4)
+    assert (len(kept["rounds"]), len(kept["unfinished"])) == (2, 4)
     run(tiny_space, onnx_engine, tmp_path)
-    third = json.loads(path.read_text())["rounds_us"][2]["networks"]
-    assert all(third[int(index)] == times for index, times in kept["unfinished"].items())
+    third = json.loads(path.read_text())["rounds"][2]["networks"]
+    assert all(third[index] == times for index, times in kept["unfinished"])
 
 
 @pytest.mark.usefixtures("quiet_machine")

@@ -150,14 +150,14 @@ def test_a_phone_that_vanishes_in_a_round_loses_nothing_and_nothing_is_copied_tw
     assert len(phone.pushed) == len(set(phone.pushed)) == FILES + 1
     (path,) = lab.folder.glob("*/rounds-*.json")
     kept = json.loads(path.read_text())
-    assert len(kept["rounds_us"]) == 1
+    assert len(kept["rounds"]) == 1
     assert 1 <= len(kept["unfinished"]) <= 6
     with lab.phone(port=phone.port) as again:
         measured(lab.folder, lab.runner())
     assert again.pushed == []
-    rounds = json.loads(path.read_text())["rounds_us"]
-    assert rounds[0] == kept["rounds_us"][0]
-    assert all(rounds[1]["networks"][int(index)] == times for index, times in kept["unfinished"].items())
+    rounds = json.loads(path.read_text())["rounds"]
+    assert rounds[0] == kept["rounds"][0]
+    assert all(rounds[1]["networks"][index] == times for index, times in kept["unfinished"])
 
 
 def test_what_was_measured_is_told_before_the_command_ends(lab: Lab, files: list[TimedFile]) -> None:

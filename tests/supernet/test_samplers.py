@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from supernet.macs import count_macs
-from supernet.sampling import MacsSampler, UniformSampler
+from supernet.sampling import CoupledSampler, MacsSampler, UniformSampler
 from supernet.spaces.mobilenet import MobileNetSpace
 
 
@@ -48,8 +48,20 @@ def test_the_stratified_sampler_reaches_both_ends_far_more_often(small_space: Mo
 
 
 def test_samplers_depend_on_nothing_but_their_arguments(small_space: MobileNetSpace) -> None:
-    for kind in (MacsSampler, UniformSampler):
+    for kind in (MacsSampler, CoupledSampler, UniformSampler):
         first = [kind(small_space, 3).sample(random.Random(i), i) for i in range(5)]
         again = [kind(small_space, 3).sample(random.Random(i), i) for i in range(5)]
         assert first == again
         assert len(set(first)) > 1
+
+
+def test_the_coupled_sampler_takes_subnets_whose_choices_are_of_one_level(small_space: MobileNetSpace) -> None:
+    def scatter(sampler) -> float:
+        drawn = {sampler.sample(random.Random(i), i) for i in range(80)}
+        choices = [
+            choice for choice in small_space.space.choices if len(choice.options) > 1 and not choice.depth_choice
+        ]
+        levels = [[c.options.index(s[c.name]) / (len(c.options) - 1) for c in choices] for s in drawn]
+        return sum(max(one) - min(one) for one in levels) / len(levels)
+
+    assert scatter(CoupledSampler(small_space, 0)) < 0.8 * scatter(MacsSampler(small_space, 0))

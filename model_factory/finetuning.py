@@ -1,0 +1,158 @@
+"""The stage between the pick and its export: fine-tune the chosen subnet, where the config asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from model_factory.base.files import sha256_file
+from model_factory.cache import stage_key
+from model_factory.fingerprint import model_code
+from model_factory.materials import CHECK_IMAGES
+from model_factory.stages import Trained, Workbench, calibration_stage, subnet_to_json
+from supernet.space import SubnetConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from supernet.supernet import Supernet
+    from supernet.training import Outcome
+
+_FINETUNE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """What fine-tuning did to one subnet.
+
+    Attributes:
+        subnet: which.
+        before: accuracy on the held-out images with the shared weights, 0 to 1.
+        after: with its own.
+        sha256: of its own weights.
+        seconds: of training.
+    """
+
+    subnet: SubnetConfig
+    before: float
+    after: float
+    sha256: str
+    seconds: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether its own weights are better than the shared ones, and therefore exported."""
+        return self.after > self.before
+
+    def describe(self) -> str:
+        """One line for people."""
+        kept = "" if self.kept else "; the shared weights are exported"
+        return f"{self.subnet.id} fine-tuned: held-out accuracy {self.before:.2%} before, {self.after:.2%} after{kept}"
+
+
+def finetune_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Finetuned | None:
+    """Train `subnet` further on its own; None where the config has no `finetune` section.
+
+    The supernet's checkpoint stays as it is.
+
+    Raises:
+        TrainingError, DataError, DiskError: as `supernet.training` says.
+    """
+    if bench.run.config.finetune is None:
+        return None
+    path, stage = _weights_file(bench, subnet), f"finetune-{subnet.id}"
+    key = stage_key(stage, _FINETUNE_VERSION, ("torch", "numpy"), _inputs(bench, trained, subnet))
+    cached = bench.run.cache.load(stage, key)
+    if cached is not None:
+        return Finetuned(subnet=subnet, **cached)
+    found = _finetune(bench, trained, subnet, key)
+    values = {name: value for name, value in asdict(found).items() if name != "subnet"}
+    bench.run.cache.save(stage, key, values, [path])
+    for left in _state_files(bench, subnet):
+        left.unlink(missing_ok=True)
+    return found
+
+
+def finetuned_supernet(bench: Workbench, subnet: SubnetConfig) -> Supernet:
+    """The weights that `finetune_stage` left, as a supernet of that subnet alone. Raises `CheckpointError`."""
+    from supernet.checkpoint import load_supernet
+    from supernet.finetune import OneSubnet
+
+    return load_supernet(_weights_file(bench, subnet), OneSubnet(bench.materials().model_space, subnet))
+
+
+def finetuning_notes(found: Sequence[Finetuned | None]) -> tuple[str, ...]:
+    """A line per fine-tuned subnet, each once."""
+    return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
+
+
+def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> dict[str, Any]:
+    config = bench.run.config
+    return {
+        "checkpoint": trained.checkpoint_sha256,
+        "data": trained.data_sha256,
+        **model_code(config.model, bench.run.config_folder),
+        "training": config.training.model_dump(mode="json", exclude={"save_every", "initial_weights"}),
+        "finetune": config.finetune and config.finetune.model_dump(mode="json"),
+        "calibration_images": config.search.calibration_images,
+        "calibration_tolerance": config.search.calibration_tolerance,
+        "seed": config.seed,
+        "threads": config.threads,
+        "subnet": subnet_to_json(subnet),
+    }
+
+
+def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, key: str) -> Finetuned:
+    from supernet.checkpoint import save_supernet
+    from supernet.finetune import separated
+
+    materials = bench.materials(len(trained.class_names))
+    images = calibration_stage(bench, trained).images
+    alone = separated(materials.supernet, subnet)
+    before = materials.heldout_accuracy(subnet, images)
+    outcome = _train(bench, alone, subnet, key)
+    alone = alone.cpu()
+    save_supernet(_weights_file(bench, subnet), alone)
+    return Finetuned(
+        subnet=subnet,
+        before=before,
+        after=materials.heldout_accuracy(subnet, images, alone),
+        sha256=sha256_file(_weights_file(bench, subnet)),
+        seconds=outcome.seconds,
+    )
+
+
+def _train(bench: Workbench, alone: Supernet, subnet: SubnetConfig, key: str) -> Outcome:
+    from supernet.training import train
+    from supernet.workers import alone as one_worker
+
+    run, materials = bench.run, bench.materials()
+    training = run.config.training
+    workers = one_worker(training.device)
+    with bench.console.stage(f"fine-tune {subnet.id}") as progress:
+        return train(
+            alone,
+            materials.examples(materials.splits.train, training.augment, workers.device),
+            run.config.finetune.recipe(training) if run.config.finetune else training,
+            seed=run.config.seed,
+            state_file=_state_files(bench, subnet)[0],
+            key=key,
+            check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
+            workers=workers,
+            loader_workers=materials.loader_workers,
+            progress=progress,
+            notify=bench.console.say,
+        )
+
+
+def _weights_file(bench: Workbench, subnet: SubnetConfig) -> Path:
+    return bench.run.folder / "finetuned" / f"{subnet.id}.safetensors"
+
+
+def _state_files(bench: Workbench, subnet: SubnetConfig) -> tuple[Path, Path]:
+    """Of an unfinished fine-tuning: the newest state, and the last good one."""
+    from supernet.training import good_state_file
+
+    state = bench.run.folder / "finetuned" / f"{subnet.id}.training.safetensors"
+    return state, good_state_file(state)

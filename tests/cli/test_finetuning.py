@@ -1,0 +1,50 @@
+"""A build with a `finetune` section: each pick is trained on by itself before it is exported."""
+
+from __future__ import annotations
+
+import signal
+
+SECTION = "finetune: {epochs: 2, learning_rate: 0.1}\ntargets:\n"
+
+
+def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, app, edit_config, published):
+    before = published(app)
+    edit_config(app, "targets:\n", SECTION)
+    answer = factory(app, "build")
+    assert answer.code == 0, answer.err
+    tuned = [stage for stage in answer.stages if stage.startswith("fine-tune")]
+    assert len(tuned) == 2
+    assert not {"train supernet", "score shared subnets", "search speaker", "search midrange"} & set(answer.stages)
+    told = [line for line in answer.out.splitlines() if "fine-tuned: held-out accuracy" in line]
+    assert len(told) == 2
+    models = {name for name in before if name.startswith("models/")}
+    after = published(app)
+    better = [line for line in told if "shared weights are exported" not in line]
+    assert len({name for name in after if name.startswith("models/")} - models) >= len(better) > 0
+    assert factory(app, "verify", "dist/tiny").code == 0
+    assert factory(app, "build").stages == []
+    assert not list((app / "runs" / "tiny" / "finetuned").glob("*.training*"))
+
+
+def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(start_factory, factory, app, edit_config, published):
+    edit_config(app, "targets:\n", "finetune: {epochs: 30, learning_rate: 0.1}\ntargets:\n")
+    states = app / "runs" / "tiny" / "finetuned"
+    process = start_factory(app, "build")
+    while not list(states.glob("*.training.safetensors")):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert factory(app, "build").code == 0
+    killed = published(app)
+    for path in (app / "runs" / "tiny" / "stages").glob("finetune-*"):
+        path.unlink()
+    assert factory(app, "build").code == 0
+    assert published(app) == killed
+
+
+def test_a_wrong_key_in_the_section_is_named(factory, empty_app, edit_config):
+    edit_config(empty_app, "targets:\n", "finetune: {epoch: 2}\ntargets:\n")
+    answer = factory(empty_app, "build")
+    assert answer.code == 1
+    assert "finetune.epoch" in answer.error
+    assert "epochs" in answer.error
