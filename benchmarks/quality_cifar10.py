@@ -67,11 +67,11 @@ COMMON: dict[str, Any] = {
 FAMILY: dict[str, Any] = {
     "learning_rate": 0.3,
     "largest_only": 0.4,
-    "random_subnets": 2,
+    "random_subnets": 1,
     "sampler": "macs",
     "subnet_weight": 0.4,
 }
-FINETUNE: dict[str, Any] = {"epochs": 1.0, "learning_rate": 0.1}
+FINETUNE: dict[str, Any] = {"epochs": 1.0, "learning_rate": 0.05}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ class FinetuneConfig(Document):
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the training examples, for each chosen subnet."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Peak; by default a third of that of `training`."""
+    """Peak; by default a sixth of that of `training`."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; afterwards it follows half a cosine."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -23,7 +23,7 @@ class FinetuneConfig(Document):
     def recipe(self, training: TrainingConfig) -> TrainingConfig:
         """The training of one subnet on the labels alone."""
         changes = self.model_dump() | {
-            "learning_rate": self.learning_rate or training.learning_rate / 3,
+            "learning_rate": self.learning_rate or training.learning_rate / 6,
             "largest_only": 1.0,
             "sampler": "uniform",
             "teacher": "largest",

@@ -29,7 +29,7 @@ from supernet.training_config import TrainingConfig
 from supernet.workers import Workers, alone
 
 _CHECKS = 10
-_CHECKS_AN_EPOCH = 4
+_CHECKS_AN_EPOCH = 2
 _EPOCHS_BETWEEN_CHECKS = 5
 
 Check = Callable[[SubnetConfig], float]
@@ -93,7 +93,7 @@ def train(
         state_file: where progress is saved; a state with the same `key` is continued, any other is ignored. The last
             good state lies beside it as `<stem>.good<suffix>`.
         key: digest of everything that shapes the run.
-        check: called about ten times: at least every five epochs, at most four times an epoch.
+        check: called about ten times: at least every five epochs, at most twice an epoch.
         workers: this process among its equals; alone on the CPU by default.
         loader_workers: processes that prepare batches; 0 prepares them in this one.
         progress: told every step.

@@ -45,7 +45,7 @@ def test_training_a_separated_subnet_makes_it_better_and_leaves_the_supernet(tmp
     supernet = Supernet(model_space("mobilenet"), 0)
     subnet = supernet.model_space.space.smallest
     before = [parameter.detach().clone() for parameter in supernet.parameters()]
-    training = TrainingConfig(epochs=1, batch_size=32, learning_rate=0.15, random_subnets=2, sampler="macs")
+    training = TrainingConfig(epochs=1, batch_size=32, learning_rate=0.3, random_subnets=2, sampler="macs")
     recipe = FinetuneConfig(epochs=6).recipe(training)
     assert (recipe.epochs, recipe.learning_rate, recipe.largest_only) == (6, pytest.approx(0.05), 1)
     alone, images = separated(supernet, subnet), easy_images()
