@@ -13,7 +13,7 @@ from exports.records import Manifest
 from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import exclusive, remove_partial_files
 from model_factory.console import Console
-from model_factory.finetuning import Finetuned, finetune_stage, finetuning_notes
+from model_factory.finetuning import finetune_stage, finetuning_lines
 from model_factory.planning import fitting_notes, planned_run
 from model_factory.release import Exported, check_file_budget, export_stage, family_stage
 from model_factory.report.stage import report_stage
@@ -72,13 +72,16 @@ def build(run: Run, console: Console, *, may_train: bool = True, limits: Trainin
         trained = train_stage(bench, may_train=may_train)
         shared = score_stage(bench, trained)
         outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
-        finetuned = tuple(finetune_stage(bench, trained, outcome.result.pick.subnet) for outcome in outcomes)
-        exported = tuple(_export(bench, trained, *pair) for pair in zip(outcomes, finetuned, strict=True))
+        exported = tuple(_export(bench, trained, outcome) for outcome in outcomes)
         manifest = family_stage(bench, trained, outcomes, exported)
-        notes = (*fitting_notes(bench.run), *shared_model_notes(outcomes), *finetuning_notes(finetuned))
+        notes = (*fitting_notes(bench.run), *shared_model_notes(outcomes))
         report_stage(bench, trained, manifest, outcomes, exported, notes)
     return Built(
-        manifest=manifest, outcomes=outcomes, exported=exported, notes=notes, seconds=time.monotonic() - started
+        manifest=manifest,
+        outcomes=outcomes,
+        exported=exported,
+        notes=(*notes, *finetuning_lines(e.finetuned for e in exported)),
+        seconds=time.monotonic() - started,
     )
 
 
@@ -165,8 +168,9 @@ def _targets(run: Run) -> list[FoundProfile]:
     return found
 
 
-def _export(bench: Workbench, trained: Trained, outcome: SearchOutcome, finetuned: Finetuned | None) -> Exported:
-    exported = export_stage(bench, trained, outcome.result.pick.subnet, finetuned)
+def _export(bench: Workbench, trained: Trained, outcome: SearchOutcome) -> Exported:
+    subnet = outcome.result.pick.subnet
+    exported = export_stage(bench, trained, subnet, finetune_stage(bench, trained, subnet))
     check_file_budget(outcome, exported)
     return exported
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ class Finetuned:
     def describe(self) -> str:
         """One line for people."""
         kept = "" if self.kept else "; the shared weights are exported"
-        return f"{self.subnet.id} fine-tuned: held-out accuracy {self.before:.2%} before, {self.after:.2%} after{kept}"
+        accuracies = f"{self.before:.2%} before, {self.after:.2%} after"
+        return f"subnet {self.subnet.id} fine-tuned: held-out accuracy {accuracies}{kept}"
 
 
 def finetune_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Finetuned | None:
@@ -82,7 +83,7 @@ def finetuned_supernet(bench: Workbench, subnet: SubnetConfig) -> Supernet:
     return load_supernet(_weights_file(bench, subnet), OneSubnet(bench.materials().model_space, subnet))
 
 
-def finetuning_notes(found: Sequence[Finetuned | None]) -> tuple[str, ...]:
+def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
     """A line per fine-tuned subnet, each once."""
     return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
 

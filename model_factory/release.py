@@ -40,12 +40,13 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A subnet as a file, with the accuracy of that file on the test split."""
+    """A subnet as a file, with the accuracy of that file on the test split, and what fine-tuning did to it before."""
 
     subnet: SubnetConfig
     artifact: Artifact
     evaluation: Evaluation
     parameters: int
+    finetuned: Finetuned | None
 
 
 def export_stage(
@@ -80,7 +81,7 @@ def export_stage(
     predictions_file = run.folder / "predictions" / f"{subnet.id}.npy"
     cached = run.cache.load(stage, key)
     if cached is not None:
-        return _exported_from_json(cached, subnet, predictions_file)
+        return _exported_from_json(cached, subnet, predictions_file, finetuned)
     exported = _export(bench, trained, subnet, finetuned)
     write_bytes(predictions_file, npy_bytes(exported.evaluation.predictions))
     files = [run.family_folder / exported.artifact.path, predictions_file]
@@ -104,7 +105,7 @@ def _export(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetuned:
             artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
         )
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Exported(subnet=subnet, artifact=artifact, evaluation=evaluation, parameters=parameters)
+    return Exported(subnet=subnet, artifact=artifact, evaluation=evaluation, parameters=parameters, finetuned=finetuned)
 
 
 def check_file_budget(outcome: SearchOutcome, exported: Exported) -> None:
@@ -257,7 +258,9 @@ def _exported_to_json(exported: Exported) -> dict[str, Any]:
     return {"artifact": artifact, "parameters": exported.parameters, "correct": exported.evaluation.correct}
 
 
-def _exported_from_json(value: dict[str, Any], subnet: SubnetConfig, predictions_file: Path) -> Exported:
+def _exported_from_json(
+    value: dict[str, Any], subnet: SubnetConfig, predictions_file: Path, finetuned: Finetuned | None
+) -> Exported:
     import numpy as np
 
     fields = value["artifact"]
@@ -271,4 +274,10 @@ def _exported_from_json(value: dict[str, Any], subnet: SubnetConfig, predictions
     )
     predictions = np.load(predictions_file, allow_pickle=False)
     evaluation = Evaluation(predictions=predictions, correct=value["correct"], images=len(predictions))
-    return Exported(subnet=subnet, artifact=artifact, evaluation=evaluation, parameters=value["parameters"])
+    return Exported(
+        subnet=subnet,
+        artifact=artifact,
+        evaluation=evaluation,
+        parameters=value["parameters"],
+        finetuned=finetuned,
+    )

@@ -12,6 +12,7 @@ from exports.records import Manifest, Model, Tier
 from model_factory.base.errors import EngineError
 from model_factory.base.files import digest_of
 from model_factory.cache import library_version, stage_key
+from model_factory.finetuning import finetuning_lines
 from model_factory.release import Exported
 from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierRow, TrainingCurve
 from model_factory.stages import SearchOutcome, Trained, Workbench, subnet_to_json
@@ -37,6 +38,7 @@ def report_stage(
         "manifest": digest_of(manifest.model_dump(mode="json")),
         "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
         "notes": list(notes),
+        "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
     }
     key = stage_key("report", _REPORT_VERSION, (*_LIBRARIES, "matplotlib", "jinja2"), inputs)
     if run.cache.load("report", key) is not None:
@@ -117,7 +119,7 @@ def _report_data(
             _tier_row(bench, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id))
             for tier in manifest.tiers
         ),
-        measured=_measured(outcomes),
+        measured=_measured(outcomes, exported),
         modelled=_modelled(outcomes),
         warnings=tuple(notes),
         versions={name: library_version(name) for name in _LIBRARIES},
@@ -187,13 +189,14 @@ def _uses(bench: Workbench, subnet: SubnetConfig, outcome: SearchOutcome | None)
     return utilisation(bench.materials().workloads.of(subnet), outcome.found.profile)
 
 
-def _measured(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
+def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[str, ...]:
     machines = {o.found.profile.name: o.found.profile.costs.machine for o in outcomes if o.found.profile.costs.machine}
     return (
         "Accuracy: of each exported file, in its engine, on the whole test split; the search saw held-out images only.",
         "Parity: of each exported file against PyTorch, on held-out images.",
         "File size: of each exported file.",
         *(f"Latency on {device}: from kernels timed on {machine}." for device, machine in machines.items()),
+        *(f"{line[0].upper()}{line[1:]}." for line in finetuning_lines(e.finetuned for e in exported)),
     )
 
 

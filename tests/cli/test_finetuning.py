@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 SECTION = "finetune: {epochs: 2, learning_rate: 0.1}\ntargets:\n"
 
@@ -17,6 +18,8 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
     assert not {"train supernet", "score shared subnets", "search speaker", "search midrange"} & set(answer.stages)
     told = [line for line in answer.out.splitlines() if "fine-tuned: held-out accuracy" in line]
     assert len(told) == 2
+    report = (app / "dist" / "tiny" / "report.html").read_text(encoding="utf-8")
+    assert all(line.partition("subnet ")[2] in report for line in told)
     models = {name for name in before if name.startswith("models/")}
     after = published(app)
     better = [line for line in told if "shared weights are exported" not in line]
@@ -27,11 +30,12 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
 
 
 def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(start_factory, factory, app, edit_config, published):
-    edit_config(app, "targets:\n", "finetune: {epochs: 30, learning_rate: 0.1}\ntargets:\n")
+    edit_config(app, "targets:\n", "finetune: {epochs: 8, learning_rate: 0.1}\ntargets:\n")
     states = app / "runs" / "tiny" / "finetuned"
     process = start_factory(app, "build")
     while not list(states.glob("*.training.safetensors")):
         assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert factory(app, "build").code == 0
