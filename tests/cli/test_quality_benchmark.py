@@ -1,0 +1,76 @@
+"""`benchmarks/quality_figures.py`: its figures, from predictions that are known."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+LABELS = np.arange(100) % 10
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    return importlib.import_module("quality_figures")
+
+
+def predictions(*right: int) -> np.ndarray:
+    """(networks, images): the first so many images of each network labelled right, all others wrong."""
+    wrong = (LABELS + 1) % 10
+    return np.stack([np.where(np.arange(100) < count, LABELS, wrong) for count in right]).astype(np.int8)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> dict[str, Any]:
+    """Two tiers, one further network, one pick; the second tier got worse by fine-tuning."""
+
+    def written(name: str, *right: int) -> dict[str, Any]:
+        (tmp_path / f"{name}.npy").write_bytes(predictions(*right).tobytes())
+        accuracy = [count / 100 for count in right]
+        return {"file": str(tmp_path / f"{name}.json"), "subnets": len(right), "accuracy": accuracy}
+
+    family = written("family", 70, 60, 65, 75, 74, 50)  # tiers, other, pick, the tiers after fine-tuning
+    family |= {"heldout": [0.7, 0.6, 0.6], "heldout_finetuned": [0.75, 0.5], "pick_macs": [400]}
+    alone = [{**written(f"alone-{i}", count), "accuracy": count / 100} for i, count in enumerate((72, 61, 64))]
+    return {
+        "tiers": 2,
+        "macs": [400, 100, 105],
+        "bands": [1],
+        "family": {**family, "core_seconds": {"total": 30.0}},
+        "alone": alone,
+        "widths": [{"macs": 100, "accuracy": 0.4}, {"macs": 400, "accuracy": 0.5}],
+        "largest_alone_core_seconds": [10.0, 15.0, 40.0],
+    }
+
+
+def test_a_tier_counts_with_its_own_weights_where_they_are_better_on_held_out_images(script, result) -> None:
+    found = script.summary([result], LABELS)
+    assert found["gaps"] == pytest.approx([0.74 - 0.72, 0.60 - 0.61])
+    assert found["gaps_of_shared_weights"] == pytest.approx([0.70 - 0.72, 0.60 - 0.61])
+    assert found["mean_gap"] == pytest.approx(0.005)
+    assert found["worst_gap"] == pytest.approx(-0.01)
+    low, high = found["worst_gap_interval"]
+    assert low < -0.01 < high
+    assert found["cost_ratio"] == 2
+
+
+def test_rankings_and_hypervolume_are_of_the_shared_weights(script, result) -> None:
+    found = script.summary([result], LABELS)
+    assert found["kendall_tau"] == 1
+    assert found["kendall_tau_band"] == 1
+    assert found["hypervolume_gain"] == pytest.approx(-1)  # the pick is as large as the largest width: no area
+    result["family"]["pick_macs"] = [100]
+    assert script.summary([result], LABELS)["hypervolume_gain"] == pytest.approx(
+        (0.75 - 0.1) / (0.4 - 0.1) - 1, abs=1e-4
+    )
+
+
+def test_without_fine_tuning_the_family_is_the_shared_weights(script, result) -> None:
+    result["family"]["heldout_finetuned"] = []
+    found = script.summary([result], LABELS)
+    assert found["gaps"] == found["gaps_of_shared_weights"]
