@@ -25,6 +25,9 @@ from supernet.space import SubnetConfig
 _CALIBRATION_INPUTS = 4
 """Random inputs that int8 scales are chosen by: the values matter to accuracy, not to speed."""
 
+_ROUNDS_VERSION = 2
+"""Of the file of finished rounds: one of another version is left alone."""
+
 SUSTAINED_SECONDS = 10.0
 
 _TOLD_FILES = 25
@@ -109,7 +112,7 @@ class Bench:
 
     def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
         self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
-        self.rounds_file = folder / f"rounds-{machine}.json"
+        self.rounds_file = folder / f"rounds-{_ROUNDS_VERSION}-{machine}.json"
         subnets = (*sample.fitted, *sample.held_out)
         self._subnets = subnets
         self._parts = self._parts_to_time()
@@ -182,7 +185,7 @@ class Bench:
         networks = len(self._subnets)
         kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {}
         rounds: list[dict[str, Any]] = kept.get("rounds", [])
-        runs: dict[int, list[float]] = dict(kept.get("unfinished", []) if "rounds" in kept else [])
+        runs: dict[int, list[float]] = dict(kept.get("unfinished", []))
         while len(rounds) < self._setting.rounds:
             progress(networks + len(rounds), total, f"timing {files} networks and parts")
             order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(files).tolist()

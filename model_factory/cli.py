@@ -46,7 +46,7 @@ def build(
     max_memory_gib: MaxMemoryOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Do everything: train, search every target, export, write manifest and report. Only what changed runs again."""
+    """Do everything: train, search, fine-tune the picks, export, write manifest and report. Only what changed runs."""
     from model_factory import build as pipeline
     from model_factory.console import Console
     from model_factory.tables import print_family
@@ -104,7 +104,7 @@ def search(
 
 @app.command()
 def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
-    """Search all targets and write the family from an already trained supernet."""
+    """Search all targets and write the family from a supernet that is trained; picks may be fine-tuned."""
     from model_factory import build as pipeline
     from model_factory.console import Console
     from model_factory.tables import print_family

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from model_factory.base.errors import ConfigError, TrainingError
 from model_factory.base.files import sha256_file
 from model_factory.cache import stage_key
 from model_factory.fingerprint import model_code
@@ -16,8 +17,10 @@ from supernet.space import SubnetConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from supernet.finetune_config import FinetuneConfig
     from supernet.supernet import Supernet
     from supernet.training import Outcome
+    from supernet.training_config import TrainingConfig
 
 _FINETUNE_VERSION = 1
 
@@ -59,15 +62,17 @@ def finetune_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> 
 
     Raises:
         TrainingError, DataError, DiskError: as `supernet.training` says.
+        CheckpointError, SpaceError: the supernet cannot be read, or the subnet is no part of it.
     """
-    if bench.run.config.finetune is None:
+    config = bench.run.config.finetune
+    if config is None:
         return None
     path, stage = _weights_file(bench, subnet), f"finetune-{subnet.id}"
-    key = stage_key(stage, _FINETUNE_VERSION, ("torch", "numpy"), _inputs(bench, trained, subnet))
+    key = stage_key(stage, _FINETUNE_VERSION, ("torch", "numpy"), _inputs(bench, trained, subnet, config))
     cached = bench.run.cache.load(stage, key)
     if cached is not None:
         return Finetuned(subnet=subnet, **cached)
-    found = _finetune(bench, trained, subnet, key)
+    found = _finetune(bench, trained, subnet, config, key)
     values = {name: value for name, value in asdict(found).items() if name != "subnet"}
     bench.run.cache.save(stage, key, values, [path])
     for left in _state_files(bench, subnet):
@@ -88,14 +93,14 @@ def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
 
 
-def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> dict[str, Any]:
+def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetune: FinetuneConfig) -> dict[str, Any]:
     config = bench.run.config
     return {
         "checkpoint": trained.checkpoint_sha256,
         "data": trained.data_sha256,
         **model_code(config.model, bench.run.config_folder),
         "training": config.training.model_dump(mode="json", exclude={"save_every", "initial_weights"}),
-        "finetune": config.finetune and config.finetune.model_dump(mode="json"),
+        "finetune": finetune.model_dump(mode="json"),
         "calibration_images": config.search.calibration_images,
         "calibration_tolerance": config.search.calibration_tolerance,
         "seed": config.seed,
@@ -104,7 +109,7 @@ def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> dict[st
     }
 
 
-def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, key: str) -> Finetuned:
+def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, config: FinetuneConfig, key: str) -> Finetuned:
     from supernet.checkpoint import save_supernet
     from supernet.finetune import separated
 
@@ -112,7 +117,12 @@ def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, key: str
     images = calibration_stage(bench, trained).images
     alone = separated(materials.supernet, subnet)
     before = materials.heldout_accuracy(subnet, images)
-    outcome = _train(bench, alone, subnet, key)
+    try:
+        outcome = _train(bench, alone, subnet, config.recipe(bench.run.config.training), key)
+    except TrainingError as error:
+        raise TrainingError(f"fine-tuning of {subnet.id} (section finetune): {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{bench.run.origin}: finetune: its micro_batch_size must divide its batch_size") from error
     alone = alone.cpu()
     save_supernet(_weights_file(bench, subnet), alone)
     return Finetuned(
@@ -124,18 +134,17 @@ def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, key: str
     )
 
 
-def _train(bench: Workbench, alone: Supernet, subnet: SubnetConfig, key: str) -> Outcome:
+def _train(bench: Workbench, alone: Supernet, subnet: SubnetConfig, recipe: TrainingConfig, key: str) -> Outcome:
     from supernet.training import train
     from supernet.workers import alone as one_worker
 
     run, materials = bench.run, bench.materials()
-    training = run.config.training
-    workers = one_worker(training.device)
+    workers = one_worker(recipe.device)
     with bench.console.stage(f"fine-tune {subnet.id}") as progress:
         return train(
             alone,
-            materials.examples(materials.splits.train, training.augment, workers.device),
-            run.config.finetune.recipe(training) if run.config.finetune else training,
+            materials.examples(materials.splits.train, recipe.augment, workers.device),
+            recipe,
             seed=run.config.seed,
             state_file=_state_files(bench, subnet)[0],
             key=key,

@@ -6,6 +6,8 @@ separate one would; a short training on the labels makes up for that (Cai et al.
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import nn
 
@@ -30,13 +32,23 @@ class OneSubnet:
         return self._model_space.input_shape(subnet)
 
 
+class _WithoutDropout(Supernet):
+    """Stays in evaluation mode: dropout and its like are for the largest network only, as in the joint training."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the signature of all modules
+        """See `nn.Module`."""
+        return super().train(False)
+
+
 def separated(supernet: Supernet, subnet: SubnetConfig) -> Supernet:
-    """A supernet of `subnet` alone, with a copy of its weights: `train` trains it as any other.
+    """A supernet of `subnet` alone, with a copy of its weights: `train` trains it as any other, without dropout
+    where it is not the largest.
 
     Raises:
         SpaceError: the subnet's network is no part of the largest one.
     """
-    alone = Supernet(OneSubnet(supernet.model_space, subnet))
+    is_largest = subnet == supernet.model_space.space.largest
+    alone = (Supernet if is_largest else _WithoutDropout)(OneSubnet(supernet.model_space, subnet))
     weights = dict(supernet.extract(subnet).named_parameters())
     with torch.no_grad():
         for name, parameter in alone.largest.named_parameters():

@@ -17,12 +17,17 @@ class FinetuneConfig(Document):
     """Peak; by default a sixth of that of `training`."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; afterwards it follows half a cosine."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Examples of one step; by default as in `training`. A build is one process: after a training on many GPUs set it,
+    or `micro_batch_size`, to what one of them holds."""
+    micro_batch_size: int | None = Field(default=None, ge=2)
+    """Examples at a time, by default as in `training`; divides the batch size."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Small networks have no capacity to spare."""
 
     def recipe(self, training: TrainingConfig) -> TrainingConfig:
-        """The training of one subnet on the labels alone."""
-        changes = self.model_dump() | {
+        """The training of one subnet on the labels alone. Raises `ValueError` where the micro-batches do not fit."""
+        changes = self.model_dump(exclude_none=True) | {
             "learning_rate": self.learning_rate or training.learning_rate / 6,
             "largest_only": 1.0,
             "sampler": "uniform",
@@ -32,4 +37,4 @@ class FinetuneConfig(Document):
             "fresh_parameters": (),
             "sort_by_importance": False,
         }
-        return training.model_copy(update=changes)
+        return TrainingConfig.model_validate(training.model_dump() | changes)

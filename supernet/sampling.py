@@ -6,6 +6,7 @@ import bisect
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from model_factory.base.progress import Progress, silent
@@ -15,6 +16,8 @@ from supernet.space import SubnetConfig
 
 _STRATA = 8
 _POOL = 384
+_COUPLED = 0.4
+"""Scatter with which the choices of a subnet are all about as large (after CompOFA, Sahni et al., 2021)."""
 
 
 class Sampler(Protocol):
@@ -45,15 +48,20 @@ class MacsSampler:
 
     Independent uniform choices are nearly all of middle size, so a pool is drawn once in which large and small subnets
     are as frequent; steps take from the pool.
+
+    Args:
+        model_space: whose subnets.
+        seed: of the pool.
+        progress: told while their sizes are counted.
+        scatter: of a subnet's choices around a common level, see `SearchSpace.sample_near`.
     """
 
-    scatter = 1.0
-    """Of a subnet's choices around a common level, see `SearchSpace.sample_near`."""
-
-    def __init__(self, model_space: ModelSpace, seed: int, progress: Progress = silent) -> None:
+    def __init__(
+        self, model_space: ModelSpace, seed: int, progress: Progress = silent, *, scatter: float = 1.0
+    ) -> None:
         space = model_space.space
         rng = random.Random(seed)
-        pool = sorted({space.sample_near(i / (_POOL - 1), rng, self.scatter) for i in range(_POOL)})
+        pool = sorted({space.sample_near(i / (_POOL - 1), rng, scatter) for i in range(_POOL)})
         sizes: dict[SubnetConfig, float] = {}
         for done, subnet in enumerate(pool):
             sizes[subnet] = math.log(max(1, count_macs(model_space, subnet)))
@@ -66,19 +74,10 @@ class MacsSampler:
         return stratum[rng.randrange(len(stratum))]
 
 
-class CoupledSampler(MacsSampler):
-    """As `MacsSampler`, from subnets whose choices are all of about one level: wide ones are deep, too.
-
-    Fewer different subnets then share the weights, and each trains more often (CompOFA, Sahni et al., 2021).
-    """
-
-    scatter = 0.4
-
-
 SAMPLERS: dict[str, Callable[[ModelSpace, int, Progress], Sampler]] = {
     "uniform": UniformSampler,
     "macs": MacsSampler,
-    "coupled": CoupledSampler,
+    "coupled": partial(MacsSampler, scatter=_COUPLED),
 }
 """Name -> sampler, made of the model space, a seed and a listener."""
 

@@ -123,9 +123,14 @@ def _report_data(
         modelled=_modelled(outcomes),
         warnings=tuple(notes),
         versions={name: library_version(name) for name in _LIBRARIES},
-        stage_seconds={"training": trained.seconds},
+        stage_seconds=_stage_seconds(trained, exported),
         supernet_digest=trained.checkpoint_sha256,
     )
+
+
+def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, float]:
+    tuned = {e.subnet: e.finetuned.seconds for e in exported if e.finetuned}
+    return {"training": trained.seconds, **({"fine-tuning": sum(tuned.values())} if tuned else {})}
 
 
 def _curve(trained: Trained) -> TrainingCurve:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from pathlib import Path
 
 SECTION = "finetune: {epochs: 2, learning_rate: 0.1}\ntargets:\n"
+
+
+def steps_done(state: Path) -> int:
+    with state.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
 
 def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, app, edit_config, published):
@@ -38,12 +46,39 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(start_factory
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert factory(app, "build").code == 0
+    (state,) = states.glob("*[0-9a-f].training.safetensors")
+    done = steps_done(state)
+    assert done > 0
+    again = start_factory(app, "build")
+    while (more := steps_done(state)) == done:
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.005)
+    assert more > done
+    again.communicate()
+    assert again.returncode == 0
     killed = published(app)
     for path in (app / "runs" / "tiny" / "stages").glob("finetune-*"):
         path.unlink()
     assert factory(app, "build").code == 0
     assert published(app) == killed
+
+
+def test_picks_that_get_no_better_keep_the_shared_weights(factory, app, edit_config, published):
+    before = published(app)
+    edit_config(app, "targets:\n", "finetune: {epochs: 0.2, learning_rate: 1.0e-9}\ntargets:\n")
+    answer = factory(app, "build")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("the shared weights are exported") == 2
+    models = {name: content for name, content in before.items() if name.startswith("models/")}
+    after = published(app)
+    assert {name: after[name] for name in models} == models
+
+
+def test_micro_batches_that_do_not_fit_are_refused(factory, app, edit_config):
+    edit_config(app, "targets:\n", "finetune: {batch_size: 64, micro_batch_size: 48}\ntargets:\n")
+    answer = factory(app, "build")
+    assert answer.code == 1
+    assert "finetune: its micro_batch_size must divide its batch_size" in answer.err
 
 
 def test_a_wrong_key_in_the_section_is_named(factory, empty_app, edit_config):

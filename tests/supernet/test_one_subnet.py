@@ -56,6 +56,14 @@ def test_training_a_separated_subnet_makes_it_better_and_leaves_the_supernet(tmp
     assert all(torch.equal(*pair) for pair in zip(before, supernet.parameters(), strict=True))
 
 
+def test_only_the_largest_network_is_trained_on_with_dropout() -> None:
+    supernet = Supernet(model_space("loud"), 0)
+    x = torch.randn(8, 3, 12, 12)
+    for subnet, varies in ((supernet.model_space.space.largest, True), (supernet.model_space.space.smallest, False)):
+        alone = separated(supernet, subnet).train()
+        assert torch.equal(alone(x, subnet), alone(x, subnet)) is not varies
+
+
 def test_one_subnet_builds_what_its_space_builds() -> None:
     space = model_space("mobilenet")
     subnet = space.space.smallest

@@ -260,3 +260,10 @@ def test_a_processor_that_emulates_bfloat16_is_told(
 def test_only_bfloat16_on_a_cpu_is_looked_at() -> None:
     assert precision_warning(TrainingConfig(**RECIPE), torch.device("cpu")) == ""
     assert precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cuda")) == ""
+
+
+def test_short_trainings_check_twice_an_epoch_and_long_ones_every_five_epochs() -> None:
+    assert check_interval(steps=100, batches=100) == 50
+    assert check_interval(steps=1000, batches=100) == 100
+    assert check_interval(steps=10_000, batches=100) == 500
+    assert check_interval(steps=3, batches=1) == 1
