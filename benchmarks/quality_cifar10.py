@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +148,8 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     networks = tuple(dict(subnet.values) for subnet in (*tiers, *others))
     training = {**COMMON, "epochs": options.epochs}
     recipe = training | FAMILY | options.family
-    family_job = Job(kind="family", model=MODEL, training=recipe, seed=seed, networks=networks)
-    first = [replace(family_job, tiers=len(tiers), finetune=options.finetune)]
+    family_fields: dict[str, Any] = {"networks": networks, "tiers": len(tiers), "finetune": options.finetune}
+    first = [Job(kind="family", model=MODEL, training=recipe, seed=seed, **family_fields)]
     first += [alone_job(t, space, training, rate, seed) for t in tiers for rate in LEARNING_RATES]
     family, *alone = run_all(first, options)
     best = [max(alone[i * 3 : i * 3 + 3], key=lambda r: r["heldout"]) for i in range(len(tiers))]
@@ -388,9 +388,10 @@ class Bench:
         from supernet.training import good_state_file, train
 
         state = result_file(self.job, self.options).with_suffix(".safetensors")
+        key = digest_of([config.model_dump(mode="json"), supernet.model_space.space.to_json()])
         start = time.process_time()
         train(
-            supernet, self.parts["train"], config, seed=self.job.seed, state_file=state, key=digest_of(config.epochs),
+            supernet, self.parts["train"], config, seed=self.job.seed, state_file=state, key=key,
             check=lambda s: self._accuracy(s, "heldout", supernet), progress=Lines(),
         )  # fmt: skip
         seconds = time.process_time() - start
