@@ -3,9 +3,9 @@
     python benchmarks/quality_cifar10.py --data PATH/cifar10 --work /tmp/quality
 
 Trains the supernet once, and each tier a little further on its own, as a build with a `finetune` section does; trains
-each tier alone for as many epochs with hard labels, three learning rates each, the
-best on held-out images; trains more networks alone to compare rankings; trains the largest network scaled in width with
-as many core-seconds as the family. Everything is judged on the same 10,000 test images, paired. Tiers and the networks
+each tier alone for as many epochs as the supernet with hard labels, three learning rates each, the best on held-out
+images; trains more networks alone to compare rankings; trains the largest network scaled in width with as many
+core-seconds as the family. Everything is judged on the same 10,000 test images, paired. Tiers and the networks
 of the ranking are named by a seeded rule before anything is trained. Every training is a process of its own with one
 thread, `--processes` at a time; finished ones are kept in `--work`, so an interrupted benchmark goes on.
 

@@ -109,6 +109,15 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _fine_tuning_fits(self) -> FactoryConfig:
+        if self.finetune is not None:
+            try:
+                self.finetune.recipe(self.training)
+            except ValueError as error:
+                raise ValueError("finetune: its micro_batch_size must divide its batch_size") from error
+        return self
+
+    @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:
         largest = self.model.largest_resolution
         if largest is not None and largest > self.data.image_size:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from model_factory.base.errors import ConfigError, TrainingError
+from model_factory.base.errors import TrainingError
 from model_factory.base.files import sha256_file
 from model_factory.cache import stage_key
 from model_factory.fingerprint import model_code
@@ -121,8 +121,6 @@ def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, config: 
         outcome = _train(bench, alone, subnet, config.recipe(bench.run.config.training), key)
     except TrainingError as error:
         raise TrainingError(f"fine-tuning of {subnet.id} (section finetune): {error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{bench.run.origin}: finetune: its micro_batch_size must divide its batch_size") from error
     alone = alone.cpu()
     save_supernet(_weights_file(bench, subnet), alone)
     return Finetuned(

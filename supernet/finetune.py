@@ -20,7 +20,7 @@ class OneSubnet:
     """A model space that holds a single subnet of another one. See `ModelSpace`."""
 
     def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
-        self._model_space, self._subnet = model_space, subnet
+        self._model_space = model_space
         self.space = SearchSpace(tuple(Choice(name=name, options=(option,)) for name, option in subnet.values))
 
     def build(self, subnet: SubnetConfig) -> nn.Module:

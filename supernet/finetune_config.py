@@ -21,7 +21,7 @@ class FinetuneConfig(Document):
     """Examples of one step; by default as in `training`. A build is one process: after a training on many GPUs set it,
     or `micro_batch_size`, to what one of them holds."""
     micro_batch_size: int | None = Field(default=None, ge=2)
-    """Examples at a time, by default as in `training`; divides the batch size."""
+    """Examples at a time; divides the batch size. By default as in `training` where `batch_size` is, too."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Small networks have no capacity to spare."""
 
@@ -29,6 +29,7 @@ class FinetuneConfig(Document):
         """The training of one subnet on the labels alone. Raises `ValueError` where the micro-batches do not fit."""
         changes = self.model_dump(exclude_none=True) | {
             "learning_rate": self.learning_rate or training.learning_rate / 6,
+            "micro_batch_size": self.micro_batch_size or (None if self.batch_size else training.micro_batch_size),
             "largest_only": 1.0,
             "sampler": "uniform",
             "teacher": "largest",

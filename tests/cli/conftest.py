@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -142,5 +143,17 @@ def published() -> Callable[[Path], dict[str, bytes]]:
         family = folder / "dist" / "tiny"
         files = (path for path in family.rglob("*") if path.is_file() and path.suffix != ".html")
         return {path.relative_to(family).as_posix(): path.read_bytes() for path in files}
+
+    return read
+
+
+@pytest.fixture
+def steps_done() -> Callable[[Path], int]:
+    """The steps of the training whose state lies in a file."""
+
+    def read(state: Path) -> int:
+        with state.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
     return read

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from pathlib import Path
 
 SECTION = "finetune: {epochs: 2, learning_rate: 0.1}\ntargets:\n"
-
-
-def steps_done(state: Path) -> int:
-    with state.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
 
 def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, app, edit_config, published):
@@ -37,7 +29,9 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
     assert not list((app / "runs" / "tiny" / "finetuned").glob("*.training*"))
 
 
-def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(start_factory, factory, app, edit_config, published):
+def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(
+    start_factory, factory, app, edit_config, published, steps_done
+):
     edit_config(app, "targets:\n", "finetune: {epochs: 8, learning_rate: 0.1}\ntargets:\n")
     states = app / "runs" / "tiny" / "finetuned"
     process = start_factory(app, "build")

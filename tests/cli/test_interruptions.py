@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -55,7 +53,9 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(start_factory, factory, empty_app, built, published):
+def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(
+    start_factory, factory, empty_app, built, published, steps_done
+):
     state = empty_app / "runs" / "tiny" / "training.safetensors"
     process = start_factory(empty_app, "build", "--quiet", preexec_fn=heed_ctrl_c)
     wait_until(state.is_file, process)
@@ -66,12 +66,6 @@ def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(start_factory
     assert steps_done(state) > 0
     assert factory(empty_app, "build", "-q").code == 0
     assert published(empty_app) == published(built)
-
-
-def steps_done(state: Path) -> int:
-    with state.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
 
 def test_kill_in_every_stage_leaves_the_family_of_an_undisturbed_build(
