@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dic
     gaps = np.mean([gap_matrix(r, family_predictions(r), labels) for r in results], axis=0)  # (tiers, images)
     shared = np.mean([gap_matrix(r, predictions_of(r["family"]), labels) for r in results], axis=0)
     means = resampled(gaps)
-    taus = [rankings(r) for r in results]
     return {
         "mean_gap": round(float(gaps.mean()), 5),
         "mean_gap_interval": interval(means.mean(1)),
@@ -41,8 +41,7 @@ def summary(results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> dic
         "gaps_of_shared_weights": [round(float(g), 5) for g in shared.mean(1)],
         "hypervolume_gain": round(float(np.mean([hypervolume_gain(r) for r in results])), 4),
         "cost_ratio": round(float(np.mean([cost_ratio(r) for r in results])), 3),
-        "kendall_tau": round(float(np.mean([t[0] for t in taus])), 3),
-        "kendall_tau_band": round(float(np.mean([t[1] for t in taus])), 3),
+        **rankings(results),
         "networks_ranked": len(results[0]["macs"]),
     }
 
@@ -82,17 +81,39 @@ def cost_ratio(result: dict[str, Any]) -> float:
     return float(result["family"]["core_seconds"]["total"] / np.median(result["largest_alone_core_seconds"]))
 
 
-def rankings(result: dict[str, Any]) -> tuple[float, float]:
-    """Kendall's tau of shared against stand-alone test accuracy: overall, and the mean within the bands."""
+def rankings(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Kendall's tau of shared against stand-alone test accuracy, and how well stand-alone accuracies agree themselves.
+
+    `kendall_tau` and `kendall_tau_band` are means over seeds, overall and within the bands; `..._of_means` is of
+    accuracies averaged over seeds. No supernet can be expected to agree with training alone better than that does with
+    itself: `..._judged_twice` compares the networks trained alone with themselves, held-out against test images, and
+    `..._trained_twice` one seed with another, on the test images.
+    """
+    count = len(results[0]["macs"])
+    sizes = np.array(results[0]["macs"])
+    bands = [np.abs(sizes / sizes[tier] - 1) <= 0.1 for tier in results[0]["bands"]]
+    shared = np.array([r["family"]["accuracy"][:count] for r in results])
+    alone, heldout = (np.array([[a[key] for a in r["alone"]] for r in results]) for key in ("accuracy", "heldout"))
+    compared = {
+        "": list(zip(shared, alone, strict=True)),
+        "_of_means": [(shared.mean(0), alone.mean(0))],
+        "_judged_twice": list(zip(heldout, alone, strict=True)),
+        "_trained_twice": list(itertools.combinations(alone, 2)),
+    }
+    everything = [np.full(count, True)]
+    return {
+        f"kendall_tau{suffix}{kind}": round(float(np.mean([kendall_tau(a, b, rows) for a, b in pairs])), 3)
+        for kind, pairs in compared.items()
+        for suffix, rows in (("", everything), ("_band", bands))
+        if pairs
+    }
+
+
+def kendall_tau(one: NDArray[np.float64], other: NDArray[np.float64], groups: Sequence[NDArray[np.bool_]]) -> float:
+    """Kendall's tau of two rankings of the same networks: its mean over `groups` of them."""
     from scipy.stats import kendalltau
 
-    count = len(result["macs"])
-    shared = np.array(result["family"]["accuracy"][:count])
-    alone = np.array([r["accuracy"] for r in result["alone"]])
-    sizes = np.array(result["macs"])
-    bands = [np.abs(sizes / sizes[tier] - 1) <= 0.1 for tier in result["bands"]]
-    tau: Callable[..., float] = lambda rows: float(kendalltau(shared[rows], alone[rows]).statistic)  # noqa: E731
-    return tau(np.full(count, True)), float(np.mean([tau(band) for band in bands]))
+    return float(np.mean([kendalltau(one[rows], other[rows]).statistic for rows in groups]))
 
 
 def hypervolume_gain(result: dict[str, Any]) -> float:
@@ -129,5 +150,6 @@ def print_markdown(result: dict[str, Any], results: Sequence[dict[str, Any]], la
             f"| {heldout} | {alone['heldout']:.2%} |"
         )
     print()
-    for name in ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio", "kendall_tau", "kendall_tau_band"):
+    headline = ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio")
+    for name in (*headline, *(key for key in result if key.startswith("kendall_tau"))):
         print(f"{name}: {result[name]}")

@@ -36,7 +36,10 @@ def result(tmp_path: Path) -> dict[str, Any]:
 
     family = written("family", 70, 60, 65, 75, 74, 50)  # tiers, other, pick, the tiers after fine-tuning
     family |= {"heldout": [0.7, 0.6, 0.6], "heldout_finetuned": [0.75, 0.5], "pick_macs": [400]}
-    alone = [{**written(f"alone-{i}", count), "accuracy": count / 100} for i, count in enumerate((72, 61, 64))]
+    alone = [
+        {**written(f"alone-{i}", count), "accuracy": count / 100, "heldout": (100 - count) / 100}
+        for i, count in enumerate((72, 61, 64))
+    ]
     return {
         "tiers": 2,
         "macs": [400, 100, 105],
@@ -68,6 +71,17 @@ def test_rankings_and_hypervolume_are_of_the_shared_weights(script, result) -> N
     assert script.summary([result], LABELS)["hypervolume_gain"] == pytest.approx(
         (0.75 - 0.1) / (0.4 - 0.1) - 1, abs=1e-4
     )
+
+
+def test_rankings_are_told_beside_how_well_training_alone_agrees_with_itself(script, result) -> None:
+    found = script.summary([result], LABELS)
+    assert found["kendall_tau_judged_twice"] == found["kendall_tau_band_judged_twice"] == -1
+    assert "kendall_tau_trained_twice" not in found  # one seed
+    swapped = [result["alone"][i] | {"accuracy": a} for i, a in enumerate((0.72, 0.68, 0.60))]
+    found = script.summary([result, result | {"alone": swapped}], LABELS)
+    assert found["kendall_tau"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-3)
+    assert found["kendall_tau_band_trained_twice"] == -1
+    assert found["kendall_tau_band_of_means"] == -1  # 0.645 and 0.62 alone, 0.60 and 0.65 shared
 
 
 def test_without_fine_tuning_the_family_is_the_shared_weights(script, result) -> None:
