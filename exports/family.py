@@ -205,8 +205,8 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
             images=parity.images,
         ),
         subnet=Subnet(
-            supernet_sha256=spec.provenance.supernet_sha256, values=model.subnet_values, macs=model.macs,
-            parameters=model.parameters,
+            supernet_sha256=spec.provenance.supernet_sha256, finetuned_sha256=model.finetuned_sha256,
+            values=model.subnet_values, macs=model.macs, parameters=model.parameters,
         ),
         selftest=SelfTest(samples=len(spec.sample_images), tolerance_micro=tolerance),
     )  # fmt: skip

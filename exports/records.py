@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 MAX_INTEGER = 2**53 - 1
 PPM = 1_000_000
 
@@ -222,9 +222,18 @@ class ParityRecord(Record):
 
 
 class Subnet(Record):
-    """Where the model comes from. `values` is the subnet's JSON form; no decision reads it."""
+    """Where the model comes from; no decision reads it.
+
+    Attributes:
+        supernet_sha256: of the supernet's checkpoint.
+        finetuned_sha256: of the subnet's own weights, where it was trained further; else it has the supernet's.
+        values: the subnet's JSON form.
+        macs: of one inference.
+        parameters: how many.
+    """
 
     supernet_sha256: Sha256
+    finetuned_sha256: Sha256 | None = None
     values: dict[str, int | float]
     macs: Positive
     parameters: Positive

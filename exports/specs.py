@@ -19,6 +19,7 @@ class ModelSpec:
         artifact: its file, already in the family's folder.
         evaluation: of that file, on the family's test set.
         subnet_values: the JSON form of the subnet.
+        finetuned_sha256: of the subnet's own weights; None where it has the supernet's.
         macs: of one inference.
         parameters: how many.
         peak_memory_bytes: of one inference, the weights included.
@@ -34,6 +35,7 @@ class ModelSpec:
     peak_memory_bytes: int
     needs_basis: Basis
     perf: tuple[Perf, ...]
+    finetuned_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

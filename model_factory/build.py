@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
@@ -13,7 +13,7 @@ from exports.records import Manifest
 from model_factory.base.errors import ConfigError, MissingRunError
 from model_factory.base.files import exclusive, remove_partial_files
 from model_factory.console import Console
-from model_factory.finetuning import finetune_stage, finetuning_lines
+from model_factory.finetuning import Finetuned, finetune_stage, finetuning_lines
 from model_factory.planning import fitting_notes, planned_run
 from model_factory.release import Exported, check_file_budget, export_stage, family_stage
 from model_factory.report.stage import report_stage
@@ -28,6 +28,7 @@ from model_factory.stages import (
     train_stage,
 )
 from supernet.planning import TrainingLimits
+from supernet.space import SubnetConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,8 @@ def build(run: Run, console: Console, *, may_train: bool = True, limits: Trainin
         trained = train_stage(bench, may_train=may_train)
         shared = score_stage(bench, trained)
         outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
-        exported = tuple(_export(bench, trained, outcome) for outcome in outcomes)
+        finetuned = finetune_stage(bench, trained, [outcome.result.pick.subnet for outcome in outcomes])
+        exported = tuple(_export(bench, trained, outcome, finetuned) for outcome in outcomes)
         manifest = family_stage(bench, trained, outcomes, exported)
         notes = (*fitting_notes(bench.run), *shared_model_notes(outcomes))
         report_stage(bench, trained, manifest, outcomes, exported, notes)
@@ -168,9 +170,11 @@ def _targets(run: Run) -> list[FoundProfile]:
     return found
 
 
-def _export(bench: Workbench, trained: Trained, outcome: SearchOutcome) -> Exported:
+def _export(
+    bench: Workbench, trained: Trained, outcome: SearchOutcome, finetuned: Mapping[SubnetConfig, Finetuned]
+) -> Exported:
     subnet = outcome.result.pick.subnet
-    exported = export_stage(bench, trained, subnet, finetune_stage(bench, trained, subnet))
+    exported = export_stage(bench, trained, subnet, finetuned.get(subnet))
     check_file_budget(outcome, exported)
     return exported
 

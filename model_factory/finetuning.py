@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_factory.base.errors import TrainingError
 from model_factory.base.files import sha256_file
+from model_factory.base.progress import Progress
 from model_factory.cache import stage_key
 from model_factory.fingerprint import model_code
 from model_factory.materials import CHECK_IMAGES
@@ -55,29 +56,31 @@ class Finetuned:
         return f"subnet {self.subnet.id} fine-tuned: held-out accuracy {accuracies}{kept}"
 
 
-def finetune_stage(bench: Workbench, trained: Trained, subnet: SubnetConfig) -> Finetuned | None:
-    """Train `subnet` further on its own; None where the config has no `finetune` section.
+def finetune_stage(
+    bench: Workbench, trained: Trained, subnets: Sequence[SubnetConfig]
+) -> dict[SubnetConfig, Finetuned]:
+    """Train each of `subnets` further on its own; nothing where the config has no `finetune` section.
 
-    The supernet's checkpoint stays as it is.
+    The supernet's checkpoint stays as it is. What was found of other subnets is kept, for the day they are chosen.
 
     Raises:
         TrainingError, DataError, DiskError: as `supernet.training` says.
-        CheckpointError, SpaceError: the supernet cannot be read, or the subnet is no part of it.
+        CheckpointError, SpaceError: the supernet cannot be read, or a subnet is no part of it.
     """
     config = bench.run.config.finetune
     if config is None:
-        return None
-    path, stage = _weights_file(bench, subnet), f"finetune-{subnet.id}"
-    key = stage_key(stage, _FINETUNE_VERSION, ("torch", "numpy"), _inputs(bench, trained, subnet, config))
-    cached = bench.run.cache.load(stage, key)
-    if cached is not None:
-        return Finetuned(subnet=subnet, **cached)
-    found = _finetune(bench, trained, subnet, config, key)
-    values = {name: value for name, value in asdict(found).items() if name != "subnet"}
-    bench.run.cache.save(stage, key, values, [path])
-    for left in _state_files(bench, subnet):
-        left.unlink(missing_ok=True)
-    return found
+        return {}
+    version = (_FINETUNE_VERSION, ("torch", "numpy"))
+    keys = {s: stage_key(_stage(s), *version, _inputs(bench, trained, s, config)) for s in subnets}
+    found = {subnet: bench.run.cache.load(_stage(subnet), key) for subnet, key in keys.items()}
+    done = {subnet: Finetuned(subnet=subnet, **values) for subnet, values in found.items() if values is not None}
+    missing = [subnet for subnet in keys if subnet not in done]
+    if missing:
+        with bench.console.stage("fine-tune") as progress:
+            for index, subnet in enumerate(missing):
+                part = _part(progress, index, len(missing), subnet)
+                done[subnet] = _finetune(bench, trained, subnet, config, keys[subnet], part)
+    return done
 
 
 def finetuned_supernet(bench: Workbench, subnet: SubnetConfig) -> Supernet:
@@ -91,6 +94,19 @@ def finetuned_supernet(bench: Workbench, subnet: SubnetConfig) -> Supernet:
 def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
     """A line per fine-tuned subnet, each once."""
     return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
+
+
+def _stage(subnet: SubnetConfig) -> str:
+    return f"finetune-{subnet.id}"
+
+
+def _part(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
+    """Progress of the training of one subnet, all of which have equally many steps, as that of them all."""
+
+    def told(done: int, total: int, detail: str = "") -> None:
+        progress(index * total + done, count * total, f"{subnet.id}, {index + 1} of {count}: {detail}")
+
+    return told
 
 
 def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetune: FinetuneConfig) -> dict[str, Any]:
@@ -109,7 +125,9 @@ def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetune: 
     }
 
 
-def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, config: FinetuneConfig, key: str) -> Finetuned:
+def _finetune(
+    bench: Workbench, trained: Trained, subnet: SubnetConfig, config: FinetuneConfig, key: str, progress: Progress
+) -> Finetuned:
     from supernet.checkpoint import save_supernet
     from supernet.finetune import separated
 
@@ -118,40 +136,46 @@ def _finetune(bench: Workbench, trained: Trained, subnet: SubnetConfig, config: 
     alone = separated(materials.supernet, subnet)
     before = materials.heldout_accuracy(subnet, images)
     try:
-        outcome = _train(bench, alone, subnet, config.recipe(bench.run.config.training), key)
+        outcome = _train(bench, alone, subnet, config.recipe(bench.run.config.training), key, progress)
     except TrainingError as error:
         raise TrainingError(f"fine-tuning of {subnet.id} (section finetune): {error}") from error
     alone = alone.cpu()
     save_supernet(_weights_file(bench, subnet), alone)
-    return Finetuned(
+    found = Finetuned(
         subnet=subnet,
         before=before,
         after=materials.heldout_accuracy(subnet, images, alone),
         sha256=sha256_file(_weights_file(bench, subnet)),
         seconds=outcome.seconds,
     )
+    values = {name: value for name, value in asdict(found).items() if name != "subnet"}
+    bench.run.cache.save(_stage(subnet), key, values, [_weights_file(bench, subnet)])
+    for left in _state_files(bench, subnet):
+        left.unlink(missing_ok=True)
+    return found
 
 
-def _train(bench: Workbench, alone: Supernet, subnet: SubnetConfig, recipe: TrainingConfig, key: str) -> Outcome:
+def _train(
+    bench: Workbench, alone: Supernet, subnet: SubnetConfig, recipe: TrainingConfig, key: str, progress: Progress
+) -> Outcome:
     from supernet.training import train
     from supernet.workers import alone as one_worker
 
     run, materials = bench.run, bench.materials()
     workers = one_worker(recipe.device)
-    with bench.console.stage(f"fine-tune {subnet.id}") as progress:
-        return train(
-            alone,
-            materials.examples(materials.splits.train, recipe.augment, workers.device),
-            recipe,
-            seed=run.config.seed,
-            state_file=_state_files(bench, subnet)[0],
-            key=key,
-            check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
-            workers=workers,
-            loader_workers=materials.loader_workers,
-            progress=progress,
-            notify=bench.console.say,
-        )
+    return train(
+        alone,
+        materials.examples(materials.splits.train, recipe.augment, workers.device),
+        recipe,
+        seed=run.config.seed,
+        state_file=_state_files(bench, subnet)[0],
+        key=key,
+        check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
+        workers=workers,
+        loader_workers=materials.loader_workers,
+        progress=progress,
+        notify=bench.console.say,
+    )
 
 
 def _weights_file(bench: Workbench, subnet: SubnetConfig) -> Path:

@@ -223,6 +223,7 @@ def _model_specs(
             artifact=e.artifact,
             evaluation=e.evaluation,
             subnet_values=e.subnet.to_dict(),
+            finetuned_sha256=e.finetuned.sha256 if e.finetuned and e.finetuned.kept else None,
             macs=users[0].result.pick.costs.macs,
             parameters=e.parameters,
             peak_memory_bytes=max(user.result.pick.costs.peak_memory_bytes for user in users),

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from typing import Any
+
+from model_factory.base.files import sha256_file
 
 SECTION = "finetune: {epochs: 2, learning_rate: 0.1}\ntargets:\n"
+
+
+def described(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """The models of a family's manifest."""
+    return list(json.loads(files["manifest.json"])["models"].values())
 
 
 def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, app, edit_config, published):
@@ -13,8 +22,7 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
     edit_config(app, "targets:\n", SECTION)
     answer = factory(app, "build")
     assert answer.code == 0, answer.err
-    tuned = [stage for stage in answer.stages if stage.startswith("fine-tune")]
-    assert len(tuned) == 2
+    assert answer.stages.count("fine-tune") == 1
     assert not {"train supernet", "score shared subnets", "search speaker", "search midrange"} & set(answer.stages)
     told = [line for line in answer.out.splitlines() if "fine-tuned: held-out accuracy" in line]
     assert len(told) == 2
@@ -24,9 +32,24 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
     after = published(app)
     better = [line for line in told if "shared weights are exported" not in line]
     assert len({name for name in after if name.startswith("models/")} - models) >= len(better) > 0
+    weights = {file.stem: sha256_file(file) for file in (app / "runs" / "tiny" / "finetuned").iterdir()}
+    named = [m["subnet"]["finetuned_sha256"] for m in described(after) if "finetuned_sha256" in m["subnet"]]
+    assert len(named) == len(better)
+    assert set(named) <= set(weights.values())
     assert factory(app, "verify", "dist/tiny").code == 0
     assert factory(app, "build").stages == []
     assert not list((app / "runs" / "tiny" / "finetuned").glob("*.training*"))
+
+
+def test_export_fine_tunes_a_pick_that_two_targets_share_once(factory, app, edit_config, published):
+    edit_config(app, "{latency: 0.22 ms, peak_memory: 1 MiB, file_size: 100 KiB}", "{latency: 1 s, file_size: 1 MiB}")
+    edit_config(app, "{latency: 1 ms, peak_memory: 4 MiB, file_size: 1 MiB}", "{latency: 1 s, file_size: 1 MiB}")
+    edit_config(app, "targets:\n", SECTION)
+    answer = factory(app, "export")
+    assert answer.code == 0, answer.err
+    assert len(described(published(app))) == 1
+    assert answer.stages.count("fine-tune") == 1
+    assert len(list((app / "runs" / "tiny" / "finetuned").iterdir())) == 1
 
 
 def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(
