@@ -18,6 +18,9 @@ FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
 
+# `make test`: how many processes share the tests, each with one thread of torch; 0 for none but pytest's own.
+WORKERS ?= auto
+
 # Nothing that runs here sends usage data, whatever a library does by default.
 export ORT_DISABLE_TELEMETRY = 1
 
@@ -29,7 +32,7 @@ demo: $(VENV)/.ready
 	$(FACTORY) build
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.ready-check
 	$(VENV)/bin/ruff check .

@@ -11,7 +11,7 @@ from model_factory.base.files import digest_of, read_json, write_json
 from model_factory.config import FactoryConfig
 from model_factory.run import Run
 from supernet.data.config import HANDLING
-from supernet.planning import TrainingLimits, TrainingPlan
+from supernet.planning import TrainingLimits, TrainingPlan, time_span
 
 if TYPE_CHECKING:
     from model_factory.materials import Materials
@@ -34,6 +34,7 @@ class KeptPlan:
         schedule: the keys of the training section that fitting may change.
         changes: what fitting changed, a line each.
         line: the plan in one line.
+        step_seconds: of a step of the largest network, or a little more.
     """
 
     asked: str
@@ -41,6 +42,7 @@ class KeptPlan:
     schedule: dict[str, Any]
     changes: tuple[str, ...]
     line: str
+    step_seconds: float
 
     def applied_to(self, config: FactoryConfig) -> FactoryConfig:
         """`config` with this schedule."""
@@ -92,7 +94,7 @@ def settle_plan(bench: Workbench, team: Workers | None, state_file: Path) -> Non
     bench.run = replace(bench.run, config=kept.applied_to(bench.run.config))
     if workers.is_first:
         bench.run.write_resolved_config()
-    for line in (*kept.changes, told):
+    for line in (*kept.changes, told, *_finetuning_line(bench, kept.step_seconds)):
         bench.console.say(line)
 
 
@@ -120,10 +122,29 @@ def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> Trai
         )
 
 
+def _finetuning_line(bench: Workbench, step_seconds: float) -> tuple[str, ...]:
+    """What the fine-tuning of the picks will add, if the config asks for it: as if each were the largest network."""
+    from supernet.training import steps_of
+
+    config = bench.run.config
+    if config.finetune is None:
+        return ()
+    recipe, count = config.finetune.recipe(config.training), len(config.targets)
+    steps = steps_of(recipe, len(bench.materials().splits.train))
+    seconds = count * steps * step_seconds * recipe.batch_size / config.training.batch_size
+    subnets = "one subnet" if count == 1 else f"up to {count} subnets"
+    return (f"after the search: fine-tuning of {subnets}, {steps:,} steps each, at most about {time_span(seconds)}",)
+
+
 def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) -> KeptPlan:
     schedule = {"epochs": plan.config.epochs, "micro_batch_size": plan.config.micro_batch_size}
     kept = KeptPlan(
-        asked=_digest(run.config), limits=limits, schedule=schedule, changes=plan.changes, line=plan.describe()
+        asked=_digest(run.config),
+        limits=limits,
+        schedule=schedule,
+        changes=plan.changes,
+        line=plan.describe(),
+        step_seconds=plan.costs.largest_step_seconds,
     )
     if write:
         note = {**asdict(kept), "fitted": _digest(kept.applied_to(run.config)), "costs": asdict(plan.costs)}
@@ -146,6 +167,7 @@ def _kept(run: Run) -> KeptPlan | None:
             schedule={name: note["schedule"][name] for name in ("epochs", "micro_batch_size")},
             changes=tuple(note["changes"]),
             line=note["line"],
+            step_seconds=note["step_seconds"],
         )
     except (FactoryError, KeyError, TypeError):
         return None  # damaged from outside: plan again

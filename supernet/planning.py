@@ -98,6 +98,11 @@ class TrainingCosts:
     total_bytes: int
     device: str
 
+    @property
+    def largest_step_seconds(self) -> float:
+        """Of a step of the largest network alone; of a sandwich, which takes longer, where the recipe has none."""
+        return next(cost.seconds for cost in (self.alone, self.sandwich) if cost is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:

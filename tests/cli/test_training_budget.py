@@ -73,6 +73,13 @@ def test_a_training_begins_with_its_plan_and_leaves_events(trained, empty_app):
     assert list((empty_app / "runs" / "tiny" / "events").glob("*/events.out.tfevents.*"))
 
 
+def test_the_plan_tells_what_fine_tuning_will_add(trained, empty_app, edit_config):
+    edit_config(empty_app, "targets:\n", "finetune: {epochs: 2}\ntargets:\n")
+    told = trained(empty_app / "factory.yaml")
+    (line,) = (line for line in told if line.startswith("after the search: "))
+    assert line.startswith("after the search: fine-tuning of up to 2 subnets, 14 steps each, at most about ")
+
+
 def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained, config):
     told = trained(config, max_hours=HOURS)
     assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in told)
