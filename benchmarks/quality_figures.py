@@ -85,18 +85,21 @@ def rankings(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Kendall's tau of shared against stand-alone test accuracy, and how well stand-alone accuracies agree themselves.
 
     `kendall_tau` and `kendall_tau_band` are means over seeds, overall and within the bands; `..._of_means` is of
-    accuracies averaged over seeds. No supernet can be expected to agree with training alone better than that does with
-    itself: `..._judged_twice` compares the networks trained alone with themselves, held-out against test images, and
-    `..._trained_twice` one seed with another, on the test images.
+    accuracies averaged over seeds, `..._pooled` of those averaged over held-out and test images too. No supernet can be
+    expected to agree with training alone better than that does with itself: `..._judged_twice` compares the networks
+    trained alone with themselves, held-out against test images, and `..._trained_twice` one seed with another, on the
+    test images.
     """
     count = len(results[0]["macs"])
     sizes = np.array(results[0]["macs"])
     bands = [np.abs(sizes / sizes[tier] - 1) <= 0.1 for tier in results[0]["bands"]]
-    shared = np.array([r["family"]["accuracy"][:count] for r in results])
-    alone, heldout = (np.array([[a[key] for a in r["alone"]] for r in results]) for key in ("accuracy", "heldout"))
+    keys = ("accuracy", "heldout")
+    shared, shared_heldout = (np.array([r["family"][key][:count] for r in results]) for key in keys)
+    alone, heldout = (np.array([[a[key] for a in r["alone"]] for r in results]) for key in keys)
     compared = {
         "": list(zip(shared, alone, strict=True)),
         "_of_means": [(shared.mean(0), alone.mean(0))],
+        "_pooled": [((shared + shared_heldout).mean(0), (alone + heldout).mean(0))],
         "_judged_twice": list(zip(heldout, alone, strict=True)),
         "_trained_twice": list(itertools.combinations(alone, 2)),
     }

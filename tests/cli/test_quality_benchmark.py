@@ -82,6 +82,7 @@ def test_rankings_are_told_beside_how_well_training_alone_agrees_with_itself(scr
     assert found["kendall_tau"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-3)
     assert found["kendall_tau_band_trained_twice"] == -1
     assert found["kendall_tau_band_of_means"] == -1  # 0.645 and 0.62 alone, 0.60 and 0.65 shared
+    assert found["kendall_tau_band_pooled"] == -1  # 1.035 and 0.98 alone, 1.20 and 1.25 shared
 
 
 def test_without_fine_tuning_the_family_is_the_shared_weights(script, result) -> None:
