@@ -139,18 +139,19 @@ def area(points: Sequence[tuple[int, float]], low: int, high: int) -> float:
 
 
 def print_markdown(result: dict[str, Any], results: Sequence[dict[str, Any]], labels: NDArray[np.int64]) -> None:
-    """A table of the first seed's tiers, and the headline figures."""
-    first = results[0]
-    family = (family_predictions(first) == labels).mean(1)
+    """A table of the tiers, means over seeds, and the headline figures."""
+    family = np.mean([(family_predictions(r) == labels).mean(1) for r in results], axis=0)
+    heldout = [np.mean([r["family"][key] for r in results], axis=0) for key in HELDOUT if results[0]["family"][key]]
     print("| MMACs | family | shared weights | alone | gap | learning rate alone | held-out: shared, own | alone |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for i in range(first["tiers"]):
-        heldout = ", ".join(f"{first['family'][key][i]:.2%}" for key in HELDOUT if first["family"][key])
-        alone = first["alone"][i]
+    for i in range(results[0]["tiers"]):
+        alone = [r["alone"][i] for r in results]
+        shared = np.mean([r["family"]["accuracy"][i] for r in results])
         print(
-            f"| {first['macs'][i] / 1e6:.2f} | {family[i]:.2%} | {first['family']['accuracy'][i]:.2%} "
-            f"| {alone['accuracy']:.2%} | {result['gaps'][i]:+.2%} | {alone['learning_rate']} "
-            f"| {heldout} | {alone['heldout']:.2%} |"
+            f"| {results[0]['macs'][i] / 1e6:.2f} | {family[i]:.2%} | {shared:.2%} "
+            f"| {np.mean([a['accuracy'] for a in alone]):.2%} | {result['gaps'][i]:+.2%} "
+            f"| {', '.join(str(a['learning_rate']) for a in alone)} "
+            f"| {', '.join(f'{values[i]:.2%}' for values in heldout)} | {np.mean([a['heldout'] for a in alone]):.2%} |"
         )
     print()
     headline = ("mean_gap", "worst_gap", "hypervolume_gain", "cost_ratio")
