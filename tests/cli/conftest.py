@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,17 @@ def published() -> Callable[[Path], dict[str, bytes]]:
         return {path.relative_to(family).as_posix(): path.read_bytes() for path in files}
 
     return read
+
+
+@pytest.fixture
+def children_seconds() -> Callable[[], float]:
+    """Processor time that finished child processes took so far: unlike a clock, it stands a busy machine."""
+
+    def seconds() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    return seconds
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from device_profiles.profile import SHIPPED_FOLDER
@@ -12,11 +11,11 @@ def record_times(app: Path) -> dict[str, int]:
     return {path.stem: path.stat().st_mtime_ns for path in (app / "runs" / "tiny" / "stages").iterdir()}
 
 
-def test_a_second_build_does_nothing_in_under_five_seconds(factory, app, built, published):
+def test_a_second_build_does_nothing_in_under_five_seconds(factory, app, built, published, children_seconds):
     before = record_times(app)
-    started = time.monotonic()
+    started = children_seconds()
     answer = factory(app, "build")
-    assert time.monotonic() - started < 5
+    assert 0 < children_seconds() - started < 5
     assert answer.stages == []
     assert record_times(app) == before
     assert published(app) == published(built)
