@@ -18,7 +18,7 @@ FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
 
-# `make test`: how many processes share the tests, each with one thread of torch; 0 for none but pytest's own.
+# `make test`: how many processes share the tests; 0 for none but pytest's own.
 WORKERS ?= auto
 
 # Nothing that runs here sends usage data, whatever a library does by default.

@@ -148,8 +148,17 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     networks = tuple(dict(subnet.values) for subnet in (*tiers, *others))
     training = {**COMMON, "epochs": options.epochs}
     recipe = training | FAMILY | options.family
-    family_fields: dict[str, Any] = {"networks": networks, "tiers": len(tiers), "finetune": options.finetune}
-    first = [Job(kind="family", model=MODEL, training=recipe, seed=seed, **family_fields)]
+    first = [
+        Job(
+            kind="family",
+            model=MODEL,
+            training=recipe,
+            seed=seed,
+            networks=networks,
+            tiers=len(tiers),
+            finetune=options.finetune,
+        )
+    ]
     first += [alone_job(t, space, training, rate, seed) for t in tiers for rate in LEARNING_RATES]
     family, *alone = run_all(first, options)
     best = [max(alone[i * 3 : i * 3 + 3], key=lambda r: r["heldout"]) for i in range(len(tiers))]

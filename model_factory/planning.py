@@ -147,7 +147,8 @@ def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) 
         step_seconds=plan.costs.largest_step_seconds,
     )
     if write:
-        note = {**asdict(kept), "fitted": _digest(kept.applied_to(run.config)), "costs": asdict(plan.costs)}
+        told = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # it is in the costs
+        note = {**told, "fitted": _digest(kept.applied_to(run.config)), "costs": asdict(plan.costs)}
         write_json(run.folder / PLAN, note)
     return kept
 
@@ -167,7 +168,7 @@ def _kept(run: Run) -> KeptPlan | None:
             schedule={name: note["schedule"][name] for name in ("epochs", "micro_batch_size")},
             changes=tuple(note["changes"]),
             line=note["line"],
-            step_seconds=note["step_seconds"],
+            step_seconds=(note["costs"]["alone"] or note["costs"]["sandwich"])["seconds"],
         )
     except (FactoryError, KeyError, TypeError):
         return None  # damaged from outside: plan again
