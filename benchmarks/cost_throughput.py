@@ -26,10 +26,10 @@ from host_latency import wide_space
 from numpy.typing import NDArray
 from paired import surroundings
 
+from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import CostArrays
-from device_profiles.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
-from device_profiles.workloads import Workloads
+from device_profiles.workload.workloads import Workloads
 from supernet.space import SearchSpace
 
 SHARE = 50_000

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model_factory.base.errors import FactoryError
+from factory_base.errors import FactoryError
 
 STAGE = {"kernels": [3, 5], "expands": [3, 6]}
 SPACES = {
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `factory` command does, before torch is imported
     import torch
 
-    from supernet.memory import keep_freed_memory
+    from supernet.planning.memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(options.threads)
@@ -118,9 +118,9 @@ def open_sets(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def examples(config: Any, name: str, shelf: Any, options: argparse.Namespace) -> Any:
     """Augmented training examples of a data set."""
-    from supernet.augment_config import AugmentConfig
+    from supernet.data.augmentation_config import AugmentConfig
+    from supernet.data.image_examples import ImageExamples, Normalisation
     from supernet.data.sources import load_splits
-    from supernet.images import ImageExamples, Normalisation
 
     splits = load_splits(config, Path(), options.seed, shelf=shelf)
     normalisation = Normalisation(mean=splits.mean, std=splits.std)
@@ -157,8 +157,8 @@ def load(data: Any, workers: int, size: int, options: argparse.Namespace) -> flo
     """Images per second, from the first batch on: starting processes is paid once a run."""
     import torch
 
+    from supernet.data.examples import Draws
     from supernet.data.loading import BatchLoader
-    from supernet.examples import Draws
 
     def rows(step: int) -> torch.Tensor:
         return torch.randint(len(data), (size,), generator=torch.Generator().manual_seed(step))
@@ -194,11 +194,11 @@ def training_rates(sets: dict[str, Any], options: argparse.Namespace, folder: Pa
 
 def train(name: str, data: Any, workers: int, options: argparse.Namespace, state: Path) -> tuple[float, float]:
     """Images per second of a few sandwich steps, and the share of the time that they waited."""
+    from supernet.sharing.supernet import Supernet
     from supernet.spaces.mobilenet import MobileNetSpace
     from supernet.spaces.mobilenet_config import MobileNetConfig
-    from supernet.supernet import Supernet
-    from supernet.training import train as train_supernet
-    from supernet.training_config import TrainingConfig
+    from supernet.training.config import TrainingConfig
+    from supernet.training.training import train as train_supernet
 
     kind = name.split()[0]
     section = (

@@ -23,16 +23,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from exports.diff import paired_difference
-from exports.manifest import read_manifest
-from exports.records import Manifest, Model, Tier
-from exports.verify import verify_family
-from model_factory.base.errors import FactoryError
+from exports.family.diff import paired_difference
+from exports.family.manifest import read_manifest
+from exports.family.records import Manifest, Model, Tier
+from exports.family.verify import verify_family
+from factory_base.errors import FactoryError
 from model_factory.build import build
-from model_factory.cache import library_version
 from model_factory.config import shipped_configs
 from model_factory.console import Console
 from model_factory.run import DIGITS_CONFIG, Run, open_run
+from model_factory.stages.cached import library_version
 
 PPM = 1_000_000
 QUICK_TARGETS = ("speaker", "lowend_1gb", "flagship")

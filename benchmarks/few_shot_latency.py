@@ -30,15 +30,15 @@ from host_latency import wide_space
 from numpy.typing import NDArray
 from paired import TINY, surroundings
 
-from device_profiles.device_costs import DeviceCosts
-from device_profiles.few_shot import KnownDevice, Prior, fit_costs, fit_prior, stretch_of, suggest, update
-from device_profiles.measure import MeasuredHost, Plan, measure_host
-from device_profiles.network_tables import MeasuredNetworks
-from device_profiles.onboarding import CONFIDENCE, Fleet
+from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.few_shot.network_tables import MeasuredNetworks
+from device_profiles.few_shot.onboarding import CONFIDENCE, Fleet
+from device_profiles.few_shot.posterior import KnownDevice, Prior, fit_costs, fit_prior, stretch_of, suggest, update
+from device_profiles.measuring.measure import MeasuredHost, Plan, measure_host
 from device_profiles.profile import FoundProfile
-from device_profiles.workloads import Workloads
+from device_profiles.workload.workloads import Workloads
 from exports.engines import get_engine
-from model_factory.base.progress import silent
+from factory_base.progress import silent
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
 

@@ -29,15 +29,15 @@ import torch
 from numpy.typing import NDArray
 from paired import TINY, surroundings
 
-from device_profiles.device_costs import DeviceCosts
+from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.latency_table import LatencyTable, part_terms, summed
-from device_profiles.measure import MeasuredHost, Plan, measure_host
-from device_profiles.parts import ChainParts, encoded
+from device_profiles.measuring.measure import MeasuredHost, Plan, measure_host
+from device_profiles.measuring.table_fit import prediction_errors
 from device_profiles.profile import FoundProfile
-from device_profiles.table_fit import prediction_errors
-from device_profiles.workloads import Workloads
+from device_profiles.workload.parts import ChainParts, encoded
+from device_profiles.workload.workloads import Workloads
 from exports.engines import get_engine
-from model_factory.base.files import read_json, write_json
+from factory_base.files import read_json, write_json
 from supernet.chain import ChainModelSpace
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig

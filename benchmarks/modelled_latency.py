@@ -29,13 +29,13 @@ from host_latency import Clock, asked, least_squares, parse
 from numpy.typing import NDArray
 from paired import surroundings
 
-from device_profiles.costs import LatencyModel, latency_by_kind
-from device_profiles.measure import measure_host
-from device_profiles.modelled_host import host_sheet
-from device_profiles.operators import KERNEL_KINDS, Workload
+from device_profiles.cost_models.models import LatencyModel, latency_by_kind
+from device_profiles.measuring.measure import measure_host
+from device_profiles.modelling.modelled_host import host_sheet
+from device_profiles.modelling.roofline import profile_of
 from device_profiles.profile import DeviceProfile
-from device_profiles.roofline import profile_of
-from device_profiles.workloads import Workloads
+from device_profiles.workload.operators import KERNEL_KINDS, Workload
+from device_profiles.workload.workloads import Workloads
 from exports.engines import get_engine
 
 

@@ -17,13 +17,13 @@ import torch
 
 from model_factory.config import load_config, shipped_configs
 from supernet.model_space import ModelSpace
+from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 from supernet.spaces import make_model_space
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa import OfaSpace
 from supernet.spaces.ofa_config import OfaMbv3Config
-from supernet.supernet import Supernet
 
 NOISE = 0.1
 TINY = {

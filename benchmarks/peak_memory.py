@@ -3,8 +3,9 @@
     python benchmarks/peak_memory.py
     python benchmarks/peak_memory.py --spaces ofa_mbv3 --subnets 5 --engines onnxruntime
 
-Every subnet is exported with random weights and planned from its ONNX file (`exports.graph_memory`). `arena_over_bound`
-is the worst plan over its own liveness bound, of all plans made; 1 means that every one is proven optimal.
+Every subnet is exported with random weights and planned from its ONNX file (`exports.onnx.graph_memory`).
+`arena_over_bound` is the worst plan over its own liveness bound, of all plans made; 1 means that every one is proven
+optimal.
 
 * ExecuTorch plans ahead of time for its portable kernels (input kept by the caller, batch normalisation folded,
   constants computed ahead, both as in the ONNX file). `max_relative_difference` is between the arenas;
@@ -39,10 +40,10 @@ import torch
 from paired import random_subnets, surroundings, tiny_space
 from torch import nn
 
-from device_profiles.arena import Buffer, plan_arena
 from exports.engines import get_engine
-from exports.graph_memory import GraphMemory, plan_graph
-from exports.onnx_file import export_onnx
+from exports.onnx.arena import Buffer, plan_arena
+from exports.onnx.graph_memory import GraphMemory, plan_graph
+from exports.onnx.onnx_file import export_onnx
 from model_factory.config import load_config, shipped_configs
 from supernet.model_space import ModelSpace
 from supernet.space import SubnetConfig

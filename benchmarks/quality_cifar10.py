@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from paired import surroundings
 from quality_figures import print_markdown, summary
 
-from model_factory.base.files import digest_of, write_bytes, write_text
+from factory_base.files import digest_of, write_bytes, write_text
 
 RESOLUTION = 32
 LEARNING_RATES = (0.15, 0.3, 0.6)
@@ -310,7 +310,7 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
     """Train, judge, and leave the result in its file."""
     import torch
 
-    from supernet.memory import keep_freed_memory
+    from supernet.planning.memory import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -325,8 +325,8 @@ class Bench:
     """One job at work: data, supernet, and the core-seconds spent."""
 
     def __init__(self, job: Job, options: argparse.Namespace) -> None:
-        from supernet.supernet import Supernet
-        from supernet.training_config import TrainingConfig
+        from supernet.sharing.supernet import Supernet
+        from supernet.training.config import TrainingConfig
 
         self.job, self.options = job, options
         self.config = TrainingConfig.model_validate(job.training)
@@ -337,8 +337,8 @@ class Bench:
 
     def family(self) -> tuple[dict[str, Any], NDArray[np.int8]]:
         """Train the supernet, score, pick, export; judge the named networks and the picks."""
-        from device_profiles.workloads import Workloads
-        from search.shared import shared_subnets
+        from device_profiles.workload.workloads import Workloads
+        from search.design import shared_subnets
 
         spent = {"training": self._train(self.supernet, self.config)}
         start = time.process_time()
@@ -386,15 +386,15 @@ class Bench:
 
     def _finetuned(self, subnet: Any) -> Any:
         """A supernet of `subnet` alone, trained on."""
-        from supernet.finetune import separated
-        from supernet.finetune_config import FinetuneConfig
+        from supernet.training.finetune import separated
+        from supernet.training.finetune_config import FinetuneConfig
 
         alone = separated(self.supernet, subnet)
         self._train(alone, FinetuneConfig.model_validate(self.job.finetune).recipe(self.config))
         return alone
 
     def _train(self, supernet: Any, config: Any) -> float:
-        from supernet.training import good_state_file, train
+        from supernet.training.training import good_state_file, train
 
         state = result_file(self.job, self.options).with_suffix(".safetensors")
         key = digest_of([config.model_dump(mode="json"), supernet.model_space.space.to_json()])
@@ -411,16 +411,16 @@ class Bench:
     def _calibrated(self, subnet: Any, supernet: Any = None) -> Any:
         import torch
 
-        from supernet.evaluation import recalibrate
-        from supernet.examples import ExampleInputs
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.evaluation import recalibrate
 
         rows = torch.randperm(len(self.parts["train"]), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
         inputs = ExampleInputs(self.parts["train"], self.space.input_shape(subnet), rows)
         return recalibrate((supernet or self.supernet).extract(subnet), inputs)
 
     def _predict(self, subnet: Any, part: str, supernet: Any = None) -> NDArray[np.int8]:
-        from supernet.evaluation import predict
-        from supernet.examples import ExampleInputs
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.evaluation import predict
 
         inputs = ExampleInputs(self.parts[part], self.space.input_shape(subnet))
         return predict(self._calibrated(subnet, supernet), inputs).astype(np.int8)
@@ -441,7 +441,7 @@ class Bench:
     def _examples(self, stored: Any, name: str) -> Any:
         import torch
 
-        from supernet.images import ImageExamples, Normalisation
+        from supernet.data.image_examples import ImageExamples, Normalisation
 
         return ImageExamples(
             images=torch.from_numpy(stored[f"{name}_images"]),
@@ -453,7 +453,7 @@ class Bench:
 
 def one_network(model: dict[str, Any]) -> Any:
     """A model space with one subnet: what is trained alone."""
-    from supernet.finetune import OneSubnet
+    from supernet.training.finetune import OneSubnet
 
     inner = make_space(model["section"])
     return OneSubnet(inner, inner.space.subnet(model["subnet"] or dict(inner.space.largest.values)))
@@ -482,7 +482,7 @@ def make_space(model: dict[str, Any]) -> Any:
 
 def macs(space: Any, subnet: Any) -> int:
     """Multiply-accumulates of one image."""
-    from supernet.macs import count_macs
+    from supernet.sharing.macs import count_macs
 
     return count_macs(space, subnet)
 

@@ -33,8 +33,8 @@ from typing import Any
 
 import yaml
 
-from model_factory.base.files import TEMPORARY_MARK
-from model_factory.cache import library_version
+from factory_base.files import TEMPORARY_MARK
+from model_factory.stages.cached import library_version
 
 CONFIG: dict[str, Any] = {
     "name": "resume",

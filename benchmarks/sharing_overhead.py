@@ -36,11 +36,11 @@ from paired import (
 from torch import nn
 from torch.nn import functional
 
-from supernet.depthwise import FastDepthwise
-from supernet.memory import keep_freed_memory
 from supernet.model_space import ModelSpace
+from supernet.planning.memory import keep_freed_memory
+from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.supernet import Supernet
+from supernet.training.depthwise import FastDepthwise
 
 SPACES: dict[str, Callable[[], ModelSpace]] = {
     "cifar10": cifar_space,

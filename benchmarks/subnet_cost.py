@@ -44,11 +44,11 @@ from paired import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernet.evaluation import predict, recalibrate
-from supernet.memory import keep_freed_memory
+from supernet.evaluation.evaluation import predict, recalibrate
 from supernet.model_space import ModelSpace
+from supernet.planning.memory import keep_freed_memory
+from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.supernet import Supernet
 
 PARTS = ("extract", "recalibrate", "score")
 SPACES: dict[str, Callable[[], ModelSpace]] = {

@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from device_profiles.telemetry import DeviceTelemetry, Telemetry, aggregate, read_rows
+from device_profiles.telemetry.aggregate import DeviceTelemetry, Telemetry, aggregate, read_rows
 
 NOW = 1_795_000_000.0
 DAY = 86_400.0

@@ -21,24 +21,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_factory.base.errors import FactoryError
+from factory_base.errors import FactoryError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
 
+from supernet.data.examples import ExampleInputs
 from supernet.data.text import Vocabulary, load_sentences
-from supernet.evaluation import accuracy
-from supernet.examples import ExampleInputs
-from supernet.macs import count_macs
+from supernet.data.token_examples import TokenExamples
+from supernet.evaluation.evaluation import accuracy
 from supernet.model_space import ModelSpace
+from supernet.sharing.macs import count_macs
+from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace, SubnetConfig
 from supernet.spaces import make_model_space
 from supernet.spaces.transformer_config import TextEncoderConfig
-from supernet.supernet import Supernet
-from supernet.tokens import TokenExamples
-from supernet.training import train
-from supernet.training_config import TrainingConfig
+from supernet.training.config import TrainingConfig
+from supernet.training.training import train
 
 SECTION: dict[str, Any] = {
     "lengths": [16, 24, 32],

@@ -35,16 +35,16 @@ from paired import ofa_space, spread, surroundings
 from torch import Tensor
 from torch.nn import functional
 
-from model_factory.base.errors import FactoryError
-from supernet.depthwise import FastDepthwise
-from supernet.images import ImageExamples, Normalisation
-from supernet.macs import count_macs
-from supernet.memory import keep_freed_memory
+from factory_base.errors import FactoryError
+from supernet.data.image_examples import ImageExamples, Normalisation
+from supernet.planning.memory import keep_freed_memory
+from supernet.sharing.macs import count_macs
+from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.supernet import Supernet
-from supernet.trainer import Trainer
-from supernet.training_config import TrainingConfig
-from supernet.workers import alone
+from supernet.training.config import TrainingConfig
+from supernet.training.depthwise import FastDepthwise
+from supernet.training.trainer import Trainer
+from supernet.training.workers import alone
 
 CLASSES, RANDOM_SUBNETS = 1000, 2
 GOAL = 2.0
@@ -141,7 +141,7 @@ class Task:
 
 
 class Listed:
-    """A sampler that gives `subnets` in turn. See `supernet.sampling.Sampler`."""
+    """A sampler that gives `subnets` in turn. See `supernet.training.sampling.Sampler`."""
 
     def __init__(self) -> None:
         self.subnets: list[SubnetConfig] = []

@@ -1,1 +1,55 @@
-"""Device profiles, budgets, cost models, and the protocol of an inference engine. Importing it imports no torch."""
+"""Device profiles, budgets, cost models, and measuring through the `Engine` protocol. Knows no engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from factory_base.lazy import public
+
+if TYPE_CHECKING:
+    from device_profiles.budgets import Budgets as Budgets
+    from device_profiles.cost_models.device_costs import DeviceCosts as DeviceCosts
+    from device_profiles.cost_models.models import CostModel as CostModel
+    from device_profiles.cost_models.models import costs_of as costs_of
+    from device_profiles.costs import Costs as Costs
+    from device_profiles.engine import Engine as Engine
+    from device_profiles.latency_table import LatencyTable as LatencyTable
+    from device_profiles.latency_table import read_table as read_table
+    from device_profiles.measuring.measure import Plan as Plan
+    from device_profiles.measuring.measure import measure_host as measure_host
+    from device_profiles.profile import DeviceProfile as DeviceProfile
+    from device_profiles.profile import FoundProfile as FoundProfile
+    from device_profiles.profile import find_profile as find_profile
+    from device_profiles.profile import shipped_profiles as shipped_profiles
+    from device_profiles.profile_writer import write_profile as write_profile
+    from device_profiles.workload.operators import Workload as Workload
+    from device_profiles.workload.workloads import Workloads as Workloads
+    from device_profiles.workload.workloads import workload_of as workload_of
+
+_MODULES = {
+    "Budgets": "device_profiles.budgets",
+    "CostModel": "device_profiles.cost_models.models",
+    "Costs": "device_profiles.costs",
+    "DeviceCosts": "device_profiles.cost_models.device_costs",
+    "DeviceProfile": "device_profiles.profile",
+    "Engine": "device_profiles.engine",
+    "FoundProfile": "device_profiles.profile",
+    "LatencyTable": "device_profiles.latency_table",
+    "Plan": "device_profiles.measuring.measure",
+    "Workload": "device_profiles.workload.operators",
+    "Workloads": "device_profiles.workload.workloads",
+    "costs_of": "device_profiles.cost_models.models",
+    "find_profile": "device_profiles.profile",
+    "measure_host": "device_profiles.measuring.measure",
+    "read_table": "device_profiles.latency_table",
+    "shipped_profiles": "device_profiles.profile",
+    "workload_of": "device_profiles.workload.workloads",
+    "write_profile": "device_profiles.profile_writer",
+}
+"""The module of each public name."""
+
+_load, __dir__ = public(__name__, _MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    return _load(name)

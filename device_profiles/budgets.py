@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from model_factory.base.documents import Document
-from model_factory.base.quantities import (
+from factory_base.documents import Document
+from factory_base.quantities import (
     EXAMPLES,
     DurationUs,
     FrameRate,

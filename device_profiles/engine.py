@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.operators import KernelKind
+from device_profiles.workload.operators import KernelKind
 
 if TYPE_CHECKING:
     from torch import nn

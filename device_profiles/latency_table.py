@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from device_profiles.engine import Precision
-from device_profiles.parts import Part
-from device_profiles.workloads import workload_of
-from model_factory.base.documents import Document, parse_document
-from model_factory.base.errors import ConfigError, FactoryError
-from model_factory.base.files import digest_of, read_json, sha256_file, write_json
+from device_profiles.workload.parts import Part
+from device_profiles.workload.workloads import workload_of
+from factory_base.documents import Document, parse_document
+from factory_base.errors import ConfigError, FactoryError
+from factory_base.files import digest_of, read_json, sha256_file, write_json
 from supernet.chain import ChainModelSpace
 
 TERMS = ("alone_us", "parts", "border_kelements", "weight_kelements", "kmacs")

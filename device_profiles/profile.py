@@ -16,11 +16,11 @@ from pydantic import Field, field_validator, model_validator
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable, read_table
-from device_profiles.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
-from model_factory.base.documents import Document, load_document, nearest
-from model_factory.base.errors import ConfigError
-from model_factory.base.files import digest_of
-from model_factory.base.quantities import SizeBytes, format_bytes
+from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
+from factory_base.documents import Document, load_document, nearest
+from factory_base.errors import ConfigError
+from factory_base.files import digest_of
+from factory_base.quantities import SizeBytes, format_bytes
 
 Provenance = Literal["measured", "few_shot", "modelled", "assumed"]
 """Where a number comes from, the most trusted first."""

@@ -10,8 +10,8 @@ import yaml
 
 from device_profiles.latency_table import LatencyTable, write_table
 from device_profiles.profile import DeviceProfile, TableReference
-from model_factory.base.files import sha256_file, write_text
-from model_factory.base.quantities import WITH_UNITS
+from factory_base.files import sha256_file, write_text
+from factory_base.quantities import WITH_UNITS
 
 
 class _Line(dict[str, Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from model_factory.base.errors import FactoryError
+from factory_base.errors import FactoryError
 
 _INTERRUPTED = 130
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
 from exports.engines import get_engine
-from exports.records import Manifest
-from model_factory.base.errors import ConfigError, MissingRunError
-from model_factory.base.files import exclusive, remove_partial_files
+from exports.family.records import Manifest
+from factory_base.errors import ConfigError, MissingRunError
+from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
-from model_factory.finetuning import Finetuned, finetune_stage, finetuning_lines
-from model_factory.planning import fitting_notes, planned_run
-from model_factory.release import Exported, check_file_budget, export_stage, family_stage
-from model_factory.report.stage import report_stage
 from model_factory.run import Run
-from model_factory.stages import (
+from model_factory.stages.finetune import Finetuned, finetune_stage, finetuning_lines
+from model_factory.stages.plan import fitting_notes, planned_run
+from model_factory.stages.release import Exported, check_file_budget, export_stage, family_stage
+from model_factory.stages.report import report_stage
+from model_factory.stages.stages import (
     SearchOutcome,
     Trained,
     Workbench,
@@ -27,7 +27,7 @@ from model_factory.stages import (
     search_stage,
     train_stage,
 )
-from supernet.planning import TrainingLimits
+from supernet.planning.plan import TrainingLimits
 from supernet.space import SubnetConfig
 
 
@@ -99,7 +99,7 @@ def train(run: Run, console: Console, limits: TrainingLimits | None = None) -> T
     if process_count() == 1:
         with exclusive(run.folder, "train"):
             return train_stage(_begin(run, console, limits))
-    from supernet.workers import workers
+    from supernet.training.workers import workers
 
     with workers(run.config.training.device) as team:
         if not team.is_first:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from device_profiles.engine import Precision
     from model_factory.run import Run
-    from supernet.planning import TrainingLimits
+    from supernet.planning.plan import TrainingLimits
 
 app = typer.Typer(
     help="Train one supernet, search it per device, export a family of models with a manifest.",
@@ -67,7 +67,7 @@ def train(
     """Train the supernet, or go on where an interrupted training stopped."""
     from model_factory import build as pipeline
     from model_factory.console import Console
-    from model_factory.planning import fitting_notes
+    from model_factory.stages.plan import fitting_notes
 
     where = _run(run, config)
     trained = pipeline.train(where, Console(quiet), _limits(max_hours, max_memory_gib))
@@ -161,9 +161,9 @@ def profile(
     quiet: QuietOption = False,
 ) -> None:
     """Measure a machine in the real engine and write a device profile of it, or model a device from a sheet."""
-    from device_profiles.measure import Plan
+    from device_profiles.measuring.measure import Plan
     from model_factory.console import Console
-    from model_factory.measuring import ModelledPlan, measure, model_device
+    from model_factory.jobs.measuring import ModelledPlan, measure, model_device
     from model_factory.tables import print_modelled, print_profiled
 
     plan = Plan(threads=threads, precision=_precision(precision), networks=networks, held_out=held_out, rounds=rounds)
@@ -209,8 +209,8 @@ def onboard(
     quiet: QuietOption = False,
 ) -> None:
     """Make a profile of a device that is not at hand, from 5 to 10 networks measured on it and known devices."""
-    from model_factory import onboarding
     from model_factory.console import Console
+    from model_factory.jobs import onboarding
     from model_factory.tables import print_onboarded, print_suggestion
 
     where, console = _run(run, config), Console(quiet)
@@ -242,7 +242,7 @@ def resolve(
     as_json: JsonOption = False,
 ) -> None:
     """Tell which model a device gets, and why every other was passed over."""
-    from model_factory.resolving import facts_from_text, print_resolution, resolution_json, resolve_family
+    from model_factory.jobs.resolving import facts_from_text, print_resolution, resolution_json, resolve_family
 
     facts = facts_from_text(
         platform=platform,
@@ -264,7 +264,7 @@ def resolve(
 @app.command()
 def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
     """Recompute every digest and run every model on the samples that ship with the family. Exit code 1 on any fault."""
-    from exports.verify import verify_family
+    from exports.family.verify import verify_family
     from model_factory.tables import print_checks, verify_json
 
     outcome = verify_family(family)
@@ -286,7 +286,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two families tier by tier. Exit code 0: nothing got worse; 1: a tier did; 2: they cannot be compared."""
-    from exports.diff import Limits, diff_families
+    from exports.family.diff import Limits, diff_families
     from model_factory.tables import diff_json, print_diff
 
     limits = Limits(
@@ -319,7 +319,7 @@ def telemetry(
     """Hold latencies from the field against what a family promises. Exit code 0: kept; 1: broken; 2: no telling."""
     import time
 
-    from model_factory.telemetry import judge, judged_json, print_judged
+    from model_factory.jobs.telemetry import judge, judged_json, print_judged
 
     judged = judge(rows, family, now=time.time(), max_excess=max_excess, rounding=rounding, measurements=measurements)
     if as_json:
@@ -335,7 +335,7 @@ def init(
     template: Annotated[str, typer.Option(help="A shipped config, without .yaml.")] = "digits",
 ) -> None:
     """Scaffold a config of your own and a folder of device profiles to edit."""
-    from model_factory.scaffold import scaffold
+    from model_factory.jobs.scaffold import scaffold
 
     for path in scaffold(folder, template):
         typer.echo(f"wrote {path}")
@@ -348,7 +348,7 @@ def import_ofa(
     output: Annotated[Path, typer.Option(help="Where to put supernet.safetensors and factory.yaml.")] = Path(),
 ) -> None:
     """Turn an official once-for-all checkpoint into a supernet and a config that trains it on."""
-    from model_factory.importing import import_checkpoint, print_import
+    from model_factory.jobs.importing import import_checkpoint, print_import
 
     print_import(import_checkpoint(checkpoint, output))
 
@@ -360,7 +360,7 @@ def _given(context: typer.Context) -> tuple[str, ...]:
 
 
 def _limits(max_hours: float | None, max_memory_gib: float | None) -> TrainingLimits:
-    from supernet.planning import TrainingLimits
+    from supernet.planning.plan import TrainingLimits
 
     return TrainingLimits(max_hours=max_hours, max_memory_gib=max_memory_gib)
 
@@ -373,8 +373,8 @@ def _run(run: Path | None, config: Path | None) -> Run:
 
 def _precision(text: str) -> Precision:
     from device_profiles.engine import PRECISIONS
-    from model_factory.base.documents import nearest
-    from model_factory.base.errors import ConfigError
+    from factory_base.documents import nearest
+    from factory_base.errors import ConfigError
 
     found = next((known for known in PRECISIONS if known == text), None)
     if found is None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
-from model_factory.base.documents import Document, load_document, nearest
-from model_factory.base.errors import ConfigError
+from factory_base.documents import Document, load_document, nearest
+from factory_base.errors import ConfigError
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
-from supernet.finetune_config import FinetuneConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
-from supernet.training_config import TrainingConfig
+from supernet.training.config import TrainingConfig
+from supernet.training.finetune_config import FinetuneConfig
 
 CONFIG_NAME = "factory.yaml"
 """The name a command looks for in its folder and the folders above."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from model_factory.base.progress import Progress
+from factory_base.progress import Progress
 
 _PLAIN_INTERVAL_S = 5.0
 

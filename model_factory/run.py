@@ -9,11 +9,11 @@ import yaml
 
 from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile, find_profile
-from model_factory.base.errors import ConfigError, MissingRunError
-from model_factory.base.files import write_text
-from model_factory.base.quantities import WITH_UNITS
-from model_factory.cache import StageCache
+from factory_base.errors import ConfigError, MissingRunError
+from factory_base.files import write_text
+from factory_base.quantities import WITH_UNITS
 from model_factory.config import FactoryConfig, find_config, load_config, shipped_configs
+from model_factory.stages.cached import StageCache
 
 RESOLVED_CONFIG = "config.resolved.yaml"
 ORIGIN = "origin.txt"

@@ -12,17 +12,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model_factory.base.quantities import format_bytes, format_duration, format_energy
+from factory_base.quantities import format_bytes, format_duration, format_energy
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
-    from exports.diff import FamilyDiff, TierChange
-    from exports.verify import VerifyReport
+    from exports.family.diff import FamilyDiff, TierChange
+    from exports.family.verify import VerifyReport
     from model_factory.build import Built
-    from model_factory.measuring import Modelled, Profiled
-    from model_factory.onboarding import NewDevice, Suggestion
+    from model_factory.jobs.measuring import Modelled, Profiled
+    from model_factory.jobs.onboarding import NewDevice, Suggestion
     from model_factory.run import Run
-    from model_factory.stages import SearchOutcome
+    from model_factory.stages.stages import SearchOutcome
     from search.target import Candidate
 
 _MIN_WIDTH = 100
@@ -164,7 +164,7 @@ def print_suggestion(suggestion: Suggestion) -> None:
 
 def print_modelled(modelled: Modelled) -> None:
     """What a modelled profile rests on, how far to trust it, and what to do with it."""
-    from device_profiles.roofline import explained
+    from device_profiles.modelling.roofline import explained
 
     for line in explained(modelled.sheet):
         print(line)
@@ -179,7 +179,7 @@ def print_modelled(modelled: Modelled) -> None:
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
     """Leave the front as a picture in the run folder. Raises `DiskError`."""
     from model_factory.report.plots import plot_front
-    from model_factory.report.stage import device_front
+    from model_factory.stages.report import device_front
 
     path = run.folder / "plots" / f"{outcome.found.profile.name}.png"
     plot_front(device_front(outcome), path)
@@ -250,7 +250,7 @@ def _latency(costs: Costs) -> str:
 def _table_note(outcome: SearchOutcome) -> str:
     """Where the latency table is of another version of the engine than the one installed here; else ""."""
     from exports.engines import ENGINES, get_engine
-    from model_factory.base.errors import EngineError
+    from factory_base.errors import EngineError
 
     table = outcome.found.table
     if table is None or not table.engine_version or table.engine not in ENGINES:

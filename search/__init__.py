@@ -1,1 +1,37 @@
-"""Accuracy predictors, Optuna studies, the choice of a subnet per target. Knows no engine and no release."""
+"""Accuracy predictors, Optuna studies and the pick of each target. Knows no engine and no file of a release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from factory_base.lazy import public
+
+if TYPE_CHECKING:
+    from search.archive import Archive as Archive
+    from search.archive import Scored as Scored
+    from search.config import SearchConfig as SearchConfig
+    from search.design import shared_subnets as shared_subnets
+    from search.predictor import AccuracyPredictor as AccuracyPredictor
+    from search.target import Candidate as Candidate
+    from search.target import Target as Target
+    from search.target import TargetResult as TargetResult
+    from search.target import search_target as search_target
+
+_MODULES = {
+    "AccuracyPredictor": "search.predictor",
+    "Archive": "search.archive",
+    "Candidate": "search.target",
+    "Scored": "search.archive",
+    "SearchConfig": "search.config",
+    "Target": "search.target",
+    "TargetResult": "search.target",
+    "search_target": "search.target",
+    "shared_subnets": "search.design",
+}
+"""The module of each public name."""
+
+_load, __dir__ = public(__name__, _MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    return _load(name)

@@ -13,9 +13,9 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from model_factory.base.errors import FactoryError
-from model_factory.base.files import atomic_path
-from model_factory.base.progress import Progress, silent
+from factory_base.errors import FactoryError
+from factory_base.files import atomic_path
+from factory_base.progress import Progress, silent
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig], float]

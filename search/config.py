@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from model_factory.base.documents import Document
+from factory_base.documents import Document
 
 
 class SearchConfig(Document):

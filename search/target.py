@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from device_profiles.budgets import Budgets, Excess
+from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from device_profiles.device_costs import DeviceCosts
-from model_factory.base.errors import BudgetError
+from factory_base.errors import BudgetError
 from search.archive import Scored
 from search.config import SearchConfig
 from search.predictor import AccuracyPredictor

@@ -1,1 +1,99 @@
 """Search spaces, model spaces, weight sharing, training, calibration, data. Knows no device, no engine, no Optuna."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from factory_base.lazy import public
+
+if TYPE_CHECKING:
+    from supernet.chain import ChainModelSpace as ChainModelSpace
+    from supernet.chain import Link as Link
+    from supernet.conformance import IndexTableConformance as IndexTableConformance
+    from supernet.conformance import MaskingConformance as MaskingConformance
+    from supernet.data.config import DataConfig as DataConfig
+    from supernet.data.examples import ExampleInputs as ExampleInputs
+    from supernet.data.examples import Examples as Examples
+    from supernet.data.image_examples import ImageExamples as ImageExamples
+    from supernet.data.image_examples import Normalisation as Normalisation
+    from supernet.data.sources import load_splits as load_splits
+    from supernet.data.token_examples import TokenExamples as TokenExamples
+    from supernet.data.types import Splits as Splits
+    from supernet.evaluation.calibration import choose_calibration as choose_calibration
+    from supernet.evaluation.evaluation import accuracy as accuracy
+    from supernet.evaluation.evaluation import predict as predict
+    from supernet.evaluation.evaluation import recalibrate as recalibrate
+    from supernet.model_space import ModelSpace as ModelSpace
+    from supernet.sharing.importance import SortGroup as SortGroup
+    from supernet.sharing.importance import UnitAxis as UnitAxis
+    from supernet.sharing.importance import sort_by_importance as sort_by_importance
+    from supernet.sharing.macs import count_macs as count_macs
+    from supernet.sharing.slicing import Leading as Leading
+    from supernet.sharing.slicing import Segments as Segments
+    from supernet.sharing.slicing import SlicePlan as SlicePlan
+    from supernet.sharing.slicing import SliceRule as SliceRule
+    from supernet.sharing.supernet import Supernet as Supernet
+    from supernet.space import Choice as Choice
+    from supernet.space import SearchSpace as SearchSpace
+    from supernet.space import SubnetConfig as SubnetConfig
+    from supernet.spaces import make_model_space as make_model_space
+    from supernet.spaces.mobilenet_config import MobileNetConfig as MobileNetConfig
+    from supernet.spaces.ofa_config import OfaMbv3Config as OfaMbv3Config
+    from supernet.spaces.ofa_config import OfaProxylessConfig as OfaProxylessConfig
+    from supernet.spaces.transformer_config import TextEncoderConfig as TextEncoderConfig
+    from supernet.spaces.transformer_config import VisionTransformerConfig as VisionTransformerConfig
+    from supernet.training.checkpoint import load_supernet as load_supernet
+    from supernet.training.checkpoint import save_supernet as save_supernet
+    from supernet.training.config import TrainingConfig as TrainingConfig
+    from supernet.training.finetune import OneSubnet as OneSubnet
+    from supernet.training.training import train as train
+
+_MODULES = {
+    "ChainModelSpace": "supernet.chain",
+    "Choice": "supernet.space",
+    "DataConfig": "supernet.data.config",
+    "ExampleInputs": "supernet.data.examples",
+    "Examples": "supernet.data.examples",
+    "ImageExamples": "supernet.data.image_examples",
+    "IndexTableConformance": "supernet.conformance",
+    "Leading": "supernet.sharing.slicing",
+    "Link": "supernet.chain",
+    "MaskingConformance": "supernet.conformance",
+    "MobileNetConfig": "supernet.spaces.mobilenet_config",
+    "ModelSpace": "supernet.model_space",
+    "Normalisation": "supernet.data.image_examples",
+    "OfaMbv3Config": "supernet.spaces.ofa_config",
+    "OfaProxylessConfig": "supernet.spaces.ofa_config",
+    "OneSubnet": "supernet.training.finetune",
+    "SearchSpace": "supernet.space",
+    "Segments": "supernet.sharing.slicing",
+    "SlicePlan": "supernet.sharing.slicing",
+    "SliceRule": "supernet.sharing.slicing",
+    "SortGroup": "supernet.sharing.importance",
+    "Splits": "supernet.data.types",
+    "SubnetConfig": "supernet.space",
+    "Supernet": "supernet.sharing.supernet",
+    "TextEncoderConfig": "supernet.spaces.transformer_config",
+    "TokenExamples": "supernet.data.token_examples",
+    "TrainingConfig": "supernet.training.config",
+    "UnitAxis": "supernet.sharing.importance",
+    "VisionTransformerConfig": "supernet.spaces.transformer_config",
+    "accuracy": "supernet.evaluation.evaluation",
+    "choose_calibration": "supernet.evaluation.calibration",
+    "count_macs": "supernet.sharing.macs",
+    "load_splits": "supernet.data.sources",
+    "load_supernet": "supernet.training.checkpoint",
+    "make_model_space": "supernet.spaces",
+    "predict": "supernet.evaluation.evaluation",
+    "recalibrate": "supernet.evaluation.evaluation",
+    "save_supernet": "supernet.training.checkpoint",
+    "sort_by_importance": "supernet.sharing.importance",
+    "train": "supernet.training.training",
+}
+"""The module of each public name."""
+
+_load, __dir__ = public(__name__, _MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    return _load(name)

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from supernet.chain import ChainModelSpace
-from supernet.importance import check_groups, reorder, sort_groups
 from supernet.model_space import ModelSpace
-from supernet.slicing import plan_module, slicing_rules, take
+from supernet.sharing.importance import check_groups, reorder, sort_groups
+from supernet.sharing.slicing import plan_module, slicing_rules, take
+from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.supernet import Supernet
 
 _BATCH = 4
 _NOISE = 0.1
@@ -188,7 +188,8 @@ class MaskingConformance(ModelSpaceConformance):
     def mask(self, largest: nn.Module, subnet: SubnetConfig) -> None:
         """Change the weights of `largest` so that what `subnet` lacks has no effect, for example by zeros.
 
-        Write it from the architecture, with neither `supernet.slicing` nor an extracted subnet. Gradients are off.
+        Write it from the architecture, with neither `supernet.sharing.slicing` nor an extracted subnet. Gradients are
+        off.
         """
 
     def test_the_masked_largest_network_computes_what_the_subnet_computes(self) -> None:
@@ -208,7 +209,7 @@ class IndexTableConformance(ModelSpaceConformance):
     def index_table(self, subnet: SubnetConfig) -> Mapping[str, tuple[Sequence[int], ...]]:
         """Every parameter of `subnet` by name -> for each of its axes, which indices of the largest network's it holds.
 
-        Write it from the architecture, with neither `supernet.slicing` nor a network that was built.
+        Write it from the architecture, with neither `supernet.sharing.slicing` nor a network that was built.
         """
 
     def test_the_indexed_weights_of_the_largest_network_compute_what_the_subnet_computes(self) -> None:

@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import SpaceError
+from factory_base.documents import nearest
+from factory_base.errors import SpaceError
 
 Option = int | float
 """The value of a choice. Numbers only, so that options have an order."""

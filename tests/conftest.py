@@ -1,5 +1,29 @@
 """What tests of several packages share."""
 
 from ssh_board import ssh_board
+from tiny_app import (
+    app,
+    built,
+    children_seconds,
+    edit_config,
+    empty_app,
+    factory,
+    published,
+    start_factory,
+    steps_done,
+    tiny_config,
+)
 
-__all__ = ["ssh_board"]
+__all__ = [
+    "app",
+    "built",
+    "children_seconds",
+    "edit_config",
+    "empty_app",
+    "factory",
+    "published",
+    "ssh_board",
+    "start_factory",
+    "steps_done",
+    "tiny_config",
+]

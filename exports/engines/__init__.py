@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from exports.engines.mnn import MnnEngine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from model_factory.base.documents import nearest
-from model_factory.base.errors import EngineError
+from factory_base.documents import nearest
+from factory_base.errors import EngineError
 
 if TYPE_CHECKING:
     from device_profiles.engine import Engine

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Precision
-from model_factory.base.errors import EngineError
+from factory_base.errors import EngineError
 
 
 def check_precision(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.chain_file import export_chain
+from exports.onnx.chain_file import export_chain
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Precision
-from device_profiles.operators import KernelKind
+from device_profiles.workload.operators import KernelKind
 from exports.engines.arguments import check_batch, check_precision, check_threads
 from exports.engines.chains import convert_chain
-from exports.onnx_file import export_onnx
-from model_factory.base.errors import EngineError
-from model_factory.base.files import write_bytes
+from exports.onnx.onnx_file import export_onnx
+from factory_base.errors import EngineError
+from factory_base.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -199,7 +199,7 @@ def _module(name: str) -> Any:
         with _native_output():
             return importlib.import_module(name)
     except ImportError as error:
-        raise EngineError("the engine 'mnn' is not installed; run: pip install 'model-factory[mnn]'") from error
+        raise EngineError("the engine 'mnn' is not installed; run: pip install -e '.[mnn]'") from error
 
 
 @contextmanager

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Precision
-from device_profiles.operators import KernelKind
+from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
+from device_profiles.workload.file_size import INPUT_NAME
+from device_profiles.workload.operators import KernelKind
 from exports.engines.arguments import check_batch, check_precision, check_threads
 from exports.engines.chains import convert_chain
-from exports.engines.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
-from exports.onnx_file import INPUT_NAME, export_onnx
-from exports.onnxruntime_library import onnxruntime_library
-from exports.quantise import quantise_onnx
-from model_factory.base.errors import EngineError
-from model_factory.base.files import write_bytes
+from exports.onnx.onnx_file import export_onnx
+from exports.onnx.onnxruntime_library import onnxruntime_library
+from exports.onnx.quantise import quantise_onnx
+from factory_base.errors import EngineError
+from factory_base.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from device_profiles.budgets import BudgetName
-    from device_profiles.utilisation import KernelUse
+    from device_profiles.cost_models.utilisation import KernelUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from model_factory.base.files import atomic_path
-from model_factory.base.quantities import format_duration
+from factory_base.files import atomic_path
+from factory_base.quantities import format_duration
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
 
 _MAX_LOSS_POINTS = 400

@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from model_factory.base.files import write_text
-from model_factory.base.quantities import format_bytes, format_duration, format_energy
+from factory_base.files import write_text
+from factory_base.quantities import format_bytes, format_duration, format_energy
 from model_factory.report.data import ReportData, TierRow
 
 _TEMPLATE = "report.html.jinja"

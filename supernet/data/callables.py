@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import ConfigError, DataError, FactoryError
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, DataError, FactoryError
 from supernet.data.config import DataConfig
 from supernet.data.images import array_part
 from supernet.data.parts import Source

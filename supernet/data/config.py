@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from model_factory.base.documents import Document, nearest
-from model_factory.base.quantities import SizeBytes
+from factory_base.documents import Document, nearest
+from factory_base.quantities import SizeBytes
+
+SourceName = Literal["digits", "folder", "npz", "parquet"]
+"""The sources that ship; `sources.SOURCES` has their loaders."""
+
+SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
 
 HANDLING: Final = frozenset({"cache", "memory_limit", "workers"})
 """Keys that say how images are kept and read, not which they are: results do not depend on them."""
@@ -57,13 +62,13 @@ class DataConfig(Document):
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
-        from supernet.data.sources import SOURCES
-
         module, colon, attribute = source.partition(":")
         if colon and (not attribute.isidentifier() or not all(part.isidentifier() for part in module.split("."))):
             raise ValueError(f"{source!r} is no import path; write 'package.module:callable'")
-        if not colon and source not in SOURCES:
-            raise ValueError(f"unknown source {source!r}; {nearest(source, [*SOURCES, 'package.module:callable'])}")
+        if not colon and source not in SOURCE_NAMES:
+            raise ValueError(
+                f"unknown source {source!r}; {nearest(source, [*SOURCE_NAMES, 'package.module:callable'])}"
+            )
         return source
 
     @model_validator(mode="after")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import ConfigError, DataError
-from model_factory.base.progress import Progress
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, DataError
+from factory_base.progress import Progress
 from supernet.data.config import DataConfig
 from supernet.data.images import decode, decode_many
 from supernet.data.parts import Part, Source, check_distinct, located

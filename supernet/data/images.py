@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model_factory.base.errors import DataError
-from model_factory.base.progress import Progress
+from factory_base.errors import DataError
+from factory_base.progress import Progress
 from supernet.data.parts import Part, checked_labels
 from supernet.data.types import Images, Rows
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from model_factory.base.errors import DataError
-from model_factory.base.progress import Progress, silent
+from factory_base.errors import DataError
+from factory_base.progress import Progress, silent
 from supernet.data.config import DataConfig
 from supernet.data.parts import Part
 from supernet.data.shelf import Shelf

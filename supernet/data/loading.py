@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from model_factory.base.errors import DataError, FactoryError
-from supernet.examples import Draws, Examples
+from factory_base.errors import DataError, FactoryError
+from supernet.data.examples import Draws, Examples
 
 _Request = tuple[int, NDArray[np.int64], Draws]
 _AHEAD = 2  # batches per process

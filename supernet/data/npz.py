@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import ConfigError, DataError
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, DataError
 from supernet.data.config import DataConfig
 from supernet.data.images import array_part
 from supernet.data.parts import Part, Source, check_distinct, located, numbered_names

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import ConfigError, DataError
-from model_factory.base.progress import Progress, silent
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, DataError
+from factory_base.progress import Progress, silent
 from supernet.data.config import DataConfig
 from supernet.data.images import allocate, decode, decode_many
 from supernet.data.parts import Part, Source, check_distinct, checked_labels, located, numbered_names

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_factory.base.errors import ConfigError, DataError
-from model_factory.base.progress import silent
+from factory_base.errors import ConfigError, DataError
+from factory_base.progress import silent
 from supernet.data.types import Images, Labels, Reader, Rows, chunk_length
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from model_factory.base.errors import DataError, DiskError, FactoryError
-from model_factory.base.files import atomic_path, read_json, write_json
-from model_factory.base.progress import Progress
+from factory_base.errors import DataError, DiskError, FactoryError
+from factory_base.files import atomic_path, read_json, write_json
+from factory_base.progress import Progress
 from supernet.data.images import allocate
 from supernet.data.types import Images, Rows
 

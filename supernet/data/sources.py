@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from model_factory.base.files import digest_of
-from model_factory.base.progress import Progress, silent
+from factory_base.files import digest_of
+from factory_base.progress import Progress, silent
 from supernet.data.callables import load_callable_source
 from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
@@ -29,7 +29,7 @@ SOURCES: Final[dict[str, Loader]] = {
     "npz": load_npz_source,
     "parquet": load_parquet_source,
 }
-"""Every source but callables, by the name that a config gives."""
+"""Every source but callables, by the name that a config gives: those of `config.SOURCE_NAMES`."""
 
 
 def load_splits(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_factory.base.errors import DataError
+from factory_base.errors import DataError
 from supernet.data.config import DataConfig
 from supernet.data.parts import Source
 from supernet.data.types import Labels, Rows

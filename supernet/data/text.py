@@ -1,6 +1,6 @@
 """Sentences with labels, and words as numbers. Imports no torch.
 
-For training from Python: see `supernet.tokens.TokenExamples`.
+For training from Python: see `supernet.data.token_examples.TokenExamples`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model_factory.base.errors import DataError
-from model_factory.base.files import read_json, write_json
+from factory_base.errors import DataError
+from factory_base.files import read_json, write_json
 
 PADDING, UNKNOWN = 0, 1
 """The tokens that are no words of a vocabulary."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_factory.base.errors import DataError
-from model_factory.base.progress import Progress, silent
+from factory_base.errors import DataError
+from factory_base.progress import Progress, silent
 
 Images = NDArray[np.uint8]
 """`(count, 3, size, size)`, red green blue, 0 to 255."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from model_factory.base.documents import Document
+from factory_base.documents import Document
 
 InputKind = Literal["images", "tokens"]
 """What a model space takes: float images `(batch, 3, height, width)`, or int64 tokens `(batch, length)`."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from model_factory.base.documents import nearest
-from model_factory.base.errors import ConfigError, SpaceError
-from supernet.slicing import Leading, Segments, SliceRule
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, SpaceError
+from supernet.sharing.slicing import Leading, Segments, SliceRule
 from supernet.space import Option, SearchSpace, SubnetConfig
 from supernet.spaces.hf_config import Task, TransformersConfig, transformers_search_space
 
@@ -189,7 +189,7 @@ def _import_package() -> Any:
     except ImportError as error:
         raise ConfigError(
             "model space 'transformers' needs the package transformers, which is not installed; "
-            "run pip install 'model-factory[transformers]'"
+            "run pip install -e '.[transformers]'"
         ) from error
 
 
@@ -216,7 +216,7 @@ def _check_fields(config: TransformersConfig, config_class: Any) -> None:
 
 
 def _defaults(config: TransformersConfig, config_class: Any) -> dict[str, Any]:
-    """For fields that the class would fill unsuitably: tokens as `supernet.tokens` numbers them, no cache of keys."""
+    """Values of fields whose defaults do not fit: special tokens as in `data.token_examples`, no key cache."""
     known = config_class().to_dict()
     values: dict[str, Any] = {name: False for name in ("use_cache",) if name in known}
     if config.inputs == "tokens":

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from model_factory.base.documents import Document, nearest
+from factory_base.documents import Document, nearest
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.config import InputKind, SpaceConfig
 from supernet.spaces.options import Numbers, Sizes

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from model_factory.base.errors import ConfigError, FactoryError, SpaceError
+from factory_base.errors import ConfigError, FactoryError, SpaceError
 from supernet.data.callables import import_callable, importable
-from supernet.importance import SortGroup
 from supernet.model_space import ModelSpace
-from supernet.slicing import SliceRule, plan_module
+from supernet.sharing.importance import SortGroup
+from supernet.sharing.slicing import SliceRule, plan_module
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.config import ImportedConfig
 
@@ -69,11 +69,13 @@ class ImportedSpace:
         slicing = _called(name, "its slicing", lambda: getattr(made, "slicing", {}))
         if not isinstance(slicing, Mapping) or not all(callable(getattr(r, "plan", None)) for r in slicing.values()):
             raise SpaceError(
-                f"{name}: slicing is {slicing!r:.80}, expected names of weights -> rules of supernet.slicing"
+                f"{name}: slicing is {slicing!r:.80}, expected names of weights -> rules of supernet.sharing.slicing"
             )
         sortable: tuple[Any, ...] = _called(name, "its sortable", lambda: tuple(getattr(made, "sortable", ())))
         if not all(isinstance(group, SortGroup) for group in sortable):
-            raise SpaceError(f"{name}: sortable is {sortable!r:.80}, expected groups of supernet.importance.SortGroup")
+            raise SpaceError(
+                f"{name}: sortable is {sortable!r:.80}, expected groups of supernet.sharing.importance.SortGroup"
+            )
         self._made, self._name = made, name
         self._space, self._slicing, self._sortable = space, slicing, sortable
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.chain import Link
-from supernet.importance import SortGroup, UnitAxis
+from supernet.sharing.importance import SortGroup, UnitAxis
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, links, search_space
 from supernet.spaces.parts import numbered_blocks

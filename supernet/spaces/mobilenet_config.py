@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from model_factory.base.documents import Document
+from factory_base.documents import Document
 from supernet.chain import Link
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import SpaceConfig

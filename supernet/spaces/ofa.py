@@ -1,8 +1,8 @@
 """The official once-for-all networks as plain static networks: MobileNetV3 and ProxylessNAS.
 
-After Cai et al., "Once-for-All" (2020); `supernet.import_ofa` reads published weights. Channels of a subnet are leading
-ones; a smaller depthwise kernel is made by the matrices of its block, which only the largest network has. The squeezed
-width follows from the hidden width in use.
+After Cai et al., "Once-for-All" (2020); `supernet.weights.import_ofa` reads published weights. Channels of a subnet are
+leading ones; a smaller depthwise kernel is made by the matrices of its block, which only the largest network has. The
+squeezed width follows from the hidden width in use.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from supernet.chain import Link
-from supernet.importance import SortGroup
-from supernet.kernel_transform import KernelTransform
-from supernet.slicing import SliceRule
+from supernet.sharing.importance import SortGroup
+from supernet.sharing.kernel_transform import KernelTransform
+from supernet.sharing.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.ofa_config import Activation, OfaConfig, links, make_divisible, search_space
 from supernet.spaces.parts import numbered_blocks

@@ -1,8 +1,8 @@
-"""What can be sorted by importance in blocks that several model spaces share. See `supernet.importance`."""
+"""What can be sorted by importance in blocks that several model spaces share. See `supernet.sharing.importance`."""
 
 from __future__ import annotations
 
-from supernet.importance import SortGroup, UnitAxis
+from supernet.sharing.importance import SortGroup, UnitAxis
 
 
 def weight_and_bias(layer: str) -> tuple[UnitAxis, UnitAxis]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from supernet.importance import SortGroup
-from supernet.slicing import SliceRule
+from supernet.sharing.importance import SortGroup
+from supernet.sharing.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.sorting import text_width_group, transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernet.slicing import Segments, SliceRule
+from supernet.sharing.slicing import Segments, SliceRule
 from supernet.space import SubnetConfig
 from supernet.spaces.transformer_config import TransformerConfig
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.chain import Link
-from supernet.importance import SortGroup
-from supernet.slicing import SliceRule
+from supernet.sharing.importance import SortGroup
+from supernet.sharing.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.sorting import transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks

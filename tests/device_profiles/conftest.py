@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from exports.onnxruntime_library import onnxruntime_library
-from model_factory.base.files import atomic_path
+from exports.onnx.onnxruntime_library import onnxruntime_library
+from factory_base.files import atomic_path
 from supernet.chain import Link
 from supernet.space import Choice, SearchSpace
 

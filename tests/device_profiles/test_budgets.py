@@ -9,9 +9,9 @@ from device_profiles.budgets import Budgets
 from device_profiles.costs import Costs
 from device_profiles.profile import digest_of_profile, find_profile
 from device_profiles.profile_writer import write_profile
-from model_factory.base.documents import parse_document
-from model_factory.base.errors import ConfigError
-from model_factory.base.quantities import WITH_UNITS
+from factory_base.documents import parse_document
+from factory_base.errors import ConfigError
+from factory_base.quantities import WITH_UNITS
 
 COSTS = Costs(latency_us=9100.0, peak_memory_bytes=3 * 2**20, file_bytes=2**20, macs=1)
 MEMORY = {"ram": "3 GiB", "system_reserve": "1.2 GiB", "app_share": "10 %"}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from device_profiles.operators import KERNEL_KINDS
 from device_profiles.profile import (
     RAM_CLASSES,
     SHIPPED_FOLDER,
@@ -16,9 +15,10 @@ from device_profiles.profile import (
     ram_class,
     shipped_profiles,
 )
-from model_factory.base.documents import parse_document
-from model_factory.base.errors import ConfigError
-from model_factory.base.quantities import format_bytes
+from device_profiles.workload.operators import KERNEL_KINDS
+from factory_base.documents import parse_document
+from factory_base.errors import ConfigError
+from factory_base.quantities import format_bytes
 
 GIB = 2**30
 MIDRANGE = SHIPPED_FOLDER / "midrange.yaml"
@@ -220,7 +220,7 @@ def test_a_wrong_fact_is_refused_with_its_key(key: str, wrong: object) -> None:
 
 def test_describing_imports_neither_torch_nor_scipy() -> None:
     code = (
-        "import sys; from pathlib import Path; import device_profiles.costs, device_profiles.measure;"
+        "import sys; from pathlib import Path; import device_profiles.costs, device_profiles.measuring.measure;"
         "from device_profiles.profile import find_profile; find_profile('midrange', Path('.'));"
         "sys.exit(any(name in sys.modules for name in ('torch', 'scipy', 'onnxruntime', 'pandas')))"
     )

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from exports.client.python.preprocess import model_input
 from exports.engines import get_engine
-from exports.family import FamilySpec, ModelSpec, TierSpec, evaluate_artifact, export_artifact, write_family
-from exports.preprocess import model_input
-from exports.records import Perf, Provenance, Selector
+from exports.family.family import FamilySpec, ModelSpec, TierSpec, evaluate_artifact, export_artifact, write_family
+from exports.family.records import Perf, Provenance, Selector
 
 LABELS = ("cat", "dog", "owl", "yak")
 MEAN, STD = (500_000, 450_000, 400_000), (250_000, 260_000, 270_000)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"model_factory", "supernet", "search", "device_profiles", "exports"}
+PACKAGES = {"model_factory", "supernet", "search", "device_profiles", "exports", "factory_base"}
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def run_installed(installed: Path, cwd: Path, *arguments: str) -> subprocess.Com
     return subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True, text=True)
 
 
-def test_the_top_level_names_are_the_five_packages(names):
+def test_the_top_level_names_are_the_six_packages(names):
     tops = {name.split("/")[0] for name in names}
     assert {name for name in tops if not name.endswith(".dist-info")} == PACKAGES
     assert sum(name.endswith(".dist-info") for name in tops) == 1
@@ -55,9 +55,9 @@ def test_the_top_level_names_are_the_five_packages(names):
     [
         "device_profiles/profiles/*.yaml",
         "device_profiles/socs/*.yaml",
-        "exports/client/*",
-        "exports/manifest.schema.json",
-        "exports/runners/page/*",
+        "exports/client/python/*",
+        "exports/family/manifest.schema.json",
+        "device_profiles/measuring/runners/page/*",
         "*/py.typed",
     ],
 )

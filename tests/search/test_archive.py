@@ -11,7 +11,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from model_factory.base.errors import FactoryError
+from factory_base.errors import FactoryError
 from search.archive import Archive
 from supernet.space import Choice, SearchSpace
 

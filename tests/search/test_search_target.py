@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from device_profiles.budgets import Budgets
-from model_factory.base.errors import BudgetError
+from factory_base.errors import BudgetError
 from search.archive import Archive, Scored
 from search.config import SearchConfig
 from search.target import Target, TargetResult, search_target

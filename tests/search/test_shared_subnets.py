@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from search.shared import shared_subnets
+from search.design import shared_subnets
 from supernet.space import SearchSpace
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from supernet.augment_config import AugmentConfig
-from supernet.images import ImageExamples, Normalisation
+from supernet.data.augmentation_config import AugmentConfig
+from supernet.data.image_examples import ImageExamples, Normalisation
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
 

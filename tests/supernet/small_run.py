@@ -19,19 +19,19 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from model_factory.base.errors import FactoryError
-from supernet.augment_config import AugmentConfig
-from supernet.checkpoint import save_supernet
-from supernet.examples import Draws
-from supernet.images import ImageExamples, Normalisation
+from factory_base.errors import FactoryError
+from supernet.data.augmentation_config import AugmentConfig
+from supernet.data.examples import Draws
+from supernet.data.image_examples import ImageExamples, Normalisation
 from supernet.model_space import ModelSpace
+from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
-from supernet.supernet import Supernet
-from supernet.training import Outcome, train
-from supernet.training_config import TrainingConfig
-from supernet.workers import Workers, workers
+from supernet.training.checkpoint import save_supernet
+from supernet.training.config import TrainingConfig
+from supernet.training.training import Outcome, train
+from supernet.training.workers import Workers, workers
 
 RECIPE = {"epochs": 3, "batch_size": 32, "learning_rate": 0.05, "largest_only": 0.3}
 POISONED_EXAMPLE = 77

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from supernet.conformance import MaskingConformance, ModelSpaceConformance
+from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace
-from supernet.supernet import Supernet
 
 
 class DenseSpace:

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from supernet.conformance import IndexTableConformance
-from supernet.slicing import Segments
+from supernet.sharing.slicing import Segments
 from supernet.space import Choice, SearchSpace
 
 

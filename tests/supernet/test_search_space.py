@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from model_factory.base.errors import SpaceError
+from factory_base.errors import SpaceError
 from supernet.space import Choice, SearchSpace
 
 SPACE = SearchSpace(

@@ -1,0 +1,1 @@
+"""From workloads and a profile to latency, memory, file size and energy."""

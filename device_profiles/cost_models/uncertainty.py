@@ -1,0 +1,57 @@
+"""How far a latency may be from its prediction: of networks, and as a linear bound over the arcs of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.latency_table import LatencyTable, TableUncertainty, summed
+from device_profiles.workload.parts import ABSENT, Part
+
+
+class TableSpread:
+    """Standard deviations that a few-shot table gives.
+
+    Args:
+        table: with an `uncertainty`.
+        parts: in the order of their numbers, all of them in the table.
+    """
+
+    def __init__(self, table: LatencyTable, uncertainty: TableUncertainty, parts: Sequence[Part]) -> None:
+        place = {entry.id: index for index, entry in enumerate(table.parts)}
+        order = [*(place[part.id] for part in parts), len(table.parts)]
+        self._shared = np.array(uncertainty.shared_us, dtype=np.float64)[order]
+        self._learnt = np.array(uncertainty.learnt_us, dtype=np.float64)[order]
+        self._own = np.array(uncertainty.own_us, dtype=np.float64)[order]
+        self._noise = uncertainty.noise
+
+    def network_std_us(self, rows: NDArray[np.int32], latency_us: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(networks,) microseconds, from their part numbers, (networks, links), and predicted latencies."""
+        shared = summed(rows, self._shared[:-1]) + self._shared[-1]
+        learnt = summed(rows, self._learnt[:-1]) + self._learnt[-1]
+        own = np.append(self._own[:-1] ** 2, 0.0)
+        variance = (shared**2).sum(axis=1) - (learnt**2).sum(axis=1) + self._own[-1] ** 2
+        for column in rows.T:
+            times = (rows == column[:, None]).sum(axis=1)
+            variance += np.where(column == ABSENT, 0.0, own[column] * times)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0) + (self._noise * latency_us) ** 2))
+
+    def part_std_us(self, latency_us: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(parts,): sums over a network's parts, with `constant_std_us`, are no less than its standard deviation.
+
+        A norm of a sum is at most the sum of the norms.
+
+        Args:
+            latency_us: (parts,) what each adds to a latency.
+        """
+        return np.asarray(self._norms()[:-1] + self._noise * np.abs(latency_us))
+
+    def constant_std_us(self, constant_us: float) -> float:
+        """What the constant adds to the bound."""
+        return float(self._norms()[-1] + self._noise * abs(constant_us))
+
+    def _norms(self) -> NDArray[np.float64]:
+        variance = (self._shared**2).sum(axis=1) + self._own**2 - (self._learnt**2).sum(axis=1)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))

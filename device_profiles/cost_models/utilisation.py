@@ -1,0 +1,41 @@
+"""Where the time of a network goes, and what share of the machine's peak its kernels reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles.cost_models.models import BYTES_PER_ELEMENT, latency_by_kind
+from device_profiles.profile import DeviceProfile
+from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelUse:
+    """One kind of kernel in one network.
+
+    Attributes:
+        latency_us: predicted from the profile's kernels.
+        share_of_peak: MACs per second over the machine's peak; of kinds that only move bytes, bytes per second over its
+            bandwidth, which caches may exceed.
+    """
+
+    kind: KernelKind
+    latency_us: float
+    share_of_peak: float
+
+
+def utilisation(workload: Workload, profile: DeviceProfile) -> tuple[KernelUse, ...]:
+    """Of every kind that the network has, the slowest first; none where the profile tells no peak."""
+    peak = profile.costs.peak
+    if peak is None:
+        return ()
+    times, width = latency_by_kind(workload, profile), BYTES_PER_ELEMENT[profile.precision]
+    found = []
+    for kind, total in zip(KERNEL_KINDS, workload.totals, strict=True):
+        if total.operators:
+            computes = kind in COMPUTE_KINDS
+            giga = (total.macs if computes else total.moved_elements * width) / 1e9
+            rate = giga / (times[kind] / 1e6)
+            share = rate / (peak.gmacs_per_s if computes else peak.gbytes_per_s)
+            found.append(KernelUse(kind=kind, latency_us=times[kind], share_of_peak=share))
+    return tuple(sorted(found, key=lambda use: -use.latency_us))

@@ -1,0 +1,326 @@
+"""Bringing up a device that is not at hand: a profile and a table from few measured networks and known devices."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.cost_models.device_costs import check_table
+from device_profiles.cost_models.models import LatencyModel, latency_coefficients, latency_features
+from device_profiles.few_shot.network_tables import MeasuredNetworks
+from device_profiles.few_shot.posterior import (
+    FEWEST_NETWORKS,
+    KnownDevice,
+    Posterior,
+    Prior,
+    fit_costs,
+    fit_prior,
+    stretch_of,
+    suggest,
+    update,
+)
+from device_profiles.latency_table import LatencyTable, PredictionErrors, TablePart, TableUncertainty, space_digest
+from device_profiles.measuring.fitting import fit_latency
+from device_profiles.measuring.table_fit import prediction_errors
+from device_profiles.profile import (
+    CostParameters,
+    DeviceProfile,
+    Figure,
+    FoundProfile,
+    KernelCost,
+    TimeFigure,
+)
+from device_profiles.workload.operators import KERNEL_KINDS, KernelKind
+from device_profiles.workload.parts import ABSENT
+from device_profiles.workload.workloads import Workloads
+from factory_base.errors import ConfigError
+from factory_base.progress import Progress
+from supernet.chain import ChainModelSpace
+from supernet.space import SubnetConfig
+
+CONFIDENCE = 0.9
+"""That a few-shot profile asks latency budgets to be kept with, unless its `like` asks for another."""
+
+_REFERENCE_NETWORKS = 300
+_POOL = 400
+_FLEET_OWN = 0.3
+"""Relative deviation of a part from the roofline that is fitted to an imported device."""
+
+_SCALES_APART = 100.0
+_LEAST_ALONE_US = 1e-3
+_FEWEST_TO_JUDGE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Onboarded:
+    """A device that was brought up.
+
+    Attributes:
+        profile: without the reference to its table.
+        table: of the model space.
+        notes: what a person should know, one sentence each.
+    """
+
+    profile: DeviceProfile
+    table: LatencyTable
+    notes: tuple[str, ...]
+
+
+class Fleet:
+    """The known devices of one model space, and what they say of a new one.
+
+    Args:
+        workloads: of a chain of parts; all its parts are traced.
+        progress: told of that, which takes seconds.
+        seed: of everything random.
+
+    Raises:
+        ConfigError: the space is no chain of parts.
+        SpaceError: it has too many parts.
+    """
+
+    def __init__(self, workloads: Workloads, progress: Progress, seed: int = 0) -> None:
+        chain, space = workloads.chain, workloads.model_space
+        if chain is None or not isinstance(space, ChainModelSpace):
+            raise ConfigError(
+                f"{type(space).__name__} is no chain of parts, so a few networks tell nothing of the others; declare "
+                "`links` and `parts`, or measure the device with `factory profile`"
+            )
+        chain.trace_all(progress)
+        self._workloads, self._chain, self._space, self._seed = workloads, chain, space, seed
+        rng = random.Random(seed)
+        self._reference = [space.space.sample_near(i / _REFERENCE_NETWORKS, rng) for i in range(_REFERENCE_NETWORKS)]
+        self.devices: list[KnownDevice] = []
+
+    def design(self, subnets: Sequence[SubnetConfig]) -> NDArray[np.float64]:
+        """(subnets, parts + 1): how often each has each part, and 1."""
+        rows = self._workloads.rows(subnets)
+        found = np.zeros((len(subnets), len(self._chain.parts) + 1))
+        found[:, -1] = 1.0
+        for column in rows.T:
+            present = column != ABSENT
+            found[np.flatnonzero(present), column[present]] += 1
+        return found
+
+    def add_profile(self, found: FoundProfile) -> None:
+        """A device with a latency table of this space, or one whose kernels are known.
+
+        Raises:
+            ConfigError: the table is of another space.
+        """
+        parts, profile = self._chain.parts, found.profile
+        if found.table is not None:
+            check_table(found.table, found, self._workloads)
+            costs = np.append(found.table.part_latency_us(parts), found.table.constant_us)
+        else:
+            overhead = profile.costs.run_overhead_us.value
+            alone = LatencyModel().predict([part.workload for part in parts], profile)
+            costs = np.append(alone - overhead, overhead)
+        design = self.design(self._reference)
+        self.devices.append(
+            KnownDevice(
+                name=profile.name,
+                costs_us=costs,
+                design=design,
+                latency_us=design @ costs,
+                measured=profile.latency_provenance == "measured",
+            )
+        )
+
+    def add_measured(self, name: str, measured: MeasuredNetworks, like: DeviceProfile) -> None:
+        """A device on which some networks were measured; `like` says what its kernels are compared with."""
+        known = [self._workloads.of(subnet) for subnet in measured.subnets]
+        kernels = fit_latency(latency_features(known, like.precision), measured.latency_us, latency_coefficients(like))
+        parts = latency_features([part.workload for part in self._chain.parts], like.precision)[:, :-1]
+        start = np.append(parts @ kernels[:-1], kernels[-1])
+        design = self.design(measured.subnets)
+        costs = fit_costs(design, measured.latency_us, start, _FLEET_OWN)
+        self.devices.append(KnownDevice(name=name, costs_us=costs, design=design, latency_us=measured.latency_us))
+
+    def prior(self, like: DeviceProfile) -> Prior:
+        """What the devices say of a new one. Raises `ConfigError` when there are none."""
+        if not self.devices:
+            raise ConfigError("no known device to start from; name profiles or measured tables with --prior")
+        features = latency_features([part.workload for part in self._chain.parts], like.precision)[:, :-1]
+        constant = np.append(np.zeros(len(features)), 1.0)
+        structure = np.column_stack([np.vstack([features, np.zeros(features.shape[1])]), constant])
+        return fit_prior(self.devices, structure[:, structure.any(axis=0)], self._seed)
+
+    def suggest(self, count: int, like: DeviceProfile, measured: MeasuredNetworks | None = None) -> list[SubnetConfig]:
+        """Which networks to measure next on a new device, whatever its latencies.
+
+        Args:
+            count: how many.
+            like: the new device's facts.
+            measured: what is measured already.
+
+        Raises:
+            ConfigError: there are no known devices.
+        """
+        rng, space = random.Random(self._seed + 1), self._space.space
+        known = set(measured.subnets) if measured else set()
+        drawn = dict.fromkeys([space.smallest, space.largest])
+        drawn |= dict.fromkeys(space.sample_near(index / _POOL, rng) for index in range(_POOL))
+        pool = [subnet for subnet in drawn if subnet not in known]
+        before = self.design(measured.subnets) if measured else None
+        return [pool[index] for index in suggest(self.prior(like), self.design(pool), count, before)]
+
+    def onboard(self, measured: MeasuredNetworks, like: DeviceProfile, name: str) -> Onboarded:
+        """A profile and a table of a device on which a few networks were measured.
+
+        Args:
+            measured: on the new device.
+            like: facts, budgets and memory of the new device; its kernels are scaled to the measurements.
+            name: of the new profile.
+
+        Raises:
+            ConfigError: there are no known devices, or the latencies are in a wrong unit.
+        """
+        prior = self.prior(like)
+        design = self.design(measured.subnets)
+        _check_scale(prior, design, measured)
+        stretch = stretch_of(self.devices, prior, len(measured.subnets), self._seed)
+        posterior = update(prior, design, measured.latency_us, stretch)
+        mean, std = posterior.predict(self.design(self._reference))
+        spread = float(np.median(std / mean))
+        networks, rows = len(measured.subnets), measured.rows
+        source = (
+            f"{networks} measured networks{f' ({rows} rows)' if rows != networks else ''}, "
+            f"prior of {', '.join(device.name for device in self.devices)}"
+        )
+        notes = [f"typical standard deviation of a predicted latency: {spread:.1%}"]
+        if networks < FEWEST_NETWORKS:
+            notes.insert(0, f"{networks} networks are few: intervals are wide; {FEWEST_NETWORKS} to 10 are better")
+        table = self._table(posterior, measured, like, prior, design)
+        return Onboarded(profile=self._profile(measured, like, name, source, spread), table=table, notes=tuple(notes))
+
+    def _table(
+        self,
+        posterior: Posterior,
+        measured: MeasuredNetworks,
+        like: DeviceProfile,
+        prior: Prior,
+        design: NDArray[np.float64],
+    ) -> LatencyTable:
+        """Parts that cost less than nothing in a sum are lifted, and every part lowered by as much again."""
+        parts, costs = self._chain.parts, posterior.mean_us
+        lift = max(0.0, _LEAST_ALONE_US - float(costs[:-1].min()))
+        stds = posterior.column_std_us()
+        alone = costs[:-1] + lift
+        return LatencyTable(
+            space=space_digest(self._space),
+            engine=like.engine,
+            engine_version="",
+            precision=like.precision,
+            threads=like.threads,
+            machine="",
+            measured_on=date.today(),
+            repeatability_p95=None,
+            constant_us=float(costs[-1]),
+            coefficients=(1.0, -lift, 0.0, 0.0, 0.0),
+            fitted_networks=len(measured.subnets),
+            errors=_left_out_errors(prior, design, measured.latency_us),
+            part_count=len(parts),
+            parts=tuple(
+                TablePart(id=part.id, alone_us=float(us), relative_std=float(std / us), measured=False)
+                for part, us, std in zip(parts, alone, stds[:-1], strict=True)
+            ),
+            uncertainty=TableUncertainty(
+                shared_us=_rows(posterior.shared_us),
+                own_us=tuple(_digits(value) for value in posterior.own_us),
+                learnt_us=_rows(posterior.learnt_us),
+                noise=posterior.noise,
+            ),
+        )
+
+    def _profile(
+        self, measured: MeasuredNetworks, like: DeviceProfile, name: str, source: str, spread: float
+    ) -> DeviceProfile:
+        known = [self._workloads.of(subnet) for subnet in measured.subnets]
+        slower = float(np.median(measured.latency_us / LatencyModel().predict(known, like)))
+        origin = f"{like.name}, {slower:.3g} times as slow by the measured networks"
+        costs = like.costs
+        overhead = _rounded(costs.run_overhead_us.value * slower)
+        return like.model_copy(
+            update={
+                "name": name,
+                "description": f"Few-shot: {source}; facts, budgets and memory of {like.name}.",
+                "budgets": like.budgets.model_copy(update={"confidence": like.budgets.confidence or CONFIDENCE}),
+                "costs": CostParameters(
+                    kernels=_scaled(costs.kernels, slower, origin),
+                    run_overhead_us=TimeFigure(value=overhead, provenance="few_shot", source=origin),
+                    arena_ratio=costs.arena_ratio,
+                    engine_memory=costs.engine_memory,
+                    measured_on=date.today(),
+                    latency_std=Figure(value=_rounded(spread), provenance="few_shot", source=source),
+                    rows=measured.rows,
+                ),
+            }
+        )
+
+
+def _check_scale(prior: Prior, design: NDArray[np.float64], measured: MeasuredNetworks) -> None:
+    """Raises `ConfigError` where latencies are apart from each other, or from all known devices, as units are."""
+    ratios = measured.latency_us / (design @ prior.mean)
+    usual = float(np.median(ratios))
+    farthest = int(np.argmax(np.abs(np.log(ratios / usual))))
+    apart = ratios[farthest] / usual
+    if not 1 / _SCALES_APART < apart < _SCALES_APART:
+        raise ConfigError(
+            f"network {measured.subnets[farthest].id}: its latency of {measured.latency_us[farthest]:.4g} us is "
+            f"{apart:.3g} times what the other networks let expect; is it in another unit?"
+        )
+    fastest, slowest = float(prior.scales_us.min()), float(prior.scales_us.max())
+    if not fastest / _SCALES_APART < usual < slowest * _SCALES_APART:
+        raise ConfigError(
+            f"these latencies are {usual / np.sqrt(fastest * slowest):.3g} times those of the known devices; are they "
+            "in the unit that their column says (latency_us, latency_ms, latency_s)? If so, add a device as slow or "
+            "as fast to the prior"
+        )
+
+
+def _left_out_errors(
+    prior: Prior, design: NDArray[np.float64], latency_us: NDArray[np.float64]
+) -> PredictionErrors | None:
+    """Of each measured network from all others; None with fewer than three."""
+    count = len(latency_us)
+    if count < _FEWEST_TO_JUDGE:
+        return None
+    predicted = np.empty(count)
+    for index in range(count):
+        others = np.arange(count) != index
+        predicted[index] = update(prior, design[others], latency_us[others]).predict(design[[index]])[0][0]
+    return prediction_errors(predicted, latency_us)
+
+
+def _scaled(kernels: dict[KernelKind, KernelCost], slower: float, source: str) -> dict[KernelKind, KernelCost]:
+    def rate(figure: Figure) -> Figure:
+        return Figure(value=_rounded(figure.value / slower), provenance="few_shot", source=source)
+
+    found: dict[KernelKind, KernelCost] = {}
+    for kind in KERNEL_KINDS:
+        kernel = kernels[kind]
+        overhead = _rounded(kernel.overhead_us.value * slower)
+        found[kind] = KernelCost(
+            gmacs_per_s=rate(kernel.gmacs_per_s) if kernel.gmacs_per_s else None,
+            gbytes_per_s=rate(kernel.gbytes_per_s),
+            overhead_us=TimeFigure(value=overhead, provenance="few_shot", source=source),
+        )
+    return found
+
+
+def _rows(values: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(_digits(value) for value in row) for row in values)
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.7g}")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

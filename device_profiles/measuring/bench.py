@@ -1,0 +1,228 @@
+"""Timing networks and their parts in a real engine: converted once, visited in rounds, kept as far as they got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.engine import Engine, Precision
+from device_profiles.measuring.runner import Runner, TimedFile
+from device_profiles.measuring.timing import Timing, medians, summarise
+from device_profiles.workload.operators import KernelKind
+from device_profiles.workload.parts import ABSENT
+from device_profiles.workload.samples import Sample
+from device_profiles.workload.workloads import Workloads
+from factory_base.errors import EngineError
+from factory_base.files import read_json, write_json
+from factory_base.progress import Progress
+from supernet.space import SubnetConfig
+
+_CALIBRATION_INPUTS = 4
+"""Random inputs that int8 scales are chosen by: the values matter to accuracy, not to speed."""
+
+_ROUNDS_VERSION = 2
+"""Of the file of finished rounds: one of another version is left alone."""
+
+SUSTAINED_SECONDS = 10.0
+
+_TOLD_FILES = 25
+"""Progress inside a round is told every so many files: telling must not disturb what is timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How to measure.
+
+    Attributes:
+        engine: that converts networks.
+        threads: of the engine.
+        precision: of the files.
+        rounds: visits to each network and part.
+        seed: of weights, inputs and the order of visits.
+    """
+
+    engine: Engine
+    threads: int
+    precision: Precision
+    rounds: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measurements:
+    """What was measured of some networks, and of their parts where the space is a chain.
+
+    Attributes:
+        subnets: the networks, those that models are fitted to first.
+        fitted: how many these are.
+        parts: numbers of the parts that were timed, in `ChainParts.parts`.
+        timing: of the networks, then of the parts.
+        runs_us: of each network, single runs.
+        load_us: (networks,), from file to session.
+        file_bytes: (networks,).
+        peaks: of each network, as `Session.peak_memory_bytes` gives it.
+        kernels_us: of each fitted network, time per kind of kernel; None where the engine does not tell.
+        sustained_us: single runs of one network without a pause.
+        sustained_network: its place in `subnets`.
+    """
+
+    subnets: tuple[SubnetConfig, ...]
+    fitted: int
+    parts: tuple[int, ...]
+    timing: Timing
+    runs_us: tuple[NDArray[np.float64], ...]
+    load_us: NDArray[np.float64]
+    file_bytes: NDArray[np.float64]
+    peaks: tuple[int | None, ...]
+    kernels_us: tuple[Mapping[KernelKind, float], ...] | None
+    sustained_us: NDArray[np.float64]
+    sustained_network: int
+
+    @property
+    def network_us(self) -> NDArray[np.float64]:
+        """(networks,) latencies."""
+        return self.timing.latency_us[: len(self.subnets)]
+
+    @property
+    def part_us(self) -> NDArray[np.float64]:
+        """(parts,) latencies."""
+        return self.timing.latency_us[len(self.subnets) :]
+
+    @property
+    def repeatability_p95(self) -> float:
+        """Of the networks."""
+        return self.timing.repeatability_p95(slice(len(self.subnets)))
+
+
+class Bench:
+    """One measurement at work in a folder; a killed one goes on there.
+
+    Args:
+        workloads: of the model space.
+        sample: the networks.
+        setting: how.
+        folder: for files and finished rounds.
+        machine: a name for the machine and its threads: rounds belong to these, files do not.
+    """
+
+    def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
+        self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
+        self.rounds_file = folder / f"rounds-{_ROUNDS_VERSION}-{machine}.json"
+        subnets = (*sample.fitted, *sample.held_out)
+        self._subnets = subnets
+        self._parts = self._parts_to_time()
+
+    def run(self, runner: Runner, progress: Progress) -> Measurements:
+        """Convert everything, and time it in `runner`. Raises `EngineError`, `DiskError`."""
+        networks = len(self._subnets)
+        total = networks + self._setting.rounds + 1
+        for index, subnet in enumerate(self._subnets):
+            progress(index, total, f"converting network {index + 1} of {networks}")
+            self._convert(index, subnet)
+        progress(networks, total, "loading")
+        files = self._files()
+        load_us = runner.open(files, networks, self._setting.threads, self._setting.seed)
+        rounds = self._rounds(runner, len(files), total, progress)
+        progress(total - 1, total, "sustained run")
+        times = np.array([[*medians(entry["networks"]), *entry["parts"]] for entry in rounds])
+        middle = int(np.argsort(np.median(times, axis=0)[:networks])[networks // 2])
+        return Measurements(
+            subnets=self._subnets,
+            fitted=len(self._sample.fitted),
+            parts=tuple(self._parts),
+            timing=summarise(times.tolist(), [entry["order"] for entry in rounds]),
+            runs_us=tuple(np.concatenate([r["networks"][i] for r in rounds]) for i in range(networks)),
+            load_us=load_us,
+            file_bytes=np.array([file.path.stat().st_size for file in files[:networks]], dtype=np.float64),
+            peaks=tuple(runner.peak_memory_bytes(index) for index in range(networks)),
+            kernels_us=_kernels(runner, len(self._sample.fitted)),
+            sustained_us=runner.run_for(middle, SUSTAINED_SECONDS),
+            sustained_network=middle,
+        )
+
+    def _parts_to_time(self) -> list[int]:
+        """Every part of the fitted networks, and none that only held-out networks have."""
+        rows = self._workloads.rows(self._sample.fitted)
+        return [int(number) for number in np.unique(rows) if number != ABSENT]
+
+    def _convert(self, index: int, subnet: SubnetConfig) -> None:
+        """The network's file is written last: where it is, everything is."""
+        import torch
+
+        path, setting = self._network_file(subnet), self._setting
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        space, chain = self._workloads.model_space, self._workloads.chain
+        shape = space.input_shape(subnet)
+        inputs = np.random.default_rng([setting.seed, index]).standard_normal(
+            (_CALIBRATION_INPUTS, *shape), dtype=np.float32
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(setting.seed + index)
+            modules = chain.modules(subnet) if chain else {"": space.build(subnet).eval()}
+        numbers = [number for number in self._workloads.rows([subnet])[0] if number != ABSENT]
+        files = [self._part_file(n) if n in self._parts and not self._part_file(n).exists() else None for n in numbers]
+        setting.engine.convert_chain(
+            list(modules.values()),
+            shape,
+            path,
+            files if chain else [None],
+            precision=setting.precision,
+            calibration=None if setting.precision == "fp32" else inputs,
+        )
+
+    def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[dict[str, Any]]:
+        """Every finished round is in the rounds file: single runs of networks, medians of parts, the order of visits.
+
+        Of a round that a machine broke off by disappearing, what was measured is there too.
+        """
+        networks = len(self._subnets)
+        kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {}
+        rounds: list[dict[str, Any]] = kept.get("rounds", [])
+        runs: dict[int, list[float]] = dict(kept.get("unfinished", []))
+        while len(rounds) < self._setting.rounds:
+            progress(networks + len(rounds), total, f"timing {files} networks and parts")
+            order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(files).tolist()
+            try:
+                for index, times in runner.visit([index for index in order if index not in runs]):
+                    runs[index] = times
+                    if len(runs) % _TOLD_FILES == 0:  # a round takes minutes on some machines
+                        detail = f"timing: {len(runs)} of {files} networks and parts in round {len(rounds) + 1}"
+                        progress(networks + len(rounds), total, detail)
+            except EngineError:
+                write_json(self.rounds_file, {"rounds": rounds, "unfinished": list(runs.items())})
+                raise
+            everything = [runs[index] for index in range(files)]
+            measured = {"networks": everything[:networks], "parts": medians(everything[networks:])}
+            rounds.append({**measured, "order": list(runs)})
+            runs = {}
+            write_json(self.rounds_file, {"rounds": rounds})
+        return rounds[: self._setting.rounds]
+
+    def _files(self) -> list[TimedFile]:
+        """The networks, then the parts."""
+        space, chain = self._workloads.model_space, self._workloads.chain
+        parts = chain.parts if chain else []
+        return [
+            *(TimedFile(path=self._network_file(s), input_shape=space.input_shape(s)) for s in self._subnets),
+            *(TimedFile(path=self._part_file(n), input_shape=parts[n].input_shape) for n in self._parts),
+        ]
+
+    def _network_file(self, subnet: SubnetConfig) -> Path:
+        return self._folder / f"{subnet.id}.{self._setting.engine.name}"
+
+    def _part_file(self, number: int) -> Path:
+        chain = self._workloads.chain
+        return self._folder / "parts" / f"{chain.parts[number].id if chain else number}.{self._setting.engine.name}"
+
+
+def _kernels(runner: Runner, networks: int) -> tuple[Mapping[KernelKind, float], ...] | None:
+    found = [runner.kernel_latency_us(index) for index in range(networks)]
+    known = tuple(times for times in found if times is not None)
+    return known if len(known) == len(found) else None

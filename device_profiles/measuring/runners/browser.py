@@ -1,0 +1,271 @@
+"""Timing in a browser, on any device: a page runs the files in ONNX Runtime Web and hands its numbers back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.engine import Engine
+from device_profiles.measuring.runner import LOADS, Machine, TimedFile
+from device_profiles.measuring.runners.page_desk import Desk, JobKind, PageFailure, Patience, Result
+from device_profiles.measuring.runners.page_facts import PageFacts
+from device_profiles.measuring.runners.page_server import PageServer, Served
+from device_profiles.measuring.timing import REPEATS, VISIT_SECONDS
+from device_profiles.profile import MachinePeak
+from device_profiles.workload.operators import KernelKind
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, EngineError
+
+ENGINE_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+"""What a page needs of the folder `dist` of the package `onnxruntime-web`."""
+
+DEFAULT_PORT: Final = 8765
+
+TIMER_STEPS: Final = 40
+"""What is timed lasts at least so many steps of the page's timer, so that a step is at most 2.5 % of it."""
+
+BRING_SECONDS: Final = 0.3
+"""A page brings its results this often: more is not lost when it disappears."""
+
+_KEPT_SHARE: Final = 1 / 32
+"""Of the machine's RAM: model files that the page keeps loaded. In its memory one takes two or three times its size."""
+
+_KEPT_LIMIT_BYTES: Final = 256 * 2**20
+"""The same: the memory of WebAssembly ends at 4 GiB, and browsers on phones end pages far below."""
+
+_OPTIONS: Final = ("port=", "lan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserAddress:
+    """Where the engine's files lie, and who may open the page.
+
+    Attributes:
+        folder: `onnxruntime-web/dist`.
+        port: that is served on; 0 is any free one.
+        lan: whether other machines in the network may open the page.
+    """
+
+    folder: Path
+    port: int = DEFAULT_PORT
+    lan: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> BrowserAddress:
+        """Read `DIST[,port=NUMBER][,lan]`. Raises `ConfigError`."""
+        folder, *options = text.split(",")
+        if not folder:
+            raise ConfigError(
+                "'browser:' lacks the folder of ONNX Runtime Web; run 'npm install onnxruntime-web' and write "
+                "--on browser:node_modules/onnxruntime-web/dist"
+            )
+        port = DEFAULT_PORT
+        for option in options:
+            if option.startswith("port="):
+                port = _port(option.removeprefix("port="))
+            elif option != "lan":
+                raise ConfigError(f"{option!r} is no option of 'browser:DIST[,port=NUMBER][,lan]'; {_hint(option)}")
+        return cls(folder=Path(folder), port=port, lan="lan" in options)
+
+    def engine_files(self) -> dict[str, Path]:
+        """By name. Raises `ConfigError` where one is missing."""
+        missing = [name for name in ENGINE_FILES if not (self.folder / name).is_file()]
+        if missing:
+            raise ConfigError(
+                f"{self.folder}: is not the folder 'dist' of onnxruntime-web ({', '.join(missing)} missing); run "
+                "'npm install onnxruntime-web' and name its folder node_modules/onnxruntime-web/dist"
+            )
+        return {name: self.folder / name for name in ENGINE_FILES}
+
+
+class BrowserRunner:
+    """A page in any browser that can reach this machine. Implements `Runner`, and tells the page how far it is.
+
+    Load times are from the bytes of a file to a session that is ready: fetching the file is not in them. Runs that are
+    too short for the page's timer are timed some together, and their mean counts as one run. What the page measured
+    while nobody saw it is thrown away there and measured again.
+
+    Args:
+        address: of the engine's files and the server.
+        engine: of the files that are measured.
+        patience: how long to wait for the page.
+        kept_bytes: model files that the page keeps loaded; None follows from the RAM that it tells.
+        say: told what people should know: the address to open, which browser came.
+
+    Raises:
+        ConfigError: the folder is not that of ONNX Runtime Web.
+        EngineError: files of this engine do not run in a page, or the port cannot be served on.
+    """
+
+    def __init__(
+        self,
+        address: BrowserAddress,
+        engine: Engine,
+        *,
+        patience: Patience | None = None,
+        kept_bytes: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        if engine.name != "onnxruntime":
+            raise EngineError(f"a page runs files of engine 'onnxruntime', not of {engine.name!r}; leave --engine out")
+        self._say = say or _to_standard_error
+        self._kept_bytes = kept_bytes
+        self._served = Served(engine=address.engine_files())
+        self._desk = Desk(patience or Patience(), self._say)
+        self._server = PageServer(self._desk, self._served, "0.0.0.0" if address.lan else "127.0.0.1", address.port)
+        self._lan = address.lan
+        self._facts: PageFacts | None = None
+        self._inputs: list[dict[str, object]] = []
+        self._threads = 1
+        self._outputs: dict[int, NDArray[np.float64]] = {}
+        self._done = (0, 0)
+        self._began: tuple[float, int, int] | None = None
+
+    @property
+    def url(self) -> str:
+        """What to open in the browser."""
+        return self._server.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell the page how it ended, and stop serving."""
+        self._desk.end("Everything is measured." if kind is None else "The command has ended: see what it says.")
+        self._server.close()
+
+    def show(self, done: int, total: int, detail: str = "") -> None:
+        """A listener of progress: lets the page show how far the whole measurement is."""
+        self._done = done, total
+        self._tell(0.0, detail)
+
+    def machine(self) -> Machine:
+        """See the protocol. The first call waits for a page."""
+        if self._facts is None:
+            self._facts = self._wait_for_page()
+        return self._facts.machine()
+
+    def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
+        """See the protocol. Only files whose load time is wanted are loaded; others are when they are visited."""
+        facts = self._facts = self._wait_for_page()
+        if threads > 1 and not facts.isolated:
+            raise EngineError(
+                f"{threads} threads need a page that is isolated, which takes the address 127.0.0.1 or https; on a "
+                f"phone: adb reverse tcp:{self._server.port} tcp:{self._server.port}, and open 127.0.0.1 there"
+            )
+        self._threads, self._began = threads, None
+        shapes = list(dict.fromkeys(file.input_shape for file in files))
+        self._inputs = [
+            {"number": shapes.index(shape), "shape": [1, *shape]} for shape in (f.input_shape for f in files)
+        ]
+        self._served.inputs[:] = [
+            np.random.default_rng(seed).standard_normal(shape, dtype="<f4").tobytes() for shape in shapes
+        ]
+        self._served.models[:] = [file.path for file in files]
+        times = np.empty(timed)
+        for count, result in enumerate(self._do("load", range(timed), self._content() | {"loads": LOADS}), start=1):
+            self._tell(0.0, f"loading, {count} of {timed} files")
+            times[result.file] = np.median(result.times_us)
+            self._outputs[result.file] = np.array(result.output, dtype=np.float64)
+        return times
+
+    def output(self, file: int) -> NDArray[np.float64]:
+        """(16,) or fewer: the first numbers that the page computed from the input of a timed file, after `open`."""
+        return self._outputs[file]
+
+    def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
+        """See the protocol."""
+        self._began = self._began or (time.monotonic(), *self._done)
+        for count, result in enumerate(self._do("visit", order, self._content()), start=1):
+            self._tell(count / len(order), f"{count} of {len(order)} files in this round")
+            yield result.file, list(result.times_us)
+
+    def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
+        """See the protocol. The page looks up every 100 ms, to notice that it is hidden."""
+        (result,) = self._do("sustain", [file], self._content() | {"seconds": seconds})
+        return np.array(result.times_us)
+
+    def peak_memory_bytes(self, file: int) -> int | None:
+        """None: a page cannot see it."""
+        del file
+        return None
+
+    def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
+        """None: a page cannot see it."""
+        del file
+        return None
+
+    def peak(self, threads: int) -> MachinePeak | None:
+        """None: nothing in a page tells."""
+        del threads
+        return None
+
+    def _do(self, kind: JobKind, files: Sequence[int], content: Mapping[str, object]) -> Iterator[Result]:
+        try:
+            yield from self._desk.do(kind, files, content)
+        except PageFailure as failure:
+            name = self._served.models[failure.file].name
+            raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({failure.message})") from failure
+
+    def _wait_for_page(self) -> PageFacts:
+        if not self._desk.has_page():
+            self._say(f"waiting for a browser: open {self.url}")
+            if self._lan:
+                self._say(
+                    "warning: everyone in the network who knows this address can fetch the models and send numbers; "
+                    "what is sent is not encrypted"
+                )
+        return self._desk.wait_for_page()
+
+    def _content(self) -> dict[str, object]:
+        ram = self.machine().ram_bytes
+        kept = min(int(ram * _KEPT_SHARE), _KEPT_LIMIT_BYTES) if self._kept_bytes is None else self._kept_bytes
+        return {
+            "threads": self._threads,
+            "kept_bytes": kept,
+            "inputs": self._inputs,
+            "visit_us": VISIT_SECONDS * 1e6,
+            "repeats": REPEATS,
+            "timer_steps": TIMER_STEPS,
+            "bring_ms": BRING_SECONDS * 1e3,
+        }
+
+    def _tell(self, part: float, detail: str) -> None:
+        """Let the page show `part` of a unit of work beyond what is done; of rounds also how long all of them take."""
+        done, total = self._done
+        left = None
+        if self._began is not None and self._began[2] == total:
+            since, first, _ = self._began
+            units, rest = done + part - first, total - 1 - done - part
+            left = (time.monotonic() - since) * rest / units if units > 0 and rest > 0 else None
+        self._desk.show(share=(done + part) / total if total else 0.0, detail=detail, left_s=left)
+
+
+def browser_runner(address: str, engine: Engine) -> BrowserRunner:
+    """The runner at `DIST[,port=NUMBER][,lan]`. Raises as `BrowserAddress` and `BrowserRunner`."""
+    return BrowserRunner(BrowserAddress.parse(address), engine)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ConfigError(f"'port={text}' is no port; give 1024 to 65535, or 0 for any free one")
+    return int(text)
+
+
+def _hint(option: str) -> str:
+    hint = nearest(option.partition("=")[0], [name.removesuffix("=") for name in _OPTIONS])
+    return f"{hint} (a folder whose name has a comma cannot be given)"
+
+
+def _to_standard_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,356 @@
+"""A board that SSH reaches: files are timed there, by a program that is sent over and needs nothing of ours."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.measuring import host_peak, timing
+from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
+from device_profiles.measuring.runner import LOADS, Machine, TimedFile
+from device_profiles.measuring.runners import board
+from device_profiles.measuring.runners.ssh_link import OLDEST_PYTHON, TOO_OLD, Link, LinkLostError, start_command
+from device_profiles.profile import MachinePeak
+from device_profiles.workload.operators import KernelKind
+from factory_base.documents import nearest
+from factory_base.errors import ConfigError, EngineError
+from factory_base.files import sha256_file
+
+SILENCE_S: Final = 120.0
+"""A board that says nothing for so long hangs."""
+
+PAUSES_S: Final = (1.0, 5.0, 15.0)
+"""Before each try to reach a lost board again."""
+
+_ADDRESS: Final = re.compile(
+    r"(?:(?P<user>\w[\w.+-]*)@)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>\w[\w.-]*))(?::(?P<port>\d{1,5}))?",
+    re.ASCII,
+)
+_PYTHON: Final = re.compile(r"(?:~/)?[\w./+][\w./+-]*", re.ASCII)
+_FORM: Final = "ssh:[USER@]HOST[:PORT][,python=PATH][,config=FILE]"
+
+_OPTIONS: Final = (
+    "BatchMode=yes",
+    "ConnectTimeout=15",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+    "ControlMaster=no",
+    "ClearAllForwardings=yes",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "LogLevel=ERROR",
+)
+
+_LOG: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshAddress:
+    """A board, and how it is reached.
+
+    Attributes:
+        host: as the SSH client knows it: a name, an address, or a host of its configuration.
+        user: to log in as; empty leaves it to the client.
+        port: None leaves it to the client.
+        python: the board's command or path, which may begin with `~/`; nothing that a shell would read otherwise.
+        config: a configuration file of the client; empty takes the usual ones.
+    """
+
+    host: str
+    user: str = ""
+    port: int | None = None
+    python: str = "python3"
+    config: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SshAddress:
+        """Read `[USER@]HOST[:PORT][,python=PATH][,config=FILE]`. Raises `ConfigError`."""
+        place, *words = text.split(",")
+        found = _ADDRESS.fullmatch(place)
+        if found is None:
+            raise ConfigError(f"'ssh:{text}' is no address of a board; write {_FORM}")
+        port = int(found["port"]) if found["port"] else None
+        if port is not None and not 1 <= port <= 65535:
+            raise ConfigError(f"'ssh:{text}' has port {port}; ports are 1 to 65535")
+        options: dict[str, str] = {}
+        for word in words:
+            name, _, value = word.partition("=")
+            if name not in ("python", "config"):
+                raise ConfigError(f"'ssh:{text}' has the option {name!r}; {nearest(name, ('python', 'config'))}")
+            options[name] = value
+        if "python" in options and not _PYTHON.fullmatch(options["python"]):
+            raise ConfigError(
+                f"'ssh:{text}' has the python {options['python']!r}; write a command or a path of letters, digits, "
+                "and ./_+-"
+            )
+        if "config" in options:
+            options["config"] = str(Path(options["config"]).expanduser())
+            if not Path(options["config"]).is_file():
+                raise ConfigError(f"'ssh:{text}' has the config {options['config']!r}, which is no file here")
+        return cls(host=found["ipv6"] or found["host"], user=found["user"] or "", port=port, **options)
+
+    @property
+    def destination(self) -> str:
+        """As the SSH client takes it, without the port."""
+        return f"{self.user}@{self.host}" if self.user else self.host
+
+    def by_hand(self) -> list[str]:
+        """What a person would type to reach the board."""
+        config = ("-F", self.config) if self.config else ()
+        port = ("-p", str(self.port)) if self.port else ()
+        return ["ssh", *config, *port, self.destination]
+
+    def command(self) -> list[str]:
+        """Of the SSH client, which runs our program there."""
+        ssh, *words, destination = self.by_hand()
+        options = (part for option in _OPTIONS for part in ("-o", option))
+        return [ssh, *words, "-T", "-a", "-x", *options, "--", destination, start_command(self.python)]
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user, port = f"{self.user}@" if self.user else "", f":{self.port}" if self.port else ""
+        python = f",python={self.python}" if self.python != "python3" else ""
+        config = f",config={self.config}" if self.config else ""
+        return f"ssh:{user}{host}{port}{python}{config}"
+
+
+class SshRunner:
+    """A board that SSH reaches. Implements `Runner`.
+
+    A lost connection is made again some times; then everything is loaded again, and nothing is timed twice.
+
+    Args:
+        address: see `SshAddress.parse`.
+        engine: name of the engine whose files are timed.
+        silence_s: a board that says nothing for so many seconds hangs.
+        pauses_s: before each try to reach a lost board again.
+
+    Raises:
+        ConfigError: the address is none.
+        EngineError: boards do not run this engine.
+    """
+
+    def __init__(
+        self, address: str, engine: str, *, silence_s: float = SILENCE_S, pauses_s: Sequence[float] = PAUSES_S
+    ) -> None:
+        if engine not in board.ENGINES:
+            raise EngineError(f"files of {engine!r} cannot be timed over SSH; {nearest(engine, board.ENGINES)}")
+        self._address, self._engine = SshAddress.parse(address), engine
+        self._name = str(self._address)
+        self._silence_s, self._pauses_s = silence_s, tuple(pauses_s)
+        self._token = secrets.token_hex(8)
+        self._machine: Machine | None = None
+        self._link: Link | None = None
+        self._files: list[dict[str, Any]] = []
+        self._paths: dict[str, Path] = {}
+        self._setting: dict[str, int] = {}
+
+    def machine(self) -> Machine:
+        """See the protocol. The connection is not kept: until files are there, much time may pass."""
+        try:
+            self._connect()
+        except LinkLostError as lost:
+            raise self._unreachable(lost) from lost
+        finally:
+            self.close()
+        if self._machine is None:
+            raise EngineError(f"{self._name}: said nothing of itself")
+        return self._machine
+
+    def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
+        """See the protocol. Only files that are not on the board yet are copied."""
+        self.close()
+        digests = [sha256_file(file.path) for file in files]
+        self._paths = {digest: file.path for digest, file in zip(digests, files, strict=True)}
+        self._files = [
+            {"sha256": digest, "name": file.path.name, "shape": list(file.input_shape)}
+            for digest, file in zip(digests, files, strict=True)
+        ]
+        self._setting = {"threads": threads, "seed": seed}
+        times = self._persist(lambda: self._load(timed))
+        return np.asarray(np.median(np.array(times).reshape(timed, LOADS), axis=1))
+
+    def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
+        """See the protocol."""
+        done = tries = 0
+        limits = {"seconds": timing.VISIT_SECONDS, "repeats": list(timing.REPEATS)}
+        while done < len(order):
+            try:
+                link = self._loaded()
+                for answer in link.stream("visit", order=list(order[done:]), **limits):
+                    done, tries = done + 1, 0
+                    yield answer["file"], answer["us"]
+            except LinkLostError as lost:
+                self._wait(tries, lost)
+                tries += 1
+            except BaseException:
+                self.close()  # the board goes on with what nobody reads
+                raise
+
+    def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
+        """See the protocol."""
+        return np.array(self._ask("run_for", seconds, file=file, seconds=seconds)["us"])
+
+    def peak_memory_bytes(self, file: int) -> int | None:
+        """See the protocol."""
+        peak: int | None = self._ask("peak_memory", file=file)["bytes"]
+        return peak
+
+    def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
+        """See the protocol."""
+        profile = self._ask("profile", file=file, warm_up=WARM_UP_RUNS, runs=PROFILED_RUNS)["profile"]
+        if profile is None:
+            return None
+        import onnx
+
+        graph = onnx.ModelProto.FromString(base64.b64decode(profile["graph"])).graph
+        events = [
+            {"cat": "Node", "name": name, "dur": duration}
+            for name, durations in profile["durations"].items()
+            for duration in durations
+        ]
+        shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        return kernel_latency_us(events, graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=profile["run_us"])
+
+    def peak(self, threads: int) -> MachinePeak | None:
+        """See the protocol; by numpy, whose matrix product is as good as the library that it was built with.
+
+        Takes a process of its own: the number of threads is fixed when numpy is imported.
+        """
+        self.close()
+        sizes = {"side": host_peak.SIDE, "copied": host_peak.COPIED_BYTES, "tries": host_peak.TRIES}
+        found = self._persist(lambda: self._fresh().ask("peak", threads=threads, **sizes))
+        self.close()
+        if "reason" in found:
+            _LOG.warning("%s: its peak is unknown: %s", self._name, found["reason"])
+            return None
+        return MachinePeak(
+            gmacs_per_s=float(f"{host_peak.SIDE**3 / found['multiply'] / 1e9:.4g}"),
+            gbytes_per_s=float(f"{2 * found['copied'] / found['copy'] / 1e9:.4g}"),
+        )
+
+    def __enter__(self) -> SshRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; the next request makes another."""
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+
+    def _fresh(self) -> Link:
+        self.close()
+        self._link = Link(self._name, self._address.command(), self._silence_s)
+        return self._link
+
+    def _connect(self) -> Link:
+        """A new connection to the machine that answered before."""
+        link = self._fresh()
+        said = link.ask("hello", engine=self._engine, token=self._token)
+        if "lacks" in said:
+            raise EngineError(self._lacking(said))
+        machine = Machine(platform="linux", **said)
+        known = self._machine or machine  # a restarted kernel may report another size of memory
+        if (machine.processor, machine.engine_version) != (known.processor, known.engine_version):
+            raise EngineError(
+                f"{self._name}: {machine.processor} with engine {machine.engine_version} answers, not "
+                f"{known.processor} with {known.engine_version} as before; measure that one anew"
+            )
+        self._machine = machine
+        return link
+
+    def _load(self, timed: int) -> list[list[float]]:
+        """Connect, copy what is missing, load everything; the load times of the first `timed` files."""
+        link = self._connect()
+        try:
+            sizes = {digest: path.stat().st_size for digest, path in self._paths.items()}
+            for digest in link.ask("missing", files=sizes)["missing"]:
+                link.put(self._paths[digest], digest)
+            loaded = link.ask("load", files=self._files, timed=timed, loads=LOADS, **self._setting)
+        except BaseException:
+            self.close()
+            raise
+        times: list[list[float]] = loaded["load_us"]
+        return times
+
+    def _loaded(self) -> Link:
+        if self._link is None:
+            self._load(0)
+        if self._link is None:
+            raise EngineError(f"{self._name}: no files were opened")
+        return self._link
+
+    def _ask(self, do: str, extra_s: float = 0.0, **values: Any) -> dict[str, Any]:
+        return self._persist(lambda: self._loaded().ask(do, extra_s, **values))
+
+    def _persist(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which is done again on a new connection where it lost its own."""
+        tries = 0
+        while True:
+            try:
+                return work()
+            except LinkLostError as lost:
+                self._wait(tries, lost)
+                tries += 1
+
+    def _wait(self, tries: int, lost: LinkLostError) -> None:
+        """Before the next try. Raises `EngineError` where there were enough."""
+        self.close()
+        if tries == len(self._pauses_s):
+            again = f", and {tries} tries to reach it again failed" if tries else ""
+            raise EngineError(f"{self._name} is gone ({lost}){again}; run the same command again to go on") from lost
+        pause = self._pauses_s[tries]
+        _LOG.warning("%s is gone (%s); try %d to reach it again in %g s", self._name, lost, tries + 1, pause)
+        time.sleep(pause)
+
+    def _lacking(self, said: Mapping[str, Any]) -> str:
+        """What to install on the board, and how: distributions keep their own Python for themselves."""
+        python, module = said["python"], board.ENGINES[self._engine].module
+        lacks = f"{self._name}: {python} lacks {' and '.join(said['lacks'])}"
+        if said["venv"]:
+            return f"{lacks}; run on the board: {shlex.quote(python)} -m pip install {' '.join(said['lacks'])}"
+        where = replace(self._address, python="~/model-factory/bin/python")
+        return (
+            f"{lacks}; run on the board: python3 -m venv ~/model-factory && ~/model-factory/bin/pip install numpy "
+            f"{module}; then measure --on {where}"
+        )
+
+    def _unreachable(self, lost: LinkLostError) -> EngineError:
+        """A first connection that fails is not tried again: mostly something is to be set up."""
+        said, ssh = "\n".join(lost.said), shlex.join(self._address.by_hand())
+        copy = shlex.join(["ssh-copy-id", *self._address.by_hand()[1:]])
+        where, python = self._name, self._address.python
+        if TOO_OLD in said:
+            version = said.partition(TOO_OLD)[2].split()[0]
+            oldest = ".".join(map(str, OLDEST_PYTHON))
+            return EngineError(
+                f"{where}: {python} is Python {version}, {oldest} or newer is needed; name another: {_FORM}"
+            )
+        if lost.status in (126, 127) or "ommand not found" in said:
+            return EngineError(
+                f"{where}: there is no {python!r} on the board; install it there, on Debian: apt-get install python3 "
+                f"python3-venv, or name another: {_FORM}"
+            )
+        hints = {
+            "Host key verification failed": f"its key is not known here, or has changed; run once: {ssh}, and compare",
+            "Permission denied": f"it does not accept your key; give it one: {copy}",
+        }
+        hint = next((hint for words, hint in hints.items() if words in said), f"check that this works: {ssh} true")
+        reason = next((line for line in lost.said if any(words in line for words in hints)), str(lost))
+        failed = f"{python!r} does not run our program" if lost.status not in (None, 255) else "cannot be reached"
+        return EngineError(f"{where}: {failed} ({reason}); {hint}")

@@ -1,0 +1,1 @@
+"""Profiles computed from published figures of a device."""

@@ -1,0 +1,246 @@
+"""From a sheet of published figures to a device profile: a roofline per kind of kernel. Imports no torch.
+
+    rate of a kind      = peak x efficiency of its kind on this class of core
+    streamed bandwidth  = the lower of what the cores can have under way and of a share of the bus
+    bandwidth of a kind = streamed x how often a byte comes from a cache instead
+    overhead of a call  = cycles to prepare it / clock
+
+All shares are in `core_classes`. Figures are rounded to two digits: they claim no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from device_profiles.engine import Precision
+from device_profiles.modelling.core_classes import MOVING_SHARE, SCALING, CoreClass
+from device_profiles.modelling.soc import SheetFigure, SocSheet
+from device_profiles.profile import (
+    CostParameters,
+    DeviceProfile,
+    EnergyCost,
+    Figure,
+    KernelCost,
+    Provenance,
+    SizeFigure,
+    TimeFigure,
+)
+from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
+from factory_base.errors import ConfigError
+
+T = TypeVar("T")
+
+_ARENA_RATIO = Figure(value=1.75, provenance="modelled", source="largest of six MobileNet subnets, onnxruntime, x86")
+_ENGINE_MEMORY = SizeFigure.model_validate(
+    {"value": "512 KiB", "provenance": "assumed", "source": "of one session, without the library"}
+)
+
+_ARITHMETIC_PJ: dict[Precision, float] = {"fp32": 3.7 + 0.9, "int8": 0.2 + 0.1}
+"""One multiplication and one addition (of int8: into 32 bits) in 45 nm at 0.9 V: Horowitz, "Computing's energy
+problem", ISSCC 2014."""
+
+_REFERENCE_NM = 45
+_INSTRUCTIONS_PER_FMA = 2
+"""A multiply-add and its share of loads, pointers and loops."""
+
+_VECTOR_LANES: dict[Precision, int] = {"fp32": 4, "int8": 16}
+"""Of one vector instruction of 128 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """One line of a roofline: its value, where it comes from, and how it was computed."""
+
+    value: float
+    provenance: Provenance
+    arithmetic: str
+
+
+def profile_of(sheet: SocSheet) -> DeviceProfile:
+    """The modelled profile of a sheet.
+
+    Raises:
+        ConfigError: the sheet lacks what its class of cores needs.
+    """
+    peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
+    core = sheet.core
+    return DeviceProfile(
+        name=sheet.name,
+        description=sheet.description,
+        selectors=sheet.selectors,
+        engine=sheet.engine,
+        compute_unit=core.compute_unit,
+        threads=sheet.cpu.cores if sheet.cpu is not None else 1,
+        precision=sheet.precision,
+        budgets=sheet.budgets,
+        costs=CostParameters(
+            kernels={kind: _kernel(kind, core, peak, streamed, overhead) for kind in KERNEL_KINDS},
+            run_overhead_us=TimeFigure(
+                value=_two_digits(overhead.value * core.run_calls),
+                provenance=overhead.provenance,
+                source=f"{core.run_calls:g} times the overhead of one call",
+            ),
+            arena_ratio=_ARENA_RATIO,
+            engine_memory=_ENGINE_MEMORY,
+            latency_std=_latency_std(core, (peak, streamed, overhead)),
+            energy=_energy(sheet),
+        ),
+    )
+
+
+def comment_of(sheet: SocSheet) -> list[str]:
+    """The comment above a modelled profile: how it came about, and every figure with its source."""
+    return [
+        "Computed by `factory profile --modelled`: change the sheet, not this file. Figures are published (read in the",
+        "source), unchecked (published, but written from general knowledge), measured or assumed.",
+        *explained(sheet),
+    ]
+
+
+def explained(sheet: SocSheet) -> list[str]:
+    """What a profile rests on, a line each: the chip, the arithmetic, every figure of the sheet with its source."""
+    peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
+    return [
+        f"Chip: {sheet.soc}.",
+        f"Peak: {peak.arithmetic} = {_short(peak.value)} GMAC/s.",
+        f"Streamed: {streamed.arithmetic} = {_short(streamed.value)} GB/s.",
+        f"Overhead of a call: {overhead.arithmetic} = {_short(overhead.value)} us.",
+        *(f"{place}: {f.value:g}, {f.provenance}: {f.source}." for place, f in sheet.figures().items()),
+    ]
+
+
+def _peak(sheet: SocSheet) -> _Bound:
+    if sheet.accelerator is not None:
+        figure = sheet.accelerator.gmacs_per_s
+        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic=f"stated in {sheet.precision}")
+    cpu = _present(sheet.cpu, "cpu")
+    lanes = cpu.fp32_lanes if sheet.precision == "fp32" else _present(cpu.int8_lanes, "cpu.int8_lanes")
+    if cpu.gmacs_per_s is not None:
+        wider = lanes.value / cpu.fp32_lanes.value
+        words = "as stated in float32" + (f" x {wider:g} for {sheet.precision} lanes" if wider != 1 else "")
+        provenance = _weakest(cpu.gmacs_per_s, *([lanes] if wider != 1 else []))
+        return _Bound(value=cpu.gmacs_per_s.value * wider, provenance=provenance, arithmetic=words)
+    scaling = 1.0 if cpu.cores == 1 else SCALING
+    shared = "" if cpu.cores == 1 else f" x {scaling:g} scaling"
+    cores = f"{cpu.cores} {cpu.core} x {cpu.clock_ghz.value:g} GHz"
+    return _Bound(
+        value=cpu.cores * cpu.clock_ghz.value * lanes.value * scaling,
+        provenance=_weakest(cpu.clock_ghz, lanes),
+        arithmetic=f"{cores} x {lanes.value:g} {sheet.precision} lanes{shared}",
+    )
+
+
+def _streamed(sheet: SocSheet) -> _Bound:
+    core, memory = sheet.core, sheet.memory
+    if memory.streamed_gbytes_per_s is not None:
+        figure = memory.streamed_gbytes_per_s
+        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic="stated")
+    bits, rate = _present(memory.bus_bits, "memory.bus_bits"), _present(memory.rate_mt_per_s, "memory.rate_mt_per_s")
+    of_bus = bits.value * rate.value / 8e3 * core.bus_share
+    bus = _Bound(
+        value=of_bus,
+        provenance=_weakest(bits, rate),
+        arithmetic=f"{bits.value:g} bit x {rate.value:g} MT/s x {core.bus_share:g} of the bus",
+    )
+    if sheet.cpu is None or core.bytes_per_cycle is None:
+        return bus
+    cores, clock = sheet.cpu.cores, sheet.cpu.clock_ghz
+    own = _Bound(
+        value=cores * clock.value * core.bytes_per_cycle,
+        provenance=_weakest(clock),
+        arithmetic=f"{cores} {sheet.cpu.core} x {clock.value:g} GHz x {core.bytes_per_cycle:g} bytes per cycle",
+    )
+    return min(bus, own, key=lambda bound: bound.value)
+
+
+def _overhead(sheet: SocSheet) -> _Bound:
+    core = sheet.core
+    if core.call_us is not None:
+        words = f"{core.call_us:g} us assumed to enqueue and await a kernel of a {core.compute_unit}"
+        figure = _present(sheet.accelerator, "accelerator").gmacs_per_s
+        return _Bound(value=core.call_us, provenance=_weakest(figure), arithmetic=words)
+    clock = _present(sheet.cpu, "cpu").clock_ghz
+    cycles = _present(core.call_cycles, "call_cycles")
+    words = f"{cycles:g} assumed cycles of dispatch / {clock.value:g} GHz"
+    return _Bound(value=cycles / clock.value / 1e3, provenance=_weakest(clock), arithmetic=words)
+
+
+def _kernel(kind: KernelKind, core: CoreClass, peak: _Bound, streamed: _Bound, overhead: _Bound) -> KernelCost:
+    rate = None
+    if kind in COMPUTE_KINDS:
+        share = core.efficiency[kind]
+        rate = Figure(
+            value=_two_digits(peak.value * share),
+            provenance=peak.provenance,
+            source=f"{_short(peak.value)} GMAC/s peak x {share:g} assumed efficiency",
+        )
+    cached = core.cache_factor if kind in ("conv", "pointwise") else core.other_cache_factor
+    cached *= MOVING_SHARE if kind == "pool" else 1
+    return KernelCost(
+        gmacs_per_s=rate,
+        gbytes_per_s=Figure(
+            value=_two_digits(streamed.value * cached),
+            provenance=streamed.provenance,
+            source=f"{_short(streamed.value)} GB/s streamed x {cached:g} for cache use",
+        ),
+        overhead_us=TimeFigure(
+            value=_two_digits(overhead.value), provenance=overhead.provenance, source=overhead.arithmetic
+        ),
+    )
+
+
+def _latency_std(core: CoreClass, bounds: tuple[_Bound, ...]) -> Figure:
+    assumed = any(bound.provenance == "assumed" for bound in bounds)
+    words = f"of modelled latencies on a {core.compute_unit}, of which no network was timed"
+    return Figure(
+        value=min(1.0, core.latency_std * (2 if assumed else 1)),
+        provenance="assumed",
+        source=f"twice that {words}; at most 1; figures are assumed" if assumed else words,
+    )
+
+
+def _energy(sheet: SocSheet) -> EnergyCost | None:
+    energy, core = sheet.energy, sheet.core
+    if energy is None or sheet.cpu is None or core.instruction_pj is None:
+        return None
+    arithmetic, scaled = _ARITHMETIC_PJ[sheet.precision], energy.process_nm.value / _REFERENCE_NM
+    instructions = _INSTRUCTIONS_PER_FMA * core.instruction_pj / _VECTOR_LANES[sheet.precision]
+    cores = sheet.cpu.cores
+    return EnergyCost(
+        pj_per_mac=Figure(
+            value=_two_digits((arithmetic + instructions) * scaled),
+            provenance="assumed",
+            source=f"({arithmetic:.2g} pJ arithmetic + {instructions:.3g} pJ instructions in 45 nm, Horowitz, ISSCC "
+            f"2014) x {energy.process_nm.value:g}/{_REFERENCE_NM} nm, assumed to scale so",
+        ),
+        pj_per_byte=Figure(
+            value=_two_digits(8 * energy.dram_pj_per_bit.value),
+            provenance="assumed",
+            source=f"8 x {energy.dram_pj_per_bit.value:g} pJ/bit of {sheet.memory.kind or 'memory'}, no cache counted",
+        ),
+        running_mw=Figure(
+            value=_two_digits(cores * energy.running_mw.value),
+            provenance="assumed",
+            source=f"{energy.running_mw.value:g} mW for each of {cores} cores: {energy.running_mw.source}",
+        ),
+    )
+
+
+def _weakest(*figures: SheetFigure) -> Provenance:
+    """`modelled`, since shares are assumed even of measured peaks, unless a figure itself is assumed."""
+    return "assumed" if any(figure.provenance == "assumed" for figure in figures) else "modelled"
+
+
+def _present(value: T | None, name: str) -> T:
+    if value is None:
+        raise ConfigError(f"the sheet lacks {name}")
+    return value
+
+
+def _two_digits(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
+def _short(value: float) -> str:
+    return f"{_two_digits(value):g}"

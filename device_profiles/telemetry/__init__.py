@@ -1,0 +1,1 @@
+"""Latencies that apps report from the field."""

@@ -1,0 +1,1 @@
+"""What an app copies, one folder per language."""

@@ -1,0 +1,1 @@
+"""The resolver, the preprocessing and a launch example for apps in Python."""

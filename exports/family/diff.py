@@ -1,0 +1,244 @@
+"""Compare two families tier by tier, and refuse a worse one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.family.manifest import manifest_path, read_manifest
+from exports.family.records import File, Manifest, Model, Perf, Tier
+from factory_base.errors import IncomparableError, ManifestError
+from factory_base.files import sha256_bytes
+
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a new family may lose, each as a fraction; accuracy as a fraction of the test set."""
+
+    max_accuracy_drop: float = 0.0
+    max_latency_increase: float = 0.05
+    max_memory_increase: float = 0.05
+    max_bytes_increase: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyChange:
+    """New less old accuracy on the same test images, with the 95 % interval of the paired difference.
+
+    The interval of Agresti and Min (Statistics in Medicine 24, 2005): Wald's, after adding 0.5 to each cell of the
+    two-by-two table, which keeps its promise where few images changed.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueChange:
+    """One number before and after. `name` says which, with its unit."""
+
+    name: str
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierChange:
+    """What happened to one tier.
+
+    Attributes:
+        tier: its id.
+        platform: of the tier.
+        status: `same` (the same model under the same rule), `changed`, `added` or `removed`.
+        old_model: id, "" where added.
+        new_model: id, "" where removed.
+        accuracy: None where added or removed.
+        values: file bytes, peak memory, latencies that can be compared.
+        notes: what could not be compared, and why.
+        worse: each limit that is broken, one line each.
+    """
+
+    tier: str
+    platform: str
+    status: str
+    old_model: str
+    new_model: str
+    accuracy: AccuracyChange | None = None
+    values: tuple[ValueChange, ...] = ()
+    notes: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyDiff:
+    """All tiers of both families; `worse` has one line per broken limit, the tier named."""
+
+    tiers: tuple[TierChange, ...]
+    worse: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is worse, else 1."""
+        return 1 if self.worse else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    manifest: Manifest
+    labels: NDArray[np.uint16]
+    right: dict[str, NDArray[np.bool_]]
+
+
+def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
+    """Compare `new` with `old`, each a family's folder or manifest.
+
+    A tier is worse when it is gone; when its accuracy drop is outside the 95 % interval of the paired difference and
+    above the limit; or when latency, memory or bytes grow by more than the limit. Latencies are compared per device,
+    threads, compute unit and basis (the tier's own device where it has one); measured ones only from the same machine.
+
+    Raises:
+        IncomparableError: a manifest cannot be read (other major version, damage), task, labels or test set differ, or
+            an evaluation file is missing or damaged.
+    """
+    before, after = _side(old), _side(new)
+    _check_comparable(before, after)
+    tiers = {(tier.platform, tier.id): tier for tier in before.manifest.tiers}
+    followers = {(tier.platform, tier.id): tier for tier in after.manifest.tiers}
+    changes = [
+        _tier_change(tier, followers[key], before, after, limits) if key in followers else _removed(tier)
+        for key, tier in tiers.items()
+    ]
+    changes += [_added(tier) for key, tier in followers.items() if key not in tiers]
+    worse = tuple(f"tier {change.tier}: {line}" for change in changes for line in change.worse)
+    return FamilyDiff(tiers=tuple(changes), worse=worse)
+
+
+def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:
+    """The change of accuracy of the same images, `(n,)` right or not."""
+    gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
+    total, change = images + 2, gained - lost
+    half = _Z95 * math.sqrt(gained + lost + 1 - change**2 / total) / total
+    return AccuracyChange(mean=change / images, low=change / total - half, high=change / total + half)
+
+
+def _side(path: Path) -> _Side:
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        raise IncomparableError(f"cannot compare: {error}") from error
+    folder = manifest_path(path).parent
+    labels = _array(folder, manifest.evaluation.labels)
+    right = {name: _array(folder, file) for name, file in manifest.evaluation.predictions.items()}
+    if any(array.shape != labels.shape or not len(labels) for array in right.values()):
+        raise IncomparableError(f"{folder}: predictions and labels differ in number; run `factory verify` on it")
+    return _Side(manifest=manifest, labels=labels, right={name: array == labels for name, array in right.items()})
+
+
+def _array(folder: Path, file: File) -> NDArray[np.uint16]:
+    try:
+        data = (folder / file.name).read_bytes()
+        if sha256_bytes(data) != file.sha256:
+            raise ValueError("its bytes were changed")
+        return np.asarray(np.load(BytesIO(data), allow_pickle=False), np.uint16).reshape(-1)
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise IncomparableError(f"{folder / file.name}: the evaluation cannot be read ({reason})") from error
+
+
+def _check_comparable(old: _Side, new: _Side) -> None:
+    if old.manifest.task.name != new.manifest.task.name or old.manifest.task.labels != new.manifest.task.labels:
+        raise IncomparableError("cannot compare: the families have different tasks or labels")
+    digests = [{model.quality.test_set_sha256 for model in side.manifest.models.values()} for side in (old, new)]
+    if digests[0] != digests[1] or not np.array_equal(old.labels, new.labels):
+        raise IncomparableError("cannot compare: the families were evaluated on different test sets; evaluate on one")
+
+
+def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limits) -> TierChange:
+    names = old.models[0], new.models[0]
+    models = before.manifest.models[names[0]], after.manifest.models[names[1]]
+    accuracy = paired_difference(before.right[names[0]], after.right[names[1]])
+    latencies, notes = _latencies(old.id, *models)
+    if old.match != new.match:
+        notes.append("its rule changed, so other devices may get it")
+    sizes = [ValueChange(name="file_bytes", old=_file_bytes(models[0]), new=_file_bytes(models[1]))]
+    memory = []
+    if models[0].needs.basis == models[1].needs.basis:
+        peaks = [model.needs.peak_memory_bytes for model in models]
+        memory = [ValueChange(name="peak_memory_bytes", old=peaks[0], new=peaks[1])]
+    else:
+        bases = " and ".join(model.needs.basis for model in models)
+        notes.append(f"peak memory is not compared: its bases are {bases}")
+    worse = [
+        *_accuracy_worse(accuracy, limits),
+        *_grown(sizes, limits.max_bytes_increase),
+        *_grown(memory, limits.max_memory_increase),
+        *_grown(latencies, limits.max_latency_increase),
+    ]
+    same = models[0].files == models[1].files and old.match == new.match
+    return TierChange(
+        tier=old.id, platform=old.platform, status="same" if same else "changed", old_model=names[0],
+        new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies), notes=tuple(notes),
+        worse=tuple(worse),
+    )  # fmt: skip
+
+
+def _removed(tier: Tier) -> TierChange:
+    return TierChange(
+        tier=tier.id, platform=tier.platform, status="removed", old_model=tier.models[0], new_model="",
+        worse=("was removed; its devices fall to a lower tier",),
+    )  # fmt: skip
+
+
+def _added(tier: Tier) -> TierChange:
+    return TierChange(tier=tier.id, platform=tier.platform, status="added", old_model="", new_model=tier.models[0])
+
+
+def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
+    if change.high >= 0 or -change.mean <= limits.max_accuracy_drop:
+        return []
+    return [
+        f"accuracy changed by {change.mean:+.4f} (95 % interval {change.low:+.4f} to {change.high:+.4f}), "
+        f"at most -{limits.max_accuracy_drop:g} is allowed"
+    ]
+
+
+def _grown(changes: list[ValueChange], limit: float) -> list[str]:
+    return [
+        f"{change.name} grew from {change.old} to {change.new}, at most {limit:+.1%} is allowed"
+        for change in changes
+        if change.new > change.old * (1 + limit)
+    ]
+
+
+def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], list[str]]:
+    """What can be compared, and why the rest cannot."""
+    before, after = _by_key(tier, old), _by_key(tier, new)
+    changes, notes = [], []
+    for key, perf in before.items():
+        device, threads, unit, basis = key
+        name = f"latency_us on {device}, {threads} threads, {unit}, {basis}"
+        follower = after.get(key)
+        if follower is None:
+            notes.append(f"{name}: is not compared, the new family does not give it")
+        elif basis == "measured" and (perf.machine != follower.machine or not perf.machine):
+            notes.append(f"{name}: is not compared, it was measured on different machines")
+        else:
+            changes.append(ValueChange(name=name, old=perf.latency_us, new=follower.latency_us))
+    return changes, notes
+
+
+def _by_key(tier: str, model: Model) -> dict[tuple[str, int, str, str], Perf]:
+    own = [perf for perf in model.perf if perf.device == tier]
+    return {(perf.device, perf.threads, perf.compute_unit, perf.basis): perf for perf in own or model.perf}
+
+
+def _file_bytes(model: Model) -> int:
+    return sum(file.bytes for file in model.files)

@@ -1,0 +1,251 @@
+"""A family: typed inputs in, the files of a release out; the manifest is written last."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
+from exports.engines import get_engine
+from exports.engines.onnxruntime import OnnxRuntimeEngine
+from exports.family.artifact import MODELS, Artifact, Evaluation, evaluate_artifact, export_artifact
+from exports.family.manifest import FILE_NAME, FLOOR, encode_manifest, first_fault, read_manifest
+from exports.family.npy import npy_bytes
+from exports.family.records import (
+    PPM,
+    EngineRange,
+    EvaluationFiles,
+    File,
+    InputShape,
+    InputSpec,
+    Manifest,
+    Model,
+    Needs,
+    NormaliseStep,
+    OutputSpec,
+    ParityRecord,
+    Preprocessing,
+    Quality,
+    ResizeStep,
+    ResizeToModelStep,
+    Samples,
+    ScaleStep,
+    SelfTest,
+    Subnet,
+    Task,
+    Tier,
+)
+from exports.family.samples import EVALUATION, EXPECTED, SAMPLES, png_bytes, run_samples, tolerance_micro
+from exports.family.specs import FamilySpec, ModelSpec, TierSpec
+from factory_base.errors import ManifestError
+from factory_base.files import sha256_bytes, write_bytes, write_text
+
+__all__ = [
+    "Artifact",
+    "Evaluation",
+    "FamilySpec",
+    "ModelSpec",
+    "TierSpec",
+    "evaluate_artifact",
+    "export_artifact",
+    "write_family",
+]
+
+
+def write_family(folder: Path, spec: FamilySpec) -> Manifest:
+    """Write samples, evaluation and, last, the manifest; then remove what an older manifest named and this does not.
+
+    Ranks grow with the tier's lowest `ram_class_min`, then its lowest `cores_min`, then the given order, per platform.
+    The floor's model is the one that needs the least memory, then the fewest bytes.
+
+    Returns:
+        The manifest as read back from disk.
+
+    Raises:
+        ManifestError: the specification is incomplete or contradicts itself.
+        EngineError: a model's engine refuses the shipped samples.
+        DiskError: a file cannot be written.
+    """
+    _check(spec)
+    try:
+        manifest, contents = _contents(folder, spec)
+    except ValidationError as error:
+        raise ManifestError(f"family {spec.family_id!r}: {first_fault(error)}") from error
+    text = encode_manifest(manifest, str(folder / FILE_NAME))
+    for name, data in contents.items():
+        write_bytes(folder / name, data)
+    write_text(folder / FILE_NAME, text)
+    written = read_manifest(folder)
+    _remove_unnamed(folder, written)
+    return written
+
+
+def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest, and the bytes of every small file that it names; nothing is written yet."""
+    task = _task(spec)
+    images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
+    expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
+    labels = {f"{EVALUATION}/labels.npy": npy_bytes(spec.test_labels)}
+    predictions = {
+        f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
+    }
+    answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
+    # Named by content, like the models: an interrupted update on the same data leaves the old family whole.
+    answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
+    contents = images | {answers_name: answers} | labels | predictions
+    manifest = Manifest(
+        family_id=spec.family_id,
+        release=spec.release,
+        task=task,
+        tiers=_tiers(spec),
+        models={
+            model.artifact.model_id: _model(model, spec, expected[model.artifact.model_id]["tolerance_micro"])
+            for model in spec.models
+        },
+        samples=Samples(
+            inputs=tuple(_file("sample", name, data) for name, data in images.items()),
+            expected=_file("expected", answers_name, answers),
+        ),
+        evaluation=EvaluationFiles(
+            labels=_file("labels", *next(iter(labels.items()))),
+            predictions={Path(name).stem: _file("predictions", name, data) for name, data in predictions.items()},
+        ),
+        provenance=spec.provenance,
+    )
+    return manifest, contents
+
+
+def _check(spec: FamilySpec) -> None:
+    ids = [model.artifact.model_id for model in spec.models]
+    if not ids or len(set(ids)) < len(ids):
+        raise ManifestError(f"family {spec.family_id!r}: the models {ids} must be at least one, each id once")
+    for tier in spec.tiers:
+        if tier.model_id not in ids:
+            raise ManifestError(f"tier {tier.id!r}: names the model {tier.model_id!r}; known: {', '.join(ids)}")
+        if tier.id == FLOOR or not tier.selectors:
+            raise ManifestError(f"tier {tier.id!r}: needs a selector, and another id than {FLOOR!r}")
+        for selector in tier.selectors:
+            if selector.model_extra:
+                raise ManifestError(f"tier {tier.id!r}: a selector has the unknown keys {sorted(selector.model_extra)}")
+    images = spec.sample_images
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise ManifestError(
+            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 3)"
+        )
+    if len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(spec.labels):
+        raise ManifestError(f"the test labels must lie in 0 to {len(spec.labels) - 1}, one class per label name")
+    for model in spec.models:
+        if model.evaluation.images != len(spec.test_labels):
+            raise ManifestError(
+                f"model {model.artifact.model_id!r}: evaluated on {model.evaluation.images} images, "
+                f"the test set has {len(spec.test_labels)}"
+            )
+
+
+def _task(spec: FamilySpec) -> Task:
+    height, width = spec.sample_images.shape[1:3]
+    return Task(
+        name="image_classification",
+        input=InputSpec(
+            name=INPUT_NAME, layout="NCHW", dtype="float32", channels=3, colour="RGB", image_min=0, image_max=255
+        ),
+        output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
+        preprocessing=Preprocessing(
+            version=1,
+            steps=(
+                ResizeStep(width=width, height=height),
+                ResizeToModelStep(),
+                ScaleStep(),
+                NormaliseStep(mean_ppm=spec.mean_ppm, std_ppm=spec.std_ppm),
+            ),
+        ),
+        labels=spec.labels,
+    )
+
+
+def _tiers(spec: FamilySpec) -> tuple[Tier, ...]:
+    smallest = min(spec.models, key=lambda m: (m.peak_memory_bytes, m.artifact.bytes, m.artifact.model_id))
+    tiers = [Tier(id=FLOOR, platform="any", rank=0, match=(), models=(smallest.artifact.model_id,))]
+    for platform in sorted({tier.platform for tier in spec.tiers}):
+        ordered = sorted((tier for tier in spec.tiers if tier.platform == platform), key=_demand)
+        for rank, tier in enumerate(ordered, start=1):
+            tiers.append(Tier(id=tier.id, platform=platform, rank=rank, match=tier.selectors, models=(tier.model_id,)))
+    return tuple(tiers)
+
+
+def _demand(tier: TierSpec) -> tuple[int, int]:
+    ram = min(selector.ram_class_min or 0 for selector in tier.selectors)
+    return ram, min(selector.cores_min or 0 for selector in tier.selectors)
+
+
+def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
+    artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
+    low, high = evaluation.interval()
+    channels, height, width = artifact.input_shape
+    weights = File(role="weights", name=artifact.path.as_posix(), bytes=artifact.bytes, sha256=artifact.sha256)
+    return Model(
+        files=(weights,),
+        input=InputShape(channels=channels, height=height, width=width),
+        engine=_engine_range(artifact),
+        needs=Needs(peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis),
+        perf=model.perf,
+        quality=Quality(
+            metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
+            high_ppm=round(high * PPM), images=evaluation.images, test_set_sha256=spec.test_set_sha256,
+            basis="measured", of="exported file",
+        ),
+        parity=ParityRecord(
+            max_abs_difference_nano=math.ceil(parity.max_abs_difference * 1e9),
+            top1_agreement_ppm=round(parity.top1_agreement * PPM),
+            images=parity.images,
+        ),
+        subnet=Subnet(
+            supernet_sha256=spec.provenance.supernet_sha256, finetuned_sha256=model.finetuned_sha256,
+            values=model.subnet_values, macs=model.macs, parameters=model.parameters,
+        ),
+        selftest=SelfTest(samples=len(spec.sample_images), tolerance_micro=tolerance),
+    )  # fmt: skip
+
+
+def _engine_range(artifact: Artifact) -> EngineRange:
+    """ONNX Runtime promises that newer versions run files of older opsets, hence `forward_ok`."""
+    tested = artifact.engine_version.split("+")[0]
+    if artifact.engine == OnnxRuntimeEngine.name:
+        oldest = OnnxRuntimeEngine.oldest_version(artifact.format_version)
+        return EngineRange(
+            name=artifact.engine, format_version=artifact.format_version, min=oldest, max_tested=tested, forward_ok=True
+        )
+    return EngineRange(name=artifact.engine, format_version=artifact.format_version, min=tested, max_tested=tested)
+
+
+def _expected(folder: Path, model: ModelSpec, spec: FamilySpec) -> dict[str, Any]:
+    """What the exported file answers to the samples, and how far another machine may be off."""
+    artifact = model.artifact
+    session = get_engine(artifact.engine).load(folder / artifact.path, 1)
+    logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
+    if logits.shape[1] != len(spec.labels):
+        raise ManifestError(
+            f"model {artifact.model_id!r}: gives {logits.shape[1]} logits, but {len(spec.labels)} labels are given"
+        )
+    return {
+        "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
+        "tolerance_micro": tolerance_micro(logits),
+        "top1": logits.argmax(axis=1).tolist(),
+    }
+
+
+def _file(role: str, name: str, data: bytes) -> File:
+    return File(role=role, name=name, bytes=len(data), sha256=sha256_bytes(data))
+
+
+def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
+    named = {folder / file.name for file in manifest.files()}
+    for part in (MODELS, SAMPLES, EVALUATION):
+        for path in sorted((folder / part).rglob("*")):
+            if path.is_file() and path not in named:
+                path.unlink()

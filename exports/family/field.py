@@ -1,0 +1,321 @@
+"""A family in the field: what telemetry says of the latencies that its manifest promises."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from device_profiles.telemetry.aggregate import (
+    DeviceTelemetry,
+    ModelTelemetry,
+    Rounding,
+    Rows,
+    Telemetry,
+    aggregate,
+    digest_for,
+)
+from device_profiles.telemetry.fit import LEVELS
+from exports.family.manifest import read_manifest
+from exports.family.records import Basis, Manifest, Model, Perf, Tier
+from factory_base.errors import ManifestError, TelemetryError
+from factory_base.files import write_text
+
+Verdict = Literal["kept", "broken", "unclear", "no rows", "no promise"]
+"""`unclear`: the promise lies within the interval."""
+
+_MEDIAN = LEVELS.index(0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldLatency:
+    """The latency of one model over the devices of a tier; microseconds.
+
+    Attributes:
+        devices: kinds of devices.
+        rows: of telemetry.
+        rows_used: that stand behind the figures.
+        median_us: over the rows used of all devices.
+        low_us: of its 95 % interval, for these devices; of devices that sent no row it says nothing.
+        high_us: of its 95 % interval.
+        p95_us: likewise 95th percentile.
+        devices_over: kinds of devices that are surely slower than promised by themselves.
+    """
+
+    devices: int
+    rows: int
+    rows_used: int
+    median_us: float
+    low_us: float
+    high_us: float
+    p95_us: float
+    devices_over: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierField:
+    """One model of one tier.
+
+    Attributes:
+        tier: its id.
+        platform: of the tier.
+        model: id in the manifest.
+        promised_us: None where the manifest gives no latency for this tier.
+        basis: of the promise.
+        field: None without rows.
+        verdict: on the promise.
+        shared_with: other tiers that give the same model and promise less time; their devices cannot be told apart.
+    """
+
+    tier: str
+    platform: str
+    model: str
+    promised_us: int | None
+    basis: Basis | None
+    field: FieldLatency | None
+    verdict: Verdict
+    shared_with: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldReport:
+    """All tiers of a family against the field."""
+
+    family_id: str
+    release: int
+    max_excess: float
+    tiers: tuple[TierField, ...]
+    telemetry: Telemetry
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """One line for each promise that is broken, the tier named."""
+        return tuple(_broken(line) for line in self.tiers if line.verdict == "broken")
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a promise is broken, 2 where no row stands behind any, else 0."""
+        if self.broken:
+            return 1
+        return 0 if any(line.verdict in ("kept", "unclear") for line in self.tiers) else 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A model in a tier, with what the manifest promises there."""
+
+    tier: Tier
+    model: str
+    perf: Perf | None
+
+
+def family_in_field(
+    family: Path, rows: Rows, *, max_excess: float = 0.0, rounding: Rounding = "nearest"
+) -> tuple[Manifest, FieldReport]:
+    """Hold telemetry against a family, given by its folder or manifest; see `field_report`.
+
+    Raises:
+        TelemetryError: the manifest cannot be read.
+    """
+    try:
+        manifest = read_manifest(family)
+    except ManifestError as error:
+        raise TelemetryError(f"nothing to compare with: {error}") from error
+    return manifest, field_report(manifest, rows, max_excess=max_excess, rounding=rounding)
+
+
+def field_report(
+    manifest: Manifest, rows: Rows, *, max_excess: float = 0.0, rounding: Rounding = "nearest"
+) -> FieldReport:
+    """Hold telemetry against the latencies that a manifest promises.
+
+    Rows belong to the tier that their device is named like, if that tier gives the model; else to the tier that gives
+    the model, of several to the one that promises the longest latency, so that what is called broken surely is.
+
+    Args:
+        manifest: of the family that the app had.
+        rows: of its telemetry.
+        max_excess: the relative excess over a promise that still counts as kept.
+        rounding: what the app does where it rounds.
+    """
+    places = [
+        _Place(tier=tier, model=name, perf=_promise(manifest.models[name], tier.id))
+        for tier in manifest.tiers
+        for name in tier.models
+    ]
+    digests = {_weights(model): name for name, model in manifest.models.items()}
+    telemetry = _aggregated(manifest, rows, places, digests, rounding)
+    behind: dict[int, list[ModelTelemetry]] = defaultdict(list)
+    for device in telemetry.devices:
+        for model in device.models:
+            place = _place(places, digests.get(model.model, ""), device.device)
+            if place is not None:
+                behind[places.index(place)].append(model)
+    return FieldReport(
+        family_id=manifest.family_id, release=manifest.release, max_excess=max_excess, telemetry=telemetry,
+        tiers=tuple(_line(place, places, behind[index], max_excess) for index, place in enumerate(places)),
+    )  # fmt: skip
+
+
+def write_measurements(manifest: Manifest, telemetry: Telemetry, path: Path) -> int:
+    """Write what each device measured of each model of the family as CSV; the number of lines.
+
+    Columns: `device`, `model` (digest), `latency_us` (of the cold device), `relative_std` (of that latency), `rows`
+    (that stand behind it), and one for each choice of the subnets. Models that the family lacks are left out.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    models = {_weights(model): model for model in manifest.models.values()}
+    choices = list(dict.fromkeys(name for model in models.values() for name in model.subnet.values))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["device", "model", "latency_us", "relative_std", "rows", *choices])
+    lines = 0
+    for device in telemetry.devices:
+        for entry in device.models:
+            if entry.model not in models:
+                continue
+            values = models[entry.model].subnet.values
+            figures = [f"{entry.cold_us:.6g}", f"{entry.relative_std:.3g}", entry.rows_used]
+            writer.writerow([device.device, entry.model, *figures, *(values.get(name, "") for name in choices)])
+            lines += 1
+    write_text(path, stream.getvalue())
+    return lines
+
+
+def _promise(model: Model, tier: str) -> Perf | None:
+    return next((perf for perf in model.perf if perf.device == tier), None)
+
+
+def _weights(model: Model) -> str:
+    return next((file.sha256 for file in model.files if file.role == "weights"), model.files[0].sha256)
+
+
+def _place(places: Sequence[_Place], model: str, device: str) -> _Place | None:
+    """Where the rows of `model` on `device` belong; None where no tier gives it."""
+    own = [place for place in places if place.model == model]
+    named = [place for place in own if place.tier.id == device]
+    return max(named or own, key=lambda place: place.perf.latency_us if place.perf else 0, default=None)
+
+
+def _aggregated(
+    manifest: Manifest, rows: Rows, places: Sequence[_Place], digests: Mapping[str, str], rounding: Rounding
+) -> Telemetry:
+    """Telemetry, the scale of each device against the tier where most of its rows belong."""
+    names = [digest_for(written, digests) for written in rows.models]
+    votes: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    pairs, inverse = np.unique(rows.device * len(rows.models) + rows.model, return_inverse=True)
+    for pair, count in zip(pairs.tolist(), np.bincount(inverse, rows.count), strict=True):
+        device, digest = pair // len(rows.models), names[pair % len(rows.models)]
+        place = _place(places, digests[digest], rows.devices[device]) if digest is not None else None
+        if place is not None:
+            votes[device][place.tier.id] += int(count)
+    references: dict[str, list[str]] = defaultdict(list)
+    for index, name in enumerate(rows.devices):
+        tiers = votes[index]
+        references[max(tiers, key=lambda tier: tiers[tier]) if tiers else ""].append(name)
+    parts = []
+    for reference, devices in references.items():
+        found = {digest: _promise(manifest.models[name], reference) for digest, name in digests.items()}
+        # A model without a promise there is still one of the family: its rows are named by the full digest.
+        expected = {digest: float(perf.latency_us) for digest, perf in found.items() if perf is not None}
+        parts.append(aggregate(rows, expected, rounding=rounding, devices=set(devices)))
+    return _joined(rows, parts, digests)
+
+
+def _joined(rows: Rows, parts: Sequence[Telemetry], digests: Mapping[str, str]) -> Telemetry:
+    devices = sorted((_named(device, digests) for part in parts for device in part.devices), key=lambda d: d.device)
+    unknown: dict[str, int] = defaultdict(int)
+    for part in parts:
+        for written, count in part.unknown_models.items():
+            if digest_for(written, digests) is None:
+                unknown[written] += count
+    return Telemetry(
+        source=rows.source,
+        rows=sum(device.rows for device in devices) + rows.nameless,
+        rows_used=sum(device.rows_used for device in devices),
+        nameless_rows=rows.nameless,
+        unknown_models=dict(sorted(unknown.items())),
+        devices=tuple(devices),
+    )
+
+
+def _named(device: DeviceTelemetry, digests: Mapping[str, str]) -> DeviceTelemetry:
+    """With full digests also for models of the family of which nothing was expected."""
+    models = [
+        model.model_copy(update={"model": digest_for(model.model, digests) or model.model}) for model in device.models
+    ]
+    return device.model_copy(update={"models": tuple(models)})
+
+
+def _line(place: _Place, places: Sequence[_Place], found: Sequence[ModelTelemetry], max_excess: float) -> TierField:
+    promised = place.perf.latency_us if place.perf else None
+    limit = None if promised is None else promised * (1 + max_excess)
+    field = _pooled(found, limit) if found else None
+    verdict: Verdict = "no promise" if limit is None else "no rows"
+    if field is not None and limit is not None:
+        verdict = "broken" if field.low_us > limit else "kept" if field.high_us <= limit else "unclear"
+    others = [other for other in places if other.model == place.model and other.tier.id != place.tier.id and other.perf]
+    return TierField(
+        tier=place.tier.id, platform=place.tier.platform, model=place.model, promised_us=promised,
+        basis=place.perf.basis if place.perf else None, field=field, verdict=verdict,
+        shared_with=tuple(other.tier.id for other in others) if found else (),
+    )  # fmt: skip
+
+
+def _pooled(found: Sequence[ModelTelemetry], limit: float | None) -> FieldLatency:
+    """Rows of several devices as one distribution; its median's interval after Woodruff, devices as strata.
+
+    Source: Woodruff, Confidence intervals for medians and other position measures, JASA 47 (1952).
+    """
+    used = np.array([model.rows_used for model in found], dtype=np.float64)
+    logs = [np.maximum.accumulate(np.log(model.quantiles_us)) for model in found]
+    grid = np.unique(np.concatenate(logs))
+    shares = np.array([_shares(grid, log) for log in logs])
+    weights = used / used.sum()
+    median, p95 = (_quantile(grid, weights @ shares, level) for level in (0.5, 0.95))
+    ends = found[0].low_us, found[0].high_us
+    if len(found) > 1:
+        below = np.array([_shares(np.array([median]), log)[0] for log in logs])
+        # A device of few rows may be on either side of the median, wherever its own median is.
+        uncertain = np.maximum(below * (1 - below), 0.25 / (used + 1))
+        half = float(t.ppf(0.975, used.sum())) * math.sqrt(float(weights**2 @ (uncertain / used)))
+        low, high = (_quantile(grid, weights @ shares, 0.5 + side * half) for side in (-1, 1))
+        ends = math.exp(low), math.exp(high)
+    else:
+        median, p95 = float(logs[0][_MEDIAN]), math.log(found[0].p95_us)
+    return FieldLatency(
+        devices=len(found), rows=sum(model.rows for model in found), rows_used=int(used.sum()),
+        median_us=math.exp(median), low_us=ends[0], high_us=ends[1], p95_us=math.exp(p95),
+        devices_over=0 if limit is None else sum(model.low_us > limit for model in found),
+    )  # fmt: skip
+
+
+def _shares(at: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of a device's rows below each point."""
+    return np.asarray(np.interp(at, log, np.array(LEVELS), left=0.0, right=1.0))
+
+
+def _quantile(grid: NDArray[np.float64], shares: NDArray[np.float64], level: float) -> float:
+    return float(np.interp(level, shares, grid))
+
+
+def _broken(line: TierField) -> str:
+    field = line.field
+    if field is None or line.promised_us is None:
+        return ""
+    return (
+        f"tier {line.tier}: {line.model} takes {field.median_us:.0f} us in the field (95 % interval "
+        f"{field.low_us:.0f} to {field.high_us:.0f}; {field.devices} devices, {field.rows_used} rows), "
+        f"{line.promised_us} us are promised ({line.basis})"
+    )

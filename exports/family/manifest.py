@@ -1,0 +1,200 @@
+"""Reading and writing `manifest.json`: the rules of its encoding, of its shape (`records`), and of its references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
+from exports.family.records import FORMAT_VERSION, MAX_INTEGER, SCHEMA_URN, Manifest, Selector, Soc, Tier
+from factory_base.errors import ManifestError
+
+__all__ = ["Manifest", "Selector", "Soc", "manifest_schema", "parse_manifest", "read_manifest", "reference_faults"]
+
+FILE_NAME = "manifest.json"
+SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 16
+FLOOR = "floor"
+
+
+def manifest_path(path: Path) -> Path:
+    """The manifest of a family: `path` itself, or the one in the folder `path`."""
+    return path / FILE_NAME if path.is_dir() else path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest, given by its file or its folder. Files that it names are not opened.
+
+    Raises:
+        ManifestError: unreadable, against the rules of encoding, another major version, an unknown critical feature,
+            against the schema, or contradicting itself. One line, the first fault.
+    """
+    manifest = parse_manifest(read_bytes(path), str(manifest_path(path)))
+    for fault in reference_faults(manifest):
+        raise ManifestError(f"{manifest_path(path)}: {fault}")
+    return manifest
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a family's manifest, at most one above the limit. Raises `ManifestError`."""
+    file = manifest_path(path)
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(f"{file}: cannot be read ({error.strerror}); name a family's folder or manifest") from error
+
+
+def parse_manifest(data: bytes, source: str) -> Manifest:
+    """Check encoding, version, critical features and shape, but not references. `source` names the file in messages.
+
+    Raises:
+        ManifestError: see `read_manifest`.
+    """
+    value = decode_json(data, source)
+    _check_version(value, source)
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise ManifestError(f"{source}: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a record in one line: its place, what is wrong, the offending value."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    shown = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
+    return f"'{place}': {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+
+
+def decode_json(data: bytes, source: str, max_bytes: int = MAX_BYTES) -> Any:
+    """Decode JSON by the manifest's rules: UTF-8 without BOM, bounded size, depth and integers, no repeated key.
+
+    Raises:
+        ManifestError: the first rule that is broken.
+    """
+    if len(data) > max_bytes:
+        raise ManifestError(f"{source}: is larger than the limit of {max_bytes} bytes")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise ManifestError(f"{source}: starts with a byte order mark; save it as plain UTF-8")
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse_constant
+        )
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{source}: is not UTF-8 text") from error
+    except RecursionError as error:
+        raise ManifestError(f"{source}: is nested deeper than {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        raise ManifestError(f"{source}: is not valid JSON ({error})") from error
+    if _depth(value) > MAX_DEPTH:
+        raise ManifestError(f"{source}: is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def encode_manifest(manifest: Manifest, source: str) -> str:
+    """The text of `manifest.json`: indented, keys sorted, absent fields left out. `source` names it in messages.
+
+    Raises:
+        ManifestError: it breaks a rule that readers enforce, for example the limit of size.
+    """
+    value = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    written = parse_manifest(text.encode(), source)
+    for fault in reference_faults(written):
+        raise ManifestError(f"{source}: {fault}")
+    return text
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the manifest; it ships as `manifest.schema.json`."""
+    schema = Manifest.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_URN, **schema}
+
+
+def reference_faults(manifest: Manifest) -> Iterator[str]:
+    """Each way in which the manifest contradicts itself, as one line."""
+    yield from _tier_faults(manifest.tiers)
+    for tier in manifest.tiers:
+        for name in tier.models:
+            if name not in manifest.models:
+                yield f"tier {tier.id!r} names the model {name!r}, which is not described"
+    yield from _file_faults(manifest)
+    if manifest.task.output.classes != len(manifest.task.labels):
+        yield f"the output has {manifest.task.output.classes} classes, but {len(manifest.task.labels)} labels are given"
+    if set(manifest.evaluation.predictions) != set(manifest.models):
+        yield "the models with predictions are not the models that are described"
+
+
+def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:
+    ids = [tier.id for tier in tiers]
+    for name in sorted({name for name in ids if ids.count(name) > 1}):
+        yield f"tier {name!r} is given twice"
+    floors = [tier for tier in tiers if tier.rank == 0]
+    if [(tier.id, tier.platform, tier.match) for tier in floors] != [(FLOOR, "any", ())]:
+        yield f"there must be one tier of rank 0, {FLOOR!r}, for platform 'any' and without rules"
+    for platform in sorted({tier.platform for tier in tiers}):
+        ranks = sorted(tier.rank for tier in tiers if tier.platform == platform and tier.rank)
+        if ranks != list(range(1, len(ranks) + 1)):
+            yield f"the ranks of platform {platform!r} are {ranks}, expected 1 to {len(ranks)}, each once"
+
+
+def _file_faults(manifest: Manifest) -> Iterator[str]:
+    models = [file for model in manifest.models.values() for file in model.files]
+    evaluation = [manifest.evaluation.labels, *manifest.evaluation.predictions.values()]
+    for file in [*models, *manifest.samples.inputs, manifest.samples.expected, *evaluation]:
+        if file not in manifest.files():
+            yield f"the file {file.name!r} is described twice, with different contents"
+
+
+def _check_version(value: Any, source: str) -> None:
+    if not isinstance(value, dict) or not isinstance(value.get("manifest_version"), str):
+        raise ManifestError(f"{source}: is not a manifest (it has no manifest_version)")
+    if value["manifest_version"].split(".")[0] != str(SUPPORTED_MAJOR):
+        raise ManifestError(
+            f"{source}: has the manifest version {value['manifest_version']!r}, this tool reads {SUPPORTED_MAJOR}.x "
+            f"(it writes {FORMAT_VERSION}); use the tool that wrote it, or a newer one"
+        )
+    critical = value.get("critical", [])
+    unknown = sorted({str(name) for name in critical} - SUPPORTED_CRITICAL) if isinstance(critical, list) else []
+    if unknown:
+        raise ManifestError(f"{source}: needs the unknown features {', '.join(unknown)}; use a newer tool")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > MAX_INTEGER:
+        raise ValueError(f"the integer {_shorten(text)} is beyond +-(2^53-1)")
+    return int(text)
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level:
+        depth += any(isinstance(item, dict | list) for item in level)
+        lists = [
+            item if isinstance(item, list) else list(item.values()) for item in level if isinstance(item, dict | list)
+        ]
+        level = [item for items in lists for item in items]
+    return depth
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

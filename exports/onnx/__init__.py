@@ -1,0 +1,1 @@
+"""Writing, quantising and reading ONNX files."""

@@ -1,0 +1,300 @@
+"""ONNX files: one PyTorch module in, one self-contained, reproducible file out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_profiles.workload.file_size import INPUT_NAME, NAME_BYTES, OUTPUT_NAME, SMALL_ELEMENTS
+from factory_base.errors import EngineError
+from factory_base.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPSETS = (18, 23)
+"""The lowest and the highest opset that can be asked for."""
+
+
+def export_onnx(
+    module: nn.Module, input_shape: tuple[int, ...], path: Path, *, opset: int = 20, dynamic_batch: bool = False
+) -> None:
+    """Write `module` to `path` as ONNX, atomically, with the maintained (`dynamo=True`) exporter of PyTorch.
+
+    What the file promises: one file without external data; input `image` float32 `(1, *input_shape)` and output
+    `logits` float32 `(1, classes)`, the 1 being `batch` where `dynamic_batch`; only operators of the standard domain
+    at `opset`; no BatchNormalization (folded into the convolution before it, else into a scale and a shift); no time,
+    path, stack trace, name of a class or parameter, or library version. The same weights and architecture give the
+    same bytes; how many is the sum over the layers, unless a bias is all zeros, which the exporter leaves out.
+
+    Args:
+        module: in evaluation mode, batch norm recalibrated, `(batch, *input_shape) -> (batch, classes)`.
+        input_shape: one input without the batch.
+
+    Raises:
+        EngineError: the module is in training mode, cannot be exported, or needs more than standard ONNX.
+        DiskError: `path` cannot be written.
+    """
+    write_bytes(path, serialised(exported(module, input_shape, opset, dynamic_batch), opset))
+
+
+def serialised(model: Any, opset: int) -> bytes:
+    """The bytes of a ModelProto of one input and one output, in the form that `export_onnx` promises.
+
+    Raises:
+        EngineError: it needs more than standard ONNX.
+    """
+    canonical = _canonical(model, opset)
+    _check(canonical)
+    return bytes(canonical.SerializeToString(deterministic=True))
+
+
+def read_onnx(path: Path) -> Any:
+    """The ModelProto in the file at `path`. Raises `EngineError` where it is not an ONNX file."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises its own, undocumented types
+        raise EngineError(f"{path.name}: is not an ONNX file ({first_line(error)})") from error
+    if not standard_opset(model):
+        raise EngineError(f"{path.name}: is not an ONNX file (it names no opset)")
+    return model
+
+
+def opset_of(path: Path) -> int:
+    """The opset of the standard domain that the file at `path` needs. Raises `EngineError` like `read_onnx`."""
+    return standard_opset(read_onnx(path))
+
+
+def standard_opset(model: Any) -> int:
+    """The opset of the standard domain that a ModelProto names, 0 for none."""
+    return int(next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, for messages of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Meanwhile, libraries neither warn nor log: about their own internals, or that torchvision is absent."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def exported(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    opset: int,
+    dynamic_batch: bool = False,
+    outputs: Sequence[str] = (OUTPUT_NAME,),
+) -> Any:
+    """The exporter's ModelProto of `module`, with names for its outputs. Raises `EngineError`."""
+    import torch
+
+    if any(part.training for part in module.modules()):
+        raise EngineError("a module in training mode cannot be exported; call .eval() after BN recalibration")
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise EngineError(f"ONNX opset {opset} is not supported; choose {OPSETS[0]} to {OPSETS[1]}")
+    example = torch.zeros(2 if dynamic_batch else 1, *input_shape)  # a batch of 1 would be taken for a constant
+    dynamic: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamic_batch else {}
+    try:
+        with quiet(), _kept_operators(), torch.no_grad():
+            program = torch.onnx.export(
+                module, (example,), dynamo=True, opset_version=opset, verbose=False,
+                input_names=[INPUT_NAME], output_names=list(outputs), **dynamic,
+            )  # fmt: skip
+            if program is None:  # only the legacy exporter returns nothing
+                raise RuntimeError("the exporter returned nothing")
+            return program.model_proto
+    except Exception as error:  # the exporter raises many types; users get one line
+        raise EngineError(f"{type(module).__name__} cannot be exported to ONNX ({first_line(error)})") from error
+
+
+@contextmanager
+def _kept_operators() -> Iterator[None]:
+    """Meanwhile, the exporter's table of operators is kept: it makes it anew in every export, half the time of one.
+
+    The table is private to PyTorch; a version that keeps it elsewhere exports as well, only slower.
+    """
+    name = "from_torchlib"
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        original = vars(ONNXRegistry)[name]
+    except (ImportError, KeyError):
+        yield
+        return
+    kept = staticmethod(partial(_operators, ONNXRegistry.from_torchlib))
+    setattr(ONNXRegistry, name, kept)
+    try:
+        yield
+    finally:
+        setattr(ONNXRegistry, name, original)
+
+
+@cache
+def _operators(build: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    return build(*args, **named)
+
+
+def _canonical(model: Any, opset: int) -> Any:
+    import onnx
+
+    _fold_batch_norms(model.graph)
+    _unshare(model.graph)
+    _rename(model.graph)
+    _strip(model.graph)
+    _pack(model.graph)
+    del model.graph.value_info[:]
+    plain = onnx.helper.make_model(
+        model.graph, producer_name="model-factory", opset_imports=[onnx.helper.make_opsetid("", opset)]
+    )
+    plain.ir_version = onnx.helper.find_min_ir_version_for(list(plain.opset_import))
+    return plain
+
+
+def _check(model: Any) -> None:
+    import onnx
+
+    foreign = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - {"", "ai.onnx"})
+    if foreign:
+        raise EngineError(f"the exported file needs operators of {', '.join(foreign)}, which engines do not have")
+    if any(node.op_type == "BatchNormalization" for graph in _graphs(model.graph) for node in graph.node):
+        raise EngineError("a batch normalisation inside a branch could not be folded; move it out of the branch")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # the checker's error type is private to its extension module
+        raise EngineError(f"the exported file is not valid ONNX ({first_line(error)})") from error
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """`graph` and the graphs inside its nodes (branches, loops)."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _graphs(inner)
+
+
+def _unshare(graph: Any) -> None:
+    """Give every use of a small constant a copy of its own.
+
+    The exporter merges equal ones up to this size, those of different layers too, so a file's size would depend on what
+    their values happen to be and not be the sum over its layers.
+    """
+    small = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) <= SMALL_ELEMENTS}
+    used: set[str] = set()
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in small and name in used:
+                copy = graph.initializer.add()
+                copy.CopyFrom(small[name])
+                copy.name = node.input[index] = f"{name}_copy_{len(graph.initializer)}"
+            used.add(name)
+
+
+def _rename(graph: Any) -> None:
+    """Names that follow from the graph alone: `w0000` for constants and `v0000` for values, numbered in graph order.
+
+    The exporter's own names count objects of the process, so they may differ from run to run. Names of one length make
+    the bytes of a layer the same wherever it stands; `device_profiles.workload.file_size` relies on that.
+    """
+    names = {graph.output[0].name: OUTPUT_NAME, "": ""}
+    names |= {value.name: value.name for value in graph.input}
+    constants = dict.fromkeys(tensor.name for part in _graphs(graph) for tensor in part.initializer)
+    values = dict.fromkeys(name for part in _graphs(graph) for node in part.node for name in node.output)
+    for letter, group in (("w", constants), ("v", values)):
+        new = [name for name in group if name not in names]
+        names |= {name: letter + str(index).zfill(NAME_BYTES - 1) for index, name in enumerate(new)}
+    for part in _graphs(graph):
+        _apply_names(part, names)
+    graph.name = "model"
+
+
+def _apply_names(graph: Any, names: dict[str, str]) -> None:
+    for tensor in graph.initializer:
+        tensor.name = names[tensor.name]
+    for value in graph.output:
+        value.name = names.get(value.name, value.name)
+    for index, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{index:04d}"
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def _strip(graph: Any) -> None:
+    """Remove every note for people: they hold paths, class names and stack traces."""
+    for part in _graphs(graph):
+        for item in (part, *part.node, *part.initializer, *part.input, *part.output):
+            item.ClearField("doc_string")
+            item.ClearField("metadata_props")
+        for node in part.node:
+            for attribute in node.attribute:
+                attribute.ClearField("doc_string")
+
+
+def _pack(graph: Any) -> None:
+    """Store the values of constants as raw bytes. As numbers, a zero point would take one byte or two by its value."""
+    import onnx
+
+    for part in _graphs(graph):
+        for tensor in part.initializer:
+            if not tensor.HasField("raw_data"):
+                tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+
+
+def _fold_batch_norms(graph: Any) -> None:
+    """Replace what the exporter could not fold into a convolution: `y = x * a + b` with constants per channel."""
+    import onnx
+
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info)}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[Any] = []
+    for index, node in enumerate(graph.node):
+        if node.op_type != "BatchNormalization":
+            nodes.append(node)
+            continue
+        if any(name not in constants for name in node.input[1:]) or node.input[0] not in ranks:
+            raise EngineError("a batch normalisation with computed statistics cannot be folded; use stored statistics")
+        scale, shift = _affine(node, constants, ranks[node.input[0]])
+        names = [f"folded_{index}_scale", f"folded_{index}_shift", f"folded_{index}_product"]
+        graph.initializer.extend(
+            onnx.numpy_helper.from_array(v, n) for v, n in zip((scale, shift), names, strict=False)
+        )
+        nodes.append(onnx.helper.make_node("Mul", [node.input[0], names[0]], [names[2]]))
+        nodes.append(onnx.helper.make_node("Add", [names[2], names[1]], [node.output[0]]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for part in _graphs(graph) for node in part.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _affine(node: Any, constants: dict[str, Any], rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift of a batch normalisation, float32 `(channels, 1, ...)` to broadcast over `rank` axes."""
+    import onnx
+
+    weight, bias, mean, variance = (onnx.numpy_helper.to_array(constants[n]).astype(np.float64) for n in node.input[1:])
+    epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
+    scale = weight / np.sqrt(variance + epsilon)
+    shape = (-1, *[1] * (rank - 2))
+    shift = bias - mean * scale
+    return scale.reshape(shape).astype(np.float32), shift.reshape(shape).astype(np.float32)

@@ -1,0 +1,103 @@
+"""Files that people write: YAML in, a frozen Pydantic model out, and one clear line when something is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory_base.errors import ConfigError
+
+
+class Document(BaseModel):
+    """Base of everything that is read from a file that people write: unknown keys are an error, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt word: the nearest known one, else the list of known ones."""
+    options = sorted(known)
+    match = difflib.get_close_matches(word, options, n=1)
+    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(options) or 'none'}"
+
+
+def load_yaml(path: Path) -> Any:
+    """The YAML value in `path`.
+
+    Raises:
+        ConfigError: missing, unreadable, or not YAML; line and column are named.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise ConfigError(f"{path}{where}: is not valid YAML ({problem})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: a value is no date or number ({error}); put text in quotes") from error
+
+
+def load_document(path: Path, model: type[D]) -> D:
+    """Read `path` as a `model`. Raises `ConfigError`."""
+    return parse_document(load_yaml(path), model, str(path))
+
+
+def parse_document(value: Any, model: type[D], source: str) -> D:
+    """Check `value` against `model`; `source` names the file in messages.
+
+    Raises:
+        ConfigError: the first fault in one line, with its place and, for an unknown key, the nearest known one.
+    """
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: holds {type(value).__name__}, expected keys: {', '.join(_keys_at(model, ()))}")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        # A misspelt key is also a missing one; what is written says more than what is not.
+        faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ConfigError(f"{source}: {_describe(dict(faults[0]), model)}{more}") from error
+
+
+def _describe(fault: dict[str, Any], model: type[BaseModel]) -> str:
+    location = [str(part) for part in fault["loc"] if not str(part).startswith("<")]  # <name>: a case of a union
+    place = ".".join(location) or "the file"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{place}'; {nearest(location[-1], _keys_at(model, fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"key '{place}' is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"'{place}': {message[0].lower()}{message[1:]}" + (
+        "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+    )
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    models = [model]
+    for part in location:
+        models = [m for owner in models for m in _models_in(owner, part)] or models
+    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+
+
+def _models_in(owner: type[BaseModel], part: int | str) -> list[type[BaseModel]]:
+    fields = (field for name, field in owner.model_fields.items() if part in (name, field.alias))
+    return [model for field in fields for model in _flatten(field.annotation)]
+
+
+def _flatten(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _flatten(part)]

@@ -1,0 +1,123 @@
+"""Files are written once, at the end, atomically; everything that is kept has a digest."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from factory_base.errors import BusyError, DiskError, FactoryError
+
+TEMPORARY_MARK = ".partial-"
+"""Part of the name of a file that is still being written: all that a kill leaves behind, never half a result."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, on failure removed.
+
+    Raises:
+        DiskError: the file could not be written (no space left, no permission).
+    """
+    temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically. Raises `DiskError`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically, UTF-8. Raises `DiskError`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically. Raises `DiskError`."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`.
+
+    Raises:
+        FactoryError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FactoryError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise FactoryError(f"{path}: is not valid JSON ({error})") from error
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left behind. Call only while holding the folder's lock."""
+    for path in folder.rglob(f"*{TEMPORARY_MARK}*"):
+        path.unlink(missing_ok=True)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Lower-case hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Lower-case hex SHA-256 of the file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Lower-case hex SHA-256 of a JSON value, independent of the order of keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+@contextmanager
+def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock of `folder`. The operating system frees it when the process ends, however it ends.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(f"{folder}: another process is at work here; wait for it before you {purpose}") from error
+    except OSError as error:
+        raise _disk_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(f"{path}: the disk is full; free some space and run the same command again")
+    return DiskError(f"{path}: cannot be written ({error.strerror or error})")

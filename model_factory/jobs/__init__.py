@@ -1,0 +1,1 @@
+"""What commands do beside the build: measure, onboard, import, resolve, look at the field."""

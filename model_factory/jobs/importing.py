@@ -1,0 +1,122 @@
+"""`factory import-ofa`: an official once-for-all checkpoint becomes a supernet of ours and a config to train it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory_base.errors import ConfigError
+from factory_base.files import write_text
+from model_factory.config import CONFIG_NAME
+from supernet.spaces.ofa_config import OfaConfig
+from supernet.training.checkpoint import save_supernet
+from supernet.weights.import_ofa import import_ofa, ofa_supernet
+
+_WEIGHTS_NAME = "supernet.safetensors"
+
+_TEMPLATE = """\
+# Made by `factory import-ofa`. Fill in `data`, then run `factory build` beside this file.
+name: {name}
+release: 1
+seed: 0
+threads: 2
+
+data:
+  source: folder          # or: parquet | npz | package.module:callable
+  path: images            # yours, relative to this file: a folder per class
+  image_size: {image_size}
+
+model:
+  space: {space}
+  width_mult: {width_mult}
+  resolutions: {resolutions}   # yours; the largest is at most image_size
+  depths: {depths}     # the weights need the largest option of depths, kernels and expands, and kernel 3
+  kernels: {kernels}
+  expands: {expands}
+
+training:                 # fine-tuning: all sizes from the start, gently
+  initial_weights: {weights}
+  fresh_parameters: [classifier.*]  # leave this out if your classes are the {classes} of the weights, in their order
+  epochs: 10
+  batch_size: 64
+  learning_rate: 0.01
+  weight_decay: 3.0e-5
+  largest_only: 0
+  random_subnets: 2
+  augment: {{flip: true, shift: 16}}
+
+targets:                  # device profiles; `budgets` override a profile's own
+  - {{device: lowend_3gb}}
+  - {{device: midrange}}
+  - {{device: flagship}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedSupernet:
+    """What was found and written.
+
+    Attributes:
+        config: the space, with the family's options and the width multiplier.
+        classes: of the classifier.
+        parameters: of the supernet, kernel matrices included.
+        subnets: how many it spans.
+        weights: the written checkpoint.
+        config_file: the written config.
+    """
+
+    config: OfaConfig
+    classes: int
+    parameters: int
+    subnets: int
+    weights: Path
+    config_file: Path
+
+
+def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
+    """Write the supernet in `checkpoint` to `folder`, with a config that trains it on.
+
+    Raises:
+        CheckpointError: `checkpoint` is no official once-for-all supernet, see `supernet.weights.import_ofa`.
+        ConfigError: a file to be written exists.
+        DiskError: a file cannot be written.
+    """
+    weights, config_file = folder / _WEIGHTS_NAME, folder / CONFIG_NAME
+    for path in (weights, config_file):
+        if path.exists():
+            raise ConfigError(f"{path} exists already; choose another folder with --output, or remove it first")
+    config, state = import_ofa(checkpoint)
+    supernet = ofa_supernet(config, state)
+    save_supernet(weights, supernet)
+    write_text(config_file, _config_text(config, len(state["classifier.weight"])))
+    return ImportedSupernet(
+        config=config,
+        classes=len(state["classifier.weight"]),
+        parameters=sum(parameter.numel() for parameter in supernet.parameters()),
+        subnets=supernet.model_space.space.count(),
+        weights=weights,
+        config_file=config_file,
+    )
+
+
+def print_import(imported: ImportedSupernet) -> None:
+    """What was found, what was written, and what to do next."""
+    config = imported.config
+    print(f"{config.space}, width multiplier {config.width_mult:g}, {imported.classes} classes")
+    print(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
+    print(f"wrote {imported.weights}")
+    print(f"wrote {imported.config_file}")
+    print("not kept: running statistics of batch normalisation; each subnet gets its own when it is scored or exported")
+    print(f"next: name your images in the data section of {imported.config_file}, then run `factory build` beside it")
+
+
+def _config_text(config: OfaConfig, classes: int) -> str:
+    return _TEMPLATE.format(
+        name=f"{config.space}_w{config.width_mult}",
+        space=config.space,
+        width_mult=config.width_mult,
+        image_size=config.resolutions[-1],
+        weights=_WEIGHTS_NAME,
+        classes=classes,
+        **{name: list(getattr(config, name)) for name in ("resolutions", "depths", "kernels", "expands")},
+    )

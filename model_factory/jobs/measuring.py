@@ -1,0 +1,159 @@
+"""`factory profile`: hand the engine to whoever measures, or model a device from its sheet; write the profile down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from device_profiles.engine import Precision
+from device_profiles.latency_table import LatencyTable
+from device_profiles.measuring.measure import Plan, measure_host
+from device_profiles.measuring.runner import Runner
+from device_profiles.measuring.runners import ShowsProgress, get_runner
+from device_profiles.modelling.modelled_host import HOST, host_sheet
+from device_profiles.modelling.roofline import comment_of, profile_of
+from device_profiles.modelling.soc import SocSheet, find_sheet
+from device_profiles.profile import DeviceProfile, Provenance, profile_name
+from device_profiles.profile_writer import write_profile
+from exports.engines import get_engine
+from factory_base.documents import load_document
+from factory_base.errors import ConfigError
+from factory_base.files import exclusive
+from factory_base.progress import Progress
+from model_factory.console import Console
+from model_factory.run import Run
+from model_factory.stages.materials import Materials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiled:
+    """A profile that was measured, and where it lies."""
+
+    path: Path
+    profile: DeviceProfile
+    table: LatencyTable | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modelled:
+    """A profile that was computed from a sheet, and where it lies."""
+
+    path: Path
+    profile: DeviceProfile
+    sheet: SocSheet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelledPlan:
+    """What to model.
+
+    Attributes:
+        sheet: a file, a shipped name, or `host`.
+        engine: that runs on this machine; other sheets name theirs, as they do the following.
+        precision: of the files.
+        threads: of the engine.
+        given: the options that a person wrote.
+    """
+
+    sheet: str
+    engine: str = "onnxruntime"
+    precision: Precision = "fp32"
+    threads: int = 1
+    given: tuple[str, ...] = ()
+
+
+def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, output: Path | None) -> Profiled:
+    """Measure a machine for the model space of `run`; the profile goes to `output`.
+
+    Args:
+        run: whose model space, seed and folder.
+        console: told of progress.
+        plan: what to measure.
+        engine: a key of `ENGINES`.
+        where: the machine, see `get_runner`.
+        output: the file, which names the profile; by default `profiles/host.yaml`, or `profiles/ssh.yaml` and so on.
+
+    Raises:
+        ConfigError: there is no such place.
+        EngineError: the engine is missing, the machine is gone, or it was too noisy for a figure.
+        DiskError: the profile cannot be written.
+    """
+    path = output or run.base / "profiles" / f"{'host' if where == 'here' else where.partition(':')[0]}.yaml"
+    name = profile_name(path)
+    with exclusive(run.folder, "profile"):
+        model_space = Materials(run, console).model_space
+        driver = get_engine(engine, opset=run.config.export.opset)
+        title = "measure this machine" if where == "here" else f"measure {where}"
+        with console.stage(title) as progress, ExitStack() as stack:
+            runner = get_runner(where, driver)
+            if isinstance(runner, AbstractContextManager):
+                stack.enter_context(runner)
+            measured = measure_host(
+                model_space,
+                driver,
+                replace(plan, seed=run.config.seed),
+                folder=run.folder / "measurements",
+                progress=_also_shown(progress, runner),
+                runner=runner,
+            )
+    profile = write_profile(measured.profile.model_copy(update={"name": name}), path, measured.table)
+    return Profiled(path=path, profile=profile, table=measured.table)
+
+
+def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path | None) -> Modelled:
+    """Compute a profile from a sheet; it goes to `output` or `profiles/<name>.yaml` beside the config of `run`.
+
+    Raises:
+        ConfigError: there is no such sheet, it is faulty, an option does not apply, or the profile would replace
+            measured latencies.
+        EngineError: the engine is missing.
+        DiskError: the profile cannot be written.
+    """
+    sheet = _sheet(plan, console)
+    path = output or run.base / "profiles" / f"{sheet.name}.yaml"
+    spare_measured(path, ("measured", "few_shot"))
+    profile = profile_of(sheet)
+    write_profile(profile, path, comment=comment_of(sheet))
+    return Modelled(path=path, profile=profile, sheet=sheet)
+
+
+def _sheet(plan: ModelledPlan, console: Console) -> SocSheet:
+    idle = [name for name in ("networks", "held_out", "rounds", "on") if name in plan.given]
+    if plan.sheet == HOST:
+        _refuse(idle, "times no network")
+        get_engine(plan.engine)
+        with console.stage("measure peak and bandwidth"):
+            return host_sheet(threads=plan.threads, precision=plan.precision, engine=plan.engine)
+    stated = [name for name in ("engine", "precision", "threads") if name in plan.given]
+    _refuse([*idle, *stated], f"takes everything from the sheet {plan.sheet}")
+    return find_sheet(plan.sheet)
+
+
+def _refuse(options: Sequence[str], why: str) -> None:
+    if options:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+        raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
+
+
+def spare_measured(path: Path, spared: Sequence[Provenance]) -> None:
+    """Raises `ConfigError` where `path` holds latencies of a provenance that took work to get."""
+    if not path.is_file():
+        return
+    provenance = load_document(path, DeviceProfile).latency_provenance
+    if provenance in spared:
+        raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")
+
+
+def _also_shown(progress: Progress, runner: Runner) -> Progress:
+    """Tell the machine that is measured too, where it has a screen for it."""
+    if not isinstance(runner, ShowsProgress):
+        return progress
+    shows = runner
+
+    def tell_both(done: int, total: int, detail: str = "") -> None:
+        progress(done, total, detail)
+        shows.show(done, total, detail)
+
+    return tell_both

@@ -1,0 +1,161 @@
+"""`factory onboard`: a profile of a device that is not at hand, from known devices and a few measured networks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from device_profiles.few_shot.network_tables import MeasuredNetworks, read_fleet, read_measurements
+from device_profiles.few_shot.onboarding import Fleet
+from device_profiles.latency_table import LatencyTable
+from device_profiles.profile import DeviceProfile, FoundProfile, profile_name, shipped_profiles
+from device_profiles.profile_writer import write_profile
+from exports.engines import get_engine
+from factory_base.errors import ConfigError
+from factory_base.files import exclusive, write_text
+from model_factory.console import Console
+from model_factory.jobs.measuring import spare_measured
+from model_factory.run import Run
+from model_factory.stages.materials import Materials
+from supernet.space import SubnetConfig
+
+_TABLES = (".csv", ".parquet")
+_CALIBRATION_INPUTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        measurements: of the new device, CSV or Parquet; None where nothing is measured yet.
+        only: the device in `measurements`, where it names several.
+        priors: known devices: profiles, or tables of networks by devices; none stands for the profiles beside the
+            config that have a latency table, and the shipped ones.
+        like: a profile with the facts, budgets and memory of the new device.
+    """
+
+    measurements: Path | None
+    only: str | None
+    priors: tuple[str, ...]
+    like: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDevice:
+    """A profile that was made, where it lies, and what a person should know."""
+
+    path: Path
+    profile: DeviceProfile
+    table: LatencyTable
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """Networks to measure: their files, and the sheet to fill in."""
+
+    sheet: Path
+    networks: tuple[SubnetConfig, ...]
+
+
+def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDevice:
+    """Make a profile from the measurements of `request`; it goes to `output`, its name is the file's.
+
+    Raises:
+        ConfigError: the measurements or a known device are of another space, or faulty, or `output` holds a measured
+            table.
+        DiskError: the profile cannot be written.
+    """
+    if request.measurements is None:
+        raise ConfigError("no measurements; give a file, or ask for networks to measure with --suggest 5")
+    name = profile_name(output)
+    spare_measured(output, ("measured",))
+    materials = Materials(run, console)
+    measured = read_measurements(request.measurements, materials.model_space.space, request.only)
+    like = run.profile(request.like, typed=True)
+    fleet = _fleet(run, materials, console, request, like)
+    found = fleet.onboard(measured, like.profile, name)
+    profile = write_profile(found.profile, output, found.table)
+    return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
+
+
+def suggest(run: Run, console: Console, request: Request, count: int, folder: Path) -> Suggestion:
+    """Choose networks to measure next, and leave their files and a sheet for their latencies in `folder`.
+
+    The networks have random weights, which makes no difference to their speed.
+
+    Raises:
+        ConfigError: a known device is of another space, or there is a sheet that would be overwritten.
+        EngineError: the engine of the new device cannot express a network.
+        DiskError: a file cannot be written.
+    """
+    sheet = folder / "measurements.csv"
+    if sheet.exists() and not (request.measurements and request.measurements.resolve() == sheet.resolve()):
+        raise ConfigError(
+            f"{sheet} exists and may hold latencies; go on from it with `factory onboard {sheet} --suggest {count}`, "
+            "or choose another --output"
+        )
+    materials = Materials(run, console)
+    space = materials.model_space.space
+    measured = read_measurements(request.measurements, space, request.only) if request.measurements else None
+    like = run.profile(request.like, typed=True)
+    networks = _fleet(run, materials, console, request, like).suggest(count, like.profile, measured)
+    engine = get_engine(like.profile.engine, opset=run.config.export.opset)
+    with exclusive(folder, "suggest"), console.stage("write the networks") as progress:
+        for index, subnet in enumerate(networks):
+            progress(index, len(networks), subnet.id)
+            shape = materials.model_space.input_shape(subnet)
+            inputs = np.random.default_rng(run.config.seed).standard_normal(
+                (_CALIBRATION_INPUTS, *shape), dtype=np.float32
+            )
+            precision = like.profile.precision
+            engine.convert(
+                materials.model_space.build(subnet).eval(),
+                shape,
+                folder / f"{subnet.id}.{'onnx' if engine.name == 'onnxruntime' else engine.name}",
+                precision=precision,
+                calibration=None if precision == "fp32" else inputs,
+            )
+        write_text(sheet, _sheet(networks, measured))
+    return Suggestion(sheet=sheet, networks=tuple(networks))
+
+
+def _fleet(run: Run, materials: Materials, console: Console, request: Request, like: FoundProfile) -> Fleet:
+    with console.stage("look at all parts of the model space") as progress:
+        fleet = Fleet(materials.workloads, progress, run.config.seed)
+    space = materials.model_space.space
+    for prior in request.priors:
+        if Path(prior).suffix in _TABLES:
+            for name, networks in read_fleet(Path(prior), space).items():
+                fleet.add_measured(name, networks, like.profile)
+        else:
+            fleet.add_profile(run.profile(prior, typed=True))
+    if not request.priors:
+        for found in _usual_devices(run):
+            fleet.add_profile(found)
+    return fleet
+
+
+def _usual_devices(run: Run) -> list[FoundProfile]:
+    mine = [run.profile(str(path)) for path in sorted((run.config_folder / "profiles").glob("*.yaml"))]
+    tables = [found for found in mine if found.table is not None and found.table.uncertainty is None]
+    return [*tables, *(run.profile(name) for name in shipped_profiles())]
+
+
+def _sheet(networks: Sequence[SubnetConfig], measured: MeasuredNetworks | None) -> str:
+    """A CSV with a row for each network; those that are measured already keep their latencies."""
+    known = list(zip(measured.subnets, measured.latency_us.tolist(), strict=True)) if measured else []
+    rows = [*((s, f"{us / 1e3:.6g}") for s, us in known), *((s, "") for s in networks)]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [name for name, _ in rows[0][0].values] if rows else []
+    writer.writerow(["network", "latency_ms", *names])
+    for subnet, latency in rows:
+        writer.writerow([subnet.id, latency, *(value for _, value in subnet.values)])
+    return stream.getvalue()

@@ -1,0 +1,180 @@
+"""What several stages need and only some runs load: images, model space, supernet, study. Each is made on first use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from factory_base.errors import SpaceError
+from factory_base.progress import Progress
+from model_factory.console import Console
+from model_factory.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from device_profiles.workload.workloads import Workloads
+    from supernet.data.augmentation_config import AugmentConfig
+    from supernet.data.examples import Examples, Inputs
+    from supernet.data.image_examples import Normalisation
+    from supernet.data.shelf import Shelf
+    from supernet.data.types import LabelledImages, Splits
+    from supernet.evaluation.calibration import Calibration
+    from supernet.model_space import ModelSpace
+    from supernet.sharing.supernet import Supernet
+    from supernet.space import SubnetConfig
+
+_IMAGES_VERSION = 1
+
+CHECK_IMAGES = 1000
+"""Training images for the recalibration in checks during training."""
+
+
+class Materials:
+    """The loaded things of one run.
+
+    Args:
+        run: which.
+        console: told of what takes long.
+        classes: number of classes, where it is known without loading the images.
+    """
+
+    def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
+        import torch
+
+        from supernet.planning.memory import keep_freed_memory
+
+        keep_freed_memory()
+        torch.set_num_threads(run.config.threads)
+        self._run, self._console, self._classes = run, console, classes
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Training, held-out and test images. Raises `DataError`, `ConfigError`."""
+        from supernet.data.sources import load_splits
+
+        config, folder = self._run.config, self._run.config_folder
+        with self._console.stage("read images") as progress:
+            return load_splits(config.data, folder, config.seed, progress, self._shelf())
+
+    def _shelf(self) -> Shelf | None:
+        """Where decoded images may be kept; none for data that is not read from files."""
+        from model_factory.stages.cached import stage_key
+        from model_factory.stages.fingerprint import data_fingerprint
+        from supernet.data.shelf import Shelf
+
+        run = self._run
+        if not run.config.data.needs_path:
+            return None
+        files = data_fingerprint(run.config.data, run.config_folder, run.folder / "fingerprints.json")
+        key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
+        return Shelf(folder=run.folder / "images", key=key)
+
+    @cached_property
+    def model_space(self) -> ModelSpace:
+        """The model space of the config. Raises `ConfigError`, `SpaceError`."""
+        from supernet.spaces import make_model_space
+
+        config = self._run.config.model
+        made = make_model_space(config, self._classes or len(self.splits.class_names), self._run.config_folder)
+        shape = made.input_shape(made.space.largest)
+        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build gives images (3, size, size)")
+        return made
+
+    @cached_property
+    def workloads(self) -> Workloads:
+        """Workloads of the model space."""
+        from device_profiles.workload.workloads import Workloads
+
+        return Workloads(self.model_space)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet. Raises `CheckpointError`."""
+        from supernet.training.checkpoint import load_supernet
+
+        return load_supernet(self._run.checkpoint, self.model_space)
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """Of the training images."""
+        from supernet.data.image_examples import Normalisation
+
+        return Normalisation(mean=self.splits.mean, std=self.splits.std)
+
+    def examples(
+        self, part: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+    ) -> Examples:
+        """`part` for training (with `augmentation`, on `device`) or evaluation (without); see `ImageExamples.of`."""
+        from supernet.data.image_examples import ImageExamples
+
+        if self._run.config.data.workers:
+            device = None  # other processes cannot read a GPU's memory
+        return ImageExamples.of(part, self.normalisation, augmentation, device)
+
+    @cached_property
+    def loader_workers(self) -> int:
+        """Processes that prepare training batches: as the config says, else none for images in memory."""
+        from supernet.data.loading import spare_cores
+        from supernet.data.types import OnDemandImages
+
+        if self._run.config.data.workers is not None:
+            return self._run.config.data.workers
+        return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
+
+    def calibration(self, progress: Progress) -> Calibration:
+        """How many training images recalibration takes. Raises `CheckpointError`, `SpaceError`."""
+        from supernet.evaluation.calibration import choose_calibration
+
+        search = self._run.config.search
+        return choose_calibration(
+            self.supernet,
+            self.examples(self.splits.train),
+            limit=search.calibration_images,
+            tolerance=search.calibration_tolerance,
+            seed=self._run.config.seed,
+            progress=progress,
+        )
+
+    def calibrated(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> nn.Module:
+        """The extracted subnet, recalibrated on the first `images` of the seeded draw, in evaluation mode."""
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.calibration import calibration_rows
+        from supernet.evaluation.evaluation import recalibrate
+
+        train = self.examples(self.splits.train)
+        rows = calibration_rows(len(train), images, self._run.config.seed)
+        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
+        return recalibrate((supernet or self.supernet).extract(subnet), inputs)
+
+    def heldout_accuracy(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> float:
+        """Share of the held-out images that the subnet, recalibrated on `images`, labels right, in [0, 1]."""
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.evaluation import accuracy
+
+        heldout = self.examples(self.splits.heldout)
+        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
+        return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
+
+    def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
+        """The images of `part` as the subnet's inputs, made slice by slice."""
+        from supernet.data.examples import ExampleInputs
+
+        return ModelInputs(ExampleInputs(self.examples(part), self.model_space.input_shape(subnet)))
+
+
+class ModelInputs:
+    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy, made when a slice is asked for."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        return self._inputs[rows].contiguous().numpy()

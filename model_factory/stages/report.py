@@ -1,0 +1,215 @@
+"""From a finished build to the values of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from device_profiles.cost_models.utilisation import KernelUse, utilisation
+from exports.family.records import Manifest, Model, Tier
+from factory_base.errors import EngineError
+from factory_base.files import digest_of
+from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierRow, TrainingCurve
+from model_factory.stages.cached import library_version, stage_key
+from model_factory.stages.finetune import finetuning_lines
+from model_factory.stages.release import Exported
+from model_factory.stages.stages import SearchOutcome, Trained, Workbench, subnet_to_json
+from supernet.space import SubnetConfig
+
+_REPORT_VERSION = 3
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
+_NANO = 1e9
+_PPM = 1e6
+
+
+def report_stage(
+    bench: Workbench,
+    trained: Trained,
+    manifest: Manifest,
+    outcomes: Sequence[SearchOutcome],
+    exported: Sequence[Exported],
+    notes: Sequence[str],
+) -> None:
+    """Write report.html beside the manifest. Raises `DiskError`."""
+    run = bench.run
+    inputs = {
+        "manifest": digest_of(manifest.model_dump(mode="json")),
+        "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
+        "notes": list(notes),
+        "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
+    }
+    key = stage_key("report", _REPORT_VERSION, (*_LIBRARIES, "matplotlib", "jinja2"), inputs)
+    if run.cache.load("report", key) is not None:
+        return
+    from model_factory.report.render import write_report
+
+    with bench.console.stage("write report"):
+        write_report(_report_data(bench, trained, manifest, outcomes, exported, notes), run.report)
+    run.cache.save("report", key, True, [run.report])
+
+
+def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
+    return {
+        "profile": outcome.found.digest,
+        "budgets": outcome.budgets.model_dump(mode="json"),
+        "candidates": [
+            [subnet_to_json(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
+        ],
+    }
+
+
+def device_front(outcome: SearchOutcome) -> DeviceFront:
+    """The scored subnets of one target as points."""
+    front = {candidate.subnet for candidate in outcome.result.front}
+    points = tuple(
+        FrontPoint(
+            latency_us=c.costs.latency_us,
+            accuracy=c.accuracy,
+            on_front=c.subnet in front,
+            picked=c is outcome.result.pick,
+            feasible=not c.excesses,
+            label=c.subnet.id,
+        )
+        for c in outcome.result.candidates
+    )
+    profile = outcome.found.profile
+    return DeviceFront(
+        device=profile.name,
+        latency_basis=profile.latency_provenance,
+        points=points,
+        latency_budget_us=outcome.budgets.latency_us,
+    )
+
+
+def subnet_summary(subnet: SubnetConfig) -> str:
+    """A subnet in a few words: its resolution if it has one, then the depths and widths of its stages."""
+    values = subnet.to_dict()
+    parts = [f"{values['resolution']} px"] if "resolution" in values else []
+    for word in ("depth", "width"):
+        found = [str(value) for name, value in values.items() if name.endswith(f".{word}")]
+        if found:
+            parts.append(f"{word} {'-'.join(found)}")
+    return ", ".join(parts) or subnet.id
+
+
+def _report_data(
+    bench: Workbench,
+    trained: Trained,
+    manifest: Manifest,
+    outcomes: Sequence[SearchOutcome],
+    exported: Sequence[Exported],
+    notes: Sequence[str],
+) -> ReportData:
+    by_tier = {outcome.found.profile.name: outcome for outcome in outcomes}
+    subnets = {e.artifact.model_id: e.subnet for e in exported}
+    train_count, heldout_count, test_count = trained.counts
+    return ReportData(
+        family_id=manifest.family_id,
+        release=manifest.release,
+        dataset_name=bench.run.config.data.path or bench.run.config.data.source,
+        train_count=train_count,
+        heldout_count=heldout_count,
+        test_count=test_count,
+        labels_count=len(trained.class_names),
+        curve=_curve(trained),
+        fronts=tuple(device_front(outcome) for outcome in outcomes),
+        tiers=tuple(
+            _tier_row(bench, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id))
+            for tier in manifest.tiers
+        ),
+        measured=_measured(outcomes, exported),
+        modelled=_modelled(outcomes),
+        warnings=tuple(notes),
+        versions={name: library_version(name) for name in _LIBRARIES},
+        stage_seconds=_stage_seconds(trained, exported),
+        supernet_digest=trained.checkpoint_sha256,
+    )
+
+
+def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, float]:
+    tuned = {e.subnet: e.finetuned.seconds for e in exported if e.finetuned}
+    return {"training": trained.seconds, **({"fine-tuning": sum(tuned.values())} if tuned else {})}
+
+
+def _curve(trained: Trained) -> TrainingCurve:
+    rows = trained.curve
+    return TrainingCurve(
+        steps=tuple(row.step for row in rows),
+        loss=tuple(row.loss for row in rows),
+        largest_accuracy=tuple((r.step, r.largest_accuracy) for r in rows if r.largest_accuracy is not None),
+        smallest_accuracy=tuple((r.step, r.smallest_accuracy) for r in rows if r.smallest_accuracy is not None),
+        phase_boundary=trained.largest_only_steps or None,
+    )
+
+
+def _tier_row(
+    bench: Workbench, tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None
+) -> TierRow:
+    budgets = outcome.budgets if outcome else None
+    costs = outcome.result.pick.costs if outcome else None
+    weights = next(file for file in model.files if file.role == "weights")
+    return TierRow(
+        tier=tier.id,
+        platform=tier.platform,
+        rank=tier.rank,
+        model_id=tier.models[0],
+        subnet_summary=subnet_summary(subnet),
+        accuracy=model.quality.value_ppm / _PPM,
+        accuracy_low=model.quality.low_ppm / _PPM,
+        accuracy_high=model.quality.high_ppm / _PPM,
+        latency_us=costs.latency_us if costs else None,
+        latency_basis=outcome.found.profile.latency_provenance if outcome else "",
+        latency_budget_us=budgets.latency_us if budgets else None,
+        peak_memory_bytes=costs.peak_memory_bytes if costs else model.needs.peak_memory_bytes,
+        peak_memory_budget_bytes=budgets.peak_memory_bytes if budgets else None,
+        file_bytes=weights.bytes,
+        file_budget_bytes=budgets.file_bytes if budgets else None,
+        macs=model.subnet.macs,
+        parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
+        budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
+        arena=_arena(bench.run.family_folder / weights.name),
+        load_us=costs.load_us if costs else None,
+        energy_uj=costs.energy_uj if costs else None,
+        energy_basis=(outcome.found.profile.energy_provenance or "") if outcome else "",
+        uses=_uses(bench, subnet, outcome),
+        note="" if outcome else "for every device that no other tier takes",
+    )
+
+
+def _arena(path: Path) -> str:
+    """How the file's activations are planned; "" where their shapes depend on data, so that nothing can be planned."""
+    from exports.onnx.graph_memory import plan_graph
+
+    try:
+        return plan_graph(path).describe()
+    except EngineError:
+        return ""
+
+
+def _uses(bench: Workbench, subnet: SubnetConfig, outcome: SearchOutcome | None) -> tuple[KernelUse, ...]:
+    if outcome is None or outcome.found.profile.costs.peak is None:
+        return ()
+    return utilisation(bench.materials().workloads.of(subnet), outcome.found.profile)
+
+
+def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[str, ...]:
+    machines = {o.found.profile.name: o.found.profile.costs.machine for o in outcomes if o.found.profile.costs.machine}
+    return (
+        "Accuracy: of each exported file, in its engine, on the whole test split; the search saw held-out images only.",
+        "Parity: of each exported file against PyTorch, on held-out images.",
+        "File size: of each exported file.",
+        *(f"Latency on {device}: from kernels timed on {machine}." for device, machine in machines.items()),
+        *(f"{line[0].upper()}{line[1:]}." for line in finetuning_lines(e.finetuned for e in exported)),
+    )
+
+
+def _modelled(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
+    guessed = [o.found.profile.name for o in outcomes if o.found.profile.latency_provenance in ("modelled", "assumed")]
+    latency = (f"Latency on {', '.join(guessed)}: from published figures of such devices; nobody timed one.",)
+    return (
+        *(latency if guessed else ()),
+        "Peak memory: weights, planned activations and an allowance for the engine.",
+        "File size during the search: computed from the subnet; the real file is checked.",
+    )

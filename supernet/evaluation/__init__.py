@@ -1,0 +1,1 @@
+"""Recalibrating and scoring extracted subnets."""

@@ -1,0 +1,305 @@
+"""The plan of a training: how long it takes, how much memory it needs, and how it is made to fit limits. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from factory_base.errors import ConfigError, PlanError
+from factory_base.quantities import format_bytes, format_duration
+from supernet.training.config import TrainingConfig
+
+TIME_MARGIN = 0.1
+"""Share of `max_hours` that the schedule leaves free."""
+MEMORY_MARGIN = 0.05
+"""Share of `max_memory_gib` that the expected peak leaves free."""
+SMALLEST_MICRO_BATCH = 8
+"""Below that batch normalisation sees too few examples."""
+
+_HOLES, _MOST_HOLES = 0.05, 0.75  # of what a step takes; see `expected_peak`
+_KEPT_SUBNETS = 256  # as many as a supernet keeps skeletons of
+_LEAST_EPOCHS = 0.1
+_GIB = 2**30
+_READY = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingLimits:
+    """What a training may take; None for no limit.
+
+    Attributes:
+        max_hours: of wall time, checks and saved states included; not what comes before and after.
+        max_memory_gib: of the training process on a CPU (libraries and data included), of PyTorch on a GPU.
+
+    Raises:
+        ConfigError: a limit is not above zero.
+    """
+
+    max_hours: float | None = None
+    max_memory_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--max-hours", self.max_hours), ("--max-memory-gib", self.max_memory_gib)):
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{option} {value:g}: must be a number above zero")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any."""
+        return self.max_hours is not None or self.max_memory_gib is not None
+
+    def over(self, earlier: TrainingLimits) -> TrainingLimits:
+        """These, and those of `earlier` that are not given here."""
+        return TrainingLimits(
+            max_hours=earlier.max_hours if self.max_hours is None else self.max_hours,
+            max_memory_gib=earlier.max_memory_gib if self.max_memory_gib is None else self.max_memory_gib,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """Of one step.
+
+    Attributes:
+        seconds: from one step to the next.
+        waiting_seconds: of these, for data.
+    """
+
+    seconds: float
+    waiting_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCosts:
+    """What was measured.
+
+    Attributes:
+        alone: a step of the largest network alone; None where the recipe has none.
+        sandwich: a step of the sandwich rule; None where the recipe has none.
+        largest_check_seconds: of the held-out accuracy of the largest network.
+        smallest_check_seconds: the same of the smallest.
+        save_seconds: of one saved state.
+        idle_bytes: what the process (or PyTorch on the GPU) held before the first batch: libraries, data, weights.
+        peak_bytes: the most it held in steps, a check and a save; both None where the system does not tell.
+        subnet_bytes: what the process keeps of each subnet that it has trained; 0 on a GPU.
+        total_bytes: of the machine or GPU.
+        device: `cpu` or `cuda`.
+    """
+
+    alone: StepCost | None
+    sandwich: StepCost | None
+    largest_check_seconds: float
+    smallest_check_seconds: float
+    save_seconds: float
+    idle_bytes: int | None
+    peak_bytes: int | None
+    subnet_bytes: int
+    total_bytes: int
+    device: str
+
+    @property
+    def largest_step_seconds(self) -> float:
+        """Of a step of the largest network alone; of a sandwich, which takes longer, where the recipe has none."""
+        return next(cost.seconds for cost in (self.alone, self.sandwich) if cost is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A schedule and what it will take.
+
+    Attributes:
+        config: the schedule, fitted where limits asked for it.
+        steps: of the whole training.
+        alone_steps: of these, with the largest network alone.
+        seconds: of wall time, checks and saved states included.
+        peak_bytes: the most memory that the whole training will hold; None where the system does not tell.
+        costs: as measured with `config`.
+        changes: what fitting changed, a line each.
+    """
+
+    config: TrainingConfig
+    steps: int
+    alone_steps: int
+    seconds: float
+    peak_bytes: int | None
+    costs: TrainingCosts
+    changes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for people."""
+        kinds = (
+            (self.alone_steps, "largest alone", self.costs.alone),
+            (self.steps - self.alone_steps, "sandwich", self.costs.sandwich),
+        )
+        parts = [f"{n:,} {name} at {format_duration(c.seconds * 1e6)}" for n, name, c in kinds if n and c is not None]
+        what = f"{self.steps:,} steps ({', '.join(parts)})"
+        return f"{what}, about {time_span(self.seconds)}, {self._memory()}, {self._data()}"
+
+    @property
+    def waiting_share(self) -> float:
+        """Of the time of all steps, what they wait for data."""
+        alone, sandwich = _times(self.costs, self.steps, self.alone_steps)
+        waiting = alone.waiting_seconds + sandwich.waiting_seconds
+        return waiting / max(1e-9, alone.seconds + sandwich.seconds)
+
+    def _memory(self) -> str:
+        if self.peak_bytes is None:
+            return "peak memory unknown on this system"
+        kind, total = "GPU memory" if self.costs.device == "cuda" else "memory", self.costs.total_bytes
+        share = f"{self.peak_bytes / total:.0%} of {format_bytes(total)}"
+        return f"peak {kind} {format_bytes(self.peak_bytes)} ({share})"
+
+    def _data(self) -> str:
+        share = self.waiting_share
+        return f"data ready in time ({share:.0%} waiting)" if share < _READY else f"{share:.0%} of it waiting for data"
+
+
+def alone_steps_of(config: TrainingConfig, steps: int) -> int:
+    """How many of `steps` the largest network trains alone."""
+    return min(steps, math.ceil(steps * config.largest_only))
+
+
+def make_plan(
+    config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts, changes: tuple[str, ...] = ()
+) -> TrainingPlan:
+    """The plan of `steps` steps, checked every `check_every` and at the end."""
+    return TrainingPlan(
+        config=config,
+        steps=steps,
+        alone_steps=alone_steps_of(config, steps),
+        seconds=_seconds(config, steps, check_every, costs),
+        peak_bytes=expected_peak(config, steps, costs),
+        costs=costs,
+        changes=changes,
+    )
+
+
+def expected_peak(config: TrainingConfig, steps: int, costs: TrainingCosts) -> int | None:
+    """The most memory, in bytes, that a training of `steps` steps will hold, out of what few steps took.
+
+    On a CPU it grows while networks of many sizes take turns: each is kept in part for the next time, and the heap has
+    holes that fit none of the next. The holes grew like the root of the number of steps, to 0.6 of what a step takes
+    after 200 steps (digits and CIFAR-10 space, batches of 16 to 128, glibc), and more slowly from then on.
+    """
+    if costs.peak_bytes is None or costs.idle_bytes is None or costs.device != "cpu":
+        return costs.peak_bytes
+    sandwich_steps = steps - alone_steps_of(config, steps)
+    holes = min(_MOST_HOLES, _HOLES * math.sqrt(sandwich_steps)) * (costs.peak_bytes - costs.idle_bytes)
+    kept = min(_KEPT_SUBNETS, sandwich_steps * config.random_subnets) * costs.subnet_bytes
+    return round(costs.peak_bytes + holes + kept)
+
+
+def fit_steps(
+    config: TrainingConfig,
+    steps: int,
+    batches: int,
+    check_every: Callable[[int], int],
+    costs: TrainingCosts,
+    hours: float,
+) -> int:
+    """The most steps, not above `steps`, that take at most `hours` less the margin.
+
+    Args:
+        config: the schedule as configured.
+        steps: of it.
+        batches: of an epoch.
+        check_every: steps between checks, for a number of steps.
+        costs: as measured.
+        hours: the limit.
+
+    Raises:
+        PlanError: these are less than a tenth of an epoch.
+    """
+    allowed = hours * 3600 * (1 - TIME_MARGIN)
+
+    def fits(count: int) -> bool:
+        return _seconds(config, count, check_every(count), costs) <= allowed
+
+    if fits(steps):
+        return steps
+    low, high = 0, steps  # `low` fits, `high` does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    least = min(steps, max(1, math.ceil(_LEAST_EPOCHS * batches)))
+    if low < least:
+        needed = _seconds(config, least, check_every(least), costs) / (1 - TIME_MARGIN)
+        raise PlanError(
+            f"--max-hours {hours:g} allows {low} training steps, less than a tenth of an epoch ({least} steps), which "
+            f"needs --max-hours {_rounded_up(needed / 3600)}; give more time, or make the model space smaller"
+        )
+    return low
+
+
+def epochs_of(steps: int, batches: int) -> float:
+    """A short number of epochs that takes `steps` steps of `batches` an epoch, or very few less."""
+    return math.floor(steps / batches * 1e4) / 1e4
+
+
+def micro_batches(first: int, share: int) -> tuple[int, ...]:
+    """Sizes to try: `first`, then each the largest divisor of a worker's `share` that is at most half of the last."""
+    sizes = [first]
+    while True:
+        smaller = range(sizes[-1] // 2, SMALLEST_MICRO_BATCH - 1, -1)
+        size = next((size for size in smaller if share % size == 0), None)
+        if size is None:
+            return tuple(sizes)
+        sizes.append(size)
+
+
+def memory_fits(peak_bytes: int | None, limit_gib: float) -> bool:
+    """Whether the expected peak leaves the margin free."""
+    return peak_bytes is not None and peak_bytes <= limit_gib * _GIB * (1 - MEMORY_MARGIN)
+
+
+def memory_shortage(limit_gib: float, size: int, plan: TrainingPlan | None) -> PlanError:
+    """Why no training fits `limit_gib`; `plan` with the last micro-batch `size` tried, None where the GPU was full."""
+    if plan is None:
+        return PlanError(
+            f"--max-memory-gib {limit_gib:g}: the GPU has no memory even for micro-batches of {size} examples; "
+            "make the model space smaller, or take a larger GPU"
+        )
+    if plan.peak_bytes is None or plan.costs.idle_bytes is None:
+        return PlanError(
+            f"--max-memory-gib {limit_gib:g}: this system does not tell how much memory a process takes; "
+            "leave the option out and set training.micro_batch_size yourself"
+        )
+    needed = _rounded_up(plan.peak_bytes / _GIB / (1 - MEMORY_MARGIN))
+    return PlanError(
+        f"--max-memory-gib {limit_gib:g} is too little: the training holds {format_bytes(plan.costs.idle_bytes)} "
+        f"before its first batch (libraries, data, weights) and {format_bytes(plan.peak_bytes)} at its peak, with "
+        f"micro-batches of {size} examples; give at least {needed}, or make the model space smaller"
+    )
+
+
+def time_span(seconds: float) -> str:
+    """For people: `45 s`, `10 min`, `3.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _seconds(config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts) -> float:
+    checks = math.ceil(steps / check_every)
+    alone_checks = checks if config.largest_only == 1 else int(steps * config.largest_only) // check_every
+    times = _times(costs, steps, alone_steps_of(config, steps))
+    training = sum(time.seconds for time in times) + checks * (costs.largest_check_seconds + costs.save_seconds)
+    training += (checks - alone_checks) * costs.smallest_check_seconds
+    return training * (1 + costs.save_seconds / config.save_every)
+
+
+def _times(costs: TrainingCosts, steps: int, alone_steps: int) -> tuple[StepCost, StepCost]:
+    """Of all steps of each kind together."""
+    pairs = ((alone_steps, costs.alone), (steps - alone_steps, costs.sandwich))
+    one, other = (
+        StepCost(seconds=n * (c.seconds if c else 0.0), waiting_seconds=n * (c.waiting_seconds if c else 0.0))
+        for n, c in pairs
+    )
+    return one, other
+
+
+def _rounded_up(value: float) -> str:
+    """Two digits, never less than `value`."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.2g}"

@@ -1,0 +1,117 @@
+"""ATen calls on the meta device: their results at once where the shape is known, and their multiply-accumulates.
+
+PyTorch finds most shapes there by running Python code of its own, which takes up to a millisecond a call: many times
+what the rest of tracing a network takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from factory_base.errors import SpaceError
+
+PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
+"""Names of matrix products."""
+
+_SAME_SHAPE = frozenset(
+    {"relu", "hardtanh", "clamp", "leaky_relu", "sigmoid", "hardsigmoid", "tanh", "hardswish", "silu", "gelu"}
+)
+_BROADCAST = frozenset({"add", "mul"})
+
+
+@cache
+def name_of(func: Any) -> str:
+    """The name of an ATen function without name space, overload and the underscore of in-place ones."""
+    name: str = func._schema.name.partition("::")[2]
+    return name[:-1] if _is_in_place(func) else name
+
+
+def run_on_meta(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What `func(*args, **kwargs)` gives on meta tensors; further outputs of a normalisation are empty.
+
+    Raises:
+        SpaceError: a convolution does not fit its input.
+    """
+    name = name_of(func)
+    if name == "convolution":
+        return torch.empty(_convolved(args[0], args[1], *args[3:9]), device="meta")
+    if "batch_norm" in name:
+        empty = torch.empty(0, device="meta")
+        return (torch.empty(args[0].shape, device="meta"), *[empty] * (len(func._schema.returns) - 1))
+    if _is_in_place(func):
+        return args[0]
+    if name in _SAME_SHAPE:
+        return torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
+    if name in _BROADCAST and (shape := _broadcast(args[0], args[1])) is not None:
+        return torch.empty(shape, dtype=args[0].dtype, device="meta")
+    return func(*args, **kwargs)
+
+
+def macs_of(name: str, args: Sequence[Any], output: Tensor) -> int:
+    """Multiply-accumulates of a convolution or a matrix product, 0 for all else.
+
+    Args:
+        name: see `name_of`.
+        args: of the call, by place.
+        output: its result.
+    """
+    if name == "convolution":
+        spread = args[0] if args[6] else output
+        return int(spread.numel() * math.prod(args[1].shape[1:]))
+    if name in PRODUCTS:
+        left = args[1] if len(args) > 2 else args[0]
+        return output.numel() * int(left.shape[-1])
+    return 0
+
+
+@cache
+def _is_in_place(func: Any) -> bool:
+    name = func._schema.name
+    return bool(name.endswith("_") and not name.endswith("__"))
+
+
+def _broadcast(left: Any, right: Any) -> Sequence[int] | None:
+    """The shape of a sum or product; None where its type is another."""
+    if not (isinstance(left, Tensor) and isinstance(right, Tensor)) or left.dtype != right.dtype:
+        return None
+    if left.shape == right.shape:
+        return left.shape
+    return tuple(torch.broadcast_shapes(left.shape, right.shape))  # type: ignore[no-untyped-call]
+
+
+def _convolved(
+    image: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> tuple[int, ...]:
+    expected = weight.shape[0] if transposed else weight.shape[1] * groups
+    if image.shape[1] != expected:
+        raise SpaceError(
+            f"a convolution with weights {tuple(weight.shape)} expects {expected} channels, got {image.shape[1]}"
+        )
+    axes = range(image.dim() - 2)
+    stride, padding, dilation = (_spread(given, len(axes)) for given in (stride, padding, dilation))
+    reach = [dilation[i] * (weight.shape[2 + i] - 1) for i in axes]
+    if transposed:
+        extra = _spread(output_padding, len(axes))
+        sizes = [(image.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + reach[i] + extra[i] + 1 for i in axes]
+        return (image.shape[0], weight.shape[1] * groups, *sizes)
+    sizes = [(image.shape[2 + i] + 2 * padding[i] - reach[i] - 1) // stride[i] + 1 for i in axes]
+    if min(sizes, default=1) < 1:
+        raise SpaceError(f"a kernel {tuple(weight.shape[2:])} is larger than its padded input {tuple(image.shape[2:])}")
+    return (image.shape[0], weight.shape[0], *sizes)
+
+
+def _spread(values: Sequence[int], length: int) -> Sequence[int]:
+    return values if len(values) == length else [values[0]] * length

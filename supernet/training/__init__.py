@@ -1,0 +1,1 @@
+"""Training a supernet: the sandwich rule, the optimizer, checkpoints, many processes."""

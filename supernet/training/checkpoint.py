@@ -1,0 +1,122 @@
+"""Checkpoints: safetensors with JSON metadata, written atomically. No pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from factory_base.errors import CheckpointError
+from factory_base.files import digest_of, write_bytes
+from supernet.model_space import ModelSpace
+from supernet.sharing.supernet import Supernet
+from supernet.training.guard import CurvePoint
+from supernet.training.trainer import Progression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """An unfinished or finished training run.
+
+    Attributes:
+        key: digest of everything that shapes the run.
+        progression: where it stands.
+        curve: what the checks saw.
+        losses: of the steps since the last check.
+        rollbacks: how often it went back to an earlier state.
+        seconds: spent so far.
+        tensors: as `Trainer.tensors` gives them.
+    """
+
+    key: str
+    progression: Progression
+    curve: tuple[CurvePoint, ...]
+    losses: tuple[float, ...]
+    rollbacks: int
+    seconds: float
+    tensors: dict[str, Tensor]
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write `state` to `path`. Raises `DiskError`."""
+    note = {
+        "key": state.key,
+        "progression": asdict(state.progression),
+        "curve": [asdict(point) for point in state.curve],
+        "losses": state.losses,
+        "rollbacks": state.rollbacks,
+        "seconds": state.seconds,
+    }
+    _save(path, state.tensors, {"training": json.dumps(note)})
+
+
+def load_state(path: Path, key: str) -> TrainingState | None:
+    """The state in `path`, or None when there is none, it is damaged, or it belongs to another run."""
+    try:
+        tensors, metadata = _load(path)
+        note = json.loads(metadata["training"])
+        if note["key"] != key:
+            return None
+        return TrainingState(
+            key=key,
+            progression=Progression(**note["progression"]),
+            curve=tuple(CurvePoint(**point) for point in note["curve"]),
+            losses=tuple(note["losses"]),
+            rollbacks=note["rollbacks"],
+            seconds=note["seconds"],
+            tensors=tensors,
+        )
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
+
+
+def space_digest(model_space: ModelSpace) -> str:
+    """What a checkpoint and a model space must agree on: choices, and layers and shapes of the largest network."""
+    largest = model_space.build(model_space.space.largest)
+    shapes = {name: list(parameter.shape) for name, parameter in largest.named_parameters()}
+    return digest_of({"choices": model_space.space.to_json(), "shapes": shapes, "layers": repr(largest)})
+
+
+def save_supernet(path: Path, supernet: Supernet) -> None:
+    """Write the weights of `supernet` to `path`. Raises `DiskError`."""
+    _save(path, dict(supernet.named_parameters()), {"space": space_digest(supernet.model_space)})
+
+
+def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
+    """The supernet in `path`.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another model space.
+    """
+    tensors, metadata = _load(path)
+    if metadata.get("space") != space_digest(model_space):
+        raise CheckpointError(
+            f"{path}: was trained on another model space than the config's; "
+            "run `factory train` again, or restore the model section of the config"
+        )
+    supernet = Supernet(model_space)
+    with torch.no_grad():  # buffers are the model space's
+        for name, parameter in supernet.named_parameters():
+            parameter.copy_(tensors[name])
+    return supernet
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    write_bytes(path, save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: is not a readable checkpoint ({error}); run `factory train` again") from error

@@ -1,0 +1,56 @@
+"""Fine-tuning: one subnet's slices of a trained supernet, trained a little further on their own.
+
+After few epochs all subnets are far from converged, and the joint training gives each fewer steps of its own than a
+separate one would; a short training on the labels makes up for that (Cai et al., "Once-for-All", 2020, section 4).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import nn
+
+from supernet.model_space import ModelSpace
+from supernet.sharing.supernet import Supernet
+from supernet.space import Choice, SearchSpace, SubnetConfig
+
+
+class OneSubnet:
+    """A model space that holds a single subnet of another one. See `ModelSpace`."""
+
+    def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
+        self._model_space = model_space
+        self.space = SearchSpace(tuple(Choice(name=name, options=(option,)) for name, option in subnet.values))
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        """See `ModelSpace`."""
+        return self._model_space.build(subnet)
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """See `ModelSpace`."""
+        return self._model_space.input_shape(subnet)
+
+
+class _WithoutDropout(Supernet):
+    """Stays in evaluation mode: dropout and its like are for the largest network only, as in the joint training."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the signature of all modules
+        """See `nn.Module`."""
+        return super().train(False)
+
+
+def separated(supernet: Supernet, subnet: SubnetConfig) -> Supernet:
+    """A supernet of `subnet` alone, with a copy of its weights: `train` trains it as any other, without dropout
+    where it is not the largest.
+
+    Raises:
+        SpaceError: the subnet's network is no part of the largest one.
+    """
+    is_largest = subnet == supernet.model_space.space.largest
+    alone = (Supernet if is_largest else _WithoutDropout)(OneSubnet(supernet.model_space, subnet))
+    weights = dict(supernet.extract(subnet).named_parameters())
+    with torch.no_grad():
+        for name, parameter in alone.largest.named_parameters():
+            parameter.copy_(weights[name])
+    return alone

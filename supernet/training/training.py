@@ -1,0 +1,355 @@
+"""Training of a supernet: the largest network alone, then the sandwich rule with in-place distillation.
+
+The recipe follows BigNAS (Yu et al., 2020) with a head start for the largest network (DepS, Annavajjala et al., 2024).
+An interrupted run continues exactly where it was saved; a run that goes astray returns to its last good state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from factory_base.errors import TrainingError
+from factory_base.progress import Progress, silent
+from supernet.data.examples import Draws, Examples
+from supernet.data.loading import BatchLoader
+from supernet.sharing.supernet import Supernet
+from supernet.space import SubnetConfig
+from supernet.training.checkpoint import TrainingState, load_state, save_state
+from supernet.training.config import TrainingConfig
+from supernet.training.guard import AstrayError, CurvePoint, chance_level, check_curve
+from supernet.training.sampling import SAMPLERS
+from supernet.training.trainer import Progression, Trainer, mixed
+from supernet.training.workers import Workers, alone
+
+_CHECKS = 10
+_CHECKS_AN_EPOCH = 2
+_EPOCHS_BETWEEN_CHECKS = 5
+
+Check = Callable[[SubnetConfig], float]
+"""The held-out accuracy of a subnet of the supernet in training, for the curve."""
+
+Notify = Callable[[str], None]
+"""Told, in one line, what a person should know."""
+
+
+class Events(Protocol):
+    """Where the run's figures are written for people to watch."""
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """The figures of one step, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished training.
+
+    Attributes:
+        curve: what the checks saw.
+        rollbacks: how often the run went back to an earlier state.
+        learning_rate_scale: 1, halved by each roll-back.
+        seconds: of training, over all processes that worked on it one after the other, checks included.
+        loader_share: of the last process's time, what it waited for data.
+    """
+
+    curve: tuple[CurvePoint, ...]
+    rollbacks: int
+    learning_rate_scale: float
+    seconds: float
+    loader_share: float
+
+
+def train(
+    supernet: Supernet,
+    data: Examples,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    state_file: Path,
+    key: str,
+    check: Check,
+    workers: Workers | None = None,
+    loader_workers: int = 0,
+    progress: Progress = silent,
+    notify: Notify = lambda _: None,
+    events: Events | None = None,
+) -> Outcome:
+    """Train `supernet` in place.
+
+    On many workers every one calls this with the same arguments; only the first reads and writes `state_file`, checks,
+    and tells.
+
+    Args:
+        supernet: changed in place.
+        data: training examples.
+        config: the recipe.
+        seed: of order, augmentation and subnets.
+        state_file: where progress is saved; a state with the same `key` is continued, any other is ignored. The last
+            good state lies beside it as `<stem>.good<suffix>`.
+        key: digest of everything that shapes the run.
+        check: called about ten times: at least every five epochs, at most twice an epoch.
+        workers: this process among its equals; alone on the CPU by default.
+        loader_workers: processes that prepare batches; 0 prepares them in this one.
+        progress: told every step.
+        notify: told of what a person should know.
+        events: given the figures of every check.
+
+    Raises:
+        TrainingError: the run went astray more often than `config.rollbacks` allows, or there are fewer examples than a
+            batch needs, or a batch cannot be divided among the workers.
+        DataError: an example cannot be read.
+        DiskError: a state cannot be written.
+    """
+    session = _Session(supernet, data, config, seed, workers or alone(), key, state_file)
+    session.listeners = (check, progress, notify, events)
+    session.resume()
+    try:
+        while session.trainer.now.step < session.steps:
+            try:
+                session.run(loader_workers)
+            except AstrayError as error:
+                session.roll_back(str(error))
+    except KeyboardInterrupt:
+        if session.trainer.is_whole:
+            session.save(state_file)
+        raise
+    session.save(state_file)
+    return session.outcome()
+
+
+def steps_of(config: TrainingConfig, examples: int) -> int:
+    """Steps that `config.epochs` passes over so many examples take; an epoch leaves out what fills no batch."""
+    return max(1, round(examples // config.batch_size * config.epochs))
+
+
+def check_interval(steps: int, batches: int) -> int:
+    """Steps between checks in a run of so many steps, with so many `batches` an epoch."""
+    return max(1, min(max(steps // _CHECKS, batches // _CHECKS_AN_EPOCH), _EPOCHS_BETWEEN_CHECKS * batches))
+
+
+def good_state_file(state_file: Path) -> Path:
+    """Where the last good state lies, beside the newest."""
+    return state_file.with_name(f"{state_file.stem}.good{state_file.suffix}")
+
+
+class _Session:
+    """One process's work on a run."""
+
+    listeners: tuple[Check, Progress, Notify, Events | None]
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: Examples,
+        config: TrainingConfig,
+        seed: int,
+        workers: Workers,
+        key: str,
+        state_file: Path,
+    ) -> None:
+        check_batches(config, len(data), workers)
+        self.config, self.data, self.seed, self.workers = config, data, seed, workers
+        self.key, self.state_file = key, state_file
+        self.batches = len(data) // config.batch_size
+        self.steps = steps_of(config, len(data))
+        self.check_every = check_interval(self.steps, self.batches)
+        self.chance = chance_level(data.labels)
+        sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
+        self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
+        self.curve: list[CurvePoint] = []
+        self.rollbacks = 0
+        self._losses: list[float] = []
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
+        self._mark = (0, 0.0)
+        """Step and moment of the last check, or of the beginning."""
+        self._initial = {name: tensor.to("cpu", copy=True) for name, tensor in self.trainer.tensors().items()}
+
+    def run(self, loader_workers: int) -> None:
+        """Steps until the end. Raises `AstrayError`."""
+        _, progress, _, _ = self.listeners
+        first = self.trainer.now.step
+        saved = time.monotonic()
+        self._mark = (first, saved)
+        with BatchLoader(
+            self.data,
+            self._rows,
+            self._draws,
+            first_step=first,
+            steps=self.steps,
+            workers=loader_workers,
+            device=self.workers.device,
+        ) as loader:
+            for step, batch, labels in loader:
+                self._losses.append(self.trainer.advance(batch, labels))
+                if (step + 1) % self.check_every == 0 or step + 1 == self.steps:
+                    self._check()
+                self.trainer.is_whole = True
+                self._waited = loader.wait_seconds
+                progress(step + 1, self.steps, self._describe())
+                if time.monotonic() - saved > self.config.save_every:
+                    self.save(self.state_file)
+                    saved = time.monotonic()
+
+    def roll_back(self, trouble: str) -> None:
+        """Return to the last good state, or the beginning, with half the learning rate. Raises `TrainingError`."""
+        self.rollbacks += 1
+        rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
+        if self.rollbacks > self.config.rollbacks:
+            raise TrainingError(
+                f"{trouble}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
+                f"set training.learning_rate below {rate:.3g}, or look at the data"
+            )
+        scale = self.trainer.now.learning_rate_scale / 2
+        self.trainer.is_whole = False  # an interruption must not save a state that is half restored
+        self._restore(self._read(good_state_file(self.state_file)))
+        self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
+        self.trainer.is_whole = True
+        self.save(self.state_file)  # a kill from here on must not repeat the trouble with a newer good state beside it
+        if self.workers.is_first:
+            self.listeners[2](
+                f"{trouble}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+                f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
+            )
+
+    def resume(self) -> None:
+        """Go on from the newest state of this run, else from the last good one, else from the beginning."""
+        state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
+        if state is not None:
+            self._restore(state)
+            self._earlier_seconds = state.seconds
+        elif self.workers.count > 1:  # initial weights that were sorted on unlike machines may differ
+            initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
+            self._initial = self.workers.from_first(initial)
+            self._restore(None)
+
+    def save(self, path: Path) -> None:
+        """Write everything that a later process needs to go on. Raises `DiskError`."""
+        if not self.workers.is_first:
+            return
+        state = TrainingState(
+            key=self.key,
+            progression=self.trainer.now,
+            curve=tuple(self.curve),
+            losses=tuple(self._losses),
+            rollbacks=self.rollbacks,
+            seconds=self._seconds(),
+            tensors=self.trainer.tensors(),
+        )
+        save_state(path, state)
+
+    def outcome(self) -> Outcome:
+        """Of the finished run."""
+        return Outcome(
+            curve=tuple(self.curve),
+            rollbacks=self.rollbacks,
+            learning_rate_scale=self.trainer.now.learning_rate_scale,
+            seconds=self._seconds(),
+            loader_share=self._loader_share(),
+        )
+
+    def _read(self, path: Path) -> TrainingState | None:
+        state: TrainingState | None = load_state(path, self.key) if self.workers.is_first else None
+        return self.workers.from_first(state)  # type: ignore[no-any-return]
+
+    def _restore(self, state: TrainingState | None) -> None:
+        """To `state`, or to the beginning. How often the run rolled back is not undone."""
+        if state is None:
+            self.trainer.restore(self._initial, Progression())
+            self.curve, self._losses = [], []
+            return
+        self.trainer.restore(state.tensors, state.progression)
+        self.curve, self._losses = list(state.curve), list(state.losses)
+        self.rollbacks = max(self.rollbacks, state.rollbacks)
+
+    def _check(self) -> None:
+        """Add a point to the curve and keep this state as a good one. Raises `AstrayError`."""
+        check, _, _, events = self.listeners
+        space = self.trainer.supernet.model_space.space
+        accuracies: tuple[float, float | None] = (0.0, None)
+        speed = self._speed()
+        if self.workers.is_first:
+            alone = self.trainer.now.step <= self.steps * self.config.largest_only
+            accuracies = (check(space.largest), None if alone else check(space.smallest))
+        largest, smallest = self.workers.from_first(accuracies)
+        loss = sum(self._losses) / len(self._losses)
+        self.curve.append(
+            CurvePoint(step=self.trainer.now.step, loss=loss, largest_accuracy=largest, smallest_accuracy=smallest)
+        )
+        check_curve(self.curve, self.chance, self.steps)
+        self._losses.clear()
+        self.save(good_state_file(self.state_file))
+        if events is not None and self.workers.is_first:
+            events.add(self.trainer.now.step, self._figures(self.curve[-1], speed))
+        self._mark = (self.trainer.now.step, time.monotonic())
+
+    def _figures(self, point: CurvePoint, speed: float) -> dict[str, float]:
+        values = {
+            "loss": point.loss,
+            "accuracy/largest": point.largest_accuracy,
+            "accuracy/smallest": point.smallest_accuracy,
+            "learning_rate": self.trainer.learning_rate,
+            "examples_per_second": speed,
+            "loader_share": self._loader_share(),
+            "seconds": self._seconds(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _describe(self) -> str:
+        """For the progress line."""
+        share = f"data {self._loader_share():.0%} of the time"
+        if not self.curve:
+            return f"largest network alone, {share}" if self.trainer.trains_alone else share
+        last = self.curve[-1]
+        small = "" if last.smallest_accuracy is None else f", smallest {last.smallest_accuracy:.1%}"
+        return f"held-out: largest {last.largest_accuracy:.1%}{small}, {share}"
+
+    def _loader_share(self) -> float:
+        return self._waited / max(1e-9, time.monotonic() - self._started)
+
+    def _speed(self) -> float:
+        """Examples per second since the last check."""
+        step, moment = self._mark
+        return (self.trainer.now.step - step) * self.config.batch_size / max(1e-9, time.monotonic() - moment)
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _rows(self, step: int) -> Tensor:
+        """This worker's examples of a step, int64 (batch_size / workers,)."""
+        epoch, index = divmod(step, self.batches)
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(mixed(self.seed, epoch, 0))
+            self._order = (epoch, torch.randperm(len(self.data), generator=generator))
+        share = self.config.batch_size // self.workers.count
+        start = index * self.config.batch_size + self.workers.rank * share
+        return self._order[1][start : start + share]
+
+    def _draws(self, step: int) -> Draws:
+        return Draws(self.seed, step // self.batches)
+
+
+def check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:
+    """Raises `TrainingError` where `train` cannot make the batches that `config` asks for."""
+    if examples < config.batch_size:
+        raise TrainingError(
+            f"{examples} training examples are fewer than one batch of {config.batch_size}; "
+            "set training.batch_size lower"
+        )
+    share, rest = divmod(config.batch_size, workers.count)
+    if rest or share < 2:
+        raise TrainingError(
+            f"a batch of {config.batch_size} cannot be divided among {workers.count} workers in equal parts of 2 or "
+            "more; change training.batch_size"
+        )
+    if config.micro_batch_size and share % config.micro_batch_size:
+        raise TrainingError(
+            f"training.micro_batch_size {config.micro_batch_size} does not divide a worker's {share} examples of a "
+            "step; change it, training.batch_size, or the number of workers"
+        )

@@ -1,0 +1,1 @@
+"""Starting from weights that others trained."""

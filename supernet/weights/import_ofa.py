@@ -1,0 +1,253 @@
+"""Reads the weights of official once-for-all supernets (`ofa_mbv3_*`, `ofa_proxyless_*`) and of their largest teachers.
+
+Source: the names and shapes of github.com/mit-han-lab/once-for-all at f03b267. The reader was checked with synthetic
+checkpoints of that layout only, not with a downloaded file. Both spellings of its blocks are read (`conv` and
+`mobile_inverted_conv`), and those of static networks (`conv.weight` for `conv.conv.weight`).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from factory_base.errors import CheckpointError
+from supernet.sharing.supernet import Supernet
+from supernet.spaces import make_model_space
+from supernet.spaces.ofa_config import OFA_FAMILIES, OfaConfig, OfaFamily, make_divisible
+
+_READABLE = "readable are the supernets ofa_mbv3_* and ofa_proxyless_*"
+_IGNORED = "num_batches_tracked"
+_SHOWN = 3
+
+_Expected = dict[str, tuple[str, tuple[int, ...]]]
+"""Official name -> our name and the shape, of all that the largest network holds."""
+
+_SPELLINGS = (
+    (re.compile(r"^(blocks\.\d+)\.mobile_inverted_conv\."), r"\1.conv."),
+    (re.compile(r"\.conv\.conv\.weight$"), ".conv.weight"),
+    (re.compile(r"\.bn\.bn\."), ".bn."),
+    (re.compile(r"\.linear\.linear\."), ".linear."),
+)
+"""Brings every known spelling to that of a static network in the current code of the source."""
+
+_OFFICIAL_NAMES = (
+    (re.compile(r"^trunk\.stem\."), "first_conv."),
+    (re.compile(r"^trunk\.first_block\."), "blocks.0.conv."),
+    (re.compile(r"\.expand\."), ".inverted_bottleneck."),
+    (re.compile(r"\.depthwise\."), ".depth_conv."),
+    (re.compile(r"\.squeeze_excite\.squeeze\."), ".depth_conv.se.fc.reduce."),
+    (re.compile(r"\.squeeze_excite\.excite\."), ".depth_conv.se.fc.expand."),
+    (re.compile(r"\.kernel_matrices\.(\w+)$"), r".depth_conv.conv.\1_matrix"),
+    (re.compile(r"\.project\."), ".point_linear."),
+    (re.compile(r"^final_expand\."), "final_expand_layer."),
+    (re.compile(r"^feature_mix\.weight$"), "feature_mix_layer.conv.weight"),
+    (re.compile(r"^feature_mix\."), "feature_mix_layer."),
+    (re.compile(r"^classifier\."), "classifier.linear."),
+    (re.compile(r"\.norm\."), ".bn."),
+)
+"""Brings a name of ours to that spelling; blocks of stages are renumbered before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfaFile:
+    """The tensors of a file by name in the one spelling, and how the file itself writes each name."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    written: dict[str, str]
+
+    def error(self, text: str) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {text}")
+
+    def some(self, names: Iterable[str]) -> str:
+        """The first few of `names`, as the file writes them."""
+        listed = [self.written.get(name, name) for name in names]
+        more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+        return ", ".join(listed[:_SHOWN]) + more
+
+
+def import_ofa(path: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
+    """The weights of an official supernet in the names of our model space.
+
+    Nothing in the file is executed. Every key of the file is used exactly once, but for `num_batches_tracked`. A static
+    largest network (a teacher) has no kernel matrices; they are then the identity.
+
+    Args:
+        path: a pickle of tensors by name, alone or under `state_dict`, as `torch.save` writes it.
+
+    Returns:
+        The space with all its options, of the file's family and width, and the state of its largest network, float32,
+        as `model_space.build(space.largest).load_state_dict` takes it. Its running statistics fit that network alone.
+
+    Raises:
+        CheckpointError: unreadable, holding more than tensors, of another network, or with keys that are unknown,
+            missing, given twice, of a wrong shape, or not finite.
+    """
+    file = _one_spelling(_named_tensors(_read(path), path), path)
+    config = _recognise(file)
+    largest = _expected(config, _classes(file))
+    if not any(name.endswith(".conv.conv.weight") for name in file.written.values()):
+        file = _with_matrices(file, largest)
+    _check_keys(file, largest)
+    _check_values(file)
+    needed = {name: ours for name, (ours, _) in largest.items() if not name.endswith(_IGNORED)}
+    return config, {ours: file.tensors[name].float().contiguous() for name, ours in needed.items()}
+
+
+def ofa_supernet(config: OfaConfig, state: Mapping[str, Tensor]) -> Supernet:
+    """The supernet with the weights that `import_ofa` gives.
+
+    Running statistics are left out: they fit no particular subnet. Recalibrate each subnet that you extract.
+    """
+    supernet = Supernet(make_model_space(config, len(state["classifier.weight"])))
+    supernet.largest.load_state_dict({name: state[name] for name, _ in supernet.largest.named_parameters()})
+    return supernet
+
+
+def _read(path: Path) -> Any:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; name the checkpoint file itself")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old formats, and about archives that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged file or a foreign pickle makes the reader raise nearly anything
+        raise CheckpointError(
+            f"{path}: is damaged, or no PyTorch checkpoint that holds tensors alone ({_cause(error)}); "
+            "download it again; code in a checkpoint is never run"
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    """In few words: PyTorch adds paragraphs of advice that does not apply here."""
+    text = str(error)
+    cause = (text.partition("WeightsUnpickler error:")[2] or text).strip()
+    return f"{type(error).__name__}: {cause.splitlines()[0][:160]}" if cause else type(error).__name__
+
+
+def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not state:
+        kind = "nothing" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        raise CheckpointError(f"{path}: holds {kind}, expected tensors by name; {_READABLE}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+            kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise CheckpointError(f"{path}: {name!r} is a {kind}, expected a dense tensor; {_READABLE}")
+    return {str(name): value for name, value in state.items()}
+
+
+def _one_spelling(found: Mapping[str, Tensor], path: Path) -> _OfaFile:
+    tensors: dict[str, Tensor] = {}
+    written: dict[str, str] = {}
+    for name, tensor in found.items():
+        plain = name
+        for pattern, replacement in _SPELLINGS:
+            plain = pattern.sub(replacement, plain)
+        if plain in tensors:
+            raise CheckpointError(f"{path}: {written[plain]!r} and {name!r} are two spellings of the same weight")
+        tensors[plain], written[plain] = tensor, name
+    return _OfaFile(path=path, tensors=tensors, written=written)
+
+
+def _recognise(file: _OfaFile) -> OfaConfig:
+    """The family by the layers that it alone has, the width multiplier by the widths."""
+    if any(name.startswith("input_stem.") for name in file.tensors):
+        raise file.error(f"is an ofa_resnet50 supernet, which is not supported; {_READABLE}")
+    if "final_expand_layer.conv.weight" in file.tensors:
+        space = "ofa_mbv3"
+    elif {"first_conv.conv.weight", "feature_mix_layer.conv.weight"} & file.tensors.keys():
+        space = "ofa_proxyless"
+    else:
+        raise file.error(f"is no once-for-all supernet; its keys are {file.some(file.tensors)}; {_READABLE}")
+    entry = OFA_FAMILIES[space]
+    return entry.config(width_mult=_width_mult(file, entry.family))
+
+
+def _width_mult(file: _OfaFile, family: OfaFamily) -> float:
+    """The roundest multiplier that explains most widths; what it does not explain is named as a wrong shape later."""
+    widths = {"first_conv.conv.weight": family.stem_width, "blocks.0.conv.point_linear.conv.weight": family.first_width}
+    block = 1
+    for stage in family.stages:
+        widths[f"blocks.{block}.conv.point_linear.conv.weight"] = stage.width
+        block += stage.blocks
+    widths["final_expand_layer.conv.weight"] = family.expand_width
+    widths["feature_mix_layer.conv.weight"] = family.mix_width
+    shapes = {name: tuple(tensor.shape) for name, tensor in file.tensors.items() if tensor.ndim == 4}
+    seen = [(base, shapes[name][0]) for name, base in widths.items() if name in shapes]
+
+    def explained(thousandths: int) -> int:
+        return sum(make_divisible(base * thousandths / 1000) == width for base, width in seen)
+
+    # 1.0 before 1.2 before 0.25 before 1.205
+    candidates = sorted(range(10, 4001), key=lambda n: (n % 1000 != 0, n % 100 != 0, n % 10 != 0))
+    best = max(candidates, key=explained)
+    if 2 * explained(best) <= len(seen):
+        raise file.error(f"layers of {[width for _, width in seen]} channels fit no width multiplier up to 4")
+    return best / 1000
+
+
+def _classes(file: _OfaFile) -> int:
+    weight = file.tensors.get("classifier.linear.weight")
+    if weight is None or weight.ndim != 2 or not len(weight):
+        shape = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
+        raise file.error(f"classifier.linear.weight is {shape}, expected (classes, channels)")
+    return len(weight)
+
+
+def _expected(config: OfaConfig, classes: int) -> _Expected:
+    model_space = make_model_space(config, classes)
+    with torch.device("meta"):
+        state = model_space.build(model_space.space.largest).state_dict()
+    return {_official_name(name): (name, tuple(tensor.shape)) for name, tensor in state.items()}
+
+
+def _official_name(name: str) -> str:
+    stage = re.match(r"trunk\.stages\.(\d+)\.(\d+)\.", name)
+    if stage:  # all stages but the last of a family have four blocks, and block 0 stands before them
+        name = f"blocks.{1 + 4 * int(stage[1]) + int(stage[2])}.conv.{name[stage.end() :]}"
+    for pattern, replacement in _OFFICIAL_NAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _with_matrices(file: _OfaFile, expected: _Expected) -> _OfaFile:
+    """`file` with the identity for every kernel matrix, if it has none."""
+    matrices = {name: shape for name, (_, shape) in expected.items() if name.endswith("_matrix")}
+    if file.tensors.keys() & matrices.keys():
+        return file
+    return replace(file, tensors=file.tensors | {name: torch.eye(shape[0]) for name, shape in matrices.items()})
+
+
+def _check_keys(file: _OfaFile, expected: _Expected) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
+    required = {name: shape for name, (_, shape) in expected.items() if not name.endswith(_IGNORED)}
+    misshapen = {name: shape for name, shape in required.items() if found.get(name, shape) != shape}
+    faults = {
+        "unknown keys": file.some(name for name in found if name not in expected),
+        "missing keys": file.some(name for name in required if name not in found),
+        "wrong shapes": file.some(misshapen),
+    }
+    if misshapen:
+        name, shape = next(iter(misshapen.items()))
+        faults["wrong shapes"] += f" ({found[name]} instead of {shape})"
+    if any(faults.values()):
+        listed = "; ".join(f"{fault}: {names}" for fault, names in faults.items() if names)
+        raise file.error(f"does not fit the once-for-all layout; {listed}; {_READABLE}")
+
+
+def _check_values(file: _OfaFile) -> None:
+    values = {name: tensor for name, tensor in file.tensors.items() if not name.endswith(_IGNORED)}
+    if whole := [name for name, tensor in values.items() if not tensor.is_floating_point()]:
+        raise file.error(f"no floating-point numbers in {file.some(whole)}; {_READABLE}")
+    if wrong := [name for name, tensor in values.items() if not tensor.float().isfinite().all()]:
+        raise file.error(f"NaN or infinite values in {file.some(wrong)}; download it again")

@@ -1,0 +1,217 @@
+"""Weights that a largest network brings along, from a safetensors file. Pickle is never read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from factory_base.documents import nearest
+from factory_base.errors import CheckpointError, ConfigError
+from supernet.data.examples import Examples
+from supernet.data.parts import located
+from supernet.sharing.importance import LabelledBatch, sort_by_importance
+from supernet.sharing.supernet import Supernet
+from supernet.training.config import TrainingConfig
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_OURS = "largest."
+_SHOWN = 3
+
+
+_SORTING_EXAMPLES, _SORTING_BATCH = 1024, 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What `load_initial_weights` did.
+
+    Attributes:
+        weights: names of the parameters that came from the file.
+        fresh: names of those that were left as they were.
+        ignored: names of statistics in the file that no supernet has.
+    """
+
+    weights: tuple[str, ...]
+    fresh: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.weights)} weights loaded"]
+        if self.fresh:
+            parts.append(f"{len(self.fresh)} left fresh ({_some(self.fresh)})")
+        if self.ignored:
+            parts.append(
+                f"{len(self.ignored)} statistics of batch normalisation ignored, since every subnet gets its own"
+            )
+        return "; ".join(parts)
+
+
+def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet` by those in `path`.
+
+    Args:
+        supernet: changed in place, or not at all.
+        path: safetensors: a checkpoint of ours, or a plain state dict of the largest network. Numbers may be of any
+            floating type.
+        fresh: patterns of parameter names (as `fnmatch`, for example `classifier.*`) that stay as they are, whatever
+            the file holds.
+
+    Raises:
+        CheckpointError: missing, unreadable, no safetensors; or a weight is missing, unknown, of another shape, or not
+            finite.
+        ConfigError: a pattern of `fresh` matches no parameter.
+    """
+    tensors = _read(path)
+    network = supernet.largest
+    parameters = dict(network.named_parameters())
+    left = _matching(fresh, parameters)
+    statistics = _statistics(network)
+    ignored = tuple(name for name in tensors if name in statistics)
+    given = {name: value for name, value in tensors.items() if name not in statistics and name not in left}
+    _check_buffers(given, network, path)
+    _check_names(given, [name for name in parameters if name not in left], path)
+    for name, value in given.items():
+        _check_values(name, value, parameters[name], path)
+    with torch.no_grad():
+        for name, value in given.items():
+            parameters[name].copy_(value)
+    return Loaded(weights=tuple(given), fresh=left, ignored=ignored)
+
+
+def start_from(
+    supernet: Supernet,
+    config: TrainingConfig,
+    folder: Path,
+    examples: Examples,
+    *,
+    seed: int,
+    notify: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Load and sort the initial weights, as `config` says; nothing where it names none.
+
+    Args:
+        supernet: changed in place; on the CPU.
+        config: the recipe.
+        folder: where a relative path starts.
+        examples: of the training; some decide what is important.
+        seed: which ones.
+        notify: told, in a line each, what was done.
+
+    Raises:
+        CheckpointError, ConfigError: see `load_initial_weights`.
+        SpaceError: see `sort_by_importance`.
+        DataError: an example cannot be read.
+    """
+    if config.initial_weights is None:
+        return
+    path = located(config.initial_weights, folder)
+    notify(f"{path}: {load_initial_weights(supernet, path, config.fresh_parameters)}")
+    if config.sort_by_importance:
+        by_gradient = config.importance == "gradients"
+        batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
+        count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
+        notify(f"{count} groups of channels, heads or neurons sorted by importance")
+
+
+def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> list[LabelledBatch]:
+    """Up to `count` training examples, not augmented, as inputs of the largest network."""
+    rows = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
+    shape = supernet.model_space.input_shape(supernet.model_space.space.largest)
+    return [
+        (
+            examples.to_input(examples.batch(part, None), shape).cpu(),
+            examples.labels[part.to(examples.labels.device)].cpu(),
+        )
+        for part in torch.split(rows, _SORTING_BATCH)
+    ]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors by the largest network's names."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file; see training.initial_weights") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: is no readable safetensors file ({error}); write one with "
+            "safetensors.torch.save_file(network.state_dict(), PATH)"
+        ) from error
+    if "training" in metadata:
+        raise CheckpointError(
+            f"{path}: is the state of an unfinished training; give the supernet.safetensors that it ends with"
+        )
+    return {name.removeprefix(_OURS): value for name, value in tensors.items()} if "space" in metadata else tensors
+
+
+def _matching(patterns: Sequence[str], names: Mapping[str, Tensor]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f"training.fresh_parameters: {pattern!r} matches no parameter of the largest network; "
+                f"{nearest(pattern, names)}"
+            )
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _statistics(network: nn.Module) -> set[str]:
+    """What batch normalisations keep in an ordinary network, and not in a supernet's."""
+    layers = (name for name, layer in network.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
+    return {f"{name}.{statistic}" if name else statistic for name in layers for statistic in _STATISTICS}
+
+
+def _check_buffers(given: dict[str, Tensor], network: nn.Module, path: Path) -> None:
+    """Drop from `given` the buffers that the model space builds anyway, unless they hold something else."""
+    for name, buffer in network.named_buffers():
+        if name in given and not torch.equal(given.pop(name).to(buffer.dtype), buffer):
+            raise CheckpointError(
+                f"{path}: {name!r} is a buffer with other values than the model space builds; subnets take buffers "
+                "from the model space, so build them there or make them parameters"
+            )
+
+
+def _check_names(given: Mapping[str, Tensor], needed: Sequence[str], path: Path) -> None:
+    unknown = [name for name in given if name not in needed]
+    missing = [name for name in needed if name not in given]
+    if unknown:
+        raise CheckpointError(
+            f"{path}: holds {len(unknown)} tensors that the largest network lacks ({_some(unknown)}) and "
+            f"lacks {len(missing)} of its weights ({_some(missing)}); {unknown[0]!r}: "
+            f"{nearest(unknown[0], missing or needed)}"
+        )
+    if missing:
+        raise CheckpointError(
+            f"{path}: lacks {len(missing)} weights of the largest network: {_some(missing)}; what may stay fresh goes "
+            "into training.fresh_parameters"
+        )
+
+
+def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> None:
+    if value.shape != parameter.shape:
+        layer = name.rpartition(".")[0] or name
+        raise CheckpointError(
+            f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
+            f"change the model section or, for a new head, leave it fresh: training.fresh_parameters: ['{layer}.*']"
+        )
+    if not value.is_floating_point():
+        raise CheckpointError(
+            f"{path}: {name!r} holds {value.dtype}, expected a floating type; quantised weights cannot be trained"
+        )
+    if not value.isfinite().all():
+        raise CheckpointError(
+            f"{path}: {name!r} holds values that are not finite; the file is damaged or its training failed"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, ..." if len(names) > _SHOWN else shown or "none"

@@ -1,0 +1,187 @@
+"""A new device from few networks: profile, table, and what a search makes of its uncertainty."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from device_profiles.budgets import Budgets
+from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.cost_models.models import LatencyModel
+from device_profiles.few_shot.network_tables import MeasuredNetworks
+from device_profiles.few_shot.onboarding import Fleet
+from device_profiles.profile import find_profile
+from device_profiles.profile_writer import write_profile
+from device_profiles.workload.parts import encoded
+from device_profiles.workload.workloads import Workloads
+from factory_base.errors import ConfigError
+from factory_base.progress import silent
+
+KNOWN = ("browser", "flagship", "lowend_1gb", "speaker")
+NETWORKS = 6
+
+
+@pytest.fixture
+def workloads(chain_space) -> Workloads:
+    return Workloads(chain_space)
+
+
+@pytest.fixture
+def fleet(workloads, tmp_path: Path) -> Fleet:
+    found = Fleet(workloads, silent)
+    for name in KNOWN:
+        found.add_profile(find_profile(name, tmp_path))
+    return found
+
+
+def measured_on(workloads, folder: Path, count: int = NETWORKS, factor: float = 3.0) -> MeasuredNetworks:
+    """A device that is `factor` times as slow as `midrange`, which the fleet does not know."""
+    rng, space = random.Random(1), workloads.model_space.space
+    drawn = dict.fromkeys([space.smallest, space.largest])
+    drawn |= dict.fromkeys(space.sample(rng) for _ in range(40))
+    subnets = tuple(drawn)[:count]
+    return MeasuredNetworks(subnets=subnets, latency_us=factor * midrange_us(workloads, subnets, folder), rows=count)
+
+
+def midrange_us(workloads, subnets, folder: Path):
+    return LatencyModel().predict([workloads.of(s) for s in subnets], find_profile("midrange", folder).profile)
+
+
+def onboarded(fleet: Fleet, measured: MeasuredNetworks, folder: Path):
+    """As a user gets it: written, and found again."""
+    new = fleet.onboard(measured, find_profile("midrange", folder).profile, "phone")
+    write_profile(new.profile, folder / "phone.yaml", new.table)
+    return find_profile("phone.yaml", folder)
+
+
+def all_subnets(space):
+    rng = random.Random(5)
+    return sorted({space.sample(rng) for _ in range(100)})
+
+
+def test_a_few_networks_predict_all_others(fleet, workloads, tmp_path: Path) -> None:
+    found = onboarded(fleet, measured_on(workloads, tmp_path), tmp_path)
+    subnets = all_subnets(workloads.model_space.space)
+    predicted = np.array([c.latency_us for c in DeviceCosts(workloads, found).of(subnets)])
+    assert predicted == pytest.approx(3 * midrange_us(workloads, subnets, tmp_path), rel=0.1)
+
+
+def test_the_profile_says_where_its_numbers_come_from(fleet, workloads, tmp_path: Path) -> None:
+    profile = onboarded(fleet, measured_on(workloads, tmp_path), tmp_path).profile
+    assert profile.latency_provenance == "few_shot"
+    assert profile.costs.rows == NETWORKS
+    assert profile.costs.latency_std.source == f"{NETWORKS} measured networks, prior of {', '.join(KNOWN)}"
+    assert "midrange, 3 times as slow" in profile.costs.kernels["conv"].gbytes_per_s.source
+    assert profile.budgets.confidence == 0.9
+
+
+def test_few_networks_are_taken_and_said_to_leave_wide_intervals(fleet, workloads, tmp_path: Path) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone")
+    more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone")
+    assert few.notes[0].startswith("2 networks are few: intervals are wide")
+    assert few.profile.costs.latency_std.value > more.profile.costs.latency_std.value
+    assert few.table.errors is None
+    assert more.table.errors.networks == 8
+
+
+@pytest.mark.parametrize("factor", [3000.0, 0.003])
+def test_seconds_taken_for_milliseconds_are_noticed_by_the_scale_of_known_devices(
+    fleet, workloads, tmp_path: Path, factor: float
+) -> None:
+    with pytest.raises(ConfigError, match=r"times those of the known devices; are they in the unit"):
+        onboarded(fleet, measured_on(workloads, tmp_path, factor=factor), tmp_path)
+
+
+def test_one_network_in_another_unit_is_named(fleet, workloads, tmp_path: Path) -> None:
+    measured = measured_on(workloads, tmp_path)
+    measured.latency_us[3] /= 1000
+    with pytest.raises(ConfigError, match=rf"network {measured.subnets[3].id}: .* is it in another unit"):
+        onboarded(fleet, measured, tmp_path)
+
+
+def test_the_deviation_of_a_written_table_is_that_of_the_posterior(fleet, workloads, tmp_path: Path) -> None:
+    costs = DeviceCosts(workloads, onboarded(fleet, measured_on(workloads, tmp_path), tmp_path))
+    known, *_ = measured_on(workloads, tmp_path).subnets
+    (measured,) = costs.of([known])
+    relative = [c.latency_std_us / c.latency_us for c in costs.of(all_subnets(workloads.model_space.space))]
+    assert measured.latency_std_us / measured.latency_us < np.median(relative) < 0.5
+    arrays = costs.predict(encoded(workloads.model_space.space, [known]))
+    assert arrays.latency_std_us[0] == measured.latency_std_us
+
+
+def test_arcs_bound_the_deviation_from_above(fleet, workloads, tmp_path: Path) -> None:
+    found = onboarded(fleet, measured_on(workloads, tmp_path), tmp_path)
+    costs, space = DeviceCosts(workloads, found), workloads.model_space
+    arcs = costs.arcs()
+    for subnet in all_subnets(space.space):
+        values, total, bound = subnet.to_dict(), costs.constant_us, costs.constant_std_us
+        for arc, link in zip(arcs, space.links, strict=True):
+            if not link.depth_choice or values[link.depth_choice] >= link.exists_from:
+                at = tuple(choice.options.index(values[choice.name]) for choice in arc.choices)
+                total, bound = total + arc.latency_us[at], bound + arc.latency_std_us[at]
+        (exact,) = costs.of([subnet])
+        assert total == pytest.approx(exact.latency_us)
+        assert bound >= exact.latency_std_us * (1 - 1e-9)
+
+
+def test_a_budget_with_a_confidence_counts_the_bound(fleet, workloads, tmp_path: Path) -> None:
+    costs = DeviceCosts(workloads, onboarded(fleet, measured_on(workloads, tmp_path), tmp_path))
+    (found,) = costs.of([workloads.model_space.space.largest])
+    bound = found.latency_us + NormalDist().inv_cdf(0.9) * found.latency_std_us
+    limit = f"{round((found.latency_us + bound) / 2)} us"
+    assert not Budgets(latency=limit).excesses(found)
+    (excess,) = Budgets(latency=limit, confidence="90 %").excesses(found)
+    assert excess.value == pytest.approx(bound)
+    assert "(with 90 %) exceeds" in excess.describe()
+    assert found.kept_probability(bound) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("confidence", ["20 %", "100 %"])
+def test_a_confidence_that_says_nothing_is_refused(confidence: str) -> None:
+    with pytest.raises(ValueError, match=r"is outside 50 % to 99\.9 %, the probabilities that can be asked"):
+        Budgets(latency="8 ms", confidence=confidence)
+
+
+def test_a_target_may_ask_for_another_confidence() -> None:
+    both = Budgets(latency="8 ms", confidence="90 %").overridden_by(Budgets(latency="5 ms"))
+    assert (both.latency_us, both.confidence) == (5000, 0.9)
+    assert both.overridden_by(Budgets(confidence="99 %")).limits()[0].describe() == "latency <= 5 ms with 99 %"
+
+
+def test_suggestions_go_on_from_what_is_measured(fleet, tmp_path: Path) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    first = fleet.suggest(5, like)
+    assert len(set(first)) == 5
+    measured = MeasuredNetworks(subnets=tuple(first), latency_us=np.full(5, 1e3), rows=5)
+    assert not set(fleet.suggest(3, like, measured)) & set(first)
+
+
+def test_imported_tables_are_devices_too(workloads, tmp_path: Path) -> None:
+    found, like = Fleet(workloads, silent), find_profile("speaker", tmp_path).profile
+    for index, factor in enumerate((1.0, 2.0, 5.0)):
+        found.add_measured(f"device{index}", measured_on(workloads, tmp_path, 30, factor), like)
+    new = onboarded(found, measured_on(workloads, tmp_path, 5, 3.0), tmp_path)
+    subnets = all_subnets(workloads.model_space.space)
+    predicted = np.array([c.latency_us for c in DeviceCosts(workloads, new).of(subnets)])
+    assert predicted == pytest.approx(3 * midrange_us(workloads, subnets, tmp_path), rel=0.1)
+
+
+def test_without_known_devices_or_a_chain_nothing_is_promised(tiny_space, workloads, tmp_path: Path) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    with pytest.raises(ConfigError, match="no known device to start from; name profiles or measured tables"):
+        Fleet(workloads, silent).suggest(3, like)
+    with pytest.raises(ConfigError, match="TinySpace is no chain of parts"):
+        Fleet(Workloads(tiny_space), silent)
+
+
+def test_a_cut_uncertainty_is_noticed(fleet, workloads, tmp_path: Path) -> None:
+    table = fleet.onboard(measured_on(workloads, tmp_path), find_profile("midrange", tmp_path).profile, "phone").table
+    content = table.model_dump(mode="json")
+    content["uncertainty"]["own_us"].pop()
+    with pytest.raises(ValueError, match="its uncertainty is not of all parts and the constant"):
+        type(table).model_validate(content)

@@ -1,0 +1,477 @@
+"""Measuring in a real browser without a screen, with the real package onnxruntime-web."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from headless_chromium import PROGRAM, Chromium
+from quick_networks import TinySpace, network
+
+import device_profiles.measuring.bench as bench
+import device_profiles.measuring.measure as measure
+import device_profiles.measuring.runners.browser as browser_module
+from device_profiles.measuring.runner import TimedFile
+from device_profiles.measuring.runners import get_runner
+from device_profiles.measuring.runners.browser import ENGINE_FILES, BrowserAddress, BrowserRunner
+from device_profiles.measuring.runners.page_desk import GONE, Patience
+from exports.engines import get_engine
+from factory_base.errors import ConfigError, EngineError
+from factory_base.progress import silent
+
+DIST = os.environ.get("MODEL_FACTORY_ONNXRUNTIME_WEB", "")
+SHAPE = (3, 24, 24)
+ROUNDS = 4
+PATIENT = Patience(first_page=60, answer=30, reload=30, poll=1)
+
+CURT = Patience(poll=0.1, farewell=0)
+"""For pages that do not listen."""
+
+needs_browser = pytest.mark.skipif(
+    PROGRAM is None or not DIST,
+    reason="needs the Debian package chromium, and MODEL_FACTORY_ONNXRUNTIME_WEB=.../onnxruntime-web/dist from npm",
+)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> list[TimedFile]:
+    """From small to large."""
+    folder, engine = tmp_path_factory.mktemp("files"), get_engine("onnxruntime")
+    paths = [folder / f"{width}.onnx" for width in (4, 32, 128)]
+    for path in paths:
+        engine.convert(network(int(path.stem), 3), SHAPE, path)
+    return [TimedFile(path=path, input_shape=SHAPE) for path in paths]
+
+
+@pytest.fixture
+def dist(tmp_path) -> Path:
+    """A folder with files of the right names."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    for name in ENGINE_FILES:
+        (folder / name).write_text(name)
+    return folder
+
+
+Start = Callable[..., Chromium]
+Make = Callable[..., BrowserRunner]
+
+
+@pytest.fixture
+def open_browser(tmp_path) -> Iterator[Start]:
+    started: list[Chromium] = []
+
+    def start(url: str, *options: str) -> Chromium:
+        started.append(Chromium(tmp_path / f"browser{len(started)}", url, *options))
+        return started[-1]
+
+    yield start
+    for browser in started:
+        browser.kill()
+
+
+@pytest.fixture
+def make_runner(open_browser) -> Iterator[Make]:
+    """Runners on free ports, which end before the browsers do; what they say is in `said`."""
+    del open_browser
+    made: list[BrowserRunner] = []
+
+    def make(folder: str | Path = DIST, kind: type[BrowserRunner] = BrowserRunner, **options) -> BrowserRunner:
+        said: list[str] = []
+        options = {"patience": PATIENT if folder == DIST else CURT, "say": said.append} | options
+        runner = kind(BrowserAddress(folder=Path(folder), port=0), get_engine("onnxruntime"), **options)
+        runner.said = said
+        made.append(runner)
+        return runner
+
+    yield make
+    for runner in made:
+        runner.__exit__(None, None, None)
+
+
+def ask(runner: BrowserRunner, method: str, name: str, body: bytes | None = None, token: str | None = None):
+    """Status, body and headers of a plain request below the secret path."""
+    url = urlsplit(runner.url)
+    path = f"{url.path if token is None else token}{name}"
+    with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=10)) as connection:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+
+
+def facts(**changes) -> dict[str, object]:
+    agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36"
+    return {
+        "user_agent": agent, "cores": 4, "memory_gib": 8, "engine_version": "1.30.0", "isolated": True, "timer_us": 5,
+    } | changes  # fmt: skip
+
+
+def say_hello(runner: BrowserRunner, **changes) -> tuple[int, dict[str, str]]:
+    status, body, _ = ask(runner, "POST", "hello", json.dumps(facts(**changes)).encode())
+    return status, json.loads(body)
+
+
+def as_page(hello: dict[str, str]) -> bytes:
+    return json.dumps({"page": hello["page"]}).encode()
+
+
+# --- in a real browser ---
+
+
+@needs_browser
+def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    open_browser(runner.url)
+    machine = runner.machine()
+    load_us = runner.open(files, 3, 1, seed=7)
+    visits = [dict(runner.visit([0, 1, 2])) for _ in range(3)]
+    small, middle, large = (np.median([np.median(visit[file]) for visit in visits]) for file in range(3))
+    batch = np.random.default_rng(7).standard_normal((1, *SHAPE), dtype=np.float32)
+    expected = get_engine("onnxruntime").load(files[2].path, 1).run(batch)
+    assert machine.platform == "web"
+    assert "Chrom" in machine.processor
+    assert machine.engine_version.count(".") == 2
+    assert (load_us > 0).all()
+    assert 0 < small < middle < large
+    np.testing.assert_allclose(runner.output(2), expected.ravel()[:16], rtol=1e-4, atol=1e-5)
+    assert len(runner.run_for(0, 0.3)) > 10
+    assert runner.peak_memory_bytes(0) is runner.kernel_latency_us(0) is runner.peak(1) is None
+
+
+@needs_browser
+def test_files_that_the_page_has_no_room_for_are_loaded_for_each_visit(make_runner, open_browser, files) -> None:
+    runner = make_runner(kept_bytes=0)
+    open_browser(runner.url)
+    runner.machine()
+    runner.open(files, 1, 1, seed=0)
+    found = dict(runner.visit([2, 0, 1]))
+    again = dict(runner.visit([0, 1, 2]))
+    assert np.median(found[0]) < np.median(found[2])
+    assert np.median(again[0]) < np.median(again[2])
+
+
+@needs_browser
+def test_two_threads_run_in_an_isolated_page(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    browser = open_browser(runner.url)
+    if runner.machine().cores < 2:
+        pytest.skip("the machine has one core")
+    runner.open(files, 1, 2, seed=0)
+    assert len(dict(runner.visit([0, 2]))) == 2
+    assert browser.evaluate("crossOriginIsolated") is True
+    assert "Threads\n2" in browser.text()
+
+
+@needs_browser
+def test_a_page_that_is_not_isolated_has_a_coarser_timer_and_one_thread(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    open_browser(runner.url.replace("127.0.0.1", "phone.test"), "--host-resolver-rules=MAP phone.test 127.0.0.1")
+    runner.machine()
+    runner.open(files, 3, 1, seed=0)
+    found = dict(runner.visit([0, 1, 2]))
+    assert "the page is not isolated" in runner.said[1]
+    assert np.median(found[0]) < np.median(found[2])
+    with pytest.raises(EngineError, match=r"2 threads need a page that is isolated.*adb reverse tcp:\d+ tcp:\d+"):
+        runner.open(files, 3, 2, seed=0)
+
+
+@needs_browser
+def test_the_page_shows_how_far_it_is_and_when_all_is_done(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    with runner:
+        browser = open_browser(runner.url)
+        runner.machine()
+        browser.wait_for("document.body.innerText.includes('Waiting')")
+        assert "Chrome" in browser.text()
+        runner.open(files, 3, 1, seed=0)
+        runner.show(10, 20)
+        list(runner.visit([0, 1, 2]))
+        runner.show(15, 20, "timing")
+        list(runner.visit([0, 1, 2]))
+        browser.wait_for("document.body.innerText.includes('left')")
+        assert 0.7 < browser.evaluate("document.getElementById('share').value") < 1
+    browser.wait_for("document.body.innerText.includes('Done')")
+    assert "Everything is measured. This page can be closed." in browser.text()
+
+
+@needs_browser
+def test_a_hidden_page_measures_nothing_and_both_sides_say_so(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    browser = open_browser(runner.url)
+    runner.machine()
+    runner.open(files, 3, 1, seed=0)
+    change = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s});"
+    change += "document.dispatchEvent(new Event('visibilitychange'))"
+    browser.evaluate(change % "true")
+    browser.evaluate(f"setTimeout(() => {{ window.text = document.body.innerText; {change % 'false'} }}, 1500)")
+    assert len(dict(runner.visit([0, 1, 2]))) == 3
+    assert "Paused" in browser.evaluate("window.text")
+    assert runner.said[-2:] == ["the page is hidden and waits; bring it to the front", "the page is seen again"]
+
+
+@needs_browser
+def test_what_ran_while_the_page_was_hidden_is_measured_again(make_runner, open_browser, files) -> None:
+    runner = make_runner()
+    browser = open_browser(runner.url)
+    runner.machine()
+    runner.open(files, 3, 1, seed=0)
+    browser.evaluate(
+        "window.looks = 0; Object.defineProperty(document, 'hidden', {get: () => ++window.looks == 2})"  # after a visit
+    )
+    assert [file for file, _ in runner.visit([0, 1, 2])] == [0, 1, 2]
+    assert browser.evaluate("window.looks") >= 2 * 3 + 2
+
+
+@needs_browser
+def test_another_browser_goes_on_where_a_killed_one_stopped(
+    make_runner, open_browser, files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
+    runner = make_runner()
+    browser = open_browser(runner.url)
+    runner.machine()
+    runner.open(files * 8, 1, 1, seed=0)
+    visits = runner.visit(range(24))
+    first = next(visits)
+    browser.kill()
+    open_browser(runner.url)
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
+    assert "another page goes on" in runner.said
+
+
+@needs_browser
+def test_a_reloaded_page_goes_on(make_runner, open_browser, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
+    runner = make_runner()
+    browser = open_browser(runner.url)
+    runner.machine()
+    runner.open(files * 8, 1, 1, seed=0)
+    visits = runner.visit(range(24))
+    first = next(visits)
+    browser.reload()
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
+
+
+class KillsItsBrowser(BrowserRunner):
+    """After so many files; notes what was measured."""
+
+    def visit(self, order):
+        for index, times in super().visit(order):
+            self.visited.append(index)
+            if len(self.visited) == self.last:
+                self.browser.kill()
+                self._desk._patience = Patience(answer=0.5)  # and not before: a page that loads says nothing for long
+            yield index, times
+
+
+@needs_browser
+def test_a_browser_killed_in_mid_round_loses_nothing_and_nothing_is_measured_twice(
+    make_runner, open_browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
+    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.1)
+    monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
+    monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+    plan = measure.Plan(networks=6, held_out=2, rounds=ROUNDS)
+    engine = get_engine("onnxruntime")
+
+    def run(runner: BrowserRunner, last: int | None) -> measure.MeasuredHost:
+        runner.visited, runner.last = [], last
+        runner.browser = open_browser(runner.url)
+        return measure.measure_host(
+            TinySpace(4, 8, 16), engine, plan, folder=tmp_path / "m", progress=silent, runner=runner
+        )
+
+    first, second = make_runner(kind=KillsItsBrowser), make_runner(kind=KillsItsBrowser)
+    with pytest.raises(EngineError, match=GONE):
+        run(first, last=8 + 4)
+    (path,) = (tmp_path / "m").glob("*/rounds-*.json")
+    kept = json.loads(path.read_text())
+    assert len(kept["rounds"]) == 1
+    assert 4 <= len(kept["unfinished"]) < 8
+    profile = run(second, last=None).profile
+    measured = json.loads(path.read_text())["rounds"]
+    assert measured[0] == kept["rounds"][0]
+    assert all(measured[1]["networks"][index] == times for index, times in kept["unfinished"])
+    assert len(first.visited) + len(second.visited) == ROUNDS * 8
+    assert profile.engine == "onnxruntime"
+    assert profile.selectors.platform == "web"
+    assert profile.costs.peak is None
+    assert "Chrom" in profile.costs.machine
+
+
+@needs_browser
+def test_a_file_that_the_engine_refuses_is_named(make_runner, open_browser, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    runner = make_runner()
+    open_browser(runner.url)
+    runner.machine()
+    with pytest.raises(EngineError, match=r"broken.onnx: ONNX Runtime Web cannot run the file \("):
+        runner.open([TimedFile(path=tmp_path / "broken.onnx", input_shape=SHAPE)], 1, 1, seed=0)
+
+
+# --- who may come ---
+
+
+def test_a_browser_of_another_kind_is_turned_away_and_the_first_goes_on(make_runner, dist) -> None:
+    runner = make_runner(dist)
+    status, first = say_hello(runner)
+    refused, answer = say_hello(runner, user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0")
+    assert (status, refused) == (200, 409)
+    assert "This run measures Chrome 150 on Linux" in answer["message"]
+    assert "this is Firefox 140 on Linux" in answer["message"]
+    assert ask(runner, "POST", "work", as_page(first))[0] == 200
+
+
+def test_the_newest_page_of_a_machine_measures_and_the_older_one_is_told(make_runner, dist) -> None:
+    runner = make_runner(dist)
+    older, newer = say_hello(runner)[1], say_hello(runner)[1]
+    status, body, _ = ask(runner, "POST", "work", as_page(older))
+    assert status == 409
+    assert "Another page has taken over" in json.loads(body)["message"]
+    assert ask(runner, "POST", "work", as_page(newer))[0] == 200
+
+
+def test_a_timer_that_is_too_coarse_is_turned_away(make_runner, dist) -> None:
+    status, answer = say_hello(make_runner(dist), timer_us=100_000)
+    assert status == 409
+    assert "steps of 100 ms, at most 5 ms" in answer["message"]
+
+
+def test_a_page_that_never_comes_and_one_that_goes_are_told_apart(make_runner, dist) -> None:
+    runner = make_runner(dist, patience=Patience(first_page=0.2, answer=0.5, reload=0.2, poll=0.1, farewell=0))
+    with pytest.raises(EngineError, match="no page was opened"):
+        runner.machine()
+    page = say_hello(runner)[1]
+    runner.machine()
+    assert ask(runner, "POST", "bye", as_page(page))[0] == 200
+    with pytest.raises(EngineError, match=GONE):
+        next(runner.visit([0]))
+
+
+# --- the server ---
+
+
+@pytest.mark.parametrize("token", ["/", "/abc/", "/../", "//"])
+@pytest.mark.parametrize("name", ["", "page.mjs", "model/0", f"engine/{ENGINE_FILES[0]}"])
+def test_without_the_secret_path_nothing_answers(make_runner, dist, token, name) -> None:
+    assert ask(make_runner(dist), "GET", name, token=token)[0] == 404
+    assert ask(make_runner(dist), "POST", "hello", b"{}", token=token)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../browser.py", "engine/../secret", "engine/secret", "engine/..%2fsecret", "engine//etc/passwd", "model/-1",
+     "model/9", "model/0/..", "model/0x0", "input/7", "%2e%2e/", "page_server.py"],
+)  # fmt: skip
+def test_only_files_of_this_run_are_served(make_runner, dist, name) -> None:
+    (dist / "secret").write_text("secret")
+    assert ask(make_runner(dist), "GET", name)[0] == 404
+
+
+def test_the_page_and_the_engine_come_with_their_types_and_isolated(make_runner, dist) -> None:
+    runner = make_runner(dist)
+    expected = {
+        "": "text/html; charset=utf-8",
+        "page.mjs": "text/javascript",
+        f"engine/{ENGINE_FILES[2]}": "application/wasm",
+    }
+    for name, kind in expected.items():
+        status, _, headers = ask(runner, "GET", name)
+        assert (status, headers["Content-Type"]) == (200, kind)
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"),
+    [
+        ("hello", b"{}", 400),
+        ("hello", b"\xff", 400),
+        ("results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [-1]}]}', 400),
+        ("results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [NaN]}]}', 400),
+        ("work", b'{"page": "x"}', 409),
+        ("nothing", b"{}", 404),
+    ],
+)
+def test_requests_that_make_no_sense_are_answered_and_change_nothing(make_runner, dist, name, body, status) -> None:
+    runner = make_runner(dist)
+    assert ask(runner, "POST", name, body)[0] == status
+    assert say_hello(runner)[0] == 200
+
+
+def test_long_bodies_are_not_read(make_runner, dist) -> None:
+    url = urlsplit(make_runner(dist).url)
+    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+        connection.sendall(f"POST {url.path}hello HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_it_serves_this_machine_alone_and_warns_where_it_does_not(make_runner, dist) -> None:
+    assert urlsplit(make_runner(dist).url).hostname == "127.0.0.1"
+    said: list[str] = []
+    patience = Patience(first_page=0.1)
+    address = BrowserAddress(folder=dist, port=0, lan=True)
+    with BrowserRunner(address, get_engine("onnxruntime"), patience=patience, say=said.append) as runner:
+        with pytest.raises(EngineError, match="no page was opened"):
+            runner.machine()
+        assert runner.url in said[0]
+    assert "warning: everyone in the network who knows this address" in said[1]
+
+
+# --- the address ---
+
+
+def test_an_address_is_read() -> None:
+    assert BrowserAddress.parse("some/dist,port=9000,lan") == BrowserAddress(
+        folder=Path("some/dist"), port=9000, lan=True
+    )
+    assert BrowserAddress.parse("dist") == BrowserAddress(folder=Path("dist"))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "'browser:' lacks the folder of ONNX Runtime Web; run 'npm install onnxruntime-web'"),
+        ("dist,prot=1", "'prot=1' is no option of .*did you mean 'port'?"),
+        ("dist,port=x", "'port=x' is no port; give 1024 to 65535"),
+        ("dist,port=70000", "'port=70000' is no port"),
+        ("nowhere", "nowhere: is not the folder 'dist' of onnxruntime-web .*npm install onnxruntime-web"),
+    ],
+)
+def test_a_wrong_address_is_one_clear_line(address, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        get_runner(f"browser:{address}", get_engine("onnxruntime"))
+
+
+def test_an_unknown_place_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'browzer:dist' is no place to measure; did you mean 'browser'\?"):
+        get_runner("browzer:dist", get_engine("onnxruntime"))
+
+
+def test_a_folder_that_lacks_a_file_is_told_which(dist) -> None:
+    (dist / ENGINE_FILES[2]).unlink()
+    with pytest.raises(ConfigError, match=rf"\({ENGINE_FILES[2]} missing\)"):
+        get_runner(f"browser:{dist}", get_engine("onnxruntime"))
+
+
+def test_files_of_another_engine_are_refused(dist) -> None:
+    with pytest.raises(EngineError, match="a page runs files of engine 'onnxruntime', not of 'mnn'"):
+        get_runner(f"browser:{dist}", get_engine("mnn"))
+
+
+def test_a_port_in_use_is_named(make_runner, dist) -> None:
+    port = urlsplit(make_runner(dist).url).port
+    with pytest.raises(
+        EngineError, match=rf"port {port} cannot be served on \(Address already in use\); choose another"
+    ):
+        get_runner(f"browser:{dist},port={port}", get_engine("onnxruntime"))

@@ -1,0 +1,136 @@
+import importlib.util
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import exports
+
+CLIENT = Path(exports.__file__).parent / "client" / "python" / "launch.py"
+
+
+@pytest.fixture(scope="module")
+def launch():
+    spec = importlib.util.spec_from_file_location("launch_under_test", CLIENT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(script, *arguments):
+    command = [sys.executable, "-I", str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_three_copied_files_classify_an_image_as_the_family_expects(make_family, tmp_path):
+    folder, app = make_family(), tmp_path / "app"
+    app.mkdir()
+    for path in (CLIENT, CLIENT.with_name("resolver.py"), CLIENT.with_name("preprocess.py")):
+        shutil.copy(path, app)
+    expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())
+    done = start(app / "launch.py", folder, folder / "samples/002.png")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    model = "large" if sys.platform == "linux" else "small"
+    label = ("cat", "dog", "owl", "yak")[expected[model]["top1"][2]]
+    assert lines[-1].startswith(f"002.png: {label} (")
+    assert lines[-1].endswith(f"by {model}")
+    assert any(": chosen: " in line or ": floor: " in line for line in lines[:-1])
+
+
+def run(launch, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        launch.main([str(argument) for argument in arguments])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_damaged_model_is_not_loaded(launch, make_family):
+    folder = make_family()
+    for path in (folder / "models").iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert "is damaged: its SHA-256 is not the manifest's" in run(launch, folder, folder / "samples/000.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"manifest_version": "2.0"}, "is not 1.x"),
+        ({"critical": ["x"]}, "unknown features x"),
+        ({"tiers": []}, "not a"),
+    ],
+)
+def test_a_manifest_it_cannot_use_is_one_line(launch, make_family, change, message):
+    folder = make_family()
+    value = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(value | change))
+    assert message in run(launch, folder, folder / "samples/000.png")
+
+
+def test_wrong_arguments_and_missing_files_are_one_line(launch, make_family, tmp_path):
+    assert run(launch, "only one").startswith("usage:")
+    assert "No such file" in run(launch, tmp_path / "nowhere", tmp_path / "nothing.png")
+    assert "No such file" in run(launch, make_family(), tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (13, 7), (40, 33)])
+def test_png_files_are_decoded_as_pillow_decodes_them(launch, tmp_path, mode, size):
+    smooth = np.add.outer(np.arange(size[1]) * 3, np.arange(size[0]) * 2)
+    noise = np.random.default_rng(0).integers(0, 40, (size[1], size[0], 4))
+    pixels = (smooth[:, :, None] + noise).astype(np.uint8)
+    image = Image.fromarray(pixels, "RGBA") if mode == "RGBA" else Image.fromarray(pixels[:, :, :3]).convert(mode)
+    image.save(tmp_path / "image.png")
+    expected = np.asarray(image)[..., :3] if mode != "L" else np.repeat(np.asarray(image)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(launch.decode_png((tmp_path / "image.png").read_bytes()), expected)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 4])
+def test_every_line_filter_is_undone(launch, kind):
+    pixels = np.random.default_rng(kind).integers(0, 256, (5, 18)).astype(int)
+    lines = b""
+    for y in range(5):
+        above = pixels[y - 1] if y else np.zeros(18, int)
+        predicted = []
+        for x in range(18):
+            left, corner = (pixels[y, x - 3], above[x - 3]) if x >= 3 else (0, 0)
+            paeth = min((left, above[x], corner), key=lambda v, e=left + above[x] - corner: abs(e - v))
+            predicted.append((0, left, above[x], (left + above[x]) // 2, paeth)[kind])
+        lines += bytes([kind]) + ((pixels[y] - np.array(predicted)) % 256).astype(np.uint8).tobytes()
+    np.testing.assert_array_equal(launch.unfilter(lines, 5, 18, 3), pixels)
+
+
+def png(header, pixels):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+GOOD = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"GIF89a", "not a PNG"),
+        (b"\x89PNG\r\n\x1a\n", "must be 8-bit"),
+        (png(GOOD, b"rubbish"), "cannot be unpacked"),
+        (png(GOOD, zlib.compress(bytes(6))), "pixels are missing"),
+        (png(GOOD, zlib.compress(b"\x07" + bytes(6))), "line filter 7"),
+        (png(GOOD, zlib.compress(bytes(7)))[:-30] + b"x" * 30, "checksum"),
+        (png(struct.pack(">IIBBBBB", 1 << 20, 1 << 20, 8, 2, 0, 0, 0), b""), "at most"),
+        (png(struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 1), b""), "not interlaced"),
+        (png(struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0), b""), "8-bit"),
+    ],
+)
+def test_another_or_a_damaged_image_is_refused(launch, data, message):
+    with pytest.raises(ValueError, match=message):
+        launch.decode_png(data)

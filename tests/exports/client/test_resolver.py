@@ -1,0 +1,215 @@
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from exports.client.python import resolver
+from exports.client.python.resolver import DeviceFacts, UnusableManifestError, ram_class_mib, resolve
+
+GIB = 1 << 30
+
+
+def model(peak=1000, disk=1000, **engine):
+    limits = {"name": "onnxruntime", "format_version": 20, "min": "1.17.0", "max_tested": "1.31.1"} | engine
+    return {"engine": limits, "needs": {"peak_memory_bytes": peak, "disk_bytes": disk, "basis": "modelled"}}
+
+
+def tier(name, rank, *selectors, models=("small",), platform="android"):
+    return {"id": name, "rank": rank, "match": list(selectors), "models": list(models), "platform": platform}
+
+
+FLOOR = tier("floor", 0, platform="any", models=("tiny",))
+
+
+def manifest(*tiers, **models):
+    described = {"tiny": model(10, 10), "small": model(), "large": model(9000, 9000)} | models
+    return {"manifest_version": "1.0", "critical": [], "tiers": [FLOOR, *tiers], "models": described}
+
+
+def phone(**facts):
+    return DeviceFacts(**({"platform": "android", "ram_bytes": 3 * GIB + 1} | facts))
+
+
+def codes(resolution):
+    return [(reason.tier, reason.model, reason.code) for reason in resolution.reasons]
+
+
+def test_the_highest_rank_that_matches_wins():
+    ranked = manifest(
+        tier("entry", 1, {"ram_class_min": 2048}), tier("top", 2, {"ram_class_min": 4096}, models=("large",))
+    )
+    best = resolve(ranked, phone())
+    assert (best.tier, best.rank, best.model) == ("top", 2, "large")
+    assert "ram_class_min 4096" in best.reasons[-1].text
+    lower = resolve(ranked, phone(ram_bytes=3 * GIB))
+    assert codes(lower) == [("top", "", "selector_unmet"), ("entry", "small", "chosen")]
+
+
+@pytest.mark.parametrize(
+    ("ram_bytes", "mib"), [(1, 256), (256 << 20, 256), ((256 << 20) + 1, 512), (3_900_000_000, 4096), (1 << 50, 65536)]
+)
+def test_ram_is_rounded_up_to_its_class(ram_bytes, mib):
+    assert ram_class_mib(ram_bytes) == mib
+
+
+@pytest.mark.parametrize(
+    ("selector", "facts", "code"),
+    [
+        ({"ram_class_min": 4096}, {}, "chosen"),
+        ({"ram_class_min": 6144}, {}, "selector_unmet"),
+        ({"ram_class_max": 4096}, {}, "selector_unmet"),
+        ({"ram_class_max": 6144}, {}, "chosen"),
+        ({"ram_class_min": 256}, {"ram_bytes": None}, "selector_unknown"),
+        ({"ram_class_max": 65536}, {"ram_bytes": None}, "selector_unknown"),
+        ({"cores_min": 4}, {"cores": 4}, "chosen"),
+        ({"cores_min": 4}, {"cores": 3}, "selector_unmet"),
+        ({"cores_min": 4}, {}, "selector_unknown"),
+        ({"os_min": "12"}, {"os_version": "12.0.1"}, "chosen"),
+        ({"os_min": "9.2"}, {"os_version": "10.0"}, "chosen"),
+        ({"os_min": "14.0"}, {"os_version": "14"}, "chosen"),
+        ({"os_min": "14"}, {"os_version": "13.9"}, "selector_unmet"),
+        ({"os_min": "14"}, {}, "selector_unknown"),
+        ({"platforms": ["ios", "android"]}, {}, "chosen"),
+        ({"platforms": ["ios"]}, {}, "selector_unmet"),
+        ({}, {}, "chosen"),
+        ({"cores_min": None}, {}, "chosen"),
+        ({"bench_min": 7}, {}, "selector_key_unknown"),
+        ({"ram_class_min": 256, "bench_min": 7}, {}, "selector_key_unknown"),
+    ],
+)
+def test_every_key_holds_does_not_hold_or_is_unknown(selector, facts, code):
+    resolution = resolve(manifest(tier("only", 1, selector)), phone(**facts))
+    assert resolution.reasons[0].code == code
+    assert resolution.model == ("small" if code == "chosen" else "tiny")
+
+
+ACME, ACME_X = {"maker": "Acme"}, {"maker": "Acme", "model": "X1"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "facts", "code"),
+    [
+        ({"soc_include": [ACME]}, {"soc_maker": "ACME"}, "chosen"),
+        ({"soc_include": [ACME_X]}, {"soc_maker": "acme", "soc_model": "x1"}, "chosen"),
+        ({"soc_include": [ACME_X]}, {"soc_maker": "acme", "soc_model": "x2"}, "selector_unmet"),
+        ({"soc_include": [ACME_X]}, {"soc_maker": "acme"}, "selector_unknown"),
+        ({"soc_include": [ACME_X]}, {"soc_maker": "other"}, "selector_unmet"),
+        ({"soc_include": [ACME]}, {}, "selector_unknown"),
+        ({"soc_exclude": [ACME]}, {"soc_maker": "acme"}, "selector_unmet"),
+        ({"soc_exclude": [ACME_X]}, {"soc_maker": "acme", "soc_model": "X2"}, "chosen"),
+        ({"soc_exclude": [ACME]}, {}, "chosen"),
+        ({"soc_exclude": [ACME_X]}, {"soc_maker": "acme"}, "chosen"),
+        ({"soc_exclude": [ACME], "strict": True}, {}, "selector_unknown"),
+        ({"soc_exclude": [ACME_X], "strict": True}, {"soc_maker": "acme"}, "selector_unknown"),
+        ({"soc_exclude": [ACME], "strict": True}, {"soc_maker": "other"}, "chosen"),
+    ],
+)
+def test_an_unknown_chip_is_not_included_and_excluded_only_when_strict(selector, facts, code):
+    assert resolve(manifest(tier("only", 1, selector)), phone(**facts)).reasons[0].code == code
+
+
+def test_any_selector_of_a_tier_is_enough():
+    either = manifest(tier("only", 1, {"cores_min": 64}, {"ram_class_min": 256}))
+    assert resolve(either, phone(cores=2)).model == "small"
+
+
+def test_a_tier_of_another_platform_or_without_rules_takes_nobody():
+    empty = manifest(tier("apple", 1, {}, platform="ios"), tier("ruleless", 1))
+    assert codes(resolve(empty, phone()))[:2] == [("apple", "", "platform"), ("ruleless", "", "selector_unmet")]
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"free_disk_bytes": 9899}, "disk"),
+        ({"available_memory_bytes": 8999}, "memory"),
+        ({"engine": "mnn"}, "engine_other"),
+        ({"engine": "onnxruntime", "engine_version": "1.16.3"}, "engine_too_old"),
+        ({"engine": "onnxruntime", "engine_version": "1.32.0"}, "engine_too_new"),
+    ],
+)
+def test_a_model_that_does_not_fit_gives_way_to_the_next_in_the_list(facts, code):
+    small = model(min="1.0", max_tested="2.0", name=facts.get("engine", "onnxruntime"))
+    pair = manifest(tier("only", 1, {}, models=("large", "small")), small=small)
+    assert codes(resolve(pair, phone(**facts))) == [("only", "large", code), ("only", "small", "chosen")]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"free_disk_bytes": 9900},
+        {"available_memory_bytes": 9000},
+        {"engine": "onnxruntime", "engine_version": "1.31.1"},
+    ],
+)
+def test_limits_are_inclusive(facts):
+    assert resolve(manifest(tier("only", 1, {}, models=("large",))), phone(**facts)).model == "large"
+
+
+def test_a_newer_engine_is_fine_where_the_model_says_so():
+    forward = manifest(tier("only", 1, {}, models=("large",)), large=model(forward_ok=True))
+    assert resolve(forward, phone(engine="onnxruntime", engine_version="1.40")).model == "large"
+
+
+def test_versions_are_compared_as_numbers():
+    ranged = manifest(tier("only", 1, {}), small=model(min="1.9", max_tested="1.10.0"))
+    assert resolve(ranged, phone(engine="onnxruntime", engine_version="1.10+cpu")).model == "small"
+
+
+def test_a_tier_whose_models_all_fail_gives_way_to_the_next_rank():
+    ranked = manifest(tier("top", 2, {}, models=("large",)), tier("entry", 1, {}, models=("small",)))
+    resolution = resolve(ranked, phone(available_memory_bytes=5000))
+    assert codes(resolution) == [("top", "large", "memory"), ("entry", "small", "chosen")]
+
+
+def test_a_model_that_is_not_described_is_passed_over():
+    assert codes(resolve(manifest(tier("top", 1, {}, models=("gone",))), phone()))[0] == (
+        "top",
+        "gone",
+        "model_missing",
+    )
+
+
+def test_the_floor_takes_every_device_and_says_when_it_is_tight():
+    resolution = resolve(manifest(), DeviceFacts(platform="toaster", available_memory_bytes=1))
+    assert (resolution.tier, resolution.rank, resolution.model) == ("floor", 0, "tiny")
+    assert "although it needs 10 bytes of memory" in resolution.reasons[-1].text
+
+
+def test_where_no_model_runs_in_the_engine_there_is_no_model():
+    resolution = resolve(manifest(tier("only", 1, {})), phone(engine="mnn"))
+    assert resolution.model is None
+    assert resolution.reasons[-1].code == "nothing_runs"
+
+
+@pytest.mark.parametrize(
+    "change", [{"manifest_version": "2.0"}, {"critical": ["shards"]}, {"tiers": []}, {"models": None}]
+)
+def test_a_manifest_it_cannot_use_is_refused(change):
+    with pytest.raises(UnusableManifestError):
+        resolve(manifest(tier("only", 1, {})) | change, phone())
+
+
+def test_something_else_than_a_manifest_is_refused():
+    with pytest.raises(UnusableManifestError, match="not a manifest"):
+        resolve({}, phone())
+
+
+def test_every_reason_has_a_code_and_a_text():
+    mixed = manifest(
+        tier("top", 3, {"x": 1}), tier("mid", 2, {}, models=("gone", "large")), tier("low", 1, {"cores_min": 1})
+    )
+    resolution = resolve(mixed, phone(free_disk_bytes=1))
+    assert all(reason.code and reason.text for reason in resolution.reasons)
+    assert {code for *_, code in codes(resolution)} <= set(
+        resolver.Reason.__doc__.replace("`", " ").replace(",", " ").split()
+    )
+
+
+def test_the_file_needs_the_standard_library_alone():
+    tree = ast.parse(Path(resolver.__file__).read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
+    assert names
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names

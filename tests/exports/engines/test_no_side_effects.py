@@ -1,0 +1,93 @@
+"""Engines start no process, open no connection, and write nothing but what they were asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("MNN")
+
+ROOT = Path(__file__).resolve().parents[3]
+WATCH = """
+import sys
+FORBIDDEN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "pty.spawn",
+             "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"}
+seen = []
+def watch(event, arguments):
+    if event in FORBIDDEN or event == "import" and arguments[0].split(".")[0] in ("pip", "aliyun"):
+        seen.append(event)
+sys.addaudithook(watch)
+"""
+REPORT = """
+import json, os
+sockets = []
+if os.path.isdir("/proc/self/fd"):
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            sockets += [name for name in [os.readlink(f"/proc/self/fd/{descriptor}")] if name.startswith("socket:")]
+        except OSError:
+            pass
+print(json.dumps({"seen": seen, "sockets": sockets}))
+"""
+ENGINES = """
+from pathlib import Path
+import numpy as np
+import torch
+from torch import nn
+from exports.engines import ENGINES, get_engine
+torch.set_num_threads(1)
+module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+images = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+for name in sorted(ENGINES):
+    engine = get_engine(name)
+    for precision in engine.precisions:
+        path = Path("work") / f"{precision}.{name}"
+        engine.convert(module, (3, 8, 8), path, precision=precision, calibration=images)
+        session = engine.load(path, 2)
+        assert session.run(images).shape == (2, 2, 6, 6)
+        session.peak_memory_bytes(), session.kernel_latency_us(images)
+"""
+CONTROLS = {
+    "subprocess.Popen": "import subprocess, sys; subprocess.run([sys.executable, '-c', ''])",
+    "os.system": "import os; os.system(':')",
+    "socket.connect": "import socket; s = socket.socket(); s.settimeout(0.1); s.connect_ex(('127.0.0.1', 9))",
+    "socket.getaddrinfo": "import socket; socket.getaddrinfo('localhost', 9)",
+    "import": "import pip",
+}
+
+
+def run(body: str, folder: Path) -> dict[str, list[str]]:
+    """Run it in a new process whose home, temporary and working folders are empty ones below `folder`."""
+    for name in ("home", "tmp", "cwd/work"):
+        (folder / name).mkdir(parents=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "CI"))}
+    environment = kept | {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WATCH + body + REPORT]
+    done = subprocess.run(
+        command, cwd=folder / "cwd", env=environment, capture_output=True, text=True, check=True, timeout=200
+    )
+    return json.loads(done.stdout)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_engines_touch_nothing_but_the_files_they_were_asked_for(tmp_path):
+    assert run(ENGINES, tmp_path) == {"seen": [], "sockets": []}
+    assert files(tmp_path) == ["cwd/work/fp32.mnn", "cwd/work/fp32.onnxruntime", "cwd/work/int8.onnxruntime"]
+    assert not list((tmp_path / "home").iterdir())
+
+
+@pytest.mark.parametrize("event", sorted(CONTROLS))
+def test_the_watch_sees_what_it_is_there_for(event, tmp_path):
+    assert event in run(CONTROLS[event], tmp_path)["seen"]
+
+
+def test_the_watch_sees_an_open_connection_and_a_file_in_the_home_folder(tmp_path):
+    body = "import socket, pathlib; kept = socket.socket(); (pathlib.Path.home() / 'note').write_text('')"
+    assert len(run(body, tmp_path)["sockets"]) == 1
+    assert files(tmp_path) == ["home/note"]

@@ -1,0 +1,153 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from exports.family.artifact import Evaluation
+from exports.family.diff import Limits, diff_families, paired_difference
+from exports.family.records import Perf, Selector
+from factory_base.errors import IncomparableError
+
+
+def changed(spec, **changes):
+    """The models of `spec` with the changes applied to the large one."""
+    return (spec.models[0], dataclasses.replace(spec.models[1], **changes))
+
+
+def with_right(spec, right):
+    labels = np.asarray(spec.test_labels)
+    predictions = np.where(right, labels, (labels + 1) % 4).astype(np.uint16)
+    return Evaluation(predictions=predictions, correct=int(right.sum()), images=len(labels))
+
+
+def of_tier(diff, tier):
+    return next(change for change in diff.tiers if change.tier == tier)
+
+
+def test_a_family_is_not_worse_than_itself(make_family):
+    folder = make_family()
+    diff = diff_families(folder, folder / "manifest.json", Limits())
+    assert diff.exit_code == 0
+    assert {change.status for change in diff.tiers} == {"same"}
+    assert of_tier(diff, "phone").accuracy.mean == 0
+
+
+def test_the_paired_difference_counts_discordant_pairs():
+    old = np.array([1] * 80 + [0] * 20, bool)
+    new = np.array([1] * 70 + [0] * 10 + [1] * 5 + [0] * 15, bool)
+    change = paired_difference(old, new)
+    assert change.mean == pytest.approx(-0.05)
+    assert (change.low + change.high) / 2 == pytest.approx(-5 / 102)
+    assert change.high - change.low == pytest.approx(2 * 1.96 * np.sqrt(16 - 25 / 102) / 102, rel=1e-3)
+
+
+def test_four_lost_images_and_none_gained_are_within_chance():
+    old = np.ones(450, bool)
+    new = old.copy()
+    new[:4] = False
+    assert paired_difference(old, new).high > 0
+
+
+@pytest.mark.parametrize(("lost", "exit_code"), [(2, 0), (30, 1)])
+def test_only_a_drop_beyond_chance_is_worse(make_family, spec, lost, exit_code):
+    right = np.arange(200) < 150
+    less = right.copy()
+    less[:lost] = False
+    old = make_family("old", models=changed(spec, evaluation=with_right(spec, right)))
+    new = make_family("new", models=changed(spec, evaluation=with_right(spec, less)))
+    diff = diff_families(old, new, Limits())
+    assert diff.exit_code == exit_code
+    assert of_tier(diff, "phone").accuracy.mean == pytest.approx(-lost / 200)
+    assert of_tier(diff, "entry").accuracy.mean == 0
+    assert len(diff.worse) == 2 * exit_code  # the large model serves two tiers
+    assert diff_families(old, new, Limits(max_accuracy_drop=0.2)).exit_code == 0
+    assert diff_families(new, old, Limits()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"peak_memory_bytes": 88_000}, "peak_memory_bytes"), ({"perf": 880}, "latency_us")],
+)
+def test_growth_is_worse_above_its_limit_only(make_family, spec, changes, name):
+    if "perf" in changes:
+        changes = {"perf": (spec.models[1].perf[0].model_copy(update={"latency_us": 880}),)}
+    old, new = make_family("old"), make_family("new", models=changed(spec, **changes))
+    diff = diff_families(old, new, Limits())
+    assert diff.exit_code == 1
+    assert all(name in line and "at most +5.0%" in line for line in diff.worse)
+    roomy = Limits(max_latency_increase=0.11, max_memory_increase=0.11)
+    assert diff_families(old, new, roomy).exit_code == 0
+
+
+def test_a_larger_file_is_worse(make_family, spec):
+    tiers = (dataclasses.replace(spec.tiers[1], model_id="large"),)
+    diff = diff_families(make_family("old", tiers=spec.tiers[1:2]), make_family("new", tiers=tiers), Limits())
+    change = of_tier(diff, "entry")
+    assert (change.status, change.old_model, change.new_model) == ("changed", "small", "large")
+    assert any(line.startswith("file_bytes grew") for line in change.worse)
+
+
+@pytest.mark.parametrize(("machine", "compared"), [("box-1", True), ("box-2", False), ("", False)])
+def test_measured_latency_is_compared_on_one_machine_only(make_family, spec, machine, compared):
+    def perf(latency_us, where):
+        return (
+            Perf(device="phone", threads=1, compute_unit="cpu", latency_us=latency_us, basis="measured", machine=where),
+        )
+
+    old = make_family("old", models=changed(spec, perf=perf(100, "box-1" if machine else "")))
+    new = make_family("new", models=changed(spec, perf=perf(900, machine)))
+    diff = diff_families(old, new, Limits())
+    assert diff.exit_code == int(compared)
+    assert any("different machines" in note for note in of_tier(diff, "phone").notes) != compared
+
+
+def test_memory_of_another_basis_is_noted_not_compared(make_family, spec):
+    models = changed(spec, peak_memory_bytes=10**6, needs_basis="measured")
+    diff = diff_families(make_family("old"), make_family("new", models=models), Limits())
+    assert diff.exit_code == 0
+    assert "peak memory is not compared: its bases are modelled and measured" in of_tier(diff, "phone").notes
+
+
+def test_a_removed_tier_is_worse_and_an_added_one_is_not(make_family, spec):
+    whole, part = make_family("whole"), make_family("part", tiers=spec.tiers[:2])
+    diff = diff_families(whole, part, Limits())
+    assert diff.worse == ("tier computer: was removed; its devices fall to a lower tier",)
+    back = diff_families(part, whole, Limits())
+    assert (back.exit_code, of_tier(back, "computer").status) == (0, "added")
+
+
+def test_a_changed_rule_is_noted(make_family, spec):
+    tiers = (dataclasses.replace(spec.tiers[0], selectors=(Selector(ram_class_min=8192),)), *spec.tiers[1:])
+    change = of_tier(diff_families(make_family("old"), make_family("new", tiers=tiers), Limits()), "phone")
+    assert change.status == "changed"
+    assert change.notes == ("its rule changed, so other devices may get it",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": ("a", "b", "c", "d")}, {"test_set_sha256": "cd" * 32}, {"test_labels": np.zeros(200, int)}],
+)
+def test_another_task_or_test_set_cannot_be_compared(make_family, changes):
+    with pytest.raises(IncomparableError, match="different") as caught:
+        diff_families(make_family("old"), make_family("new", **changes), Limits())
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("name", ["labels", "large"])
+def test_missing_or_damaged_evaluations_cannot_be_compared(make_family, name, damage):
+    old, new = make_family("old"), make_family("new")
+    path = new / f"evaluation/{name}.npy"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with pytest.raises(IncomparableError, match="evaluation cannot be read"):
+        diff_families(old, new, Limits())
+
+
+@pytest.mark.parametrize("change", [{"manifest_version": "2.0"}, {"critical": ["x"]}, {"tiers": []}])
+def test_a_manifest_it_cannot_read_cannot_be_compared(make_family, change):
+    old, new = make_family("old"), make_family("new")
+    value = json.loads((old / "manifest.json").read_text())
+    (old / "manifest.json").write_text(json.dumps(value | change))
+    with pytest.raises(IncomparableError, match="cannot compare"):
+        diff_families(old, new, Limits())

@@ -1,0 +1,173 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exports.client.python.preprocess import model_input
+from exports.engines import get_engine
+from exports.family.family import TierSpec, evaluate_artifact, export_artifact, write_family
+from exports.family.manifest import read_manifest
+from exports.family.records import Selector
+from factory_base.errors import DataError, ManifestError, ParityError
+from factory_base.files import sha256_file
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): sha256_file(p) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_manifest_names_every_file_with_its_size_and_digest(make_family):
+    folder = make_family()
+    named = {file.name: file for file in read_manifest(folder).files()}
+    assert set(named) | {"manifest.json"} == set(files(folder))
+    for name, file in named.items():
+        assert (file.bytes, file.sha256) == ((folder / name).stat().st_size, sha256_file(folder / name))
+
+
+def test_the_same_specification_gives_the_same_bytes(make_family):
+    assert files(make_family("one")) == files(make_family("two"))
+
+
+def test_ranks_grow_with_memory_within_a_platform_above_an_explicit_floor(make_family):
+    tiers = read_manifest(make_family()).tiers
+    assert [(t.platform, t.id, t.rank, t.models) for t in tiers] == [
+        ("any", "floor", 0, ("small",)),
+        ("android", "entry", 1, ("small",)),
+        ("android", "phone", 2, ("large",)),
+        ("linux", "computer", 1, ("large",)),
+    ]
+
+
+def test_the_manifest_states_what_was_measured_on_the_file(make_family, spec):
+    model = read_manifest(make_family()).models["large"]
+    evaluation = spec.models[1].evaluation
+    assert model.quality.value_ppm == round(1e6 * evaluation.correct / 200)
+    assert model.quality.low_ppm < model.quality.value_ppm < model.quality.high_ppm
+    assert (model.quality.images, model.parity.images, model.parity.top1_agreement_ppm) == (200, 16, 1_000_000)
+    assert model.subnet.values == {"width": 8, "ratio": 0.5}
+    assert (model.engine.name, model.engine.format_version, model.input.width) == ("onnxruntime", 20, 12)
+
+
+def test_expected_outputs_are_those_of_the_file_on_the_png(make_family, spec):
+    folder = make_family()
+    expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())["small"]
+    pixels = np.asarray(Image.open(folder / "samples/003.png"))
+    np.testing.assert_array_equal(pixels, spec.sample_images[3])
+    session = get_engine("onnxruntime").load(folder / spec.models[0].artifact.path, 1)
+    logits = session.run(model_input(pixels, 8, spec.mean_ppm, spec.std_ppm)[None])[0]
+    np.testing.assert_allclose(logits, np.array(expected["logits_micro"][3]) / 1e6, atol=1e-5)
+    assert expected["top1"][3] == logits.argmax()
+
+
+def test_evaluation_files_hold_labels_and_predictions(make_family, spec):
+    folder = make_family()
+    np.testing.assert_array_equal(np.load(folder / "evaluation/labels.npy"), spec.test_labels)
+    np.testing.assert_array_equal(np.load(folder / "evaluation/large.npy"), spec.models[1].evaluation.predictions)
+
+
+def test_files_of_an_older_family_are_removed_and_others_are_left_alone(make_family, spec):
+    folder = make_family()
+    for name in ("models/old.onnx", "samples/099.png", "evaluation/gone.npy", "report.html"):
+        (folder / name).write_text("x")
+    write_family(folder, dataclasses.replace(spec, models=spec.models[:1], tiers=spec.tiers[1:2], release=2))
+    left = files(folder)
+    assert "report.html" in left
+    assert not {"models/old.onnx", "samples/099.png", "evaluation/gone.npy", "evaluation/large.npy"} & set(left)
+    assert sum(name.startswith("models/") for name in left) == 1
+
+
+@pytest.mark.parametrize("change", [{"family_id": "Bad Name"}, {"labels": ("x",) * 5}, {"release": 2**60}])
+def test_a_refused_specification_leaves_the_family_as_it_was(make_family, spec, change):
+    folder = make_family()
+    before = files(folder)
+    with pytest.raises(ManifestError):
+        write_family(folder, dataclasses.replace(spec, sample_images=spec.sample_images[::-1], **change))
+    assert files(folder) == before
+
+
+RULE = (Selector(ram_class_min=1),)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"tiers": (TierSpec(id="a", platform="ios", selectors=RULE, model_id="gone"),)},
+            "names the model 'gone'; known",
+        ),
+        (
+            {"tiers": (TierSpec(id="floor", platform="ios", selectors=RULE, model_id="small"),)},
+            "another id than 'floor'",
+        ),
+        ({"tiers": (TierSpec(id="a", platform="ios", selectors=(), model_id="small"),)}, "needs a selector"),
+        ({"tiers": (TierSpec(id="a", platform="ios", selectors=RULE, model_id="small"),) * 2}, "'a' is given twice"),
+        (
+            {"tiers": (TierSpec(id="A b", platform="ios", selectors=RULE, model_id="small"),)},
+            "'id': string should match",
+        ),
+        ({"models": (), "tiers": ()}, "at least one"),
+        ({"family_id": "Big One"}, "family 'Big One': 'family_id'"),
+        ({"release": 0}, "'release'"),
+        ({"labels": ("cat", "dog", "owl", "yak", "fox")}, "gives 4 logits, but 5 labels"),
+        ({"labels": ("cat", "dog")}, "test labels must lie in 0 to 1"),
+        ({"std_ppm": (0, 1, 1)}, "std_ppm"),
+        ({"test_labels": np.zeros(9, int)}, "evaluated on 200 images, the test set has 9"),
+        ({"sample_images": np.zeros((8, 4, 4, 3))}, "expected uint8"),
+    ],
+)
+def test_a_specification_that_makes_no_sense_is_refused_in_one_line(make_family, change, message):
+    with pytest.raises(ManifestError, match=message) as caught:
+        make_family(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_selector_key_is_refused_when_writing(make_family, spec):
+    rule = Selector.model_validate({"ram_clas_min": 5})
+    with pytest.raises(ManifestError, match=r"unknown keys \['ram_clas_min'\]"):
+        make_family(tiers=(dataclasses.replace(spec.tiers[0], selectors=(rule,)),))
+
+
+def test_exporting_again_changes_nothing(tiny_net, tmp_path):
+    images = np.random.default_rng(0).normal(size=(8, 3, 12, 12)).astype(np.float32)
+    images += np.random.default_rng(1).normal(size=(8, 3, 1, 1)).astype(np.float32)
+    first, second = (
+        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_engine("onnxruntime"), images, 1) for _ in "ab"
+    )
+    assert first == second
+    assert list(files(tmp_path)) == [f"models/{first.sha256[:16]}.onnx"]
+    assert (first.bytes, first.format_version, first.engine) == (
+        (tmp_path / first.path).stat().st_size,
+        20,
+        "onnxruntime",
+    )
+
+
+def test_a_model_that_fails_parity_leaves_no_file(tiny_net, tmp_path):
+    images = np.zeros((8, 3, 12, 12), np.float32)
+    with pytest.raises(ParityError, match="collapsed"):
+        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_engine("onnxruntime"), images, 1)
+    assert not files(tmp_path)
+
+
+def test_evaluation_counts_reports_progress_and_gives_the_wilson_interval(built):
+    folder, spec = built
+    artifact, seen = spec.models[0].artifact, []
+    images = np.random.default_rng(0).normal(size=(70, 3, 8, 8)).astype(np.float32)
+    truth = get_engine("onnxruntime").load(folder / artifact.path, 1).run(images).argmax(axis=1)
+    truth[:7] = (truth[:7] + 1) % 4
+    evaluation = evaluate_artifact(
+        artifact, folder, get_engine("onnxruntime"), images, truth, 1, lambda *event: seen.append(event)
+    )
+    assert (evaluation.correct, evaluation.images, evaluation.accuracy) == (63, 70, 0.9)
+    assert evaluation.interval() == pytest.approx((0.80770, 0.95079), abs=1e-4)
+    assert seen == [(64, 70, "small"), (70, 70, "small")]
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+def test_images_without_labels_are_refused(built, labels):
+    folder, spec = built
+    images = np.zeros((labels and 2, 3, 8, 8), np.float32)
+    with pytest.raises(DataError, match="cannot evaluate"):
+        evaluate_artifact(spec.models[0].artifact, folder, get_engine("onnxruntime"), images, np.zeros(labels, int), 1)

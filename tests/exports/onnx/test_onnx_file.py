@@ -1,0 +1,151 @@
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from exports.engines import get_engine
+from exports.family.parity import check_parity
+from exports.onnx.onnx_file import export_onnx, opset_of
+from factory_base.errors import EngineError
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from network import make
+from exports.onnx.onnx_file import export_onnx
+torch.set_num_threads(1)
+export_onnx(make(), (3, 8, 8), Path(sys.argv[2]))
+"""
+NETWORK = """
+import torch
+from torch import nn
+def make():
+    torch.manual_seed(7)
+    net = Net().eval()
+    nn.init.normal_(net.conv.weight)
+    return net
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+    def forward(self, x):
+        return self.head(nn.functional.hardswish(self.norm(self.conv(x))).mean((2, 3)))
+"""
+
+
+class AwkwardNorms(nn.Module):
+    """Batch norms that no convolution can absorb: before it, on a value used twice, and on a matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.conv, self.twice = nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6)
+        self.head, self.after = nn.Linear(6, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        y = self.conv(self.before(x))
+        return self.after(self.head((self.twice(y) + y).mean((2, 3))))
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_net, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    export_onnx(tiny_net, (3, 12, 12), path)
+    return path
+
+
+def write_network(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "network.py").write_text(NETWORK)
+    return folder
+
+
+def test_another_process_in_another_folder_writes_the_same_bytes(tmp_path, monkeypatch):
+    elsewhere = write_network(tmp_path / "one" / "nested")
+    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = [sys.executable, "-c", SCRIPT, str(elsewhere), str(tmp_path / "theirs.onnx")]
+    subprocess.run(command, cwd=elsewhere, env=environment, check=True, timeout=120)
+    monkeypatch.syspath_prepend(write_network(tmp_path / "two"))
+    monkeypatch.delitem(sys.modules, "network", raising=False)
+    network = importlib.import_module("network")
+    export_onnx(network.make(), (3, 8, 8), tmp_path / "ours.onnx")
+    monkeypatch.delitem(sys.modules, "network")
+    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("ours.onnx", "theirs.onnx")]
+    assert digests[0] == digests[1]
+
+
+def test_the_file_holds_no_path_class_name_or_version(exported):
+    content = exported.read_bytes()
+    for trace in (b"TinyNet", b".py", b"conftest", b"aten", torch.__version__.encode(), b"namespace"):
+        assert trace not in content
+
+
+def test_the_file_has_the_promised_names_shapes_and_opset(exported):
+    model = onnx.load(exported)
+    shapes = [
+        [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (model.graph.input[0], model.graph.output[0])
+    ]
+    assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "logits")
+    assert shapes == [[1, 3, 12, 12], [1, 4]]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
+    assert opset_of(exported) == 20
+
+
+def test_all_names_are_of_one_length_so_that_a_layer_takes_the_same_bytes_wherever_it_stands(exported):
+    graph = onnx.load(exported).graph
+    names = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+    assert {len(name) for name in names if name != "logits"} == {5}
+
+
+def test_only_the_model_lies_in_the_folder(exported):
+    assert [path.name for path in exported.parent.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize("opset", [18, 20, 23])
+def test_batch_norm_is_folded_even_where_no_convolution_can_take_it(opset, tmp_path):
+    torch.manual_seed(0)
+    net = AwkwardNorms().eval()
+    for norm in (net.before, net.twice, net.after):
+        for value in (norm.running_mean, norm.weight, norm.bias):
+            nn.init.normal_(value)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    export_onnx(net, (3, 8, 8), tmp_path / "net.onnx", opset=opset)
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    session = get_engine("onnxruntime").load(tmp_path / "net.onnx", 1)
+    images = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
+    assert check_parity(net, session, images).max_abs_difference < 1e-4
+
+
+def test_a_module_in_training_mode_is_refused(tmp_path):
+    with pytest.raises(EngineError, match="training mode"):
+        export_onnx(AwkwardNorms(), (3, 8, 8), tmp_path / "net.onnx")
+
+
+def test_an_unknown_opset_is_refused(tiny_net, tmp_path):
+    with pytest.raises(EngineError, match="opset 9 is not supported; choose 18 to 23"):
+        export_onnx(tiny_net, (3, 12, 12), tmp_path / "net.onnx", opset=9)
+
+
+def test_what_cannot_be_exported_is_one_line_and_no_file(tmp_path):
+    class Branching(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(EngineError, match="Branching cannot be exported") as caught:
+        export_onnx(Branching().eval(), (3, 8, 8), tmp_path / "net.onnx")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_onnx_has_no_opset(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"hello, I am text")
+    with pytest.raises(EngineError, match="is not an ONNX file"):
+        opset_of(tmp_path / "net.onnx")

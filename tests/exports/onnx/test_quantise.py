@@ -1,0 +1,205 @@
+"""Static int8: accuracy on a small network that was really trained, and what the file promises."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from engine_conformance import TOKENS, batch, convolution_part, token_part
+from sklearn.datasets import load_digits
+from torch import nn
+
+from exports.engines import get_engine
+from exports.family.parity import compare_logits
+from exports.onnx.onnx_file import export_onnx
+from exports.onnx.quantise import quantise_onnx
+from factory_base.errors import EngineError
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
+from supernet.spaces.ofa import OfaSpace
+from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.transformer_config import VisionTransformerConfig
+from supernet.spaces.vit import VisionTransformerSpace
+
+SHAPE = (3, 16, 16)
+SCRIPT = """
+import sys
+import numpy as np
+from pathlib import Path
+from exports.onnx.quantise import quantise_onnx
+calibration = np.random.default_rng(0).normal(size=(4, 3, 12, 12)).astype(np.float32)
+quantise_onnx(Path(sys.argv[1]), calibration, Path(sys.argv[2]))
+"""
+
+
+def mobilenet():
+    stages = (
+        StageConfig(widths=(16,), depths=(2,), expands=(3.0,), stride=2),
+        StageConfig(widths=(24,), depths=(2,), expands=(3.0,), stride=2, squeeze_excite=True, activation="hard_swish"),
+    )
+    space = MobileNetSpace(
+        MobileNetConfig(resolutions=(16,), stem_width=8, stem_stride=2, stages=stages, head_width=48), classes=10
+    )
+    return space.build(space.space.largest)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Images `(1797, 3, 16, 16)` and labels."""
+    data = load_digits()
+    images = (data.images / 8 - 1).astype(np.float32).repeat(2, axis=1).repeat(2, axis=2)
+    return np.broadcast_to(images[:, None], (len(images), *SHAPE)).copy(), data.target
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """The file of a MobileNet that was trained on the first 1400 digits."""
+    torch.manual_seed(0)
+    network, (images, labels) = mobilenet(), digits
+    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    for step in range(100):
+        chosen = np.random.default_rng(step).integers(0, 1400, 64)
+        logits = network(torch.from_numpy(images[chosen]))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels[chosen]), label_smoothing=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    path = tmp_path_factory.mktemp("trained") / "net.onnx"
+    export_onnx(network.eval(), SHAPE, path)
+    return path
+
+
+def logits_of(path: Path, images: np.ndarray) -> np.ndarray:
+    return get_engine("onnxruntime").load(path, 1).run(images).astype(np.float64)
+
+
+def test_a_trained_network_keeps_its_answers(trained, digits, tmp_path):
+    images, labels = digits
+    quantise_onnx(trained, images[:64], tmp_path / "int8.onnx")
+    reference, found = logits_of(trained, images[1400:]), logits_of(tmp_path / "int8.onnx", images[1400:])
+    assert np.mean(reference.argmax(axis=1) == labels[1400:]) > 0.85
+    parity = compare_logits(reference, found)
+    assert parity.sqnr_db > 18
+    assert parity.top1_agreement >= 0.95
+
+
+def test_calibration_on_other_inputs_is_worse(trained, digits, tmp_path):
+    images, _ = digits
+    ratios = []
+    for name, calibration in (("right", images[:32]), ("wrong", images[:32] / 50)):
+        quantise_onnx(trained, calibration, tmp_path / name)
+        parity = compare_logits(logits_of(trained, images[1400:]), logits_of(tmp_path / name, images[1400:]))
+        ratios.append(parity.sqnr_db)
+    assert ratios[0] > ratios[1] + 10
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory):
+    path = tmp_path_factory.mktemp("part") / "part.onnx"
+    export_onnx(convolution_part(), (3, 12, 12), path)
+    return path
+
+
+def test_weights_take_a_byte_each(tmp_path):
+    module = nn.Sequential(nn.Conv2d(64, 256, 1), nn.ReLU(), nn.Conv2d(256, 64, 1)).eval()
+    export_onnx(module, (64, 4, 4), tmp_path / "float.onnx")
+    quantise_onnx(tmp_path / "float.onnx", batch(2, (64, 4, 4)), tmp_path / "int8.onnx")
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (tmp_path / "float.onnx").stat().st_size
+
+
+def test_the_file_holds_standard_operators_and_seven_bit_weights(part, tmp_path):
+    quantise_onnx(part, batch(4), tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    assert {entry.domain for entry in model.opset_import} == {node.domain for node in model.graph.node} == {""}
+    assert (model.producer_name, list(model.metadata_props)) == ("model-factory", [])
+    values = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    weights = [value for value in values if value.dtype == np.int8 and value.ndim == 4]
+    assert len(weights) == 3
+    assert max(np.abs(weight).max() for weight in weights) == 64
+
+
+def test_another_process_writes_the_same_bytes(part, tmp_path):
+    quantise_onnx(part, batch(4), tmp_path / "ours.onnx")
+    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = [sys.executable, "-c", SCRIPT, str(part), "theirs.onnx"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.onnx", "theirs.onnx"]
+    assert len(digests) == 1
+
+
+def test_only_the_output_of_a_product_stays_float(part, tmp_path):
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval(), (12,), tmp_path / "product.onnx")
+    lasts = []
+    for source, inputs in ((part, batch(2)), (tmp_path / "product.onnx", batch(2, (12,)))):
+        quantise_onnx(source, inputs, tmp_path / "int8.onnx")
+        lasts.append(onnx.load(tmp_path / "int8.onnx").graph.node[-1].op_type)
+    assert lasts == ["DequantizeLinear", "Gemm"]
+
+
+def spaces():
+    small = {"depths": (2,), "kernels": (3,), "expands": (3,), "resolutions": (32,), "width_mult": 0.25}
+    yield OfaSpace(OfaMbv3Config(**small), classes=4)
+    yield OfaSpace(OfaProxylessConfig(**small), classes=4)
+    vit = {"resolutions": (8,), "patch": 4, "widths": (16,), "depths": (2,), "heads": (2,), "mlp_ratios": (2.0,)}
+    yield VisionTransformerSpace(VisionTransformerConfig(**vit), classes=4)
+
+
+@pytest.mark.parametrize("space", list(spaces()), ids=["ofa_mbv3", "ofa_proxyless", "vit"])
+def test_networks_of_the_other_spaces_quantise_and_run(space, tmp_path):
+    torch.manual_seed(0)
+    subnet = space.space.largest
+    shape = space.input_shape(subnet)
+    export_onnx(space.build(subnet).eval(), shape, tmp_path / "float.onnx")
+    quantise_onnx(tmp_path / "float.onnx", batch(4, shape), tmp_path / "int8.onnx")
+    found, reference = (logits_of(tmp_path / name, batch(4, shape)) for name in ("int8.onnx", "float.onnx"))
+    assert found.shape == (4, 4)
+    assert 0 < np.abs(found - reference).max() < 0.5 * np.abs(reference).max()
+
+
+def test_a_part_of_tokens_quantises(tmp_path):
+    export_onnx(token_part(), TOKENS, tmp_path / "float.onnx")
+    quantise_onnx(tmp_path / "float.onnx", batch(8, TOKENS), tmp_path / "int8.onnx")
+    found, reference = (logits_of(tmp_path / name, batch(4, TOKENS)) for name in ("int8.onnx", "float.onnx"))
+    assert 0 < np.abs(found - reference).max() < 0.1 * np.abs(reference).max()
+
+
+@pytest.mark.parametrize(
+    "wrong", [batch(2).astype(np.float64), batch(2)[:, :2], batch(2)[0], batch(2)[:0], batch(2).repeat(2, axis=3)]
+)
+def test_calibration_inputs_of_another_shape_or_type_are_refused(part, wrong, tmp_path):
+    with pytest.raises(EngineError, match=r"part\.onnx: got calibration inputs .* expected float32 \('n', 3, 12, 12\)"):
+        quantise_onnx(part, wrong, tmp_path / "int8.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_calibration_inputs_that_are_not_finite_are_refused(part, value, tmp_path):
+    inputs = batch(4)
+    inputs[1, 2, 3, 4] = value
+    with pytest.raises(EngineError, match="calibration inputs are not finite"):
+        quantise_onnx(part, inputs, tmp_path / "int8.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_refused(part, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(part.read_bytes()[:200])
+    with pytest.raises(EngineError, match=r"broken\.onnx: ") as caught:
+        quantise_onnx(tmp_path / "broken.onnx", batch(2), tmp_path / "int8.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_engine_says_how_to_install_it(part, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match="pip install onnxruntime"):
+        quantise_onnx(part, batch(2), tmp_path / "int8.onnx")
+
+
+def test_it_is_silent(part, tmp_path, capfd, caplog):
+    quantise_onnx(part, batch(2), tmp_path / "int8.onnx")
+    assert (capfd.readouterr(), caplog.text) == (("", ""), "")

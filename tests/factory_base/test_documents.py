@@ -1,0 +1,102 @@
+"""Files that people write: one clear line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+
+from factory_base.documents import Document, load_document, load_yaml, nearest
+from factory_base.errors import ConfigError
+
+
+class Stage(Document):
+    widths: tuple[int, ...] = ()
+    kernel_size: int = Field(default=3, ge=1, alias="kernel")
+
+
+class Model(Document):
+    name: str
+    stages: tuple[Stage, ...] = ()
+    extra: Stage | None = None
+
+
+def load(folder: Path, text: str) -> Model:
+    path = folder / "model.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_document(path, Model)
+
+
+def test_a_file_becomes_a_frozen_value(tmp_path: Path) -> None:
+    model = load(tmp_path, "name: a\nstages: [{widths: [1, 2], kernel: 5}]\n")
+    assert model.stages[0] == Stage(widths=(1, 2), kernel_size=5)
+    with pytest.raises(ValidationError, match="frozen"):
+        model.name = "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nam: a", r"unknown key 'nam'; did you mean 'name'\? \(and 1 more\)$"),
+        ("name: a\nstags: []", r"model.yaml: unknown key 'stags'; did you mean 'stages'\?$"),
+        ("name: a\nzzz: 1", r"unknown key 'zzz'; known: extra, name, stages$"),
+        ("name: a\nstages: [{kernal: 3}]", r"unknown key 'stages.0.kernal'; did you mean 'kernel'\?$"),
+        ("name: a\nextra: {width: 3}", r"unknown key 'extra.width'; did you mean 'widths'\?$"),
+        ("stages: []", r"model.yaml: key 'name' is missing$"),
+        ("name: 3", r"'name': input should be a valid string, got 3$"),
+        ("name: a\nstages: [{widths: [1, two]}]", r"'stages.0.widths.1': .*integer.*got 'two'$"),
+        ("name: a\nstages: [{kernel: 0}]", r"'stages.0.kernel': .*greater than or equal to 1, got 0$"),
+        ("1: a\nname: b", r"model.yaml: '1': .*string"),
+        ("[1, 2]", r"model.yaml: holds list, expected keys: extra, name, stages$"),
+        ("", r"model.yaml: holds NoneType, expected keys"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\n  bad: [1", r"model.yaml, line 2, column 6: is not valid YAML"),
+        ("a: 1\nb: [1, 2\n", r"line 3, column 1: is not valid YAML"),
+        ("a: \x00", "is not valid YAML .*special characters are not allowed"),
+        ("a: !!python/object:os.system {}", "line 1, column 4: is not valid YAML .*could not determine a constructor"),
+        ("a: 2024-13-45", r"a value is no date or number \(month must be in 1..12\); put text in quotes"),
+    ],
+)
+def test_what_is_no_yaml_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none.yaml: cannot be read \(No such file or directory\)"):
+        load_yaml(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        load_yaml(tmp_path)
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes("name: ä".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a.yaml: is not UTF-8 text"):
+        load_yaml(tmp_path / "a.yaml")
+
+
+def test_infinity_is_no_number(tmp_path: Path) -> None:
+    class Rate(Document):
+        rate: float
+
+    (tmp_path / "a.yaml").write_text("rate: .inf")
+    with pytest.raises(ConfigError, match=r"'rate': .*finite"):
+        load_document(tmp_path / "a.yaml", Rate)
+
+
+def test_the_nearest_word_is_offered_else_all_of_them() -> None:
+    assert nearest("latncy", ["latency", "memory"]) == "did you mean 'latency'?"
+    assert nearest("zzz", ["b", "a"]) == "known: a, b"
+    assert nearest("zzz", []) == "known: none"

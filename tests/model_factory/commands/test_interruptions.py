@@ -1,0 +1,120 @@
+"""Ctrl-C and `kill -9` at any moment: nothing is damaged, and what was finished is not done again."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from factory_base.files import exclusive
+
+KILL_IN_WRITE = """
+import os, signal, sys
+from model_factory.__main__ import main
+left, replace = int(sys.argv.pop(1)), os.replace
+
+def dying_replace(source, target):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+os.replace = dying_replace
+main()
+"""
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def kill_after(process: subprocess.Popen[str], line: str, delay: float) -> None:
+    """SIGKILL `delay` seconds after the process has written a line that starts with `line`."""
+    assert process.stderr is not None
+    assert any(text.startswith(line) for text in process.stderr), f"never said {line!r}"
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def heed_ctrl_c() -> None:
+    """Background jobs of a shell, and so all their children, are started with it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(
+    start_factory, factory, empty_app, built, published, steps_done
+):
+    state = empty_app / "runs" / "tiny" / "training.safetensors"
+    process = start_factory(empty_app, "build", "--quiet", preexec_fn=heed_ctrl_c)
+    wait_until(state.is_file, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted; run the same command again to go on where it stopped\n"
+    assert steps_done(state) > 0
+    assert factory(empty_app, "build", "-q").code == 0
+    assert published(empty_app) == published(built)
+
+
+def test_kill_in_every_stage_leaves_the_family_of_an_undisturbed_build(
+    start_factory, factory, empty_app, built, published
+):
+    process = start_factory(empty_app, "build", "--quiet")
+    wait_until((empty_app / "runs" / "tiny" / "training.safetensors").is_file, process)
+    process.kill()
+    process.communicate()
+    for line, delay in (
+        ("train supernet: done", 0.0),
+        ("choose subnets to score: done", 0.03),
+        ("read images: done", 0.02),
+        ("search midrange: done", 0.4),
+        ("export", 0.01),
+    ):
+        kill_after(start_factory(empty_app, "build"), line, delay)
+    answer = factory(empty_app, "build")
+    assert answer.code == 0
+    assert not {"train supernet", "score shared subnets", "search speaker"} & set(answer.stages)
+    assert published(empty_app) == published(built)
+    assert factory(empty_app, "verify", "dist/tiny").code == 0
+
+
+@pytest.mark.parametrize("write", [6, 20])
+def test_kill_inside_a_write_leaves_no_half_file(start_factory, factory, app, built, published, write):
+    for record in (app / "runs" / "tiny" / "stages").glob("[efrs]*.json"):
+        record.unlink()
+    shutil.rmtree(app / "dist")
+    process = start_factory(app, write, "build", "--quiet", prefix=("-c", KILL_IN_WRITE))
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert list(app.rglob("*.partial-*"))
+    assert factory(app, "build", "-q").code == 0
+    assert not list(app.rglob("*.partial-*"))
+    assert published(app) == published(built)
+
+
+def test_a_second_build_in_the_same_run_folder_is_refused(factory, app, built, published):
+    with exclusive(app / "runs" / "tiny", "test"):
+        answer = factory(app, "build")
+    assert answer.code == 1
+    assert "runs/tiny: another process is at work here" in answer.error
+    assert published(app) == published(built)
+
+
+def test_a_lock_file_that_a_killed_build_left_does_not_block(factory, app):
+    hold = "import os, sys; from pathlib import Path; from factory_base.files import exclusive\n"
+    hold += "with exclusive(Path('runs/tiny'), 'test'): os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", hold], cwd=app)
+    assert killed.returncode == -signal.SIGKILL
+    assert factory(app, "build", "-q").code == 0

@@ -1,0 +1,84 @@
+"""`factory profile --modelled` as a user meets it, and energies in a search."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from device_profiles.modelling.soc import SHEETS_FOLDER
+from device_profiles.profile import SHIPPED_FOLDER, find_profile
+
+
+def test_a_shipped_sheet_gives_the_shipped_profile_and_is_explained(factory, empty_app):
+    answer = factory(empty_app, "profile", "--modelled", "midrange", "--output", "x.yaml", "--quiet")
+    assert answer.code == 0, answer.err
+    assert (empty_app / "x.yaml").read_bytes() == (SHIPPED_FOLDER / "midrange.yaml").read_bytes()
+    for words in ("Chip: as MediaTek Dimensity 700", "cpu.clock_ghz: 2.2, published", "latency        modelled"):
+        assert words in answer.out
+    assert "x.yaml: written; use it with `factory search --device x.yaml`" in answer.out
+
+
+def test_a_sheet_of_ones_own_goes_beside_the_config(factory, empty_app):
+    text = (SHEETS_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
+    (empty_app / "mine.yaml").write_text(text.replace("name: midrange", "name: lab_phone"), encoding="utf-8")
+    assert factory(empty_app, "profile", "--modelled", "mine.yaml", "--quiet").code == 0
+    assert find_profile("lab_phone", empty_app).profile.name == "lab_phone"
+
+
+def test_the_host_takes_a_second_and_never_replaces_what_was_measured(factory, empty_app):
+    answer = factory(empty_app, "profile", "--modelled", "host", "--quiet")
+    assert answer.code == 0, answer.err
+    assert "cpu.gmacs_per_s: " in answer.out
+    path = empty_app / "profiles" / "host.yaml"
+    assert find_profile("host", empty_app).profile.latency_provenance in ("modelled", "assumed")
+    text = path.read_text(encoding="utf-8").replace("provenance: modelled", "provenance: measured")
+    path.write_text(text.replace("provenance: assumed", "provenance: measured"), encoding="utf-8")
+    refused = factory(empty_app, "profile", "--modelled", "host", "--quiet")
+    assert refused.code == 1
+    assert "holds measured latencies; choose another --output, or remove it first" in refused.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("midrnge",), "'midrnge' is no file and no shipped sheet; did you mean 'midrange'?"),
+        (
+            ("midrange", "--threads", "4"),
+            "--threads does not go with --modelled, which takes everything from the sheet",
+        ),
+        (("host", "--networks", "10"), "--networks does not go with --modelled, which times no network; leave it out"),
+        (("host", "--threads", "999"), "999 threads cannot be measured on this machine"),
+        (("host", "--engine", "onnx"), "engine"),
+        (("factory.yaml",), "factory.yaml: unknown key"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
+    answer = factory(empty_app, "profile", "--modelled", *arguments, "--quiet")
+    assert answer.code == 1
+    assert words in answer.error
+    assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
+
+
+def test_a_unit_mistake_in_a_sheet_is_one_line(factory, empty_app):
+    text = (SHEETS_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
+    (empty_app / "mine.yaml").write_text(text.replace("clock_ghz: {value: 2.2,", "clock_ghz: {value: 2200,"), "utf-8")
+    answer = factory(empty_app, "profile", "--modelled", "mine.yaml", "--quiet")
+    assert answer.code == 1
+    assert "mine.yaml: 'cpu.clock_ghz': 2200 GHz is implausible" in answer.error
+
+
+def test_a_search_shows_energies_where_they_are_known(factory, app):
+    shown = factory(app, "search", "--device", "midrange", "--quiet")
+    assert "energy (assumed)" in shown.out
+    assert " uJ " in shown.out
+    value = json.loads(factory(app, "search", "--device", "midrange", "--json", "--quiet").out)
+    assert value["energy_provenance"] == "assumed"
+    assert value["pick"]["energy_uj"] > 0
+
+
+def test_a_search_claims_no_energy_where_none_is_known(factory, app):
+    assert "energy (" not in factory(app, "search", "--device", "host", "--quiet").out
+    value = json.loads(factory(app, "search", "--device", "host", "--json", "--quiet").out)
+    assert value["energy_provenance"] is None
+    assert value["pick"]["energy_uj"] is None

@@ -1,0 +1,102 @@
+"""A build must notice every change of its data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory_base.errors import DataError
+from model_factory.stages.fingerprint import data_fingerprint
+from supernet.data.config import DataConfig
+
+
+def fingerprint(folder: Path, **section: Any) -> dict[str, Any]:
+    return data_fingerprint(DataConfig(**section), folder, folder / "memo.json")
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_renamed_class_and_a_moved_image_are_changes(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    write(tmp_path / "data/b/2.png", "two")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    (tmp_path / "data/b").rename(tmp_path / "data/zebra")
+    second = fingerprint(tmp_path, source="folder", path="data")
+    (tmp_path / "data/zebra/2.png").rename(tmp_path / "data/a/2.png")
+    assert len({str(f) for f in (first, second, fingerprint(tmp_path, source="folder", path="data"))}) == 3
+
+
+def test_the_place_of_the_data_is_no_change(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert fingerprint(tmp_path, source="folder", path="moved") == first
+
+
+@pytest.mark.parametrize("path", ["~/train.parquet", "sets/*/train.parquet"])
+def test_home_and_globs_in_folders_are_followed(tmp_path, monkeypatch, path):
+    monkeypatch.setenv("HOME", str(tmp_path / "sets/mine"))
+    write(tmp_path / "sets/mine/train.parquet", "one")
+    first = fingerprint(tmp_path, source="parquet", path=path)
+    assert first["files"]
+    write(tmp_path / "sets/mine/train.parquet", "three")
+    assert fingerprint(tmp_path, source="parquet", path=path) != first
+
+
+@pytest.mark.parametrize("file", ["loader_of_mine.py", "loader_of_mine/deep.py"])
+def test_the_code_of_a_callable_counts(tmp_path, file):
+    if "/" in file:
+        write(tmp_path / "loader_of_mine/__init__.py", "")
+    write(tmp_path / file, "x = 1")
+    first = fingerprint(tmp_path, source="loader_of_mine:load")
+    write(tmp_path / file, "x = 22")
+    assert fingerprint(tmp_path, source="loader_of_mine:load") != first
+
+
+def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet", "x")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("model_factory.stages.fingerprint.sha256_file", refuse)
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(Permission denied\)"):
+        fingerprint(tmp_path, source="parquet", path="a.parquet")
+
+
+def test_how_images_are_kept_and_read_is_no_change(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    second = fingerprint(tmp_path, source="folder", path="data", cache="none", workers=3, memory_limit="1 GiB")
+    assert second == first
+    assert fingerprint(tmp_path, source="folder", path="data", image_size=64) != first
+
+
+def test_linked_folders_count_and_dead_links_of_editors_do_not(tmp_path):
+    write(tmp_path / "elsewhere/1.png", "one")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/.#open").symlink_to(tmp_path / "nowhere")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    assert [name for name, _ in first["files"]] == ["a/1.png"]
+    write(tmp_path / "elsewhere/1.png", "changed")
+    assert fingerprint(tmp_path, source="folder", path="data") != first
+
+
+def test_only_changed_files_are_read_again(tmp_path):
+    for name in "abc":
+        write(tmp_path / f"data/x/{name}.png", name)
+    first = fingerprint(tmp_path, source="folder", path="data")
+    stat = (tmp_path / "data/x/a.png").stat()
+    write(tmp_path / "data/x/a.png", "z")
+    os.utime(tmp_path / "data/x/a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as if it had not changed
+    write(tmp_path / "data/x/b.png", "other")
+    second = fingerprint(tmp_path, source="folder", path="data")
+    changed = [old != new for old, new in zip(first["files"], second["files"], strict=True)]
+    assert changed == [False, True, False]

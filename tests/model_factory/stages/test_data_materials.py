@@ -1,0 +1,81 @@
+"""How a run keeps and reads its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from model_factory.console import Console
+from model_factory.run import open_run
+from model_factory.stages.materials import Materials
+from supernet.data.types import OnDemandImages
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    """A config of pictures in a folder `pets`, without those pictures."""
+    return {
+        "name": "pets",
+        "threads": 1,
+        "data": {"source": "folder", "path": "pets", "image_size": 8, "memory_limit": "1 B"},
+        "model": {
+            "space": "mobilenet", "resolutions": [8], "stem_width": 8, "head_width": 8,
+            "stages": [{"widths": [8], "depths": [1]}],
+        },
+        "training": {"epochs": 1, "augment": {"shift": 1}},
+        "targets": [{"device": "midrange"}],
+    }  # fmt: skip
+
+
+def materials(folder: Path, config: dict[str, Any], **data: Any) -> Materials:
+    (folder / "factory.yaml").write_text(yaml.safe_dump(config | {"data": config["data"] | data}))
+    return Materials(open_run(folder / "factory.yaml", folder), Console())
+
+
+def write_pictures(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        path = folder / "pets" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(path)
+
+
+def test_images_over_the_limit_are_kept_in_the_run_folder(tmp_path: Path, config: dict[str, Any]) -> None:
+    write_pictures(tmp_path)
+    splits = materials(tmp_path, config).splits
+    assert isinstance(splits.test.images, OnDemandImages)
+    assert len(list((tmp_path / "runs/pets/images").glob("*.rgb"))) == 3
+    assert materials(tmp_path, config, memory_limit="1 MiB").splits.digest == splits.digest
+
+
+def test_a_changed_image_is_decoded_again(tmp_path: Path, config: dict[str, Any]) -> None:
+    write_pictures(tmp_path)
+    before = materials(tmp_path, config).splits.digest
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "pets/a/0.png")
+    after = materials(tmp_path, config).splits.digest
+    assert after != before
+    assert after == materials(tmp_path, config, cache="memory").splits.digest
+
+
+def test_inputs_are_the_same_in_memory_and_on_demand(tmp_path: Path, config: dict[str, Any]) -> None:
+    write_pictures(tmp_path)
+    inputs = []
+    for cache in ("memory", "disk", "none"):
+        found = materials(tmp_path, config, cache=cache)
+        inputs.append(found.inputs(found.splits.test, found.model_space.space.largest)[1:3])
+    assert inputs[0].shape == (2, 3, 8, 8)
+    assert np.array_equal(inputs[0], inputs[1])
+    assert np.array_equal(inputs[0], inputs[2])
+
+
+def test_processes_prepare_batches_where_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:
+    write_pictures(tmp_path)
+    assert materials(tmp_path, config, cache="memory").loader_workers == 0
+    assert materials(tmp_path, config, cache="none").loader_workers >= 1
+    assert materials(tmp_path, config, cache="none", workers=0).loader_workers == 0
+    assert materials(tmp_path, config, cache="memory", workers=3).loader_workers == 3

@@ -1,0 +1,53 @@
+"""The `data` section: what is refused before anything is read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from factory_base.documents import parse_document
+from factory_base.errors import ConfigError
+from supernet.data.config import DataConfig
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"source": "digit"}, "unknown source 'digit'; did you mean 'digits'"),
+        ({"source": "mnist.idx"}, "unknown source"),
+        ({"source": "my-data:load"}, "is no import path"),
+        ({"source": "folder"}, "needs 'path'"),
+        ({"source": "digits", "path": "x"}, "takes no 'path'"),
+        ({"source": "digits", "test_path": "x"}, "takes no 'path'"),
+        ({"source": "digits", "options": {"a": 1}}, "'options' go to a callable"),
+        ({"source": "digits", "heldout_fraction": 0}, "heldout_fraction"),
+        ({"source": "digits", "image_size": 2}, "image_size"),
+        ({"source": "digits", "limits": 9}, "unknown key 'limits'; did you mean 'limit'"),
+        ({"source": "digits", "cache": "ram"}, "'cache': input should be 'auto', 'memory', 'disk' or 'none'"),
+        ({"source": "digits", "cache": "disk"}, "'cache: disk' is for images in files"),
+        ({"source": "digits", "memory_limit": 5}, "'memory_limit': 5 is not a size such as '64 MiB'"),
+        ({"source": "digits", "workers": -1}, "'workers'"),
+        ({}, "'source' is missing"),
+    ],
+)
+def test_a_wrong_section_is_refused_in_one_line(value: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_document(value, DataConfig, "factory.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_defaults_hold_out_a_tenth_at_32_pixels() -> None:
+    config = parse_document({"source": "digits"}, DataConfig, "factory.yaml")
+    assert (config.image_size, config.heldout_fraction, config.limit) == (32, 0.1, None)
+    assert (config.cache, config.memory_limit, config.workers) == ("auto", 4 * 2**30, None)
+
+
+def test_describing_data_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from supernet.data.config import DataConfig; DataConfig(source='digits'); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "sklearn", "pyarrow", "pandas", "scipy"} & set(loaded)

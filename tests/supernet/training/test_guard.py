@@ -1,0 +1,121 @@
+"""A run that goes astray is noticed, rolled back with a lower learning rate, and in the end given up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from factory_base.errors import TrainingError
+from supernet.data.examples import Draws
+from supernet.data.image_examples import ImageExamples
+from supernet.sharing.supernet import Supernet
+from supernet.space import Choice, SearchSpace
+from supernet.training.config import TrainingConfig
+from supernet.training.guard import AstrayError, CurvePoint, chance_level, check_curve
+from supernet.training.training import Outcome, good_state_file, train
+
+
+class LinearSpace:
+    """One linear layer; all subnets are alike."""
+
+    space = SearchSpace((Choice(name="width", options=(4, 8)),))
+
+    def build(self, subnet) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(432, subnet["width"]), nn.ReLU(), nn.Linear(subnet["width"], 4))
+
+    def input_shape(self, _subnet) -> tuple[int, ...]:
+        return (3, 12, 12)
+
+
+class Poisoned:
+    """The images, of which batches in some epochs hold NaN, as long as nobody lowered the learning rate enough."""
+
+    def __init__(self, images: ImageExamples, epochs: set[int], times: int) -> None:
+        self._images, self._epochs, self.times, self.labels = images, epochs, times, images.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        batch = self._images.batch(rows, None).float()
+        if draws is not None and draws.epoch in self._epochs and self.times:
+            self.times -= 1
+            batch[:] = float("nan")
+        return batch
+
+    def to_input(self, batch: torch.Tensor, _shape: tuple[int, ...]) -> torch.Tensor:
+        return batch / 255
+
+
+def run(data, tmp_path: Path, check=lambda _: 0.5, **recipe) -> tuple[Outcome, list[str]]:
+    told: list[str] = []
+    config = TrainingConfig.model_validate({"epochs": 5, "batch_size": 32, "learning_rate": 0.1} | recipe)
+    outcome = train(
+        Supernet(LinearSpace()), data, config,
+        seed=0, state_file=tmp_path / "s.safetensors", key="k", check=check, notify=told.append,
+    )  # fmt: skip
+    return outcome, told
+
+
+def test_nan_goes_back_to_the_last_good_state_with_half_the_learning_rate(easy_images, tmp_path: Path) -> None:
+    outcome, told = run(Poisoned(easy_images, {2}, times=1), tmp_path)
+    assert (outcome.rollbacks, outcome.learning_rate_scale) == (1, 0.5)
+    assert told == [
+        "the loss is nan at step 9 of 20; back to step 8 with a learning rate of 0.05 (roll-back 1 of at most 3)"
+    ]
+    assert outcome.curve[-1].step == 20
+
+
+def test_trouble_at_the_very_start_goes_back_to_the_beginning(easy_images, tmp_path: Path) -> None:
+    outcome, told = run(Poisoned(easy_images, {0}, times=2), tmp_path)
+    assert outcome.learning_rate_scale == 0.25
+    assert "back to step 0" in told[0]
+
+
+def test_lasting_trouble_ends_after_a_bounded_number_of_tries(easy_images, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"nan at step 5 of 20, .* 0.025 and after 2 roll-backs; set training.lear"):
+        run(Poisoned(easy_images, {1}, times=99), tmp_path, rollbacks=2)
+
+
+def test_collapse_to_chance_is_rolled_back(easy_images, tmp_path: Path) -> None:
+    seen = iter([0.5, 0.6, 0.25, *[0.7] * 99])
+    outcome, told = run(easy_images, tmp_path, check=lambda _: next(seen), largest_only=1.0)
+    assert outcome.rollbacks == 1
+    assert "fell from 60.0% to 25.0%, which is chance, at step 6 of 20; back to step 4" in told[0]
+    assert [point.step for point in outcome.curve] == list(range(2, 21, 2))
+
+
+def test_a_rolled_back_run_resumes_to_the_same_end(easy_images, tmp_path: Path) -> None:
+    undisturbed, _ = run(Poisoned(easy_images, {2}, times=1), tmp_path)
+    for path in (tmp_path / "s.safetensors", good_state_file(tmp_path / "s.safetensors")):
+        path.unlink()
+    poisoned = Poisoned(easy_images, {2}, times=1)
+    checks = iter(range(99))
+
+    def check(_: object) -> float:
+        if next(checks) == 9:
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        run(poisoned, tmp_path, check=check)
+    resumed, _ = run(poisoned, tmp_path)
+    assert resumed.curve == undisturbed.curve
+    assert (resumed.rollbacks, resumed.learning_rate_scale) == (1, 0.5)
+
+
+def points(*losses: float) -> list[CurvePoint]:
+    return [CurvePoint(step=i, loss=x, largest_accuracy=None, smallest_accuracy=None) for i, x in enumerate(losses)]
+
+
+def test_a_loss_far_above_its_lowest_is_divergence_and_a_wobble_is_not() -> None:
+    check_curve(points(2.3, 0.4, 1.3), 0.1, 3)
+    with pytest.raises(AstrayError, match=r"rose from 0.4 to 1.5 before step 2 of 3"):
+        check_curve(points(2.3, 0.4, 1.5), 0.1, 3)
+
+
+def test_chance_is_the_share_of_the_most_frequent_class() -> None:
+    assert chance_level(torch.tensor([0, 1, 1, 2])) == 0.5

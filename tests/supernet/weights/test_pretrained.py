@@ -1,0 +1,202 @@
+"""Weights that a largest network brings along."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from factory_base.errors import CheckpointError, ConfigError
+from supernet.data.image_examples import ImageExamples
+from supernet.sharing.supernet import Supernet
+from supernet.space import Choice, SearchSpace, SubnetConfig
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.training.checkpoint import save_supernet
+from supernet.training.config import TrainingConfig
+from supernet.weights.pretrained import load_initial_weights, start_from
+
+Change = Callable[[dict[str, Tensor]], object]
+
+
+@pytest.fixture
+def network(small_space: MobileNetSpace) -> nn.Module:
+    """Somebody's network, trained elsewhere: an ordinary module with statistics of its own."""
+    torch.manual_seed(5)
+    return small_space.build(small_space.space.largest).eval()
+
+
+@pytest.fixture
+def file(network: nn.Module, tmp_path: Path) -> Path:
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def same(supernet: Supernet, network: nn.Module) -> bool:
+    theirs = dict(network.named_parameters())
+    return all(torch.equal(value, theirs[name]) for name, value in supernet.largest.named_parameters())
+
+
+def test_a_plain_state_dict_becomes_the_largest_network_and_its_statistics_are_ignored(
+    small_space: MobileNetSpace, network: nn.Module, file: Path
+) -> None:
+    supernet = Supernet(small_space)
+    loaded = load_initial_weights(supernet, file)
+    assert same(supernet, network)
+    norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    assert len(loaded.ignored) == 3 * norms
+    assert f"{3 * norms} statistics of batch normalisation ignored" in str(loaded)
+    assert not loaded.fresh
+
+
+def test_a_checkpoint_of_ours_becomes_the_largest_network(small_space: MobileNetSpace, tmp_path: Path) -> None:
+    ours, supernet = Supernet(small_space, seed=3), Supernet(small_space)
+    save_supernet(tmp_path / "supernet.safetensors", ours)
+    loaded = load_initial_weights(supernet, tmp_path / "supernet.safetensors")
+    assert same(supernet, ours.largest)
+    assert str(loaded) == f"{len(list(ours.parameters()))} weights loaded"
+
+
+def test_weights_of_half_precision_are_taken(small_space: MobileNetSpace, network: nn.Module, tmp_path: Path) -> None:
+    save_file({name: value.half() for name, value in network.named_parameters()}, tmp_path / "half.safetensors")
+    supernet = Supernet(small_space)
+    load_initial_weights(supernet, tmp_path / "half.safetensors")
+    assert all(parameter.dtype == torch.float32 for parameter in supernet.parameters())
+    assert same(supernet, network.half().float())
+
+
+def test_a_new_head_stays_fresh_whatever_the_file_has_for_it(
+    small_space: MobileNetSpace, network: nn.Module, tmp_path: Path
+) -> None:
+    state = network.state_dict()
+    state["classifier.weight"], state["classifier.bias"] = torch.zeros(1000, 16), torch.zeros(1000)
+    save_file(state, tmp_path / "imagenet.safetensors")
+    supernet, before = Supernet(small_space), Supernet(small_space)
+    loaded = load_initial_weights(supernet, tmp_path / "imagenet.safetensors", ["classifier.*"])
+    assert loaded.fresh == ("classifier.weight", "classifier.bias")
+    assert "2 left fresh (classifier.weight, classifier.bias)" in str(loaded)
+    assert torch.equal(supernet.largest.classifier.weight, before.largest.classifier.weight)
+    assert torch.equal(supernet.largest.stem.conv.weight, network.stem.conv.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s.pop("head.conv.weight"),
+            r"lacks 1 weights of the largest network: head.conv.weight; .*fresh_param",
+        ),
+        (lambda s: s.update(extra=torch.ones(1)), r"holds 1 tensors that the largest network lacks \(extra\)"),
+        (
+            lambda s: s.update({"head.conv.wieght": s.pop("head.conv.weight")}),
+            r"lacks 1 of its weights \(head.conv.weight\); 'head.conv.wieght': did you mean 'head.conv.weight'\?",
+        ),
+        (
+            lambda s: s.update({"classifier.weight": torch.zeros(10, 16)}),
+            r"'classifier.weight' has shape \(10, 16\) but .* \(4, 16\); .*fresh_parameters: \['classifier.\*'\]",
+        ),
+        (lambda s: s["classifier.bias"].fill_(math.nan), "'classifier.bias' holds values that are not finite"),
+        (lambda s: s["stem.norm.weight"].fill_(math.inf), "'stem.norm.weight' holds values that are not finite"),
+        (lambda s: s.update({"classifier.bias": torch.zeros(4, dtype=torch.int8)}), "torch.int8, expected a floating"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named_in_one_line_and_nothing_changes(
+    small_space: MobileNetSpace, network: nn.Module, file: Path, change: Change, message: str
+) -> None:
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    change(state)
+    save_file(state, file)
+    supernet = Supernet(small_space)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_initial_weights(supernet, file)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert same(supernet, Supernet(small_space).largest)
+
+
+def test_a_pattern_that_matches_nothing_is_refused(small_space: MobileNetSpace, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'clasifier.weight' matches no .*did you mean 'classifier.weight'"):
+        load_initial_weights(Supernet(small_space), file, ["clasifier.weight"])
+
+
+def test_a_pickle_is_never_read(small_space: MobileNetSpace, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CheckpointError, match=r"is no readable safetensors file .*save_file\(network.state_dict\(\)"):
+        load_initial_weights(Supernet(small_space), tmp_path / "weights.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_file_and_an_unfinished_training_are_named(small_space: MobileNetSpace, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no such file; see training.initial_weights"):
+        load_initial_weights(Supernet(small_space), tmp_path / "none.safetensors")
+    save_file({"weights.x": torch.ones(1)}, tmp_path / "training.safetensors", {"training": "{}"})
+    with pytest.raises(CheckpointError, match=r"state of an unfinished training; give the supernet.safetensors"):
+        load_initial_weights(Supernet(small_space), tmp_path / "training.safetensors")
+
+
+class Scaled:
+    """A space whose network holds a constant."""
+
+    space = SearchSpace((Choice(name="width", options=(2, 4)),))
+
+    def build(self, subnet: SubnetConfig) -> nn.Module:
+        network = nn.Linear(int(subnet["width"]), 2)
+        network.register_buffer("scale", torch.tensor(3.0))
+        return network
+
+    def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        return (int(subnet["width"]),)
+
+
+def test_a_constant_in_the_file_must_be_the_one_that_the_space_builds(tmp_path: Path) -> None:
+    state = Scaled().build(Scaled.space.largest).state_dict()
+    save_file(state, tmp_path / "a.safetensors")
+    load_initial_weights(Supernet(Scaled()), tmp_path / "a.safetensors")
+    save_file(state | {"scale": torch.tensor(4.0)}, tmp_path / "b.safetensors")
+    with pytest.raises(CheckpointError, match="'scale' is a buffer with other values than the model space builds"):
+        load_initial_weights(Supernet(Scaled()), tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("importance", ["weights", "gradients"])
+def test_a_start_loads_sorts_and_tells(
+    small_space: MobileNetSpace, easy_images: ImageExamples, network: nn.Module, file: Path, importance: str
+) -> None:
+    values = {"epochs": 1, "initial_weights": file.name, "sort_by_importance": True, "importance": importance}
+    supernet, said = Supernet(small_space), []
+    start_from(supernet, TrainingConfig.model_validate(values), file.parent, easy_images, seed=0, notify=said.append)
+    x = torch.randn(4, 3, 12, 12)
+    expected = Supernet(small_space)
+    load_initial_weights(expected, file)
+    assert torch.allclose(supernet.largest(x), expected.largest(x), atol=1e-5)
+    assert not same(supernet, network)
+    assert [line.split(": ")[0] for line in said] == [
+        str(file),
+        "6 groups of channels, heads or neurons sorted by importance",
+    ]
+
+
+def test_a_start_without_initial_weights_changes_nothing(
+    small_space: MobileNetSpace, easy_images: ImageExamples
+) -> None:
+    supernet = Supernet(small_space)
+    start_from(supernet, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
+    assert same(supernet, Supernet(small_space).largest)
+
+
+@pytest.mark.parametrize("key", ["sort_by_importance: true", "fresh_parameters: ['classifier.*']"])
+def test_keys_for_initial_weights_need_some(key: str) -> None:
+    import yaml
+
+    with pytest.raises(
+        ValueError, match=f"{key.split(':')[0]} is for weights that are brought along; set initial_weights"
+    ):
+        TrainingConfig.model_validate({"epochs": 1, **yaml.safe_load(key)})
