@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,11 +23,41 @@ class Document(BaseModel):
 D = TypeVar("D", bound=Document)
 
 
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Marks a field that says how work is done, not what comes out: results do not depend on it.
+
+    For example where a study is stored, how often states are saved, or whether decoded images are kept in memory.
+    """
+
+
+HANDLING: Final = Handling()
+"""The mark: `workers: Annotated[int, HANDLING] = 0`."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: the nearest known one, else the list of known ones."""
     options = sorted(known)
     match = difflib.get_close_matches(word, options, n=1)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(options) or 'none'}"
+
+
+def shaping_values(document: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """The JSON values of `document` that shape a result: all but the fields marked `HANDLING`, at any depth.
+
+    Keys of cached stages are digests of these values.
+
+    Args:
+        document: A config or a section of one.
+        exclude: Fields of `document` itself to leave out too.
+    """
+    values = document.model_dump(mode="json", exclude=set(exclude))
+    for name, field in type(document).model_fields.items():
+        if HANDLING in field.metadata:
+            values.pop(name, None)
+        elif name in values and isinstance(section := getattr(document, name), BaseModel):
+            values[name] = shaping_values(section)
+    return values
 
 
 def load_yaml(path: Path) -> Any:

@@ -1,10 +1,15 @@
-"""The whole loop, the file to read first: each arrow of DESIGN.md section 5 is one call here."""
+"""The whole loop, the file to read first: each arrow of the picture in the README is one call in `build`.
+
+Every stage is a function of values that returns a frozen value. It is done once per content of its inputs: a stage that
+is found done reads its record from the run folder. Images, model space and supernet (`Materials`) are loaded when a
+stage first needs them, so a build in which nothing changed loads none.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
@@ -14,21 +19,17 @@ from factory_base.errors import ConfigError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
 from model_factory.run import Run
-from model_factory.stages.finetune import Finetuned, finetune_stage, finetuning_lines
-from model_factory.stages.plan import fitting_notes, planned_run
-from model_factory.stages.release import Exported, check_file_budget, export_stage, family_stage
+from model_factory.stages.calibrate import calibrate_stage
+from model_factory.stages.export import Exported, export_stage
+from model_factory.stages.family import family_stage
+from model_factory.stages.finetune import finetune_stage, finetuning_lines
+from model_factory.stages.materials import Materials
+from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
 from model_factory.stages.report import report_stage
-from model_factory.stages.stages import (
-    SearchOutcome,
-    Trained,
-    Workbench,
-    assist_training,
-    score_stage,
-    search_stage,
-    train_stage,
-)
+from model_factory.stages.score import score_stage
+from model_factory.stages.search import SearchOutcome, search_stage
+from model_factory.stages.train import OtherTraining, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
-from supernet.space import SubnetConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,11 @@ class Built:
     """A finished family.
 
     Attributes:
-        manifest: as written.
-        outcomes: of the search, one per target.
-        exported: the model of each outcome, in the same order.
-        notes: what a person should know, for example two targets with the same model.
-        seconds: the build took.
+        manifest: The manifest as written.
+        outcomes: What the search found, one per target.
+        exported: The model of each outcome, in the same order.
+        notes: What a person should know, for example that two targets get the same model.
+        seconds: Duration of the build.
     """
 
     manifest: Manifest
@@ -50,17 +51,25 @@ class Built:
     seconds: float
 
 
-def build(run: Run, console: Console, *, may_train: bool = True, limits: TrainingLimits | None = None) -> Built:
+def build(
+    run: Run,
+    console: Console,
+    *,
+    may_train: bool = True,
+    limits: TrainingLimits | None = None,
+    other: OtherTraining = "refuse",
+) -> Built:
     """Train, score, search every target, fine-tune, export, write manifest and report; do again only what changed.
 
     Args:
-        run: what to build.
-        console: told what happens.
-        may_train: whether to train when there is no trained supernet.
-        limits: of a training, where one has to run.
+        run: What to build.
+        console: Shows progress.
+        may_train: Whether to train if there is no trained supernet.
+        limits: Limits on a training run, if there is one.
+        other: What to do about a finished supernet that was trained with another config.
 
     Raises:
-        FactoryError: of the stage that cannot be done.
+        FactoryError: A stage cannot be done; each says why.
     """
     if process_count() > 1:
         raise ConfigError("`factory build` is one process; use torchrun for `factory train` only, then build")
@@ -68,65 +77,83 @@ def build(run: Run, console: Console, *, may_train: bool = True, limits: Trainin
     if not may_train:
         _require_checkpoint(run)
     with exclusive(run.folder, "build"):
-        bench = _begin(run, console, limits)
+        run = _begin(run, limits)
         targets = _targets(run)
-        trained = train_stage(bench, may_train=may_train)
-        shared = score_stage(bench, trained)
-        outcomes = tuple(search_stage(bench, trained, shared, found, run.budgets_for(found)) for found in targets)
-        finetuned = finetune_stage(bench, trained, [outcome.result.pick.subnet for outcome in outcomes])
-        exported = tuple(_export(bench, trained, outcome, finetuned) for outcome in outcomes)
-        manifest = family_stage(bench, trained, outcomes, exported)
-        notes = (*fitting_notes(bench.run), *shared_model_notes(outcomes))
-        report_stage(bench, trained, manifest, outcomes, exported, notes)
+        run, materials, trained = _trained_supernet(run, console, limits, other)
+        images = calibrate_stage(run, materials, console, trained)
+        shared = score_stage(run, materials, console, trained, images)
+        outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
+        picks = [outcome.result.pick.subnet for outcome in outcomes]
+        finetuned = finetune_stage(run, materials, console, trained, images, picks)
+        exported = [
+            export_stage(run, materials, console, trained, images, outcome, finetuned.get(pick))
+            for outcome, pick in zip(outcomes, picks, strict=True)
+        ]
+        manifest = family_stage(run, materials, trained, outcomes, exported)
+        notes = (*fitting_notes(run), *shared_model_notes(outcomes))
+        report_stage(run, materials, console, trained, manifest, outcomes, exported, notes)
     return Built(
         manifest=manifest,
-        outcomes=outcomes,
-        exported=exported,
+        outcomes=tuple(outcomes),
+        exported=tuple(exported),
         notes=(*notes, *finetuning_lines(e.finetuned for e in exported)),
         seconds=time.monotonic() - started,
     )
 
 
-def train(run: Run, console: Console, limits: TrainingLimits | None = None) -> Trained | None:
+def train(
+    run: Run, console: Console, limits: TrainingLimits | None = None, other: OtherTraining = "refuse"
+) -> Trained | None:
     """Only the training, within `limits`, on all processes that `torchrun` started, if it did.
 
     Returns:
         The trained supernet; None in every process but the first.
 
     Raises:
-        FactoryError: of the stage that cannot be done.
+        FactoryError: The training cannot be done.
     """
     if process_count() == 1:
         with exclusive(run.folder, "train"):
-            return train_stage(_begin(run, console, limits))
+            return _trained_supernet(_begin(run, limits), console, limits, other)[2]
     from supernet.training.workers import workers
 
-    with workers(run.config.training.device) as team:
-        if not team.is_first:
-            assist_training(Workbench(run, Console(quiet=True), limits), team)
+    with workers(run.config.training.device) as processes:
+        if not processes.is_first:
+            quiet = Console(quiet=True)
+            materials = Materials(run, quiet)
+            if processes.from_first(False):
+                run = plan_stage(run, materials, quiet, limits or TrainingLimits(), processes)
+                assist_training(run, materials, quiet, processes)
             return None
         with exclusive(run.folder, "train"):
-            return train_stage(_begin(run, console, limits), team=team)
+            run = _begin(run, limits)
+            finished = finished_training(run, console, other)
+            if not processes.from_first(finished is None):
+                return finished
+            materials = Materials(run, console)
+            run = plan_stage(run, materials, console, limits or TrainingLimits(), processes)
+            return train_stage(run, materials, console, processes)
 
 
 def search(run: Run, console: Console, device: str) -> SearchOutcome:
     """The search for one device, which need not be a target of the config.
 
     Raises:
-        MissingRunError: there is no trained supernet.
-        BudgetError: nothing fits.
+        MissingRunError: There is no supernet that was trained with this config.
+        BudgetError: No subnet meets the budgets.
     """
     found = run.profile(device, typed=True)
     get_engine(found.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
-        bench = _begin(run, console)
-        trained = train_stage(bench, may_train=False)
-        return search_stage(bench, trained, score_stage(bench, trained), found, run.budgets_for(found))
+        run, materials, trained = _trained_supernet(_begin(run), console)
+        images = calibrate_stage(run, materials, console, trained)
+        shared = score_stage(run, materials, console, trained, images)
+        return search_stage(run, materials, console, trained, images, shared, found)
 
 
 def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    """Which targets get the same model, and which of their budgets did not bind."""
+    """Which targets get the same model, why, and what to do if that is not wanted."""
     groups: dict[str, list[SearchOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
@@ -146,12 +173,27 @@ def _require_checkpoint(run: Run) -> None:
         )
 
 
-def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> Workbench:
+def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
+    """The run with the schedule that was fitted for it before, if there is one; its folder is tidied."""
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
     run = planned_run(run, limits or TrainingLimits())
     run.write_resolved_config()
-    return Workbench(run, console, limits)
+    return run
+
+
+def _trained_supernet(
+    run: Run, console: Console, limits: TrainingLimits | None = None, other: OtherTraining = "refuse"
+) -> tuple[Run, Materials, Trained]:
+    """The supernet that was trained before, or else train one in this process, by a plan that fits the limits."""
+    finished = finished_training(run, console, other)
+    if finished is not None:
+        return run, Materials(run, console, len(finished.class_names)), finished
+    from supernet.training.workers import alone
+
+    materials, process = Materials(run, console), alone(run.config.training.device)
+    run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
+    return run, materials, train_stage(run, materials, console, process)
 
 
 def _targets(run: Run) -> list[FoundProfile]:
@@ -164,29 +206,27 @@ def _targets(run: Run) -> list[FoundProfile]:
         get_engine(f.profile.engine)
         if (f.profile.engine, f.profile.precision) != ("onnxruntime", "fp32"):
             raise ConfigError(
-                f"{f.origin}: is of {f.profile.engine} in {f.profile.precision}, but a build exports fp32 files for "
+                f"{f.origin}: is for {f.profile.engine} in {f.profile.precision}, but a build exports fp32 files for "
                 "onnxruntime only; take a profile of that, or use `factory search` to see what this one would get"
             )
     return found
 
 
-def _export(
-    bench: Workbench, trained: Trained, outcome: SearchOutcome, finetuned: Mapping[SubnetConfig, Finetuned]
-) -> Exported:
-    subnet = outcome.result.pick.subnet
-    exported = export_stage(bench, trained, subnet, finetuned.get(subnet))
-    check_file_budget(outcome, exported)
-    return exported
-
-
 def _shared_note(group: Sequence[SearchOutcome]) -> str:
     names = ", ".join(outcome.found.profile.name for outcome in group)
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
-    binding = _binding_budgets(loosest)
+    name, binding = loosest.found.profile.name, sorted(_binding_budgets(loosest))
+    if binding:
+        return (
+            f"{names} get the same model; on {name} only {' and '.join(binding)} keeps a more accurate scored subnet "
+            "out: raise that budget if the device allows it"
+        )
     slack = loosest.budgets.slack(loosest.result.pick.costs)
-    unused = ", ".join(f"{budget} ({used:.0%} used)" for budget, used in slack.items() if budget not in binding)
-    name = loosest.found.profile.name
-    return f"{names} get the same model; the budgets of {name} that did not bind: {unused or 'none'}"
+    used = ", ".join(f"{share:.0%} of {budget}" for budget, share in slack.items())
+    return (
+        f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
+        "add larger options to the model space to use the rest, or remove all but one of these targets"
+    )
 
 
 def _binding_budgets(outcome: SearchOutcome) -> set[str]:

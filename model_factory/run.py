@@ -13,7 +13,6 @@ from factory_base.errors import ConfigError, MissingRunError
 from factory_base.files import write_text
 from factory_base.quantities import WITH_UNITS
 from model_factory.config import FactoryConfig, find_config, load_config, shipped_configs
-from model_factory.stages.cached import StageCache
 
 RESOLVED_CONFIG = "config.resolved.yaml"
 ORIGIN = "origin.txt"
@@ -41,9 +40,34 @@ class Run:
     family_folder: Path
 
     @property
-    def cache(self) -> StageCache:
-        """The records of finished stages."""
-        return StageCache(folder=self.folder / "stages", root=self.base)
+    def resolved_config(self) -> Path:
+        """The whole config, defaults included."""
+        return self.folder / RESOLVED_CONFIG
+
+    @property
+    def origin_note(self) -> Path:
+        """The path of the config that the run was made from."""
+        return self.folder / ORIGIN
+
+    @property
+    def plan(self) -> Path:
+        """The schedule that was fitted to limits on time and memory."""
+        return self.folder / "plan.json"
+
+    @property
+    def fingerprints(self) -> Path:
+        """Digests of data files by size and time of change, so that unchanged ones are not read again."""
+        return self.folder / "fingerprints.json"
+
+    @property
+    def images(self) -> Path:
+        """The folder of decoded images."""
+        return self.folder / "images"
+
+    @property
+    def training_state(self) -> Path:
+        """The state of an unfinished training run, from which it goes on."""
+        return self.folder / "training.safetensors"
 
     @property
     def checkpoint(self) -> Path:
@@ -51,14 +75,57 @@ class Run:
         return self.folder / "supernet.safetensors"
 
     @property
-    def report(self) -> Path:
-        """The page about the family."""
-        return self.family_folder / "report.html"
+    def archive_table(self) -> Path:
+        """Every scored subnet, as Parquet."""
+        return self.folder / "archive.parquet"
+
+    @property
+    def measurements(self) -> Path:
+        """The folder of latencies measured for profiles, round by round."""
+        return self.folder / "measurements"
 
     @property
     def storage(self) -> str:
         """URL of the Optuna storage."""
         return self.config.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+
+    @property
+    def manifest(self) -> Path:
+        """What the app reads."""
+        return self.family_folder / "manifest.json"
+
+    @property
+    def report(self) -> Path:
+        """The page about the family."""
+        return self.family_folder / "report.html"
+
+    def stage_record(self, stage: str) -> Path:
+        """The record of a finished stage."""
+        return self.folder / "stages" / f"{stage}.json"
+
+    def events(self, key: str) -> Path:
+        """The folder of TensorBoard event files of the training run with this key."""
+        return self.folder / "events" / key[:8]
+
+    def finetuned_weights(self, subnet_id: str) -> Path:
+        """The weights of a fine-tuned subnet."""
+        return self.folder / "finetuned" / f"{subnet_id}.safetensors"
+
+    def finetuning_state(self, subnet_id: str) -> Path:
+        """The state of an unfinished fine-tuning, from which it goes on."""
+        return self.folder / "finetuned" / f"{subnet_id}.training.safetensors"
+
+    def predictions(self, subnet_id: str) -> Path:
+        """What the exported file of a subnet answers to the test images."""
+        return self.folder / "predictions" / f"{subnet_id}.npy"
+
+    def front_plot(self, device: str) -> Path:
+        """The picture of the Pareto front of one device."""
+        return self.folder / "plots" / f"{device}.png"
+
+    def default_profile(self, name: str) -> Path:
+        """Where a command writes a profile if it is not told another place."""
+        return self.base / "profiles" / f"{name}.yaml"
 
     def profile(self, device: str, *, typed: bool = False) -> FoundProfile:
         """The profile that the config names or, where `typed`, a command. Raises `ConfigError`."""
@@ -80,8 +147,8 @@ class Run:
         values = self.config.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         header = f"# Resolved from {self.origin.name}; relative paths start where that lies.\n"
-        write_text(self.folder / RESOLVED_CONFIG, header + text)
-        write_text(self.folder / ORIGIN, f"{self.origin.resolve()}\n")
+        write_text(self.resolved_config, header + text)
+        write_text(self.origin_note, f"{self.origin.resolve()}\n")
 
 
 def find_run(run_folder: Path | None, config_file: Path | None) -> Run:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from factory_base.documents import Document
+from factory_base.documents import HANDLING, Document
 
 
 class SearchConfig(Document):
@@ -24,5 +26,5 @@ class SearchConfig(Document):
     calibration_tolerance: float = Field(default=0.01, ge=0, le=1)
     """What is next to nothing: the mean change (total variation) of the class probabilities of the subnet that changes
     most, which bounds the change to expect of an accuracy. 0 takes `calibration_images` without trying fewer."""
-    storage: str | None = None
+    storage: Annotated[str | None, HANDLING] = None
     """URL of an Optuna storage, for example `postgresql://...`; default is SQLite in the run folder."""

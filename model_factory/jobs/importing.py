@@ -99,17 +99,6 @@ def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
     )
 
 
-def print_import(imported: ImportedSupernet) -> None:
-    """What was found, what was written, and what to do next."""
-    config = imported.config
-    print(f"{config.space}, width multiplier {config.width_mult:g}, {imported.classes} classes")
-    print(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
-    print(f"wrote {imported.weights}")
-    print(f"wrote {imported.config_file}")
-    print("not kept: running statistics of batch normalisation; each subnet gets its own when it is scored or exported")
-    print(f"next: name your images in the data section of {imported.config_file}, then run `factory build` beside it")
-
-
 def _config_text(config: OfaConfig, classes: int) -> str:
     return _TEMPLATE.format(
         name=f"{config.space}_w{config.width_mult}",

@@ -1,4 +1,4 @@
-"""`factory profile`: hand the engine to whoever measures, or model a device from its sheet; write the profile down."""
+"""`factory profile`: measure a machine with an engine, or model a device from its sheet, and write the profile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from model_factory.stages.materials import Materials
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """A profile that was measured, and where it lies."""
+    """A profile that was measured, and its file."""
 
     path: Path
     profile: DeviceProfile
@@ -38,7 +38,7 @@ class Profiled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modelled:
-    """A profile that was computed from a sheet, and where it lies."""
+    """A profile that was computed from a sheet, and its file."""
 
     path: Path
     profile: DeviceProfile
@@ -50,11 +50,11 @@ class ModelledPlan:
     """What to model.
 
     Attributes:
-        sheet: a file, a shipped name, or `host`.
-        engine: that runs on this machine; other sheets name theirs, as they do the following.
-        precision: of the files.
-        threads: of the engine.
-        given: the options that a person wrote.
+        sheet: A file, a shipped name, or `host`.
+        engine: The engine of this machine; sheets other than `host` name theirs, and the precision and threads too.
+        precision: Precision of the model files.
+        threads: Threads of the engine.
+        given: The options that a person wrote on the command line.
     """
 
     sheet: str
@@ -64,37 +64,37 @@ class ModelledPlan:
     given: tuple[str, ...] = ()
 
 
-def measure(run: Run, console: Console, plan: Plan, *, engine: str, where: str, output: Path | None) -> Profiled:
+def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, output: Path | None) -> Profiled:
     """Measure a machine for the model space of `run`; the profile goes to `output`.
 
     Args:
-        run: whose model space, seed and folder.
-        console: told of progress.
-        plan: what to measure.
-        engine: a key of `ENGINES`.
-        where: the machine, see `get_runner`.
-        output: the file, which names the profile; by default `profiles/host.yaml`, or `profiles/ssh.yaml` and so on.
+        run: The run whose model space is measured, with its seed and folder.
+        console: Shows progress.
+        plan: What to measure.
+        engine: A key of `ENGINES`.
+        place: The machine, see `get_runner`.
+        output: The file, which names the profile; by default `profiles/host.yaml`, or `profiles/ssh.yaml` and so on.
 
     Raises:
-        ConfigError: there is no such place.
-        EngineError: the engine is missing, the machine is gone, or it was too noisy for a figure.
-        DiskError: the profile cannot be written.
+        ConfigError: There is no such place.
+        EngineError: The engine is missing, the machine is gone, or it was too noisy to be measured.
+        DiskError: The profile cannot be written.
     """
-    path = output or run.base / "profiles" / f"{'host' if where == 'here' else where.partition(':')[0]}.yaml"
+    path = output or run.default_profile("host" if place == "here" else place.partition(":")[0])
     name = profile_name(path)
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
-        title = "measure this machine" if where == "here" else f"measure {where}"
+        title = "measure this machine" if place == "here" else f"measure {place}"
         with console.stage(title) as progress, ExitStack() as stack:
-            runner = get_runner(where, driver)
+            runner = get_runner(place, driver)
             if isinstance(runner, AbstractContextManager):
                 stack.enter_context(runner)
             measured = measure_host(
                 model_space,
                 driver,
                 replace(plan, seed=run.config.seed),
-                folder=run.folder / "measurements",
+                folder=run.measurements,
                 progress=_also_shown(progress, runner),
                 runner=runner,
             )
@@ -106,13 +106,13 @@ def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path
     """Compute a profile from a sheet; it goes to `output` or `profiles/<name>.yaml` beside the config of `run`.
 
     Raises:
-        ConfigError: there is no such sheet, it is faulty, an option does not apply, or the profile would replace
+        ConfigError: There is no such sheet, it is faulty, an option does not apply, or the profile would replace
             measured latencies.
-        EngineError: the engine is missing.
-        DiskError: the profile cannot be written.
+        EngineError: The engine is missing.
+        DiskError: The profile cannot be written.
     """
     sheet = _sheet(plan, console)
-    path = output or run.base / "profiles" / f"{sheet.name}.yaml"
+    path = output or run.default_profile(sheet.name)
     spare_measured(path, ("measured", "few_shot"))
     profile = profile_of(sheet)
     write_profile(profile, path, comment=comment_of(sheet))
@@ -138,7 +138,7 @@ def _refuse(options: Sequence[str], why: str) -> None:
 
 
 def spare_measured(path: Path, spared: Sequence[Provenance]) -> None:
-    """Raises `ConfigError` where `path` holds latencies of a provenance that took work to get."""
+    """Raise `ConfigError` if `path` holds latencies of a provenance that took work to get."""
     if not path.is_file():
         return
     provenance = load_document(path, DeviceProfile).latency_provenance
@@ -147,13 +147,13 @@ def spare_measured(path: Path, spared: Sequence[Provenance]) -> None:
 
 
 def _also_shown(progress: Progress, runner: Runner) -> Progress:
-    """Tell the machine that is measured too, where it has a screen for it."""
+    """Progress that the measured machine shows too, if it has a screen for it."""
     if not isinstance(runner, ShowsProgress):
         return progress
     shows = runner
 
-    def tell_both(done: int, total: int, detail: str = "") -> None:
+    def show_both(done: int, total: int, detail: str = "") -> None:
         progress(done, total, detail)
         shows.show(done, total, detail)
 
-    return tell_both
+    return show_both

@@ -1,62 +1,126 @@
-"""Stages are done once: a finished stage leaves a record with the digest of its inputs and of its files."""
+"""A stage is done once: a finished one leaves a record with the digest of its inputs and of its files.
+
+    stage = Stage(run=run, name="calibration", version=1, inputs={...}, libraries=("torch",), codec=TypeAdapter(int))
+    images = stage.cached(lambda: calibrate(...))
+
+A record is one JSON file in `runs/<name>/stages`. It is used only if its key is that of the stage, its own digest is
+right, and every file that it names is unchanged; otherwise the stage is done again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from factory_base.errors import FactoryError
 from factory_base.files import digest_of, read_json, sha256_file, write_json
+from model_factory.run import Run
+
+T = TypeVar("T")
+
+_DIGEST = "digest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageCache:
-    """The records of one run folder.
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[T]):
+    """One stage of one run.
 
     Attributes:
-        folder: where the records lie, one JSON file a stage.
-        root: files that stages make are named relative to it.
+        run: Its folder holds the record.
+        name: Names the record.
+        version: Grows when the code of the stage computes something else from the same inputs.
+        inputs: The JSON values that shape the result.
+        libraries: Distributions whose versions shape the result and are part of the key.
+        noted: Distributions whose versions are recorded, but not part of the key.
+        codec: Reads and writes the result.
     """
 
-    folder: Path
-    root: Path
+    run: Run
+    name: str
+    version: int
+    inputs: Mapping[str, Any]
+    codec: TypeAdapter[T]
+    libraries: tuple[str, ...] = ()
+    noted: tuple[str, ...] = field(default=())
 
-    def load(self, stage: str, key: str) -> Any | None:
-        """The JSON result of `stage`, or None when it never finished with this `key` or a file of it changed."""
-        path = self._record(stage)
-        if not path.is_file():
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that shapes the result."""
+        return stage_key(self.name, self.version, self.libraries, self.inputs)
+
+    def cached(self, compute: Callable[[], T], files: Callable[[T], Iterable[Path]] = lambda _: ()) -> T:
+        """The recorded result, or else what `compute` returns, which is then recorded.
+
+        Args:
+            compute: Does the stage.
+            files: The files that the stage left for later stages, below the folder of the config.
+
+        Raises:
+            DiskError: The record cannot be written.
+        """
+        found = self.load()
+        return self.save(result := compute(), files(result)) if found is None else found
+
+    def load(self) -> T | None:
+        """The recorded result; None if the stage never finished with this key, or its record or a file changed."""
+        record = self.record()
+        if record is None or record["key"] != self.key or not unchanged(record, self.run):
             return None
         try:
-            record = read_json(path)
-            fresh = record["key"] == key and all(self._unchanged(n, d) for n, d in record["files"].items())
-            return record["result"] if fresh else None
-        except (FactoryError, KeyError, TypeError, AttributeError):
-            return None  # damaged from outside: do the stage again
+            return self.codec.validate_python(record["result"], strict=False)
+        except ValidationError:
+            return None  # written by another version of the factory
 
-    def save(self, stage: str, key: str, result: Any, files: Sequence[Path] = ()) -> None:
-        """Record that `stage` is finished; `files` are what later stages will read. Raises `DiskError`."""
-        digests = {str(path.relative_to(self.root)): sha256_file(path) for path in files}
-        write_json(self._record(stage), {"key": key, "result": result, "files": digests})
+    def save(self, result: T, files: Iterable[Path] = ()) -> T:
+        """Record that the stage is finished; `files` are what later stages will read. Raises `DiskError`."""
+        record = {
+            "key": self.key,
+            "result": self.codec.dump_python(result, mode="json"),
+            "files": {str(path.relative_to(self.run.base)): sha256_file(path) for path in files},
+            "inputs": dict(self.inputs),
+            "libraries": {name: library_version(name) for name in (*self.libraries, *self.noted)},
+        }
+        write_json(self.run.stage_record(self.name), {**record, _DIGEST: digest_of(record)})
+        return result
 
-    def _record(self, stage: str) -> Path:
-        return self.folder / f"{stage}.json"
+    def record(self) -> dict[str, Any] | None:
+        """The record as it was written, whatever its key; None if there is none or it was damaged."""
+        record = read_record(self.run.stage_record(self.name))
+        if record is None:
+            return None
+        content = {name: value for name, value in record.items() if name != _DIGEST}
+        return content if record.get(_DIGEST) == digest_of(content) and "result" in content else None
 
-    def _unchanged(self, name: str, digest: str) -> bool:
-        path = self.root / name
-        return path.is_file() and sha256_file(path) == digest
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if there is none."""
+    try:
+        record = read_json(path) if path.is_file() else None
+    except FactoryError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def unchanged(record: Mapping[str, Any], run: Run) -> bool:
+    """Whether every file that the record names has the content that it had."""
+    files = ((run.base / name, digest) for name, digest in record["files"].items())
+    return all(path.is_file() and sha256_file(path) == digest for path, digest in files)
 
 
 def stage_key(stage: str, stage_version: int, libraries: tuple[str, ...], inputs: Mapping[str, Any]) -> str:
-    """The digest of everything that shapes a stage's result: its inputs, its version, the libraries' versions."""
+    """Digest of a stage's inputs, its version, and the versions of the libraries that shape its result."""
     versions = {name: library_version(name) for name in libraries}
     return digest_of({"stage": stage, "version": stage_version, "libraries": versions, "inputs": dict(inputs)})
 
 
 def library_version(name: str) -> str:
-    """The installed version of a distribution, without importing it; "" when it is absent."""
+    """The installed version of a distribution, found without importing it; "" if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

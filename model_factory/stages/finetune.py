@@ -1,29 +1,34 @@
-"""The stage between the pick and its export: fine-tune the chosen subnet, where the config asks for it."""
+"""The stage between the pick and its export: fine-tune each chosen subnet, if the config asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
+from factory_base.documents import shaping_values
 from factory_base.errors import TrainingError
 from factory_base.files import sha256_file
 from factory_base.progress import Progress
-from model_factory.stages.cached import stage_key
-from model_factory.stages.fingerprint import model_code
-from model_factory.stages.materials import CHECK_IMAGES
-from model_factory.stages.stages import Trained, Workbench, calibration_stage, subnet_to_json
+from model_factory.console import Console
+from model_factory.run import Run
+from model_factory.stages.cached import Stage
+from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.search import subnet_values
+from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from supernet.sharing.supernet import Supernet
     from supernet.training.config import TrainingConfig
     from supernet.training.finetune_config import FinetuneConfig
     from supernet.training.training import Outcome
 
-_FINETUNE_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +36,11 @@ class Finetuned:
     """What fine-tuning did to one subnet.
 
     Attributes:
-        subnet: which.
-        before: accuracy on the held-out images with the shared weights, 0 to 1.
-        after: with its own.
-        sha256: of its own weights.
-        seconds: of training.
+        subnet: The subnet.
+        before: Accuracy on the held-out images with the shared weights, 0 to 1.
+        after: The same with its own weights.
+        sha256: Digest of its own weights.
+        seconds: Duration of its training.
     """
 
     subnet: SubnetConfig
@@ -57,38 +62,45 @@ class Finetuned:
 
 
 def finetune_stage(
-    bench: Workbench, trained: Trained, subnets: Sequence[SubnetConfig]
+    run: Run,
+    materials: Materials,
+    console: Console,
+    trained: Trained,
+    calibration_images: int,
+    subnets: Sequence[SubnetConfig],
 ) -> dict[SubnetConfig, Finetuned]:
-    """Train each of `subnets` further on its own; nothing where the config has no `finetune` section.
+    """Train each of `subnets` further on its own; nothing if the config has no `finetune` section.
 
-    The supernet's checkpoint stays as it is. What was found of other subnets is kept, for the day they are chosen.
+    The supernet's checkpoint stays as it is. What was found for other subnets is kept, in case they are chosen again.
 
     Raises:
-        TrainingError, DataError, DiskError: as `supernet.training.training` says.
-        CheckpointError, SpaceError: the supernet cannot be read, or a subnet is no part of it.
+        TrainingError, DataError, DiskError: As `supernet.training.training` says.
+        CheckpointError, SpaceError: The supernet cannot be read, or a subnet is not part of it.
     """
-    config = bench.run.config.finetune
+    config = run.config.finetune
     if config is None:
         return {}
-    version = (_FINETUNE_VERSION, ("torch", "numpy"))
-    keys = {s: stage_key(_stage(s), *version, _inputs(bench, trained, s, config)) for s in subnets}
-    found = {subnet: bench.run.cache.load(_stage(subnet), key) for subnet, key in keys.items()}
-    done = {subnet: Finetuned(subnet=subnet, **values) for subnet, values in found.items() if values is not None}
-    missing = [subnet for subnet in keys if subnet not in done]
+    stages = {subnet: _stage(run, trained, subnet, config) for subnet in subnets}
+    found = {subnet: stage.load() for subnet, stage in stages.items()}
+    done = {subnet: known for subnet, known in found.items() if known is not None}
+    missing = [subnet for subnet in stages if subnet not in done]
     if missing:
-        with bench.console.stage("fine-tune") as progress:
+        with console.stage("fine-tune") as progress:
             for index, subnet in enumerate(missing):
                 part = _part(progress, index, len(missing), subnet)
-                done[subnet] = _finetune(bench, trained, subnet, config, keys[subnet], part)
+                recipe, stage = config.recipe(run.config.training), stages[subnet]
+                tuned = _finetune(run, materials, console, calibration_images, subnet, recipe, stage.key, part)
+                done[subnet] = stage.save(tuned, [run.finetuned_weights(subnet.id)])
+                _remove_states(run, subnet)
     return done
 
 
-def finetuned_supernet(bench: Workbench, subnet: SubnetConfig) -> Supernet:
+def finetuned_supernet(run: Run, materials: Materials, subnet: SubnetConfig) -> Supernet:
     """The weights that `finetune_stage` left, as a supernet of that subnet alone. Raises `CheckpointError`."""
     from supernet.training.checkpoint import load_supernet
     from supernet.training.finetune import OneSubnet
 
-    return load_supernet(_weights_file(bench, subnet), OneSubnet(bench.materials().model_space, subnet))
+    return load_supernet(run.finetuned_weights(subnet.id), OneSubnet(materials.model_space, subnet))
 
 
 def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
@@ -96,95 +108,93 @@ def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
 
 
-def _stage(subnet: SubnetConfig) -> str:
-    return f"finetune-{subnet.id}"
+def _stage(run: Run, trained: Trained, subnet: SubnetConfig, finetune: FinetuneConfig) -> Stage[Finetuned]:
+    return Stage(
+        run=run,
+        name=f"finetune-{subnet.id}",
+        version=_VERSION,
+        inputs={
+            **evaluation_inputs(run, trained),
+            "training": shaping_values(run.config.training, exclude={"initial_weights"}),
+            "finetune": shaping_values(finetune),
+            "subnet": subnet_values(subnet),
+        },
+        libraries=("torch", "numpy", *space_libraries(run.config.model)),
+        codec=TypeAdapter(Finetuned),
+    )
 
 
 def _part(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
-    """Progress of the training of one subnet, all of which have equally many steps, as that of them all."""
+    """Progress in the training of one subnet, as progress in that of all: each has equally many steps."""
 
-    def told(done: int, total: int, detail: str = "") -> None:
+    def report(done: int, total: int, detail: str = "") -> None:
         progress(index * total + done, count * total, f"{subnet.id}, {index + 1} of {count}: {detail}")
 
-    return told
-
-
-def _inputs(bench: Workbench, trained: Trained, subnet: SubnetConfig, finetune: FinetuneConfig) -> dict[str, Any]:
-    config = bench.run.config
-    return {
-        "checkpoint": trained.checkpoint_sha256,
-        "data": trained.data_sha256,
-        **model_code(config.model, bench.run.config_folder),
-        "training": config.training.model_dump(mode="json", exclude={"save_every", "initial_weights"}),
-        "finetune": finetune.model_dump(mode="json"),
-        "calibration_images": config.search.calibration_images,
-        "calibration_tolerance": config.search.calibration_tolerance,
-        "seed": config.seed,
-        "threads": config.threads,
-        "subnet": subnet_to_json(subnet),
-    }
+    return report
 
 
 def _finetune(
-    bench: Workbench, trained: Trained, subnet: SubnetConfig, config: FinetuneConfig, key: str, progress: Progress
+    run: Run,
+    materials: Materials,
+    console: Console,
+    calibration_images: int,
+    subnet: SubnetConfig,
+    recipe: TrainingConfig,
+    key: str,
+    progress: Progress,
 ) -> Finetuned:
     from supernet.training.checkpoint import save_supernet
     from supernet.training.finetune import separated
 
-    materials = bench.materials(len(trained.class_names))
-    images = calibration_stage(bench, trained).images
     alone = separated(materials.supernet, subnet)
-    before = materials.heldout_accuracy(subnet, images)
+    before = materials.heldout_accuracy(subnet, calibration_images)
     try:
-        outcome = _train(bench, alone, subnet, config.recipe(bench.run.config.training), key, progress)
+        outcome = _train(run, materials, console, alone, subnet, recipe, key, progress)
     except TrainingError as error:
         raise TrainingError(f"fine-tuning of {subnet.id} (section finetune): {error}") from error
     alone = alone.cpu()
-    save_supernet(_weights_file(bench, subnet), alone)
-    found = Finetuned(
+    save_supernet(run.finetuned_weights(subnet.id), alone)
+    return Finetuned(
         subnet=subnet,
         before=before,
-        after=materials.heldout_accuracy(subnet, images, alone),
-        sha256=sha256_file(_weights_file(bench, subnet)),
+        after=materials.heldout_accuracy(subnet, calibration_images, alone),
+        sha256=sha256_file(run.finetuned_weights(subnet.id)),
         seconds=outcome.seconds,
     )
-    values = {name: value for name, value in asdict(found).items() if name != "subnet"}
-    bench.run.cache.save(_stage(subnet), key, values, [_weights_file(bench, subnet)])
-    for left in _state_files(bench, subnet):
-        left.unlink(missing_ok=True)
-    return found
 
 
 def _train(
-    bench: Workbench, alone: Supernet, subnet: SubnetConfig, recipe: TrainingConfig, key: str, progress: Progress
+    run: Run,
+    materials: Materials,
+    console: Console,
+    alone: Supernet,
+    subnet: SubnetConfig,
+    recipe: TrainingConfig,
+    key: str,
+    progress: Progress,
 ) -> Outcome:
     from supernet.training.training import train
     from supernet.training.workers import alone as one_worker
 
-    run, materials = bench.run, bench.materials()
     workers = one_worker(recipe.device)
     return train(
         alone,
         materials.examples(materials.splits.train, recipe.augment, workers.device),
         recipe,
         seed=run.config.seed,
-        state_file=_state_files(bench, subnet)[0],
+        state_file=run.finetuning_state(subnet.id),
         key=key,
         check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
         workers=workers,
         loader_workers=materials.loader_workers,
         progress=progress,
-        notify=bench.console.say,
+        notify=console.say,
     )
 
 
-def _weights_file(bench: Workbench, subnet: SubnetConfig) -> Path:
-    return bench.run.folder / "finetuned" / f"{subnet.id}.safetensors"
-
-
-def _state_files(bench: Workbench, subnet: SubnetConfig) -> tuple[Path, Path]:
-    """Of an unfinished fine-tuning: the newest state, and the last good one."""
+def _remove_states(run: Run, subnet: SubnetConfig) -> None:
     from supernet.training.training import good_state_file
 
-    state = bench.run.folder / "finetuned" / f"{subnet.id}.training.safetensors"
-    return state, good_state_file(state)
+    state = run.finetuning_state(subnet.id)
+    for path in (state, good_state_file(state)):
+        path.unlink(missing_ok=True)

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from factory_base.documents import shaping_values
 from factory_base.errors import CheckpointError, ConfigError, DataError, FactoryError, SpaceError
 from factory_base.files import read_json, sha256_file, write_json
-from model_factory.stages.cached import library_version
 from supernet.data.callables import importable
-from supernet.data.config import HANDLING, DataConfig
+from supernet.data.config import DataConfig
 from supernet.data.parts import located
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
@@ -37,20 +37,23 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = config.model_dump(mode="json", exclude={"path", "test_path", *HANDLING})
+    section = shaping_values(config, exclude={"path", "test_path"})  # places; the content is in the digests
     return {"config": section, "files": [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]}
 
 
+def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
+    """Distributions beside PyTorch whose code builds the networks of a model space."""
+    return ("transformers",) if isinstance(config, TransformersConfig) else ()
+
+
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space beside the `model` section: the code of an imported one, the version of `transformers`.
+    """What shapes a model space beside the `model` section: the code of an imported one.
 
     Empty for the model spaces that ship. Keys of stages that build networks take it in.
 
     Raises:
-        SpaceError: a file of the code cannot be read.
+        SpaceError: A file of the code cannot be read.
     """
-    if isinstance(config, TransformersConfig):
-        return {"transformers": library_version("transformers")}
     if not isinstance(config, ImportedConfig):
         return {}
     try:

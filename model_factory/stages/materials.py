@@ -1,4 +1,4 @@
-"""What several stages need and only some runs load: images, model space, supernet, study. Each is made on first use."""
+"""What several stages need and only some runs load: images, model space, supernet. Each is made on first use."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ CHECK_IMAGES = 1000
 
 
 class Materials:
-    """The loaded things of one run.
+    """The images, the model space and the supernet of one run, each loaded when it is first needed.
 
     Args:
-        run: which.
-        console: told of what takes long.
-        classes: number of classes, where it is known without loading the images.
+        run: Whose data, model and checkpoint.
+        console: Shows progress.
+        classes: Number of classes, if it is known without loading the images.
     """
 
     def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
@@ -69,9 +69,9 @@ class Materials:
         run = self._run
         if not run.config.data.needs_path:
             return None
-        files = data_fingerprint(run.config.data, run.config_folder, run.folder / "fingerprints.json")
+        files = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
         key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
-        return Shelf(folder=run.folder / "images", key=key)
+        return Shelf(folder=run.images, key=key)
 
     @cached_property
     def model_space(self) -> ModelSpace:
@@ -101,7 +101,7 @@ class Materials:
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """Of the training images."""
+        """Mean and standard deviation of the training images."""
         from supernet.data.image_examples import Normalisation
 
         return Normalisation(mean=self.splits.mean, std=self.splits.std)

@@ -1,27 +1,24 @@
-"""The plan of a run's training: measured and fitted before it starts, told, and kept in the run folder."""
+"""The plan of a training run: measured and fitted before the run starts, shown, and kept in the run folder."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory_base.documents import shaping_values
 from factory_base.errors import FactoryError
 from factory_base.files import digest_of, read_json, write_json
 from model_factory.config import FactoryConfig
+from model_factory.console import Console
 from model_factory.run import Run
-from supernet.data.config import HANDLING
+from model_factory.stages.materials import CHECK_IMAGES, Materials
 from supernet.planning.plan import TrainingLimits, TrainingPlan, time_span
 
 if TYPE_CHECKING:
-    from model_factory.stages.materials import Materials
-    from model_factory.stages.stages import Workbench
     from supernet.training.workers import Workers
 
-PLAN = "plan.json"
-
-_SECTIONS = {"data", "model", "training", "seed", "threads"}
-_HANDLING = {"data": set(HANDLING), "training": {"save_every"}}
+_SECTIONS = ("data", "model", "training", "seed", "threads")
+"""The parts of a config that shape a training run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +26,12 @@ class KeptPlan:
     """A plan as the run folder holds it.
 
     Attributes:
-        asked: digest of the config that it was made for.
-        limits: that it keeps.
-        schedule: the keys of the training section that fitting may change.
-        changes: what fitting changed, a line each.
-        line: the plan in one line.
-        step_seconds: of a step of the largest network, or a little more.
+        asked: Digest of the config that it was made for.
+        limits: The limits that it keeps.
+        schedule: The keys of the training section that fitting may change.
+        changes: What fitting changed, a line each.
+        line: The plan in one line.
+        step_seconds: Duration of a step of the largest network, or a little more.
     """
 
     asked: str
@@ -44,9 +41,10 @@ class KeptPlan:
     line: str
     step_seconds: float
 
-    def applied_to(self, config: FactoryConfig) -> FactoryConfig:
-        """`config` with this schedule."""
-        return config.model_copy(update={"training": config.training.model_copy(update=self.schedule)})
+    def applied_to(self, run: Run) -> Run:
+        """`run` with this schedule in its config."""
+        training = run.config.training.model_copy(update=self.schedule)
+        return replace(run, config=run.config.model_copy(update={"training": training}))
 
 
 def planned_run(run: Run, limits: TrainingLimits) -> Run:
@@ -58,7 +56,7 @@ def planned_run(run: Run, limits: TrainingLimits) -> Run:
     kept = _kept(run)
     if kept is None or limits.over(kept.limits) != kept.limits:
         return run
-    return replace(run, config=kept.applied_to(run.config))
+    return kept.applied_to(run)
 
 
 def fitting_notes(run: Run) -> tuple[str, ...]:
@@ -67,48 +65,54 @@ def fitting_notes(run: Run) -> tuple[str, ...]:
     return () if kept is None else kept.changes
 
 
-def settle_plan(bench: Workbench, team: Workers | None, state_file: Path) -> None:
-    """Make the plan of a training that is about to run, or find the one that it was begun with; tell it.
+def plan_stage(run: Run, materials: Materials, console: Console, limits: TrainingLimits, workers: Workers) -> Run:
+    """Plan the training run that is about to start, or find the plan that it was begun with; show the plan.
 
-    `bench` then works on the fitted config, which is written to the run folder too. Every process of `team` calls this;
-    only the first reads and writes.
+    Every process of `workers` calls this; only the first one reads and writes the run folder.
+
+    Args:
+        run: The run to train.
+        materials: Its images and model space.
+        console: Shows the plan.
+        limits: Limits on time and memory that the schedule must keep.
+        workers: The processes that will train.
+
+    Returns:
+        `run` with the fitted schedule, which is to be used from here on.
 
     Raises:
-        PlanError: no schedule fits the limits.
-        DataError, TrainingError, DiskError: as their packages say.
+        PlanError: No schedule fits the limits.
+        DataError, TrainingError, DiskError: As their packages say.
     """
-    from supernet.training.workers import alone
-
-    workers = team or alone(bench.run.config.training.device)
-    kept = _kept(bench.run) if workers.is_first else None
-    limits = bench.limits if kept is None else bench.limits.over(kept.limits)
-    if kept is not None and not (kept.limits == limits and (limits.is_given or state_file.is_file())):
+    kept = _kept(run) if workers.is_first else None
+    limits = limits if kept is None else limits.over(kept.limits)
+    if kept is not None and not (kept.limits == limits and (limits.is_given or run.training_state.is_file())):
         kept = None
     kept, limits = workers.from_first((kept, limits))
     if kept is None:
-        plan = _measure(bench, limits, workers)
-        kept = _keep(bench.run, limits, plan, write=workers.is_first)
-        told = f"plan: {kept.line}"
+        kept = _keep(run, limits, _measure(run, materials, console, limits, workers), write=workers.is_first)
+        shown = f"plan: {kept.line}"
     else:
-        told = f"plan, as made before: {kept.line}"
-    bench.run = replace(bench.run, config=kept.applied_to(bench.run.config))
+        shown = f"plan, as made before: {kept.line}"
+    run = kept.applied_to(run)
     if workers.is_first:
-        bench.run.write_resolved_config()
-    for line in (*kept.changes, told, *_finetuning_line(bench, kept.step_seconds)):
-        bench.console.say(line)
+        run.write_resolved_config()
+    for line in (*kept.changes, shown, *_finetuning_line(run.config, len(materials.splits.train), kept.step_seconds)):
+        console.say(line)
+    return run
 
 
-def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> TrainingPlan:
-    from model_factory.stages.materials import CHECK_IMAGES
+def _measure(
+    run: Run, materials: Materials, console: Console, limits: TrainingLimits, workers: Workers
+) -> TrainingPlan:
     from supernet.planning.preflight import plan_training, precision_warning
     from supernet.sharing.supernet import Supernet
 
-    materials: Materials = bench.materials()
-    config, space = bench.run.config, materials.model_space
+    config, space = run.config, materials.model_space
     examples = materials.examples(materials.splits.train, config.training.augment, workers.device)
     if workers.is_first and (warning := precision_warning(config.training, workers.device)):
-        bench.console.say(f"note: {warning}")
-    with bench.console.stage("plan training") as progress:
+        console.say(f"note: {warning}")
+    with console.stage("plan training") as progress:
         return plan_training(
             lambda: Supernet(space, config.seed),
             examples,
@@ -122,15 +126,14 @@ def _measure(bench: Workbench, limits: TrainingLimits, workers: Workers) -> Trai
         )
 
 
-def _finetuning_line(bench: Workbench, step_seconds: float) -> tuple[str, ...]:
+def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float) -> tuple[str, ...]:
     """What the fine-tuning of the picks will add, if the config asks for it: as if each were the largest network."""
     from supernet.training.training import steps_of
 
-    config = bench.run.config
     if config.finetune is None:
         return ()
     recipe, count = config.finetune.recipe(config.training), len(config.targets)
-    steps = steps_of(recipe, len(bench.materials().splits.train))
+    steps = steps_of(recipe, examples)
     seconds = count * steps * step_seconds * recipe.batch_size / config.training.batch_size
     subnets = "one subnet" if count == 1 else f"up to {count} subnets"
     return (f"after the search: fine-tuning of {subnets}, {steps:,} steps each, at most about {time_span(seconds)}",)
@@ -139,7 +142,7 @@ def _finetuning_line(bench: Workbench, step_seconds: float) -> tuple[str, ...]:
 def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) -> KeptPlan:
     schedule = {"epochs": plan.config.epochs, "micro_batch_size": plan.config.micro_batch_size}
     kept = KeptPlan(
-        asked=_digest(run.config),
+        asked=_digest(run),
         limits=limits,
         schedule=schedule,
         changes=plan.changes,
@@ -147,20 +150,19 @@ def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) 
         step_seconds=plan.costs.largest_step_seconds,
     )
     if write:
-        told = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # it is in the costs
-        note = {**told, "fitted": _digest(kept.applied_to(run.config)), "costs": asdict(plan.costs)}
-        write_json(run.folder / PLAN, note)
+        values = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # it is in the costs
+        note = {**values, "fitted": _digest(kept.applied_to(run)), "costs": asdict(plan.costs)}
+        write_json(run.plan, note)
     return kept
 
 
 def _kept(run: Run) -> KeptPlan | None:
-    """The plan in the run folder, if it is one for this config, or this config is what it made of another one."""
-    path = run.folder / PLAN
-    if not path.is_file():
+    """The plan in the run folder if it was made for this config, or if this config is what it made of another one."""
+    if not run.plan.is_file():
         return None
     try:
-        note = read_json(path)
-        if _digest(run.config) not in (note["asked"], note["fitted"]):
+        note = read_json(run.plan)
+        if _digest(run) not in (note["asked"], note["fitted"]):
             return None
         return KeptPlan(
             asked=note["asked"],
@@ -174,5 +176,6 @@ def _kept(run: Run) -> KeptPlan | None:
         return None  # damaged from outside: plan again
 
 
-def _digest(config: FactoryConfig) -> str:
-    return digest_of(config.model_dump(mode="json", include=_SECTIONS, exclude=_HANDLING))
+def _digest(run: Run) -> str:
+    values = shaping_values(run.config)
+    return digest_of({name: values[name] for name in _SECTIONS})

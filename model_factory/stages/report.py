@@ -7,25 +7,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from device_profiles.cost_models.utilisation import KernelUse, utilisation
 from exports.family.records import Manifest, Model, Tier
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
+from model_factory.console import Console
 from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierRow, TrainingCurve
-from model_factory.stages.cached import library_version, stage_key
+from model_factory.run import Run
+from model_factory.stages.cached import Stage, library_version
+from model_factory.stages.export import Exported
 from model_factory.stages.finetune import finetuning_lines
-from model_factory.stages.release import Exported
-from model_factory.stages.stages import SearchOutcome, Trained, Workbench, subnet_to_json
+from model_factory.stages.materials import Materials
+from model_factory.stages.search import SearchOutcome, subnet_values
+from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 
-_REPORT_VERSION = 3
+_VERSION = 4
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
 _NANO = 1e9
 _PPM = 1e6
 
 
 def report_stage(
-    bench: Workbench,
+    run: Run,
+    materials: Materials,
+    console: Console,
     trained: Trained,
     manifest: Manifest,
     outcomes: Sequence[SearchOutcome],
@@ -33,21 +41,28 @@ def report_stage(
     notes: Sequence[str],
 ) -> None:
     """Write report.html beside the manifest. Raises `DiskError`."""
-    run = bench.run
-    inputs = {
-        "manifest": digest_of(manifest.model_dump(mode="json")),
-        "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
-        "notes": list(notes),
-        "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
-    }
-    key = stage_key("report", _REPORT_VERSION, (*_LIBRARIES, "matplotlib", "jinja2"), inputs)
-    if run.cache.load("report", key) is not None:
-        return
-    from model_factory.report.render import write_report
 
-    with bench.console.stage("write report"):
-        write_report(_report_data(bench, trained, manifest, outcomes, exported, notes), run.report)
-    run.cache.save("report", key, True, [run.report])
+    def write() -> bool:
+        from model_factory.report.render import write_report
+
+        with console.stage("write report"):
+            write_report(_report_data(run, materials, trained, manifest, outcomes, exported, notes), run.report)
+        return True
+
+    stage = Stage(
+        run=run,
+        name="report",
+        version=_VERSION,
+        inputs={
+            "manifest": digest_of(manifest.model_dump(mode="json")),
+            "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
+            "notes": list(notes),
+            "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
+        },
+        libraries=(*_LIBRARIES, "matplotlib", "jinja2"),
+        codec=TypeAdapter(bool),
+    )
+    stage.cached(write, lambda _: (run.report,))
 
 
 def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
@@ -55,7 +70,7 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
         "profile": outcome.found.digest,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "candidates": [
-            [subnet_to_json(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
+            [subnet_values(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
         ],
     }
 
@@ -68,7 +83,7 @@ def device_front(outcome: SearchOutcome) -> DeviceFront:
             latency_us=c.costs.latency_us,
             accuracy=c.accuracy,
             on_front=c.subnet in front,
-            picked=c is outcome.result.pick,
+            picked=c == outcome.result.pick,
             feasible=not c.excesses,
             label=c.subnet.id,
         )
@@ -95,7 +110,8 @@ def subnet_summary(subnet: SubnetConfig) -> str:
 
 
 def _report_data(
-    bench: Workbench,
+    run: Run,
+    materials: Materials,
     trained: Trained,
     manifest: Manifest,
     outcomes: Sequence[SearchOutcome],
@@ -108,7 +124,7 @@ def _report_data(
     return ReportData(
         family_id=manifest.family_id,
         release=manifest.release,
-        dataset_name=bench.run.config.data.path or bench.run.config.data.source,
+        dataset_name=run.config.data.path or run.config.data.source,
         train_count=train_count,
         heldout_count=heldout_count,
         test_count=test_count,
@@ -116,7 +132,9 @@ def _report_data(
         curve=_curve(trained),
         fronts=tuple(device_front(outcome) for outcome in outcomes),
         tiers=tuple(
-            _tier_row(bench, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id))
+            _tier_row(
+                run, materials, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id)
+            )
             for tier in manifest.tiers
         ),
         measured=_measured(outcomes, exported),
@@ -145,7 +163,7 @@ def _curve(trained: Trained) -> TrainingCurve:
 
 
 def _tier_row(
-    bench: Workbench, tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None
+    run: Run, materials: Materials, tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None
 ) -> TierRow:
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
@@ -169,11 +187,11 @@ def _tier_row(
         macs=model.subnet.macs,
         parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
-        arena=_arena(bench.run.family_folder / weights.name),
+        arena=_arena(run.family_folder / weights.name),
         load_us=costs.load_us if costs else None,
         energy_uj=costs.energy_uj if costs else None,
         energy_basis=(outcome.found.profile.energy_provenance or "") if outcome else "",
-        uses=_uses(bench, subnet, outcome),
+        uses=_uses(materials, subnet, outcome),
         note="" if outcome else "for every device that no other tier takes",
     )
 
@@ -188,10 +206,10 @@ def _arena(path: Path) -> str:
         return ""
 
 
-def _uses(bench: Workbench, subnet: SubnetConfig, outcome: SearchOutcome | None) -> tuple[KernelUse, ...]:
+def _uses(materials: Materials, subnet: SubnetConfig, outcome: SearchOutcome | None) -> tuple[KernelUse, ...]:
     if outcome is None or outcome.found.profile.costs.peak is None:
         return ()
-    return utilisation(bench.materials().workloads.of(subnet), outcome.found.profile)
+    return utilisation(materials.workloads.of(subnet), outcome.found.profile)
 
 
 def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[str, ...]:

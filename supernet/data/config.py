@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from factory_base.documents import Document, nearest
+from factory_base.documents import HANDLING, Document, nearest
 from factory_base.quantities import SizeBytes
 
 SourceName = Literal["digits", "folder", "npz", "parquet"]
 """The sources that ship; `sources.SOURCES` has their loaders."""
 
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
-
-HANDLING: Final = frozenset({"cache", "memory_limit", "workers"})
-"""Keys that say how images are kept and read, not which they are: results do not depend on them."""
 
 
 class DataConfig(Document):
@@ -55,9 +52,9 @@ class DataConfig(Document):
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
     limit: int | None = Field(default=None, ge=4)
     options: dict[str, Any] = Field(default_factory=dict)
-    cache: Literal["auto", "memory", "disk", "none"] = "auto"
-    memory_limit: SizeBytes = 4 * 2**30
-    workers: int | None = Field(default=None, ge=0, le=256)
+    cache: Annotated[Literal["auto", "memory", "disk", "none"], HANDLING] = "auto"
+    memory_limit: Annotated[SizeBytes, HANDLING] = 4 * 2**30
+    workers: Annotated[int | None, HANDLING] = Field(default=None, ge=0, le=256)
 
     @field_validator("source")
     @classmethod

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from factory_base.documents import Document
+from factory_base.documents import HANDLING, Document
 from supernet.data.augmentation_config import AugmentConfig
 
 
@@ -82,7 +82,7 @@ class TrainingConfig(Document):
     """Compile the largest and the smallest network with `torch.compile`: needs a C++ compiler, pays on long runs."""
 
     augment: AugmentConfig = AugmentConfig()
-    save_every: float = Field(default=20.0, gt=0)
+    save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0)
     """Seconds between saved states: what a kill loses at most."""
     rollbacks: int = Field(default=3, ge=0)
     """How often a run that went astray (a loss or gradient that is not finite, divergence, collapse to chance) goes

@@ -1,0 +1,91 @@
+"""`factory build`, `factory export` and `factory report`: the whole loop, or what is left of it after the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from model_factory.commands.options import (
+    ConfigOption,
+    MaxHoursOption,
+    MaxMemoryOption,
+    QuietOption,
+    RetrainOption,
+    RunOption,
+    chosen_run,
+    limits,
+    other_training,
+)
+from model_factory.commands.tables import latency_text, print_table
+
+if TYPE_CHECKING:
+    from model_factory.build import Built
+    from model_factory.run import Run
+
+
+def build(
+    run: RunOption = None,
+    config: ConfigOption = None,
+    max_hours: MaxHoursOption = None,
+    max_memory_gib: MaxMemoryOption = None,
+    retrain: RetrainOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do everything: train, search, fine-tune the picks, export, write manifest and report. Only what changed runs."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+
+    where = chosen_run(run, config)
+    built = pipeline.build(
+        where, Console(quiet), limits=limits(max_hours, max_memory_gib), other=other_training(retrain)
+    )
+    print_family(built, where)
+
+
+def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Search all targets and write the family from a supernet that is trained; picks may be fine-tuned."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+
+    where = chosen_run(run, config)
+    print_family(pipeline.build(where, Console(quiet), may_train=False), where)
+
+
+def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
+    """Write report.html of the family and print its path."""
+    from model_factory import build as pipeline
+    from model_factory.console import Console
+
+    where = chosen_run(run, config)
+    pipeline.build(where, Console(quiet), may_train=False)
+    typer.echo(where.report)
+
+
+def print_family(built: Built, run: Run) -> None:
+    """The tiers of a finished family, the paths of its files, and the budgets that were derived."""
+    from factory_base.quantities import format_bytes
+
+    rows = []
+    for outcome, e in zip(built.outcomes, built.exported, strict=True):
+        costs, evaluation = outcome.result.pick.costs, e.evaluation()
+        low, high = evaluation.interval()
+        rows.append(
+            (
+                outcome.found.profile.name,
+                f"{latency_text(costs)} ({outcome.found.profile.latency_provenance})",
+                format_bytes(costs.peak_memory_bytes),
+                format_bytes(e.artifact.bytes),
+                f"{costs.macs / 1e6:.2f}",
+                f"{evaluation.accuracy:.2%} ({low:.1%} to {high:.1%})",
+                e.artifact.model_id,
+            )
+        )
+    print_table(("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
+    print(f"family   {run.manifest}\nreport   {run.report}\ntime     {built.seconds:.1f} s")
+    for outcome in built.outcomes:
+        derived = [limit.describe() for limit in outcome.budgets.limits() if limit.origin]
+        if derived:
+            print(f"budgets  {outcome.found.profile.name}: {', '.join(derived)}")
+    for note in built.notes:
+        print(f"note     {note}")

@@ -1,0 +1,87 @@
+"""`factory diff`: whether a family is worse than another one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_factory.commands.options import FamilyArgument, JsonOption
+from model_factory.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from exports.family.diff import FamilyDiff, TierChange
+
+
+def diff(
+    old: FamilyArgument,
+    new: FamilyArgument,
+    max_accuracy_drop: Annotated[float, typer.Option(help="As a fraction: 0.005 is half a point.", min=0, max=1)] = 0.0,
+    max_latency_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    max_memory_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    max_bytes_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two families tier by tier. Exit code 0: nothing got worse; 1: a tier did; 2: they cannot be compared."""
+    from exports.family.diff import Limits, diff_families
+
+    limits = Limits(
+        max_accuracy_drop=max_accuracy_drop,
+        max_latency_increase=max_latency_increase,
+        max_memory_increase=max_memory_increase,
+        max_bytes_increase=max_bytes_increase,
+    )
+    outcome = diff_families(old, new, limits)
+    if as_json:
+        typer.echo(diff_json(outcome))
+    else:
+        print_diff(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def print_diff(diff: FamilyDiff) -> None:
+    """The change of every tier, then what got worse."""
+    header = ("tier", "platform", "", "model", "accuracy (95 % interval)", "costs")
+    rows = [
+        (
+            change.tier,
+            change.platform,
+            "WORSE" if change.worse else change.status,
+            _models(change),
+            _accuracy(change),
+            "\n".join(_value(v.name, v.old, v.new) for v in change.values if v.old != v.new),
+        )
+        for change in diff.tiers
+    ]
+    print_table(header, rows)
+    for change in diff.tiers:
+        for note in change.notes:
+            print(f"note: {change.tier}: {note}")
+    for line in diff.worse:
+        print(f"worse: {line}")
+    if not diff.worse:
+        print("nothing got worse")
+
+
+def diff_json(diff: FamilyDiff) -> str:
+    """What `print_diff` shows, as JSON."""
+    return json.dumps({**asdict(diff), "exit_code": diff.exit_code}, indent=2)
+
+
+def _models(change: TierChange) -> str:
+    if change.old_model == change.new_model:
+        return change.new_model
+    return f"{change.old_model or '-'} > {change.new_model or '-'}"
+
+
+def _accuracy(change: TierChange) -> str:
+    if change.accuracy is None:
+        return ""
+    a = change.accuracy
+    return f"{a.mean:+.2%} ({a.low:+.2%} to {a.high:+.2%})"
+
+
+def _value(name: str, old: int, new: int) -> str:
+    return f"{name} {old} > {new}" + (f" ({new / old - 1:+.1%})" if old else "")

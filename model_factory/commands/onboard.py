@@ -1,0 +1,84 @@
+"""`factory onboard`: a profile of a device that is not at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_factory.commands.options import ConfigOption, QuietOption, RunOption, chosen_run
+
+if TYPE_CHECKING:
+    from model_factory.jobs.onboarding import NewDevice, Suggestion
+
+
+def onboard(
+    measurements: Annotated[
+        Path | None,
+        typer.Argument(help="Measured networks: CSV or Parquet, as --suggest leaves it.", show_default=False),
+    ] = None,
+    like: Annotated[str, typer.Option(help="A profile with the facts, budgets and memory of the device.")] = "midrange",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Known devices: a profile, or a table of networks by devices (CSV, Parquet). May be repeated. Default "
+            "is profiles beside the config that have a latency table, and the shipped ones.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="The device, if the file names several.", show_default=False)] = None,
+    suggest: Annotated[
+        int | None, typer.Option(help="Write this many networks to measure next instead.", min=1, show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Default is profiles/onboarded.yaml beside the config; with --suggest the folder networks.",
+            show_default=False,
+        ),
+    ] = None,
+    run: RunOption = None,
+    config: ConfigOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a profile of a device that is not at hand, from 5 to 10 networks measured on it and known devices."""
+    from model_factory.console import Console
+    from model_factory.jobs import onboarding
+
+    where, console = chosen_run(run, config), Console(quiet)
+    request = onboarding.Request(measurements=measurements, only=only, priors=tuple(prior or ()), like=like)
+    if suggest is not None:
+        folder = output or where.base / "networks"
+        print_suggestion(onboarding.suggest(where, console, request, suggest, folder))
+    else:
+        path = output or where.default_profile("onboarded")
+        print_onboarded(onboarding.onboard(where, console, request, path))
+
+
+def print_onboarded(device: NewDevice) -> None:
+    """What was made of a few measured networks, how far to trust it, and what to do with it."""
+    table, costs = device.table, device.profile.costs
+    measured = f"{table.fitted_networks} networks" + (f", {costs.rows} rows" if costs.rows else "")
+    print(f"measured       {measured}")
+    if costs.latency_std is not None:
+        print(f"prior          {costs.latency_std.source.partition('prior of ')[2]}")
+    if table.errors is not None:
+        print(
+            f"predictions    each measured network from the others: mean error {table.errors.mape:.1%}, "
+            f"{table.errors.within_10:.0%} within 10 %"
+        )
+    for note in device.notes:
+        print(f"note           {note}")
+    confidence = device.profile.budgets.confidence
+    if confidence is not None:
+        print(f"budgets        a subnet is feasible if it keeps the latency with a probability of {confidence:.0%}")
+    print(f"{device.path}: written; use it with `factory search --device {device.path}`, or name it in the targets")
+
+
+def print_suggestion(suggestion: Suggestion) -> None:
+    """The networks to measure, and where to write their latencies."""
+    folder = suggestion.sheet.parent
+    print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
+    print(f"their files are in {folder}; time each at batch 1 on the device, then")
+    print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet}`")

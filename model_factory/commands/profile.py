@@ -1,0 +1,113 @@
+"""`factory profile`: measure a machine, or model a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_factory.commands.options import ConfigOption, EngineName, PrecisionName, QuietOption, RunOption, chosen_run
+
+if TYPE_CHECKING:
+    from model_factory.jobs.measuring import Modelled, Profiled
+
+
+def profile(
+    context: typer.Context,
+    run: RunOption = None,
+    config: ConfigOption = None,
+    modelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHEET",
+            help="Measure no network: compute the profile from a sheet of published figures, a file or a shipped name; "
+            "`host` is this machine, of which only peak and bandwidth are measured.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="The inference engine.")] = EngineName.onnxruntime,
+    precision: Annotated[PrecisionName, typer.Option(help="The precision of the model files.")] = PrecisionName.fp32,
+    threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
+    networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
+    held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
+    rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
+    on: Annotated[
+        str,
+        typer.Option(
+            help="The machine that is measured: here; a Linux board as ssh:[USER@]HOST[:PORT][,python=PATH]"
+            "[,config=FILE], where HOST may be one of ~/.ssh/config and FILE replaces that; an Android phone as "
+            "adb:[SERIAL],binary=FILE[,library=FILE][,version=V][,taskset=MASK], FILE being the engine's benchmark "
+            "program; or browser:DIST[,port=NUMBER][,lan] for any browser that opens the address that is printed, DIST "
+            "being node_modules/onnxruntime-web/dist.",
+        ),
+    ] = "here",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Default is profiles/host.yaml beside the config, or the sheet's name.", show_default=False),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a machine in the real engine and write a device profile of it, or model a device from a sheet."""
+    from device_profiles.measuring.measure import Plan
+    from model_factory.console import Console
+    from model_factory.jobs.measuring import ModelledPlan, measure, model_device
+
+    where, console = chosen_run(run, config), Console(quiet)
+    if modelled is not None:
+        asked = ModelledPlan(
+            sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
+        )
+        print_modelled(model_device(where, console, asked, output=output))
+        return
+    plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
+    print_profiled(measure(where, console, plan, engine=engine.value, place=on, output=output))
+
+
+def print_profiled(profiled: Profiled) -> None:
+    """What was measured, how far to trust it, and what to do with it."""
+    costs, table = profiled.profile.costs, profiled.table
+    print(f"machine        {costs.machine}")
+    if table is not None and table.errors is not None:
+        timed = sum(part.measured for part in table.parts)
+        print(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
+        errors = table.errors
+        print(
+            f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "
+            f"{errors.within_5:.0%} within 5 %, {errors.within_10:.0%} within 10 %, rank correlation "
+            f"{errors.spearman:.3f}"
+        )
+    else:
+        print(
+            f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no table: the model space"
+        )
+        print("               declares no chain of parts")
+    print(f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)")
+    if costs.spread is not None:
+        print(
+            f"single runs    95th percentile {costs.spread.p95_over_p50:.2f} times the median; without a pause for "
+            f"{costs.spread.sustained_seconds:g} s {costs.spread.sustained_over_p50:.2f} times the latency stated"
+        )
+    if costs.peak is not None:
+        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+    print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
+
+
+def print_modelled(modelled: Modelled) -> None:
+    """What a modelled profile rests on, how far to trust it, and what to do with it."""
+    from device_profiles.modelling.roofline import explained
+
+    for line in explained(modelled.sheet):
+        print(line)
+    profile = modelled.profile
+    std = profile.costs.latency_std
+    doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
+    print(f"latency        {profile.latency_provenance}{doubt}")
+    print(f"energy         {profile.energy_provenance or 'unknown'}")
+    print(f"{modelled.path}: written; use it with `factory search --device {modelled.path}`, or name it in the targets")
+
+
+def _given(context: typer.Context) -> tuple[str, ...]:
+    """The options that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return tuple(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")

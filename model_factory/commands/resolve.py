@@ -1,0 +1,118 @@
+"""`factory resolve`: device facts as people type them, and the answer as people read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_factory.commands.options import FamilyArgument, JsonOption, PlatformName
+
+if TYPE_CHECKING:
+    from exports.client.python.resolver import DeviceFacts, Resolution
+
+
+def resolve(
+    family: FamilyArgument,
+    platform: Annotated[PlatformName, typer.Option(help="The platform of the device.")],
+    ram: Annotated[
+        str | None, typer.Option(help="What the kernel reports, for example 3GiB.", show_default=False)
+    ] = None,
+    cores: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    os_version: Annotated[
+        str | None,
+        typer.Option("--os", help="For example 12.1; on Android the API level, for example 34.", show_default=False),
+    ] = None,
+    soc: Annotated[str | None, typer.Option(help="Maker/model, for example Acme/A1.", show_default=False)] = None,
+    free_disk: Annotated[str | None, typer.Option(help="For example 500MB.", show_default=False)] = None,
+    free_memory: Annotated[str | None, typer.Option(help="For example 200MiB.", show_default=False)] = None,
+    engine_version: Annotated[str | None, typer.Option(help="Version of the app's engine.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which model a device gets, and why each other candidate is rejected."""
+    facts = facts_from_text(
+        platform=platform.value,
+        ram=ram,
+        cores=cores,
+        os_version=os_version,
+        soc=soc,
+        free_disk=free_disk,
+        free_memory=free_memory,
+        engine_version=engine_version,
+    )
+    resolution = resolve_family(family, facts)
+    if as_json:
+        typer.echo(resolution_json(resolution))
+    else:
+        print_resolution(resolution)
+
+
+def facts_from_text(
+    *,
+    platform: str,
+    ram: str | None,
+    cores: int | None,
+    os_version: str | None,
+    soc: str | None,
+    free_disk: str | None,
+    free_memory: str | None,
+    engine_version: str | None,
+) -> DeviceFacts:
+    """Device facts from command-line values; None means that the device does not report the fact.
+
+    Raises:
+        ConfigError: A size has no unit.
+    """
+    from exports.client.python.resolver import DeviceFacts
+
+    maker, _, model = (soc or "").partition("/")
+    return DeviceFacts(
+        platform=platform,
+        ram_bytes=_bytes("--ram", ram),
+        cores=cores,
+        os_version=os_version,
+        soc_maker=maker or None,
+        soc_model=model or None,
+        free_disk_bytes=_bytes("--free-disk", free_disk),
+        available_memory_bytes=_bytes("--free-memory", free_memory),
+        engine="onnxruntime" if engine_version else None,
+        engine_version=engine_version,
+    )
+
+
+def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
+    """What a device with these facts gets from `family`. Raises `ManifestError`."""
+    from exports.client.python import resolver
+    from exports.family.manifest import manifest_path, read_manifest
+    from factory_base.files import read_json
+
+    read_manifest(family)
+    return resolver.resolve(read_json(manifest_path(family)), facts)
+
+
+def print_resolution(resolution: Resolution) -> None:
+    """The answer, then why each other candidate is rejected."""
+    print(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})")
+    for reason in resolution.reasons:
+        model = f" {reason.model}" if reason.model else ""
+        print(f"  {reason.tier}{model}: {reason.text} [{reason.code}]")
+
+
+def resolution_json(resolution: Resolution) -> str:
+    """What `print_resolution` shows, as JSON."""
+    return json.dumps(asdict(resolution), indent=2)
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    from factory_base.errors import ConfigError
+    from factory_base.quantities import parse_bytes
+
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error

@@ -1,0 +1,38 @@
+"""Tables and costs as the commands print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device_profiles.costs import Costs
+
+_MIN_WIDTH = 100
+"""Narrower terminals, and pipes, get lines as long as the table needs instead of folded cells."""
+_PIPE_WIDTH = 160
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people, with one column for each entry of `header`."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in header:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal or console.width < _MIN_WIDTH:
+        console = Console(width=max(_MIN_WIDTH, _PIPE_WIDTH))
+    console.print(table)
+
+
+def latency_text(costs: Costs) -> str:
+    """The latency, with its standard deviation if that is known."""
+    from factory_base.quantities import format_duration
+
+    text = format_duration(costs.latency_us)
+    return f"{text} ±{costs.latency_std_us / costs.latency_us:.0%}" if costs.latency_std_us else text

@@ -1,0 +1,129 @@
+"""`factory telemetry`: latencies from the field against what a family promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_factory.commands.options import JsonOption, RoundingName
+from model_factory.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from device_profiles.telemetry.aggregate import DeviceTelemetry
+    from exports.family.field import FieldReport, TierField
+    from model_factory.jobs.telemetry import Judged
+
+MOST_SHOWN = 20
+"""Devices or models that are shown to people, so that a page holds them; JSON holds all."""
+
+
+def telemetry(
+    rows: Annotated[Path, typer.Argument(help="Parquet or CSV: device, model, latency_us (or _ms, _s), timestamp.")],
+    family: Annotated[Path, typer.Option(help="The family that the app had: its folder or its manifest.")],
+    measurements: Annotated[
+        Path | None, typer.Option(help="Write what each device measured, as CSV.", show_default=False)
+    ] = None,
+    max_excess: Annotated[float, typer.Option(help="Relative: over the promise, but still kept.", min=0)] = 0.0,
+    rounding: Annotated[
+        RoundingName, typer.Option(help="How the app rounds to whole milliseconds.")
+    ] = RoundingName.nearest,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare latencies from the field with what a family promises. Exit code 0: kept; 1: broken; 2: unknown."""
+    import time
+
+    from model_factory.jobs.telemetry import judge
+
+    judged = judge(
+        rows, family, now=time.time(), max_excess=max_excess, rounding=rounding.value, measurements=measurements
+    )
+    if as_json:
+        typer.echo(judged_json(judged))
+    else:
+        print_judged(judged)
+    raise typer.Exit(judged.report.exit_code)
+
+
+def print_judged(judged: Judged) -> None:
+    """Every tier, what is odd about devices and rows, then what is broken."""
+    report = judged.report
+    rows = [_cells(line) for line in report.tiers]
+    header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
+    print_table(header, rows)
+    for line in _notes(report):
+        print(f"note: {line}")
+    if judged.measurements is not None:
+        print(f"{judged.measurements}: {judged.measured} measurements written")
+    for line in report.broken:
+        print(f"broken: {line}")
+    if report.exit_code == 2:
+        print("unknown: no row is of a model whose latency the manifest promises")
+    elif not report.broken:
+        print("no promise is broken")
+
+
+def judged_json(judged: Judged) -> str:
+    """What `print_judged` shows and all devices, as JSON."""
+    report = judged.report
+    value = {
+        "family": report.family_id,
+        "release": report.release,
+        "max_excess": report.max_excess,
+        "tiers": [asdict(line) for line in report.tiers],
+        "broken": report.broken,
+        "exit_code": report.exit_code,
+        "measurements": None if judged.measurements is None else str(judged.measurements),
+        "telemetry": report.telemetry.model_dump(mode="json"),
+    }
+    return json.dumps(value, indent=2)
+
+
+def _cells(line: TierField) -> tuple[str, ...]:
+    from factory_base.quantities import format_duration
+
+    promised = "-" if line.promised_us is None else f"{format_duration(line.promised_us)} ({line.basis})"
+    verdict = "BROKEN" if line.verdict == "broken" else line.verdict
+    field = line.field
+    if field is None:
+        return (line.tier, line.model, promised, "", "", "", "", verdict)
+    over = f", {field.devices_over} over" if field.devices_over else ""
+    interval = f"{format_duration(field.low_us)} to {format_duration(field.high_us)}"
+    return (
+        line.tier, line.model, promised, f"{format_duration(field.median_us)} ({interval})",
+        format_duration(field.p95_us), f"{field.devices}{over}", f"{field.rows_used} of {field.rows}", verdict,
+    )  # fmt: skip
+
+
+def _notes(report: FieldReport) -> Iterator[str]:
+    telemetry = report.telemetry
+    yield f"{telemetry.rows_used} of {telemetry.rows} rows were used"
+    for line in report.tiers:
+        if line.shared_with:
+            yield (
+                f"{line.model} is also the model of {', '.join(line.shared_with)}: devices that are not named like a "
+                "tier are compared with the longest latency promised"
+            )
+    if telemetry.nameless_rows:
+        yield f"{telemetry.nameless_rows} rows have no device or no model; dropped"
+    unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
+    for written, count in unknown[:MOST_SHOWN]:
+        yield f"model {written}: {count} rows, but the family has no such model"
+    if len(unknown) > MOST_SHOWN:
+        yield f"{len(unknown) - MOST_SHOWN} more models are not the family's; --json names all"
+    odd = [device for device in telemetry.devices if device.notes]
+    for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
+        yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
+    if len(odd) > MOST_SHOWN:
+        yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all"
+
+
+def _scale(device: DeviceTelemetry) -> str:
+    scale = device.scale
+    if scale is None:
+        return ""
+    return f"{scale.value:.3g} times the promised latency ({scale.low:.3g} to {scale.high:.3g}, {scale.rows} rows); "

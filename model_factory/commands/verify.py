@@ -1,0 +1,39 @@
+"""`factory verify`: whether a family is whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from model_factory.commands.options import FamilyArgument, JsonOption
+
+if TYPE_CHECKING:
+    from exports.family.verify import VerifyReport
+
+
+def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
+    """Recompute every digest and run every model on the samples that ship with the family. Exit code 1 on any fault."""
+    from exports.family.verify import verify_family
+
+    outcome = verify_family(family)
+    if as_json:
+        typer.echo(verify_json(outcome))
+    else:
+        print_checks(outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+def print_checks(report: VerifyReport) -> None:
+    """Every check of a family; faults last, then the verdict."""
+    for check in sorted(report.checks, key=lambda check: not check.ok):
+        print(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
+    faults = sum(not check.ok for check in report.checks)
+    print(f"{len(report.checks)} checks, " + (f"{faults} faults" if faults else "all passed"))
+
+
+def verify_json(report: VerifyReport) -> str:
+    """What `print_checks` shows, as JSON."""
+    return json.dumps({"ok": report.ok, "checks": [asdict(check) for check in report.checks]}, indent=2)

@@ -1,0 +1,150 @@
+"""The export stage: each chosen subnet as a file, with parity and the accuracy of that file on the test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from exports.engines import get_engine
+from exports.family.artifact import Artifact, Evaluation, evaluate_artifact, export_artifact
+from exports.family.npy import npy_bytes
+from factory_base.documents import shaping_values
+from factory_base.errors import BudgetError
+from factory_base.files import write_bytes
+from factory_base.quantities import format_bytes
+from model_factory.console import Console
+from model_factory.run import Run
+from model_factory.stages.cached import Stage
+from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.finetune import Finetuned, finetuned_supernet
+from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.materials import Materials
+from model_factory.stages.search import SearchOutcome, subnet_values
+from model_factory.stages.train import Trained
+from supernet.space import SubnetConfig
+
+_VERSION = 4
+_PARITY_IMAGES = 128
+"""Held-out images on which a file must answer as the PyTorch module does: enough for each class of a small task, and
+seconds of work for the largest network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What is recorded of an exported file.
+
+    Attributes:
+        artifact: The file.
+        parameters: Parameters of the network.
+        correct: Test images that the file labels right.
+        images: Test images.
+    """
+
+    artifact: Artifact
+    parameters: int
+    correct: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A subnet as a file.
+
+    Attributes:
+        subnet: The subnet.
+        facts: The file and its accuracy.
+        predictions: The file that holds its answers to the test images.
+        finetuned: What fine-tuning did to the subnet before; None if it was not fine-tuned.
+    """
+
+    subnet: SubnetConfig
+    facts: FileFacts
+    predictions: Path
+    finetuned: Finetuned | None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The file."""
+        return self.facts.artifact
+
+    def evaluation(self) -> Evaluation:
+        """What the file answers to the test images."""
+        import numpy as np
+
+        predictions = np.load(self.predictions, allow_pickle=False)
+        return Evaluation(predictions=predictions, correct=self.facts.correct, images=self.facts.images)
+
+
+def export_stage(
+    run: Run,
+    materials: Materials,
+    console: Console,
+    trained: Trained,
+    calibration_images: int,
+    outcome: SearchOutcome,
+    finetuned: Finetuned | None,
+) -> Exported:
+    """Export the pick of `outcome`, check its parity, and measure the file's accuracy on the test images.
+
+    Args:
+        run: The run.
+        materials: Its supernet and images.
+        console: Shows progress.
+        trained: The trained supernet.
+        calibration_images: Training images that the subnet is recalibrated on.
+        outcome: What the search found.
+        finetuned: What fine-tuning did to the pick; its own weights are exported if they are better.
+
+    Raises:
+        EngineError, ParityError, DiskError: As `exports` says.
+        BudgetError: The file is larger than the target allows.
+    """
+    subnet = outcome.result.pick.subnet
+    weights = finetuned if finetuned and finetuned.kept else None
+    predictions = run.predictions(subnet.id)
+
+    def export() -> FileFacts:
+        with console.stage(f"export {subnet.id}") as progress:
+            engine_options = shaping_values(run.config.export)
+            engine = get_engine("onnxruntime", **engine_options)
+            own = finetuned_supernet(run, materials, subnet) if weights else None
+            module = materials.calibrated(subnet, calibration_images, own)
+            shape = materials.model_space.input_shape(subnet)
+            images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
+            threads, test = run.config.threads, materials.splits.test
+            artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
+            evaluation = evaluate_artifact(
+                artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
+            )
+        write_bytes(predictions, npy_bytes(evaluation.predictions))
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+
+    stage = Stage(
+        run=run,
+        name=f"export-{subnet.id}",
+        version=_VERSION,
+        inputs={
+            **evaluation_inputs(run, trained),
+            "export": shaping_values(run.config.export),
+            "subnet": subnet_values(subnet),
+            **({"finetuned": weights.sha256} if weights else {}),
+        },
+        libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
+        codec=TypeAdapter(FileFacts),
+    )
+    facts = stage.cached(export, lambda f: (run.family_folder / f.artifact.path, predictions))
+    _check_file_budget(outcome, facts.artifact)
+    return Exported(subnet=subnet, facts=facts, predictions=predictions, finetuned=finetuned)
+
+
+def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:
+    """The search predicts file sizes from above; here the real file is compared with the budget."""
+    limit = next((limit for limit in outcome.budgets.limits() if limit.budget == "file_size"), None)
+    if limit is not None and artifact.bytes > limit.value:
+        raise BudgetError(
+            f"target {outcome.found.profile.name!r}: the exported file has {format_bytes(artifact.bytes)}, but its "
+            f"budget is {limit.describe()}; lower the budget by the difference so that a smaller subnet is picked"
+        )

@@ -1,0 +1,124 @@
+"""The search stage: the subnet of one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from device_profiles.budgets import Budgets
+from device_profiles.profile import FoundProfile
+from factory_base.documents import shaping_values
+from factory_base.files import digest_of
+from model_factory.console import Console
+from model_factory.run import Run
+from model_factory.stages.cached import Stage
+from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.materials import Materials
+from model_factory.stages.score import open_archive
+from model_factory.stages.train import Trained
+from supernet.space import Option, SubnetConfig
+
+if TYPE_CHECKING:
+    from search.archive import Scored
+    from search.target import TargetResult
+
+_VERSION = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOutcome:
+    """What the search of one target found.
+
+    Attributes:
+        found: The target's profile.
+        budgets: The profile's budgets, overridden by the target's.
+        result: The pick and all candidates.
+    """
+
+    found: FoundProfile
+    budgets: Budgets
+    result: TargetResult
+
+
+def search_stage(
+    run: Run,
+    materials: Materials,
+    console: Console,
+    trained: Trained,
+    calibration_images: int,
+    shared: tuple[Scored, ...],
+    found: FoundProfile,
+) -> SearchOutcome:
+    """Choose the subnet of one target.
+
+    Args:
+        run: The run.
+        materials: Its supernet and images.
+        console: Shows progress.
+        trained: The trained supernet.
+        calibration_images: Training images that each subnet is recalibrated on.
+        shared: The scored subnets that all targets share.
+        found: The target's profile.
+
+    Raises:
+        BudgetError: No subnet meets the budgets.
+        ConfigError: The profile's latency table is of another model space.
+    """
+    from search.target import TargetResult
+
+    name, budgets = found.profile.name, run.budgets_for(found)
+
+    def search() -> TargetResult:
+        from device_profiles.cost_models.device_costs import DeviceCosts
+        from search.target import Target, search_target
+
+        archive = open_archive(run, materials, trained)
+        with console.stage(f"search {name}") as progress:
+            result = search_target(
+                Target(costs=DeviceCosts(materials.workloads, found), budgets=budgets),
+                materials.model_space.space,
+                shared,
+                lambda subnets: archive.score(
+                    subnets, lambda subnet: materials.heldout_accuracy(subnet, calibration_images), name, progress
+                ),
+                run.config.search,
+                run.config.seed,
+            )
+        archive.write_table(run.archive_table)
+        return result
+
+    stage = Stage(
+        run=run,
+        name=f"search-{name}-{found.digest[:8]}",
+        version=_VERSION,
+        inputs={
+            **evaluation_inputs(run, trained),
+            "search": shaping_values(run.config.search),
+            "shared": digest_of([[subnet_values(s.subnet), s.accuracy] for s in shared]),
+            "profile": found.digest,
+            "budgets": budgets.model_dump(mode="json"),
+        },
+        libraries=("torch", "optuna", "scikit-learn", *space_libraries(run.config.model)),
+        codec=TypeAdapter(TargetResult),
+    )
+    return SearchOutcome(found=found, budgets=budgets, result=stage.cached(search))
+
+
+def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
+    """The JSON form of a subnet in keys: pairs rather than an object, because the order is part of the value."""
+    return [[name, option] for name, option in subnet.values]
+
+
+def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
+    """What identifies an outcome in the keys of later stages."""
+    from dataclasses import asdict
+
+    return {
+        "profile": outcome.found.digest,
+        "budgets": outcome.budgets.model_dump(mode="json"),
+        "costs": asdict(outcome.result.pick.costs),
+        "subnet": outcome.result.pick.subnet.id,
+    }
