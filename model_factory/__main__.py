@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from factory_base.errors import FactoryError
 
 _INTERRUPTED = 130
 
 
-def main() -> None:
-    """Run the command line and leave the process."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process.
+
+    Args:
+        arguments: The words behind `factory`; by default those that the process was started with.
+    """
     # Waiting OpenMP threads that spin make two processes on the same cores many times slower than one after the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from model_factory.cli import app
 
     try:
-        app(prog_name="factory")
+        app(arguments, prog_name="factory")
     except FactoryError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,7 +1,13 @@
-"""One tiny digits family that all command-line tests share, and ways to run the command."""
+"""One tiny digits family that all command-line tests share, and ways to run the command.
+
+`factory` runs it in this process, which spares the imports; `factory_process` in a process of its own, for tests of
+signals, limits of a process, many workers, or a user's own modules.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import resource
@@ -15,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from model_factory.__main__ import main
 
 CONFIG = """\
 name: tiny
@@ -82,13 +91,34 @@ def start_factory() -> Start:
 
 
 @pytest.fixture(scope="session")
-def factory(start_factory: Start) -> Run:
-    """Run the command in a folder, to its end."""
+def factory_process(start_factory: Start) -> Run:
+    """Run the command in a folder, as its own process, to its end."""
 
     def run(cwd: Path, *arguments: object, **options: Any) -> Answer:
         process = start_factory(cwd, *arguments, **options)
         out, err = process.communicate(timeout=120)
         return Answer(code=process.returncode, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def factory() -> Run:
+    """Run the command in a folder, in this process, to its end."""
+
+    def run(cwd: Path, *arguments: object) -> Answer:
+        out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main([str(argument) for argument in arguments])
+                code: object = 0
+            except SystemExit as leaving:
+                code = leaving.code
+            finally:
+                torch.set_num_threads(threads)
+        return Answer(
+            code=code if isinstance(code, int) else int(code is not None), out=out.getvalue(), err=err.getvalue()
+        )
 
     return run
 

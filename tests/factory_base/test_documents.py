@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import Field, ValidationError
 
-from factory_base.documents import Document, load_document, load_yaml, nearest
+from factory_base.documents import HANDLING, Document, load_document, load_yaml, nearest, shaping_values
 from factory_base.errors import ConfigError
 
 
@@ -100,3 +101,21 @@ def test_the_nearest_word_is_offered_else_all_of_them() -> None:
     assert nearest("latncy", ["latency", "memory"]) == "did you mean 'latency'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
     assert nearest("zzz", []) == "known: none"
+
+
+class Section(Document):
+    workers: Annotated[int, HANDLING] = 0
+    width: int = 8
+
+
+class Whole(Document):
+    section: Section = Section()
+    storage: Annotated[str | None, HANDLING] = None
+    path: str = "here"
+
+
+def test_what_shapes_no_result_is_left_out_of_the_values_that_keys_are_made_of():
+    assert shaping_values(Whole(storage="there")) == {"section": {"width": 8}, "path": "here"}
+    assert shaping_values(Whole(), exclude={"path"}) == {"section": {"width": 8}}
+    assert shaping_values(Whole(section=Section(workers=3))) == shaping_values(Whole())
+    assert shaping_values(Whole(section=Section(width=9))) != shaping_values(Whole())

@@ -45,15 +45,22 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
         ("source: digits", "source: folder, path: gone", "there is no such folder"),
         ("resolutions: [12, 16]", "resolutions: [12, 64]", "raise image_size, or lower the resolution"),
         ("batch_size: 64", "batch_size: 6400", "fewer than one batch of 6400"),
-        ("pool: 20", "pool: 20, storage: 'nosuchdb://x'", "search storage 'nosuchdb://x'"),
     ],
 )
 def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, words):
     edit_config(app, right, wrong)
-    shutil.rmtree(app / "runs" / "tiny" / "stages")
+    shutil.rmtree(app / "runs")
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
     assert words in answer.error
+
+
+def test_a_storage_that_cannot_be_used_is_one_line(factory, app, edit_config):
+    edit_config(app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
+    (app / "runs" / "tiny" / "stages" / "score.json").unlink()
+    answer = factory(app, "build", "--quiet")
+    assert answer.code == 1
+    assert "search storage 'nosuchdb://x'" in answer.error
 
 
 @pytest.mark.parametrize(
@@ -69,8 +76,6 @@ def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, wor
         (("export",), "run `factory train`"),
         (("verify", "."), "name a family's folder or manifest"),
         (("verify", "factory.yaml"), "is not valid JSON"),
-        (("profile", "--precision", "int9"), "precision 'int9' is unknown; did you mean 'int8'?"),
-        (("init", ".", "--template", "digit"), "unknown template 'digit'; did you mean 'digits'?"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
@@ -83,7 +88,6 @@ def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_a
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--platform", "androd"), "did you mean 'android'?"),
         (("--platform", "android", "--ram", "3"), "--ram: '3' is not a size"),
         (("--platform", "android", "--free-disk", "much"), "--free-disk: 'much' is not a size"),
     ],
@@ -92,6 +96,26 @@ def test_a_wrong_device_fact_is_one_line(factory, built, arguments, words):
     answer = factory(built, "resolve", "dist/tiny", *arguments)
     assert answer.code == 1
     assert words in answer.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("profile", "--precision", "int9"), "'int9' is not one of 'fp32', 'int8'"),
+        (("profile", "--engine", "onnx"), "'onnx' is not one of 'onnxruntime', 'mnn'"),
+        (("init", ".", "--template", "digit"), "'digit' is not one of 'cifar10',"),
+        (("resolve", "dist/tiny", "--platform", "androd"), "'androd' is not one of 'android',"),
+        (
+            ("telemetry", "rows.csv", "--family", "dist/tiny", "--rounding", "up"),
+            "'up' is not one of 'nearest', 'down'",
+        ),
+    ],
+)
+def test_a_closed_choice_lists_what_is_allowed_and_leaves_with_2(factory, empty_app, arguments, words):
+    answer = factory(empty_app, *arguments)
+    assert answer.code == 2
+    assert words in answer.err
+    assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
 
 
 def test_an_unknown_option_leaves_with_2(factory, built):
@@ -106,22 +130,6 @@ def test_a_budget_that_nothing_meets_names_it_and_what_the_smallest_subnet_needs
     assert answer.code == 1
     assert "'midrange': no subnet meets its budgets; the tightest is latency: the smallest subnet's" in answer.error
     assert "exceeds 1 us" in answer.error
-
-
-def test_a_damaged_checkpoint_is_named_and_a_build_makes_it_again(factory, app, built, published):
-    checkpoint = app / "runs" / "tiny" / "supernet.safetensors"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    answer = factory(app, "search", "--device", "midrange")
-    assert "supernet.safetensors: is damaged, or was trained with another config; run `factory train`" in answer.error
-    assert factory(app, "build", "-q").code == 0
-    assert published(app) == published(built)
-
-
-def test_a_checkpoint_of_another_space_is_refused(factory, app, edit_config):
-    edit_config(app, "head_width: 32", "head_width: 40")
-    answer = factory(app, "search", "--device", "midrange")
-    assert answer.code == 1
-    assert "was trained with another config; run `factory train`" in answer.error
 
 
 @pytest.mark.parametrize("content", ['{"key": "', '{"key": 1, "result": 2}'])
@@ -141,8 +149,10 @@ def test_a_damaged_study_is_one_line(factory, app):
 
 
 @pytest.mark.parametrize("lost", ["train", "score", "family"])
-def test_a_full_disk_is_one_line_and_the_next_build_goes_on(factory, app, built, published, lost):
+def test_a_full_disk_is_one_line_and_the_next_build_goes_on(factory, factory_process, app, built, published, lost):
     (app / "runs" / "tiny" / "stages" / f"{lost}.json").unlink()
+    if lost == "train":
+        (app / "runs" / "tiny" / "supernet.safetensors").unlink()
     if lost == "score":
         (app / "runs" / "tiny" / "study.db").unlink()
 
@@ -150,7 +160,7 @@ def test_a_full_disk_is_one_line_and_the_next_build_goes_on(factory, app, built,
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1600, 1600))
 
-    answer = factory(app, "build", "--quiet", preexec_fn=limit_files)
+    answer = factory_process(app, "build", "--quiet", preexec_fn=limit_files)
     assert answer.code == 1
     assert "cannot be " in answer.error
     assert factory(app, "build", "--quiet").code == 0

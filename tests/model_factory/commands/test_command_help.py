@@ -38,8 +38,8 @@ except SystemExit:
 """
 
 
-def test_help_imports_nothing_heavy(factory, tmp_path):
-    answer = factory(tmp_path, prefix=("-c", LIST_MODULES))
+def test_help_imports_nothing_heavy(factory_process, tmp_path):
+    answer = factory_process(tmp_path, prefix=("-c", LIST_MODULES))
     modules = answer.out.partition("MODULES")[2].split()
     assert "model_factory.cli" in modules
     assert not set(HEAVY) & set(modules)

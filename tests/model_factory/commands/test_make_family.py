@@ -8,59 +8,77 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
-def make_family(app: Path, old: Path | str = "", flags: str = "") -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+
+
+def make_family(
+    app: Path, old: Path | str = "", flags: str = "", factory: str = ""
+) -> subprocess.CompletedProcess[str]:
     variables = {
         "CONFIG": app / "factory.yaml",
         "OLD": old,
         "FLAGS": flags,
-        "FACTORY": f"{sys.executable} -m model_factory",
+        "FACTORY": factory or f"{sys.executable} -m model_factory",
     }
     command = ["make", "-C", ROOT, "family", *(f"{name}={value}" for name, value in variables.items())]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
-def test_make_family_builds_a_first_accepts_an_unchanged_and_refuses_a_worsened_family(
-    empty_app, edit_config, children_seconds
-):
-    first = make_family(empty_app)
-    assert first.returncode == 0, first.stderr
-    assert "all passed" in first.stdout
-    assert "the first family, nothing to compare it with" in first.stdout
-    last = shutil.copytree(empty_app / "dist" / "tiny", empty_app / "last-family")
+@pytest.fixture
+def stand_in(tmp_path):
+    """A `factory` that prints its arguments, and leaves with a code of its own for one command."""
 
-    started = children_seconds()
-    unchanged = make_family(empty_app, last)
-    assert unchanged.returncode == 0, unchanged.stderr
-    assert "nothing got worse" in unchanged.stdout
-    assert "train supernet" not in unchanged.stderr
-    assert 0 < children_seconds() - started < 20
+    def make(command: str = "", code: int = 0) -> str:
+        path = tmp_path / "factory"
+        path.write_text(f'#!/bin/sh\necho "called: $*"\n[ "$1" != "{command}" ] || exit {code}\n', encoding="utf-8")
+        path.chmod(0o755)
+        return str(path)
 
-    edit_config(empty_app, "epochs: 10", "epochs: 1")
-    worsened = make_family(empty_app, last)
-    assert worsened.returncode != 0
-    assert "worse: tier midrange: accuracy changed by -" in worsened.stdout
-    assert "Error 1" in worsened.stderr
-    assert make_family(empty_app, last, "--max-accuracy-drop 1").returncode == 0
+    return make
 
 
-def test_make_family_passes_on_that_families_cannot_be_compared(app):
-    answer = make_family(app, app / "gone")
+def calls(answer: Done) -> list[str]:
+    return [line.split()[1] for line in answer.stdout.splitlines() if line.startswith("called: ")]
+
+
+def test_make_family_accepts_an_unchanged_family(app):
+    last = shutil.copytree(app / "dist" / "tiny", app / "last-family")
+    answer = make_family(app, last)
+    assert answer.returncode == 0, answer.stderr
+    assert "all passed" in answer.stdout
+    assert "nothing got worse" in answer.stdout
+    assert "train supernet" not in answer.stderr
+
+
+def test_a_first_family_is_built_and_verified_and_compared_with_nothing(app, stand_in):
+    answer = make_family(app, factory=stand_in())
+    assert answer.returncode == 0, answer.stderr
+    assert calls(answer) == ["build", "verify"]
+    assert "the first family, nothing to compare it with" in answer.stdout
+
+
+def test_limits_are_handed_to_the_comparison(app, stand_in):
+    answer = make_family(app, app / "old", "--max-accuracy-drop 1", stand_in())
+    assert f"called: diff {app / 'old'} {app / 'dist' / 'tiny'} --max-accuracy-drop 1" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "done"), [("build", 1, 1), ("verify", 1, 2), ("diff", 1, 3), ("diff", 2, 3)]
+)
+def test_make_family_stops_at_the_first_command_that_fails_and_shows_its_code(app, stand_in, command, code, done):
+    answer = make_family(app, app / "old", factory=stand_in(command, code))
     assert answer.returncode != 0
-    assert "Error 2" in answer.stderr
+    assert calls(answer) == ["build", "verify", "diff"][:done]
+    assert f"Error {code}" in answer.stderr
 
 
-def test_make_family_refuses_to_overwrite_what_it_compares_with(app):
-    answer = make_family(app, app / "dist" / "tiny")
+def test_make_family_refuses_to_overwrite_what_it_compares_with(app, stand_in):
+    answer = make_family(app, app / "dist" / "tiny", factory=stand_in())
     assert answer.returncode != 0
     assert "copy the last family elsewhere" in answer.stderr
-
-
-def test_make_family_stops_at_a_budget_that_nothing_meets(app, edit_config):
-    edit_config(app, "latency: 1 ms", "latency: 1 us")
-    answer = make_family(app)
-    assert "error: target 'midrange': no subnet meets its budgets" in answer.stderr
-    assert "Error 1" in answer.stderr

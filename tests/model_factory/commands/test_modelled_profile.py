@@ -49,7 +49,6 @@ def test_the_host_takes_a_second_and_never_replaces_what_was_measured(factory, e
         ),
         (("host", "--networks", "10"), "--networks does not go with --modelled, which times no network; leave it out"),
         (("host", "--threads", "999"), "999 threads cannot be measured on this machine"),
-        (("host", "--engine", "onnx"), "engine"),
         (("factory.yaml",), "factory.yaml: unknown key"),
     ],
 )

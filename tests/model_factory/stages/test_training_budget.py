@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,17 +13,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from factory_base.errors import PlanError
+from factory_base.errors import MissingRunError, PlanError
 from factory_base.files import read_json, sha256_file, write_json
 from model_factory.build import train
 from model_factory.config import load_config
 from model_factory.console import Console
 from model_factory.run import find_run
 from model_factory.stages.plan import planned_run
+from model_factory.stages.train import OtherTraining
 from supernet.planning.plan import TrainingLimits
 
 ENDLESS = "epochs: 1000000"
-HOURS = 0.001
+HOURS = 0.0005
 
 Train = Callable[..., list[str]]
 
@@ -29,9 +33,9 @@ Train = Callable[..., list[str]]
 def trained(capsys) -> Train:
     """Train in a folder, or with a config; what a person was told."""
 
-    def run(config: Path, **limits: float) -> list[str]:
+    def run(config: Path, other: OtherTraining = "refuse", **limits: float) -> list[str]:
         capsys.readouterr()
-        train(find_run(None, config), Console(), TrainingLimits(**limits))
+        train(find_run(None, config), Console(), TrainingLimits(**limits), other)
         return capsys.readouterr().err.splitlines()
 
     return run
@@ -43,6 +47,24 @@ def config(empty_app, edit_config) -> Path:
     edit_config(empty_app, "epochs: 10", ENDLESS)
     edit_config(empty_app, "save_every: 0.1", "save_every: 5")
     return empty_app / "factory.yaml"
+
+
+@pytest.fixture(scope="module")
+def fitted_once(tiny_config, tmp_path_factory) -> tuple[Path, str]:
+    """A folder whose config was fitted to `HOURS` and trained once, and what a person was told."""
+    folder = tmp_path_factory.mktemp("fitted")
+    text = tiny_config.replace("epochs: 10", ENDLESS).replace("save_every: 0.1", "save_every: 5")
+    (folder / "factory.yaml").write_text(text, encoding="utf-8")
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        train(find_run(None, folder / "factory.yaml"), Console(), TrainingLimits(max_hours=HOURS))
+    return folder, told.getvalue()
+
+
+@pytest.fixture
+def fitted(fitted_once, tmp_path) -> Path:
+    """The config of a copy of it that a test may change."""
+    return Path(shutil.copytree(fitted_once[0], tmp_path / "fitted")) / "factory.yaml"
 
 
 def run_folder(config: Path) -> Path:
@@ -80,19 +102,18 @@ def test_the_plan_tells_what_fine_tuning_will_add(trained, empty_app, edit_confi
     assert line.startswith("after the search: fine-tuning of up to 2 subnets, 14 steps each, at most about ")
 
 
-def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained, config):
-    told = trained(config, max_hours=HOURS)
-    assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in told)
-    fitted, before = epochs(config), weights(config)
-    assert 0.1 <= fitted < 1e6
-    assert did_nothing(trained(config))
-    assert did_nothing(trained(config, max_hours=HOURS))
-    assert did_nothing(trained(resolved(config)))
-    assert (epochs(config), weights(config)) == (fitted, before)
+def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained, fitted_once, fitted):
+    assert any(line.startswith("fitted to --max-hours 0.0005: 1000000 -> ") for line in fitted_once[1].splitlines())
+    schedule, before = epochs(fitted), weights(fitted)
+    assert 0.1 <= schedule < 1e6
+    assert did_nothing(trained(fitted))
+    assert did_nothing(trained(fitted, max_hours=HOURS))
+    assert did_nothing(trained(resolved(fitted)))
+    assert (epochs(fitted), weights(fitted)) == (schedule, before)
 
 
-def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, config, tmp_path):
-    trained(config, max_hours=HOURS)
+def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, fitted_once, tmp_path):
+    config = fitted_once[0] / "factory.yaml"
     before = weights(config)
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "factory.yaml"
@@ -101,32 +122,27 @@ def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, config, t
     assert written == asked.model_copy(update={"training": written.training})
     trained(copy)
     assert weights(copy) == before
-    (run_folder(config) / "supernet.safetensors").unlink()
-    assert not did_nothing(trained(resolved(config)))
-    assert weights(config) == before
-    assert did_nothing(trained(config))
 
 
-def test_other_limits_fit_the_schedule_anew(trained, config):
-    trained(config, max_hours=HOURS)
-    first = epochs(config)
-    told = trained(config, max_hours=HOURS * 2)
-    assert any(line.startswith("fitted to --max-hours 0.002: 1000000 -> ") for line in told)
-    assert epochs(config) != first
+def test_other_limits_fit_the_schedule_anew_if_a_person_says_so(trained, fitted):
+    first = epochs(fitted)
+    with pytest.raises(MissingRunError, match=r"trained with another config or other data \(training\.epochs"):
+        trained(fitted, max_hours=HOURS * 2)
+    told = trained(fitted, other="retrain", max_hours=HOURS * 2)
+    assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in told)
+    assert epochs(fitted) != first
 
 
-def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(trained, config, edit_config):
-    trained(config, max_hours=HOURS)
-    edit_config(config.parent, ENDLESS, "epochs: 2")
-    assert any(line.startswith("plan: 14 steps") for line in trained(config))
-    assert epochs(config) == 2
+def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(trained, fitted, edit_config):
+    edit_config(fitted.parent, ENDLESS, "epochs: 2")
+    assert any(line.startswith("plan: 14 steps") for line in trained(fitted, other="retrain"))
+    assert epochs(fitted) == 2
 
 
-def test_a_plan_that_was_damaged_is_ignored(trained, config):
-    trained(config, max_hours=HOURS)
-    path, run = run_folder(config) / "plan.json", find_run(None, config)
+def test_a_plan_that_was_damaged_is_ignored(fitted):
+    path, run = run_folder(fitted) / "plan.json", find_run(None, fitted)
     whole = read_json(path)
-    assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(config)
+    assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(fitted)
     for limits in ({"max_days": 1}, {"max_hours": -1}, {"max_hours": "soon"}, None):
         write_json(path, whole | {"limits": limits})
         assert planned_run(run, TrainingLimits()) == run
@@ -145,7 +161,7 @@ def test_limits_that_nothing_fits_leave_no_plan(trained, config):
 
 def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, config, edit_config):
     edit_config(config.parent, "save_every: 5", "save_every: 0.1")
-    process = start_factory(config.parent, "train", "--max-hours", HOURS * 4)
+    process = start_factory(config.parent, "train", "--max-hours", HOURS * 8)
     assert any(line.startswith("plan: ") for line in process.stderr)
     state, deadline = run_folder(config) / "training.safetensors", time.monotonic() + 60
     while not state.is_file() and time.monotonic() < deadline:
@@ -164,12 +180,3 @@ def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_facto
 def test_a_limit_that_is_no_number_above_zero_is_one_clear_line(factory, config):
     answer = factory(config.parent, "build", "--max-hours", "0")
     assert (answer.code, answer.error) == (1, "error: --max-hours 0: must be a number above zero")
-
-
-def test_processes_that_work_together_keep_to_one_plan(factory, config):
-    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "model_factory")
-    answer = factory(config.parent, "train", "--max-hours", HOURS, prefix=together)
-    assert answer.code == 0, answer.err
-    assert answer.err.count("plan: ") == 1
-    record = read_json(run_folder(config) / "stages" / "train.json")
-    assert record["result"]["curve"][-1]["step"] == round(epochs(config) * 7)

@@ -1,0 +1,110 @@
+"""A finished supernet is found again, never trained over in silence, and kept or replaced as a person says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory_base.files import digest_of, sha256_file
+from model_factory.console import Console
+from model_factory.run import find_run
+from model_factory.stages import cached
+from model_factory.stages.fingerprint import data_fingerprint
+from model_factory.stages.train import _LIBRARIES, _inputs, finished_training
+
+RECORD = Path("runs", "tiny", "stages", "train.json")
+CHECKPOINT = Path("runs", "tiny", "supernet.safetensors")
+
+
+def edit_record(app: Path, change: dict[str, Any], *, sign: bool = True) -> None:
+    """Change the record of the training, with its own digest made right again or left as it was."""
+    record = json.loads((app / RECORD).read_text(encoding="utf-8")) | change
+    if sign:
+        record["digest"] = digest_of({name: value for name, value in record.items() if name != "digest"})
+    (app / RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_another_library_version_is_reported_and_the_supernet_stays_in_use(factory, app):
+    versions = json.loads((app / RECORD).read_text(encoding="utf-8"))["libraries"]
+    edit_record(app, {"libraries": versions | {"torch": "2.7.9"}})
+    answer = factory(app, "build")
+    assert answer.code == 0
+    assert f"the supernet was trained with torch 2.7.9 (now {versions['torch']}); it stays in use" in answer.err
+    assert "train supernet" not in answer.stages
+
+
+def test_another_config_is_refused_with_what_differs_and_what_to_do(factory, app, edit_config):
+    before = (app / CHECKPOINT).read_bytes()
+    edit_config(app, "epochs: 10", "epochs: 3")
+    answer = factory(app, "build")
+    assert answer.code == 1
+    (error,) = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert "was trained with another config or other data (training.epochs 10.0, now 3.0)" in error
+    assert "another `name`" in error
+    assert "--retrain" in error
+    assert "--adopt" in error
+    assert (app / CHECKPOINT).read_bytes() == before
+
+
+def test_retrain_replaces_it_once(factory, app, edit_config):
+    edit_config(app, "epochs: 10", "epochs: 1")
+    before = (app / CHECKPOINT).read_bytes()
+    answer = factory(app, "train", "--retrain")
+    assert answer.code == 0, answer.err
+    assert "train supernet" in answer.stages
+    assert (app / CHECKPOINT).read_bytes() != before
+    assert factory(app, "train", "--retrain").stages == []
+
+
+def test_adopt_keeps_it_and_trains_nothing(factory, app, edit_config):
+    before = (app / CHECKPOINT).read_bytes()
+    edit_config(app, "epochs: 10", "epochs: 3")
+    answer = factory(app, "train", "--adopt")
+    assert answer.code == 0, answer.err
+    assert "adopted as it is, nothing was trained" in answer.err
+    assert answer.stages == []
+    assert factory(app, "build").code == 0
+    assert (app / CHECKPOINT).read_bytes() == before
+
+
+def test_a_supernet_of_another_space_cannot_be_adopted(factory, app, edit_config):
+    edit_config(app, "head_width: 32", "head_width: 40")
+    answer = factory(app, "train", "--adopt")
+    assert answer.code == 1
+    assert "supernet.safetensors" in answer.error
+
+
+def test_retrain_and_adopt_exclude_each_other(factory, app):
+    answer = factory(app, "train", "--adopt", "--retrain")
+    assert (answer.code, answer.error) == (1, "error: --retrain and --adopt exclude each other; give one of them")
+
+
+def test_a_damaged_checkpoint_is_refused_and_cannot_be_adopted(factory, app):
+    (app / CHECKPOINT).write_bytes((app / CHECKPOINT).read_bytes()[:1000])
+    answer = factory(app, "search", "--device", "midrange")
+    assert "was changed after its training" in answer.error
+    answer = factory(app, "train", "--adopt")
+    assert "cannot be adopted" in answer.error
+
+
+@pytest.mark.parametrize("change", [{"result": {}}, {"key": 1}])
+def test_an_edited_record_is_not_believed(factory, app, change):
+    edit_record(app, change, sign=False)
+    answer = factory(app, "search", "--device", "midrange")
+    assert answer.code == 1
+    assert "its record is missing, damaged" in answer.error
+
+
+def test_a_supernet_recorded_by_an_earlier_version_is_recognised(app):
+    run = find_run(None, app / "factory.yaml")
+    data = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
+    key = cached.stage_key("train", 1, _LIBRARIES, {**_inputs(run), "data": data})
+    record = json.loads((app / RECORD).read_text(encoding="utf-8"))
+    (app / RECORD).write_text(json.dumps({name: record[name] for name in ("result", "files")} | {"key": key}))
+    found = finished_training(run, Console(quiet=True))
+    assert found is not None
+    assert found.checkpoint_sha256 == sha256_file(app / CHECKPOINT)
+    assert "digest" in json.loads((app / RECORD).read_text(encoding="utf-8"))
