@@ -43,5 +43,5 @@ class ImportedConfig(SpaceConfig):
     def _is_import_path(cls, space: str) -> str:
         module, _, attribute = space.partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), attribute)):
-            raise ValueError(f"{space!r} is no import path; write 'package.module:callable'")
+            raise ValueError(f"{space!r} is not an import path; write 'package.module:callable'")
         return space

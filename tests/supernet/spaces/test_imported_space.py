@@ -147,7 +147,7 @@ def test_what_the_users_space_calls_sortable_is_passed_on(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("space", ["a-b:Nets", "nets:", ":Nets", "nets:Nets:x", "nets:a.b"])
 def test_what_is_no_import_path_is_refused(space: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no import path; write 'package.module:callable'"):
+    with pytest.raises(ConfigError, match=r"is not an import path; write 'package.module:callable'"):
         parse_document({"space": space}, ImportedConfig, "factory.yaml")
 
 
