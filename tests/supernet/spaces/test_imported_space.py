@@ -40,6 +40,7 @@ class Nets:
     def input_shape(self, subnet):
         return (3, 4, 4)
 '''
+DOCUMENTATION = Path(__file__).parents[3] / "docs/training.md"
 _numbers = itertools.count()
 
 
@@ -55,10 +56,26 @@ def made(folder: Path, code: str, attribute: str = "Nets", **options: object) ->
     return make_model_space(parse_document(section, ImportedConfig, "factory.yaml"), 3, folder)
 
 
+def documented_code() -> str:
+    """The first block of Python in docs/training.md."""
+    return DOCUMENTATION.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+
+
 class TestImportedSpace(ModelSpaceConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.made = made(tmp_path, NETS, widths=[2, 4, 6])
+
+    def model_space(self) -> ModelSpace:
+        return self.made
+
+
+class TestDocumentedSpace(ModelSpaceConformance):
+    """The example in docs/training.md."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.made = made(tmp_path, documented_code(), "GatedSpace", widths=[4, 6, 8])
 
     def model_space(self) -> ModelSpace:
         return self.made
