@@ -140,7 +140,7 @@ class BatchLoader:
 
 
 def spare_cores() -> int:
-    """Cores for preparing batches, at least 1: those of the machine, divided among its training processes, less one."""
+    """Cores for preparing batches, at least 1: a training process's share of the machine, less one for the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
