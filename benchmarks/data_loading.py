@@ -102,14 +102,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def open_sets(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The training examples of each way, by name. Raises `FactoryError`."""
     from supernet.data.config import DataConfig
-    from supernet.data.shelf import Shelf
+    from supernet.data.image_cache import ImageCache
 
     tell("opening the data")
     write_photos(folder / "photos", options.photos, options.seed)
     files = {name: str((options.data / f"{name}.parquet").resolve()) for name in ("train", "test")}
     cifar = DataConfig(source="parquet", path=files["train"], test_path=files["test"], limit=5000)
     sets = {"cifar10 memory": examples(cifar, "cifar10", None, options)}
-    shelf = Shelf(folder=folder / "images", key="0" * 64)
+    shelf = ImageCache(folder=folder / "images", key="0" * 64)
     for cache in ("memory", "disk", "none"):
         photos = DataConfig(source="folder", path=str(folder / "photos"), image_size=options.size, cache=cache)
         sets[f"photos {cache}"] = examples(photos, "photos", shelf, options)
@@ -122,7 +122,7 @@ def examples(config: Any, name: str, shelf: Any, options: argparse.Namespace) ->
     from supernet.data.image_examples import ImageExamples, Normalisation
     from supernet.data.sources import load_splits
 
-    splits = load_splits(config, Path(), options.seed, shelf=shelf)
+    splits = load_splits(config, Path(), options.seed, image_cache=shelf)
     normalisation = Normalisation(mean=splits.mean, std=splits.std)
     return ImageExamples.of(splits.train, normalisation, AugmentConfig(**AUGMENT[name]))
 

@@ -14,7 +14,7 @@ from factory_base.errors import CheckpointError, ConfigError, DataError, Factory
 from factory_base.files import read_json, sha256_file, write_json
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
-from supernet.data.parts import located
+from supernet.data.source_splits import located
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 

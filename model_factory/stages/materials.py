@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from device_profiles.workload.workloads import Workloads
     from supernet.data.augmentation_config import AugmentConfig
     from supernet.data.examples import Examples, Inputs
+    from supernet.data.image_cache import ImageCache
     from supernet.data.image_examples import Normalisation
-    from supernet.data.shelf import Shelf
     from supernet.data.types import LabelledImages, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
@@ -60,18 +60,18 @@ class Materials:
         with self._console.stage("read images") as progress:
             return load_splits(config.data, folder, config.seed, progress, self._shelf())
 
-    def _shelf(self) -> Shelf | None:
+    def _shelf(self) -> ImageCache | None:
         """Where decoded images may be kept; none for data that is not read from files."""
         from model_factory.stages.cached import stage_key
         from model_factory.stages.fingerprint import data_fingerprint
-        from supernet.data.shelf import Shelf
+        from supernet.data.image_cache import ImageCache
 
         run = self._run
         if not run.config.data.needs_path:
             return None
         files = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
         key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
-        return Shelf(folder=run.images, key=key)
+        return ImageCache(folder=run.images, key=key)
 
     @cached_property
     def model_space(self) -> ModelSpace:

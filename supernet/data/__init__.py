@@ -1,1 +1,1 @@
-"""Image data: where it comes from, how it is split, and the statistics that the network's first step needs."""
+"""Image and text data: the sources, the splits, batches with augmentation, and the statistics for normalisation."""

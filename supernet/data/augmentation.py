@@ -1,9 +1,13 @@
-"""Random changes of batches of images, each image's own, decided by `Draws` alone. On any device.
+"""Data augmentation of batches of images, on any device. Every image gets its own changes, decided by `Draws` alone.
 
-Own code, because no library gives this: kornia 0.9 takes floats only, draws from the global generator in the order of
-the batch (an image's changes then depend on its neighbours, so no two splits of a batch agree) and gives a whole batch
-the same RandAugment operations; albumentations 2.0 works image by image in NumPy through OpenCV and is no longer kept,
-its successor is AGPL-3.0; torchvision has no build for the torch releases supported here.
+This is our own code because no library offers it: kornia 0.9 takes only floats, draws from the global generator in the
+order of the batch (so an image's changes depend on its neighbours and on how a batch is divided among workers) and
+applies the same RandAugment operations to a whole batch; albumentations 2.0 works image by image in NumPy through
+OpenCV and is no longer maintained, and its successor is AGPL-3.0; torchvision has no build for the torch releases
+supported here.
+
+The operations and their strengths follow AutoAugment (Cubuk et al., "AutoAugment: Learning augmentation policies from
+data", 2018, table 6), as RandAugment does; the largest strengths below are those of that table.
 """
 
 from __future__ import annotations
@@ -19,24 +23,30 @@ from torch.nn import functional
 from supernet.data.augmentation_config import AugmentConfig
 from supernet.data.examples import Draws
 
-_SHIFT_Y, _SHIFT_X, _FLIP, _CUTOUT_Y, _CUTOUT_X, _CROP, _OPERATIONS = range(7)  # what a number is drawn for
-_GREY = 128
+# The purposes for which numbers are drawn: another order would give other images for the same seed.
+_SHIFT_Y, _SHIFT_X, _FLIP, _CUTOUT_Y, _CUTOUT_X, _CROP, _OPERATIONS = range(7)
+_GREY = 128  # the middle of 0..255
+_LARGEST_ANGLE = math.pi / 6  # 30 degrees
+_LARGEST_SHEAR = 0.3
+_LARGEST_TRANSLATION = 0.9  # of coordinates from -1 to 1: 0.45 of the size, as 150 of 331 pixels in AutoAugment
+_LARGEST_CHANGE = 0.9  # of brightness, contrast and saturation: factors from 0.1 to 1.9
+_MOST_BITS_REMOVED = 4  # of 8
 
 Matrices = Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]
-"""Signed strengths (n,) to the two rows (three times (n,)) of the matrix from output to input coordinates."""
+"""Signed strengths (n,) -> the first two rows, three (n,) each, of the matrix from output to input coordinates."""
 
 Colouring = Callable[[Tensor, Tensor], Tensor]
-"""Pixels, float32 (n, 3, size, size) in 0..255, and signed strengths (n, 1, 1, 1), to changed pixels."""
+"""Pixels, float32 (n, 3, size, size) in 0..255, and signed strengths (n, 1, 1, 1) -> changed pixels."""
 
 
 def augment(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
-    """uint8 (n, 3, size, size) -> the same shape, changed at random; `images` stay as they are.
+    """Randomly changed copies of `images`, uint8 (n, 3, size, size); `images` itself is not modified.
 
     Args:
-        images: to change; `config.check_size(size)` holds.
-        config: what may change.
-        draws: decide everything.
-        rows: which examples these are, int64 (n,).
+        images: uint8 (n, 3, size, size); `config.check_size(size)` must pass.
+        config: The changes to apply.
+        draws: The random numbers that decide every change.
+        rows: The row of each image in the data set, int64 (n,): its address in `draws`.
     """
     rows = rows.to(images.device)
     size = images.shape[-1]
@@ -56,7 +66,7 @@ def augment(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -
 
 
 def _offsets(config: AugmentConfig, draws: Draws, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Shift down and right in pixels, int64 (n,), and whether to mirror, bool (n,)."""
+    """Shifts down and right in pixels, int64 (n,) each, and whether to mirror, bool (n,)."""
     down = draws.integers(rows, _SHIFT_Y, -config.shift, config.shift)
     right = draws.integers(rows, _SHIFT_X, -config.shift, config.shift)
     mirrored = draws.uniform(rows, _FLIP)[:, 0] < (0.5 if config.flip else 0.0)
@@ -64,7 +74,7 @@ def _offsets(config: AugmentConfig, draws: Draws, rows: Tensor) -> tuple[Tensor,
 
 
 def _windows(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
-    """Shifted and mirrored images, pixel by pixel exact; the border is reflected."""
+    """Shifted and mirrored images without interpolation; the border is reflected."""
     size = images.shape[-1]
     down, right, mirrored = _offsets(config, draws, rows)
     lines, columns = _reflected(down, size), _reflected(right, size)
@@ -74,38 +84,38 @@ def _windows(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) 
 
 
 def _reflected(offsets: Tensor, size: int) -> Tensor:
-    """Indices (n, size) of a line of pixels shifted by `offsets` (n,), reflected at the ends."""
+    """Indices (n, size) into a line of pixels that is shifted by `offsets` (n,) and reflected at its ends."""
     index = (torch.arange(size, device=offsets.device)[None] + offsets[:, None]).abs()
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
 def _square(centre: Tensor, size: int, side: int) -> Tensor:
-    """Mask (n, size, size) of one square per image at `centre` (2, n, 1), cut off at the border."""
+    """Mask, bool (n, size, size), of one square per image around `centre` (2, n, 1), clipped at the border."""
     offsets = torch.arange(size, device=centre.device)[None, None] - (centre - side // 2)
     inside = (offsets >= 0) & (offsets < side)  # (2, n, size)
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def _warped(images: Tensor, transforms: Tensor) -> Tensor:
-    """Images seen through `transforms` (n, 3, 3): one bilinear interpolation, the border reflected as in `_windows`."""
+    """Images resampled by `transforms` (n, 3, 3) in one bilinear interpolation; the border is reflected."""
     size = images.shape[-1]
-    axis = (torch.arange(size, device=images.device) * 2 + 1) / size - 1  # the centres of pixels
+    axis = (torch.arange(size, device=images.device) * 2 + 1) / size - 1  # pixel centres
     x, y = (
         row[:, 0, None, None] * axis + (row[:, 1, None] * axis + row[:, 2, None])[:, :, None]
         for row in transforms.unbind(1)[:2]
     )
-    # As functional.affine_grid makes it, in a third of the time; then in units that reflect at the centres of pixels.
+    # The grid of functional.affine_grid, in a third of the time, scaled so that the border reflects at pixel centres.
     grid = torch.stack((x, y), -1).mul_(size / (size - 1))
     pixels = functional.grid_sample(
         images.to(torch.float32), grid, mode="bilinear", padding_mode="reflection", align_corners=True
     )
-    return (pixels + 0.5).to(torch.uint8)  # a mean of levels needs no clamping
+    return (pixels + 0.5).to(torch.uint8)  # a weighted mean of levels stays within 0..255: no clamping
 
 
 def _transforms(
     config: AugmentConfig, draws: Draws, rows: Tensor, size: int, operations: list[tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """float32 (n, 3, 3): from where in the original an output pixel comes, in coordinates from -1 to 1."""
+    """float32 (n, 3, 3): maps the place of an output pixel to its place in the original, both from -1 to 1."""
     down, right, mirrored = _offsets(config, draws, rows)
     one = torch.ones(len(rows), device=rows.device)
     zero = torch.zeros_like(one)
@@ -121,7 +131,7 @@ def _transforms(
 
 
 def _crops(config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
-    """Boxes of a random share of the area, ratio and place, (n, 3, 3)."""
+    """Crops of random area, aspect ratio and place, as matrices (n, 3, 3)."""
     area, ratio, x, y = draws.uniform(rows, _CROP, 4).unbind(1)
     area = config.crop_area + area * (1 - config.crop_area)
     stretch = torch.exp((ratio - 0.5) * math.log(config.crop_ratio))  # the square root of the ratio
@@ -131,62 +141,63 @@ def _crops(config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
 
 
 def _matrices(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """(n, 3, 3) of the entries of the first two rows, each (n,)."""
+    """Matrices (n, 3, 3) from the entries of their first two rows, (n,) each."""
     last = torch.tensor([0.0, 0.0, 1.0], device=first[0].device).expand(len(first[0]), 3)
     return torch.stack((torch.stack(first, 1), torch.stack(second, 1), last), 1)
 
 
 def _rotation(strength: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    angle, zero = strength * (math.pi / 6), torch.zeros_like(strength)
+    angle, zero = strength * _LARGEST_ANGLE, torch.zeros_like(strength)
     return [angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero]
 
 
 def _shear_x(strength: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return [one, 0.3 * strength, zero], [zero, one, zero]
+    return [one, _LARGEST_SHEAR * strength, zero], [zero, one, zero]
 
 
 def _shear_y(strength: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return [one, zero, zero], [0.3 * strength, one, zero]
+    return [one, zero, zero], [_LARGEST_SHEAR * strength, one, zero]
 
 
 def _translation_x(strength: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return [one, zero, 0.9 * strength], [zero, one, zero]  # the whole size is 2
+    return [one, zero, _LARGEST_TRANSLATION * strength], [zero, one, zero]
 
 
 def _translation_y(strength: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return [one, zero, zero], [zero, one, 0.9 * strength]
+    return [one, zero, zero], [zero, one, _LARGEST_TRANSLATION * strength]
 
 
 def _brightness(pixels: Tensor, strength: Tensor) -> Tensor:
-    return pixels * (1 + 0.9 * strength)
+    return pixels * (1 + _LARGEST_CHANGE * strength)
 
 
 def _contrast(pixels: Tensor, strength: Tensor) -> Tensor:
-    levels = _luma(pixels).to(torch.int64)  # summed in integers: the same whatever the batch and the threads
+    levels = _luma(pixels).to(torch.int64)  # integer sums do not depend on batch or threads
     mean = (levels.sum((1, 2, 3), keepdim=True) / levels[0].numel()).to(torch.float32)
-    return mean + (pixels - mean) * (1 + 0.9 * strength)
+    return mean + (pixels - mean) * (1 + _LARGEST_CHANGE * strength)
 
 
 def _saturation(pixels: Tensor, strength: Tensor) -> Tensor:
     grey = _luma(pixels)
-    return grey + (pixels - grey) * (1 + 0.9 * strength)
+    return grey + (pixels - grey) * (1 + _LARGEST_CHANGE * strength)
 
 
 def _posterise(pixels: Tensor, strength: Tensor) -> Tensor:
-    step = torch.exp2((4 * strength.abs()).round())
+    step = torch.exp2((_MOST_BITS_REMOVED * strength.abs()).round())
     return (pixels / step).floor() * step
 
 
 def _solarise(pixels: Tensor, strength: Tensor) -> Tensor:
+    # The threshold falls from 256, which inverts nothing, to 0, which inverts all levels.
     return torch.where(pixels >= 256 * (1 - strength.abs()), 255 - pixels, pixels)
 
 
 def _luma(pixels: Tensor) -> Tensor:
-    """(n, 1, size, size), ITU-R BT.601."""
+    """Luma, float32 (n, 1, size, size), with the weights of ITU-R BT.601."""
     return 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
 
 
@@ -207,11 +218,11 @@ _COLOUR: Final[dict[str, Colouring]] = {
 }
 
 OPERATIONS: Final = (*_GEOMETRIC, *_COLOUR)
-"""What `AugmentConfig.operations` draws from, each as likely as any other."""
+"""The operations that `AugmentConfig.operations` draws from, all equally likely."""
 
 
 def _drawn_operations(config: AugmentConfig, draws: Draws, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each operation of an image: its index in `OPERATIONS`, int64 (n,), and its signed strength, float32 (n,)."""
+    """Per operation to apply: each image's index into `OPERATIONS`, int64 (n,), and signed strength, float32 (n,)."""
     drawn = []
     for number in range(config.operations):
         which, strength, sign = draws.uniform(rows, _OPERATIONS + number, 3).unbind(1)
@@ -221,7 +232,7 @@ def _drawn_operations(config: AugmentConfig, draws: Draws, rows: Tensor) -> list
 
 
 def _recoloured(images: Tensor, which: Tensor, strength: Tensor) -> Tensor:
-    """Apply to each image the operation `which` (n,), where it is one on colours."""
+    """Copies of `images` in which those whose operation `which` (n,) changes colours have it applied."""
     images = images.clone()
     for index, name in enumerate(OPERATIONS):
         chosen = (which == index).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""The `augment` part of a config's `training` section. Imports no torch."""
+"""The `augment` section within a config's `training` section. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,36 +8,40 @@ from factory_base.documents import Document
 
 
 class AugmentConfig(Document):
-    """Random changes of training images, applied in the order of the keys. Every image gets its own."""
+    """Data augmentation of training images, applied in the order of the keys. Every image gets its own changes.
+
+    Limits on numbers only catch typing errors.
+    """
 
     flip: bool = False
-    """Mirror half of the images left to right. Wrong for digits and text."""
+    """Whether to mirror half of the images left to right. Do not use it for digits and text."""
     shift: int = Field(default=4, ge=0)
-    """Largest shift in pixels in each direction, below the image size; the border is reflected. 4 is usual for 32
-    pixels; where images are cropped it adds little."""
+    """Largest shift in pixels in each direction, below the image size; the border is reflected. 4 is usual for images
+    of 32 pixels (He et al., 2016); it adds little if images are cropped."""
     crop_area: float = Field(default=1.0, gt=0, le=1)
-    """Smallest share of the area that a random crop keeps before it is resized to the whole (Szegedy et al., 2015); 1
-    for no crops. 0.25 to 0.35 suits photographs and small networks, 0.08 large networks and long training."""
+    """Smallest share of the area that a random crop keeps before it is resized to the full size; 1 turns crops off.
+    0.25 to 0.35 suits photographs and small networks, 0.08 (Szegedy et al., 2015) large networks and long training."""
     crop_ratio: float = Field(default=4 / 3, ge=1, le=4)
-    """Largest ratio of a crop's sides, in either direction."""
+    """Largest aspect ratio of a crop, in either direction; 4/3 as in Szegedy et al., 2015."""
     operations: int = Field(default=0, ge=0, le=4)
-    """Operations per image, drawn with repeats from rotate, shear_x, shear_y, translate_x, translate_y, brightness,
-    contrast, saturation, posterize and solarize (after RandAugment; Cubuk et al., 2019); 0 for none, 2 is usual. Those
-    that move pixels act first."""
+    """Number of operations per image, drawn with replacement from rotate, shear_x, shear_y, translate_x, translate_y,
+    brightness, contrast, saturation, posterize and solarize (after RandAugment; Cubuk et al., 2019); 0 turns them off,
+    2 is usual. Those that move pixels are applied first."""
     magnitude: float = Field(default=0.3, ge=0, le=1)
-    """Largest strength of an operation; each draws its own from 0 to this, and its direction. 1 stands for a rotation
-    by 30 degrees, a shear of 0.3, a translation by 0.45 of the size, colours 0.9 weaker or stronger, 4 of 8 bits, and
-    all levels inverted."""
+    """Largest strength of an operation; each draws its own strength from 0 to this value, and its direction. 1 means a
+    rotation by 30 degrees, a shear of 0.3, a translation by 0.45 of the size, a change of brightness, contrast or
+    saturation by 90 %, 4 of 8 bits removed, and all levels inverted. 0.3 is RandAugment's 9 of 30 for a ResNet-50."""
     cutout: int = Field(default=0, ge=0)
-    """Side in pixels of one grey square per image, at most the image size; 0 for none (DeVries and Taylor, 2017)."""
+    """Side in pixels of one grey square per image, at most the image size (DeVries and Taylor, 2017); 0 turns it
+    off."""
 
     def check_size(self, size: int) -> None:
-        """Whether these changes suit images of `size` pixels.
+        """Check that these changes suit images of `size` by `size` pixels.
 
         Raises:
-            ValueError: a shift that would leave nothing of the image, or a square larger than it.
+            ValueError: `shift` would leave nothing of the image, or `cutout` is larger than the image.
         """
         if self.shift >= size:
-            raise ValueError(f"augment.shift {self.shift} is not below the image size {size}; lower it")
+            raise ValueError(f"augment.shift {self.shift} must be below the image size {size}; lower it")
         if self.cutout > size:
-            raise ValueError(f"augment.cutout {self.cutout} is above the image size {size}; lower it")
+            raise ValueError(f"augment.cutout {self.cutout} must be at most the image size {size}; lower it")

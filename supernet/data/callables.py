@@ -1,4 +1,4 @@
-"""Data from the user's own code, named by import path: `package.module:callable`."""
+"""Data from the user's own code, named by an import path `package.module:callable`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, DataError, FactoryError
 from supernet.data.config import DataConfig
-from supernet.data.images import array_part
-from supernet.data.parts import Source
+from supernet.data.images import split_from_arrays
+from supernet.data.source_splits import Source
 from supernet.data.types import RawDataset
 
 
 def load_callable_source(config: DataConfig, folder: Path) -> Source:
-    """Call `config.source` with `config.options`.
+    """Call `config.source` with `config.options` and check what it returns.
 
-    It returns a `RawDataset`, or `(train_images, train_labels, test_images, test_labels, class_names)` with arrays as
-    `supernet.data.images.array_part` takes them. A module beside the config is found too.
+    It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
+    arrays as `supernet.data.images.split_from_arrays` takes them. Modules beside the config are importable too.
 
     Raises:
-        ConfigError: the module or the callable does not exist.
-        DataError: the callable fails, or returns something else.
+        ConfigError: The module or the callable does not exist.
+        DataError: The callable fails or returns something else.
     """
     with importable(folder):
-        make = import_callable(config.source, folder, "the data")
+        make = import_callable(config.source, folder, "the data set")
         try:
             made = make(**config.options)
         except FactoryError:
@@ -49,28 +49,28 @@ def _source(made: object, name: str) -> Source:
             f"{name}: returned {what}, expected a RawDataset or the tuple "
             "(train_images, train_labels, test_images, test_labels, class_names)"
         )
-    *parts, names = arrays
+    *splits, names = arrays
     if (
         not isinstance(names, list | tuple)
         or not all(isinstance(n, str) for n in names)
         or len(set(names)) < len(names)
     ):
-        raise DataError(f"{name}: class_names must be a list or tuple of distinct texts, got {names!r:.80}")
-    train = array_part(parts[0], parts[1], len(names), f"{name} (train)")
-    test = array_part(parts[2], parts[3], len(names), f"{name} (test)")
+        raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {names!r:.80}")
+    train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)")
+    test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)")
     return Source(train=train, test=test, class_names=tuple(names))
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:
-    """The callable that `source`, `package.module:callable`, names.
+    """The callable that the import path `source`, `package.module:callable`, names.
 
     Args:
-        source: the import path.
-        folder: of the config, for messages; see `importable`.
-        product: what the callable returns, for messages.
+        source: The import path.
+        folder: The config's folder, for messages; see `importable`.
+        product: What the callable returns, for messages.
 
     Raises:
-        ConfigError: the module or the callable does not exist.
+        ConfigError: The module or the callable does not exist.
     """
     module_name, _, attribute = source.partition(":")
     try:
@@ -90,7 +90,7 @@ def import_callable(source: str, folder: Path, product: str) -> Callable[..., An
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules in `folder` be imported, after all others."""
+    """Make the modules in `folder` importable; all other modules take precedence."""
     entry = str(folder.resolve())
     added = entry not in sys.path
     if added:

@@ -1,4 +1,4 @@
-"""The `data` section of a config: which source, where it lies, how it is split."""
+"""The `data` section of a config: the source, its location, and how it is split."""
 
 from __future__ import annotations
 
@@ -10,36 +10,42 @@ from factory_base.documents import HANDLING, Document, nearest
 from factory_base.quantities import SizeBytes
 
 SourceName = Literal["digits", "folder", "npz", "parquet"]
-"""The sources that ship; `sources.SOURCES` has their loaders."""
+"""The built-in sources; `supernet.data.sources.SOURCES` holds their loaders."""
 
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
+"""The values of `SourceName`."""
 
 
 class DataConfig(Document):
-    """Where images come from.
+    """Where images come from, how they are split and how they are cached.
+
+    Limits on numbers only catch typing errors; the default fractions are the usual ones.
 
     Attributes:
         source: `digits` (embedded), `folder`, `parquet`, `npz`, or an import path `package.module:callable`.
-        path: training data, relative to the config's folder. A folder or a set of Parquet shards that holds `train` and
-            `test` parts gives both.
-        test_path: test data, where `path` does not hold it. Without any, `test_fraction` of `path` is set aside.
-        image_size: every image is brought to this many pixels in height and width, ignoring its aspect ratio (RGB,
-            bilinear with antialiasing).
-        image_column: Parquet only.
-        label_column: Parquet only.
-        heldout_fraction: share of the training data that steers the search instead of fitting weights.
-        test_fraction: share of `path` set aside as test data, used only where the source has no test data of its own.
-        limit: use only this many training images (a seeded draw), for trials.
-        options: keyword arguments of a callable source.
-        cache: what is kept of decoded images. `memory`: all of them, in each process. `disk`: one file per part in the
-            run folder, 3 bytes per pixel, written once and read at random; it costs the disk `image_size`^2 * 3 bytes
-            per image and spares the decoding from then on. `none`: nothing, an image is decoded whenever it is used.
-            `auto`: `memory` up to `memory_limit`; above it `disk`, where that leaves at least half of the free space
-            free and the source is files; else `none`. Without `memory`, every image is read once before the training,
-            for the statistics and so that damage is found at once; a run does that once.
-        memory_limit: what `auto` may take for decoded images, in each process.
-        workers: processes that prepare training batches in the background; 0 prepares them in between. Default: none
-            for images in memory, else the number of cores less one.
+        path: Location of the training data, relative to the config's folder. A folder or a set of Parquet shards with
+            `train` and `test` splits provides both.
+        test_path: Location of the test data if `path` does not hold it. Without it, `test_fraction` of the data in
+            `path` is set aside.
+        image_size: Height and width in pixels to which every image is resized as RGB, ignoring its aspect ratio
+            (bilinear with antialiasing); 32 suits small images such as those of CIFAR-10.
+        image_column: Name of the column of images, for Parquet only.
+        label_column: Name of the column of labels, for Parquet only.
+        heldout_fraction: Share of the training data that is held out: it guides the search and fits no weights.
+        test_fraction: Share of the data in `path` set aside as test data; used only if the source has no test data.
+        limit: Number of training images to use (a seeded draw), for quick experiments; at least 4: two images of
+            each of two classes.
+        options: Keyword arguments for a callable source.
+        cache: Where decoded images are kept. `memory`: in memory, in every process. `disk`: in one file per split in
+            the run folder, written once and read at random; it takes 3 * `image_size`^2 bytes per image and avoids
+            decoding from then on. `none`: nowhere; an image is decoded whenever it is used. `auto`: `memory` up to
+            `memory_limit`; above it `disk` if the source reads files and at least half of the free space remains free;
+            else `none`. Unless the cache is `memory`, every image is read once per run before training, to compute the
+            statistics and to find damaged images at once.
+        memory_limit: Most memory that `auto` takes for decoded images, in each process; 4 GiB is half of a small
+            machine.
+        workers: Processes that prepare training batches in the background; 0 prepares them in the training process, in
+            between the steps. Default: 0 for images in memory, else the number of cores less one.
     """
 
     source: str
@@ -61,7 +67,7 @@ class DataConfig(Document):
     def _known_source(cls, source: str) -> str:
         module, colon, attribute = source.partition(":")
         if colon and (not attribute.isidentifier() or not all(part.isidentifier() for part in module.split("."))):
-            raise ValueError(f"{source!r} is no import path; write 'package.module:callable'")
+            raise ValueError(f"{source!r} is not an import path; write 'package.module:callable'")
         if not colon and source not in SOURCE_NAMES:
             raise ValueError(
                 f"unknown source {source!r}; {nearest(source, [*SOURCE_NAMES, 'package.module:callable'])}"
@@ -71,11 +77,13 @@ class DataConfig(Document):
     @model_validator(mode="after")
     def _paths_fit_source(self) -> Self:
         if self.needs_path and self.path is None:
-            raise ValueError(f"source {self.source!r} needs 'path', the place of its training data")
+            raise ValueError(f"source {self.source!r} needs 'path', the location of its training data")
         if not self.needs_path and (self.path is not None or self.test_path is not None):
-            raise ValueError(f"source {self.source!r} takes no 'path' and no 'test_path'; remove them")
+            raise ValueError(f"source {self.source!r} takes neither 'path' nor 'test_path'; remove them")
         if self.options and not self.is_callable:
-            raise ValueError(f"'options' go to a callable source 'package.module:callable', not to {self.source!r}")
+            raise ValueError(
+                f"'options' are for a callable source 'package.module:callable', not for {self.source!r}; remove them"
+            )
         if self.cache == "disk" and not self.needs_path:
             raise ValueError(f"'cache: disk' is for images in files, not for source {self.source!r}; remove it")
         return self
@@ -87,5 +95,5 @@ class DataConfig(Document):
 
     @property
     def needs_path(self) -> bool:
-        """Whether the source reads files that the config must name."""
+        """Whether the source reads files whose location the config must give."""
         return not self.is_callable and self.source != "digits"

@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 handwritten digits of 8x8 pixels (UCI ML Repository, as scikit-learn ships them)."""
+"""The embedded data set: 1,797 handwritten digits of 8x8 pixels (UCI ML Repository, included in scikit-learn)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from supernet.data.config import DataConfig
-from supernet.data.images import array_part
-from supernet.data.parts import Source, numbered_names
+from supernet.data.images import split_from_arrays
+from supernet.data.source_splits import Source, numbered_names
 
 
-def load_digits_source(config: DataConfig, folder: Path) -> Source:  # noqa: ARG001 - the signature of all loaders
-    """The digits, without test data of their own; 0..16 is spread over 0..255."""
+def load_digits_source(config: DataConfig, folder: Path) -> Source:  # noqa: ARG001 - all loaders have this signature
+    """The digits, with levels 0..16 scaled to 0..255. The source has no test split of its own."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    part = array_part(pixels, digits.target, 10, "digits")
-    return Source(train=part, test=None, class_names=numbered_names(part.labels))
+    train = split_from_arrays(pixels, digits.target, 10, "digits")  # ten classes
+    return Source(train=train, test=None, class_names=numbered_names(train.labels))

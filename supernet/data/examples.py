@@ -1,4 +1,4 @@
-"""Labelled examples and how they become a network's inputs. Images and text look alike from here."""
+"""Labelled examples, the same interface for images and text: batches, random draws, and network inputs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_GOLDEN, _MIX1, _MIX2 = (
-    -7046029254386353131,
-    -4658895280553007687,
-    -7723592293110705685,
-)  # splitmix64, as signed numbers
+# The increment and the two multipliers of splitmix64, as signed 64-bit numbers.
+_GOLDEN, _MIX1, _MIX2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Random numbers that belong to an example, an epoch and a purpose, whatever batch or worker the example is in.
+    """Random numbers addressed by example, epoch and purpose: they do not depend on the batch or worker of an example.
 
     A counter-based generator (splitmix64; Steele et al., 2014): each number is a hash of its address.
+
+    Attributes:
+        seed: Seed of the training run, int64.
+        epoch: Number of the epoch, from 0.
     """
 
     seed: int
     epoch: int
 
     def uniform(self, rows: Tensor, purpose: int, count: int = 1) -> Tensor:
-        """float32 in [0, 1), shape (len(rows), count), for examples `rows` (int64)."""
+        """Uniform numbers, float32 in [0, 1), shape (len(rows), count).
+
+        Args:
+            rows: Rows of the examples in the data set, int64 (n,).
+            purpose: What the numbers are for; other purposes get independent numbers.
+            count: How many numbers per example.
+        """
         columns = torch.arange(count, dtype=torch.int64, device=rows.device)
         state = _hash(_hash(_hash(torch.tensor(self.seed, device=rows.device)) + self.epoch) + purpose)
         bits = _hash(_hash(state + rows.to(torch.int64))[:, None] + columns)
-        return ((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)
+        return ((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)  # the top 24 bits: what a float32 holds exactly
 
     def integers(self, rows: Tensor, purpose: int, low: int, high: int) -> Tensor:
-        """int64 in low..high, both included, shape (len(rows),)."""
+        """Uniform integers from `low` to `high`, both included, int64 (len(rows),). See `uniform`."""
         return low + (self.uniform(rows, purpose)[:, 0] * (high - low + 1)).to(torch.int64)
 
 
 def _hash(x: Tensor) -> Tensor:
+    """The mixing function of splitmix64; shifts and multipliers are the algorithm's."""
     x = x + _GOLDEN  # int64 wraps around
     x = (x ^ _shifted(x, 30)) * _MIX1
     x = (x ^ _shifted(x, 27)) * _MIX2
@@ -45,37 +53,37 @@ def _hash(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right: the sign does not come along."""
+    """Logical shift to the right: the sign bit is not copied."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 class Examples(Protocol):
-    """One part of a data set, as training and evaluation see it."""
+    """One split of a data set, as training and evaluation see it."""
 
     @property
     def labels(self) -> Tensor:
-        """int64 (n,)."""
+        """Class of each example, int64 (n,)."""
 
     def __len__(self) -> int:
         """The number of examples."""
 
     def batch(self, rows: Tensor, draws: Draws | None) -> Tensor:
-        """Examples `rows` (int64, (b,)) as stored: uint8 images (b, 3, size, size), int64 tokens (b, length).
+        """The examples at `rows` before `to_input`: uint8 images (b, 3, size, size), or int64 tokens (b, length).
 
         Args:
-            rows: any order, repeats allowed.
-            draws: decide the augmentation; None for none.
+            rows: int64 (b,), in any order, repeats allowed.
+            draws: Random numbers for the augmentation; None turns it off.
 
         Raises:
-            DataError: an example cannot be read.
+            DataError: An example cannot be read.
         """
 
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """What `batch` gave, as inputs of one subnet, (b, *shape): resized and normalised, or cut to a length."""
+        """A result of `batch` as inputs (b, *shape) of one subnet: resized and normalised, or truncated to a length."""
 
 
 class Inputs(Protocol):
-    """Network inputs (n, *shape), made when a slice is asked for."""
+    """Network inputs (n, *shape), computed slice by slice on demand."""
 
     def __len__(self) -> int: ...
 
@@ -84,7 +92,13 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExampleInputs:
-    """`examples` (those in `rows` only, where given) as inputs of shape `shape`, not augmented."""
+    """Examples as network inputs, without augmentation.
+
+    Attributes:
+        examples: The examples.
+        shape: Shape of one input, without the batch.
+        rows: The examples to use, int64 (n,); None for all.
+    """
 
     examples: Examples
     shape: tuple[int, ...]

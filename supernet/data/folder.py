@@ -1,4 +1,4 @@
-"""Images in folders named by class: `path/<class>/*.png`, or `path/train/<class>/...` and `path/test/<class>/...`."""
+"""Images in one folder per class: `path/<class>/*.png`, or `path/train/<class>/...` and `path/test/<class>/...`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ from factory_base.errors import ConfigError, DataError
 from factory_base.progress import Progress
 from supernet.data.config import DataConfig
 from supernet.data.images import decode, decode_many
-from supernet.data.parts import Part, Source, check_distinct, located
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, located
 from supernet.data.types import Images, Rows
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
-_OTHER_SPLITS = ("val", "valid", "validation", "dev")
+"""File name extensions of images, in lower case."""
+
+_OTHER_SPLITS = ("val", "valid", "validation", "dev")  # usual names of a third split, which might be meant as test data
 
 
 def load_folder_source(config: DataConfig, folder: Path) -> Source:
-    """Classes are the folders' names, sorted. Hidden files are skipped; any other file in a class must be an image.
+    """The images in the folders that `config` names.
+
+    Classes are the names of the folders, sorted. Hidden files are skipped; every other file in a class folder must be
+    an image.
+
+    Args:
+        config: The `data` section, with source `folder`.
+        folder: Folder of the config file.
 
     Raises:
-        ConfigError: `path` or `test_path` is no folder, or it is unclear which folder is the test data.
-        DataError: an empty class, a file that is no image, test classes that are not the training classes.
+        ConfigError: `path` or `test_path` is not a folder, or it is unclear which folder holds the test data.
+        DataError: A class is empty, a file is not an image, or training and test classes differ.
     """
     train_root, test_root = _roots(config, folder)
     names = _class_names(train_root)
@@ -32,8 +41,8 @@ def load_folder_source(config: DataConfig, folder: Path) -> Source:
     if test_root is not None:
         check_distinct([train_root], [test_root])
         _check_same_classes(names, _class_names(test_root), test_root)
-        test = _part(test_root, names)
-    return Source(train=_part(train_root, names), test=test, class_names=names)
+        test = _source_split(test_root, names)
+    return Source(train=_source_split(train_root, names), test=test, class_names=names)
 
 
 def _roots(config: DataConfig, folder: Path) -> tuple[Path, Path | None]:
@@ -45,14 +54,14 @@ def _roots(config: DataConfig, folder: Path) -> tuple[Path, Path | None]:
     others = [name for name in _OTHER_SPLITS if name in split_folders]
     if test is None and "test" not in split_folders and others:
         raise ConfigError(
-            f"{root}: has 'train' and {others[0]!r} but no 'test'; say which is the test data: "
+            f"{root}: has 'train' and {others[0]!r} but no 'test'; state which is the test data: "
             f"path: {config.path}/train and test_path: {config.path}/{others[0]}"
         )
     return split_folders["train"], _within(test, "test") or split_folders.get("test")
 
 
 def _within(root: Path | None, split: str) -> Path | None:
-    """`root/split` where that holds class folders, else `root`."""
+    """`root/split` if that holds class folders, else `root`."""
     inner = root / split if root else None
     return inner if inner and inner.is_dir() and _folders(inner) else root
 
@@ -71,7 +80,7 @@ def _folders(root: Path) -> list[Path]:
 def _class_names(root: Path) -> tuple[str, ...]:
     stray = next((p for p in sorted(root.iterdir()) if p.is_file() and p.suffix.lower() in EXTENSIONS), None)
     if stray is not None:
-        raise DataError(f"{stray}: lies outside any class; move it into a folder named by its class")
+        raise DataError(f"{stray}: is outside all class folders; move it into a folder named after its class")
     names = tuple(path.name for path in _folders(root))
     if not names:
         raise DataError(f"{root}: holds no class folders; expected {root}/<class>/<image>.png")
@@ -87,15 +96,20 @@ def _check_same_classes(train: tuple[str, ...], test: tuple[str, ...], root: Pat
             raise DataError(f"{root}: class {name!r} of the training data is missing; add a folder with its images")
 
 
-def _part(root: Path, names: tuple[str, ...]) -> Part:
+def _source_split(root: Path, names: tuple[str, ...]) -> SourceSplit:
     files = [(label, path) for label, name in enumerate(names) for path in _images_in(root / name)]
     reader = _Reader(root, tuple(str(path.relative_to(root)) for _, path in files))
-    return Part(labels=np.array([label for label, _ in files], dtype=np.int64), read=reader)
+    return SourceSplit(labels=np.array([label for label, _ in files], dtype=np.int64), read=reader)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Decodes files below a folder."""
+    """Decodes image files. See `supernet.data.types.Reader`.
+
+    Attributes:
+        root: Folder of the split.
+        names: Path of each image relative to `root`.
+    """
 
     root: Path
     names: tuple[str, ...]

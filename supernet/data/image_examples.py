@@ -1,4 +1,4 @@
-"""From stored images to network inputs: resolution and normalisation, on batches."""
+"""Stored images as examples: batches with augmentation, and network inputs (resized and normalised)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from supernet.data.augmentation_config import AugmentConfig
 from supernet.data.examples import Draws
 from supernet.data.types import LabelledImages, OnDemandImages
 
-_SHARE_OF_DEVICE = 1 / 8
+_DEVICE_SHARE = 1 / 8  # of a GPU's memory for the images: training needs the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalisation:
-    """Mean and standard deviation per channel, in fractions of full scale."""
+    """Mean and standard deviation of each channel, as fractions of full scale (255)."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
 def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> Tensor:
-    """uint8 (n, 3, size, size) -> float32 (n, 3, resolution, resolution), channels last.
+    """Resize and normalise: uint8 (n, 3, size, size) -> float32 (n, 3, resolution, resolution), channels last.
 
-    Bilinear with half-pixel centres and no antialiasing, so that a client can repeat it in a few lines.
+    Interpolation is bilinear with half-pixel centres and without antialiasing, which a client can reproduce in a few
+    lines.
     """
     mean, std = _levels(normalisation, images.device)
     x = (images.to(torch.float32) - mean) / std
@@ -38,9 +39,9 @@ def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> T
     return x.contiguous(memory_format=torch.channels_last)
 
 
-@lru_cache(maxsize=8)  # made anew, they would make a GPU wait at every batch
+@lru_cache(maxsize=8)  # else every batch waits for a copy to the GPU; a run needs one entry per data set and device
 def _levels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation in levels from 0 to 255, (3, 1, 1)."""
+    """Mean and standard deviation in levels from 0 to 255, float32 (3, 1, 1) each."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(value, device=device) for value in (normalisation.mean, normalisation.std))
         return mean[:, None, None] * 255, std[:, None, None] * 255
@@ -50,17 +51,17 @@ def _levels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor,
 class ImageExamples:
     """Images as examples. See `supernet.data.examples.Examples`.
 
-    Every resolution is made from the images of one size by `to_input`: a batch is read, decoded and augmented once,
-    whatever networks it is shown to.
+    `to_input` makes every resolution from images of one size: a batch is read, decoded and augmented once, no matter
+    how many networks it is used for.
 
     Attributes:
-        images: uint8 (n, 3, size, size); decoded in memory, on any device, or read when asked for.
-        labels: int64 (n,), in the memory of the CPU.
-        normalisation: of the data set.
-        augmentation: random changes of training images; None for none.
+        images: uint8 (n, 3, size, size): decoded, on any device, or read on demand.
+        labels: int64 (n,), on the CPU.
+        normalisation: Channel statistics of the training images.
+        augmentation: Augmentation of training images; None for none.
 
     Raises:
-        DataError: the changes do not suit the size.
+        DataError: The augmentation does not suit the image size.
     """
 
     images: Tensor | OnDemandImages
@@ -77,33 +78,33 @@ class ImageExamples:
 
     @staticmethod
     def of(
-        part: LabelledImages,
+        split: LabelledImages,
         normalisation: Normalisation,
         augmentation: AugmentConfig | None = None,
         device: torch.device | None = None,
     ) -> ImageExamples:
-        """`part` as examples.
+        """The images of one split as examples.
 
         Args:
-            part: decoded or not.
-            normalisation: of the data set.
-            augmentation: random changes; None for none.
-            device: where they are used. Decoded images that take little of a GPU's memory are kept there, where
-                reading and augmenting a batch costs next to nothing.
+            split: The images, decoded or on demand, and their labels.
+            normalisation: Channel statistics of the training images.
+            augmentation: Augmentation; None for none.
+            device: Device of the training. Decoded images that fit a small share of a GPU's memory are kept there,
+                where reading and augmenting a batch costs next to nothing. None keeps them on the CPU.
         """
-        images = part.images if isinstance(part.images, OnDemandImages) else torch.from_numpy(part.images)
+        images = split.images if isinstance(split.images, OnDemandImages) else torch.from_numpy(split.images)
         if isinstance(images, Tensor) and device is not None and device.type == "cuda":
-            free = torch.cuda.get_device_properties(device).total_memory * _SHARE_OF_DEVICE
-            images = images.to(device) if images.numel() < free else images
+            limit = torch.cuda.get_device_properties(device).total_memory * _DEVICE_SHARE
+            images = images.to(device) if images.numel() < limit else images
         return ImageExamples(
-            images=images, labels=torch.from_numpy(part.labels), normalisation=normalisation, augmentation=augmentation
+            images=images, labels=torch.from_numpy(split.labels), normalisation=normalisation, augmentation=augmentation
         )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, rows: Tensor, draws: Draws | None) -> Tensor:
-        """uint8 (b, 3, size, size), on the device of the images."""
+        """uint8 (b, 3, size, size), on the device of the images. See `Examples`."""
         if isinstance(self.images, Tensor):
             images = self.images[rows.to(self.images.device)]
         else:
@@ -113,5 +114,5 @@ class ImageExamples:
         return augment(images, self.augmentation, draws, rows)
 
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """float32 (b, *shape)."""
+        """float32 (b, *shape). See `Examples`."""
         return to_input(batch, shape[-1], self.normalisation)

@@ -1,6 +1,6 @@
-"""Encoded images and arrays of pixels to `(count, 3, size, size)` uint8, in threads (Pillow frees the GIL).
+"""Decodes encoded images and pixel arrays to uint8 `(count, 3, size, size)`, in threads (Pillow releases the GIL).
 
-A process that was started to prepare batches uses one thread: there are as many such processes as cores.
+A process that prepares training batches uses a single thread, since there are about as many such processes as cores.
 """
 
 from __future__ import annotations
@@ -19,26 +19,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from factory_base.errors import DataError
 from factory_base.progress import Progress
-from supernet.data.parts import Part, checked_labels
+from supernet.data.source_splits import SourceSplit, checked_labels
 from supernet.data.types import Images, Rows
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
-"""Formats that are decoded, by Pillow's names."""
+"""Image formats that are decoded, by their names in Pillow."""
 
-_CHUNK = 32
-_MOST_THREADS = 32
+_CHUNK = 32  # images per task: enough that starting a task costs nothing beside the decoding
+_MOST_THREADS = 32  # the limit that `ThreadPoolExecutor` itself has
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_ORIENTATION = 0x0112  # EXIF tag
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 def decode(encoded: bytes | Path, size: int, name: str) -> Images:
-    """One encoded image as `(3, size, size)`: upright, RGB, squashed to a square; of an animation the first frame.
+    """Decode one image to RGB, upright and resized to a square: uint8 `(3, size, size)`.
 
-    A JPEG of more than four times the size is decoded at half, a quarter or an eighth of its own, which is several
-    times faster and leaves at least twice the size to be filtered.
+    Only the first frame of an animation is used. A JPEG of more than four times the size is decoded at a half, a
+    quarter or an eighth of its resolution, which is several times faster and leaves at least twice the size for the
+    antialiasing filter.
+
+    Args:
+        encoded: The content of an image file, or its path.
+        size: Height and width of the result in pixels.
+        name: Name of the image in messages.
 
     Raises:
-        DataError: damaged, or in none of `FORMATS`; `name` says which image.
+        DataError: The image is damaged or in none of `FORMATS`.
     """
     try:
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:
@@ -50,10 +56,16 @@ def decode(encoded: bytes | Path, size: int, name: str) -> Images:
 
 
 def decode_many(count: int, decode_one: Callable[[int], Images], size: int, progress: Progress) -> Images:
-    """`decode_one(0)` to `decode_one(count - 1)`, each `(3, size, size)`, in threads, as `(count, 3, size, size)`.
+    """Call `decode_one(0)` to `decode_one(count - 1)` in threads and stack the results: uint8 `(count, 3, size, size)`.
+
+    Args:
+        count: Number of images.
+        decode_one: Decodes the image of an index to `(3, size, size)`.
+        size: Height and width in pixels.
+        progress: Called with the number of decoded images.
 
     Raises:
-        DataError: what `decode_one` raises, the first of them; or there is no memory for the result.
+        DataError: The first error of `decode_one` in the order of the images; or memory does not suffice.
     """
     images = allocate(count, size)
 
@@ -76,30 +88,31 @@ def decode_many(count: int, decode_one: Callable[[int], Images], size: int, prog
     return images
 
 
-def array_part(pixels: object, labels: object, class_count: int | None, where: str) -> Part:
-    """A part from arrays.
+def split_from_arrays(pixels: object, labels: object, class_count: int | None, where: str) -> SourceSplit:
+    """A split of a source from NumPy arrays.
 
     Args:
-        pixels: uint8, `(N, H, W)` grey, `(N, H, W, C)` or `(N, C, H, W)`, C being 1 or 3.
-        labels: integers, `(N,)` or `(N, 1)`.
-        class_count: labels must be below it; None where the labels say how many there are.
-        where: names the source in messages.
+        pixels: uint8, `(N, H, W)` for grey images, `(N, H, W, C)` or `(N, C, H, W)` with C of 1 or 3.
+        labels: Integers, `(N,)` or `(N, 1)`.
+        class_count: Number of classes, which all labels must be below; None if the largest label determines it.
+        where: Name of the source in messages.
 
     Raises:
-        DataError: another type, shape or range.
+        DataError: The type, shape or range of an array is wrong.
     """
     if not isinstance(pixels, np.ndarray) or not isinstance(labels, np.ndarray):
-        raise DataError(f"{where}: gives {type(pixels).__name__}, {type(labels).__name__}; expected two NumPy arrays")
+        kinds = f"{type(pixels).__name__} and {type(labels).__name__}"
+        raise DataError(f"{where}: images and labels are {kinds}, expected two NumPy arrays")
     channels_last = _channels_last(pixels, where)
     if len(pixels) != len(labels):
         raise DataError(f"{where}: {len(pixels)} images but {len(labels)} labels; expected one label per image")
 
-    return Part(labels=checked_labels(labels, class_count, where), read=_ArrayReader(channels_last))
+    return SourceSplit(labels=checked_labels(labels, class_count, where), read=_ArrayReader(channels_last))
 
 
 @dataclass(frozen=True, slots=True)
 class _ArrayReader:
-    """Reads uint8 pixels `(N, H, W)` or `(N, H, W, 3)`."""
+    """Reads uint8 pixels `(N, H, W)` or `(N, H, W, 3)`. See `supernet.data.types.Reader`."""
 
     pixels: Images
 
@@ -111,6 +124,7 @@ class _ArrayReader:
 
 
 def _channels_last(pixels: NDArray[np.generic], where: str) -> Images:
+    """`pixels` as `(N, H, W)` for one channel, else `(N, H, W, 3)`."""
     if pixels.dtype != np.uint8:
         raise DataError(f"{where}: images are {pixels.dtype}, expected uint8 (0 to 255); scale and convert them first")
     if pixels.ndim == 3 and all(pixels.shape):
@@ -134,7 +148,7 @@ def _square(image: Image.Image, size: int) -> Images:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """RGB by scaling 16 bits to 8 (Pillow would clip) and dropping transparency."""
+    """`image` as RGB: 16 bits are scaled to 8 (Pillow would clip them), and transparency is dropped."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
@@ -143,7 +157,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def allocate(count: int, size: int) -> Images:
-    """Memory for `(count, 3, size, size)`. Raises `DataError` where there is none."""
+    """An uninitialised array, uint8 `(count, 3, size, size)`. Raises `DataError` if memory does not suffice."""
     try:
         return np.empty((count, 3, size, size), dtype=np.uint8)
     except MemoryError as error:

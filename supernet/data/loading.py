@@ -1,4 +1,4 @@
-"""Batches in the order of the steps, prepared in between or by other processes ahead of time."""
+"""Batches in the order of the steps, prepared in the training process or ahead of time by worker processes."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from factory_base.errors import DataError, FactoryError
 from supernet.data.examples import Draws, Examples
 
 _Request = tuple[int, NDArray[np.int64], Draws]
-_AHEAD = 2  # batches per process
-_DEATH = (
-    "a process that prepares training batches was killed, as a rule for lack of memory or of shared memory (/dev/shm); "
-    "set data.workers lower, or to 0"
+"""Step, rows of its examples (b,), and draws for their augmentation."""
+
+_PREFETCH = 2  # batches per process: one in use and one ready; PyTorch's default
+_WORKER_KILLED = (
+    "a process that prepares training batches was killed, usually because memory or shared memory (/dev/shm) ran out; "
+    "set data.workers to a lower number, or to 0"
 )
 
 
 class BatchLoader:
-    """Reads the batches of steps `first_step` to `steps - 1`.
+    """Iterates over the batches of steps `first_step` to `steps - 1`.
 
-    A batch depends on its rows and draws alone: the same for any number of processes, and wherever a run goes on. Use
-    it as a context manager, so that its processes end with the block, however that ends.
+    A batch depends on its rows and draws alone: it is the same for any number of processes and after any resume. Use
+    the loader as a context manager, which ends its processes when the block ends, for whatever reason.
 
     Args:
-        examples: to read from.
-        rows_of_step: which examples a step takes, int64 (b,). Asked in order, some steps ahead.
-        draws_of_step: what decides the augmentation.
-        first_step: of the run, where it goes on.
-        steps: of the whole run.
-        workers: processes that prepare batches, two ahead each; 0 prepares them in this one, which is best for examples
-            in memory: preparing takes them about a hundredth of a training step on the same core.
-        device: where the batches are used. For a GPU they are put into pinned memory, so that
+        examples: The examples of the training split.
+        rows_of_step: Step -> rows of its examples, int64 (b,). Called in order, some steps ahead.
+        draws_of_step: Step -> random numbers for the augmentation.
+        first_step: The step to start or resume at.
+        steps: Number of steps of the whole training run.
+        workers: Number of processes that prepare batches, each two batches ahead; 0 prepares them in this process,
+            which is best for examples in memory: there it takes about a hundredth of the time of a training step.
+        device: Device of the training. For a GPU, batches are put into pinned memory, so that
             `.to(device, non_blocking=True)` does not wait.
     """
 
@@ -61,7 +63,7 @@ class BatchLoader:
         self._pinned = device is not None and device.type == "cuda"
         self._processes: Any = None
         self.wait_seconds = 0.0
-        """How long the consumer waited for batches."""
+        """Seconds for which the consumer has waited for batches."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,31 +72,31 @@ class BatchLoader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if isinstance(error, RuntimeError) and _tells_of_death(error):  # `DataLoader` raises it wherever we are
-            raise DataError(_DEATH) from error
+        if isinstance(error, RuntimeError) and _is_worker_death(error):  # `DataLoader` raises it anywhere
+            raise DataError(_WORKER_KILLED) from error
 
     def close(self) -> None:
-        """End the processes. Nothing to do where there are none."""
+        """End the processes, if there are any."""
         if self._processes is None:
             return
         try:
-            self._processes._shutdown_workers()  # else they live as long as a traceback that refers to them
+            self._processes._shutdown_workers()  # else they live as long as any traceback that refers to them
         except RuntimeError as error:
-            if not _tells_of_death(error):
+            if not _is_worker_death(error):
                 raise
         self._processes = None
 
     def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(step, batch as `Examples.batch` gives it, labels).
+        """Yield (step, batch as `Examples.batch` returns it, labels).
 
         Raises:
-            DataError: an example cannot be read; or a process that prepares batches died.
+            DataError: An example cannot be read, or a process that prepares batches was killed.
         """
         self.close()
-        prepare = self._prepared_here()
+        prepare = self._prepare_here()
         if self._workers:
-            self._processes = self._started()
-            prepare = self._prepared_elsewhere()
+            self._processes = self._start_workers()
+            prepare = self._receive_from_workers()
         for step in self._steps:
             started = time.monotonic()
             batch, labels = next(prepare)
@@ -104,53 +106,53 @@ class BatchLoader:
     def _requests(self) -> Iterator[_Request]:
         return ((step, self._rows(step).numpy(), self._draws(step)) for step in self._steps)
 
-    def _prepared_here(self) -> Iterator[tuple[Tensor, Tensor]]:
-        prepare = _Preparation(self._examples)
+    def _prepare_here(self) -> Iterator[tuple[Tensor, Tensor]]:
+        dataset = _BatchDataset(self._examples)
         for request in self._requests():
-            batch, labels = prepare.batch(request)
+            batch, labels = dataset.batch(request)
             yield batch.pin_memory() if self._pinned and not batch.is_cuda else batch, labels
 
-    def _prepared_elsewhere(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _receive_from_workers(self) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in self._steps:
             try:
                 prepared = next(self._processes)
-            except (ConnectionError, EOFError) as error:  # a batch in the shared memory of a process that is no more
-                raise DataError(_DEATH) from error
+            except (ConnectionError, EOFError) as error:  # the batch was in the shared memory of a dead process
+                raise DataError(_WORKER_KILLED) from error
             if isinstance(prepared, FactoryError):
                 raise prepared
             yield prepared
 
-    def _started(self) -> Any:
+    def _start_workers(self) -> Any:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as asked for
-            warnings.filterwarnings("ignore", ".*multi-threaded, use of fork")  # they start no threads of their own
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as configured
+            warnings.filterwarnings("ignore", ".*multi-threaded, use of fork")  # the workers start no threads
             loader = DataLoader(
-                _Preparation(self._examples),
+                _BatchDataset(self._examples),
                 batch_size=None,
-                sampler=_Once(self._requests()),
+                sampler=_Requests(self._requests()),
                 num_workers=self._workers,
-                prefetch_factor=_AHEAD,
-                collate_fn=_as_it_is,
+                prefetch_factor=_PREFETCH,
+                collate_fn=_unchanged,
                 pin_memory=self._pinned,
-                generator=torch.Generator(),  # its own, or it draws from the global one
+                generator=torch.Generator(),  # without it, the loader draws from the global generator
             )
             return iter(loader)
 
 
 def spare_cores() -> int:
-    """Cores for processes that prepare batches: those of this machine less one, shared among its training processes."""
+    """Cores for preparing batches, at least 1: a training process's share of the machine, less one for the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
 
-class _Preparation(Dataset[Any]):
-    """The examples, asked for whole batches."""
+class _BatchDataset(Dataset[Any]):
+    """The examples as a data set whose items are whole batches."""
 
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
 
     def __getitem__(self, request: _Request) -> tuple[Tensor, Tensor] | FactoryError:
-        """An error comes back as a value: `DataLoader` would put a traceback into its message."""
+        """The batch; or the error as a value, since `DataLoader` would put a traceback into its message."""
         try:
             return self.batch(request)
         except FactoryError as error:
@@ -162,8 +164,8 @@ class _Preparation(Dataset[Any]):
         return self._examples.batch(chosen, draws), self._examples.labels[chosen]
 
 
-class _Once:
-    """Requests as `DataLoader` wants to be given them."""
+class _Requests:
+    """Requests in the form of a sampler, as `DataLoader` expects them."""
 
     def __init__(self, requests: Iterator[_Request]) -> None:
         self._requests = requests
@@ -172,9 +174,9 @@ class _Once:
         return self._requests
 
 
-def _tells_of_death(error: RuntimeError) -> bool:
+def _is_worker_death(error: RuntimeError) -> bool:
     return str(error).startswith("DataLoader worker (pid")
 
 
-def _as_it_is(prepared: Any) -> Any:
+def _unchanged(prepared: Any) -> Any:
     return prepared

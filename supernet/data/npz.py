@@ -1,4 +1,4 @@
-"""NumPy archives: `images` and `labels`, or `x_train y_train x_test y_test`; optional `class_names`."""
+"""NumPy archives with `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`; `class_names` is optional."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, DataError
 from supernet.data.config import DataConfig
-from supernet.data.images import array_part
-from supernet.data.parts import Part, Source, check_distinct, located, numbered_names
+from supernet.data.images import split_from_arrays
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, located, numbered_names
 
 Arrays = Mapping[str, NDArray[np.generic]]
 _TRAIN = (("x_train", "y_train"), ("images", "labels"))
@@ -21,16 +21,21 @@ _TEST = (("x_test", "y_test"), ("images", "labels"))
 
 
 def load_npz_source(config: DataConfig, folder: Path) -> Source:
-    """Images are uint8 as `array_part` takes them; nothing pickled is ever loaded.
+    """The images in the archives that `config` names. Pickled objects are never loaded.
+
+    Args:
+        config: The `data` section, with source `npz`. The arrays are as `split_from_arrays` takes them.
+        folder: Folder of the config file.
 
     Raises:
-        ConfigError: a file is missing.
-        DataError: it is no archive, lacks an array, holds pickled objects, or an array has a wrong type or shape.
+        ConfigError: A file is missing.
+        DataError: A file is not an archive, lacks an array or holds pickled objects, an array has the wrong type or
+            shape, or the class names of training and test data differ.
     """
     path = located(config.path or "", folder)
     arrays = _load(path, "path")
     class_names = _class_names(arrays, path)
-    train = _part(arrays, _TRAIN, class_names, path)
+    train = _source_split(arrays, _TRAIN, class_names, path)
     names = class_names or numbered_names(train.labels)
     test = None
     if config.test_path:
@@ -39,9 +44,9 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
         test_arrays = _load(test_path, "test_path")
         if _class_names(test_arrays, test_path) not in (None, names):
             raise DataError(f"{test_path}: 'class_names' differ from those of the training data ({', '.join(names)})")
-        test = _part(test_arrays, _TEST, names, test_path)
+        test = _source_split(test_arrays, _TEST, names, test_path)
     elif "x_test" in arrays:
-        test = _part(arrays, _TEST[:1], names, path)
+        test = _source_split(arrays, _TEST[:1], names, path)
     return Source(train=train, test=test, class_names=names)
 
 
@@ -51,17 +56,20 @@ def _load(path: Path, key: str) -> Arrays:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged archive fails in a dozen ways, not all of them documented
+    except Exception as error:  # a damaged archive fails in a dozen ways, some undocumented
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise DataError(f"{path}: holds pickled objects, which are never loaded; save plain arrays") from error
         raise DataError(f"{path}: is not a readable NumPy archive; write it with numpy.savez") from error
 
 
-def _part(arrays: Arrays, pairs: tuple[tuple[str, str], ...], names: tuple[str, ...] | None, path: Path) -> Part:
+def _source_split(
+    arrays: Arrays, pairs: tuple[tuple[str, str], ...], names: tuple[str, ...] | None, path: Path
+) -> SourceSplit:
+    """The split in the first of `pairs`, names of images and labels, that `arrays` holds."""
     for images, labels in pairs:
         if images in arrays and labels in arrays:
             count = None if names is None else len(names)
-            return array_part(arrays[images], arrays[labels], count, f"{path} ({images}, {labels})")
+            return split_from_arrays(arrays[images], arrays[labels], count, f"{path} ({images}, {labels})")
     wanted = " or ".join(f"{images!r} with {labels!r}" for images, labels in pairs)
     raise DataError(
         f"{path}: lacks {wanted}; it holds {', '.join(arrays) or 'nothing'}; {nearest(pairs[0][0], arrays)}"
@@ -73,5 +81,5 @@ def _class_names(arrays: Arrays, path: Path) -> tuple[str, ...] | None:
         return None
     names = arrays["class_names"]
     if names.ndim != 1 or names.dtype.kind != "U" or len(np.unique(names)) != len(names):
-        raise DataError(f"{path}: 'class_names' is {names.dtype} of shape {names.shape}, expected distinct texts")
+        raise DataError(f"{path}: 'class_names' is {names.dtype} of shape {names.shape}, expected distinct strings")
     return tuple(str(name) for name in names)

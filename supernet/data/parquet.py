@@ -16,35 +16,42 @@ from factory_base.errors import ConfigError, DataError
 from factory_base.progress import Progress, silent
 from supernet.data.config import DataConfig
 from supernet.data.images import allocate, decode, decode_many
-from supernet.data.parts import Part, Source, check_distinct, checked_labels, located, numbered_names
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, checked_labels, located, numbered_names
 from supernet.data.types import Images, Labels, Rows, chunk_length
 
-_BATCH = 4096  # rows of encoded images in memory at a time
+_BATCH = 4096  # most encoded images in memory at a time; for images above 52 pixels, `chunk_length` is lower
 
 
 def load_parquet_source(config: DataConfig, folder: Path) -> Source:
-    """A path is a file, a folder of `*.parquet` shards, or a glob.
+    """The images in the Parquet files that `config` names. A path is a file, a folder of `*.parquet` shards, or a glob.
 
-    In a folder, shards named `train...` and `test...` (`train-00000-of-00002.parquet`) are the two parts; without such
-    names all shards are one part. The image column holds bytes, or a struct with a field `bytes`; the label column
-    integers, their names in the schema metadata (`huggingface`, `info.features.<label>.names`).
+    Shards in a folder that are named `train...` and `test...` (`train-00000-of-00002.parquet`) form the two splits;
+    without such names all shards form one split. The image column holds bytes, or a struct with a field `bytes`. The
+    label column holds integers, with the class names in the schema metadata (`huggingface`,
+    `info.features.<label>.names`).
+
+    Args:
+        config: The `data` section, with source `parquet`.
+        folder: Folder of the config file.
 
     Raises:
-        ConfigError: no such file, or it is unclear which shards are the test data.
-        DataError: no Parquet file, a missing column, a wrong type, a label out of range, test classes that are not the
-            training classes.
+        ConfigError: A file does not exist, or it is unclear which shards are the test data.
+        DataError: A file is not a Parquet file, lacks a column or has one of the wrong type, a label is out of range,
+            or training and test classes differ.
     """
     train_paths, test_paths = _paths(config, folder)
     check_distinct(train_paths, test_paths)
     names = _class_names(train_paths, config)
-    train = _part(train_paths, config, names)
+    train = _source_split(train_paths, config, names)
     if not test_paths:
         return Source(train=train, test=None, class_names=names or numbered_names(train.labels))
     test_names = _class_names(test_paths, config)
     if test_names != names:
-        raise DataError(f"{test_paths[0]}: classes {_list(test_names)} differ from the training data's {_list(names)}")
+        raise DataError(
+            f"{test_paths[0]}: classes {_class_list(test_names)} differ from the training data's {_class_list(names)}"
+        )
     names = names or numbered_names(train.labels)
-    return Source(train=train, test=_part(test_paths, config, names), class_names=names)
+    return Source(train=train, test=_source_split(test_paths, config, names), class_names=names)
 
 
 def _paths(config: DataConfig, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -59,7 +66,7 @@ def _paths(config: DataConfig, folder: Path) -> tuple[list[Path], list[Path]]:
     others = [name for name in by_split if name not in ("train", "test")]
     if others and not test and "test" not in by_split:
         raise ConfigError(
-            f"{config.path}: has shards of 'train' and {others[0]!r} but none of 'test'; say which are the test data: "
+            f"{config.path}: has shards of 'train' and {others[0]!r} but none of 'test'; state which is the test data: "
             f"path: {config.path}/train*.parquet and test_path: {config.path}/{others[0]}*.parquet"
         )
     return by_split["train"], test or by_split.get("test", [])
@@ -76,7 +83,7 @@ def _test_paths(config: DataConfig, folder: Path) -> list[Path]:
 
 
 def _shards_by_split(path: Path, key: str) -> dict[str, list[Path]]:
-    """Shards by the split that their names state; all under "" for a file, a glob, or names that state none."""
+    """The shards of each split named in file names; all under "" for a file, a glob, or names without a split."""
     if not path.is_dir():
         return {"": _files(path, key)}
     files = _files(path / "*.parquet", key)
@@ -98,7 +105,7 @@ def _files(path: Path, key: str) -> list[Path]:
 
 
 def _class_names(paths: list[Path], config: DataConfig) -> tuple[str, ...] | None:
-    """The names that the first shard's metadata gives; None without any."""
+    """The class names in the metadata of the first shard; None if there are none."""
     with _opened(paths[0]) as file:
         written = (file.schema_arrow.metadata or {}).get(b"huggingface")
     try:
@@ -108,18 +115,18 @@ def _class_names(paths: list[Path], config: DataConfig) -> tuple[str, ...] | Non
     return tuple(str(name) for name in names) if isinstance(names, list) else None
 
 
-def _list(names: tuple[str, ...] | None) -> str:
+def _class_list(names: tuple[str, ...] | None) -> str:
     return "without names" if names is None else f"[{', '.join(names)}]"
 
 
-def _part(paths: list[Path], config: DataConfig, names: tuple[str, ...] | None) -> Part:
+def _source_split(paths: list[Path], config: DataConfig, names: tuple[str, ...] | None) -> SourceSplit:
     count = None if names is None else len(names)
     labels = [_read_labels(path, config, count) for path in paths]
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
     shards = tuple((path, len(found)) for path, found in zip(paths, labels, strict=True))
     together = checked_labels(np.concatenate(labels), count, where)
     reader = _Reader(shards=shards, column=config.image_column)
-    return Part(labels=together, read=reader, stream=reader.stream)
+    return SourceSplit(labels=together, read=reader, stream=reader.stream)
 
 
 def _read_labels(path: Path, config: DataConfig, class_count: int | None) -> Labels:
@@ -153,7 +160,7 @@ def _check_columns(path: Path, schema: Any, config: DataConfig) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The Parquet file at `path`. Raises `DataError` where it, or what is then read of it, is damaged."""
+    """The opened Parquet file `path`. Raises `DataError` if it cannot be opened, or is damaged where it is read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,16 +168,20 @@ def _opened(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]  # messages of Arrow fill a page; the first line or two says it
         raise DataError(f"{path}: is not a readable Parquet file ({reason}); write it again") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """Decodes rows of shards, each given with its number of rows.
+    """Decodes rows of shards. See `supernet.data.types.Reader`.
 
-    Row groups without a wanted row are skipped; of the others every byte is read. In order that costs nothing; rows
-    picked here and there, as an epoch takes them, cost a row group each.
+    Row groups without a requested row are skipped; all others are read completely. That costs nothing for rows in
+    order, but random rows, as in a training epoch, cost a row group each.
+
+    Attributes:
+        shards: Path and number of rows of each shard, in order.
+        column: Name of the column of images.
     """
 
     shards: tuple[tuple[Path, int], ...]
@@ -186,7 +197,7 @@ class _Reader:
         return images
 
     def stream(self, rows: Rows, size: int) -> Iterator[Images]:
-        """The images of `rows` in order, some MiB at a time."""
+        """The images of `rows` in order, in chunks of some MiB."""
         first = 0
         for path, count in self.shards:
             start, stop = np.searchsorted(rows, (first, first + count))
@@ -196,7 +207,7 @@ class _Reader:
             first += count
 
     def _batches(self, path: Path, wanted: Rows, length: int) -> Iterator[tuple[list[str], list[bytes | None]]]:
-        """The names and the encoded bytes of the `wanted` rows of one shard, in order, at most `length` at a time."""
+        """Names and encoded bytes of the `wanted` rows of one shard, in order, at most `length` at a time."""
         with _opened(path) as file:
             groups, numbers = _groups_with(file.metadata, wanted)
             done = 0
@@ -214,7 +225,7 @@ class _Reader:
 
 
 def _groups_with(metadata: Any, wanted: Rows) -> tuple[list[int], Rows]:
-    """The row groups that hold a `wanted` row, and the numbers of all rows in them."""
+    """The row groups that hold a `wanted` row, and the numbers of all their rows."""
     edges = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     groups = np.unique(np.searchsorted(edges, wanted, side="right") - 1)
     numbers = [np.arange(edges[group], edges[group + 1], dtype=np.int64) for group in groups]
@@ -225,7 +236,7 @@ def _decode_batch(names: list[str], encoded: list[bytes | None], size: int) -> I
     def one(index: int) -> Images:
         data = encoded[index]
         if data is None:
-            raise DataError(f"{names[index]}: the image has no bytes; write the data set with its images embedded")
+            raise DataError(f"{names[index]}: the image has no bytes; write the data set with embedded images")
         return decode(data, size, names[index])
 
     return decode_many(len(names), one, size, silent)

@@ -1,4 +1,4 @@
-"""The sources of image data by name, and the one function that loads, splits and measures them."""
+"""The sources of image data by name, and the function that loads a data set, splits it and computes its statistics."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 
 from factory_base.files import digest_of
 from factory_base.progress import Progress, silent
+from supernet.data.caching import ChannelCounts, Channels, Selection, cache_images
 from supernet.data.callables import load_callable_source
 from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
 from supernet.data.folder import load_folder_source
-from supernet.data.keeping import ChannelCounts, Channels, Selection, keep
+from supernet.data.image_cache import ImageCache
 from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
-from supernet.data.parts import Source
-from supernet.data.shelf import Shelf
+from supernet.data.source_splits import Source
 from supernet.data.splitting import plan_splits
 from supernet.data.types import Images, Splits, chunks_of
 
 Loader = Callable[[DataConfig, Path], Source]
-"""`(config, folder of the config) -> Source`; raises `ConfigError` and `DataError`."""
+"""`(config, folder of the config file) -> Source`; raises `ConfigError` and `DataError`."""
 
 SOURCES: Final[dict[str, Loader]] = {
     "digits": load_digits_source,
@@ -29,39 +29,40 @@ SOURCES: Final[dict[str, Loader]] = {
     "npz": load_npz_source,
     "parquet": load_parquet_source,
 }
-"""Every source but callables, by the name that a config gives: those of `config.SOURCE_NAMES`."""
+"""Name in a config -> loader, for every source but callables; the names are those of `config.SOURCE_NAMES`."""
 
 
 def load_splits(
-    config: DataConfig, folder: Path, seed: int, progress: Progress = silent, shelf: Shelf | None = None
+    config: DataConfig, folder: Path, seed: int, progress: Progress = silent, image_cache: ImageCache | None = None
 ) -> Splits:
-    """Load the images that `config` names, decode only those in use, and split them.
+    """Load the images that `config` names and split them. Only the images in use are decoded.
 
     Args:
-        config: the `data` section.
-        folder: of the config file; relative paths start there.
-        seed: 0 or above; draws `limit` and the held-out part. Test data does not depend on it.
-        progress: told of decoded images.
-        shelf: where decoded images and their statistics may be kept for the next command; None keeps nothing.
+        config: The `data` section.
+        folder: Folder of the config file, from which relative paths start.
+        seed: Seed, 0 or above, of the draws of `limit` and of the held-out images. The test split does not depend on
+            it.
+        progress: Called with the number of decoded images.
+        image_cache: Where decoded images and their statistics may be written for later commands; None for nowhere.
 
     Raises:
-        ConfigError: a path that does not exist, or a module that cannot be imported.
-        DataError: data that is damaged or unfit; names the file, the row or the class.
-        DiskError: the shelf cannot be written.
+        ConfigError: A path does not exist, or a module cannot be imported.
+        DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
+        DiskError: The image cache cannot be written.
     """
     source = (load_callable_source if config.is_callable else SOURCES[config.source])(config, folder)
     plan = plan_splits(source, config, seed)
     selections = {
-        "train": Selection(part=source.train, rows=plan.train),
-        "heldout": Selection(part=source.train, rows=plan.heldout),
-        "test": Selection(part=source.train if source.test is None else source.test, rows=plan.test),
+        "train": Selection(split=source.train, rows=plan.train),
+        "heldout": Selection(split=source.train, rows=plan.heldout),
+        "test": Selection(split=source.train if source.test is None else source.test, rows=plan.test),
     }
-    parts, facts = keep(selections, config, shelf, progress)
+    splits, facts = cache_images(selections, config, image_cache, progress)
     names = source.class_names
     return Splits(
-        train=parts["train"],
-        heldout=parts["heldout"],
-        test=parts["test"],
+        train=splits["train"],
+        heldout=splits["heldout"],
+        test=splits["test"],
         class_names=names,
         mean=facts.mean,
         std=facts.std,
@@ -71,7 +72,7 @@ def load_splits(
 
 
 def channel_statistics(images: Images) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel; see `ChannelCounts.mean_and_std`. Raises `DataError`."""
+    """Mean and standard deviation of each channel of `images`; see `ChannelCounts.mean_and_std`. Raises `DataError`."""
     counts = ChannelCounts()
     for chunk in chunks_of(images):
         counts.add(chunk)

@@ -1,4 +1,4 @@
-"""Which image goes into which part: stratified, seeded, disjoint."""
+"""Decides which image goes into which split: the splits are stratified, seeded and disjoint."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from numpy.typing import NDArray
 
 from factory_base.errors import DataError
 from supernet.data.config import DataConfig
-from supernet.data.parts import Source
+from supernet.data.source_splits import Source
 from supernet.data.types import Labels, Rows
 
-_TEST_SEED = 0  # test data set aside never depends on the run's seed: figures of two runs stay comparable
+_TEST_SEED = 0  # a fixed seed: test results of runs with different seeds remain comparable
 _TEST, _LIMIT, _HELDOUT = range(3)  # independent random streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitPlan:
-    """Ascending rows of each part. `train` and `heldout` are rows of the source's training data, and so is `test` if
-    `test_from_train`; else it is rows of the source's test data.
+    """The rows of each split, in ascending order.
+
+    Attributes:
+        train: Rows of the source's training data.
+        heldout: Rows of the source's training data.
+        test: Rows of the source's training data if `test_from_train`, else of its test data.
+        test_from_train: Whether the test split is set aside from the training data.
 
     Raises:
-        DataError: a row is in two parts.
+        DataError: A row is in two splits.
     """
 
     train: Rows
@@ -34,14 +39,19 @@ class SplitPlan:
         together = [self.train, self.heldout, *([self.test] if self.test_from_train else [])]
         rows = np.concatenate(together)
         if len(np.unique(rows)) != len(rows):
-            raise DataError("training, held-out and test data overlap; the parts must be disjoint")
+            raise DataError("training, held-out and test data overlap; the splits must be disjoint")
 
 
 def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
-    """Split by label alone: test data first (a fixed draw, where the source has none), then `limit`, then held-out.
+    """Split by labels alone: first the test split (a fixed draw, if the source has none), then `limit`, then held-out.
+
+    Args:
+        source: The labels and class names.
+        config: The `data` section: fractions and `limit`.
+        seed: Seed of the draws of `limit` and of the held-out images.
 
     Raises:
-        DataError: one class only, or too few images of a class.
+        DataError: There is only one class, or a class has too few images.
     """
     names, labels = source.class_names, source.train.labels
     if len(names) < 2:
@@ -51,7 +61,7 @@ def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
     rows = np.arange(len(labels), dtype=np.int64)
     test = np.arange(0 if source.test is None else len(source.test.labels), dtype=np.int64)
     if source.test is None:
-        _check_counts(labels, names, 3, "training, held-out and test data")
+        _check_counts(labels, names, 3, "training, held-out and test data")  # one image in each split
         test = stratified(labels, config.test_fraction, _order(len(rows), _TEST_SEED, _TEST))
         rows = np.setdiff1d(rows, test)
     if config.limit is not None:
@@ -62,12 +72,14 @@ def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
 
 
 def stratified(labels: Labels, fraction: float, order: NDArray[np.int64]) -> Rows:
-    """Rows of `fraction` of each class, the first of it in `order`; at least one, and at least one stays out.
+    """Rows of a `fraction` of each class, ascending: those of the class that come first in `order`.
+
+    At least one row of each class is taken, and at least one is left.
 
     Args:
-        labels: `(count,)`, each class at least twice.
+        labels: Class of each row, `(count,)`; each class occurs at least twice.
         fraction: 0 to 1.
-        order: a permutation of `range(count)`.
+        order: A permutation of `range(count)`.
     """
     chosen = []
     for label in np.unique(labels):
@@ -78,7 +90,7 @@ def stratified(labels: Labels, fraction: float, order: NDArray[np.int64]) -> Row
 
 
 def _order(count: int, seed: int, stream: int) -> NDArray[np.int64]:
-    """A permutation that depends on nothing else: sorted uniform draws, not a shuffle that NumPy may change."""
+    """A permutation that only the arguments determine: NumPy may change its shuffle, but not its uniform draws."""
     draws = np.random.default_rng([seed, stream]).random(count)
     return np.argsort(draws, kind="stable").astype(np.int64)
 

@@ -1,6 +1,6 @@
-"""Sentences with labels, and words as numbers. Imports no torch.
+"""Labelled sentences, and the vocabulary that turns words into tokens. Imports no torch.
 
-For training from Python: see `supernet.data.token_examples.TokenExamples`.
+Used for training from Python: see `supernet.data.token_examples.TokenExamples`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from factory_base.errors import DataError
 from factory_base.files import read_json, write_json
 
 PADDING, UNKNOWN = 0, 1
-"""The tokens that are no words of a vocabulary."""
+"""The tokens that do not stand for a word of the vocabulary."""
 
 _FORMAT = "model-factory-vocabulary-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledSentences:
-    """Sentences as written, and their classes from 0."""
+    """Sentences and their labels.
+
+    Attributes:
+        sentences: The sentences as written.
+        labels: Class of each sentence, from 0.
+    """
 
     sentences: tuple[str, ...]
     labels: tuple[int, ...]
@@ -35,12 +40,15 @@ class LabelledSentences:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The words that have a token of their own: word `i` has token `i + 2`; 0 is padding, 1 any other word.
+    """The words that have their own token: word `i` has token `i + 2`, 0 is padding, and 1 is any other word.
 
-    Words are what stands between white space, in lower case.
+    Words are separated by white space and compared in lower case.
+
+    Attributes:
+        words: The words in the order of their tokens.
 
     Raises:
-        DataError: no words, or a word twice.
+        DataError: There are no words, or a word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -54,27 +62,27 @@ class Vocabulary:
 
     @staticmethod
     def build(sentences: Iterable[str], size: int) -> Vocabulary:
-        """The most frequent words, equally frequent ones in alphabetical order.
+        """The vocabulary of the most frequent words, with equally frequent ones in alphabetical order.
 
         Args:
-            sentences: of the training part only: what held-out and test sentences contain must not be known.
-            size: largest number of tokens, padding and unknown words included; 3 or above.
+            sentences: Sentences of the training split only, so that nothing is learnt from held-out or test sentences.
+            size: Largest number of tokens, padding and unknown words included; 3 or above.
 
         Raises:
-            DataError: no words, or `size` leaves no place for one.
+            DataError: The sentences hold no words, or `size` leaves no room for one.
         """
         if size < UNKNOWN + 2:
-            raise DataError(f"a vocabulary of {size} tokens has no place for words; choose {UNKNOWN + 2} or more")
+            raise DataError(f"a vocabulary of {size} tokens has no room for words; choose {UNKNOWN + 2} or more")
         counts = Counter(word for sentence in sentences for word in _split(sentence))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return Vocabulary(tuple(ranked[: size - UNKNOWN - 1]))
 
     def __len__(self) -> int:
-        """The number of tokens, padding and unknown words included."""
+        """Number of tokens, padding and unknown words included."""
         return len(self.words) + UNKNOWN + 1
 
     def encode(self, sentences: Sequence[str], length: int) -> NDArray[np.int64]:
-        """Tokens (len(sentences), length): longer sentences lose their end, shorter ones are padded there."""
+        """Tokens, int64 (len(sentences), length): longer sentences are truncated, shorter ones padded at the end."""
         tokens = np.full((len(sentences), length), PADDING, dtype=np.int64)
         for row, sentence in zip(tokens, sentences, strict=True):
             words = _split(sentence)[:length]
@@ -82,29 +90,31 @@ class Vocabulary:
         return tokens
 
     def save(self, path: Path) -> None:
-        """Write a JSON file. Raises `DiskError`."""
+        """Write the vocabulary as JSON. Raises `DiskError`."""
         write_json(path, {"format": _FORMAT, "words": list(self.words)})
 
     @staticmethod
     def load(path: Path) -> Vocabulary:
-        """The inverse of `save`.
+        """Read a vocabulary that `save` wrote.
 
         Raises:
-            FactoryError: the file is missing or is not JSON.
-            DataError: it is no vocabulary.
+            FactoryError: The file is missing or not JSON.
+            DataError: The file is not a vocabulary.
         """
         value = read_json(path)
         words = value.get("words") if isinstance(value, dict) and value.get("format") == _FORMAT else None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"{path}: is no vocabulary; expected 'format': '{_FORMAT}' and 'words', a list of texts")
+            raise DataError(
+                f"{path}: is not a vocabulary; expected 'format': '{_FORMAT}' and 'words', a list of strings"
+            )
         return Vocabulary(tuple(words))
 
 
 def load_sentences(path: Path) -> LabelledSentences:
-    """Read a file of lines `sentence<TAB>label`, UTF-8, labels whole numbers from 0; empty lines are skipped.
+    """Read a UTF-8 file of lines `sentence<TAB>label`, with labels from 0. Empty lines are skipped.
 
     Raises:
-        DataError: the file cannot be read, holds no sentence, or a line is wrong; names the line.
+        DataError: The file cannot be read or holds no sentence, or a line is malformed; the message names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -125,7 +135,7 @@ def _row(line: str, where: str) -> tuple[str, int]:
     if not _split(sentence):
         raise DataError(f"{where}: has no words before the tab")
     if not (label.isascii() and label.isdigit()):
-        raise DataError(f"{where}: label {label!r:.60} is no whole number from 0")
+        raise DataError(f"{where}: label {label!r:.60} is not a whole number from 0")
     return sentence, int(label)
 
 

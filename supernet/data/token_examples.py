@@ -1,4 +1,4 @@
-"""Texts as network inputs: tokens in memory, cut to a subnet's length."""
+"""Texts as examples: tokens in memory, truncated to a subnet's length as network inputs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class TokenExamples:
     """Texts as tokens. See `supernet.data.examples.Examples`.
 
     Attributes:
-        tokens: int64 (n, length), padded at the end with 0.
+        tokens: int64 (n, length), padded with 0 at the end.
         labels: int64 (n,).
-        word_dropout: probability in training that a word is taken for an unknown one, 0 to below 1.
+        word_dropout: Probability, 0 to below 1, that a word is replaced by the unknown word during training.
 
     Raises:
-        DataError: wrong types or shapes.
+        DataError: A type, a shape or `word_dropout` is wrong.
     """
 
     tokens: Tensor
@@ -43,7 +43,7 @@ class TokenExamples:
     def of(
         sentences: LabelledSentences, vocabulary: Vocabulary, length: int, word_dropout: float = 0.0
     ) -> TokenExamples:
-        """`sentences` with the tokens of `vocabulary`, cut or padded to `length`."""
+        """`sentences` as tokens of `vocabulary`, truncated or padded to `length`."""
         return TokenExamples(
             tokens=torch.from_numpy(vocabulary.encode(sentences.sentences, length)),
             labels=torch.tensor(sentences.labels, dtype=torch.int64),
@@ -54,7 +54,7 @@ class TokenExamples:
         return len(self.labels)
 
     def batch(self, rows: Tensor, draws: Draws | None) -> Tensor:
-        """int64 (b, length)."""
+        """Tokens, int64 (b, length), with word dropout if `draws` is given. See `Examples`."""
         tokens = self.tokens[rows]
         if draws is None or not self.word_dropout:
             return tokens
@@ -62,14 +62,14 @@ class TokenExamples:
         return tokens.masked_fill(is_hidden, UNKNOWN)
 
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """int64 (b, *shape): the first tokens.
+        """The first `shape[0]` tokens, int64 (b, *shape). See `Examples`.
 
         Raises:
-            DataError: a network is longer than the stored tokens.
+            DataError: The network takes more tokens than are stored.
         """
         if shape[0] > batch.shape[1]:
             raise DataError(
                 f"a network takes {shape[0]} tokens but examples have {batch.shape[1]}; "
-                "encode them at the largest length"
+                "encode them with the largest length"
             )
         return batch[:, : shape[0]]

@@ -1,4 +1,4 @@
-"""What a data set is: images of one square size, in memory or read on demand, labels, class names, disjoint parts."""
+"""The types of an image data set: square images of one size, in memory or on demand, labels, and disjoint splits."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from factory_base.errors import DataError
 from factory_base.progress import Progress, silent
 
 Images = NDArray[np.uint8]
-"""`(count, 3, size, size)`, red green blue, 0 to 255."""
+"""`(count, 3, size, size)`, red, green and blue from 0 to 255."""
 
 Labels = NDArray[np.int64]
-"""`(count,)`, the index of each image's class."""
+"""Index of each image's class, `(count,)`."""
 
 Rows = NDArray[np.int64]
-"""Indices of images, ascending, without repeats."""
+"""Indices of images, `(count,)`, ascending and distinct."""
 
 Reader = Callable[[Rows, int, Progress], Images]
-"""`(rows, size, progress) -> (len(rows), 3, size, size)`; raises `DataError` for a damaged image, naming it."""
+"""`(rows, size, progress) -> (len(rows), 3, size, size)`; raises `DataError`, which names the damaged image."""
 
-_CHUNK_BYTES = 32 * 2**20
+_CHUNK_BYTES = 32 * 2**20  # decoded images held at a time: many images, but little memory beside a training run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OnDemandImages:
-    """Images that are read whenever they are asked for, used like an array indexed along its first axis.
+    """Images that are read on every access, indexed like an array along its first axis.
 
     Attributes:
-        read: reads the source's images; can be pickled, so that other processes can read too.
-        rows: which of them these are.
-        size: of the images, in pixels.
+        read: Reads the source's images. It can be pickled, so that other processes can read too.
+        rows: Rows of the source's images to which these images belong.
+        size: Height and width of the images in pixels.
     """
 
     read: Reader
@@ -50,7 +50,7 @@ class OnDemandImages:
         return len(self.rows)
 
     def __getitem__(self, chosen: NDArray[np.int64] | list[int] | slice) -> Images:
-        """Those at `chosen` places, in any order, repeats allowed. Raises `DataError`."""
+        """The images at `chosen`, in any order, repeats allowed. Raises `DataError`."""
         wanted = self.rows[chosen]
         rows, places = np.unique(wanted, return_inverse=True)
         images = self.read(rows, self.size, silent)
@@ -58,26 +58,26 @@ class OnDemandImages:
 
 
 def chunks_of(images: Images | OnDemandImages) -> Iterator[Images]:
-    """All images in order, some MiB at a time. Raises `DataError`."""
+    """All images in order, in chunks of some MiB. Raises `DataError`."""
     step = chunk_length(images.shape[-1])
     return (images[start : start + step] for start in range(0, len(images), step))
 
 
 def chunk_length(size: int) -> int:
-    """How many images of `size` pixels to hold at a time."""
+    """How many images of `size` by `size` pixels to hold at a time, at least 1."""
     return max(1, _CHUNK_BYTES // (3 * size * size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledImages:
-    """Images and the class of each.
+    """Images and their labels.
 
     Attributes:
-        images: `(count, 3, size, size)` uint8, count above zero; an array, or what reads them when they are used.
-        labels: `(count,)` int64, not negative.
+        images: uint8 `(count, 3, size, size)` with a count above 0; an array, or read on demand.
+        labels: int64 `(count,)`, from 0.
 
     Raises:
-        DataError: another type or shape, no image, or a negative label.
+        DataError: A type or shape is wrong, there is no image, or a label is negative.
     """
 
     images: Images | OnDemandImages
@@ -109,27 +109,27 @@ class LabelledImages:
 
 
 class ContentDigest:
-    """The digest of labelled images of `shape`, from the images one chunk after the other."""
+    """Computes the digest of labelled images of `shape` chunk by chunk."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._content = hashlib.sha256(repr(tuple(shape)).encode())
 
     def add(self, images: Images) -> None:
-        """The next images."""
+        """Add the next images."""
         self._content.update(np.ascontiguousarray(images).data)
 
     def finish(self, labels: Labels) -> str:
-        """Lower-case hex SHA-256, once all images are added."""
+        """Lower-case hex SHA-256, after all images have been added."""
         self._content.update(np.ascontiguousarray(labels, dtype="<i8").data)
         return self._content.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawDataset:
-    """What a callable source returns: both parts with the same classes.
+    """What a callable source returns: a train split and a test split with the same classes.
 
     Raises:
-        DataError: a label without a class name.
+        DataError: A label has no class name.
     """
 
     train: LabelledImages
@@ -137,26 +137,26 @@ class RawDataset:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name, part in (("train", self.train), ("test", self.test)):
-            _check_range(name, part, self.class_names)
+        for name, split in (("train", self.train), ("test", self.test)):
+            _check_range(name, split, self.class_names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Splits:
-    """Three disjoint parts of a data set. `train` fits, `heldout` steers the search, `test` only judges.
+    """The three disjoint splits of a data set: `train` fits weights, `heldout` guides the search, `test` only judges.
 
     Attributes:
-        train: what weights and BN statistics see.
-        heldout: taken from the training data, stratified; what accuracy predictors and the search see.
-        test: never seen before the final figures.
-        class_names: by label.
-        mean: of each channel over `train`, as a fraction of full scale (255), 6 decimals.
-        std: likewise; a constant channel counts as one grey level, so it can be divided by.
-        digest: SHA-256 of the content of all parts and the class names.
-        test_digest: SHA-256 of the content of `test` and the class names.
+        train: Training images, for weights and BN statistics.
+        heldout: Held-out images, a stratified draw from the training data, for accuracy predictors and the search.
+        test: Test images, used for the final accuracies only.
+        class_names: Name of each class, indexed by label.
+        mean: Mean of each channel over `train`, as a fraction of full scale (255), rounded to 6 decimals.
+        std: Standard deviation of each channel over `train`, likewise, at least that of one grey level (1/255).
+        digest: SHA-256 of the content of all splits and of the class names.
+        test_digest: SHA-256 of the content of `test` and of the class names.
 
     Raises:
-        DataError: a label without a class name.
+        DataError: A label has no class name.
     """
 
     train: LabelledImages
@@ -169,8 +169,8 @@ class Splits:
     test_digest: str
 
     def __post_init__(self) -> None:
-        for name, part in (("train", self.train), ("heldout", self.heldout), ("test", self.test)):
-            _check_range(name, part, self.class_names)
+        for name, split in (("train", self.train), ("heldout", self.heldout), ("test", self.test)):
+            _check_range(name, split, self.class_names)
 
 
 def _check_array(name: str, array: object, dtype: type[np.generic], rank: int) -> None:
@@ -180,8 +180,8 @@ def _check_array(name: str, array: object, dtype: type[np.generic], rank: int) -
         raise DataError(f"{name} are {array.dtype} of shape {array.shape}, expected {dtype.__name__} with {rank} axes")
 
 
-def _check_range(name: str, part: LabelledImages, class_names: tuple[str, ...]) -> None:
-    if part.labels.max() >= len(class_names):
+def _check_range(name: str, split: LabelledImages, class_names: tuple[str, ...]) -> None:
+    if split.labels.max() >= len(class_names):
         raise DataError(
-            f"{name} has label {part.labels.max()}, but there are {len(class_names)} class names (labels count from 0)"
+            f"{name} has label {split.labels.max()}, but there are {len(class_names)} class names (labels count from 0)"
         )

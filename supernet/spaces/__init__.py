@@ -1,4 +1,4 @@
-"""The model spaces that ship. A config's `model.space` is a key of `MODEL_SPACES`, or an import path."""
+"""The built-in model spaces. A config's `model.space` is a key of `MODEL_SPACES`, or an import path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SpaceEntry:
-    """One model space: the class of its `model` section, and how to make it for a number of classes."""
+    """A built-in model space.
+
+    Attributes:
+        config: Class of its `model` section.
+        make: `(config, number of classes) -> model space`.
+    """
 
     config: type[SpaceConfig]
     make: Callable[[Any, int], ModelSpace]
@@ -63,19 +68,20 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
     "transformers": SpaceEntry(TransformersConfig, _transformers),
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
-"""Every model space but imported ones, by the name that a config gives."""
+"""Name in a config -> entry, for every model space but imported ones."""
 
 
 def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
     """The model space that the `model` section of a config describes.
 
     Args:
-        config: the section.
-        classes: of the data.
-        folder: of the config file; an imported model space may lie beside it.
+        config: The `model` section.
+        classes: Number of classes of the data.
+        folder: Folder of the config file, which may hold the module of an imported model space.
 
     Raises:
-        ConfigError, SpaceError: a model space from outside cannot be imported, or does not keep the rules.
+        ConfigError: The model space or the package it needs cannot be imported, or an option does not fit.
+        SpaceError: The model space fails or breaks the rules of weight sharing.
     """
     if isinstance(config, ImportedConfig):
         from supernet.spaces.imported import load_imported_space

@@ -1,4 +1,4 @@
-"""A model of the package `transformers`, made from its config class, as a model space. No layer of it is changed."""
+"""The model space of a model of the package `transformers`, built from its config class with unchanged layers."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ _AUTO_CLASSES: Final[dict[Task, str]] = {
     "image_classification": "AutoModelForImageClassification",
 }
 _FUSED: Final[dict[str, int]] = {"*qkv*": 3, "*c_attn*": 3, "*query_key_value*": 3, "*in_proj*": 3, "*gate_up*": 2}
-"""Usual names of several matrices in one -> how many."""
+"""Usual name patterns of fused weights -> number of matrices: query, key and value, or gate and up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heads:
-    """The attention heads of a network; all zero where it has none."""
+    """The attention heads of a network; all numbers are 0 if it has none.
+
+    Attributes:
+        channels: Channels of one head.
+        keys: Number of key heads, which equals that of value heads.
+        queries_per_key: Number of query heads that share a key head.
+    """
 
     channels: int
-    """Of one head."""
     keys: int
-    """Key and value heads."""
     queries_per_key: int
 
     @staticmethod
@@ -50,15 +54,16 @@ class TransformersSpace:
     """The model space of a `TransformersConfig` for `classes` classes.
 
     Raises:
-        ConfigError: the package is not installed, or has no such config class, field or head.
-        SpaceError: a network cannot be built, or its heads or fused weights would not be shared one to one.
+        ConfigError: The package is not installed, or it lacks the config class or a field.
+        SpaceError: A network cannot be built, or heads or fused weights of subnets would not correspond to those of
+            the largest network.
     """
 
     def __init__(self, config: TransformersConfig, classes: int) -> None:
         self._config, self._classes = config, classes
         self._space = transformers_search_space(config)
         self._package = _import_package()
-        self._config_class = _found(self._package, config.config_class)
+        self._config_class = _find_config_class(self._package, config.config_class)
         self._rules = _rules(config)
         _check_fields(config, self._config_class)
         self._defaults = _defaults(config, self._config_class)
@@ -66,12 +71,12 @@ class TransformersSpace:
 
     @property
     def space(self) -> SearchSpace:
-        """The named choices, see `transformers_search_space`."""
+        """The named choices; see `transformers_search_space`."""
         return self._space
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """The `segments` and `leading` of the config. See `SlicedModelSpace`."""
+        """The rules `segments` and `leading` of the config. See `SlicedModelSpace`."""
         return self._rules
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
@@ -80,9 +85,9 @@ class TransformersSpace:
         auto_class = getattr(self._package, _AUTO_CLASSES[self._config.task])
         try:
             model = auto_class.from_config(model_config, attn_implementation="eager")
-        except Exception as error:  # model code raises many types; users get one line
+        except Exception as error:  # model code raises errors of many types
             raise SpaceError(
-                f"{self._config.config_class}: {_shown(subnet.to_dict())} cannot be built ({_line(error)})"
+                f"{self._config.config_class}: {_listed(subnet.to_dict())} cannot be built ({_one_line(error)})"
             ) from error
         expected = "input_ids" if self._config.inputs == "tokens" else "pixel_values"
         if model.main_input_name != expected:
@@ -102,26 +107,26 @@ class TransformersSpace:
         values = {**self._config.settings, **_field_values(self._config, subnet), "num_labels": self._classes}
         try:
             return self._config_class(**(self._defaults | values))
-        except Exception as error:  # config classes check in ways of their own
+        except Exception as error:  # config classes raise errors of many types
             raise SpaceError(
-                f"{self._config.config_class}: {_shown(subnet.to_dict())} is refused ({_line(error)})"
+                f"{self._config.config_class}: {_listed(subnet.to_dict())} is refused ({_one_line(error)})"
             ) from error
 
     def _check_sharing(self) -> None:
-        """Compare the largest network with those that differ from it in one or two choices."""
+        """Compare the largest network with the subnets that differ from it in one or two choices."""
         largest = self._space.largest
         heads = _Heads.of(self._model_config(largest))
         for one, other in combinations_with_replacement(self._space, 2):
             for options in product(one.options, other.options):
                 values = dict(zip((one.name, other.name), options, strict=True))
                 subnet = self._space.subnet(largest.to_dict() | values)
-                self._check_heads(heads, _Heads.of(self._model_config(subnet)), _shown(values))
+                self._check_heads(heads, _Heads.of(self._model_config(subnet)), _listed(values))
         shapes = self._shapes(largest)
         for name in self._config.fields:
             smaller = self._space.subnet(largest.to_dict() | {name: self._config.fields[name][0]})
             if smaller != largest and self._shapes(smaller) == shapes:
                 raise SpaceError(
-                    f"{self._config.config_class}: {name!r} changes no weight, so its options cost the same; "
+                    f"{self._config.config_class}: {name!r} changes no weight, so all its options cost the same; "
                     "move it to settings, or let it follow an elastic field"
                 )
         self._check_fused(shapes, self._shapes(self._space.smallest))
@@ -130,7 +135,7 @@ class TransformersSpace:
         if largest.channels != other.channels:
             raise SpaceError(
                 f"{self._config.config_class}: a head has {largest.channels} channels in the largest network but "
-                f"{other.channels} with {difference}, so heads would mix; set head_dim in settings where the class has "
+                f"{other.channels} with {difference}, so heads would mix; set head_dim in settings if the class has "
                 "it, or let num_attention_heads and hidden_size change together by 'follows'"
             )
         count = largest.keys
@@ -158,7 +163,7 @@ class TransformersSpace:
 
 
 class _TextLogits(nn.Module):
-    """The logits of a text classifier; token `pad_token_id` is padding."""
+    """A text classifier that returns its logits; token `pad_token_id` is padding."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -167,13 +172,13 @@ class _TextLogits(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:  # (batch, length) -> (batch, classes)
         mask = torch.ones_like(tokens) if self.padding is None else (tokens != self.padding).to(tokens.dtype)
-        if tokens.is_meta:  # models ask a mask of two axes whether anything is padding; one of four is taken as it is
+        if tokens.is_meta:  # models read the values of a mask with two axes, but not of one with four
             mask = torch.zeros(len(tokens), 1, tokens.shape[1], tokens.shape[1], device="meta")
         return self.model(input_ids=tokens, attention_mask=mask).logits  # type: ignore[no-any-return]
 
 
 class _ImageLogits(nn.Module):
-    """The logits of an image classifier."""
+    """An image classifier that returns its logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -193,7 +198,7 @@ def _import_package() -> Any:
         ) from error
 
 
-def _found(package: Any, name: str) -> Any:
+def _find_config_class(package: Any, name: str) -> Any:
     known = [word for word in dir(package) if word.endswith("Config")]
     if name not in known:
         raise ConfigError(
@@ -203,7 +208,7 @@ def _found(package: Any, name: str) -> Any:
 
 
 def _known_fields(config_class: Any) -> set[str]:
-    """The names that the class takes, aliases included; it would keep any other one without using it."""
+    """The fields of the class, aliases included. It accepts any other name without using it."""
     return {*config_class().to_dict(), *config_class.attribute_map}
 
 
@@ -216,7 +221,7 @@ def _check_fields(config: TransformersConfig, config_class: Any) -> None:
 
 
 def _defaults(config: TransformersConfig, config_class: Any) -> dict[str, Any]:
-    """Values of fields whose defaults do not fit: special tokens as in `data.token_examples`, no key cache."""
+    """Replacements for defaults that do not fit: special tokens as in `supernet.data.text`, and no key cache."""
     known = config_class().to_dict()
     values: dict[str, Any] = {name: False for name in ("use_cache",) if name in known}
     if config.inputs == "tokens":
@@ -241,9 +246,9 @@ def _field_values(config: TransformersConfig, subnet: SubnetConfig) -> dict[str,
     return values
 
 
-def _shown(values: Mapping[str, Option]) -> str:
+def _listed(values: Mapping[str, Option]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__  # messages of transformers can fill a page

@@ -1,4 +1,4 @@
-"""What a space made of a `transformers` model consists of, and its choices. Imports neither torch nor transformers."""
+"""The `model` section of the space `transformers`, and its choices. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -12,50 +12,53 @@ from supernet.spaces.config import InputKind, SpaceConfig
 from supernet.spaces.options import Numbers, Sizes
 
 Task = Literal["text_classification", "image_classification"]
+"""The kinds of heads that a network can have."""
 
 
 class FollowerConfig(Document):
-    """A field of the model's config that takes its value from an elastic one."""
+    """A field of the config class whose value depends on that of an elastic field."""
 
     field: str
-    """The elastic field."""
+    """Name of the elastic field."""
     values: tuple[int | float, ...]
-    """One for each option of that field, in their order."""
+    """One value for each option of the elastic field, in the same order."""
 
 
 class SegmentsConfig(Document):
-    """A weight that is a row of equal segments, of each of which a subnet has the leading part."""
+    """A weight that consists of equal segments; a subnet has the leading part of each. See `Segments`."""
 
     axis: int = Field(ge=0)
+    """The axis along which the segments lie."""
     count: int = Field(ge=2)
+    """Number of segments."""
 
 
 class TransformersConfig(SpaceConfig):
     """The options of the space `transformers`.
 
-    Exact sharing needs heads of one size. Where a class has no `head_dim` (BERT: `hidden_size` over
-    `num_attention_heads`), let `num_attention_heads` follow `hidden_size`.
+    Exact weight sharing needs heads of equal size in all subnets. If a class has no `head_dim` (in BERT a head has
+    `hidden_size` over `num_attention_heads` channels), let `num_attention_heads` follow `hidden_size`.
     """
 
     space: Literal["transformers"] = "transformers"
     config_class: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """A config class of the package, for example `BertConfig`."""
+    """Name of a config class in the package, for example `BertConfig`."""
     task: Task = "text_classification"
-    """Which head the network gets."""
+    """The task, which decides the head of the network."""
     fields: dict[str, Numbers] = Field(default_factory=dict)
     """The elastic fields of the config class and their options, for example `num_hidden_layers: [2, 4]`."""
     follows: dict[str, FollowerConfig] = Field(default_factory=dict)
     """Fields that change with an elastic one, such as `num_attention_heads: {field: hidden_size, values: [2, 4]}`."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """The fixed fields."""
+    """The fixed fields of the config class and their values."""
     lengths: Sizes | None = None
-    """Text only: tokens of an input."""
+    """Numbers of tokens of an input; for text only."""
     segments: dict[str, SegmentsConfig] = Field(default_factory=dict)
-    """Pattern of weight names -> how the weight is cut, for example `"*.gate_up_proj.weight": {axis: 0, count: 2}`.
-    Needed for fused matrices, and for query heads in groups (one segment per group)."""
+    """Pattern of weight names -> its segments, for example `"*.gate_up_proj.weight": {axis: 0, count: 2}`. Needed for
+    fused matrices, and for query heads in groups (one segment per group)."""
     leading: tuple[str, ...] = ()
-    """Patterns of weights with three and more axes of which a subnet has the leading part on every axis, for example
-    position embeddings; by default axes from the third on are a kernel, of which it has the centre."""
+    """Patterns of names of weights with three or more axes of which a subnet has the leading part on every axis, for
+    example position embeddings. By default, axes from the third on are a kernel, and a subnet has its centre."""
 
     @property
     def inputs(self) -> InputKind:
@@ -73,7 +76,7 @@ class TransformersConfig(SpaceConfig):
         named = [*self.fields, *self.follows, *self.settings]
         twice = sorted({name for name in named if named.count(name) > 1})
         if twice:
-            raise ValueError(f"field {twice[0]!r} stands in two of fields, follows and settings; leave it in one")
+            raise ValueError(f"field {twice[0]!r} is in two of fields, follows and settings; keep it in one")
         if "num_labels" in named:
             raise ValueError("'num_labels' is the number of classes of the data; remove it")
         if not self.fields and len(self.lengths or ()) < 2:
@@ -92,9 +95,8 @@ class TransformersConfig(SpaceConfig):
 
     def _check_follower(self, name: str, follower: FollowerConfig) -> None:
         if follower.field not in self.fields:
-            raise ValueError(
-                f"{name!r} follows {follower.field!r}, no elastic field; {nearest(follower.field, self.fields)}"
-            )
+            hint = nearest(follower.field, self.fields)
+            raise ValueError(f"{name!r} follows {follower.field!r}, which is not an elastic field; {hint}")
         options = self.fields[follower.field]
         if len(options) != len(follower.values):
             raise ValueError(
@@ -104,7 +106,7 @@ class TransformersConfig(SpaceConfig):
 
 
 def transformers_search_space(config: TransformersConfig) -> SearchSpace:
-    """The named choices: `length` (text), and each elastic field by its name."""
+    """The named choices: `length` (for text), and every elastic field under its own name."""
     choices = [Choice(name=name, options=options) for name, options in config.fields.items()]
     if config.lengths is not None:
         choices.insert(0, Choice(name="length", options=config.lengths))

@@ -1,4 +1,4 @@
-"""A model space from the user's own code, named by import path: `package.module:callable`."""
+"""Model spaces from the user's own code, named by an import path `package.module:callable`."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from supernet.sharing.slicing import SliceRule, plan_module
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.config import ImportedConfig
 
-_BATCH = 2
+_BATCH = 2  # the smallest batch that shows whether a network keeps the batch axis
 
 
 def load_imported_space(config: ImportedConfig, classes: int, folder: Path) -> ModelSpace:
-    """Call `config.space` as `callable(classes=classes, **options)` and try its smallest and largest network.
+    """Call `config.space` as `callable(classes=classes, **options)`, and run its smallest and largest network once.
 
     Args:
-        config: the `model` section.
-        classes: of the data.
-        folder: of the config file; a module beside it is found too.
+        config: The `model` section.
+        classes: Number of classes of the data.
+        folder: Folder of the config file; modules in it are importable too.
 
     Raises:
-        ConfigError: the module or the callable does not exist, or takes other arguments.
-        SpaceError: the callable fails, returns no model space, or a network of it fails or breaks the rules of sharing.
+        ConfigError: The module or the callable does not exist, or takes other arguments.
+        SpaceError: The callable fails or does not return a model space, or one of its networks fails or breaks the
+            rules of weight sharing.
     """
     with importable(folder):
         make = import_callable(config.space, folder, "a model space")
         arguments = {"classes": classes, **config.options}
         _check_arguments(make, arguments, config.space)
-        made = ImportedSpace(_called(config.space, "it", lambda: make(**arguments)), config.space)
-        _try(made, classes, config.space)
+        made = ImportedSpace(_call(config.space, "it", lambda: make(**arguments)), config.space)
+        _check_networks(made, classes, config.space)
     return made
 
 
 class ImportedSpace:
-    """A user's model space whose failures are one line each. See `ModelSpace` and `SlicedModelSpace`.
+    """A user's model space whose failures become one-line errors. See `ModelSpace` and `SlicedModelSpace`.
 
     Args:
-        made: what the user's callable returned.
-        name: its import path, for messages.
+        made: The object that the user's callable returned.
+        name: Its import path, for messages.
 
     Raises:
-        SpaceError: `made` lacks `space`, `build` or `input_shape`, or its `slicing` or `sortable` holds anything else.
+        SpaceError: `made` lacks `space`, `build` or `input_shape`, or its `slicing` or `sortable` has the wrong type.
     """
 
     def __init__(self, made: Any, name: str) -> None:
@@ -61,21 +62,19 @@ class ImportedSpace:
                     f"{name}: returned {type(made).__name__}, which has no method {member!r}; a model space has "
                     "space, build(subnet) and input_shape(subnet)"
                 )
-        space = _called(name, "its space", lambda: getattr(made, "space", None))
+        space = _call(name, "its space", lambda: getattr(made, "space", None))
         if not isinstance(space, SearchSpace):
             raise SpaceError(
-                f"{name}: {type(made).__name__}.space is {type(space).__name__}, expected a supernet.space.SearchSpace"
+                f"{name}: {type(made).__name__}.space is {type(space).__name__}, expected a supernet.SearchSpace"
             )
-        slicing = _called(name, "its slicing", lambda: getattr(made, "slicing", {}))
+        slicing = _call(name, "its slicing", lambda: getattr(made, "slicing", {}))
         if not isinstance(slicing, Mapping) or not all(callable(getattr(r, "plan", None)) for r in slicing.values()):
             raise SpaceError(
-                f"{name}: slicing is {slicing!r:.80}, expected names of weights -> rules of supernet.sharing.slicing"
+                f"{name}: slicing is {slicing!r:.80}, expected patterns of names -> rules such as supernet.Segments"
             )
-        sortable: tuple[Any, ...] = _called(name, "its sortable", lambda: tuple(getattr(made, "sortable", ())))
+        sortable: tuple[Any, ...] = _call(name, "its sortable", lambda: tuple(getattr(made, "sortable", ())))
         if not all(isinstance(group, SortGroup) for group in sortable):
-            raise SpaceError(
-                f"{name}: sortable is {sortable!r:.80}, expected groups of supernet.sharing.importance.SortGroup"
-            )
+            raise SpaceError(f"{name}: sortable is {sortable!r:.80}, expected objects of class supernet.SortGroup")
         self._made, self._name = made, name
         self._space, self._slicing, self._sortable = space, slicing, sortable
 
@@ -86,24 +85,24 @@ class ImportedSpace:
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """The exceptions to the default plan, if any."""
+        """The exceptions to the default plan, if any. See `SlicedModelSpace`."""
         return self._slicing
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """What can change places in the largest network, if anything. See `SortableModelSpace`."""
+        """The units of the largest network that can change places, if any. See `SortableModelSpace`."""
         return self._sortable
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
-        """The network of `subnet`. Raises `SpaceError` where the user's code fails or returns no `nn.Module`."""
-        module = _called(self._name, f"build of {subnet.to_dict()}", lambda: self._made.build(subnet))
+        """The network of `subnet`. Raises `SpaceError` if the user's code fails or does not return an `nn.Module`."""
+        module = _call(self._name, f"build of {subnet.to_dict()}", lambda: self._made.build(subnet))
         if not isinstance(module, nn.Module):
             raise SpaceError(f"{self._name}: build returned {type(module).__name__}, expected a torch.nn.Module")
         return module
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """The shape of one input. Raises `SpaceError` where the user's code fails or returns no shape."""
-        shape = _called(self._name, f"input_shape of {subnet.to_dict()}", lambda: self._made.input_shape(subnet))
+        """The shape of one input. Raises `SpaceError` if the user's code fails or does not return a shape."""
+        shape = _call(self._name, f"input_shape of {subnet.to_dict()}", lambda: self._made.input_shape(subnet))
         is_shape = isinstance(shape, tuple | list) and all(type(size) is int and size > 0 for size in shape)
         if not is_shape or not shape:
             raise SpaceError(f"{self._name}: input_shape returned {shape!r:.80}, expected sizes such as (3, 32, 32)")
@@ -114,38 +113,38 @@ def _check_arguments(make: Callable[..., Any], arguments: dict[str, Any], name: 
     try:
         signature = inspect.signature(make)
     except (TypeError, ValueError):
-        return  # a callable that does not say what it takes
+        return  # the callable does not reveal its arguments
     try:
         signature.bind(**arguments)
     except TypeError as error:
         given = ", ".join(arguments)
-        raise ConfigError(f"{name}: {error}; it takes {signature} and gets {given}; see model.options") from error
+        raise ConfigError(f"{name}: {error}; it takes {signature} and gets {given}; change model.options") from error
 
 
-def _called(name: str, what: str, call: Callable[[], Any]) -> Any:
+def _call(name: str, what: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except FactoryError:
         raise
     except Exception as error:  # the user's own code may fail in any way
-        reason = " ".join(str(error).split())[:200] or "no message"
+        reason = " ".join(str(error).split())[:200] or "no message"  # one line, however long the message is
         raise SpaceError(f"{name}: {what} failed with {type(error).__name__}: {reason}") from error
 
 
-def _try(made: ImportedSpace, classes: int, name: str) -> None:
-    """Run the smallest and the largest network on zeros, and share the one with the other."""
+def _check_networks(made: ImportedSpace, classes: int, name: str) -> None:
+    """Run the smallest and the largest network on zeros, and plan the slices of the smallest."""
     modules = []
     for subnet in (made.space.smallest, made.space.largest):
         shape = made.input_shape(subnet)
         inputs = torch.zeros(_BATCH, *shape, dtype=torch.int64 if len(shape) == 1 else torch.float32)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             module = made.build(subnet).eval()
-            logits = _called(name, f"the network of {subnet.to_dict()}", partial(module, inputs))
+            logits = _call(name, f"the network of {subnet.to_dict()}", partial(module, inputs))
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if found != (_BATCH, classes):
             raise SpaceError(
-                f"{name}: the network of {subnet.to_dict()} gives {found} for inputs {tuple(inputs.shape)}, expected "
+                f"{name}: the network of {subnet.to_dict()} returns {found} for inputs {tuple(inputs.shape)}, expected "
                 f"logits {(_BATCH, classes)}, one per class"
             )
         modules.append(module)
-    _called(name, "its slicing", lambda: plan_module(modules[1], modules[0], made.slicing))
+    _call(name, "its slicing", lambda: plan_module(modules[1], modules[0], made.slicing))

@@ -1,8 +1,8 @@
-"""An elastic MobileNetV3-like space: resolution, depth, kernel, expansion ratio and width.
+"""A MobileNetV3-like model space with elastic resolution, depth, kernel, expansion ratio and width.
 
 The blocks follow Howard et al., "Searching for MobileNetV3" (2019): pointwise expansion, depthwise convolution,
 optional squeeze-and-excitation, linear pointwise projection. The first block of a stage changes stride and width and
-has no shortcut, whatever its widths, so that its role is the same in every subnet.
+never has a shortcut, even if its widths are equal, so that its role is the same in every subnet.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class MobileNetSpace:
 
     @property
     def space(self) -> SearchSpace:
-        """The named choices: `resolution`, and per stage `width`, `depth`, and per block `kernel`, `expand`."""
+        """The named choices: `resolution`, per stage `width` and `depth`, and per block `kernel` and `expand`."""
         return self._space
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """Hidden channels of every block, and the width of every stage. See `SortableModelSpace`."""
+        """The hidden channels of every block, and the channels of every stage. See `SortableModelSpace`."""
         groups = []
         for i, stage in enumerate(self._config.stages):
             blocks = [f"stages.{i}.{j}" for j in range(stage.depths[-1])]
@@ -67,7 +67,7 @@ class MobileNetSpace:
 
 
 class MobileNet(nn.Module):
-    """A static network. `stages.<i>.<j>` is block `j` of stage `i`, present when the stage is deep enough."""
+    """A static network. `stages.<i>.<j>` is block `j` of stage `i`, present if the stage is deep enough."""
 
     def __init__(self, config: MobileNetConfig, subnet: SubnetConfig, classes: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class MobileNet(nn.Module):
 
 
 class _Head(nn.Module):
-    """The last part of `network`, with its own layers."""
+    """The last part of the chain, made of the layers of `network`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class _ConvNorm(nn.Module):
 
 
 class _SqueezeExcite(nn.Module):
-    """Channel gates from the global mean (Hu et al., 2018), a quarter of the channels wide inside."""
+    """Channel gates from the global mean (Hu et al., 2018), a quarter as wide inside (Howard et al., 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class _SqueezeExcite(nn.Module):
 
 
 class _Block(nn.Module):
-    """Inverted residual block; `shortcut` needs stride 1 and equal widths."""
+    """Inverted residual block; a `shortcut` needs stride 1 and equal widths."""
 
     def __init__(
         self, inputs: int, hidden: int, outputs: int, kernel: int, stride: int, shortcut: bool, stage: StageConfig
@@ -164,7 +164,7 @@ class _Block(nn.Module):
 
 
 def _width_group(blocks: list[str], follower: str) -> SortGroup:
-    """The channels of a stage, which all its blocks but the first read as well, and then layer `follower`."""
+    """The output channels of a stage, which its blocks after the first and the next layer, `follower`, read."""
     readers = [*(f"{block}.expand" for block in blocks[1:]), follower]
     return SortGroup(
         ranked_by=tuple(UnitAxis(f"{reader}.conv.weight", 1) for reader in readers),
@@ -177,11 +177,12 @@ def _width_group(blocks: list[str], follower: str) -> SortGroup:
 
 
 def _round_channels(channels: float) -> int:
-    """To a multiple of 8, the vector width that mobile kernels like, and at least 8."""
+    """The nearest multiple of 8, the number of channels that mobile kernels process together, and at least 8."""
     return max(8, round(channels / 8) * 8)
 
 
 def _initialise(module: nn.Module) -> None:
+    """Fresh weights for one layer: He initialisation (He et al., 2015) for convolutions."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
@@ -189,5 +190,5 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, _Block) and module.shortcut:
         nn.init.zeros_(module.project.norm.weight)  # a residual block starts as the identity (Goyal et al., 2017)
     elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
+        nn.init.normal_(module.weight, std=0.01)  # the classifier, as in Goyal et al., 2017
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""What a MobileNet space is made of, and its choices. Imports no torch."""
+"""The `model` section of the space `mobilenet`, and its choices. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,40 +17,43 @@ Activation = Literal["relu", "hard_swish"]
 
 def _odd(options: tuple[int, ...]) -> tuple[int, ...]:
     if any(size % 2 == 0 for size in options):
-        raise ValueError(f"kernel sizes {list(options)} must be odd, so that a smaller one has the same centre")
+        raise ValueError(f"kernel sizes {list(options)} must be odd, so that a smaller kernel has the same centre")
     return options
 
 
 class StageConfig(Document):
-    """The options of one stage, a run of blocks at one resolution and width."""
+    """The options of one stage: consecutive blocks of equal resolution and width."""
 
     widths: Sizes
-    """Output channels."""
+    """Output channels of every block."""
     depths: Sizes
     """Numbers of blocks."""
     kernels: Annotated[Sizes, AfterValidator(_odd)] = (3,)
-    """Sizes of the depthwise kernel, chosen per block. Odd."""
+    """Sizes of the depthwise kernel, chosen per block; odd numbers."""
     expands: Ratios = (4.0,)
-    """Hidden over input channels, chosen per block."""
+    """Ratios of hidden to input channels, chosen per block."""
     stride: Literal[1, 2] = 1
-    """Of the first block."""
+    """Stride of the first block."""
     squeeze_excite: bool = False
-    """Whether blocks re-weight their hidden channels. Costs accuracy in int8."""
+    """Whether blocks re-weight their hidden channels; it costs accuracy in int8."""
     activation: Activation = "relu"
+    """Activation in the blocks; that of the first stage also follows the stem, that of the last the head."""
 
 
 class MobileNetConfig(SpaceConfig):
-    """The options of the whole space."""
+    """The options of the space `mobilenet`."""
 
     space: Literal["mobilenet"] = "mobilenet"
     resolutions: Sizes
-    """Side of the square input in pixels, at most the data set's `image_size`."""
+    """Sides of the square input in pixels, at most the data set's `image_size`."""
     stem_width: int = Field(ge=1)
     """Output channels of the first convolution (3x3)."""
     stem_stride: Literal[1, 2] = 1
+    """Stride of the first convolution."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
+    """The stages, in order."""
     head_width: int = Field(ge=1)
-    """Channels before global pooling."""
+    """Output channels of the last convolution (1x1), which global pooling reads."""
 
     @property
     def largest_resolution(self) -> int:
@@ -64,7 +67,7 @@ def search_space(config: MobileNetConfig) -> SearchSpace:
 
 
 def links(config: MobileNetConfig) -> tuple[Link, ...]:
-    """Stem, every block of every stage, head. The first block of a stage also depends on the width before it."""
+    """Stem, every block of every stage, head. The first block of a stage also depends on the previous stage's width."""
     found = [Link(name="stem", choices=("resolution",))]
     width = ""
     for i, stage in enumerate(config.stages):

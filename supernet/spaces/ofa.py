@@ -1,8 +1,8 @@
-"""The official once-for-all networks as plain static networks: MobileNetV3 and ProxylessNAS.
+"""The model spaces of the official once-for-all supernets, MobileNetV3 and ProxylessNAS, as plain static networks.
 
-After Cai et al., "Once-for-All" (2020); `supernet.weights.import_ofa` reads published weights. Channels of a subnet are
-leading ones; a smaller depthwise kernel is made by the matrices of its block, which only the largest network has. The
-squeezed width follows from the hidden width in use.
+After Cai et al., "Once-for-All" (2020); `supernet.weights.import_ofa` reads published weights. A subnet has the leading
+channels. A smaller depthwise kernel is computed with the kernel matrices of its block, which only the largest network
+has. The width inside squeeze-and-excitation depends on the hidden width of the subnet.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class OfaSpace:
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """Depthwise kernels are transformed."""
+        """The rule that computes smaller depthwise kernels. See `SlicedModelSpace`."""
         weight = "depthwise.conv.weight"
         return {f"trunk.stages.*.{weight}": KernelTransform(weight=weight, matrices="kernel_matrices")}
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """Hidden channels of every block of the stages; widths are fixed. See `SortableModelSpace`."""
+        """The hidden channels of every block in the stages. Widths are fixed. See `SortableModelSpace`."""
         return tuple(
             group
             for i, stage in enumerate(self._config.family.stages)
@@ -69,7 +69,7 @@ class OfaSpace:
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes).
 
-        The largest one has the kernel matrices too, though it does not use them.
+        The largest network also holds the kernel matrices, although its forward pass does not use them.
         """
         network = OfaMobileNetV3 if self._config.family.expand_width else OfaProxyless
         return network(self._config, subnet, self._classes, matrices=subnet == self._space.largest)
@@ -80,7 +80,7 @@ class OfaSpace:
 
 
 class OfaMobileNetV3(nn.Module):
-    """A static network of the MobileNetV3 family. `matrices`: whether blocks hold their kernel matrices."""
+    """A static network of the MobileNetV3 family; `matrices` is whether blocks hold kernel matrices."""
 
     def __init__(self, config: OfaConfig, subnet: SubnetConfig, classes: int, *, matrices: bool) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class OfaMobileNetV3(nn.Module):
 
 
 class OfaProxyless(nn.Module):
-    """A static network of the ProxylessNAS family. `matrices`: whether blocks hold their kernel matrices."""
+    """A static network of the ProxylessNAS family; `matrices` is whether blocks hold kernel matrices."""
 
     def __init__(self, config: OfaConfig, subnet: SubnetConfig, classes: int, *, matrices: bool) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class OfaProxyless(nn.Module):
 
 
 class _Tail(nn.Module):
-    """What comes after the trunk of `network`, with its own layers."""
+    """The last part of the chain: the layers of `network` after the trunk."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -144,7 +144,21 @@ class _Tail(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _BlockShape:
-    """What one block is made of; `expands` is whether a pointwise convolution leads to the hidden channels."""
+    """The shape of one block.
+
+    Attributes:
+        inputs: Input channels.
+        hidden: Hidden channels, between the pointwise convolutions.
+        outputs: Output channels.
+        kernel: Size of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
+        activation: Activation after the expansion and the depthwise convolution.
+        norm_eps: Added to the variance in batch normalisation.
+        shortcut: Whether the input is added to the output.
+        expands: Whether a pointwise convolution makes the hidden channels; otherwise they are the input channels.
+        squeeze_excite: Whether hidden channels are re-weighted.
+        matrix_sizes: Kernel sizes, in descending order, between which the block holds kernel matrices; () for none.
+    """
 
     inputs: int
     hidden: int
@@ -160,7 +174,7 @@ class _BlockShape:
 
 
 class _Trunk(nn.Module):
-    """Stem, fixed first block, elastic stages. `stages.<i>.<j>` is block `j` of stage `i`, present when deep enough."""
+    """Stem, fixed first block, elastic stages. `stages.<i>.<j>` is block `j` of stage `i`, present if deep enough."""
 
     def __init__(self, config: OfaConfig, subnet: SubnetConfig, matrices: bool) -> None:
         super().__init__()
@@ -199,7 +213,7 @@ class _Trunk(nn.Module):
 
 
 def _first_block(config: OfaConfig) -> _BlockShape:
-    """The block before the stages, with a shortcut where the family's stem is as wide (rounding does not count)."""
+    """The fixed block before the stages, with a shortcut if stem and block are equally wide before the multiplier."""
     family = config.family
     stem = config.width(family.stem_width)
     return _BlockShape(
@@ -216,7 +230,7 @@ def _first_block(config: OfaConfig) -> _BlockShape:
 
 
 def _matrix_sizes(kernels: tuple[int, ...]) -> tuple[int, ...]:
-    """The kernel sizes from the largest down to the smallest, each made from the one before."""
+    """The odd kernel sizes from the largest to the smallest; each kernel is computed from the previous one."""
     return tuple(range(kernels[-1], kernels[0] - 1, -2))
 
 
@@ -233,7 +247,7 @@ class _ConvNorm(nn.Module):
 
 
 class _SqueezeExcite(nn.Module):
-    """Channel gates from the global mean (Hu et al., 2018)."""
+    """Channel gates from the global mean (Hu et al., 2018), a quarter as wide inside (Howard et al., 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -247,7 +261,7 @@ class _SqueezeExcite(nn.Module):
 
 
 class _Block(nn.Module):
-    """Inverted residual block. `kernel_matrices` is for the supernet; a network by itself makes no use of it."""
+    """Inverted residual block. Only a supernet uses `kernel_matrices`; the forward pass of a network does not."""
 
     def __init__(self, shape: _BlockShape) -> None:
         super().__init__()
@@ -273,6 +287,7 @@ class _Block(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
+    """Fresh weights for one layer: He initialisation (He et al., 2015) for convolutions."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
@@ -280,5 +295,5 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, _Block) and module.shortcut:
         nn.init.zeros_(module.project.norm.weight)  # a residual block starts as the identity (Goyal et al., 2017)
     elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
+        nn.init.normal_(module.weight, std=0.01)  # the classifier, as in Goyal et al., 2017
         nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
-"""The spaces of the official once-for-all networks: their options, widths and choices. Imports no torch.
+"""The `model` sections of the official once-for-all spaces, their widths and choices. Imports no torch.
 
-Source: Cai et al., "Once-for-All" (2020), and the layout of its published supernets. The layout was checked with
-synthetic checkpoints made from its description, not with a downloaded file.
+All numbers are from Cai et al., "Once-for-All" (2020), and the layout of its published supernets. The layout was
+checked with synthetic checkpoints made from its description, not with a downloaded file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ Activation = Literal["relu", "relu6", "hard_swish"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfaStage:
-    """A stage of a family, before the width multiplier."""
+    """A stage of a family, before the width multiplier.
+
+    Attributes:
+        width: Output channels of every block.
+        stride: Stride of the first block.
+        activation: Activation in the blocks.
+        squeeze_excite: Whether blocks re-weight their hidden channels.
+        blocks: Largest number of blocks.
+    """
 
     width: int
     stride: int
@@ -33,17 +41,17 @@ class OfaStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfaFamily:
-    """What all networks of a family have in common, before the width multiplier.
+    """The properties of all networks of a family, before the width multiplier.
 
     Attributes:
-        activation: of the stem and of what follows the stages.
-        stem_width: output channels of the first convolution.
-        first_width: output channels of the fixed first block.
-        first_activation: of that block.
-        stages: the elastic ones.
-        expand_width: channels before pooling, 0 where the family has no such layer.
-        mix_width: channels that the classifier sees.
-        norm_eps: added to the variance in batch normalisation.
+        activation: Activation of the stem and of the layers after the stages.
+        stem_width: Output channels of the first convolution.
+        first_width: Output channels of the fixed first block.
+        first_activation: Activation in the fixed first block.
+        stages: The elastic stages.
+        expand_width: Output channels of the convolution before pooling; 0 if the family has no such layer.
+        mix_width: Input channels of the classifier.
+        norm_eps: Added to the variance in batch normalisation.
     """
 
     activation: Activation
@@ -102,18 +110,21 @@ def _among(*allowed: int) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
 
 
 class OfaConfig(SpaceConfig):
-    """The options that both families share. The weights of an official network need the largest option of each."""
+    """The options of both families. To load official weights, keep the largest option of every choice.
+
+    The upper limit of `width_mult` only catches typing errors.
+    """
 
     resolutions: Sizes = (128, 160, 192, 224)
-    """Side of the square input in pixels, at most the data set's `image_size`."""
+    """Sides of the square input in pixels, at most the data set's `image_size`."""
     width_mult: float = Field(default=1.0, gt=0, le=4)
-    """Multiplies all widths; fixed in a supernet."""
+    """Factor on all widths, fixed within a supernet."""
     depths: Annotated[Sizes, AfterValidator(_among(2, 3, 4))] = (2, 3, 4)
     """Numbers of blocks, chosen per stage."""
     kernels: Annotated[Sizes, AfterValidator(_among(3, 5, 7))] = (3, 5, 7)
     """Sizes of the depthwise kernel, chosen per block."""
     expands: Annotated[Sizes, AfterValidator(_among(3, 4, 6))] = (3, 4, 6)
-    """Hidden over input channels, chosen per block."""
+    """Ratios of hidden to input channels, chosen per block."""
 
     @property
     def largest_resolution(self) -> int:
@@ -122,26 +133,26 @@ class OfaConfig(SpaceConfig):
 
     @property
     def family(self) -> OfaFamily:
-        """What the networks have in common."""
+        """The properties of all networks of the space."""
         return OFA_FAMILIES[self.space].family
 
     def width(self, channels: int) -> int:
-        """`channels` times the multiplier, in channels that the family allows."""
+        """`channels` times the multiplier, rounded by `make_divisible`."""
         return make_divisible(channels * self.width_mult)
 
 
 class OfaMbv3Config(OfaConfig):
-    """MobileNetV3: published with `width_mult` 1.0 and 1.2."""
+    """The options of the space `ofa_mbv3` (MobileNetV3), published with `width_mult` 1.0 and 1.2."""
 
     space: Literal["ofa_mbv3"] = "ofa_mbv3"
 
 
 class OfaProxylessConfig(OfaConfig):
-    """ProxylessNAS: published with `width_mult` 1.3."""
+    """The options of the space `ofa_proxyless` (ProxylessNAS), published with `width_mult` 1.3."""
 
     space: Literal["ofa_proxyless"] = "ofa_proxyless"
     width_mult: float = Field(default=1.3, gt=0, le=4)
-    """Multiplies all widths; fixed in a supernet."""
+    """Factor on all widths, fixed within a supernet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +167,14 @@ OFA_FAMILIES: dict[str, OfaEntry] = {
     "ofa_mbv3": OfaEntry(MOBILENET_V3, OfaMbv3Config),
     "ofa_proxyless": OfaEntry(PROXYLESS, OfaProxylessConfig),
 }
-"""By the name of the space."""
+"""Name of the space -> family and class of its `model` section."""
 
 
 def make_divisible(channels: float) -> int:
-    """The multiple of 8 that is nearest, at least 8, and no less than 0.9 of `channels` (18 becomes 24, not 16)."""
+    """The nearest multiple of 8 that is at least 8 and at least 0.9 of `channels` (18 becomes 24, not 16).
+
+    The rule of the MobileNet code, which the published supernets follow.
+    """
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -179,7 +193,7 @@ def search_space(config: OfaConfig) -> SearchSpace:
 
 
 def links(config: OfaConfig) -> tuple[Link, ...]:
-    """Stem, every elastic block, tail; widths are fixed."""
+    """Stem, every elastic block, tail. Widths are fixed."""
     found = [Link(name="stem", choices=("resolution",))]
     depths = {c.name: c.options for c in search_space(config) if c.name.endswith(".depth")}
     for i in range(len(config.family.stages)):

@@ -1,4 +1,4 @@
-"""Field types of `model` sections: the options of a choice. Imports no torch."""
+"""Field types of `model` sections for the options of a choice. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def _ascending(options: tuple[int | float, ...]) -> tuple[int | float, ...]:
 
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_ascending)]
-"""Whole numbers from 1, ascending and distinct: widths, depths, lengths."""
+"""Whole numbers from 1, ascending and distinct, for example widths, depths or lengths."""
 
 Ratios = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_ascending)]
-"""Numbers above 0, ascending and distinct."""
+"""Numbers above 0, ascending and distinct, as float."""
 
 Numbers = Annotated[tuple[Annotated[int | float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_ascending)]
-"""Numbers above 0, whole ones kept whole, ascending and distinct."""
+"""Numbers above 0, ascending and distinct; whole numbers remain int."""

@@ -1,4 +1,4 @@
-"""What can be sorted by importance in blocks that several model spaces share. See `supernet.sharing.importance`."""
+"""Units that can be sorted by importance in blocks of several model spaces. See `supernet.sharing.importance`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from supernet.sharing.importance import SortGroup, UnitAxis
 
 
 def weight_and_bias(layer: str) -> tuple[UnitAxis, UnitAxis]:
-    """The outputs of a linear layer, or the channels of a normalisation."""
+    """The outputs of a linear layer, or the channels of a normalisation layer."""
     return UnitAxis(f"{layer}.weight"), UnitAxis(f"{layer}.bias")
 
 
 def inverted_residual_groups(block: str, *, squeeze_excite: bool) -> list[SortGroup]:
-    """The hidden channels of an inverted residual block, and those inside its squeeze-and-excitation.
+    """The hidden channels of an inverted residual block, and the channels inside its squeeze-and-excitation.
 
     Args:
-        block: name of a module with `expand`, `depthwise` and `project`, each a `conv` and a `norm`, and perhaps a
-            `squeeze_excite` with `squeeze` and `excite`.
-        squeeze_excite: whether it has that.
+        block: Name of a module with the layers `expand`, `depthwise` and `project`, each with a `conv` and a `norm`,
+            and optionally `squeeze_excite` with `squeeze` and `excite`.
+        squeeze_excite: Whether the block has `squeeze_excite`.
     """
     gate = f"{block}.squeeze_excite"
     hidden = [UnitAxis(f"{block}.expand.conv.weight"), *weight_and_bias(f"{block}.expand.norm")]
@@ -35,7 +35,7 @@ def inverted_residual_groups(block: str, *, squeeze_excite: bool) -> list[SortGr
 
 
 def transformer_block_groups(block: str, head_dim: int) -> list[SortGroup]:
-    """The heads and the MLP neurons of a `supernet.spaces.transformer.Block` named `block`."""
+    """The heads (of `head_dim` channels) and MLP neurons of a `supernet.spaces.transformer.Block` named `block`."""
     qkv, mlp = f"{block}.attention.qkv", f"{block}.mlp_expand"
     heads = SortGroup(
         ranked_by=(UnitAxis(f"{block}.attention.project.weight", 1, block=head_dim),),

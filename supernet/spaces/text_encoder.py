@@ -1,4 +1,4 @@
-"""An elastic text encoder: length, width, depth, and per block heads and MLP ratio. Inputs are tokens."""
+"""A text encoder with elastic length, width and depth, and per block heads and MLP ratio. Inputs are tokens."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from supernet.spaces.sorting import text_width_group, transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks
 from supernet.spaces.transformer_config import TextEncoderConfig, text_search_space
 
-_UNSEEN = -1e4
-"""Added to the scores of padding. Finite, so that a text without any word still has a mean; fits float16."""
+_PADDING_SCORE = -1e4
+"""Added to the attention scores of padding. Not infinite, so that a text without words gives finite outputs; the weight
+of padding beside a word is 0 in float32, and float16 (up to 65504) holds the number."""
 
 
 class TextEncoderSpace:
@@ -28,23 +29,23 @@ class TextEncoderSpace:
 
     @property
     def space(self) -> SearchSpace:
-        """The named choices, see `text_search_space`."""
+        """The named choices; see `text_search_space`."""
         return self._space
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """See `SlicedModelSpace`."""
+        """The rule for the fused query, key and value matrices. See `SlicedModelSpace`."""
         return SLICING
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """The width, heads and MLP neurons. See `SortableModelSpace`."""
+        """The channels of the residual stream, the heads and the MLP neurons. See `SortableModelSpace`."""
         blocks = [f"blocks.{i}" for i in range(self._config.depths[-1])]
         groups = (group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
         return (text_width_group(blocks), *groups)
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
-        """The network of `subnet`: int64 tokens (batch, length), 0 is padding -> logits (batch, classes)."""
+        """The network of `subnet`: int64 tokens (batch, length), 0 for padding -> logits (batch, classes)."""
         return TextEncoder(self._config, subnet, self._classes)
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
@@ -53,13 +54,13 @@ class TextEncoderSpace:
 
 
 class TextEncoder(nn.Module):
-    """A static network. Padding is neither attended to nor counted in the mean over tokens."""
+    """A static network. Attention ignores padding, and so does the mean over tokens before the classifier."""
 
     def __init__(self, config: TextEncoderConfig, subnet: SubnetConfig, classes: int) -> None:
         super().__init__()
         length, width = int(subnet["length"]), int(subnet["width"])
         self.words = nn.Embedding(config.vocabulary, width, padding_idx=0)
-        self.places = nn.Embedding(length, width)  # learned; a shorter text has the leading ones
+        self.places = nn.Embedding(length, width)  # learned positions; a shorter text uses the leading ones
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = make_blocks(config, subnet)
         self.norm = nn.LayerNorm(width)
@@ -70,7 +71,7 @@ class TextEncoder(nn.Module):
         """Logits of a batch of texts, which may be shorter than the network's length."""
         is_word = tokens != 0
         x = self.dropout(self.words(tokens) + self.places.weight[: tokens.shape[1]])  # (batch, length, width)
-        bias = torch.where(is_word, 0.0, _UNSEEN)[:, None, None]
+        bias = torch.where(is_word, 0.0, _PADDING_SCORE)[:, None, None]
         for block in self.blocks:
             x = block(x, bias)
         share = is_word.to(x.dtype)[..., None]

@@ -1,7 +1,8 @@
-"""Pre-norm transformer blocks (Vaswani et al., 2017; Xiong et al., 2020), plain PyTorch, of `vit` and `text_encoder`.
+"""Pre-norm transformer blocks (Vaswani et al., 2017; Xiong et al., 2020) of `vit` and `text_encoder`, in plain PyTorch.
 
-Sharing: a narrower network has the leading channels, a block with fewer heads the leading heads of the largest one. The
-query, key and value matrices are stored as one, so its rows are three segments with a leading part each (`SLICING`).
+Weight sharing: a narrower network has the leading channels of the largest network, and a block with fewer heads has the
+leading heads. Query, key and value are one fused matrix, so its rows are three segments, and a subnet has the leading
+part of each (`SLICING`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from supernet.space import SubnetConfig
 from supernet.spaces.transformer_config import TransformerConfig
 
 SLICING: Mapping[str, SliceRule] = MappingProxyType({"blocks.*.attention.qkv.*": Segments(axis=0, count=3)})
-"""The exceptions to the default plan in a network that names its `Block`s `blocks.<i>`."""
+"""The exceptions to the default plan for a network whose `Block`s are named `blocks.<i>`."""
 
 
 class SelfAttention(nn.Module):
@@ -31,7 +32,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(heads * head_dim, width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:  # (batch, tokens, width) -> the same
-        """`bias`, (batch, 1, 1, tokens), is added to the scores of each key; None adds nothing."""
+        """`bias`, (batch, 1, 1, tokens), is added to the attention scores of each key; None adds nothing."""
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # (batch, heads, tokens, head_dim) each
@@ -41,7 +42,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each behind a layer normalisation and beside a shortcut."""
+    """Attention, then an MLP, each after layer normalisation and with a shortcut."""
 
     def __init__(self, width: int, heads: int, head_dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:  # (batch, tokens, width) -> the same
-        """For `bias` see `SelfAttention`."""
+        """For `bias`, see `SelfAttention`."""
         x = x + self.dropout(self.attention(self.attention_norm(x), bias))
         hidden = functional.gelu(self.mlp_expand(self.mlp_norm(x)))
         return x + self.dropout(self.mlp_project(hidden))  # type: ignore[no-any-return]
@@ -71,12 +72,19 @@ def make_blocks(config: TransformerConfig, subnet: SubnetConfig) -> nn.ModuleLis
 
 
 def hidden_width(width: int, ratio: float) -> int:
-    """Hidden channels of an MLP: a multiple of 8, the vector width that mobile kernels like, and at least 8."""
+    """Hidden channels of an MLP: `width` times `ratio`, rounded to a multiple of 8, and at least 8.
+
+    Mobile kernels process 8 channels together.
+    """
     return max(8, round(width * ratio / 8) * 8)
 
 
 def initialise(module: nn.Module) -> None:
-    """Fresh weights of a layer: `network.apply(initialise)`."""
+    """Fresh weights for one layer; call it by `network.apply(initialise)`.
+
+    Xavier initialisation (Glorot and Bengio, 2010) for linear layers, and the 0.02 of BERT (Devlin et al., 2018) for
+    embeddings.
+    """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""What the transformer spaces `vit` and `text_encoder` are made of, and their choices. Imports no torch."""
+"""The `model` sections of the spaces `vit` and `text_encoder`, and their choices. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class TransformerConfig(SpaceConfig):
     """The options of a stack of transformer blocks."""
 
     widths: Sizes
-    """Of the embedding, the same in all blocks."""
+    """Channels of the embedding, the same in all blocks."""
     depths: Sizes
     """Numbers of blocks."""
     heads: Sizes
-    """Attention heads, chosen per block."""
+    """Numbers of attention heads, chosen per block."""
     head_dim: int = Field(default=16, ge=1)
-    """Channels of a head. Fixed, so that a subnet has the leading heads of the largest network, each of them whole."""
+    """Channels of a head. Fixed, so that a subnet has the leading heads of the largest network, each of them whole. The
+    default suits narrow networks; BERT and ViT have 64."""
     mlp_ratios: Ratios = (4.0,)
-    """Hidden channels of a block's MLP over the width, chosen per block."""
+    """Ratios of hidden channels of a block's MLP to the width, chosen per block; 4 as in Vaswani et al., 2017."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the channels of the embedding and of each branch that rest. The largest network in training only."""
+    """Dropout probability in the embedding and in each branch; it acts on the largest network in training only."""
 
 
 class VisionTransformerConfig(TransformerConfig):
@@ -34,7 +35,7 @@ class VisionTransformerConfig(TransformerConfig):
 
     space: Literal["vit"] = "vit"
     resolutions: Sizes
-    """Side of the square input in pixels, a multiple of `patch`, at most the data set's `image_size`."""
+    """Sides of the square input in pixels: multiples of `patch`, at most the data set's `image_size`."""
     patch: int = Field(ge=1)
     """Side of a patch in pixels."""
 
@@ -47,7 +48,7 @@ class VisionTransformerConfig(TransformerConfig):
     def _patches_fill_images(self) -> VisionTransformerConfig:
         wrong = [resolution for resolution in self.resolutions if resolution % self.patch]
         if wrong:
-            raise ValueError(f"resolution {wrong[0]} is no multiple of patch {self.patch}; choose multiples of it")
+            raise ValueError(f"resolution {wrong[0]} is not a multiple of patch {self.patch}; choose multiples of it")
         return self
 
 
@@ -56,9 +57,9 @@ class TextEncoderConfig(TransformerConfig):
 
     space: Literal["text_encoder"] = "text_encoder"
     vocabulary: int = Field(ge=3)
-    """Number of different tokens, padding (0) and unknown words (1) included."""
+    """Number of different tokens: padding (0), the unknown word (1), and at least one word."""
     lengths: Sizes
-    """Tokens of an input; longer ones are cut off at the end."""
+    """Numbers of tokens of an input; longer texts are truncated."""
 
     @property
     def inputs(self) -> InputKind:
@@ -72,7 +73,7 @@ def vit_search_space(config: VisionTransformerConfig) -> SearchSpace:
 
 
 def vit_links(config: VisionTransformerConfig) -> tuple[Link, ...]:
-    """Patches, every block, head. The width is one for the whole network, so every part depends on it."""
+    """Patches, every block, head. All blocks have the same width, so every part depends on it."""
     around = ("resolution", "width")
     blocks = (
         Link(

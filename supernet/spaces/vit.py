@@ -1,10 +1,9 @@
-"""An elastic vision transformer: resolution, width, depth, and per block heads and MLP ratio.
+"""A vision transformer with elastic resolution, width and depth, and per block heads and MLP ratio.
 
-After Dosovitskiy et al., "An image is worth 16x16 words" (2021), with the plain choices of Beyer et al., "Better plain
-ViT baselines for ImageNet-1k" (2022): mean pooling instead of a class token, and positions as fixed sines and cosines.
-These slice exactly where a learned table does not: the grid of a smaller image covers the same picture with fewer
-patches, so no part of the largest grid's table is its table, while a function of the place in the picture is right for
-every grid.
+After Dosovitskiy et al., "An image is worth 16x16 words" (2021), simplified as in Beyer et al., "Better plain ViT
+baselines for ImageNet-1k" (2022): mean pooling instead of a class token, and positions as fixed sines and cosines.
+Learned positions could not be shared: the grid of a smaller image covers the same picture with fewer patches, so its
+table is not a slice of the largest grid's table. A function of the position in the picture is right for every grid.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from supernet.spaces.sorting import transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks
 from supernet.spaces.transformer_config import VisionTransformerConfig, vit_links, vit_search_space
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
+_GOLDEN = (math.sqrt(5) - 1) / 2  # steps of the golden ratio spread evenly over an interval, however many there are
 
 
 class VisionTransformerSpace:
@@ -36,17 +35,17 @@ class VisionTransformerSpace:
 
     @property
     def space(self) -> SearchSpace:
-        """The named choices, see `vit_search_space`."""
+        """The named choices; see `vit_search_space`."""
         return self._space
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """See `SlicedModelSpace`."""
+        """The rule for the fused query, key and value matrices. See `SlicedModelSpace`."""
         return SLICING
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """Heads and MLP neurons. Not the width, whose channels have a sine each. See `SortableModelSpace`."""
+        """The heads and the MLP neurons; not the width, whose channels have fixed sines. See `SortableModelSpace`."""
         blocks = (f"blocks.{i}" for i in range(self._config.depths[-1]))
         return tuple(group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
 
@@ -94,17 +93,17 @@ class VisionTransformer(nn.Module):
         return self.classify(x)
 
     def embed(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, grid * grid, width)
-        """One token a patch."""
+        """One token per patch."""
         x = self.patches(x).flatten(2).transpose(1, 2)
         return self.dropout(x + self.positions)  # type: ignore[no-any-return]
 
     def classify(self, x: Tensor) -> Tensor:  # (batch, grid * grid, width) -> (batch, classes)
-        """Logits from the last block's tokens."""
+        """Logits from the tokens of the last block."""
         return self.classifier(self.norm(x).mean(1))  # type: ignore[no-any-return]
 
 
 class _Patches(nn.Module):
-    """The first part of `network`, with its own layers."""
+    """The first part of the chain, made of the layers of `network`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -116,7 +115,7 @@ class _Patches(nn.Module):
 
 
 class _Head(nn.Module):
-    """The last part of `network`, with its own layers."""
+    """The last part of the chain, made of the layers of `network`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -127,17 +126,17 @@ class _Head(nn.Module):
 
 
 def grid_positions(grid: int, width: int, finest: int) -> Tensor:
-    """Where each patch lies, as sines and cosines, float32 (grid * grid, width), row by row.
+    """The positions of all patches as sines and cosines, float32 (grid * grid, width), row by row.
 
     Channel `c` is a function of the patch's centre in the picture (0 to 1) and of `c` alone, so a narrower table is the
-    leading part of a wider one. Four channels share a frequency, between half a wave over the picture and half a wave
-    per cell of the finest grid. Steps of the golden ratio order the frequencies: any leading part of them covers the
-    range evenly.
+    leading part of a wider one. Four channels share a frequency (the sine and cosine, down and across), between half a
+    wave over the picture and half a wave per patch of the finest grid. The frequencies are in the order of golden ratio
+    steps, so that any leading part of them covers the range evenly.
 
     Args:
-        grid: patches per side.
-        width: channels.
-        finest: patches per side at the largest resolution.
+        grid: Patches per side.
+        width: Channels.
+        finest: Patches per side at the largest resolution.
     """
     centres = (torch.arange(grid) + 0.5) / grid
     share = torch.arange(-(-width // 4)) * _GOLDEN % 1

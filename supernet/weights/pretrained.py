@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
 from supernet.data.examples import Examples
-from supernet.data.parts import located
+from supernet.data.source_splits import located
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.training.config import TrainingConfig

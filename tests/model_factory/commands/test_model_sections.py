@@ -76,7 +76,7 @@ def test_a_vision_transformer_is_built(factory, with_model):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        (IMPORTED.replace("nets:Nets", "nets:"), "'model.space': 'nets:' is no import path; write"),
+        (IMPORTED.replace("nets:Nets", "nets:"), "'model.space': 'nets:' is not an import path; write"),
         (IMPORTED.replace("options", "option"), "unknown key 'model.option'; did you mean 'options'"),
         (VIT.replace("vit", "vitt"), "unknown model space 'vitt'; did you mean 'vit'"),
         (VIT.replace("16], patch", "20], patch"), "model: resolutions go up to 20 but data.image_size is 16"),

@@ -1,4 +1,4 @@
-"""From stored images to network inputs."""
+"""Augmentation, and network inputs from stored images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_shifted_images_are_windows_of_the_reflected_image() -> None:
         assert any(torch.equal(found, window) for window in shifts(image, 2))
 
 
-def test_a_shift_may_reach_the_whole_image() -> None:
+def test_a_shift_may_be_one_pixel_less_than_the_image() -> None:
     images = noise(8, size=4)
     for image, found in zip(images, changed(images, shift=3), strict=True):
         assert any(torch.equal(found, window) for window in shifts(image, 3))
@@ -88,7 +88,7 @@ def test_cutout_greys_one_square_per_image_and_nothing_else(side: int) -> None:
     assert grey.any(0).all()
 
 
-def test_without_changes_images_stay_as_they_are() -> None:
+def test_without_augmentation_images_are_unchanged() -> None:
     assert torch.equal(changed(noise(), shift=0), noise())
 
 
@@ -96,7 +96,7 @@ EVERYTHING = {"shift": 3, "flip": True, "crop_area": 0.3, "operations": 3, "magn
 
 
 @pytest.mark.parametrize("config", [{"shift": 3, "flip": True, "cutout": 4}, EVERYTHING])
-def test_the_draws_decide_everything_and_the_originals_stay(config: dict[str, float]) -> None:
+def test_the_draws_decide_everything_and_the_originals_are_not_modified(config: dict[str, float]) -> None:
     images = noise()
     assert torch.equal(changed(images, **config), changed(images, **config))
     assert not torch.equal(changed(images, **config), changed(images, seed=1, **config))
@@ -106,7 +106,7 @@ def test_the_draws_decide_everything_and_the_originals_stay(config: dict[str, fl
 
 
 @pytest.mark.parametrize("config", [{"shift": 3, "flip": True, "cutout": 4}, EVERYTHING])
-def test_an_image_is_changed_alike_in_every_batch(config: dict[str, float]) -> None:
+def test_an_image_gets_the_same_changes_in_every_batch(config: dict[str, float]) -> None:
     images = noise()
     chosen = torch.tensor([60, 3, 3, 17])
     assert torch.equal(changed(images[chosen], rows=chosen, **config), changed(images, **config)[chosen])
@@ -141,14 +141,14 @@ def test_crops_have_all_ratios_up_to_the_largest() -> None:
     assert ((ratios > 0.45) & (ratios < 2.2)).all()
 
 
-def test_operations_without_strength_change_nothing_but_rounding() -> None:
+def test_operations_without_strength_change_nothing_beyond_rounding() -> None:
     images = smooth(100)
     found = changed(images, operations=2, magnitude=0)
     assert (found.int() - images.int()).abs().max() <= 1
 
 
 def operated(image: Tensor, name: str, magnitude: float) -> Tensor:
-    """Copies of an image, uint8 (n, 3, size, size), each after the one operation, with strengths of its own."""
+    """Copies of an image, uint8 (n, 3, size, size), each after the same operation with its own strength."""
     rows = torch.arange(600)
     which = (Draws(0, 0).uniform(rows, 6, 3)[:, 0] * len(OPERATIONS)).to(torch.int64)
     rows = rows[which == OPERATIONS.index(name)]

@@ -1,4 +1,4 @@
-"""NumPy archives and the user's own callables."""
+"""NumPy archives, and callables in the user's own code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def message_of(error: pytest.ExceptionInfo[FactoryError]) -> str:
 
 
 def refused(folder: Path, **keys: Any) -> str:
-    """The one line with which loading the archive fails."""
+    """The one-line message with which loading the archive fails."""
     with pytest.raises(FactoryError) as caught:
         load(folder, **keys)
     return message_of(caught)
@@ -63,12 +63,12 @@ def test_grey_images_get_three_equal_channels(tmp_path: Path, arrays: Arrays, ax
     assert images.std() > 0
 
 
-def test_images_are_brought_to_size(tmp_path: Path, arrays: Arrays) -> None:
+def test_images_are_resized(tmp_path: Path, arrays: Arrays) -> None:
     save(tmp_path / "a.npz", images=arrays[0][:, :, :4], labels=arrays[1])
     assert load(tmp_path, image_size=16).test.images.shape[1:] == (3, 16, 16)
 
 
-def test_a_test_part_in_the_archive_or_beside_it_is_used(tmp_path: Path, arrays: Arrays) -> None:
+def test_a_test_split_in_the_archive_or_in_another_is_used(tmp_path: Path, arrays: Arrays) -> None:
     images, labels = arrays
     save(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images[:5] + 1, y_test=labels[:5])
     save(tmp_path / "b.npz", images=images, labels=labels)
@@ -104,7 +104,7 @@ def test_class_names_are_read(tmp_path: Path, arrays: Arrays) -> None:
         (lambda x, y: {"images": x, "labels": y.astype(object)}, "pickled objects"),
     ],
 )
-def test_unfit_arrays_are_refused(tmp_path: Path, arrays: Arrays, change: Any, message: str) -> None:
+def test_unsuitable_arrays_are_refused(tmp_path: Path, arrays: Arrays, change: Any, message: str) -> None:
     path = save(tmp_path / "a.npz", **change(*arrays))
     line = refused(tmp_path)
     assert message in line
@@ -116,12 +116,12 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"\x80\x04N."])
-def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     assert "is not a readable NumPy archive" in refused(tmp_path)
 
 
-def test_a_single_array_and_a_cut_archive_are_no_archive(tmp_path: Path, arrays: Arrays) -> None:
+def test_a_single_array_and_a_truncated_archive_are_refused(tmp_path: Path, arrays: Arrays) -> None:
     with (tmp_path / "a.npz").open("wb") as stream:
         np.save(stream, arrays[0])
     assert "is not a readable NumPy archive" in refused(tmp_path)
@@ -165,7 +165,7 @@ NUMBER = 3
 
 @pytest.fixture
 def own_module(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the user's `own_pets.py`, which no other test imports."""
+    """A folder with the user's module `own_pets.py`, which no other test imports."""
     (tmp_path / "own_pets.py").write_text(MODULE)
     yield tmp_path
     sys.modules.pop("own_pets", None)
@@ -189,7 +189,7 @@ def test_a_raw_dataset_gives_the_same_as_its_arrays(own_module: Path) -> None:
         ("broken", "failed with OSError: no route to host"),
         ("pair", "returned a tuple of 2, expected a RawDataset"),
         ("nothing", "returned NoneType"),
-        ("unnamed", "distinct texts"),
+        ("unnamed", "distinct strings"),
         ("lists", "expected two NumPy arrays"),
         ("array", "has no 'array'; did you mean 'arrays'"),
         ("NUMBER", "is a int, expected a callable"),

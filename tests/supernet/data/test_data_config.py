@@ -1,4 +1,4 @@
-"""The `data` section: what is refused before anything is read."""
+"""The `data` section: wrong values are refused before any data is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from factory_base.documents import parse_document
 from factory_base.errors import ConfigError
-from supernet.data.config import DataConfig
+from supernet.data.config import SOURCE_NAMES, DataConfig
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from supernet.data.config import DataConfig
     [
         ({"source": "digit"}, "unknown source 'digit'; did you mean 'digits'"),
         ({"source": "mnist.idx"}, "unknown source"),
-        ({"source": "my-data:load"}, "is no import path"),
+        ({"source": "my-data:load"}, "is not an import path"),
         ({"source": "folder"}, "needs 'path'"),
-        ({"source": "digits", "path": "x"}, "takes no 'path'"),
-        ({"source": "digits", "test_path": "x"}, "takes no 'path'"),
-        ({"source": "digits", "options": {"a": 1}}, "'options' go to a callable"),
+        ({"source": "digits", "path": "x"}, "takes neither 'path' nor 'test_path'"),
+        ({"source": "digits", "test_path": "x"}, "takes neither 'path' nor 'test_path'"),
+        ({"source": "digits", "options": {"a": 1}}, "'options' are for a callable"),
         ({"source": "digits", "heldout_fraction": 0}, "heldout_fraction"),
         ({"source": "digits", "image_size": 2}, "image_size"),
         ({"source": "digits", "limits": 9}, "unknown key 'limits'; did you mean 'limit'"),
@@ -43,6 +43,12 @@ def test_defaults_hold_out_a_tenth_at_32_pixels() -> None:
     config = parse_document({"source": "digits"}, DataConfig, "factory.yaml")
     assert (config.image_size, config.heldout_fraction, config.limit) == (32, 0.1, None)
     assert (config.cache, config.memory_limit, config.workers) == ("auto", 4 * 2**30, None)
+
+
+def test_every_source_name_has_a_loader_and_every_loader_a_name() -> None:
+    from supernet.data.sources import SOURCES
+
+    assert set(SOURCES) == set(SOURCE_NAMES)
 
 
 def test_describing_data_imports_nothing_heavy() -> None:

@@ -25,7 +25,7 @@ def load(folder: Path, path: str = "pets", **keys: str) -> Splits:
 
 
 def refused(folder: Path, **keys: str) -> str:
-    """The one line with which loading fails."""
+    """The one-line message with which loading fails."""
     with pytest.raises(FactoryError) as caught:
         load(folder, **keys)
     assert isinstance(caught.value, ConfigError | DataError)
@@ -33,7 +33,7 @@ def refused(folder: Path, **keys: str) -> str:
     return str(caught.value)
 
 
-def test_classes_are_the_sorted_folders_and_a_test_part_is_set_aside(tmp_path: Path, write_folder: Write) -> None:
+def test_classes_are_the_sorted_folders_and_a_test_split_is_set_aside(tmp_path: Path, write_folder: Write) -> None:
     write_folder(tmp_path / "pets", ("emu", "cat"))
     (tmp_path / "pets/cat/.DS_Store").touch()
     splits = load(tmp_path)
@@ -86,7 +86,7 @@ def test_an_empty_class_is_named(tmp_path: Path, write_folder: Write) -> None:
 
 
 @pytest.mark.parametrize("stray", ["cat/notes.txt", "cat/more/1.png", "lost.png"])
-def test_what_is_no_image_of_a_class_is_named(tmp_path: Path, write_folder: Write, stray: str) -> None:
+def test_a_file_that_is_not_an_image_of_a_class_is_named(tmp_path: Path, write_folder: Write, stray: str) -> None:
     write_folder(tmp_path / "pets")
     (tmp_path / "pets" / stray).parent.mkdir(exist_ok=True)
     (tmp_path / "pets" / stray).touch()
@@ -99,7 +99,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, write_folder: Write) -> None
     assert f"{path}: is a damaged image" in refused(tmp_path)
 
 
-def test_text_with_the_name_of_an_image_is_named(tmp_path: Path, write_folder: Write) -> None:
+def test_a_text_file_with_the_extension_of_an_image_is_named(tmp_path: Path, write_folder: Write) -> None:
     path = write_folder(tmp_path / "pets") / "dog/3.png"
     path.write_text("a dog")
     assert f"{path}: is not an image" in refused(tmp_path)

@@ -1,4 +1,4 @@
-"""Batches in the order of the steps, from this process or others."""
+"""Batches in the order of the steps, from this process or from workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEPS = 6
 
 @pytest.fixture
 def pets(tmp_path: Path, write_folder: Write) -> ImageExamples:
-    """21 training pictures that are decoded on demand and augmented."""
+    """21 training images that are decoded on demand and augmented."""
     write_folder(tmp_path / "pets")
     config = DataConfig(source="folder", path="pets", image_size=8, cache="none")
     splits = load_splits(config, tmp_path, 0)
@@ -61,7 +61,7 @@ def assert_no_children() -> None:
 
 
 def consume(examples: ImageExamples, workers: int, act: Callable[[int], None]) -> None:
-    """Take all batches, and act after each."""
+    """Iterate over all batches and call `act` after each."""
     with loader(examples, workers) as found:
         for step, _, _ in found:
             act(step)
@@ -135,7 +135,7 @@ def test_processes_end_when_the_consumer_stops_early(pets: ImageExamples) -> Non
     assert_no_children()
 
 
-def test_a_killed_process_is_told_with_a_remedy(pets: ImageExamples) -> None:
+def test_a_killed_process_is_reported_with_a_remedy(pets: ImageExamples) -> None:
     def kill(_: int) -> None:
         for child in multiprocessing.active_children():
             os.kill(child.pid or 0, signal.SIGKILL)
@@ -147,7 +147,7 @@ def test_a_killed_process_is_told_with_a_remedy(pets: ImageExamples) -> None:
 
 
 class SlowExamples:
-    """Examples that take 20 ms a batch."""
+    """Examples that take 20 ms per batch."""
 
     labels = torch.zeros(21, dtype=torch.int64)
 
@@ -162,7 +162,7 @@ class SlowExamples:
         return batch
 
 
-def test_waiting_is_counted_and_working_is_not() -> None:
+def test_waiting_is_counted_but_working_is_not() -> None:
     slow = BatchLoader(SlowExamples(), rows_of, lambda _: Draws(0, 0), first_step=0, steps=5, workers=0)
     started = time.monotonic()
     for _ in slow:
@@ -170,7 +170,7 @@ def test_waiting_is_counted_and_working_is_not() -> None:
     assert 5 * 0.02 <= slow.wait_seconds <= time.monotonic() - started - 5 * 0.05
 
 
-def test_a_finished_run_asks_for_nothing(pets: ImageExamples) -> None:
+def test_a_finished_run_loads_nothing(pets: ImageExamples) -> None:
     assert batches(pets, 2, first_step=STEPS) == []
 
 

@@ -22,7 +22,7 @@ def load(folder: Path, path: str = "a.parquet", **keys: str) -> Splits:
 
 
 def refused(folder: Path, path: str = "a.parquet", **keys: str) -> str:
-    """The one line with which loading fails."""
+    """The one-line message with which loading fails."""
     with pytest.raises(FactoryError) as caught:
         load(folder, path, **keys)
     assert isinstance(caught.value, ConfigError | DataError)
@@ -30,7 +30,7 @@ def refused(folder: Path, path: str = "a.parquet", **keys: str) -> str:
     return str(caught.value)
 
 
-def test_names_come_from_the_metadata_and_a_test_part_is_set_aside(tmp_path: Path, write_parquet: Write) -> None:
+def test_names_come_from_the_metadata_and_a_test_split_is_set_aside(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "a.parquet")
     splits = load(tmp_path)
     assert splits.class_names == ("cat", "dog", "emu")
@@ -47,7 +47,7 @@ def test_each_image_keeps_its_label(tmp_path: Path, write_parquet: Write) -> Non
     assert labels[rows].tolist() == [0, 1] * 12
 
 
-def test_shards_a_glob_and_one_file_give_the_same(tmp_path: Path, write_parquet: Write) -> None:
+def test_shards_a_glob_and_one_file_give_the_same_images(tmp_path: Path, write_parquet: Write) -> None:
     import pyarrow.parquet as pq
 
     table = pq.read_table(write_parquet(tmp_path / "a.parquet"))
@@ -91,7 +91,7 @@ def test_missing_files_are_named(tmp_path: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"label,image\n", b"PAR1" + b"\0" * 40 + b"PAR1"])
-def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
     assert "is not a readable Parquet file" in refused(tmp_path)
 

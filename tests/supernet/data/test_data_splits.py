@@ -1,4 +1,4 @@
-"""Splitting: disjoint, stratified, seeded; the test data never changes."""
+"""Splitting: the splits are disjoint, stratified and seeded, and the test split never changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from factory_base.errors import DataError
 from supernet.data.config import DataConfig
-from supernet.data.parts import Part, Source
+from supernet.data.source_splits import Source, SourceSplit
 from supernet.data.sources import channel_statistics, load_splits
 from supernet.data.splitting import SplitPlan, plan_splits, stratified
 from supernet.data.types import LabelledImages, RawDataset
@@ -18,10 +18,10 @@ DIGITS = DataConfig(source="digits", image_size=8)
 
 
 def source_of(labels: list[int], test: list[int] | None = None) -> Source:
-    """A source whose images cannot be read: planning must not need them."""
+    """A source whose images cannot be read: splitting must not need them."""
 
-    def part(values: list[int]) -> Part:
-        return Part(labels=np.array(values, dtype=np.int64), read=pytest.fail)
+    def part(values: list[int]) -> SourceSplit:
+        return SourceSplit(labels=np.array(values, dtype=np.int64), read=pytest.fail)
 
     return Source(
         train=part(labels), test=None if test is None else part(test), class_names=tuple("abc"[: max(labels) + 1])
@@ -30,7 +30,7 @@ def source_of(labels: list[int], test: list[int] | None = None) -> Source:
 
 @pytest.mark.parametrize("test", [None, [0, 1, 2, 0]])
 @pytest.mark.parametrize("limit", [None, 30])
-def test_parts_are_disjoint_and_complete(test: list[int] | None, limit: int | None) -> None:
+def test_splits_are_disjoint_and_complete(test: list[int] | None, limit: int | None) -> None:
     config = DIGITS.model_copy(update={"limit": limit})
     plan = plan_splits(source_of([0, 1, 2] * 20, test), config, seed=1)
     used = np.concatenate([plan.train, plan.heldout, plan.test] if test is None else [plan.train, plan.heldout])
@@ -41,7 +41,7 @@ def test_parts_are_disjoint_and_complete(test: list[int] | None, limit: int | No
         assert plan.test.tolist() == [0, 1, 2, 3]
 
 
-def test_overlapping_parts_are_refused() -> None:
+def test_overlapping_splits_are_refused() -> None:
     rows = np.arange(3)
     with pytest.raises(DataError, match="overlap"):
         SplitPlan(train=rows, heldout=rows[:1], test=rows, test_from_train=False)
@@ -55,7 +55,7 @@ def test_heldout_has_the_same_share_of_every_class() -> None:
     assert np.bincount(chosen).tolist() == [10, 2, 1]
 
 
-def test_the_seed_moves_heldout_but_never_test() -> None:
+def test_the_seed_changes_heldout_but_never_test() -> None:
     first, again, other = (plan_splits(source_of([0, 1, 2] * 30), DIGITS, seed) for seed in (1, 1, 2))
     assert first.heldout.tolist() == again.heldout.tolist() != other.heldout.tolist()
     assert first.test.tolist() == other.test.tolist()
@@ -83,7 +83,7 @@ def test_progress_counts_all_images_to_the_end() -> None:
     assert seen[-1] == (1797, 1797)
 
 
-def test_statistics_are_those_of_the_training_part() -> None:
+def test_statistics_are_those_of_the_train_split() -> None:
     splits = load_splits(DIGITS, Path(), 0)
     pixels = splits.train.images / 255
     assert splits.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-6)
@@ -111,12 +111,12 @@ def test_images_of_one_colour_are_refused() -> None:
         ([0, 0, 2, 2], [0, 1], "class 'b' has 0 images"),
     ],
 )
-def test_too_little_data_is_refused(labels: list[int], test: list[int] | None, message: str) -> None:
+def test_too_few_images_are_refused(labels: list[int], test: list[int] | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         plan_splits(source_of(labels, test), DIGITS, 0)
 
 
-def test_a_limit_that_starves_a_class_says_so() -> None:
+def test_a_limit_that_leaves_a_class_too_few_images_is_named() -> None:
     config = DIGITS.model_copy(update={"limit": 4})
     with pytest.raises(DataError, match=r"limit is 4; raise it"):
         plan_splits(source_of([0, 1, 2] * 20, [0, 1, 2]), config, 0)

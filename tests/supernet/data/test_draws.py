@@ -1,4 +1,4 @@
-"""Random numbers by address."""
+"""Random numbers that are addressed by example, epoch and purpose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_number_depends_on_its_address_alone() -> None:
     assert torch.equal(Draws(3, 5).uniform(chosen.to(torch.int32), 7), whole[chosen, :1])
 
 
-def test_neither_seeds_nor_draws_of_others_change_it() -> None:
+def test_other_seeds_and_draws_do_not_change_a_number() -> None:
     before = Draws(0, 0).uniform(ROWS[:10], 0)
     torch.manual_seed(1)
     state = torch.get_rng_state()
@@ -43,7 +43,7 @@ def test_numbers_are_spread_evenly_over_the_unit_interval() -> None:
     assert (counts - 1 / 20).abs().max() < 0.004
 
 
-def test_neighbours_and_columns_are_not_alike() -> None:
+def test_neighbours_and_columns_are_not_correlated() -> None:
     numbers = Draws(0, 0).uniform(ROWS, 0, 2)
     pairs = torch.stack((numbers[:-1, 0], numbers[1:, 0], numbers[:-1, 1]))
     assert (torch.corrcoef(pairs) - torch.eye(3)).abs().max() < 0.03
@@ -58,7 +58,7 @@ def test_integers_reach_both_ends_equally_often() -> None:
     assert (Draws(0, 9).integers(ROWS, 1, 3, 3) == 3).all()
 
 
-def test_large_seeds_and_rows_are_taken() -> None:
+def test_large_seeds_and_rows_are_accepted() -> None:
     rows = torch.tensor([2**40, 2**62])
     numbers = Draws(2**63 - 1, 10**9).uniform(rows, 2**31)
     assert ((numbers >= 0) & (numbers < 1)).all()

@@ -1,4 +1,4 @@
-"""Text: words become tokens, files with faults are named, and a supernet learns from sentences."""
+"""Text: words become tokens, errors name the file, and a supernet learns from sentences."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def parts() -> tuple[LabelledSentences, LabelledSentences]:
     return tuple(replace(whole, sentences=whole.sentences[p], labels=whole.labels[p]) for p in (first, rest))
 
 
-def test_frequent_words_come_first_and_equally_frequent_ones_by_name() -> None:
+def test_frequent_words_come_first_and_equally_frequent_ones_in_alphabetical_order() -> None:
     vocabulary = Vocabulary.build(["b a B c", "c d b"], size=5)
     assert vocabulary.words == ("b", "c", "a")
     assert len(vocabulary) == 5
     assert vocabulary.encode(["A d b", "c c c c c"], 4).tolist() == [[4, 1, 2, 0], [3, 3, 3, 3]]
 
 
-def test_a_vocabulary_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_vocabulary_is_read_back_from_its_file(tmp_path: Path) -> None:
     vocabulary = Vocabulary.build(load_sentences(SENTENCES).sentences, size=40)
     vocabulary.save(tmp_path / "vocabulary.json")
     assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
@@ -45,21 +45,21 @@ def test_a_vocabulary_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "is no vocabulary; expected 'format'"),
-        ('{"format": "model-factory-vocabulary-1", "words": [1]}', "is no vocabulary"),
+        ("[1]", "is not a vocabulary; expected 'format'"),
+        ('{"format": "model-factory-vocabulary-1", "words": [1]}', "is not a vocabulary"),
         ('{"format": "model-factory-vocabulary-1", "words": ["a", "a"]}', "needs distinct words, got 2, 1 of them"),
         ("{", "is not valid JSON"),
     ],
 )
-def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_vocabulary_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "vocabulary.json"
     path.write_text(text)
     with pytest.raises(FactoryError, match=message):
         Vocabulary.load(path)
 
 
-def test_a_vocabulary_without_place_or_words_is_refused() -> None:
-    with pytest.raises(DataError, match="a vocabulary of 2 tokens has no place for words; choose 3 or more"):
+def test_a_vocabulary_without_room_or_words_is_refused() -> None:
+    with pytest.raises(DataError, match="a vocabulary of 2 tokens has no room for words; choose 3 or more"):
         Vocabulary.build(["a"], size=2)
     with pytest.raises(DataError, match="needs distinct words, got 0"):
         Vocabulary.build([" "], size=10)
@@ -72,15 +72,15 @@ def test_a_vocabulary_without_place_or_words_is_refused() -> None:
             b"good\t1\nno label here\n",
             r"x\.tsv, line 2: has no tab; expected 'sentence<TAB>label', got 'no label here'",
         ),
-        (b"good\t1\n\nbad\t-1\n", r"line 3: label '-1' is no whole number from 0"),
-        ("good\t\u00b2\n".encode(), "line 1: label '\u00b2' is no whole number"),
+        (b"good\t1\n\nbad\t-1\n", r"line 3: label '-1' is not a whole number from 0"),
+        ("good\t\u00b2\n".encode(), "line 1: label '\u00b2' is not a whole number"),
         (b" \t1\n", "line 1: has no words before the tab"),
         (b"\n\n", "holds no sentences"),
         (b"\xff\t1\n", "is not UTF-8 text"),
         (None, "cannot be read"),
     ],
 )
-def test_a_wrong_file_of_sentences_is_named_with_its_line(tmp_path: Path, text: bytes | None, message: str) -> None:
+def test_a_malformed_file_of_sentences_is_named_with_its_line(tmp_path: Path, text: bytes | None, message: str) -> None:
     path = tmp_path / "x.tsv"
     if text is not None:
         path.write_bytes(text)
@@ -89,7 +89,7 @@ def test_a_wrong_file_of_sentences_is_named_with_its_line(tmp_path: Path, text: 
     assert "\n" not in str(caught.value)
 
 
-def test_lines_may_end_as_on_windows_and_hold_tabs_and_odd_breaks(tmp_path: Path) -> None:
+def test_lines_may_end_as_on_windows_and_contain_tabs_and_unusual_breaks(tmp_path: Path) -> None:
     path = tmp_path / "x.tsv"
     path.write_bytes("a\tb\t0\r\nc\u2028d\t1".encode())
     assert load_sentences(path) == LabelledSentences(sentences=("a\tb", "c\u2028d"), labels=(0, 1))
@@ -126,7 +126,7 @@ def test_examples_of_a_wrong_shape_are_refused(change: dict, message: str) -> No
 def test_a_network_longer_than_the_stored_tokens_is_refused() -> None:
     data = TokenExamples(tokens=torch.zeros(2, 3, dtype=torch.int64), labels=torch.zeros(2, dtype=torch.int64))
     assert data.to_input(data.tokens, (2,)).shape == (2, 2)
-    with pytest.raises(DataError, match="takes 4 tokens but examples have 3; encode them at the largest length"):
+    with pytest.raises(DataError, match="takes 4 tokens but examples have 3; encode them with the largest length"):
         data.to_input(data.tokens, (4,))
 
 

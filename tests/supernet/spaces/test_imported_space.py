@@ -1,4 +1,4 @@
-"""Model spaces from the user's own code: named by import path, and every failure of theirs is one line."""
+"""Model spaces from the user's own code: named by an import path, and every failure is a one-line error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ NETS = '''
 import torch
 from torch import nn
 
-from supernet.sharing.slicing import Segments
-from supernet.space import Choice, SearchSpace
+from supernet import Choice, SearchSpace, Segments
 
 
 class Nets:
@@ -41,11 +40,12 @@ class Nets:
     def input_shape(self, subnet):
         return (3, 4, 4)
 '''
+DOCUMENTATION = Path(__file__).parents[3] / "docs/training.md"
 _numbers = itertools.count()
 
 
 def written(folder: Path, code: str) -> str:
-    """The name of a fresh module in `folder`: Python remembers modules by name."""
+    """The name of a new module in `folder`: Python caches modules by name."""
     name = f"nets_of_a_user_{next(_numbers)}"
     (folder / f"{name}.py").write_text(code)
     return name
@@ -56,10 +56,26 @@ def made(folder: Path, code: str, attribute: str = "Nets", **options: object) ->
     return make_model_space(parse_document(section, ImportedConfig, "factory.yaml"), 3, folder)
 
 
+def documented_code() -> str:
+    """The first block of Python in docs/training.md."""
+    return DOCUMENTATION.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+
+
 class TestImportedSpace(ModelSpaceConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.made = made(tmp_path, NETS, widths=[2, 4, 6])
+
+    def model_space(self) -> ModelSpace:
+        return self.made
+
+
+class TestDocumentedSpace(ModelSpaceConformance):
+    """The example in docs/training.md."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.made = made(tmp_path, documented_code(), "GatedSpace", widths=[4, 6, 8])
 
     def model_space(self) -> ModelSpace:
         return self.made
@@ -86,7 +102,7 @@ def test_a_model_space_beside_the_config_gets_classes_and_options(tmp_path: Path
         (
             "self.space = SearchSpace",
             "self.space = tuple",
-            "Nets.space is tuple, expected a supernet.space.SearchSpace",
+            "Nets.space is tuple, expected a supernet.SearchSpace",
         ),
         ('["width"], self', '["wdth"], self', r"build of \{'width': 2\} failed with KeyError"),
         ("return nn.Sequential(", "return list((", "build returned list, expected a torch.nn.Module"),
@@ -96,7 +112,7 @@ def test_a_model_space_beside_the_config_gets_classes_and_options(tmp_path: Path
         (
             ", self.classes)",
             ", 7)",
-            r"gives \(2, 7\) for inputs \(2, 3, 4, 4\), expected logits \(2, 3\), one per class",
+            r"returns \(2, 7\) for inputs \(2, 3, 4, 4\), expected logits \(2, 3\), one per class",
         ),
         (
             "def build(",
@@ -106,19 +122,19 @@ def test_a_model_space_beside_the_config_gets_classes_and_options(tmp_path: Path
         (
             "Segments(axis=0, count=2)",
             "2",
-            r"slicing is \{.*\}, expected names of weights -> rules of supernet.sharing.slicing",
+            r"slicing is \{.*\}, expected patterns of names -> rules such as supernet.Segments",
         ),
         ("axis=1, count=2", "axis=7, count=2", "its slicing failed with IndexError"),
         (
             "def build(",
             "sortable = [1]\n\n    def build(",
-            r"sortable is \(1,\), expected groups of supernet.sharing.importance",
+            r"sortable is \(1,\), expected objects of class supernet.SortGroup",
         ),
         ("nn.ReLU()", "*[nn.Dropout()] * (subnet['width'] == 4)", "does not exist in the largest|but to"),
         ("widths=(2, 4)", "widths=(4, 2)", "choice 'width': options"),
     ],
 )
-def test_a_fault_in_the_users_code_is_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_fault_in_the_users_code_is_a_one_line_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in NETS
     code = NETS.replace(old, new)
     if new.endswith("list(("):
@@ -130,24 +146,24 @@ def test_a_fault_in_the_users_code_is_one_line(tmp_path: Path, old: str, new: st
 
 
 def test_an_unknown_option_and_a_missing_module_are_config_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'width'.*see model.options"):
+    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'width'.*change model.options"):
         made(tmp_path, NETS, width=3)
     config = ImportedConfig(space="no_such_module_of_mine:Nets")
     with pytest.raises(ConfigError, match="install it, or put it beside the config in"):
         make_model_space(config, 3, tmp_path)
 
 
-def test_what_the_users_space_calls_sortable_is_passed_on(tmp_path: Path) -> None:
+def test_sortable_of_the_users_space_is_passed_on(tmp_path: Path) -> None:
     assert sort_groups(made(tmp_path, NETS)) == ()
     groups = "sortable = (SortGroup(ranked_by=(UnitAxis('3.weight', 1),), along=(UnitAxis('1.weight'),)),)"
     code = NETS.replace("def build(", f"{groups}\n\n    def build(")
-    space = made(tmp_path, f"from supernet.sharing.importance import SortGroup, UnitAxis\n{code}")
+    space = made(tmp_path, f"from supernet import SortGroup, UnitAxis\n{code}")
     assert [group.ranked_by[0].name for group in sort_groups(space)] == ["3.weight"]
 
 
 @pytest.mark.parametrize("space", ["a-b:Nets", "nets:", ":Nets", "nets:Nets:x", "nets:a.b"])
-def test_what_is_no_import_path_is_refused(space: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no import path; write 'package.module:callable'"):
+def test_a_value_that_is_not_an_import_path_is_refused(space: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not an import path; write 'package.module:callable'"):
         parse_document({"space": space}, ImportedConfig, "factory.yaml")
 
 

@@ -1,4 +1,4 @@
-"""The `model` section: defaults, its search space, and what is refused."""
+"""The `model` section of the space `mobilenet`: its search space, and the values that are refused."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_a_wrong_stage_is_named_in_one_line(change: dict, message: str) -> None:
         ({"epochs": float("inf")}, "'epochs': .*finite"),
     ],
 )
-def test_a_wrong_recipe_is_named_in_one_line(change: dict, message: str) -> None:
+def test_a_wrong_training_section_is_named_in_one_line(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_document(change, TrainingConfig, "factory.yaml")
 
 
-def test_describing_a_space_imports_no_torch() -> None:
+def test_describing_a_space_does_not_import_torch() -> None:
     code = (
         "import sys, supernet.space, supernet.model_space, supernet.spaces, supernet.training.config, search.config;"
         "print(sorted({'torch', 'optuna', 'pandas'} & set(sys.modules)))"

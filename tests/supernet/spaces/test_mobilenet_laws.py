@@ -1,4 +1,4 @@
-"""The laws of weight sharing for the MobileNet space, with an oracle that masks by hand."""
+"""The laws of weight sharing for the MobileNet space, with a hand-written masking oracle."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_subnets_checked_differ_in_every_choice() -> None:
         assert {values[choice.name] for values in seen} == set(choice.options), choice.name
 
 
-def test_a_network_starts_with_residual_blocks_that_pass_their_input_through(small_space: MobileNetSpace) -> None:
+def test_residual_blocks_start_as_the_identity(small_space: MobileNetSpace) -> None:
     block = small_space.build(small_space.space.largest).stages[0][1]
     x = torch.randn(2, 16, 8, 8)
     assert torch.equal(block(x), x)
@@ -88,7 +88,7 @@ def _mask_block(block: Any, hidden: int, width: int, kernel: int) -> None:
 
 
 def _silence(norm: Any, used: int) -> None:
-    """Channels from `used` on give zero, whatever comes in."""
+    """Make the output of all channels from `used` on zero for every input."""
     norm.weight[used:] = 0
     norm.bias[used:] = 0
 

@@ -1,4 +1,4 @@
-"""The laws of weight sharing for the once-for-all spaces, with an oracle that masks and transforms kernels by hand."""
+"""The laws of weight sharing for the once-for-all spaces, with a hand-written masking and kernel transform oracle."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_space_has_the_matrices_that_its_kernels_need(kernels: list[int], matr
 @pytest.mark.parametrize(("kernel", "trained"), [(3, {"7to5", "5to3"}), (5, {"7to5"}), (7, set())])
 def test_gradients_reach_the_matrices_on_the_way_to_a_kernel(kernel: int, trained: set[str]) -> None:
     supernet = Supernet(make_model_space(section("ofa_mbv3"), 5))
-    nn.init.ones_(supernet.largest.trunk.stages[0][1].project.norm.weight)  # starts at zero, and with it the gradient
+    nn.init.ones_(supernet.largest.trunk.stages[0][1].project.norm.weight)  # zero would make all gradients zero
     space = supernet.model_space.space
     subnet = space.subnet(space.smallest.to_dict() | {"stages.0.blocks.1.kernel": kernel})
     supernet(torch.randn(2, 3, 64, 64), subnet).square().sum().backward()
@@ -130,12 +130,12 @@ def test_a_wrong_option_is_named_in_one_line(options: dict[str, Any], message: s
         section("ofa_mbv3", **options)
 
 
-def test_channels_are_rounded_to_eights_but_never_far_down() -> None:
+def test_channels_are_rounded_to_multiples_of_8_but_never_far_down() -> None:
     assert [make_divisible(channels) for channels in (1, 11, 12, 18, 19.2, 134.4)] == [8, 16, 16, 24, 24, 136]
 
 
 def _shrink_kernel(block: Any, kernel: int) -> None:
-    """The transformed kernel, framed by zeros: a 7x7 convolution with it is the small one."""
+    """Replace the kernel by its transform, padded with zeros: a 7x7 convolution that computes the smaller one."""
     weight = block.depthwise.conv.weight
     size, small = weight.shape[-1], weight.clone()
     while small.shape[-1] > kernel:
@@ -157,7 +157,7 @@ def _mask_channels(block: Any, hidden: int) -> None:
 
 
 def _silence(norm: Any, used: int) -> None:
-    """Channels from `used` on give zero, whatever comes in."""
+    """Make the output of all channels from `used` on zero for every input."""
     norm.weight[used:] = 0
     norm.bias[used:] = 0
 

@@ -1,4 +1,4 @@
-"""The laws of weight sharing for the text encoder, with an oracle of indices written by hand; padding."""
+"""The laws of weight sharing for the text encoder, with a hand-written index table, and padding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TestTextEncoder(IndexTableConformance):
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(1, 30, (4, subnet["length"]), generator=generator)
         tokens[0, 2:] = 0  # a short text
-        tokens[1] = 0  # nothing at all
+        tokens[1] = 0  # no words at all
         return tokens
 
     def index_table(self, subnet: SubnetConfig) -> Mapping[str, tuple[Sequence[int], ...]]:
@@ -76,7 +76,7 @@ def test_padding_changes_nothing() -> None:
         assert torch.allclose(network(short), network(padded), atol=1e-6)
 
 
-def test_the_order_of_words_matters_once_places_have_weights() -> None:
+def test_the_order_of_words_matters_once_positions_have_weights() -> None:
     space = text_space()
     network = space.build(space.space.largest).eval()
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_text_without_words_has_finite_logits_and_gradients() -> None:
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-def test_work_is_counted_without_computing_and_grows_with_length() -> None:
+def test_macs_are_counted_without_computing_and_grow_with_length() -> None:
     space = text_space()
     values = space.space.smallest.to_dict()
     short, long = (count_macs(space, space.space.subnet(values | {"length": length})) for length in (4, 7))

@@ -1,4 +1,4 @@
-"""Models of the package `transformers` as model spaces: the laws, an oracle of indices by hand, and what is refused."""
+"""Models of the package `transformers` as model spaces: the laws, a hand-written index table, and what is refused."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TestGroupedHeads(IndexTableConformance):
         return tokens_for(self.model_space(), subnet)
 
     def index_table(self, subnet: SubnetConfig) -> Mapping[str, tuple[Sequence[int], ...]]:
-        """Six query heads of 4 channels: three for each of two key heads; a subnet has the first of each three."""
+        """Six query heads of 4 channels, three for each of two key heads; a subnet has the leading ones."""
         width, hidden = range(subnet["hidden_size"]), range(subnet["intermediate_size"])
         used = range(subnet["num_attention_heads"] // 2 * 4)
         queries, keys = [*used, *(12 + row for row in used)], range(8)
@@ -130,7 +130,7 @@ class TestImageClassifier(ModelSpaceConformance):
         return vit()
 
 
-def test_work_of_all_kinds_of_models_is_counted_on_the_meta_device() -> None:
+def test_macs_of_all_kinds_of_models_are_counted_on_the_meta_device() -> None:
     settings = {"vocab_size": 20, "n_positions": 5, "n_embd": 8, "n_head": 2}
     deep = {"config_class": "GPT2Config", "lengths": [5], "fields": {"n_layer": [1, 2]}, "settings": settings}
     for space in (bert(), llama(), vit(), space_of(deep)):
@@ -154,8 +154,8 @@ def test_padding_does_not_reach_the_output_of_an_encoder() -> None:
         (BERT | {"fields": {}, "follows": {}, "lengths": [4]}, "nothing is elastic; name the elastic fields"),
         (BERT | {"lengths": None}, "task text_classification needs 'lengths'"),
         (VIT | {"lengths": [4]}, "task image_classification takes no 'lengths'; remove them"),
-        (BERT | {"settings": {"hidden_size": 8}}, "field 'hidden_size' stands in two of fields, follows and settings"),
-        (BERT | {"follows": {"x": {"field": "hiden", "values": []}}}, "no elastic field; .*'hidden_size'"),
+        (BERT | {"settings": {"hidden_size": 8}}, "field 'hidden_size' is in two of fields, follows and settings"),
+        (BERT | {"follows": {"x": {"field": "hiden", "values": []}}}, "not an elastic field; .*'hidden_size'"),
         (
             BERT | {"follows": {"num_attention_heads": {"field": "hidden_size", "values": [2]}}},
             "has 1 values but 'hidden_size' has 2 options",
@@ -176,11 +176,11 @@ def test_padding_does_not_reach_the_output_of_an_encoder() -> None:
         (GPT2 | {"segments": {}}, r"weight 'model.transformer.h.0.attn.c_attn.weight' looks like 3 matrices in one"),
         (
             BERT | {"fields": {"hidden_size": [8, 16], "layer_norm_eps": [0.1, 0.2]}},
-            "'layer_norm_eps' changes no weight, so its options cost the same",
+            "'layer_norm_eps' changes no weight, so all its options cost the same",
         ),
     ],
 )
-def test_what_cannot_be_shared_is_refused_in_one_line(section: dict[str, Any], message: str) -> None:
+def test_a_space_that_cannot_share_weights_is_refused_in_one_line(section: dict[str, Any], message: str) -> None:
     with pytest.raises(FactoryError, match=message) as caught:
         space_of(section)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The laws of weight sharing for the vision transformer, with an oracle of indices written by hand."""
+"""The laws of weight sharing for the vision transformer, with a hand-written index table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestVisionTransformer(IndexTableConformance):
 
 
 def block_table(name: str, width: range, heads: int, hidden: range) -> dict[str, tuple[Sequence[int], ...]]:
-    """Rows of the fused matrix: all queries (head by head), then all keys, then all values."""
+    """The fused matrix has all queries (head by head), then all keys, then all values as rows."""
     used = range(heads * HEAD_DIM)
     fused = [part * LARGEST_HEADS * HEAD_DIM + row for part in range(3) for row in used]
     weights = {
@@ -74,7 +74,7 @@ def test_a_narrower_table_of_positions_is_the_leading_part_of_a_wider_one() -> N
     assert torch.equal(grid_positions(3, 10, finest=4), grid_positions(3, 24, finest=4)[:, :10])
 
 
-def test_positions_tell_all_patches_apart_and_say_where_they_lie_in_the_picture() -> None:
+def test_positions_differ_between_patches_and_encode_their_place_in_the_picture() -> None:
     table = grid_positions(4, 8, finest=4)
     distances = torch.cdist(table, table) + 10 * torch.eye(16)
     assert distances.min() > 0.1
@@ -96,7 +96,7 @@ def test_the_order_of_patches_matters_to_the_output() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"resolutions": [8, 14]}, "resolution 14 is no multiple of patch 4; choose multiples of it"),
+        ({"resolutions": [8, 14]}, "resolution 14 is not a multiple of patch 4; choose multiples of it"),
         ({"heads": []}, "'heads': .*at least 1 item"),
         ({"depths": [2, 1]}, r"options \[2, 1\] must be ascending and distinct"),
         ({"mlp_ratio": [2]}, "unknown key 'mlp_ratio'; did you mean 'mlp_ratios'"),

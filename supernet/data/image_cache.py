@@ -1,4 +1,4 @@
-"""Decoded images and what a pass over them found, in files that outlast a command."""
+"""Decoded images and the facts about them, in files that later commands read again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from factory_base.progress import Progress
 from supernet.data.images import allocate
 from supernet.data.types import Images, Rows
 
-_KEY_LENGTH = 16
+_KEY_LENGTH = 16  # hex digits in file names: 64 bits, enough to tell the few keys of a folder apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
-    """A folder of such files.
+class ImageCache:
+    """A folder of decoded images.
 
     Attributes:
-        folder: made when something is written.
-        key: hex digest of everything that decides pixels and parts. Files of other keys are removed before one is
-            written.
+        folder: Location of the files; created on the first write.
+        key: Hex digest of everything that determines the pixels and the splits. Files with other keys are removed
+            before a file is written.
     """
 
     folder: Path
@@ -37,10 +37,12 @@ class Shelf:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait for other processes that write here; of several that start together, the first does the work.
+        """Hold the lock of the folder; waits while another process holds it.
+
+        Of several processes that start together, the first fills the cache and the others then read it.
 
         Raises:
-            DiskError: the folder cannot be written.
+            DiskError: The folder cannot be written.
         """
         from filelock import FileLock
 
@@ -55,8 +57,8 @@ class Shelf:
         finally:
             lock.release()
 
-    def facts(self) -> dict[str, Any] | None:
-        """What `keep_facts` wrote, if it did."""
+    def read_facts(self) -> dict[str, Any] | None:
+        """The object that `write_facts` wrote; None if there is none, or it is damaged."""
         path = self._path("facts.json")
         try:
             found = read_json(path) if path.is_file() else None
@@ -64,19 +66,19 @@ class Shelf:
             return None
         return found if isinstance(found, dict) else None
 
-    def keep_facts(self, facts: dict[str, Any]) -> None:
-        """Write a JSON object. Raises `DiskError`."""
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write `facts` as a JSON object. Raises `DiskError`."""
         self._remove_others()
         write_json(self._path("facts.json"), facts)
 
     def reader(self, name: str, count: int, size: int) -> StoredImages | None:
-        """Reads part `name` of `count` images, if it is here as a whole."""
+        """A reader of split `name`; None unless its file exists and holds all `count` images of `size` pixels."""
         path = self._path(f"{name}.rgb")
         whole = path.is_file() and path.stat().st_size == count * 3 * size * size
         return StoredImages(path) if whole else None
 
-    def keep_images(self, name: str, chunks: Iterable[Images]) -> StoredImages:
-        """Write the images of part `name`. Raises `DiskError`, and what `chunks` raises."""
+    def write_images(self, name: str, chunks: Iterable[Images]) -> StoredImages:
+        """Write the images of split `name` and return a reader. Raises `DiskError`, and what `chunks` raises."""
         self._remove_others()
         path = self._path(f"{name}.rgb")
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -85,12 +87,15 @@ class Shelf:
         return StoredImages(path)
 
     def has_room(self, needed: int) -> bool:
-        """Whether `needed` bytes leave at least half of the disk's free space free, without files of other keys."""
+        """Whether `needed` bytes leave at least half of the free disk space free, for what else the run writes.
+
+        Files with other keys count as free space, since a write removes them.
+        """
         folder = next(path for path in (self.folder, *self.folder.absolute().parents) if path.is_dir())
         return needed <= (shutil.disk_usage(folder).free + sum(path.stat().st_size for path in self._others())) / 2
 
     def _others(self) -> list[Path]:
-        """The files of other keys."""
+        """The files with other keys."""
         found = [path for path in self.folder.glob("*") if path.suffix in (".rgb", ".json")]
         return [path for path in found if not path.name.startswith(self.key[:_KEY_LENGTH])]
 
@@ -104,18 +109,18 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class StoredImages:
-    """Reads images from a file of decoded ones. See `supernet.data.types.Reader`.
+    """Reads images from a file of decoded images. See `supernet.data.types.Reader`.
 
-    With plain reads, not a memory map: one request per image, and a disk that fails is an error, not a signal that
-    kills the process. The operating system keeps what it has memory for, for all processes together.
+    Plain reads instead of a memory map: one request per image, and a failing disk raises an error instead of a signal
+    that kills the process. The operating system's page cache is shared by all processes.
     """
 
     path: Path
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
-        """The images at `rows`. Raises `DataError`."""
+        """The images at `rows`. Raises `DataError` if the file is missing or truncated."""
         images = allocate(len(rows), size)
-        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1), len(rows)]  # of runs of neighbours
+        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1), len(rows)]  # of runs of adjacent rows
         try:
             with self.path.open("rb", buffering=0) as stream:
                 for start, stop in pairwise(edges if len(rows) else []):
@@ -123,7 +128,7 @@ class StoredImages:
                     self._fill(stream, memoryview(images[start:stop].data).cast("B"))
         except OSError as error:
             raise DataError(
-                f"{self.path}: cannot be read ({error.strerror}); remove it to have it made anew"
+                f"{self.path}: cannot be read ({error.strerror}); remove it, and it is written again"
             ) from error
         progress(len(rows), len(rows), "images")
         return images
@@ -132,5 +137,5 @@ class StoredImages:
         while len(target):
             count = stream.readinto(target)
             if not count:
-                raise DataError(f"{self.path}: ends early; remove it to have it made anew")
+                raise DataError(f"{self.path}: ends early; remove it, and it is written again")
             target = target[count:]

@@ -1,4 +1,4 @@
-"""A part of a data set before its images are decoded: labels first, so that splitting and limits cost no decoding."""
+"""The splits that a source provides, before images are decoded: `limit` and splitting need only the labels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from supernet.data.types import Images, Labels, Reader, Rows, chunk_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
-    """Labels in memory, images on demand.
+class SourceSplit:
+    """A split of a source: labels in memory, images on demand.
 
     Attributes:
-        labels: `(count,)`.
-        read: reads images.
-        stream: `(rows, size)` -> the images of all rows, some MiB at a time, where that is faster than calls of `read`.
+        labels: Class of each image, `(count,)`.
+        read: Reads images.
+        stream: `(rows, size)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
+            fast.
     """
 
     labels: Labels
@@ -30,7 +31,7 @@ class Part:
     stream: Callable[[Rows, int], Iterator[Images]] | None = None
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
-        """The images of `rows` in order, some MiB at a time. Raises `DataError`."""
+        """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
         if self.stream is not None:
             return self.stream(rows, size)
         step = chunk_length(size)
@@ -39,18 +40,23 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """What a loader finds. `test` is None where the source has no test data of its own."""
+    """What a loader returns. `test` is None if the source has no test data of its own."""
 
-    train: Part
-    test: Part | None
+    train: SourceSplit
+    test: SourceSplit | None
     class_names: tuple[str, ...]
 
 
 def checked_labels(values: NDArray[Any], class_count: int | None, where: str) -> Labels:
-    """`values` as int64 labels below `class_count` (None: below the number of values).
+    """`values`, `(count,)` or `(count, 1)`, as int64 labels `(count,)`.
+
+    Args:
+        values: Integers from 0.
+        class_count: Labels must be below it; None for below `count`, since more classes than images are an error.
+        where: Name of the source in messages.
 
     Raises:
-        DataError: no values, not integers, not one per image, or out of range.
+        DataError: There are no values, they are not integers or not one per image, or one is out of range.
     """
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -69,20 +75,20 @@ def checked_labels(values: NDArray[Any], class_count: int | None, where: str) ->
 
 
 def numbered_names(labels: Labels) -> tuple[str, ...]:
-    """Class names where the source has none: `0`, `1`, ... up to the largest label."""
+    """Class names for a source without any: `0`, `1`, ... up to the largest label."""
     return tuple(str(label) for label in range(int(labels.max()) + 1))
 
 
 def located(path: str, folder: Path) -> Path:
-    """`path` of a config in `folder`, `~` expanded."""
+    """`path` of a config in `folder`, with `~` expanded; an absolute path stays as it is."""
     return folder / Path(path).expanduser()
 
 
 def check_distinct(train: Iterable[Path], test: Iterable[Path]) -> None:
-    """Refuse test data that is training data. Raises `ConfigError`, naming the file or folder."""
+    """Refuse test data that is also training data. Raises `ConfigError`, which names the file or folder."""
     seen = {path.resolve() for path in train}
     for path in test:
         if path.resolve() in seen:
             raise ConfigError(
-                f"{path}: is both training and test data; without 'test_path' a part is set aside for testing"
+                f"{path}: is both training and test data; remove 'test_path' to set part of the training data aside"
             )

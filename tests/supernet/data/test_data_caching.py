@@ -1,4 +1,4 @@
-"""Images in memory, in files, or decoded on demand: the same images, the same facts."""
+"""Images in memory, in files, or decoded on demand: always the same images and the same facts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from factory_base.errors import DataError, DiskError
 from supernet.data import types
 from supernet.data.config import DataConfig
-from supernet.data.shelf import Shelf
+from supernet.data.image_cache import ImageCache
 from supernet.data.sources import load_splits
 from supernet.data.types import OnDemandImages, Splits
 
@@ -32,12 +32,12 @@ def section(
     return {**CONFIG, "source": "parquet", "path": str(write_parquet(tmp_path / "pets.parquet"))}
 
 
-def load(section: dict[str, Any], shelf: Shelf | None = None, **keys: Any) -> Splits:
-    return load_splits(DataConfig.model_validate({**section, **keys}), Path(), 0, shelf=shelf)
+def load(section: dict[str, Any], image_cache: ImageCache | None = None, **keys: Any) -> Splits:
+    return load_splits(DataConfig.model_validate({**section, **keys}), Path(), 0, image_cache=image_cache)
 
 
-def shelf_in(folder: Path, key: str = "a") -> Shelf:
-    return Shelf(folder=folder / "images", key=key * 64)
+def cache_in(folder: Path, key: str = "a") -> ImageCache:
+    return ImageCache(folder=folder / "images", key=key * 64)
 
 
 def facts_of(splits: Splits) -> tuple[object, ...]:
@@ -49,8 +49,8 @@ def is_lazy(splits: Splits) -> bool:
 
 
 @pytest.mark.parametrize("cache", ["disk", "none"])
-def test_every_way_gives_the_same_images_and_facts(tmp_path: Path, section: dict[str, Any], cache: str) -> None:
-    expected, found = load(section, cache="memory"), load(section, shelf_in(tmp_path), cache=cache)
+def test_every_cache_gives_the_same_images_and_facts(tmp_path: Path, section: dict[str, Any], cache: str) -> None:
+    expected, found = load(section, cache="memory"), load(section, cache_in(tmp_path), cache=cache)
     assert is_lazy(found)
     assert not is_lazy(expected)
     assert facts_of(found) == facts_of(expected)
@@ -62,9 +62,9 @@ def test_every_way_gives_the_same_images_and_facts(tmp_path: Path, section: dict
 
 
 @pytest.mark.parametrize("cache", ["disk", "none"])
-def test_images_are_picked_like_those_of_an_array(tmp_path: Path, section: dict[str, Any], cache: str) -> None:
+def test_images_are_indexed_like_an_array(tmp_path: Path, section: dict[str, Any], cache: str) -> None:
     expected = load(section, cache="memory").train.images
-    images = load(section, shelf_in(tmp_path), cache=cache).train.images
+    images = load(section, cache_in(tmp_path), cache=cache).train.images
     assert images.shape == expected.shape
     assert len(images) == len(expected)
     for chosen in (
@@ -84,69 +84,69 @@ def test_images_are_picked_like_those_of_an_array(tmp_path: Path, section: dict[
 def test_the_next_command_decodes_nothing_again(tmp_path: Path, section: dict[str, Any], cache: str) -> None:
     seen: list[int] = []
     config = DataConfig.model_validate({**section, "cache": cache})
-    first = load_splits(config, Path(), 0, lambda done, total, _="": seen.append(total - done), shelf_in(tmp_path))
+    first = load_splits(config, Path(), 0, lambda done, total, _="": seen.append(total - done), cache_in(tmp_path))
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] == 0
     seen.clear()
-    again = load_splits(config, Path(), 0, lambda done, total, _="": seen.append(total - done), shelf_in(tmp_path))
+    again = load_splits(config, Path(), 0, lambda done, total, _="": seen.append(total - done), cache_in(tmp_path))
     assert seen == []
     assert facts_of(again) == facts_of(first)
 
 
-def test_small_chunks_give_the_same(tmp_path: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_chunks_change_nothing(tmp_path: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = load(section, cache="memory")
     monkeypatch.setattr(types, "_CHUNK_BYTES", 3 * 8 * 8 * 4)  # four images
     for cache in ("memory", "disk", "none"):
-        assert facts_of(load(section, shelf_in(tmp_path, cache[0]), cache=cache)) == facts_of(expected)
+        assert facts_of(load(section, cache_in(tmp_path, cache[0]), cache=cache)) == facts_of(expected)
 
 
-def test_auto_takes_memory_up_to_its_limit_then_the_disk(tmp_path: Path, section: dict[str, Any]) -> None:
+def test_auto_uses_memory_up_to_its_limit_and_then_the_disk(tmp_path: Path, section: dict[str, Any]) -> None:
     needed = 30 * 3 * 8 * 8
-    assert not is_lazy(load(section, shelf_in(tmp_path), memory_limit=f"{needed} B"))
+    assert not is_lazy(load(section, cache_in(tmp_path), memory_limit=f"{needed} B"))
     assert not (tmp_path / "images").exists()
-    assert is_lazy(load(section, shelf_in(tmp_path), memory_limit=f"{needed - 1} B"))
+    assert is_lazy(load(section, cache_in(tmp_path), memory_limit=f"{needed - 1} B"))
     assert len(list((tmp_path / "images").glob("*.rgb"))) == 3
     assert is_lazy(load(section, None, memory_limit="1 B"))
 
 
-def test_auto_keeps_nothing_on_a_disk_without_room(
+def test_auto_caches_nothing_on_a_disk_without_room(
     tmp_path: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Shelf, "has_room", lambda _, needed: needed < 100)
-    assert is_lazy(load(section, shelf_in(tmp_path), memory_limit="1 B"))
+    monkeypatch.setattr(ImageCache, "has_room", lambda _, needed: needed < 100)
+    assert is_lazy(load(section, cache_in(tmp_path), memory_limit="1 B"))
     assert list((tmp_path / "images").glob("*.rgb")) == []
-    load(section, shelf_in(tmp_path), cache="disk")
-    assert "StoredImages" in repr(load(section, shelf_in(tmp_path), memory_limit="1 B").train.images)
+    load(section, cache_in(tmp_path), cache="disk")
+    assert "StoredImages" in repr(load(section, cache_in(tmp_path), memory_limit="1 B").train.images)
 
 
-def test_room_is_half_of_what_is_free(tmp_path: Path) -> None:
-    assert shelf_in(tmp_path / "not" / "yet").has_room(1)
-    assert not shelf_in(tmp_path).has_room(2**62)
+def test_there_is_room_for_half_of_the_free_space(tmp_path: Path) -> None:
+    assert cache_in(tmp_path / "not" / "yet").has_room(1)
+    assert not cache_in(tmp_path).has_room(2**62)
 
 
-def test_files_of_another_key_make_way(tmp_path: Path, section: dict[str, Any]) -> None:
-    load(section, shelf_in(tmp_path, "a"), cache="disk")
-    load(section, shelf_in(tmp_path, "b"), cache="disk")
+def test_files_with_another_key_are_removed(tmp_path: Path, section: dict[str, Any]) -> None:
+    load(section, cache_in(tmp_path, "a"), cache="disk")
+    load(section, cache_in(tmp_path, "b"), cache="disk")
     names = [path.name for path in (tmp_path / "images").iterdir() if path.name != ".lock"]
     assert len(names) == 4
     assert all(name.startswith("b" * 16) for name in names)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"mean": 1, "std": 2, "digests": {"train": "x"}}'])
-def test_damaged_facts_are_found_anew(tmp_path: Path, section: dict[str, Any], content: str) -> None:
-    expected = load(section, shelf_in(tmp_path), cache="none")
+def test_damaged_facts_are_computed_again(tmp_path: Path, section: dict[str, Any], content: str) -> None:
+    expected = load(section, cache_in(tmp_path), cache="none")
     next((tmp_path / "images").glob("*facts.json")).write_text(content)
-    assert facts_of(load(section, shelf_in(tmp_path), cache="none")) == facts_of(expected)
+    assert facts_of(load(section, cache_in(tmp_path), cache="none")) == facts_of(expected)
 
 
-def test_a_file_cut_short_is_written_anew_and_never_read(tmp_path: Path, section: dict[str, Any]) -> None:
-    before = load(section, shelf_in(tmp_path), cache="disk")
+def test_a_truncated_file_is_written_again_and_never_read(tmp_path: Path, section: dict[str, Any]) -> None:
+    before = load(section, cache_in(tmp_path), cache="disk")
     path = next((tmp_path / "images").glob("*train.rgb"))
     expected = before.train.images[:]
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DataError, match="ends early; remove it"):
         before.train.images[:]
-    assert np.array_equal(load(section, shelf_in(tmp_path), cache="disk").train.images[:], expected)
+    assert np.array_equal(load(section, cache_in(tmp_path), cache="disk").train.images[:], expected)
     path.unlink()
     with pytest.raises(DataError, match=r"train\.rgb: cannot be read"):
         before.train.images[:]
@@ -159,11 +159,11 @@ def test_a_damaged_image_is_named_before_training_and_leaves_nothing(
     path = write_folder(tmp_path / "pets") / "dog/3.png"
     path.write_bytes(path.read_bytes()[:150])
     with pytest.raises(DataError, match=str(path)):
-        load({**CONFIG, "source": "folder", "path": str(tmp_path / "pets")}, shelf_in(tmp_path), cache=cache)
+        load({**CONFIG, "source": "folder", "path": str(tmp_path / "pets")}, cache_in(tmp_path), cache=cache)
     assert [p.name for p in (tmp_path / "images").iterdir() if "partial" in p.name or "facts" in p.name] == []
 
 
-def test_a_file_that_vanished_is_named(tmp_path: Path, write_folder: Write) -> None:
+def test_a_file_that_was_deleted_is_named(tmp_path: Path, write_folder: Write) -> None:
     path = write_folder(tmp_path / "pets") / "dog/3.png"
     images = load({**CONFIG, "source": "folder", "path": str(tmp_path / "pets")}, cache="none")
     path.unlink()
@@ -171,9 +171,9 @@ def test_a_file_that_vanished_is_named(tmp_path: Path, write_folder: Write) -> N
         [getattr(images, name).images[:] for name in PARTS]
 
 
-def test_what_reads_images_can_be_sent_to_a_process(tmp_path: Path, section: dict[str, Any]) -> None:
+def test_readers_of_images_can_be_sent_to_a_process(tmp_path: Path, section: dict[str, Any]) -> None:
     for cache in ("disk", "none"):
-        images = load(section, shelf_in(tmp_path), cache=cache).train.images
+        images = load(section, cache_in(tmp_path), cache=cache).train.images
         assert np.array_equal(pickle.loads(pickle.dumps(images))[:], images[:])
 
 
@@ -187,12 +187,12 @@ def test_arrays_are_resized_on_demand(tmp_path: Path, arrays: tuple[Any, Any]) -
     assert pickle.loads(pickle.dumps(found.test.images))[:].shape == found.test.images.shape
 
 
-def test_a_disk_cache_without_a_place_is_refused(section: dict[str, Any]) -> None:
+def test_a_disk_cache_without_a_folder_is_refused(section: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="needs a run folder"):
         load(section, None, cache="disk")
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, section: dict[str, Any]) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, section: dict[str, Any]) -> None:
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(DiskError, match=str(tmp_path / "images")):
-        load(section, shelf_in(tmp_path), cache="disk")
+        load(section, cache_in(tmp_path), cache="disk")
