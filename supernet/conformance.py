@@ -148,7 +148,7 @@ class ModelSpaceConformance(ABC):
                 assert found == known, f"{link.name} of {subnet} depends on more than {link.choices}"
                 shape = tuple(parts[link.name].eval()(torch.zeros(1, *shape)).shape[1:])
 
-    def test_units_that_the_space_calls_sortable_can_change_places(self) -> None:
+    def test_units_that_the_space_declares_as_sortable_can_be_permuted(self) -> None:
         """The largest network computes the same whatever their order. Skipped for a space without sortable units."""
         groups = sort_groups(self.model_space())
         if not groups:

@@ -94,7 +94,7 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
     tensors, metadata = _load(path)
     if metadata.get("space") != space_digest(model_space):
         raise CheckpointError(
-            f"{path}: was trained for another model space than the config's; "
+            f"{path}: was trained for a model space other than the config's; "
             "run `factory train` again, or restore the model section of the config"
         )
     supernet = Supernet(model_space)

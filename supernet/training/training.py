@@ -26,7 +26,7 @@ from supernet.training.config import TrainingConfig
 from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer, mixed
-from supernet.training.workers import Workers, alone
+from supernet.training.workers import Workers, one_worker
 
 _CHECKS = 10
 """Checks in a run: enough to see the curve, and few enough that they take little of the time."""
@@ -129,7 +129,7 @@ def train(
         DataError: An example cannot be read.
         DiskError: A training state cannot be written.
     """
-    session = _Session(supernet, data, config, seed, workers or alone(), key, state_file)
+    session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file)
     session.callbacks = (check, progress, notify, events)
     session.resume()
     try:

@@ -77,7 +77,7 @@ class Workers:
             ) from error
 
 
-def alone(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:
+def one_worker(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:
     """A single process. Raises `TrainingError` if `device` is "cuda" and there is no GPU."""
     return Workers(rank=0, count=1, device=_device(device, 0))
 
@@ -93,7 +93,7 @@ def workers(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Workers]:
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "MASTER_ADDR" not in os.environ:
-        yield alone(device)
+        yield one_worker(device)
         return
     found = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     try:
