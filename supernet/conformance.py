@@ -69,6 +69,7 @@ class ModelSpaceConformance(ABC):
             used = _scattered(supernet.model_space, supernet.largest, module, ones)
             for name, found in _gradients(supernet.largest).items():
                 assert not found[used[name] == 0].any(), f"{subnet} gives a gradient to unused weights of {name}"
+                # gradients are sums over the batch and all positions, and round accordingly
                 _assert_close(found, expected[name], 10 * self.tolerance, f"the gradient of {name} in {subnet}")
 
     def test_a_pass_of_one_subnet_leaves_no_trace_on_another(self) -> None:
@@ -162,6 +163,7 @@ class ModelSpaceConformance(ABC):
             units = group.axes[0].count(parameters)
             reorder(group, parameters, torch.randperm(units, generator=torch.Generator().manual_seed(i)))
             what = f"with {[axis.name for axis in group.ranked_by]} in another order, the output"
+            # summing in another order changes the rounding
             _assert_close(_seeded(supernet, x, largest), expected, 10 * self.tolerance, what)
 
     def supernet(self) -> Supernet:

@@ -94,7 +94,7 @@ def choose_calibration(
 
 
 def calibration_rows(examples: int, images: int, seed: int) -> Tensor:
-    """A seeded draw of `images` out of `examples` examples, int64 (images,). A smaller draw starts a larger one."""
+    """A seeded draw of `images` out of `examples` examples: int64 (images,), the start of every larger draw."""
     return _order(examples, seed)[:images]
 
 

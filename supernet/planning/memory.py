@@ -8,8 +8,8 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, from malloc.h of glibc."""
 _LARGEST_KEPT, _NEVER_TRIMMED = 1 << 30, (1 << 31) - 1
-"""Blocks of up to 1 GiB come from the heap, which covers the tensors of a step; the heap is given back only from the
-largest value that the parameter (an int) takes."""
+"""Blocks of up to 1 GiB come from the heap, which covers the tensors of a step. The heap is given back to the system
+only when more is free than the largest value of the parameter, which is an int."""
 
 
 def keep_freed_memory() -> None:

@@ -17,7 +17,7 @@ _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class PeakMemory:
-    """The peak memory since this object was created.
+    """Measures the peak memory since it was created.
 
     On a GPU this is the memory that PyTorch has reserved, without the driver's context (some hundred MiB). On a CPU
     under Linux it is the resident memory of this process, including code and data but not its child processes. Memory
@@ -74,4 +74,4 @@ def _reset_peak() -> bool:
 
 def _peak_resident() -> int | None:
     lines = _STATUS.read_text(encoding="ascii").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)  # in KiB

@@ -133,6 +133,7 @@ def precision_warning(config: TrainingConfig, device: torch.device) -> str:
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:
+    # 17 million MACs: so many that arithmetic, and not the call, takes the time
     images = torch.ones(8, 32, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
     weight = torch.ones(64, 32, 1, 1, dtype=dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -222,7 +223,8 @@ class _Rehearsal:
         supernet = make_supernet()
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
         self._trainer = Trainer(supernet, data, config, steps=self._steps, seed=seed, workers=workers, sampler=sampler)
-        self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}  # `train` does
+        # `train` holds these copies, too, so they belong to the measured memory
+        self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}
         self._idle_bytes = self._memory.bytes()
 
     def costs(self, check: ScratchCheck, loader_workers: int, progress: Progress) -> TrainingCosts:
@@ -298,7 +300,7 @@ class _Rehearsal:
         if self._workers.device.type != "cpu":
             return 0
         supernet, rng = self._trainer.supernet, random.Random(self._seed)
-        batch = self._data.batch(torch.arange(2), None)
+        batch = self._data.batch(torch.arange(2), None)  # batch normalisation needs two; their activations take little
         memory = PeakMemory(self._workers.device)
         held: list[int | None] = []
         for count in (_WARM_UP, _MORE_SUBNETS):

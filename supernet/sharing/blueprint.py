@@ -93,7 +93,7 @@ class Blueprint:
 
 
 def with_parameters(module: nn.Module, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
-    """`module` with `parameters`, by name, in place of its own, and its buffers on `device`. Tied ones stay tied."""
+    """`module` with `parameters`, by name, instead of its own, and its buffers on `device`. Ties are kept."""
     for place in places_of(module):
         place.layer._parameters[place.key] = parameters[place.first]
     for _, layer in layers_of(module):

@@ -1,4 +1,4 @@
-"""The supernet: the parameters of the largest network, and every subnet as slices of them (DESIGN.md section 3)."""
+"""The supernet: the parameters of the largest network, and every subnet as slices of them."""
 
 from __future__ import annotations
 

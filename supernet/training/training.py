@@ -99,7 +99,7 @@ def train(
     >>> stages = (StageConfig(widths=(8, 16), depths=(1, 2)),)
     >>> config = MobileNetConfig(resolutions=(8,), stem_width=8, stages=stages, head_width=32)
     >>> supernet = Supernet(make_model_space(config, classes=3))
-    >>> def check(subnet):  # with held-out images, if there are any
+    >>> def check(subnet):  # in practice, use held-out images
     ...     inputs = ExampleInputs(data, supernet.model_space.input_shape(subnet))
     ...     return accuracy(recalibrate(supernet.extract(subnet), inputs), inputs, labels)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -220,13 +220,13 @@ class _Session:
                     self.save(self.state_file)
                     saved = time.monotonic()
 
-    def roll_back(self, trouble: str) -> None:
+    def roll_back(self, reason: str) -> None:
         """Return to the last good state, or to the start, with half the learning rate. Raises `TrainingError`."""
         self.rollbacks += 1
         rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
         if self.rollbacks > self.config.rollbacks:
             raise TrainingError(
-                f"{trouble}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
+                f"{reason}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
                 f"set training.learning_rate below {rate:.3g}, or check the data"
             )
         scale = self.trainer.now.learning_rate_scale / 2
@@ -237,7 +237,7 @@ class _Session:
         self.save(self.state_file)  # a run killed from here on must not resume from a newer state at the old rate
         if self.workers.is_first:
             self.callbacks[2](
-                f"{trouble}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+                f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
                 f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
             )
 

@@ -69,7 +69,7 @@ class Workers:
     def _exchanging(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # gloo raises no subclass of it
+        except RuntimeError as error:  # gloo raises a plain RuntimeError
             reason = str(error).partition("\n")[0][:200]  # a message can be pages long
             raise TrainingError(
                 f"worker {self.rank} of {self.count} has lost another one ({reason}); "

@@ -57,7 +57,7 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
     """Replace the weights of `supernet` by those in `path`.
 
     Args:
-        supernet: The supernet, changed in place. If this fails, it is not changed at all.
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
         path: A safetensors file: a checkpoint of this package, or a plain state dict of the largest network, in any
             floating-point type.
         fresh: Patterns of parameter names, as in `fnmatch`, that are left as they are whatever the file holds, for
