@@ -201,7 +201,7 @@ def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> No
     if value.shape != parameter.shape:
         layer = name.rpartition(".")[0] or name
         raise CheckpointError(
-            f"{path}: {name!r} has shape {tuple(value.shape)}, but the largest network's has {tuple(parameter.shape)}; "
+            f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
             f"change the model section or, for a new head, start it fresh: training.fresh_parameters: ['{layer}.*']"
         )
     if not value.is_floating_point():

@@ -98,7 +98,7 @@ def test_a_new_head_stays_fresh_whatever_the_file_has_for_it(
         ),
         (
             lambda s: s.update({"classifier.weight": torch.zeros(10, 16)}),
-            r"'classifier.weight' has shape \(10, 16\), but .* \(4, 16\); .*fresh_parameters: \['classifier.\*'\]",
+            r"'classifier.weight' has shape \(10, 16\) but .* \(4, 16\); .*fresh_parameters: \['classifier.\*'\]",
         ),
         (lambda s: s["classifier.bias"].fill_(math.nan), "'classifier.bias' holds values that are not finite"),
         (lambda s: s["stem.norm.weight"].fill_(math.inf), "'stem.norm.weight' holds values that are not finite"),
