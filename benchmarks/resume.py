@@ -70,7 +70,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "sgd, bfloat16, sampler macs": {"precision": "bfloat16", "sampler": "macs"},
     "sgd, float16, alpha-divergence": {"precision": "float16", "distillation": "alpha"},
-    "sgd, astray and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 4},
+    "sgd, diverged and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 4},
 }
 ATTEMPTS = 5
 PATIENCE_S = 300.0
@@ -85,7 +85,7 @@ class Undisturbed:
         weights: bytes of the checkpoint.
         curve: what the checks saw.
         steps: of the training.
-        rolled_back: whether it went astray on its way.
+        rolled_back: whether it diverged and was rolled back.
         seconds: from the start of the command to its end.
     """
 

@@ -44,7 +44,7 @@ from supernet.space import SubnetConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.depthwise import FastDepthwise
 from supernet.training.trainer import Trainer
-from supernet.training.workers import alone
+from supernet.training.workers import one_worker
 
 CLASSES, RANDOM_SUBNETS = 1000, 2
 GOAL = 2.0
@@ -126,7 +126,7 @@ class Task:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.seed = options.seed
-        self.workers = alone(options.device)
+        self.workers = one_worker(options.device)
         self.space = ofa_space(options.resolution)
         generator = torch.Generator().manual_seed(options.seed)
         shape = (options.batch, 3, options.resolution, options.resolution)
@@ -174,12 +174,12 @@ def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last:
     torch.manual_seed(task.seed)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     net = ElasticMobileNet(CLASSES, activations).to(task.workers.device, memory_format=memory_format).train()
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=5e-4)
     x = ((task.images.float() - 127.5) / 63.75).contiguous(memory_format=memory_format)
     space = task.space.space
 
     def step(repeat: int) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         net.activate(Active.of(space.largest.to_dict()))
         logits = net(x)
         functional.cross_entropy(logits, task.labels, label_smoothing=0.1).backward()
@@ -188,7 +188,7 @@ def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last:
             net.activate(Active.of(subnet.to_dict()))
             functional.kl_div(net(x).log_softmax(1), target, reduction="batchmean").backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -1,1 +1,1 @@
-"""The few things that all packages share: errors, atomic files, digests, readers of documents, quantities, progress."""
+"""What all packages share: errors, atomic files, digests, documents with good errors, quantities, progress."""

@@ -1,4 +1,4 @@
-"""Files that people write: YAML in, a frozen Pydantic model out, and one clear line when something is wrong."""
+"""Files that people write: YAML in, a frozen Pydantic model out, and a clear one-line error if something is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factory_base.errors import ConfigError
 
 
 class Document(BaseModel):
-    """Base of everything that is read from a file that people write: unknown keys are an error, values are frozen."""
+    """Base class of whatever is read from a file that people write. It refuses unknown keys, and is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
@@ -36,7 +36,7 @@ HANDLING: Final = Handling()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt word: the nearest known one, else the list of known ones."""
+    """A hint for a misspelt word: the nearest of the `known` words, or all of them if none is near."""
     options = sorted(known)
     match = difflib.get_close_matches(word, options, n=1)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(options) or 'none'}"
@@ -64,7 +64,7 @@ def load_yaml(path: Path) -> Any:
     """The YAML value in `path`.
 
     Raises:
-        ConfigError: missing, unreadable, or not YAML; line and column are named.
+        ConfigError: The file is missing, unreadable, or not YAML. The message names the line and column.
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def load_yaml(path: Path) -> Any:
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise ConfigError(f"{path}{where}: is not valid YAML ({problem})") from error
     except ValueError as error:
-        raise ConfigError(f"{path}: a value is no date or number ({error}); put text in quotes") from error
+        raise ConfigError(f"{path}: a value is not a valid date or number ({error}); put text in quotes") from error
 
 
 def load_document(path: Path, model: type[D]) -> D:
@@ -87,24 +87,30 @@ def load_document(path: Path, model: type[D]) -> D:
 
 
 def parse_document(value: Any, model: type[D], source: str) -> D:
-    """Check `value` against `model`; `source` names the file in messages.
+    """`value` as a `model`.
+
+    Args:
+        value: What the file holds, as the YAML reader returns it.
+        model: The document class.
+        source: Name of the file, for messages.
 
     Raises:
-        ConfigError: the first fault in one line, with its place and, for an unknown key, the nearest known one.
+        ConfigError: `value` does not fit `model`. The message names the first fault and its place on one line and, for
+            an unknown key, the nearest known one.
     """
     if not isinstance(value, dict):
         raise ConfigError(f"{source}: holds {type(value).__name__}, expected keys: {', '.join(_keys_at(model, ()))}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # A misspelt key is also a missing one; what is written says more than what is not.
+        # A misspelt key is reported twice, as unknown and as missing: the unknown one is what the user has to correct.
         faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ConfigError(f"{source}: {_describe(dict(faults[0]), model)}{more}") from error
 
 
 def _describe(fault: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [str(part) for part in fault["loc"] if not str(part).startswith("<")]  # <name>: a case of a union
+    location = [str(part) for part in fault["loc"] if not str(part).startswith("<")]  # `<name>`: a member of a union
     place = ".".join(location) or "the file"
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{place}'; {nearest(location[-1], _keys_at(model, fault['loc'][:-1]))}"

@@ -1,4 +1,4 @@
-"""Every error a user can cause. The command line prints the message in one line and leaves with `exit_code`."""
+"""Every error that a user can cause. The command line prints the message on one line and exits with `exit_code`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import ClassVar
 
 
 class FactoryError(Exception):
-    """Root of all expected errors. The message says what, the offending value, what is allowed, what to do next."""
+    """Root of all expected errors.
+
+    The message says what is wrong, names the offending value and what is allowed, and says what to do next.
+    """
 
     exit_code: ClassVar[int] = 1
 
@@ -16,7 +19,7 @@ class ConfigError(FactoryError):
 
 
 class DataError(FactoryError):
-    """A data set is missing, damaged or unfit for training."""
+    """A data set is missing, damaged or unsuitable for training."""
 
 
 class CheckpointError(FactoryError):
@@ -28,11 +31,11 @@ class SpaceError(FactoryError):
 
 
 class TrainingError(FactoryError):
-    """Training cannot go on, for example because the loss is no longer finite."""
+    """Training cannot continue, for example because the loss is no longer finite."""
 
 
 class PlanError(FactoryError):
-    """No training schedule fits the time or memory that a person allows."""
+    """No training schedule fits the limits on time and memory."""
 
 
 class BudgetError(FactoryError):
@@ -52,7 +55,7 @@ class ManifestError(FactoryError):
 
 
 class MissingRunError(FactoryError):
-    """A command needs something that an earlier command makes."""
+    """A command needs the output of an earlier command, which has not run."""
 
 
 class BusyError(FactoryError):
@@ -70,6 +73,6 @@ class IncomparableError(FactoryError):
 
 
 class TelemetryError(FactoryError):
-    """Rows of telemetry cannot be read, or nothing can be said from them."""
+    """Telemetry rows cannot be read, or allow no conclusion."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Files are written once, at the end, atomically; everything that is kept has a digest."""
+"""Atomic writing of files, digests, and locks on folders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 from factory_base.errors import BusyError, DiskError, FactoryError
 
 TEMPORARY_MARK = ".partial-"
-"""Part of the name of a file that is still being written: all that a kill leaves behind, never half a result."""
+"""Part of the name of a file that is still being written. A killed process leaves such files, never half a result."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, on failure removed.
+    """Yield a temporary path beside `path`. On success it is synced and renamed to `path`, on failure it is removed.
 
     Raises:
-        DiskError: the file could not be written (no space left, no permission).
+        DiskError: The file cannot be written, for example because no space is left.
     """
     temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}")
     try:
@@ -57,7 +57,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`.
 
     Raises:
-        FactoryError: the file is missing or is not JSON.
+        FactoryError: The file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left behind. Call only while holding the folder's lock."""
+    """Remove the partial files that a killed process left behind. Call it only while holding the folder's lock."""
     for path in folder.rglob(f"*{TEMPORARY_MARK}*"):
         path.unlink(missing_ok=True)
 
@@ -85,16 +85,21 @@ def sha256_file(path: Path) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """Lower-case hex SHA-256 of a JSON value, independent of the order of keys."""
+    """Lower-case hex SHA-256 of a JSON value, whatever the order of its keys."""
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 @contextmanager
 def exclusive(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold the lock of `folder`. The operating system frees it when the process ends, however it ends.
+    """Hold the lock on `folder` within the context. The operating system releases it if the process dies.
+
+    Args:
+        folder: The folder to lock; created if it is missing.
+        purpose: What the caller is about to do, as a verb for the message: `build`.
 
     Raises:
-        BusyError: another process holds it.
+        BusyError: Another process holds the lock.
+        DiskError: The folder or its lock file cannot be created.
     """
     from filelock import FileLock, Timeout
 

@@ -1,4 +1,4 @@
-"""A package's public names, imported when they are first used: `import supernet` stays free of torch."""
+"""A package's public names, each imported when it is first used, so that `import supernet` does not import torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 def public(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of a package (PEP 562) whose public names come from its modules.
 
-    For type checkers the same names are imported under `TYPE_CHECKING`; a test holds the two lists against each other.
+    For type checkers the same names are imported under `TYPE_CHECKING`. A test compares the two lists.
 
     Args:
         package: `__name__` of the package.
-        modules: the module of each public name.
+        modules: Public name -> module that defines it.
     """
 
     def load(name: str) -> Any:

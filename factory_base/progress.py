@@ -1,4 +1,4 @@
-"""How long work tells what it is doing, without knowing who listens."""
+"""How long-running work reports its progress, without knowing who shows it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A listener. Called often; must be cheap."""
+    """A callback that receives progress. It is called often, so it must be cheap."""
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         """`done` of `total` units are finished; `detail` is one short phrase for people."""
 
 
 def silent(done: int, total: int, detail: str = "") -> None:
-    """The listener for those who do not listen."""
+    """Ignore the progress."""

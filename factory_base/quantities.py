@@ -9,15 +9,20 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
 
 WITH_UNITS: Final = "with units"
-"""Context of `model_dump` that writes quantities as people do, so that they can be read again."""
+"""Context of `model_dump` that writes quantities with their units, so that they can be read again."""
 
 _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)\s*$")
+_ROUNDS_TO_ZERO = 0.5
+"""Durations and sizes are whole microseconds and bytes, so anything up to this would become 0."""
 _LARGEST = 2.0**63
+"""Microseconds and bytes stay within a signed 64-bit integer."""
 _SLOWEST_FPS, _FASTEST_FPS = 1e-6, 1e6
+"""A frame lasts at least 1 us, the unit of latencies, and at most 10^12 us (12 days); all else is a slip."""
 _SMALLEST_PERCENT = 5e-5
+"""Shares are rounded to a millionth, so anything up to half of one would become 0."""
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
 US_PER_LATENCY_COLUMN = {f"latency_{unit}": us for unit, us in _US_PER_UNIT.items()}
-"""Columns that hold latencies in tables which people bring, and microseconds in one of their unit."""
+"""Name of a latency column in users' tables -> microseconds in one of its unit, for example `latency_ms` -> 1000."""
 
 _BYTES_PER_UNIT = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
@@ -43,34 +48,36 @@ def parse_duration_us(text: object) -> int:
     """`"8 ms"` -> 8000 microseconds.
 
     Raises:
-        ValueError: no unit, an unknown unit, or not above zero.
+        ValueError: The unit is missing or unknown, or the duration is not above zero or too large.
     """
-    return round(_parse(text, "duration", 0.5, _LARGEST))
+    return round(_parse(text, "duration", _ROUNDS_TO_ZERO, _LARGEST))
 
 
 def parse_bytes(text: object) -> int:
     """`"64 MiB"` -> 67108864 bytes.
 
     Raises:
-        ValueError: no unit, an unknown unit, or not above zero.
+        ValueError: The unit is missing or unknown, or the size is not above zero or too large.
     """
-    return round(_parse(text, "size", 0.5, _LARGEST))
+    return round(_parse(text, "size", _ROUNDS_TO_ZERO, _LARGEST))
 
 
 def parse_frame_rate(text: object) -> float:
     """`"30 fps"` -> 30.0 frames per second.
 
     Raises:
-        ValueError: no unit, an unknown unit, or not above zero.
+        ValueError: The unit is missing or unknown, or the rate is not above zero or too large.
     """
     return _parse(text, "frame rate", _SLOWEST_FPS, _FASTEST_FPS)
 
 
 def parse_share(value: object) -> float:
-    """`"10 %"` or `0.1` -> 0.1, to a millionth. A number of 1 or more is refused: it may be meant as percent.
+    """`"10 %"` or `0.1` -> 0.1, rounded to a millionth.
+
+    A plain number of 1 or more is refused, because it may be meant as a percentage.
 
     Raises:
-        ValueError: not a share above 0 % and of at most 100 %.
+        ValueError: `value` is not a share above 0 % and of at most 100 %.
     """
     text = value
     if isinstance(value, float | int) and not isinstance(value, bool):
@@ -82,7 +89,7 @@ def parse_share(value: object) -> float:
 
 
 def kind_of(value: object) -> Kind | None:
-    """What the unit in `value` is a unit of; None without a known one."""
+    """The kind of quantity that the unit in `value` measures, or None if there is no known unit."""
     match = _NUMBER.match(value) if isinstance(value, str) else None
     return next((kind for kind, units in _UNITS.items() if match and match[2] in units), None)
 
@@ -111,28 +118,28 @@ def format_energy(uj: float) -> str:
 
 
 def exact_duration(us: int) -> str:
-    """The text in the largest unit that `parse_duration_us` reads as `us`."""
+    """`us` in the largest unit in which `parse_duration_us` reads exactly `us` again."""
     return _exact(us, "duration", parse_duration_us)
 
 
 def exact_bytes(size: int) -> str:
-    """The text in the largest unit that `parse_bytes` reads as `size`."""
+    """`size` in the largest unit in which `parse_bytes` reads exactly `size` again."""
     return _exact(size, "size", parse_bytes)
 
 
 def exact_frame_rate(fps: float) -> str:
-    """The text that `parse_frame_rate` reads as `fps`."""
+    """A text that `parse_frame_rate` reads as exactly `fps`."""
     return _exact(fps, "frame rate", parse_frame_rate)
 
 
 def exact_share(share: float) -> str:
-    """The percentage that `parse_share` reads as `share`."""
+    """The percentage that `parse_share` reads as `share`, which has at most six decimals."""
     return f"{100 * share:.6g} %"
 
 
 def _short(value: float) -> str:
-    """Three digits, and never an exponent for large values."""
-    return f"{value:.3g}" if value < 999 else f"{value:.0f}"
+    """Three digits, without an exponent for large values."""
+    return f"{value:.3g}" if value < 999 else f"{value:.0f}"  # from 999.5 on, `.3g` would write 1e+03
 
 
 def _parse(text: object, kind: Kind, above: float, most: float) -> float:
@@ -164,13 +171,13 @@ def _written(write: Callable[[Any], str]) -> PlainSerializer:
 
 
 DurationUs = Annotated[int, BeforeValidator(parse_duration_us), _written(exact_duration)]
-"""Field type: written `8 ms`, held in microseconds."""
+"""Field type for durations: written `8 ms`, held in microseconds."""
 
 SizeBytes = Annotated[int, BeforeValidator(parse_bytes), _written(exact_bytes)]
-"""Field type: written `64 MiB`, held in bytes."""
+"""Field type for sizes: written `64 MiB`, held in bytes."""
 
 FrameRate = Annotated[float, BeforeValidator(parse_frame_rate), _written(exact_frame_rate)]
-"""Field type: written `30 fps`, held in frames per second."""
+"""Field type for frame rates: written `30 fps`, held in frames per second."""
 
 Share = Annotated[float, BeforeValidator(parse_share), _written(exact_share)]
-"""Field type: written `10 %` or `0.1`, held as a number in (0, 1]."""
+"""Field type for shares: written `10 %` or `0.1`, held as a number in (0, 1]."""

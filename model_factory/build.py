@@ -189,9 +189,9 @@ def _trained_supernet(
     finished = finished_training(run, console, other)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
-    from supernet.training.workers import alone
+    from supernet.training.workers import one_worker
 
-    materials, process = Materials(run, console), alone(run.config.training.device)
+    materials, process = Materials(run, console), one_worker(run.config.training.device)
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 

@@ -1,4 +1,4 @@
-"""Search spaces, model spaces, weight sharing, training, calibration, data. Knows no device, no engine, no Optuna."""
+"""Search spaces, model spaces, weight sharing, training, recalibration, data. Independent of devices and engines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from supernet.chain import Link as Link
     from supernet.conformance import IndexTableConformance as IndexTableConformance
     from supernet.conformance import MaskingConformance as MaskingConformance
+    from supernet.conformance import ModelSpaceConformance as ModelSpaceConformance
+    from supernet.data.augmentation_config import AugmentConfig as AugmentConfig
     from supernet.data.config import DataConfig as DataConfig
     from supernet.data.examples import ExampleInputs as ExampleInputs
     from supernet.data.examples import Examples as Examples
     from supernet.data.image_examples import ImageExamples as ImageExamples
     from supernet.data.image_examples import Normalisation as Normalisation
     from supernet.data.sources import load_splits as load_splits
+    from supernet.data.text import Vocabulary as Vocabulary
+    from supernet.data.text import load_sentences as load_sentences
     from supernet.data.token_examples import TokenExamples as TokenExamples
     from supernet.data.types import Splits as Splits
     from supernet.evaluation.calibration import choose_calibration as choose_calibration
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from supernet.evaluation.evaluation import predict as predict
     from supernet.evaluation.evaluation import recalibrate as recalibrate
     from supernet.model_space import ModelSpace as ModelSpace
+    from supernet.planning.memory import keep_freed_memory as keep_freed_memory
     from supernet.sharing.importance import SortGroup as SortGroup
     from supernet.sharing.importance import UnitAxis as UnitAxis
     from supernet.sharing.importance import sort_by_importance as sort_by_importance
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from supernet.space import SubnetConfig as SubnetConfig
     from supernet.spaces import make_model_space as make_model_space
     from supernet.spaces.mobilenet_config import MobileNetConfig as MobileNetConfig
+    from supernet.spaces.mobilenet_config import StageConfig as StageConfig
     from supernet.spaces.ofa_config import OfaMbv3Config as OfaMbv3Config
     from supernet.spaces.ofa_config import OfaProxylessConfig as OfaProxylessConfig
     from supernet.spaces.transformer_config import TextEncoderConfig as TextEncoderConfig
@@ -46,14 +52,18 @@ if TYPE_CHECKING:
     from supernet.training.checkpoint import save_supernet as save_supernet
     from supernet.training.config import TrainingConfig as TrainingConfig
     from supernet.training.finetune import OneSubnet as OneSubnet
+    from supernet.training.finetune import separated as separated
+    from supernet.training.finetune_config import FinetuneConfig as FinetuneConfig
     from supernet.training.training import train as train
 
 _MODULES = {
+    "AugmentConfig": "supernet.data.augmentation_config",
     "ChainModelSpace": "supernet.chain",
     "Choice": "supernet.space",
     "DataConfig": "supernet.data.config",
     "ExampleInputs": "supernet.data.examples",
     "Examples": "supernet.data.examples",
+    "FinetuneConfig": "supernet.training.finetune_config",
     "ImageExamples": "supernet.data.image_examples",
     "IndexTableConformance": "supernet.conformance",
     "Leading": "supernet.sharing.slicing",
@@ -61,6 +71,7 @@ _MODULES = {
     "MaskingConformance": "supernet.conformance",
     "MobileNetConfig": "supernet.spaces.mobilenet_config",
     "ModelSpace": "supernet.model_space",
+    "ModelSpaceConformance": "supernet.conformance",
     "Normalisation": "supernet.data.image_examples",
     "OfaMbv3Config": "supernet.spaces.ofa_config",
     "OfaProxylessConfig": "supernet.spaces.ofa_config",
@@ -71,6 +82,7 @@ _MODULES = {
     "SliceRule": "supernet.sharing.slicing",
     "SortGroup": "supernet.sharing.importance",
     "Splits": "supernet.data.types",
+    "StageConfig": "supernet.spaces.mobilenet_config",
     "SubnetConfig": "supernet.space",
     "Supernet": "supernet.sharing.supernet",
     "TextEncoderConfig": "supernet.spaces.transformer_config",
@@ -78,19 +90,23 @@ _MODULES = {
     "TrainingConfig": "supernet.training.config",
     "UnitAxis": "supernet.sharing.importance",
     "VisionTransformerConfig": "supernet.spaces.transformer_config",
+    "Vocabulary": "supernet.data.text",
     "accuracy": "supernet.evaluation.evaluation",
     "choose_calibration": "supernet.evaluation.calibration",
     "count_macs": "supernet.sharing.macs",
+    "keep_freed_memory": "supernet.planning.memory",
+    "load_sentences": "supernet.data.text",
     "load_splits": "supernet.data.sources",
     "load_supernet": "supernet.training.checkpoint",
     "make_model_space": "supernet.spaces",
     "predict": "supernet.evaluation.evaluation",
     "recalibrate": "supernet.evaluation.evaluation",
     "save_supernet": "supernet.training.checkpoint",
+    "separated": "supernet.training.finetune",
     "sort_by_importance": "supernet.sharing.importance",
     "train": "supernet.training.training",
 }
-"""The module of each public name."""
+"""Public name -> module that defines it."""
 
 _load, __dir__ = public(__name__, _MODULES)
 

@@ -1,7 +1,7 @@
-"""Model spaces whose networks are chains of parts, each deciding its costs by a few choices. Imports no torch.
+"""Model spaces whose networks are chains of parts, each of which depends on a few choices. Imports no torch.
 
-Costs of such a space are tables: a part costs the same in every subnet that makes the same few choices around it. That
-is what fast cost models, tables of measured latencies and exact solvers need.
+The costs of such a space are tables, because a part costs the same in every subnet that makes the same few choices
+around it. Fast cost models, latency tables and exact solvers need that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One place in the chain.
+    """One place in the chain, which holds a part or is empty.
 
     Attributes:
-        name: of the place, for example `stages.0.1`.
-        choices: names of the choices that decide the part here, its input and its output; nothing else may matter.
-        depth_choice: the choice that decides whether there is a part here; "" means always.
-        exists_from: the smallest value of `depth_choice` at which there is one.
+        name: Name of the place, for example `stages.0.1`.
+        choices: Names of the choices that decide the part, its input and its output. Nothing else may affect them.
+        depth_choice: Name of the choice that decides whether the place holds a part; "" if it always does.
+        exists_from: The smallest value of `depth_choice` at which the place holds a part.
     """
 
     name: str
@@ -43,7 +43,8 @@ class ChainModelSpace(ModelSpace, Protocol):
         """All places of the largest network, from the input to the output."""
 
     def parts(self, network: nn.Module) -> Mapping[str, nn.Module]:
-        """The parts of a network that `build` made, by the name of their link, in order.
+        """The parts of a network that `build` returned, in order, by the name of their link.
 
-        They hold the network's own parameters, each once; applied one after the other they compute what it computes.
+        They hold the network's own parameters, each once. Applied one after the other, they compute what the network
+        computes.
         """

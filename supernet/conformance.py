@@ -1,11 +1,11 @@
-"""Conformance suites for model spaces: inherit one in a test module, and pytest checks the laws of weight sharing.
+"""Conformance suites for model spaces. Inherit one in a test module, and pytest checks the laws of weight sharing.
 
     class TestMySpace(ModelSpaceConformance):
         def model_space(self) -> ModelSpace:
             return MySpace()
 
-Weights are random everywhere, so that nothing that starts at zero (as the last scale of a residual block) hides a
-fault. Importing this module needs no pytest.
+All weights are random, so that no weight that is initialised to zero, such as the last scale of a residual block, can
+hide a fault. Importing this module does not need pytest.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 
 _BATCH = 4
+"""Examples in a batch. More than one, so that batch normalisation has a variance."""
 _NOISE = 0.1
+"""Standard deviation of what is added to every weight: zeros stop being zeros, and activations stay in range."""
 
 
 class ModelSpaceConformance(ABC):
-    """The laws that hold for every model space, checked on the smallest, the largest and random subnets.
+    """The laws that hold for every model space, checked on the smallest, the largest and some random subnets.
 
     Attributes:
-        random_subnets: how many random ones.
-        tolerance: largest difference, relative to the largest magnitude in the tensor (and at least to 1).
+        random_subnets: Number of random subnets.
+        tolerance: Largest difference that counts as float32 rounding, relative to the largest magnitude in the tensor,
+            or to 1 if that is larger.
     """
 
     random_subnets: ClassVar[int] = 10
@@ -43,7 +46,7 @@ class ModelSpaceConformance(ABC):
 
     @abstractmethod
     def model_space(self) -> ModelSpace:
-        """The model space to check; small, since it is built often."""
+        """The model space to check. It should be small, because it is built often."""
 
     def test_an_extracted_subnet_computes_what_the_supernet_computes(self) -> None:
         """`extract(s)(x) == supernet(x, s)`."""
@@ -54,7 +57,7 @@ class ModelSpaceConformance(ABC):
             _assert_close(found, expected, self.tolerance, f"the output of {subnet}")
 
     def test_gradients_reach_the_slices_of_a_subnet_and_nothing_else(self) -> None:
-        """They equal those of the extracted subnet."""
+        """They equal the gradients of the extracted subnet."""
         supernet = self.supernet()
         for subnet in self.subnets():
             module, x = _normalising(supernet.extract(subnet)), self.batch(subnet)
@@ -65,20 +68,21 @@ class ModelSpaceConformance(ABC):
             ones = {n: torch.ones_like(p) for n, p in module.named_parameters()}
             used = _scattered(supernet.model_space, supernet.largest, module, ones)
             for name, found in _gradients(supernet.largest).items():
-                assert not found[used[name] == 0].any(), f"{subnet} gives weights of {name} that it lacks a gradient"
+                assert not found[used[name] == 0].any(), f"{subnet} gives a gradient to unused weights of {name}"
+                # gradients are sums over the batch and all positions, and round accordingly
                 _assert_close(found, expected[name], 10 * self.tolerance, f"the gradient of {name} in {subnet}")
 
     def test_a_pass_of_one_subnet_leaves_no_trace_on_another(self) -> None:
-        """The subnet is an argument: no state, no buffer is written."""
+        """The subnet is an argument: no state and no buffer is written."""
         supernet = self.supernet()
         subnets = self.subnets()
         before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
         first = [_seeded(supernet, self.batch(subnet), subnet) for subnet in subnets]
         second = [_seeded(supernet, self.batch(subnet), subnet) for subnet in reversed(subnets)]
         for subnet, one, other in zip(subnets, first, reversed(second), strict=True):
-            assert torch.equal(one, other), f"{subnet} computes something else after other subnets ran"
+            assert torch.equal(one, other), f"{subnet} computes something else after other subnets have run"
         for name, buffer in supernet.named_buffers():
-            assert torch.equal(buffer, before[name]), f"buffer {name} is written by a forward pass"
+            assert torch.equal(buffer, before[name]), f"a forward pass writes buffer {name}"
 
     def test_an_extracted_subnet_shares_nothing_with_the_supernet(self) -> None:
         """It holds copies."""
@@ -90,24 +94,24 @@ class ModelSpaceConformance(ABC):
             assert torch.equal(value, before[name]), f"{name} of an extracted subnet changes with the supernet"
 
     def test_parameter_names_do_not_depend_on_when_a_subnet_is_built(self) -> None:
-        """And all are names of the largest network."""
+        """All of them are names of the largest network, too."""
         space = self.model_space()
         largest = {name for name, _ in space.build(space.space.largest).named_parameters()}
         for subnet in self.subnets():
             names = [name for name, _ in space.build(subnet).named_parameters()]
             again = [name for name, _ in self.model_space().build(subnet).named_parameters()]
-            assert names == again, f"{subnet} has other parameter names when it is built again"
+            assert names == again, f"{subnet} has different parameter names when it is built again"
             assert largest.issuperset(names), f"{subnet} has parameters that the largest network lacks"
 
     def test_all_subnets_give_logits_of_the_same_classes(self) -> None:
-        """(batch, classes), whatever the subnet."""
+        """The output has shape (batch, classes), whatever the subnet."""
         supernet = self.supernet()
         shapes = {tuple(supernet(self.batch(subnet), subnet).shape) for subnet in self.subnets()}
         assert len(shapes) == 1, f"outputs have different shapes: {sorted(shapes)}"
         assert next(iter(shapes))[0] == _BATCH, f"outputs have shape {shapes}, expected (batch, classes)"
 
     def test_the_parts_of_a_chain_compute_what_the_network_computes(self) -> None:
-        """Applied one after the other, with each parameter once. Spaces may declare no chain."""
+        """They are applied one after the other and hold each parameter once. Skipped for a space without a chain."""
         space = self.model_space()
         if not isinstance(space, ChainModelSpace):
             return
@@ -116,10 +120,10 @@ class ModelSpaceConformance(ABC):
             parts = space.parts(network)
             values = subnet.to_dict()
             places = [li.name for li in space.links if not li.depth_choice or values[li.depth_choice] >= li.exists_from]
-            assert list(parts) == places, f"{subnet} has parts at {list(parts)}, its links say {places}"
+            assert list(parts) == places, f"{subnet} has parts at {list(parts)}, but its links say {places}"
             held = [id(p) for part in parts.values() for p in part.eval().parameters()]
             assert sorted(held) == sorted(id(p) for p in network.parameters()), (
-                f"the parts of {subnet} lack a parameter"
+                f"the parts of {subnet} do not hold each parameter of the network once"
             )
             expected, found = _seeded(network, x), x
             for part in parts.values():
@@ -127,13 +131,13 @@ class ModelSpaceConformance(ABC):
             _assert_close(found, expected, self.tolerance, f"the output of the parts of {subnet}")
 
     def test_the_choices_of_a_link_decide_its_part(self) -> None:
-        """Two subnets that agree in them have the same layers there and the same input. Spaces may declare no chain."""
+        """Two subnets with equal choices have the same layers and input there. Skipped for a space without a chain."""
         space = self.model_space()
         if not isinstance(space, ChainModelSpace):
             return
         seen: dict[tuple[object, ...], object] = {}
         for subnet in self.subnets():
-            if subnet == space.space.largest:  # it may hold what only the slicer uses, as kernel transforms
+            if subnet == space.space.largest:  # it may hold what only the slicer uses, such as kernel transforms
                 continue
             shape: tuple[int, ...] = space.input_shape(subnet)
             parts, values = space.parts(space.build(subnet).eval()), subnet.to_dict()
@@ -145,8 +149,8 @@ class ModelSpaceConformance(ABC):
                 assert found == known, f"{link.name} of {subnet} depends on more than {link.choices}"
                 shape = tuple(parts[link.name].eval()(torch.zeros(1, *shape)).shape[1:])
 
-    def test_units_that_the_space_calls_sortable_can_change_places(self) -> None:
-        """The largest network computes the same in whatever order they stand. Spaces may declare none."""
+    def test_units_that_the_space_declares_as_sortable_can_be_permuted(self) -> None:
+        """The largest network computes the same whatever their order. Skipped for a space without sortable units."""
         groups = sort_groups(self.model_space())
         if not groups:
             return
@@ -159,16 +163,17 @@ class ModelSpaceConformance(ABC):
             units = group.axes[0].count(parameters)
             reorder(group, parameters, torch.randperm(units, generator=torch.Generator().manual_seed(i)))
             what = f"with {[axis.name for axis in group.ranked_by]} in another order, the output"
+            # summing in another order changes the rounding
             _assert_close(_seeded(supernet, x, largest), expected, 10 * self.tolerance, what)
 
     def supernet(self) -> Supernet:
-        """A supernet with random weights, the same every time, in evaluation mode: dropout differs by design."""
+        """A supernet with the same random weights every time, in evaluation mode, because dropout differs by design."""
         supernet = Supernet(self.model_space()).eval()
         _randomise(supernet, seed=0)
         return supernet
 
     def subnets(self) -> list[SubnetConfig]:
-        """The smallest, the largest and random subnets, the same every time."""
+        """The smallest, the largest and some random subnets, the same every time."""
         space = self.model_space().space
         rng = random.Random(0)
         return list(
@@ -182,18 +187,18 @@ class ModelSpaceConformance(ABC):
 
 
 class MaskingConformance(ModelSpaceConformance):
-    """Adds an oracle that does not use the slicer: the largest network, masked, computes what a subnet computes."""
+    """Adds an oracle that does not use the slicer: the masked largest network computes what a subnet computes."""
 
     @abstractmethod
     def mask(self, largest: nn.Module, subnet: SubnetConfig) -> None:
-        """Change the weights of `largest` so that what `subnet` lacks has no effect, for example by zeros.
+        """Change the weights of `largest` so that what `subnet` lacks has no effect, for example by setting zeros.
 
-        Write it from the architecture, with neither `supernet.sharing.slicing` nor an extracted subnet. Gradients are
-        off.
+        Write it from the architecture, with neither `supernet.sharing.slicing` nor an extracted subnet. It is called
+        under `torch.no_grad`.
         """
 
     def test_the_masked_largest_network_computes_what_the_subnet_computes(self) -> None:
-        """The oracle agrees with the slicer."""
+        """The oracle and the slicer agree."""
         supernet = self.supernet()
         for subnet in self.subnets():
             masked, x = copy.deepcopy(supernet.largest), self.batch(subnet)
@@ -203,17 +208,17 @@ class MaskingConformance(ModelSpaceConformance):
 
 
 class IndexTableConformance(ModelSpaceConformance):
-    """Adds an oracle for networks that cannot be masked, as where a normalisation spans an elastic axis."""
+    """Adds an oracle for networks that cannot be masked, for example if a normalisation spans an elastic axis."""
 
     @abstractmethod
     def index_table(self, subnet: SubnetConfig) -> Mapping[str, tuple[Sequence[int], ...]]:
-        """Every parameter of `subnet` by name -> for each of its axes, which indices of the largest network's it holds.
+        """Name of each parameter of `subnet` -> for each axis, the indices taken from the largest network's parameter.
 
         Write it from the architecture, with neither `supernet.sharing.slicing` nor a network that was built.
         """
 
     def test_the_indexed_weights_of_the_largest_network_compute_what_the_subnet_computes(self) -> None:
-        """The oracle agrees with the slicer, names every parameter, and no index twice."""
+        """The oracle and the slicer agree. The oracle names every parameter, and no index twice."""
         supernet = self.supernet()
         full = dict(supernet.largest.named_parameters())
         for subnet in self.subnets():
@@ -235,7 +240,7 @@ def _indexed(weight: Tensor, axes: Sequence[Sequence[int]], name: str) -> Tensor
 
 
 def _seeded(module: nn.Module, *inputs: object) -> Tensor:
-    """The output with the same dropout, if any, every time."""
+    """The output, with the same dropout every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         output: Tensor = module(*inputs)
@@ -243,7 +248,7 @@ def _seeded(module: nn.Module, *inputs: object) -> Tensor:
 
 
 def _normalising(module: nn.Module) -> nn.Module:
-    """`module` in evaluation mode, but normalising with the statistics of its batch, as a supernet does."""
+    """`module` in evaluation mode, except that it normalises with the statistics of its batch, as a supernet does."""
     module.eval()
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -270,7 +275,7 @@ def _gradients(module: nn.Module) -> dict[str, Tensor]:
 def _scattered(
     model_space: ModelSpace, largest: nn.Module, subnet: nn.Module, values: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """`values` of the parameters of `subnet` as gradients of those of `largest`, zero elsewhere."""
+    """`values` of the parameters of `subnet`, scattered to the parameters of `largest`; zero elsewhere."""
     parameters = dict(largest.named_parameters())
     parts = take(parameters, plan_module(largest, subnet, slicing_rules(model_space)))
     outputs, directions = zip(*((parts[name], value) for name, value in values.items()), strict=True)

@@ -11,7 +11,24 @@ if TYPE_CHECKING:
 
 
 class ModelSpace(Protocol):
-    """Everything the factory needs to know about an architecture."""
+    """Everything that the factory needs to know about an architecture.
+
+    A class with these members is a model space; it does not inherit from this one. The networks are plain PyTorch.
+
+    >>> from torch import nn
+    >>> from supernet import Choice, ModelSpace, SearchSpace
+    >>> class TinySpace:
+    ...     space = SearchSpace((Choice(name="width", options=(8, 16)), Choice(name="size", options=(24, 32))))
+    ...     def build(self, subnet):
+    ...         conv = nn.Conv2d(3, subnet["width"], 3, stride=2)
+    ...         pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    ...         return nn.Sequential(conv, pool, nn.Linear(subnet["width"], 10))
+    ...     def input_shape(self, subnet):
+    ...         return (3, subnet["size"], subnet["size"])
+    >>> model_space: ModelSpace = TinySpace()
+    >>> model_space.build(model_space.space.smallest)[-1]
+    Linear(in_features=8, out_features=10, bias=True)
+    """
 
     @property
     def space(self) -> SearchSpace:
@@ -20,7 +37,7 @@ class ModelSpace(Protocol):
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """An ordinary static network with fresh weights, `(batch, *input_shape(subnet)) -> (batch, classes)`.
 
-        Parameter names must be stable: what a name stands for does not change between subnets.
+        A parameter name must mean the same thing in every subnet.
         """
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:

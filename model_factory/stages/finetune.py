@@ -174,7 +174,7 @@ def _train(
     progress: Progress,
 ) -> Outcome:
     from supernet.training.training import train
-    from supernet.training.workers import alone as one_worker
+    from supernet.training.workers import one_worker
 
     workers = one_worker(recipe.device)
     return train(

@@ -1,1 +1,1 @@
-"""Recalibrating and scoring extracted subnets."""
+"""Recalibration, predictions and accuracy of extracted subnets."""

@@ -1,4 +1,4 @@
-"""How many training images batch normalisation is recalibrated on: as many as it takes until more change nothing."""
+"""How many training images recalibration needs: so many that more would not change the predictions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 
 _FIRST = 500
+"""The smallest number of images to try. It is doubled from there."""
 _PROBES = 500
-"""Images whose predictions are compared."""
+"""Images whose predictions are compared: enough to estimate a mean movement of about a percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How many training images recalibration takes, and why.
+    """How many training images recalibration needs, and why.
 
     Attributes:
-        images: the number; 0 where no network has batch normalisation.
-        movements: for each number tried but the first: that number, and the movement against the number before it.
-        settled: whether the last movement was within the tolerance.
+        images: Number of images; 0 if no network has batch normalisation.
+        movements: For each number tried except the first, that number and the movement since the number before it.
+        settled: Whether the last movement was within the tolerance.
     """
 
     images: int
@@ -53,23 +54,24 @@ def choose_calibration(
     seed: int,
     progress: Progress = silent,
 ) -> Calibration:
-    """The first of 500, 1000, 2000, ... images whose statistics predict as those of the number before it do.
+    """The first of 500, 1000, 2000, ... images at which the predictions no longer move.
 
-    The smallest, the largest and a random subnet are recalibrated on growing numbers of images and asked for the class
-    probabilities of 500 others, all of them training images. The movement is the mean total variation distance between
-    the old and the new probabilities, half the sum of their absolute differences, of the subnet that moves most. It
-    bounds by how much an accuracy is expected to change.
+    The smallest, the largest and a random subnet are recalibrated on growing numbers of training images. Each time they
+    predict the class probabilities of 500 other training images. The movement is the mean total variation distance
+    between the old and the new probabilities (half the sum of their absolute differences), for the subnet that moves
+    most. The expected change of an accuracy is at most the movement.
 
     Args:
-        supernet: trained.
-        examples: for training; taken without augmentation.
-        limit: most images.
-        tolerance: largest movement, in [0, 1]; with 0 nothing is tried and `limit` is taken.
-        seed: of the order of the images, as for `calibration_rows`, and of the random subnet.
-        progress: told per number tried.
+        supernet: The trained supernet.
+        examples: The training examples, used without augmentation.
+        limit: Largest number of images.
+        tolerance: Largest movement, in [0, 1]. With 0 nothing is tried and the result is `limit`.
+        seed: Seed of the order of the images, as for `calibration_rows`, and of the random subnet.
+        progress: Called for each number of images that is tried.
 
     Raises:
-        SpaceError: a layer cannot be recalibrated.
+        SpaceError: A layer cannot be recalibrated.
+        DataError: An example cannot be read.
     """
     space = supernet.model_space.space
     subnets = dict.fromkeys([space.smallest, space.largest, space.sample(random.Random(seed))])
@@ -92,7 +94,7 @@ def choose_calibration(
 
 
 def calibration_rows(examples: int, images: int, seed: int) -> Tensor:
-    """int64 (images,): a seeded draw of examples 0 to `examples`; a smaller draw is the beginning of a larger one."""
+    """A seeded draw of `images` out of `examples` examples: int64 (images,), the start of every larger draw."""
     return _order(examples, seed)[:images]
 
 
@@ -109,7 +111,7 @@ def _sizes(limit: int) -> list[int]:
 
 
 def _probabilities(supernet: Supernet, subnet: SubnetConfig, examples: Examples, size: int, seed: int) -> Tensor:
-    """Of the last images in the seeded order, (500, classes), by a subnet recalibrated on the first `size`."""
+    """Class probabilities (500, classes) of the last images in the seeded order, after recalibration on the first."""
     shape = supernet.model_space.input_shape(subnet)
     module = supernet.extract(subnet)
     recalibrate(module, ExampleInputs(examples, shape, calibration_rows(len(examples), size, seed)))

@@ -1,4 +1,4 @@
-"""Recalibration of batch normalisation, predictions and accuracy of extracted subnets."""
+"""Recalibration of batch normalisation, and predictions and accuracy of extracted subnets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from supernet.evaluation.folding import folded
 
 _FEWEST, _MOST = 64, 256
 _POSITIONS = 1 << 18
+"""Inputs run in parts of 256 up to an image size of 32x32 (2^18 pixels in a part), and of 64 from 64x64 on. Smaller
+parts keep activations in the processor's cache, larger ones keep the overhead per call small."""
 
 _Norm = nn.modules.batchnorm._BatchNorm
 
@@ -26,26 +28,40 @@ _Norm = nn.modules.batchnorm._BatchNorm
 def recalibrate(module: nn.Module, inputs: Inputs) -> nn.Module:
     """Replace the running statistics of every batch normalisation by those of all `inputs`.
 
-    The inputs pass in parts of nearly equal size, in their order, and each layer normalises its input by the statistics
-    of the part at hand. What a layer keeps is the mean, per channel, of all values that it saw in all parts, and their
-    unbiased variance around that mean: differences between the parts count, and a part counts by its number of values.
-    The sums are combined in float64 as in Chan et al., "Algorithms for computing the sample variance" (1983). The parts
-    follow from the number and shape of the inputs alone.
+    The inputs pass in order, in parts of nearly equal size, and each layer normalises with the statistics of the
+    current part. A layer keeps the mean, per channel, of all values that it saw in all parts, and their unbiased
+    variance around that mean. So differences between parts count, and each part counts by its number of values. The
+    sums are combined in float64 as in Chan et al., "Algorithms for computing the sample variance" (1983). How the
+    inputs are divided depends only on their number and shape.
+
+    >>> from pathlib import Path
+    >>> from supernet import DataConfig, ExampleInputs, ImageExamples, MobileNetConfig, Normalisation, StageConfig
+    >>> from supernet import Supernet, load_splits, make_model_space, predict, recalibrate
+    >>> splits = load_splits(DataConfig(source="digits", image_size=8), Path(), seed=0)
+    >>> train = ImageExamples.of(splits.train, Normalisation(mean=splits.mean, std=splits.std))
+    >>> stages = (StageConfig(widths=(8, 16), depths=(1, 2)),)
+    >>> config = MobileNetConfig(resolutions=(8,), stem_width=8, stages=stages, head_width=32)
+    >>> supernet = Supernet(make_model_space(config, classes=10))
+    >>> subnet = supernet.model_space.space.smallest
+    >>> inputs = ExampleInputs(train, supernet.model_space.input_shape(subnet))
+    >>> network = recalibrate(supernet.extract(subnet), inputs)
+    >>> predict(network, inputs).shape
+    (1295,)
 
     Args:
-        module: an extracted subnet. It is changed, and left in evaluation mode. One without batch normalisation is not
-            run at all.
-        inputs: (n, *shape), made of training examples, not augmented, never of the held-out or test split.
+        module: An extracted subnet. It is changed, and left in evaluation mode. It is not run at all if it has no batch
+            normalisation.
+        inputs: Inputs (n, *shape) made of training examples without augmentation, never of the held-out or test split.
 
     Returns:
         `module`.
 
     Raises:
-        DataError: fewer than two inputs.
-        SpaceError: a layer has running statistics of another kind, or a batch normalisation has none, so that its
+        DataError: There are fewer than two inputs.
+        SpaceError: A layer has running statistics of another kind, or a batch normalisation has none, so that its
             output would depend on the batch.
     """
-    layers = batch_norms(module.eval())  # dropout and its like rest
+    layers = batch_norms(module.eval())  # evaluation mode turns dropout off
     if not layers:
         return module
     if len(inputs) < 2:
@@ -60,10 +76,10 @@ def recalibrate(module: nn.Module, inputs: Inputs) -> nn.Module:
 
 
 def logits(module: nn.Module, inputs: Inputs) -> Tensor:
-    """What `module`, in evaluation mode, gives `inputs` (n, *shape): float32 (n, classes), on the CPU.
+    """The output of `module`, in evaluation mode, for `inputs` (n, *shape): float32 (n, classes), on the CPU.
 
-    Where there is more than one part, the later ones pass through a copy whose convolutions have taken over the batch
-    normalisations behind them; it computes the same up to rounding.
+    If the inputs are more than one part, all parts except the first pass through a copy of `module` whose batch
+    normalisations are folded into the convolutions. It computes the same up to rounding.
     """
     found: list[Tensor] = []
     with torch.no_grad():
@@ -77,12 +93,12 @@ def logits(module: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def predict(module: nn.Module, inputs: Inputs) -> NDArray[np.int64]:
-    """Classes (n,) that `module`, in evaluation mode, gives `inputs` (n, *shape)."""
+    """The classes that `module`, in evaluation mode, predicts for `inputs` (n, *shape): int64 (n,)."""
     return logits(module, inputs).argmax(1).numpy()
 
 
 def accuracy(module: nn.Module, inputs: Inputs, labels: Tensor) -> float:
-    """Share of `inputs` (n, *shape) that `module`, in evaluation mode, gives their `labels` (n,), in [0, 1]."""
+    """Share of `inputs` (n, *shape) for which `module`, in evaluation mode, predicts their `labels` (n,), in [0, 1]."""
     return float((predict(module, inputs) == labels.numpy()).mean())
 
 
@@ -90,7 +106,7 @@ def batch_norms(module: nn.Module) -> list[_Norm]:
     """The batch normalisations in `module`.
 
     Raises:
-        SpaceError: a layer keeps statistics that `recalibrate` cannot set.
+        SpaceError: A layer keeps running statistics but is not a batch normalisation, or is one and keeps none.
     """
     for name, layer in module.named_modules():
         kind = f"layer {name!r} ({type(layer).__name__})"
@@ -102,14 +118,14 @@ def batch_norms(module: nn.Module) -> list[_Norm]:
             )
         if not isinstance(layer, _Norm) and has_statistics:
             raise SpaceError(
-                f"{kind} keeps running statistics, which are recalibrated for batch normalisation only; "
+                f"{kind} keeps running statistics, which can be recalibrated for batch normalisation only; "
                 "build it with track_running_stats=False"
             )
     return [layer for layer in module.modules() if isinstance(layer, _Norm)]
 
 
 def _parts(module: nn.Module, inputs: Inputs) -> Iterator[Tensor]:
-    """`inputs` in parts of nearly equal size, on the device of `module`; large images in smaller parts, for speed."""
+    """`inputs` in parts of nearly equal size, on the device of `module`."""
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     positions = math.prod(inputs[0:1].shape[2:])
     size = min(_MOST, max(_FEWEST, _POSITIONS // positions))
@@ -120,7 +136,7 @@ def _parts(module: nn.Module, inputs: Inputs) -> Iterator[Tensor]:
 
 @contextmanager
 def _observed(layers: Sequence[_Norm]) -> Iterator[list[_Total]]:
-    """Within the context `layers` normalise by the statistics of the batch, and the totals add up what they see."""
+    """Within the context, `layers` normalise with the statistics of the batch, and the totals accumulate them."""
     totals = [_Total() for _ in layers]
     momenta = [layer.momentum for layer in layers]
     handles = [layer.register_forward_hook(total.add) for layer, total in zip(layers, totals, strict=True)]
@@ -137,7 +153,7 @@ def _observed(layers: Sequence[_Norm]) -> Iterator[list[_Total]]:
 
 
 class _Total:
-    """The statistics, per channel, of all values that one layer saw."""
+    """The statistics, per channel, of all values that one layer has seen."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -145,7 +161,7 @@ class _Total:
         self._squares: Tensor | float = 0.0  # sum of the squared differences from the mean
 
     def add(self, layer: Any, inputs: tuple[Tensor, ...], _: Any) -> None:
-        """A hook, called after each pass of `layer`, whose buffers then hold the pass's mean and unbiased variance."""
+        """A forward hook. The buffers of `layer` then hold the mean and the unbiased variance of the current part."""
         count = inputs[0].numel() // layer.num_features
         mean, variance = layer.running_mean.double(), layer.running_var.double()
         shift, whole = mean - self._mean, self._count + count
@@ -154,7 +170,7 @@ class _Total:
         self._count = whole
 
     def write_to(self, layer: _Norm) -> None:
-        """Make these the running statistics of `layer`; one that saw nothing gets fresh ones."""
+        """Make these the running statistics of `layer`. A layer that has seen nothing gets fresh statistics."""
         layer.reset_running_stats()
         if self._count:
             layer.running_mean.copy_(self._mean)  # type: ignore[union-attr, arg-type]

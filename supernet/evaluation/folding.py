@@ -11,20 +11,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.hooks import RemovableHandle
 
 _TOLERANCE = 1e-3
+"""Largest difference, relative to the largest output, that counts as float32 rounding; a wrong fold differs by more."""
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-    """A faster network that computes what `module` computes, and what `module` gives `x`.
+    """A faster network that computes the same as `module`, and the output of `module` for `x`.
 
-    The network is a copy of `module` whose batch normalisations are folded into the convolutions before them; the pairs
-    are seen while `x` passes. It is `module` itself where there is no pair, where it cannot be copied, or where the
-    copy's output for `x` differs by more than rounding (for example because a convolution's output has another use).
+    The network is a copy of `module` whose batch normalisations are folded into the convolutions before them. The pairs
+    are found while `x` passes. The network is `module` itself if there is no pair, if it cannot be copied, or if the
+    copy's output for `x` differs by more than rounding, for example because a convolution's output is also used
+    elsewhere.
 
     Args:
-        module: in evaluation mode, giving one tensor. Not changed.
-        x: (batch, *shape).
+        module: A module in evaluation mode that returns one tensor. It is not changed.
+        x: A batch of inputs, (batch, *shape).
     """
     with _Watch(module) as watch:
         output: Tensor = module(x)
@@ -41,10 +43,10 @@ def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
 
 
 class _Watch:
-    """While it is entered: which normalisation is given just what a convolution put out.
+    """While it is entered, records which normalisations directly follow a convolution.
 
     Attributes:
-        pairs: name of the normalisation -> name of the convolution, each used once.
+        pairs: Name of the normalisation -> name of the convolution. Both run only once.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,1 +1,1 @@
-"""What a training will take, measured before it starts, and a schedule that fits the limits."""
+"""Time and memory of a training run, measured before it starts, and a schedule that fits the limits."""

@@ -1,4 +1,4 @@
-"""The most memory that a piece of work takes, measured in the process that does it."""
+"""The peak memory of a piece of work, measured in the process that does it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # proc(5): sets the peak of the resident memory to its present size
+_RESET_PEAK = "5"  # proc(5): resets the peak of the resident memory to its current size
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class PeakMemory:
-    """Starts watching when it is made.
+    """Measures the peak memory since it was created.
 
-    On a GPU: what PyTorch has reserved there, without the driver's context (some hundred MiB). On a CPU under Linux:
-    the resident memory of this process, code and data included, but not that of processes it has started; memory that
-    was freed before is given back first, so that it does not count.
+    On a GPU this is the memory that PyTorch has reserved, without the driver's context (some hundred MiB). On a CPU
+    under Linux it is the resident memory of this process, including code and data but not its child processes. Memory
+    that was freed before is given back first, so that it does not count.
 
     Args:
-        device: where the work computes.
+        device: Device on which the work computes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,14 +37,14 @@ class PeakMemory:
             self._known = _reset_peak()
 
     def bytes(self) -> int | None:
-        """The most so far; None where the system does not tell."""
+        """The peak so far; None if the system does not report it."""
         if not self._known:
             return None
         return torch.cuda.max_memory_reserved(self._device) if self._device.type == "cuda" else _peak_resident()
 
 
 def give_back_freed_memory(device: torch.device) -> None:
-    """Return what Python, the C library (glibc) and PyTorch on `device` keep for later use."""
+    """Give back the memory that Python, the C library (glibc) and PyTorch on `device` keep for later use."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -54,13 +54,13 @@ def give_back_freed_memory(device: torch.device) -> None:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of the GPU, or of what this process may use of the machine."""
+    """Bytes of the GPU's memory, or of the machine's memory that this process may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(total, int(_GROUP_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no control groups, or no limit ("max")
+    except (OSError, ValueError):  # there are no control groups, or there is no limit ("max")
         return total
 
 
@@ -74,4 +74,4 @@ def _reset_peak() -> bool:
 
 def _peak_resident() -> int | None:
     lines = _STATUS.read_text(encoding="ascii").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)  # in KiB

@@ -1,4 +1,4 @@
-"""The plan of a training: how long it takes, how much memory it needs, and how it is made to fit limits. No torch."""
+"""The plan of a training run: its time and memory, and how it is made to fit the limits. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ from factory_base.quantities import format_bytes, format_duration
 from supernet.training.config import TrainingConfig
 
 TIME_MARGIN = 0.1
-"""Share of `max_hours` that the schedule leaves free."""
+"""Share of `max_hours` that the schedule leaves free, because few steps are timed and the machine's speed varies."""
 MEMORY_MARGIN = 0.05
-"""Share of `max_memory_gib` that the expected peak leaves free."""
+"""Share of `max_memory_gib` that the expected peak leaves free, because few steps are measured."""
 SMALLEST_MICRO_BATCH = 8
-"""Below that batch normalisation sees too few examples."""
+"""Smallest micro-batch to try. Below it, batch statistics come from too few examples."""
 
-_HOLES, _MOST_HOLES = 0.05, 0.75  # of what a step takes; see `expected_peak`
-_KEPT_SUBNETS = 256  # as many as a supernet keeps skeletons of
+_HOLES, _MOST_HOLES = 0.05, 0.75
+"""Growth of the heap with the root of the number of steps, and its limit, in units of the memory that a step takes; see
+`expected_peak`."""
+_KEPT_SUBNETS = 256
+"""Number of subnets whose skeletons a supernet keeps, `_CACHED_SKELETONS` of `supernet.sharing.supernet`."""
 _LEAST_EPOCHS = 0.1
+"""Shortest run that is worth planning: a network that has seen less of the data has learnt next to nothing."""
 _GIB = 2**30
 _READY = 0.05
+"""Below this share of waiting, the data counts as ready in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingLimits:
-    """What a training may take; None for no limit.
+    """Limits on a training run; None for no limit.
 
     Attributes:
-        max_hours: of wall time, checks and saved states included; not what comes before and after.
-        max_memory_gib: of the training process on a CPU (libraries and data included), of PyTorch on a GPU.
+        max_hours: Wall time in hours, including checks and saved states, but not what comes before and after training.
+        max_memory_gib: Memory in GiB: of the training process on a CPU, including libraries and data; of PyTorch on a
+            GPU.
 
     Raises:
-        ConfigError: a limit is not above zero.
+        ConfigError: A limit is not a finite number above zero.
     """
 
     max_hours: float | None = None
@@ -46,11 +52,11 @@ class TrainingLimits:
 
     @property
     def is_given(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any limit."""
         return self.max_hours is not None or self.max_memory_gib is not None
 
     def over(self, earlier: TrainingLimits) -> TrainingLimits:
-        """These, and those of `earlier` that are not given here."""
+        """These limits, completed by those of `earlier` that are not given here."""
         return TrainingLimits(
             max_hours=earlier.max_hours if self.max_hours is None else self.max_hours,
             max_memory_gib=earlier.max_memory_gib if self.max_memory_gib is None else self.max_memory_gib,
@@ -59,11 +65,11 @@ class TrainingLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
-    """Of one step.
+    """The time of one step, or of several steps together.
 
     Attributes:
-        seconds: from one step to the next.
-        waiting_seconds: of these, for data.
+        seconds: Time from one step to the next.
+        waiting_seconds: The part of it that the step waits for data.
     """
 
     seconds: float
@@ -72,19 +78,20 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCosts:
-    """What was measured.
+    """The measured costs of a training run.
 
     Attributes:
-        alone: a step of the largest network alone; None where the recipe has none.
-        sandwich: a step of the sandwich rule; None where the recipe has none.
-        largest_check_seconds: of the held-out accuracy of the largest network.
-        smallest_check_seconds: the same of the smallest.
-        save_seconds: of one saved state.
-        idle_bytes: what the process (or PyTorch on the GPU) held before the first batch: libraries, data, weights.
-        peak_bytes: the most it held in steps, a check and a save; both None where the system does not tell.
-        subnet_bytes: what the process keeps of each subnet that it has trained; 0 on a GPU.
-        total_bytes: of the machine or GPU.
-        device: `cpu` or `cuda`.
+        alone: A step of the largest network alone; None if the recipe has no such steps.
+        sandwich: A step of the sandwich rule; None if the recipe has no such steps.
+        largest_check_seconds: Time to check the held-out accuracy of the largest network.
+        smallest_check_seconds: The same for the smallest network; 0 if it is never checked.
+        save_seconds: Time to save a training state.
+        idle_bytes: Memory of the process, or of PyTorch on a GPU, before the first batch: libraries, data, weights.
+            None if the system does not report it.
+        peak_bytes: Peak of that memory during steps, a check and a save; None if the system does not report it.
+        subnet_bytes: Memory that the process keeps for each subnet that it has trained; 0 on a GPU.
+        total_bytes: Memory of the machine or GPU.
+        device: Type of the device, `cpu` or `cuda`.
     """
 
     alone: StepCost | None
@@ -100,22 +107,22 @@ class TrainingCosts:
 
     @property
     def largest_step_seconds(self) -> float:
-        """Of a step of the largest network alone; of a sandwich, which takes longer, where the recipe has none."""
+        """Time of a step of the largest network alone, or of a sandwich, which takes longer, if there are no others."""
         return next(cost.seconds for cost in (self.alone, self.sandwich) if cost is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """A schedule and what it will take.
+    """A schedule, and the time and memory that it will take.
 
     Attributes:
-        config: the schedule, fitted where limits asked for it.
-        steps: of the whole training.
-        alone_steps: of these, with the largest network alone.
-        seconds: of wall time, checks and saved states included.
-        peak_bytes: the most memory that the whole training will hold; None where the system does not tell.
-        costs: as measured with `config`.
-        changes: what fitting changed, a line each.
+        config: The schedule, fitted to the limits.
+        steps: Number of steps of the whole run.
+        alone_steps: Number of steps, out of `steps`, in which the largest network trains alone.
+        seconds: Predicted wall time, including checks and saved states.
+        peak_bytes: Predicted peak memory of the whole run; None if the system does not report memory.
+        costs: The costs measured with `config`.
+        changes: What was changed to fit the limits, one line for each change.
     """
 
     config: TrainingConfig
@@ -138,7 +145,7 @@ class TrainingPlan:
 
     @property
     def waiting_share(self) -> float:
-        """Of the time of all steps, what they wait for data."""
+        """Share of the time of all steps that they wait for data, in [0, 1]."""
         alone, sandwich = _times(self.costs, self.steps, self.alone_steps)
         waiting = alone.waiting_seconds + sandwich.waiting_seconds
         return waiting / max(1e-9, alone.seconds + sandwich.seconds)
@@ -156,14 +163,14 @@ class TrainingPlan:
 
 
 def alone_steps_of(config: TrainingConfig, steps: int) -> int:
-    """How many of `steps` the largest network trains alone."""
+    """The number of steps, out of `steps`, in which the largest network trains alone."""
     return min(steps, math.ceil(steps * config.largest_only))
 
 
 def make_plan(
     config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts, changes: tuple[str, ...] = ()
 ) -> TrainingPlan:
-    """The plan of `steps` steps, checked every `check_every` and at the end."""
+    """The plan of a run of `steps` steps that is checked every `check_every` steps and at the end."""
     return TrainingPlan(
         config=config,
         steps=steps,
@@ -176,11 +183,12 @@ def make_plan(
 
 
 def expected_peak(config: TrainingConfig, steps: int, costs: TrainingCosts) -> int | None:
-    """The most memory, in bytes, that a training of `steps` steps will hold, out of what few steps took.
+    """The predicted peak memory, in bytes, of a run of `steps` steps, from what a few steps took.
 
-    On a CPU it grows while networks of many sizes take turns: each is kept in part for the next time, and the heap has
-    holes that fit none of the next. The holes grew like the root of the number of steps, to 0.6 of what a step takes
-    after 200 steps (digits and CIFAR-10 space, batches of 16 to 128, glibc), and more slowly from then on.
+    On a CPU the memory grows while networks of many sizes take turns: a part of each is kept for the next time, and the
+    heap gets holes that fit none of the next. Measured with glibc (the spaces for digits and CIFAR-10, batches of 16 to
+    128), the holes grew with the root of the number of steps, to 0.6 of what a step takes after 200 steps, and more
+    slowly from then on.
     """
     if costs.peak_bytes is None or costs.idle_bytes is None or costs.device != "cpu":
         return costs.peak_bytes
@@ -198,18 +206,18 @@ def fit_steps(
     costs: TrainingCosts,
     hours: float,
 ) -> int:
-    """The most steps, not above `steps`, that take at most `hours` less the margin.
+    """The largest number of steps, up to `steps`, that takes at most `hours` less the margin.
 
     Args:
-        config: the schedule as configured.
-        steps: of it.
-        batches: of an epoch.
-        check_every: steps between checks, for a number of steps.
-        costs: as measured.
-        hours: the limit.
+        config: The schedule as configured.
+        steps: Number of steps of that schedule.
+        batches: Number of batches in an epoch.
+        check_every: Returns the steps between checks for a run of a given number of steps.
+        costs: The measured costs.
+        hours: The limit.
 
     Raises:
-        PlanError: these are less than a tenth of an epoch.
+        PlanError: Less than a tenth of an epoch fits.
     """
     allowed = hours * 3600 * (1 - TIME_MARGIN)
 
@@ -227,18 +235,18 @@ def fit_steps(
         needed = _seconds(config, least, check_every(least), costs) / (1 - TIME_MARGIN)
         raise PlanError(
             f"--max-hours {hours:g} allows {low} training steps, less than a tenth of an epoch ({least} steps), which "
-            f"needs --max-hours {_rounded_up(needed / 3600)}; give more time, or make the model space smaller"
+            f"needs --max-hours {_rounded_up(needed / 3600)}; allow more time, or make the model space smaller"
         )
     return low
 
 
 def epochs_of(steps: int, batches: int) -> float:
-    """A short number of epochs that takes `steps` steps of `batches` an epoch, or very few less."""
+    """The epochs, with at most four decimals, that take `steps` steps of `batches` per epoch, or hardly fewer."""
     return math.floor(steps / batches * 1e4) / 1e4
 
 
 def micro_batches(first: int, share: int) -> tuple[int, ...]:
-    """Sizes to try: `first`, then each the largest divisor of a worker's `share` that is at most half of the last."""
+    """The sizes to try: `first`, then always the largest divisor of a worker's `share` up to half of the one before."""
     sizes = [first]
     while True:
         smaller = range(sizes[-1] // 2, SMALLEST_MICRO_BATCH - 1, -1)
@@ -249,12 +257,18 @@ def micro_batches(first: int, share: int) -> tuple[int, ...]:
 
 
 def memory_fits(peak_bytes: int | None, limit_gib: float) -> bool:
-    """Whether the expected peak leaves the margin free."""
+    """Whether the predicted peak leaves the margin of the limit free."""
     return peak_bytes is not None and peak_bytes <= limit_gib * _GIB * (1 - MEMORY_MARGIN)
 
 
 def memory_shortage(limit_gib: float, size: int, plan: TrainingPlan | None) -> PlanError:
-    """Why no training fits `limit_gib`; `plan` with the last micro-batch `size` tried, None where the GPU was full."""
+    """The error if no schedule fits `limit_gib`.
+
+    Args:
+        limit_gib: The limit.
+        size: Number of examples in the last micro-batches that were tried.
+        plan: The plan with these micro-batches; None if the GPU's memory was full.
+    """
     if plan is None:
         return PlanError(
             f"--max-memory-gib {limit_gib:g}: the GPU has no memory even for micro-batches of {size} examples; "
@@ -262,19 +276,19 @@ def memory_shortage(limit_gib: float, size: int, plan: TrainingPlan | None) -> P
         )
     if plan.peak_bytes is None or plan.costs.idle_bytes is None:
         return PlanError(
-            f"--max-memory-gib {limit_gib:g}: this system does not tell how much memory a process takes; "
-            "leave the option out and set training.micro_batch_size yourself"
+            f"--max-memory-gib {limit_gib:g}: this system does not report how much memory a process takes; "
+            "leave the option out, and set training.micro_batch_size yourself"
         )
     needed = _rounded_up(plan.peak_bytes / _GIB / (1 - MEMORY_MARGIN))
     return PlanError(
-        f"--max-memory-gib {limit_gib:g} is too little: the training holds {format_bytes(plan.costs.idle_bytes)} "
+        f"--max-memory-gib {limit_gib:g} is too little: training takes {format_bytes(plan.costs.idle_bytes)} "
         f"before its first batch (libraries, data, weights) and {format_bytes(plan.peak_bytes)} at its peak, with "
-        f"micro-batches of {size} examples; give at least {needed}, or make the model space smaller"
+        f"micro-batches of {size} examples; allow at least {needed}, or make the model space smaller"
     )
 
 
 def time_span(seconds: float) -> str:
-    """For people: `45 s`, `10 min`, `3.2 h`."""
+    """A time span for people: `45 s`, `10 min`, `3.2 h`. The next unit is used from 1.5 of it on."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -290,7 +304,7 @@ def _seconds(config: TrainingConfig, steps: int, check_every: int, costs: Traini
 
 
 def _times(costs: TrainingCosts, steps: int, alone_steps: int) -> tuple[StepCost, StepCost]:
-    """Of all steps of each kind together."""
+    """The time of all steps of the largest network alone, and of all sandwich steps."""
     pairs = ((alone_steps, costs.alone), (steps - alone_steps, costs.sandwich))
     one, other = (
         StepCost(seconds=n * (c.seconds if c else 0.0), waiting_seconds=n * (c.waiting_seconds if c else 0.0))
@@ -300,6 +314,6 @@ def _times(costs: TrainingCosts, steps: int, alone_steps: int) -> tuple[StepCost
 
 
 def _rounded_up(value: float) -> str:
-    """Two digits, never less than `value`."""
+    """`value` rounded up to two digits."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return f"{math.ceil(value / unit) * unit:.2g}"

@@ -1,4 +1,4 @@
-"""Before a training: what its steps cost, measured on a scratch copy of the supernet; and a schedule that fits."""
+"""Before training: the costs of its steps, measured on a scratch copy of the supernet, and a schedule that fits."""
 
 from __future__ import annotations
 
@@ -36,24 +36,30 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 from supernet.training.checkpoint import TrainingState, save_state
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import AstrayError
+from supernet.training.guard import DivergenceError
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer
 from supernet.training.training import check_batches, check_interval, steps_of
 from supernet.training.workers import Workers
 
 _WARM_UP = 2
+"""Steps before timing: the first ones allocate memory, build skeletons and fill caches."""
 _MOST_TIMED, _LEAST_TIMED = 20, 2
-_MORE_SUBNETS = 10
 _SHARE_OF_PLAN = 0.01
 _LEAST_SECONDS, _MOST_SECONDS = 0.3, 5.0
+"""Timed steps of each kind: for 1 % of the time of the run (so both kinds take 2 %), but within these seconds and these
+numbers of steps, so that the mean is stable for short runs and long runs need not wait."""
+_MORE_SUBNETS = 10
+"""Subnets over which the memory per subnet is averaged."""
 
 _EMULATED = 1.5
-"""So many times slower than float32 is no arithmetic of the processor's own."""
+"""A processor that computes in bfloat16 takes no more time than in float32. One that is slower by this factor, which is
+beyond the noise of timing, only emulates it."""
 _CONVOLUTIONS = 5
+"""Convolutions that are timed; the fastest counts, because other work can only slow them down."""
 
 ScratchCheck = Callable[[SubnetConfig, Supernet], float]
-"""The held-out accuracy of a subnet of a supernet."""
+"""Returns the held-out accuracy of a subnet of a supernet."""
 
 
 def plan_training(
@@ -68,29 +74,29 @@ def plan_training(
     loader_workers: int = 0,
     progress: Progress = silent,
 ) -> TrainingPlan:
-    """Measure a few steps, a check and a save as `train` would do them, and fit the schedule to `limits`.
+    """Measure a few steps, two checks and a save as `train` would do them, and fit the schedule to `limits`.
 
-    Steps are taken with a learning rate of zero on a supernet of their own, with random numbers of their own: the
-    training that follows is the same to the bit with and without. Takes about 2 % of the training's time, and no less
-    than a few steps of each kind, two checks and a save; again for every micro-batch size that is tried.
+    The steps have a learning rate of zero, and a supernet and random numbers of their own, so that the training run
+    that follows is the same to the bit as without them. They take about 2 % of the time of the run, and at least a few
+    steps of each kind, two checks and a save; again for every micro-batch size that is tried.
 
-    On many workers every one calls this with the same arguments and gets the same plan.
+    If there are many workers, each of them calls this with the same arguments and gets the same plan.
 
     Args:
-        make_supernet: as it will be trained; what it makes is thrown away.
-        data: training examples.
-        config: the schedule as configured, which limits can only shorten.
-        limits: hours make `epochs` fewer, memory makes `micro_batch_size` smaller.
-        seed: of the training.
-        check: as the training's.
-        workers: as the training's.
-        loader_workers: as the training's.
-        progress: told every step.
+        make_supernet: Returns a supernet like the one that will be trained. It is thrown away.
+        data: The training examples.
+        config: The schedule as configured. Limits can only shorten it.
+        limits: The limits: hours reduce `epochs`, memory reduces `micro_batch_size`.
+        seed: Seed of the training run.
+        check: The check of the training run.
+        workers: The processes that train together.
+        loader_workers: Number of processes that prepare batches, as for `train`.
+        progress: Called after every step.
 
     Raises:
-        PlanError: no schedule fits `limits`, or the GPU's memory without limits.
-        TrainingError: as `train` says, or the untrained network gives no finite loss.
-        DataError, DiskError: as `train` says.
+        PlanError: No schedule fits `limits`, or the GPU's memory if there are none.
+        TrainingError: As for `train`, or the loss of the untrained network is not finite.
+        DataError, DiskError: As for `train`.
     """
     check_batches(config, len(data), workers)
 
@@ -98,7 +104,7 @@ def plan_training(
         try:
             costs = _Rehearsal(make_supernet, data, candidate, seed, workers).costs(check, loader_workers, progress)
         except torch.OutOfMemoryError:
-            if workers.count > 1:  # the others wait for this one
+            if workers.count > 1:  # the other workers wait for this one, so it cannot try again alone
                 raise _full(candidate.micro_batch_size or config.batch_size // workers.count) from None
             return None
         return _plan(candidate, len(data), workers.from_first(costs))
@@ -111,9 +117,9 @@ def plan_training(
 
 
 def precision_warning(config: TrainingConfig, device: torch.device) -> str:
-    """What to tell where the processor only emulates the precision of `config`, which takes many times longer; else "".
+    """A warning if the processor only emulates the precision of `config`, which takes many times longer; else "".
 
-    Looks at a small convolution, for some hundredths of a second.
+    It times a small convolution, which takes some hundredths of a second.
     """
     if config.precision != "bfloat16" or device.type != "cpu":
         return ""
@@ -127,6 +133,7 @@ def precision_warning(config: TrainingConfig, device: torch.device) -> str:
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:
+    # 17 million MACs: so many that arithmetic, and not the call, takes the time
     images = torch.ones(8, 32, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
     weight = torch.ones(64, 32, 1, 1, dtype=dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -156,28 +163,28 @@ def _fit_memory(
         if size != first:
             plan = measure(_changed(config, micro_batch_size=size))
         if plan is not None and memory_fits(plan.peak_bytes, limit):
-            told = () if size == first else (_told_memory(limit, (first, before), (size, plan)),)
-            return replace(plan, changes=told)
+            changes = () if size == first else (_memory_change(limit, (first, before), (size, plan)),)
+            return replace(plan, changes=changes)
         if plan is not None and plan.peak_bytes is None:
             break
     raise memory_shortage(limit, size, plan)
 
 
 def _fit_hours(plan: TrainingPlan, examples: int, limit: float) -> TrainingPlan:
-    """`plan` with as many epochs as `limit` hours allow. Raises `PlanError`."""
+    """`plan` with as many epochs as `limit`, in hours, allows. Raises `PlanError`."""
     config, batches = plan.config, examples // plan.config.batch_size
     most = fit_steps(config, plan.steps, batches, lambda count: check_interval(count, batches), plan.costs, limit)
     if most == plan.steps:
         return plan
     fitted = _plan(_changed(config, epochs=epochs_of(most, batches)), examples, plan.costs)
-    told = (
+    change = (
         f"fitted to --max-hours {limit:g}: {config.epochs:.10g} -> {fitted.config.epochs:g} epochs "
         f"({plan.steps:,} -> {fitted.steps:,} steps); all of them would take about {time_span(plan.seconds)}"
     )
-    return replace(fitted, changes=(*plan.changes, told))
+    return replace(fitted, changes=(*plan.changes, change))
 
 
-def _told_memory(limit: float, before: tuple[int, TrainingPlan | None], after: tuple[int, TrainingPlan]) -> str:
+def _memory_change(limit: float, before: tuple[int, TrainingPlan | None], after: tuple[int, TrainingPlan]) -> str:
     peaks = [
         "more than there is" if plan is None or plan.peak_bytes is None else format_bytes(plan.peak_bytes)
         for _, plan in (before, after)
@@ -200,7 +207,7 @@ def _changed(config: TrainingConfig, **values: float) -> TrainingConfig:
 
 
 class _Rehearsal:
-    """A training that takes a few steps of each kind and is thrown away."""
+    """A training run that takes a few steps of each kind and is thrown away."""
 
     def __init__(
         self,
@@ -216,12 +223,14 @@ class _Rehearsal:
         supernet = make_supernet()
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
         self._trainer = Trainer(supernet, data, config, steps=self._steps, seed=seed, workers=workers, sampler=sampler)
-        self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}  # as a training has
+        # `train` holds these copies, too, so they belong to the measured memory
+        self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}
         self._idle_bytes = self._memory.bytes()
 
     def costs(self, check: ScratchCheck, loader_workers: int, progress: Progress) -> TrainingCosts:
-        """Of this process. Raises as `plan_training`."""
+        """The costs measured in this process. Raises as `plan_training` does."""
         alone_steps = alone_steps_of(self._config, self._steps)
+        # each kind takes the warm-up, one step, and at most as many as are timed
         loader = BatchLoader(
             self._data, self._rows, self._draws, first_step=0, steps=4 * _MOST_TIMED, workers=loader_workers,
             device=self._workers.device,
@@ -254,7 +263,7 @@ class _Rehearsal:
     def _timed(
         self, loader: BatchLoader, batches: Iterator[tuple[int, Tensor, Tensor]], step: int, progress: Progress
     ) -> StepCost:
-        """The mean of some steps of one kind, as they are at `step` of the training."""
+        """The mean time of some steps of the kind that is due at `step` of the run."""
         self._trainer.now = Progression(step=step, learning_rate_scale=0.0)
         for done in range(_WARM_UP):
             self._advance(batches)
@@ -272,9 +281,9 @@ class _Rehearsal:
         _, batch, labels = next(batches)
         try:
             self._trainer.advance(batch, labels)
-        except AstrayError as error:
+        except DivergenceError as error:
             raise TrainingError(
-                f"{error}, before anything was trained; look at the data, the model section and training.precision"
+                f"{error}, before anything was trained; check the data, the model section and training.precision"
             ) from error
 
     def _save(self) -> None:
@@ -287,11 +296,11 @@ class _Rehearsal:
 
     @torch.no_grad()
     def _subnet_bytes(self) -> int:
-        """How much memory one more subnet makes this process keep, the mean of some."""
+        """Memory that this process keeps for one more subnet, the mean over some subnets."""
         if self._workers.device.type != "cpu":
             return 0
         supernet, rng = self._trainer.supernet, random.Random(self._seed)
-        batch = self._data.batch(torch.arange(2), None)
+        batch = self._data.batch(torch.arange(2), None)  # batch normalisation needs two; their activations take little
         memory = PeakMemory(self._workers.device)
         held: list[int | None] = []
         for count in (_WARM_UP, _MORE_SUBNETS):
@@ -303,7 +312,7 @@ class _Rehearsal:
         return 0 if before is None or after is None else (after - before) // _MORE_SUBNETS
 
     def _rows(self, step: int) -> Tensor:
-        """Any examples, another draw for every step."""
+        """Random examples for a step, int64 (batch_size / workers,)."""
         generator = torch.Generator().manual_seed(step)
         share = self._config.batch_size // self._workers.count
         return torch.randint(len(self._data), (share,), generator=generator)
@@ -313,7 +322,7 @@ class _Rehearsal:
 
 
 def _steps_to_time(seconds: float, steps: int) -> int:
-    """How many more steps of `seconds` to time in a training of `steps`."""
+    """How many more steps to time if one takes `seconds`, in a run of `steps` steps."""
     allowed = min(_MOST_SECONDS, max(_LEAST_SECONDS, _SHARE_OF_PLAN * steps * seconds))
     return min(_MOST_TIMED, max(_LEAST_TIMED, round(allowed / max(1e-6, seconds))))
 

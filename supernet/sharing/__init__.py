@@ -1,1 +1,1 @@
-"""Weight sharing: which slice of the supernet is whose parameter, and how a subnet runs on it."""
+"""Weight sharing: which slices of the supernet's parameters are a subnet's, and how a subnet runs on them."""

@@ -1,4 +1,4 @@
-"""A subnet's network without weights, from which networks with weights are made many times faster than by building."""
+"""A subnet's network without weights, from which networks with weights are made many times faster than `build` can."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _RANDOM = _INITIALISERS | _FILLS | _DRAWS
 
 
 def build_unweighted(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module:
-    """The network of `subnet` whose parameters hold anything: they are not initialised where that can be left out.
+    """The network of `subnet`, whose parameters may be uninitialised. Its buffers have their values.
 
-    The initial weights nobody uses take nothing from the global random numbers. Buffers have their values.
+    Initial weights would not be used, so their initialisation is skipped if nothing else in the network is random. The
+    global random generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]), _Uninitialised() as mode:
         module = model_space.build(subnet)
@@ -43,7 +44,7 @@ def build_unweighted(model_space: ModelSpace, subnet: SubnetConfig) -> nn.Module
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leaves out what fills parameters, and notes whether anything else is drawn at random."""
+    """Skips functions that fill parameters, and records whether anything else is drawn at random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,8 +60,8 @@ class _Uninitialised(TorchFunctionMode):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One module of a network: what its copies share, and what each has of its own."""
+class _Template:
+    """One module of a network: what its copies share, and what each copy has of its own."""
 
     kind: type[nn.Module]
     shared: dict[str, Any]
@@ -76,23 +77,23 @@ class Blueprint:
 
     def __init__(self, model_space: ModelSpace, subnet: SubnetConfig, device: torch.device) -> None:
         self._model_space, self._subnet, self._device = model_space, subnet, device
-        self._parts = _parts(build_unweighted(model_space, subnet), device)
+        self._templates = _templates(build_unweighted(model_space, subnet), device)
 
     def network(self, parameters: Mapping[str, nn.Parameter]) -> nn.Module:
-        """A new network that shares nothing with any other but what cannot change.
+        """A new network, which shares only immutable values with other networks.
 
-        A network that holds more than layers, tensors and plain values is built anew.
+        A network that holds more than layers, tensors and plain values is built from scratch.
 
         Args:
-            parameters: for every name in the network's `named_parameters()`; they become its own.
+            parameters: One parameter for every name in the network's `named_parameters()`. They become its own.
         """
-        if self._parts is not None:
-            return _assembled(self._parts, parameters)
+        if self._templates is not None:
+            return _assembled(self._templates, parameters)
         return with_parameters(build_unweighted(self._model_space, self._subnet), parameters, self._device)
 
 
 def with_parameters(module: nn.Module, parameters: Mapping[str, nn.Parameter], device: torch.device) -> nn.Module:
-    """`module`, with `parameters` by name in place of its own and its buffers on `device`. What is shared stays so."""
+    """`module` with `parameters`, by name, instead of its own, and its buffers on `device`. Ties are kept."""
     for place in places_of(module):
         place.layer._parameters[place.key] = parameters[place.first]
     for _, layer in layers_of(module):
@@ -102,17 +103,19 @@ def with_parameters(module: nn.Module, parameters: Mapping[str, nn.Parameter], d
     return module
 
 
-def _parts(module: nn.Module, device: torch.device) -> list[_Part] | None:
-    """The parts of `module`, itself first; None where one holds what cannot be copied without knowing it."""
+def _templates(module: nn.Module, device: torch.device) -> list[_Template] | None:
+    """The modules of `module`, itself first; None if one holds a value that cannot be copied safely."""
     modules = list({id(layer): layer for _, layer in layers_of(module)}.values())
     places = {id(m): i for i, m in enumerate(modules)}
     names = {id(place.parameter): place.first for place in places_of(module)}
-    parts = [_part(m, places, names, device) for m in modules]
-    found = [part for part in parts if part is not None]
-    return found if len(found) == len(parts) else None
+    templates = [_template(m, places, names, device) for m in modules]
+    found = [template for template in templates if template is not None]
+    return found if len(found) == len(templates) else None
 
 
-def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str], device: torch.device) -> _Part | None:
+def _template(
+    module: nn.Module, places: Mapping[int, int], names: Mapping[int, str], device: torch.device
+) -> _Template | None:
     shared: dict[str, Any] = {}
     empty: list[tuple[str, type]] = []
     filled: list[tuple[str, Any]] = []
@@ -131,7 +134,7 @@ def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]
             return None
     if not _is_ordinary(type(module)):
         return None
-    return _Part(
+    return _Template(
         kind=type(module),
         shared=shared,
         empty=tuple(empty),
@@ -143,7 +146,7 @@ def _part(module: nn.Module, places: Mapping[int, int], names: Mapping[int, str]
 
 
 def _is_ordinary(kind: type[nn.Module]) -> bool:
-    """Whether the attributes of an instance are all there is to it."""
+    """Whether the attributes of an instance are its whole state."""
     return (
         kind.__getstate__ is nn.Module.__getstate__
         and kind.__reduce_ex__ is object.__reduce_ex__
@@ -166,19 +169,19 @@ def _is_constant(value: Any) -> bool:
     return type(value) in _CONSTANTS
 
 
-def _assembled(parts: list[_Part], parameters: Mapping[str, nn.Parameter]) -> nn.Module:
-    modules = [object.__new__(part.kind) for part in parts]
-    for module, part in zip(modules, parts, strict=True):
-        state = part.shared.copy()
-        for key, kind in part.empty:
+def _assembled(templates: list[_Template], parameters: Mapping[str, nn.Parameter]) -> nn.Module:
+    modules = [object.__new__(template.kind) for template in templates]
+    for module, template in zip(modules, templates, strict=True):
+        state = template.shared.copy()
+        for key, kind in template.empty:
             state[key] = kind()
-        for key, value in part.filled:
+        for key, value in template.filled:
             state[key] = value.copy()
-        if part.parameters:
-            state["_parameters"] = {name: key and parameters[key] for name, key in part.parameters.items()}
-        if part.buffers:
-            state["_buffers"] = {name: b if b is None else b.clone() for name, b in part.buffers.items()}
-        if part.children:
-            state["_modules"] = {name: i if i is None else modules[i] for name, i in part.children.items()}
-        object.__setattr__(module, "__dict__", state)  # a module's own way of setting attributes is slow
+        if template.parameters:
+            state["_parameters"] = {name: key and parameters[key] for name, key in template.parameters.items()}
+        if template.buffers:
+            state["_buffers"] = {name: b if b is None else b.clone() for name, b in template.buffers.items()}
+        if template.children:
+            state["_modules"] = {name: i if i is None else modules[i] for name, i in template.children.items()}
+        object.__setattr__(module, "__dict__", state)  # `nn.Module.__setattr__` is slow
     return modules[0]

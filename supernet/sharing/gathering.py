@@ -1,4 +1,4 @@
-"""A subnet's parameters out of the supernet's in one step of the autograd graph, for training."""
+"""Gathers a subnet's parameters from the supernet's in a single node of the autograd graph, for training."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ _Run = tuple[int, int, int]  # axis, start, length
 
 
 class Gatherer:
-    """The plans of one subnet, sorted by how its parameters are best made.
+    """The plans of one subnet, grouped by the fastest way to carry them out.
 
-    A parameter as large as the supernet's is that parameter. Parts with one run per axis are copied together: a view
-    would be copied by every convolution anyway, forward and backward, and each of its axes would cost a step of the
+    A parameter as large as the supernet's is that parameter itself. Slices with one run per axis are copied together:
+    every convolution would copy a view anyway, forward and backward, and each axis of a view would cost a node of the
     graph and a gradient of full size. Any other plan makes its tensor itself.
 
     Args:
-        full: the parameters of the largest network.
-        plans: of the subnet.
+        full: Parameters of the largest network, by name.
+        plans: Plan of each parameter of the subnet, by name.
     """
 
     def __init__(self, full: Mapping[str, Tensor], plans: Mapping[str, Plan]) -> None:
         self._plans = plans
         indices = {name: _index(plan, full[name]) for name, plan in plans.items()}
         self._whole = [name for name, index in indices.items() if index == ()]
-        self._parts = {name: index for name, index in indices.items() if index}
-        self._runs = {name: run for name, index in self._parts.items() if (run := _only_run(index, full[name]))}
+        self._slices = {name: index for name, index in indices.items() if index}
+        self._runs = {name: run for name, index in self._slices.items() if (run := _only_run(index, full[name]))}
         self._others = [name for name, index in indices.items() if index is None]
 
     def take(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `slicing.take` gives, but with memory of its own where it is a part."""
+        """The same as `slicing.take`, except that a slice has memory of its own."""
         found = {name: parameters[name] for name in self._whole}
-        if self._parts:
-            parts = _Parts.apply(  # type: ignore[no-untyped-call]
-                tuple(self._parts.values()), *(parameters[name] for name in self._parts)
+        if self._slices:
+            slices = _Slices.apply(  # type: ignore[no-untyped-call]
+                tuple(self._slices.values()), *(parameters[name] for name in self._slices)
             )
-            found |= zip(self._parts, parts, strict=True)
+            found |= zip(self._slices, slices, strict=True)
         return found | {name: self._plans[name].take(parameters, name) for name in self._others}
 
     def copies(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Contiguous copies without a graph."""
+        """Contiguous copies of the subnet's parameters, outside the autograd graph."""
         with torch.no_grad():
             found = {name: parameters[name].narrow_copy(*run) for name, run in self._runs.items()}
             shared = {name: parameters[name] for name in self._whole}
-            shared |= {name: parameters[name][self._parts[name]] for name in self._parts.keys() - self._runs.keys()}
+            shared |= {name: parameters[name][self._slices[name]] for name in self._slices.keys() - self._runs.keys()}
             shared |= {name: self._plans[name].take(parameters, name) for name in self._others}
             found |= {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in shared.items()}
             return found
 
 
 def _index(plan: Plan, tensor: Tensor) -> _Index | None:
-    """The index of a part with one run per axis, without whole axes at the end; None for any other plan."""
+    """The index of a slice with one run per axis, without whole axes at the end; None for any other plan."""
     if not isinstance(plan, SlicePlan) or any(len(runs) != 1 for runs in plan.axes):
         return None
     index = tuple(runs[0] for runs in plan.axes)
@@ -67,13 +67,13 @@ def _index(plan: Plan, tensor: Tensor) -> _Index | None:
 
 
 def _only_run(index: _Index, tensor: Tensor) -> _Run | None:
-    """The run of the one axis that is not whole; None where there are several."""
-    parts = [axis for axis, run in enumerate(index) if run.stop - run.start < tensor.shape[axis]]
-    return (parts[0], index[parts[0]].start, index[parts[0]].stop - index[parts[0]].start) if len(parts) == 1 else None
+    """The run of the only axis that is not whole; None if several are not."""
+    cut = [axis for axis, run in enumerate(index) if run.stop - run.start < tensor.shape[axis]]
+    return (cut[0], index[cut[0]].start, index[cut[0]].stop - index[cut[0]].start) if len(cut) == 1 else None
 
 
-class _Parts(torch.autograd.Function):
-    """Copies of parts of tensors, in the memory format of the whole; the gradient is zero elsewhere."""
+class _Slices(torch.autograd.Function):
+    """Copies slices of tensors, in the memory format of the whole tensor. The gradient is zero outside the slice."""
 
     @staticmethod
     def forward(ctx: Any, indices: tuple[_Index, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -98,6 +98,6 @@ def _scattered(index: _Index, tensor: Tensor, gradient: Tensor | None) -> Tensor
 
 
 def _format(tensor: Tensor) -> torch.memory_format:
-    """Of a weight; one that fits several formats counts as channels last, where it is a convolution's."""
+    """The memory format of a weight. A weight with four axes that fits several formats counts as channels last."""
     last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format

@@ -1,8 +1,8 @@
-"""Sorting a largest network by importance, so that its smaller subnets start from what matters most.
+"""Sorting the largest network by importance, so that smaller subnets start from what matters most.
 
-A subnet has the leading channels, heads and neurons. Which ones lead is arbitrary in a network that was trained by
-itself; putting the important ones first changes nothing that the network computes, and much of what its subnets
-compute (Cai et al., "Once-for-All", 2020; Hou et al., "DynaBERT", 2020).
+A subnet has the leading channels, heads and neurons. In a network that was trained alone, which ones lead is arbitrary.
+Putting the important ones first does not change what the network computes, but it changes what its subnets compute
+(Cai et al., "Once-for-All", 2020; Hou et al., "DynaBERT", 2020).
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from supernet.model_space import ModelSpace
 from supernet.sharing.supernet import Supernet
 
 _TOLERANCE = 1e-3
+"""Largest change of the outputs, relative to their largest magnitude (or 1 if that is larger), that counts as rounding.
+Summing in another order changes float32 outputs by far less, a wrongly declared group by far more."""
 
 LabelledBatch = tuple[Tensor, Tensor]
-"""Inputs of the largest network (b, *shape), and int64 labels (b,)."""
+"""Inputs of the largest network, (b, *shape), and int64 labels, (b,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitAxis:
-    """One axis of one parameter of the largest network, along which units lie.
+    """An axis of a parameter of the largest network whose indices belong to units: channels, heads or neurons.
 
     Attributes:
-        name: of the parameter.
-        axis: counted from 0.
-        block: neighbouring indices that make one unit, for example the channels of a head.
-        segments: the axis is a row of so many equal segments, and each holds a part of every unit, for example query,
-            key and value of a fused matrix.
+        name: Name of the parameter.
+        axis: The axis, counted from 0.
+        block: Number of neighbouring indices that belong to one unit, for example the channels of a head.
+        segments: Number of equal segments of the axis, each of which holds a part of every unit, for example 3 for the
+            query, key and value of a fused matrix.
     """
 
     name: str
@@ -45,7 +47,11 @@ class UnitAxis:
     segments: int = 1
 
     def count(self, parameters: Mapping[str, Tensor]) -> int:
-        """The number of units. Raises `SpaceError` for an unknown parameter, or an axis that does not divide."""
+        """The number of units.
+
+        Raises:
+            SpaceError: The parameter or the axis does not exist, or the axis does not divide into units.
+        """
         if self.name not in parameters:
             raise SpaceError(
                 f"sortable: the largest network has no parameter {self.name!r}; {nearest(self.name, parameters)}"
@@ -62,14 +68,14 @@ class UnitAxis:
         return units
 
     def per_unit(self, values: Tensor) -> Tensor:
-        """Sums of `values`, which has the parameter's shape, over all that belongs to each unit: (units,)."""
+        """The sum of `values`, which has the parameter's shape, over the elements of each unit: (units,)."""
         rows = values.movedim(self.axis, 0).reshape(
             self.segments, -1, self.block, values.numel() // values.shape[self.axis]
         )
         return rows.sum((0, 2, 3))
 
     def reordered(self, values: Tensor, order: Tensor) -> Tensor:
-        """`values`, of the parameter's shape, with its units in `order` (int64, (units,))."""
+        """`values`, which has the parameter's shape, with its units in `order`: int64 (units,)."""
         index = torch.arange(values.shape[self.axis], device=values.device)
         index = index.reshape(self.segments, -1, self.block)[:, order].flatten()
         return values.index_select(self.axis, index)
@@ -77,14 +83,14 @@ class UnitAxis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SortGroup:
-    """Units of the largest network (channels, heads, neurons) that can change places without changing its function.
+    """Units of the largest network (channels, heads, neurons) that can be permuted without changing what it computes.
 
-    That holds when every parameter that touches the units is named, on the right axis. A unit is as important as the
-    weights through which it acts.
+    That is so if every parameter that touches the units is named, with the right axis. A unit is as important as the
+    weights that read it.
 
     Attributes:
-        ranked_by: the weights that read the units, and decide their order.
-        along: all else whose indices move with the units.
+        ranked_by: The weights that read the units. They decide the order.
+        along: The other parameters that touch the units. They are permuted along.
     """
 
     ranked_by: tuple[UnitAxis, ...]
@@ -92,14 +98,15 @@ class SortGroup:
 
     @property
     def axes(self) -> tuple[UnitAxis, ...]:
-        """All that moves."""
+        """All axes that are permuted."""
         return (*self.ranked_by, *self.along)
 
     def check(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise `SpaceError` unless all axes exist in `parameters` and hold equally many units."""
+        """Raise `SpaceError` unless all axes exist in `parameters` and hold the same number of units."""
         if not self.ranked_by:
             raise SpaceError(
-                f"sortable: the group of {[a.name for a in self.along]} has nothing in ranked_by to order it by"
+                f"sortable: the group of {[a.name for a in self.along]} has nothing in ranked_by; "
+                "name the weights that read its units there"
             )
         counts = {axis: axis.count(parameters) for axis in self.axes}
         first = self.ranked_by[0]
@@ -112,15 +119,15 @@ class SortGroup:
 
 
 class SortableModelSpace(ModelSpace, Protocol):
-    """A model space that says which parts of its largest network can change places."""
+    """A model space that declares which units of its largest network can be permuted."""
 
     @property
     def sortable(self) -> tuple[SortGroup, ...]:
-        """Name no axis of a parameter in two groups."""
+        """The groups of units. No axis of a parameter is named twice."""
 
 
 def sort_groups(model_space: ModelSpace) -> tuple[SortGroup, ...]:
-    """What `model_space` declares as sortable; many declare nothing."""
+    """The groups that `model_space` declares as sortable; many model spaces declare none."""
     groups: tuple[SortGroup, ...] = getattr(model_space, "sortable", ())
     return groups
 
@@ -128,26 +135,27 @@ def sort_groups(model_space: ModelSpace) -> tuple[SortGroup, ...]:
 def sort_by_importance(supernet: Supernet, batches: Sequence[LabelledBatch], *, by_gradient: bool = False) -> int:
     """Put the most important units of every group first, in place. What the largest network computes stays the same.
 
-    A unit's importance is the sum of the magnitudes of the weights that read it or, `by_gradient`, how much the loss
-    would change without it, to first order: the magnitude of the sum of gradient times weight, added up over `batches`.
+    A unit's importance is either the sum of the magnitudes of the weights that read it, or how much the loss would
+    change without it, to first order: the magnitude of the sum of gradient times weight, added up over `batches`.
 
     Args:
-        supernet: changed in place.
-        batches: training examples, at least one; the first also proves that the function is unchanged.
-        by_gradient: which importance.
+        supernet: The supernet, changed in place.
+        batches: Batches of training examples, at least one. The first also serves to check that the largest network
+            computes the same as before.
+        by_gradient: Whether importance is the change of the loss; else it is the magnitude of the weights.
 
     Returns:
         The number of groups, at least 1.
 
     Raises:
-        SpaceError: the model space declares no group or a wrong one; the weights are then as before.
+        SpaceError: The model space declares no group or a wrong one. The weights are then as before.
     """
     groups = sort_groups(supernet.model_space)
     parameters = dict(supernet.largest.named_parameters())
     check_groups(groups, parameters)
     scores = _gradient_scores(supernet, groups, batches) if by_gradient else _weight_scores(groups, parameters)
     was_training, before = supernet.training, {name: value.detach().clone() for name, value in parameters.items()}
-    supernet.eval()  # dropout rests
+    supernet.eval()  # turns dropout off
     with torch.no_grad():
         expected = supernet.largest(batches[0][0])
         for group, score in zip(groups, scores, strict=True):
@@ -160,28 +168,29 @@ def sort_by_importance(supernet: Supernet, batches: Sequence[LabelledBatch], *, 
     supernet.train(was_training)
     if not difference <= _TOLERANCE:
         raise SpaceError(
-            f"sortable: sorting changes the outputs of the largest network by {difference:.2g}; a group lacks a "
-            "parameter that touches its units, or names a wrong axis (the conformance suite checks this)"
+            f"sortable: sorting changes the outputs of the largest network by {difference:.2g}, expected at most "
+            f"{_TOLERANCE:g}; a group lacks a parameter that touches its units, or names a wrong axis (the conformance "
+            "suite checks this)"
         )
     return len(groups)
 
 
 def check_groups(groups: Sequence[SortGroup], parameters: Mapping[str, Tensor]) -> None:
-    """Raise `SpaceError` where there is no group, one does not fit `parameters`, or two want to move the same axis."""
+    """Raise `SpaceError` if there is no group, if one does not fit `parameters`, or if two permute the same axis."""
     if not groups:
         raise SpaceError(
             "this model space declares nothing that can be sorted; set training.sort_by_importance to false, or give "
-            "it a property 'sortable'"
+            "the model space a property 'sortable'"
         )
     for group in groups:
         group.check(parameters)
     (name, axis), times = Counter((axis.name, axis.axis) for group in groups for axis in group.axes).most_common(1)[0]
     if times > 1:
-        raise SpaceError(f"sortable: axis {axis} of {name!r} is named {times} times; only one group can move it, once")
+        raise SpaceError(f"sortable: axis {axis} of {name!r} is named {times} times; name it once, in one group")
 
 
 def reorder(group: SortGroup, parameters: Mapping[str, Tensor], order: Tensor) -> None:
-    """Bring the units of `group` into `order` (int64, (units,)), in place."""
+    """Put the units of `group` into `order`, int64 (units,), in place."""
     with torch.no_grad():
         for axis in group.axes:
             values = parameters[axis.name]
@@ -194,7 +203,7 @@ def _weight_scores(groups: Iterable[SortGroup], parameters: Mapping[str, Tensor]
 
 
 def _gradient_scores(supernet: Supernet, groups: Sequence[SortGroup], batches: Sequence[LabelledBatch]) -> list[Tensor]:
-    """Through the largest network alone; gradients that parameters hold already stay as they are."""
+    """How much the loss would change without each unit, (units,) for every group. `Parameter.grad` is left alone."""
     names, values = zip(*supernet.largest.named_parameters(), strict=True)
     scores: list[Tensor] = []
     for inputs, labels in batches:

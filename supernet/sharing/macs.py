@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a subnet, counted without computing anything."""
+"""Multiply-accumulate operations of a subnet, counted without computing anything."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from supernet.space import SubnetConfig
 
 
 def count_macs(model_space: ModelSpace, subnet: SubnetConfig) -> int:
-    """Multiply-accumulates of one input, half of what `torch.utils.flop_counter` counts.
+    """Multiply-accumulate operations for one input, half of what `torch.utils.flop_counter` counts.
 
-    Convolutions and matrix products count, those inside attention too: heads * tokens^2 * head_dim for the scores and
-    as many for the mixture. Element-wise work, normalisation, softmax and the addition of biases do not.
+    Convolutions and matrix products count, including those inside attention: heads * tokens^2 * head_dim for the scores
+    and as many for the weighted sum of the values. Element-wise operations, normalisation, softmax and the addition of
+    biases do not count.
     """
     shape = model_space.input_shape(subnet)
-    dtype = torch.float32 if len(shape) > 1 else torch.int64  # one axis: tokens
+    dtype = torch.float32 if len(shape) > 1 else torch.int64  # an input with one axis holds tokens
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
         module = build_unweighted(model_space, subnet).eval()
         counter = _Counter()

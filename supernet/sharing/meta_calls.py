@@ -1,7 +1,7 @@
-"""ATen calls on the meta device: their results at once where the shape is known, and their multiply-accumulates.
+"""ATen calls on the meta device: a shortcut to results of known shape, and their multiply-accumulate operations.
 
-PyTorch finds most shapes there by running Python code of its own, which takes up to a millisecond a call: many times
-what the rest of tracing a network takes.
+PyTorch finds most shapes on that device by running Python code, which takes up to a millisecond per call: many times as
+long as the rest of tracing a network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from factory_base.errors import SpaceError
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
-"""Names of matrix products."""
+"""Names of the ATen functions that are matrix products."""
 
 _SAME_SHAPE = frozenset(
     {"relu", "hardtanh", "clamp", "leaky_relu", "sigmoid", "hardsigmoid", "tanh", "hardswish", "silu", "gelu"}
@@ -27,16 +27,16 @@ _BROADCAST = frozenset({"add", "mul"})
 
 @cache
 def name_of(func: Any) -> str:
-    """The name of an ATen function without name space, overload and the underscore of in-place ones."""
+    """The name of an ATen function, without its namespace, overload, and the underscore of in-place functions."""
     name: str = func._schema.name.partition("::")[2]
     return name[:-1] if _is_in_place(func) else name
 
 
 def run_on_meta(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What `func(*args, **kwargs)` gives on meta tensors; further outputs of a normalisation are empty.
+    """The result of `func(*args, **kwargs)` for meta tensors. The saved statistics of a normalisation are left empty.
 
     Raises:
-        SpaceError: a convolution does not fit its input.
+        SpaceError: A convolution does not fit its input.
     """
     name = name_of(func)
     if name == "convolution":
@@ -54,12 +54,12 @@ def run_on_meta(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
 
 
 def macs_of(name: str, args: Sequence[Any], output: Tensor) -> int:
-    """Multiply-accumulates of a convolution or a matrix product, 0 for all else.
+    """Multiply-accumulate operations of a convolution or a matrix product; 0 for any other function.
 
     Args:
-        name: see `name_of`.
-        args: of the call, by place.
-        output: its result.
+        name: Name of the function, see `name_of`.
+        args: Positional arguments of the call.
+        output: Result of the call.
     """
     if name == "convolution":
         spread = args[0] if args[6] else output
@@ -77,7 +77,7 @@ def _is_in_place(func: Any) -> bool:
 
 
 def _broadcast(left: Any, right: Any) -> Sequence[int] | None:
-    """The shape of a sum or product; None where its type is another."""
+    """The shape of an element-wise sum or product; None if PyTorch has to find the type of the result."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)) or left.dtype != right.dtype:
         return None
     if left.shape == right.shape:
@@ -98,7 +98,8 @@ def _convolved(
     expected = weight.shape[0] if transposed else weight.shape[1] * groups
     if image.shape[1] != expected:
         raise SpaceError(
-            f"a convolution with weights {tuple(weight.shape)} expects {expected} channels, got {image.shape[1]}"
+            f"a convolution with weights of shape {tuple(weight.shape)} expects {expected} channels, "
+            f"got {image.shape[1]}"
         )
     axes = range(image.dim() - 2)
     stride, padding, dilation = (_spread(given, len(axes)) for given in (stride, padding, dilation))
@@ -109,7 +110,10 @@ def _convolved(
         return (image.shape[0], weight.shape[1] * groups, *sizes)
     sizes = [(image.shape[2 + i] + 2 * padding[i] - reach[i] - 1) // stride[i] + 1 for i in axes]
     if min(sizes, default=1) < 1:
-        raise SpaceError(f"a kernel {tuple(weight.shape[2:])} is larger than its padded input {tuple(image.shape[2:])}")
+        raise SpaceError(
+            f"a kernel of shape {tuple(weight.shape[2:])} is larger than its padded input, "
+            f"which has shape {tuple(image.shape[2:])} before padding"
+        )
     return (image.shape[0], weight.shape[0], *sizes)
 
 

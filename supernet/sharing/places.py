@@ -1,4 +1,7 @@
-"""Layers and parameters of a network by name, found faster than by `named_modules` and `named_parameters`."""
+"""The places where a network holds its layers and parameters.
+
+They are found faster than by `named_modules` and `named_parameters`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ class Place(NamedTuple):
     """Where a network holds a parameter.
 
     Attributes:
-        name: of the parameter, for example `head.conv.weight`.
-        first: its name in `named_parameters()`; another one where the parameter has several.
-        layer: that holds it.
-        key: its name in the layer.
+        name: Name of the parameter, for example `head.conv.weight`.
+        first: Name of the parameter in `named_parameters()`, which differs from `name` if a tied parameter has several.
+        layer: The layer that holds the parameter.
+        key: Name of the parameter in its layer.
     """
 
     name: str
@@ -24,19 +27,19 @@ class Place(NamedTuple):
 
     @property
     def parameter(self) -> nn.Parameter:
-        """As it is now."""
+        """The parameter that is in this place now."""
         return self.layer._parameters[self.key]  # type: ignore[return-value]
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every layer by each of its names, `module` itself first, in the order of `named_modules()`."""
+    """Every layer under each of its names, `module` itself first, in the order of `named_modules()`."""
     found: list[tuple[str, nn.Module]] = []
     _collect(module, "", found)
     return found
 
 
 def places_of(module: nn.Module) -> list[Place]:
-    """Every parameter by each of its names, in the order of `named_parameters()`."""
+    """Every parameter under each of its names, in the order of `named_parameters()`."""
     first: dict[int, str] = {}
     places = []
     for prefix, layer in layers_of(module):

@@ -1,4 +1,4 @@
-"""Which part of the supernet's parameters a subnet's parameter is: runs of indices per axis, or a declared rule."""
+"""How a subnet's parameter comes out of the supernet's: runs of indices on each axis, or a rule of the model space."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ from supernet.model_space import ModelSpace
 from supernet.sharing.places import places_of
 
 Runs = tuple[slice, ...]
-"""The parts of one axis, in order; nearly always a single one."""
+"""The runs of indices taken on one axis, in order; nearly always a single run."""
 
 
 class Plan(Protocol):
     """How one parameter of a subnet comes out of the supernet's parameters."""
 
     def take(self, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-        """The subnet's parameter `name`; autograd flows through it."""
+        """The subnet's parameter `name`. Gradients flow back into `parameters`, those of the supernet."""
 
 
 class SliceRule(Protocol):
-    """An exception to the default plan, declared by a model space for the parameters that a pattern names."""
+    """An exception to the default plan, which a model space declares for the parameters that match a pattern."""
 
     def plan(self, full: tuple[int, ...], part: tuple[int, ...], name: str) -> Plan:
-        """The plan of parameter `name`, given its shapes in the largest network and in the subnet.
+        """The plan of parameter `name`.
+
+        Args:
+            full: Shape of the parameter in the largest network.
+            part: Shape of the parameter in the subnet.
+            name: Name of the parameter.
 
         Raises:
-            SpaceError: `part` is no such part of `full`.
+            SpaceError: This rule gives no part of shape `part` from a parameter of shape `full`.
         """
 
 
@@ -42,21 +47,24 @@ class SlicedModelSpace(ModelSpace, Protocol):
 
     @property
     def slicing(self) -> Mapping[str, SliceRule]:
-        """Pattern of parameter names (as `fnmatch`, for example `*.attention.qkv.weight`) -> rule. First match wins."""
+        """Pattern of parameter names -> rule. The first match wins.
+
+        Patterns are those of `fnmatch`, for example `*.attention.qkv.weight`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class SlicePlan:
-    """Runs of indices per axis of the supernet's parameter of the same name."""
+    """Runs of indices on each axis of the supernet's parameter of the same name."""
 
     axes: tuple[Runs, ...]
 
     def take(self, parameters: Mapping[str, Tensor], name: str) -> Tensor:
-        """A view where every axis has one run, else a copy."""
+        """See `Plan`. The result is a view if every axis has one run, else a copy."""
         return self.of(parameters[name])
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The part of `tensor`, which has the shape of the supernet's parameter."""
+        """The subnet's part of `tensor`, which has the shape of the supernet's parameter."""
         if all(len(runs) == 1 for runs in self.axes):
             return tensor[tuple(runs[0] for runs in self.axes)]
         for axis, runs in enumerate(self.axes):
@@ -67,10 +75,14 @@ class SlicePlan:
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Axis `axis` is a row of `count` equal segments, and a subnet has the leading part of each.
+    """A rule for an axis that consists of equal segments: a subnet has the leading part of each segment.
 
-    For example a fused query-key-value matrix (3 segments), a SwiGLU matrix (2), or query heads in groups that share a
-    key (one segment per group). The other axes follow the default plan.
+    Examples are a fused query-key-value matrix (3 segments), a SwiGLU matrix (2), and query heads in groups that share
+    a key (one segment per group). The other axes follow the default plan.
+
+    Attributes:
+        axis: The segmented axis, counted from 0.
+        count: Number of segments.
     """
 
     axis: int
@@ -81,8 +93,8 @@ class Segments:
         axes = list(plan_slices(full, part, name).axes)
         if full[self.axis] % self.count or part[self.axis] % self.count:
             raise SpaceError(
-                f"parameter {name!r}: axis {self.axis} of {part[self.axis]} out of {full[self.axis]} "
-                f"does not divide into {self.count} equal segments"
+                f"parameter {name!r}: {part[self.axis]} of {full[self.axis]} indices on axis {self.axis} do not divide "
+                f"into {self.count} equal segments"
             )
         stride, length = full[self.axis] // self.count, part[self.axis] // self.count
         axes[self.axis] = tuple(slice(i * stride, i * stride + length) for i in range(self.count))
@@ -91,7 +103,10 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Leading:
-    """All axes hold channels, positions or the like: the leading part of each (for example position embeddings)."""
+    """A rule for parameters without a kernel: a subnet has the leading part of every axis.
+
+    An example are position embeddings, whose last axes hold positions and channels.
+    """
 
     def plan(self, full: tuple[int, ...], part: tuple[int, ...], name: str) -> SlicePlan:
         """See `SliceRule`."""
@@ -105,12 +120,13 @@ def plan_slices(full: tuple[int, ...], part: tuple[int, ...], name: str) -> Slic
     Axes 0 and 1 hold channels; further axes, if any, hold the kernel.
 
     Args:
-        full: shape of the supernet's parameter.
-        part: shape of the subnet's parameter, of equal rank and nowhere larger.
-        name: of the parameter, for messages.
+        full: Shape of the supernet's parameter.
+        part: Shape of the subnet's parameter, of the same rank and not larger on any axis.
+        name: Name of the parameter, for messages.
 
     Raises:
-        SpaceError: `part` is no part of `full`, or an odd remainder leaves a kernel without a common centre.
+        SpaceError: `part` does not fit into `full`, or the kernels have no common centre because one size is even and
+            the other odd.
     """
     _check_part(full, part, name)
     return SlicePlan(tuple((_run(axis, f, p, name),) for axis, (f, p) in enumerate(zip(full, part, strict=True))))
@@ -118,7 +134,7 @@ def plan_slices(full: tuple[int, ...], part: tuple[int, ...], name: str) -> Slic
 
 def _check_part(full: tuple[int, ...], part: tuple[int, ...], name: str) -> None:
     if len(full) != len(part) or any(p > f for f, p in zip(full, part, strict=True)):
-        raise SpaceError(f"parameter {name!r}: shape {part} is no part of the largest network's {full}")
+        raise SpaceError(f"parameter {name!r}: shape {part} does not fit into the largest network's {full}")
 
 
 def _run(axis: int, full: int, part: int, name: str) -> slice:
@@ -130,7 +146,7 @@ def _run(axis: int, full: int, part: int, name: str) -> slice:
 
 
 def slicing_rules(model_space: ModelSpace) -> Mapping[str, SliceRule]:
-    """The exceptions that `model_space` declares; most declare none."""
+    """The rules that `model_space` declares; most model spaces declare none."""
     rules: Mapping[str, SliceRule] = getattr(model_space, "slicing", {})
     return rules
 
@@ -138,16 +154,20 @@ def slicing_rules(model_space: ModelSpace) -> Mapping[str, SliceRule]:
 def plan_module(
     largest: nn.Module, subnet: nn.Module, rules: Mapping[str, SliceRule] = MappingProxyType({})
 ) -> dict[str, Plan]:
-    """The plan of every parameter of `subnet` in the parameters of `largest`; only shapes are read.
+    """How every parameter of `subnet` comes out of the parameters of `largest`. Only shapes are read.
 
     Args:
-        largest: the largest network.
-        subnet: the network of a subnet.
-        rules: of the model space, see `slicing_rules`.
+        largest: The largest network.
+        subnet: The network of a subnet.
+        rules: Rules of the model space, see `slicing_rules`.
+
+    Returns:
+        Name of a parameter of `subnet` -> its plan.
 
     Raises:
-        SpaceError: a parameter is unknown to `largest`, has no valid plan, or belongs to a layer of another kind there
-            (its name changed its role, as happens with an optional layer inside an `nn.Sequential`).
+        SpaceError: `largest` does not have a parameter, a parameter has no valid plan, or it belongs to a layer of
+            another kind in `largest`. The last happens if a layer inside an `nn.Sequential` is optional, so that the
+            names of later layers shift.
     """
     full = {place.first: place for place in places_of(largest)}
     plans: dict[str, Plan] = {}
@@ -168,12 +188,12 @@ def plan_module(
 
 
 def take(parameters: Mapping[str, Tensor], plans: Mapping[str, Plan]) -> dict[str, Tensor]:
-    """The subnet's parameters out of the supernet's; autograd flows through them."""
+    """The subnet's parameters, taken from the supernet's. Gradients flow back into `parameters`."""
     return {name: plan.take(parameters, name) for name, plan in plans.items()}
 
 
 def _check_role(name: str, largest: nn.Module, subnet: nn.Module) -> None:
-    """That `name` belongs to layers of one kind. Raises `SpaceError`."""
+    """Raise `SpaceError` unless `name` belongs to layers of the same kind in both networks."""
     ours, theirs = _role(largest), _role(subnet)
     if ours != theirs:
         raise SpaceError(
@@ -190,7 +210,7 @@ def _role(module: nn.Module) -> str:
 
 
 def _grouping(conv: nn.Conv2d) -> str:
-    """Groups may become fewer, never narrower: leading channels would then fall into other groups."""
+    """A subnet may have fewer groups, but not narrower ones: its leading channels would fall into other groups."""
     if conv.groups == 1:
         return "dense"
     return f"groups of {conv.in_channels // conv.groups} to {conv.out_channels // conv.groups} channels"

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors with JSON metadata, written atomically. No pickle."""
+"""Checkpoints and training states: safetensors with JSON metadata, written atomically. No pickle."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from supernet.training.trainer import Progression
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingState:
-    """An unfinished or finished training run.
+    """Everything that a training run needs to continue exactly.
 
     Attributes:
-        key: digest of everything that shapes the run.
-        progression: where it stands.
-        curve: what the checks saw.
-        losses: of the steps since the last check.
-        rollbacks: how often it went back to an earlier state.
-        seconds: spent so far.
-        tensors: as `Trainer.tensors` gives them.
+        key: Digest of everything that shapes the run.
+        progression: How far the run has come.
+        curve: Results of the checks.
+        losses: Losses of the steps since the last check.
+        rollbacks: How often the run has returned to an earlier state.
+        seconds: Time spent so far.
+        tensors: The tensors that `Trainer.tensors` returns.
     """
 
     key: str
@@ -54,7 +54,7 @@ def save_state(path: Path, state: TrainingState) -> None:
 
 
 def load_state(path: Path, key: str) -> TrainingState | None:
-    """The state in `path`, or None when there is none, it is damaged, or it belongs to another run."""
+    """The state in `path`, or None if there is none, it is damaged, or it belongs to a run with another key."""
     try:
         tensors, metadata = _load(path)
         note = json.loads(metadata["training"])
@@ -74,7 +74,7 @@ def load_state(path: Path, key: str) -> TrainingState | None:
 
 
 def space_digest(model_space: ModelSpace) -> str:
-    """What a checkpoint and a model space must agree on: choices, and layers and shapes of the largest network."""
+    """Digest of what a checkpoint and a model space must agree on: choices, and layers of the largest network."""
     largest = model_space.build(model_space.space.largest)
     shapes = {name: list(parameter.shape) for name, parameter in largest.named_parameters()}
     return digest_of({"choices": model_space.space.to_json(), "shapes": shapes, "layers": repr(largest)})
@@ -89,16 +89,16 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
     """The supernet in `path`.
 
     Raises:
-        CheckpointError: missing, damaged, or of another model space.
+        CheckpointError: The file is missing or damaged, or belongs to another model space.
     """
     tensors, metadata = _load(path)
     if metadata.get("space") != space_digest(model_space):
         raise CheckpointError(
-            f"{path}: was trained on another model space than the config's; "
+            f"{path}: was trained for a model space other than the config's; "
             "run `factory train` again, or restore the model section of the config"
         )
     supernet = Supernet(model_space)
-    with torch.no_grad():  # buffers are the model space's
+    with torch.no_grad():  # buffers come from the model space
         for name, parameter in supernet.named_parameters():
             parameter.copy_(tensors[name])
     return supernet

@@ -11,88 +11,91 @@ from supernet.data.augmentation_config import AugmentConfig
 
 
 class TrainingConfig(Document):
-    """How to train. Defaults suit small images."""
+    """How to train. The defaults are a usual recipe for small images, such as CIFAR-10."""
 
     epochs: float = Field(gt=0)
     """Passes over the training examples."""
     batch_size: int = Field(default=128, ge=2)
-    """Examples of one step, over all workers."""
+    """Examples in one step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=2)
-    """Examples that a worker takes at a time, and that batch normalisation sees together; a step adds up the gradients.
-    Divides `batch_size`. Set it to bound memory, or to get the same weights from any number of workers; the default is
-    a worker's whole share of the batch."""
+    """Examples that a worker processes at a time, and over which batch normalisation takes its statistics. A step adds
+    up their gradients. It must divide `batch_size`. Set it to bound memory, or to get the same weights from any number
+    of workers. The default is a worker's whole share of the batch."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov's momentum for convolutional networks, AdamW for transformers."""
+    """SGD with Nesterov momentum for convolutional networks, AdamW for transformers."""
     learning_rate: float = Field(default=0.1, gt=0)
-    """Peak, for the whole batch. With AdamW about a hundredth of that with SGD."""
+    """Peak learning rate, for the whole batch. AdamW needs about a hundredth of the rate of SGD."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; afterwards it follows half a cosine."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of SGD; the first moment's decay of AdamW."""
+    """Momentum of SGD, or the decay of AdamW's first moment."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    """On weights of two and more axes, not on biases and scales."""
+    """Weight decay, applied to parameters with two or more axes, not to biases and scales."""
     clip_norm: float = Field(default=5.0, gt=0)
-    """Largest norm of a step's gradient."""
+    """Largest norm of a step's gradient; larger gradients are scaled down to it."""
 
     initial_weights: str | None = None
     """A safetensors file with weights of the largest network to start from, relative to the config's folder: a
-    checkpoint of ours, or a plain state dict with the same names. Then `largest_only` is usually 0 and the learning
-    rate a fifth to a tenth of that from scratch."""
+    checkpoint of this package, or a plain state dict with the same names. Usually `largest_only` is then 0, and the
+    learning rate is a fifth to a tenth of the rate for training from scratch."""
     fresh_parameters: tuple[str, ...] = ()
-    """Patterns of parameter names that `initial_weights` leaves fresh, for example `classifier.*` for other classes."""
+    """Patterns of parameter names that are not taken from `initial_weights`, for example `classifier.*` if the classes
+    differ."""
     sort_by_importance: bool = False
-    """Before the first step, put the channels, heads and neurons of `initial_weights` that matter most first, where
-    smaller networks keep them. The largest network computes the same as before."""
+    """Whether to reorder the channels, heads and neurons of `initial_weights` before the first step, so that the most
+    important ones come first, where smaller networks keep them. The largest network computes the same as before."""
     importance: Literal["weights", "gradients"] = "gradients"
-    """What they are sorted by: how much the loss on 1024 training examples would change without them, to first order
-    (Hou et al., 2020), which takes seconds to minutes; or the magnitude of the weights that read them (Cai et al.,
-    2020), which needs no classifier and so suits a fresh one."""
+    """What they are sorted by. `gradients`: how much the loss on 1024 training examples would change without them, to
+    first order (Hou et al., 2020), which takes seconds to minutes. `weights`: the magnitude of the weights that read
+    them (Cai et al., 2020), which does not depend on the classifier, so that it suits a fresh one."""
 
     largest_only: float = Field(default=0.4, ge=0, le=1)
-    """Share of the steps, at the start, in which the largest network trains alone; 1 trains it and nothing else."""
+    """Share of the steps, at the start, in which the largest network trains alone (DepS, Annavajjala et al., 2024,
+    takes up to half). With 1 it is the only network that is trained."""
     random_subnets: int = Field(default=1, ge=0)
-    """Random subnets per step, beside the largest and the smallest. One suits small budgets, two long runs."""
+    """Random subnets per step, beside the largest and the smallest. One suits small budgets, two suit long runs."""
     sampler: Literal["uniform", "macs", "coupled"] = "uniform"
-    """Where random subnets come from: each choice drawn uniformly (most are then of middle size); stratified, each
-    eighth of the range of log MACs as often as any other; or stratified and coupled, so that the choices of one subnet
-    are all about as large (CompOFA, Sahni et al., 2021)."""
+    """How random subnets are drawn. `uniform`: every choice uniformly, which gives mostly subnets of medium size.
+    `macs`: stratified, every eighth of the range of log MACs as often as any other. `coupled`: stratified, and the
+    choices of one subnet are about equally large (after CompOFA, Sahni et al., 2021)."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    """For the largest network; the others learn from its outputs."""
+    """Label smoothing for the largest network. The other networks learn from its outputs."""
     distillation: Literal["kl", "alpha"] = "kl"
-    """What the others minimise towards the teacher: the Kullback-Leibler divergence, or the adaptive alpha-divergence
-    of AlphaNet (Wang et al., 2021), which gained on ImageNet and lost on small data."""
+    """What the other networks minimise towards the teacher. `kl`: the Kullback-Leibler divergence. `alpha`: the
+    adaptive alpha-divergence of AlphaNet (Wang et al., 2021), which was better on ImageNet and worse on small data."""
     teacher: Literal["largest", "ema"] = "largest"
-    """Whose outputs they learn: the largest network's of the same step, or those of the running mean of its weights,
-    which costs one more pass of the largest network forward."""
+    """Whose outputs the other networks learn. `largest`: those of the largest network in the same step. `ema`: those of
+    the exponential moving average of its weights, which costs one more forward pass of the largest network."""
     ema_decay: float = Field(default=0.998, gt=0, lt=1)
-    """Of the running mean per step, where `teacher` is `ema`."""
+    """Decay per step of the moving average, if `teacher` is `ema`. The default averages over about 500 steps."""
     hard_label_share: float = Field(default=0.0, ge=0, le=1)
-    """Weight of the labels, against the teacher, in what the others minimise. About 0.5 helps where the largest network
-    fits the training data perfectly, so that its outputs tell no more than the labels."""
+    """Weight of the labels, against the teacher, in the loss of the other networks. About 0.5 helps if the largest
+    network fits the training data perfectly, because its outputs then say no more than the labels."""
     subnet_weight: float = Field(default=1.0, gt=0)
-    """Weight of the loss of each network but the largest. Lower favours the large end of the family."""
+    """Weight of the loss of each network other than the largest. A lower weight favours the large end of the family."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` is a GPU where there is one."""
+    """Where to train; `auto` takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of activations and their gradients. bfloat16 pays on CPUs and GPUs that compute in it; float16, with scaled
-    gradients, on older GPUs."""
+    """Precision of activations and their gradients. bfloat16 is faster on CPUs and GPUs that support it in hardware;
+    float16, with scaled gradients, is faster on older GPUs."""
     compile: bool = False
-    """Compile the largest and the smallest network with `torch.compile`: needs a C++ compiler, pays on long runs."""
+    """Whether to compile the largest and the smallest network with `torch.compile`. It needs a C++ compiler, and is
+    worthwhile for long runs."""
 
     augment: AugmentConfig = AugmentConfig()
     save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0)
-    """Seconds between saved states: what a kill loses at most."""
+    """Seconds between saved states, which is the most that a killed run loses."""
     rollbacks: int = Field(default=3, ge=0)
-    """How often a run that went astray (a loss or gradient that is not finite, divergence, collapse to chance) goes
-    back to its last good state with half the learning rate before it gives up."""
+    """How often a run that diverged (a loss or gradient that is not finite, a loss far above its lowest, an accuracy
+    that falls back to chance) returns to its last good state with half the learning rate before it gives up."""
 
     @model_validator(mode="after")
     def _initial_weights_are_there(self) -> TrainingConfig:
         if self.initial_weights is None and (self.fresh_parameters or self.sort_by_importance):
             key = "fresh_parameters" if self.fresh_parameters else "sort_by_importance"
-            raise ValueError(f"{key} is for weights that are brought along; set initial_weights, or remove it")
+            raise ValueError(f"{key} applies only to initial weights; set initial_weights, or remove {key}")
         return self
 
     @model_validator(mode="after")

@@ -1,18 +1,18 @@
 """Faster gradients of depthwise convolutions on CPUs, for training.
 
-PyTorch's CPU library computes the weight gradient fast for kernels up to 3 wide and no taller than the map, and 5 to 80
-times slower elsewhere; and in bfloat16 the input gradient of a strided convolution 20-30 times slower than in float32
-(seen with PyTorch 2.13 and oneDNN 3.12 on an AMD EPYC). So a large weight gradient is reduced to what the library does
-well:
+PyTorch's CPU library computes the weight gradient fast for kernels that are at most 3 wide and not taller than the
+feature map, and 5 to 80 times slower for others. In bfloat16 it computes the input gradient of a strided convolution 20
+to 30 times slower than in float32 (measured with PyTorch 2.13 and oneDNN 3.12 on an AMD EPYC). So a weight gradient
+with a large kernel is reduced to cases that the library computes fast:
 
-* a strided convolution is one of stride 1 for each phase of its input (for stride 2: the even and the odd rows, the
-  even and the odd columns);
-* taps that meet no pixel have no gradient: on a map of 2x2, 3x3 taps are left of 7x7;
-* on maps as large as the kernel, up to three columns of the kernel are computed at a time, with all rows of it;
-* on smaller maps, every channel of every image becomes a channel of one image, and its gradient the filter of that
-  channel. That is the library's forward convolution, its fastest.
+* A strided convolution is split into convolutions of stride 1, one for each phase of its input. With stride 2 the
+  phases are the even and the odd rows, combined with the even and the odd columns.
+* Taps of the kernel that meet no pixel have no gradient. On a map of 2x2, 3x3 taps of a 7x7 kernel remain.
+* On maps as large as the kernel, up to three columns of the kernel are computed at a time, with all their rows.
+* On smaller maps, every channel of every image becomes a channel of a single image, and its gradient becomes the filter
+  of that channel. This is the library's forward convolution, its fastest operation.
 
-The input gradient of a strided convolution is computed in float32. The results are the same up to rounding.
+The input gradient of a strided convolution is computed in float32. All results are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 _WIDEST = 3
-"""The widest kernel whose weight gradient the library computes fast."""
+"""The widest kernel whose weight gradient the library computes fast; see the top of the module."""
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Within this context, `conv2d` on CPU tensors with one filter per channel uses the gradients of this module.
+    """Within this context, depthwise `conv2d` on CPU tensors uses the gradients of this module.
 
-    Works for any network, since it replaces the function and not the layers. Dense convolutions, other devices and
-    dilated, asymmetric or string-padded convolutions are left as they are.
+    It works for any network, because it replaces the function and not the layers. Dense convolutions, convolutions on
+    other devices, and those that are dilated, not square or padded by a string are left as they are.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +53,7 @@ class FastDepthwise(TorchFunctionMode):
 
 
 def _square_depthwise(
-    input: Tensor,  # these are the names of `conv2d`
+    input: Tensor,  # the names of the arguments are those of `conv2d`
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -61,7 +61,7 @@ def _square_depthwise(
     dilation: Any = 1,
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor | None, int, int] | None:
-    """The arguments of `conv2d`, with one stride and one padding, if this module is for them."""
+    """Input, weight, bias, stride and padding of a `conv2d` that this module handles, else None."""
     if not groups == weight.shape[0] == input.shape[-3] > 1 or input.ndim != 4 or input.device.type != "cpu":
         return None
     sides = [_side(value) for value in (stride, padding, dilation, tuple(weight.shape[2:]))]
@@ -71,7 +71,7 @@ def _square_depthwise(
 
 
 def _side(value: Any) -> int | None:
-    """The one number that `value` gives for both axes."""
+    """The number that `value` gives for both axes; None if there are two or none."""
     pair = (value, value) if isinstance(value, int) else value
     return pair[0] if isinstance(pair, tuple | list) and len(pair) == 2 and pair[0] == pair[1] else None
 
@@ -118,13 +118,13 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Phase:
-    """Along one axis: the convolution of stride 1 that a strided one is for every `stride`-th pixel of its input.
+    """One phase of a strided convolution on one axis: a convolution of stride 1 over every `stride`-th pixel.
 
     Attributes:
-        first: of these pixels.
-        lead: padding before it, in pixels of the phase.
-        count: of the taps that meet any pixel.
-        taps: where these are in the whole kernel.
+        first: Index of the first of these pixels.
+        lead: Padding before it, in pixels of the phase.
+        count: Number of the taps that meet any pixel.
+        taps: Indices of these taps in the whole kernel.
     """
 
     first: int
@@ -161,7 +161,7 @@ def _by_columns(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> T
     for start, stop in _groups(columns):
         left = columns.lead - start
         right = width + stop - 1 - columns.lead
-        # the library pads both sides alike; any other padding takes a copy
+        # the library pads both sides equally; any other padding requires a copy
         vertical, above = (reach, (0, 0)) if height == 0 else (0, (reach, height + reach))
         horizontal, aside = (left, (0, 0)) if left == right >= 0 else (0, (left, right))
         window = functional.pad(x, (*aside, *above)) if any((*aside, *above)) else x
@@ -172,7 +172,7 @@ def _by_columns(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> T
 
 
 def _groups(columns: _Phase) -> list[tuple[int, int]]:
-    """The fewest groups of at most three taps; preferably one is centred, which takes no copy."""
+    """The fewest groups of at most three taps. If possible one of them is centred, which requires no copy."""
 
     def groups(first: int) -> list[tuple[int, int]]:
         edges = [0, *range(first, columns.count, _WIDEST), columns.count]
@@ -186,7 +186,7 @@ def _groups(columns: _Phase) -> list[tuple[int, int]]:
 def _by_images(gradient: Tensor, x: Tensor, rows: _Phase, columns: _Phase) -> Tensor:
     """(batch, channels, h', w'), (batch, channels, h, w) -> (channels, rows.count, columns.count)."""
     batch, channels, height, width = x.shape
-    if gradient.shape[2:] == (1, 1):  # where the library is slow
+    if gradient.shape[2:] == (1, 1):  # the library is slow at this
         return (x[:, :, : rows.count, : columns.count] * gradient).sum(0)
     filters = gradient.contiguous().view(batch * channels, 1, *gradient.shape[2:])
     image = x.permute(2, 3, 0, 1).reshape(1, height, width, batch * channels).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Figures of a training as TensorBoard reads them."""
+"""Metrics of a training run in the format of TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class TensorBoardEvents:
-    """Writes event files; see `supernet.training.training.Events`. What is added is in the file when `add` returns.
+    """Writes event files; see `supernet.training.training.Events`. Metrics are in the file when `add` returns.
 
     Use it as a context manager, so that the file is closed.
 
-    A run that goes on, or goes back, adds steps that may have been added before: a new file then begins with a mark
-    that makes TensorBoard drop what it has of these steps and later ones, so that none is shown twice.
+    A run that is resumed or rolled back repeats steps that may have been added before. A new file then begins with a
+    mark that makes TensorBoard drop these steps and later ones, so that no step is shown twice.
 
     Args:
-        folder: of one training; made when the first figures come.
+        folder: Folder for the files of one training run, created when the first metrics are added.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,15 +30,15 @@ class TensorBoardEvents:
         self._last_step = -1
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """The figures of one step, by name. Raises `DiskError`."""
+        """Write the metrics of one step, by name. Raises `DiskError`."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
         try:
             if self._writer is None or step <= self._last_step:
                 self._writer = self._begun_at(step)
-            figures = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=figures)))
+            metrics = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=metrics)))
             self._writer.flush()
         except OSError as error:
             raise DiskError(f"{self._folder}: cannot be written ({error.strerror or error})") from error
@@ -56,7 +56,7 @@ class TensorBoardEvents:
             self._writer = None
 
     def _begun_at(self, step: int) -> EventsWriter:
-        """A new file, later in the order of names than those before it."""
+        """A new file, whose name sorts after those of earlier files."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 

@@ -1,7 +1,7 @@
-"""Fine-tuning: one subnet's slices of a trained supernet, trained a little further on their own.
+"""Fine-tuning: the weights of one subnet of a trained supernet are trained a little further on their own.
 
-After few epochs all subnets are far from converged, and the joint training gives each fewer steps of its own than a
-separate one would; a short training on the labels makes up for that (Cai et al., "Once-for-All", 2020, section 4).
+After few epochs all subnets are far from converged, and joint training gives each of them fewer steps than separate
+training would. A short training run on the labels makes up for that (Cai et al., "Once-for-All", 2020, section 4).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from supernet.space import Choice, SearchSpace, SubnetConfig
 
 
 class OneSubnet:
-    """A model space that holds a single subnet of another one. See `ModelSpace`."""
+    """A model space that consists of a single subnet of another one. See `ModelSpace`."""
 
     def __init__(self, model_space: ModelSpace, subnet: SubnetConfig) -> None:
         self._model_space = model_space
@@ -33,7 +33,7 @@ class OneSubnet:
 
 
 class _WithoutDropout(Supernet):
-    """Stays in evaluation mode: dropout and its like are for the largest network only, as in the joint training."""
+    """Stays in evaluation mode, because dropout and similar layers are for the largest network only."""
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - the signature of all modules
         """See `nn.Module`."""
@@ -41,11 +41,12 @@ class _WithoutDropout(Supernet):
 
 
 def separated(supernet: Supernet, subnet: SubnetConfig) -> Supernet:
-    """A supernet of `subnet` alone, with a copy of its weights: `train` trains it as any other, without dropout
-    where it is not the largest.
+    """A supernet that consists of `subnet` alone, with a copy of its weights.
+
+    `train` trains it like any other supernet, but without dropout if `subnet` is not the largest.
 
     Raises:
-        SpaceError: the subnet's network is no part of the largest one.
+        SpaceError: A parameter of the subnet is not a slice of the largest network's.
     """
     is_largest = subnet == supernet.model_space.space.largest
     alone = (Supernet if is_largest else _WithoutDropout)(OneSubnet(supernet.model_space, subnet))

@@ -1,4 +1,4 @@
-"""Which random subnets train: samplers that are told the step and remember nothing."""
+"""Samplers of the random subnets that are trained. They are stateless: the caller passes generator and index."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from supernet.space import SubnetConfig
 
 _STRATA = 8
 _POOL = 384
+"""Subnets drawn once to fill the strata: dozens for each, and few enough that their MACs are counted in seconds."""
 _COUPLED = 0.4
-"""Scatter with which the choices of a subnet are all about as large (after CompOFA, Sahni et al., 2021)."""
+"""Scatter at which the choices of a subnet are about equally large. CompOFA (Sahni et al., 2021) couples choices
+completely, which would be 0; this leaves some variety."""
 
 
 class Sampler(Protocol):
     """Where the random subnets of a step come from."""
 
     def sample(self, rng: random.Random, index: int) -> SubnetConfig:
-        """One subnet.
+        """Draw one subnet.
 
         Args:
-            rng: of the step.
-            index: how many were drawn in the whole run before, counted from 0.
+            rng: The random generator of the step.
+            index: Number of subnets drawn before in the whole run.
         """
 
 
@@ -44,16 +46,16 @@ class UniformSampler:
 
 
 class MacsSampler:
-    """Stratified by multiply-accumulates: takes equal parts of the range of log MACs in turn.
+    """Stratified sampling by MACs: draws from equal parts of the range of log MACs in turn.
 
-    Independent uniform choices are nearly all of middle size, so a pool is drawn once in which large and small subnets
-    are as frequent; steps take from the pool.
+    Subnets with independent uniform choices are nearly all of medium size. So a pool with more large and small subnets
+    is drawn once, and steps draw from the pool.
 
     Args:
-        model_space: whose subnets.
-        seed: of the pool.
-        progress: told while their sizes are counted.
-        scatter: of a subnet's choices around a common level, see `SearchSpace.sample_near`.
+        model_space: The model space whose subnets are drawn.
+        seed: Seed of the pool.
+        progress: Called with the number of subnets whose MACs are counted.
+        scatter: How far the choices of a subnet are from a common level, see `SearchSpace.sample_near`.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class MacsSampler:
         sizes: dict[SubnetConfig, float] = {}
         for done, subnet in enumerate(pool):
             sizes[subnet] = math.log(max(1, count_macs(model_space, subnet)))
-            progress(done + 1, len(pool), "measuring the sampler's subnets")
+            progress(done + 1, len(pool), "counting MACs of the sampler's subnets")
         self._strata = _stratified(sizes)
 
     def sample(self, rng: random.Random, index: int) -> SubnetConfig:
@@ -79,11 +81,11 @@ SAMPLERS: dict[str, Callable[[ModelSpace, int, Progress], Sampler]] = {
     "macs": MacsSampler,
     "coupled": partial(MacsSampler, scatter=_COUPLED),
 }
-"""Name -> sampler, made of the model space, a seed and a listener."""
+"""Name -> function of the model space, a seed and a progress callback that returns the sampler."""
 
 
 def _stratified(sizes: dict[SubnetConfig, float]) -> list[list[SubnetConfig]]:
-    """The subnets of each eighth of the range of sizes that has any."""
+    """The subnets of each eighth of the range of sizes, without empty eighths."""
     low, high = min(sizes.values()), max(sizes.values())
     edges = [low + (high - low) * i / _STRATA for i in range(1, _STRATA)]
     strata: list[list[SubnetConfig]] = [[] for _ in range(_STRATA)]

@@ -1,4 +1,4 @@
-"""One optimiser step of a supernet, on one worker or many; everything random is derived from the seed and the step."""
+"""One optimizer step of a supernet, on one or many workers. All random numbers follow from the seed and the step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from supernet.training.config import TrainingConfig
 from supernet.training.depthwise import FastDepthwise
 from supernet.training.guard import check_finite
 from supernet.training.optimizing import (
-    make_optimiser,
-    optimiser_tensors,
-    restore_optimiser,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
     schedule,
     set_learning_rate,
 )
@@ -30,35 +30,37 @@ from supernet.training.workers import Workers
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _EMA_WARMUP = 10
+"""The decay of the moving average is at most (1 + step) / (10 + step), so that the average follows the first steps
+closely. This is the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progression:
-    """The numbers beside the weights that a later process needs to go on exactly."""
+    """How far a run has come: the numbers, beside the tensors, that it needs to continue exactly."""
 
     step: int = 0
-    """Finished steps."""
+    """Number of finished steps."""
     drawn: int = 0
-    """Random subnets drawn so far."""
+    """Number of random subnets drawn."""
     learning_rate_scale: float = 1.0
-    """Halved by each roll-back."""
+    """Factor on the learning rate, halved by each roll-back."""
     gradient_scale: float = 65536.0
-    """Of float16."""
+    """Factor on float16 gradients. The default is the first scale of PyTorch's `GradScaler`."""
     growth: int = 0
     """Steps since the gradient scale last changed."""
 
 
 class Trainer:
-    """A supernet in training.
+    """A supernet in training, its optimizer, and the numbers that belong to them.
 
     Args:
-        supernet: trained in place, on the device of `workers`.
-        examples: turns batches into inputs.
-        config: the recipe.
-        steps: of the whole run.
-        seed: of everything random.
-        workers: this process among its equals.
-        sampler: of random subnets.
+        supernet: The supernet, trained in place on the device of `workers`.
+        examples: The examples, which turn batches into inputs.
+        config: The recipe.
+        steps: Number of steps of the whole run.
+        seed: Seed of all random numbers.
+        workers: The processes that train together.
+        sampler: The sampler of random subnets.
     """
 
     def __init__(
@@ -75,11 +77,11 @@ class Trainer:
         self.supernet = supernet.to(workers.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.config, self.steps, self.seed, self.workers = config, steps, seed, workers
         self.now = Progression()
-        self.is_whole = True
-        """Whether what is here can be saved and continued: `advance` makes it false, its caller true again once it has
+        self.is_consistent = True
+        """Whether the state can be saved. `advance` sets it to false, and the caller sets it to true again once it has
         recorded the step."""
         self._examples, self._sampler = examples, sampler
-        self._optimiser = make_optimiser(supernet, config)
+        self._optimizer = make_optimizer(supernet, config)
         self._scaler = torch.amp.GradScaler(workers.device.type, enabled=config.precision == "float16")
         space = supernet.model_space.space
         fixed = (space.largest, space.smallest) if config.compile else ()
@@ -90,24 +92,31 @@ class Trainer:
 
     @property
     def trains_alone(self) -> bool:
-        """Whether the largest network trains alone at the coming step."""
+        """Whether the largest network trains alone in the next step."""
         return self.now.step < self.steps * self.config.largest_only
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step."""
-        return float(self._optimiser.param_groups[0]["lr"])
+        """The learning rate of the last step."""
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def advance(self, batch: Tensor, labels: Tensor) -> float:
-        """One step on this worker's share of a batch, as `Examples.batch` gives it; the loss of the largest network.
+        """Take one step.
+
+        Args:
+            batch: This worker's share of the batch, as `Examples.batch` returns it.
+            labels: The labels of these examples, int64 (n,).
+
+        Returns:
+            The loss of the largest network, averaged over all workers.
 
         Raises:
-            AstrayError: the loss or the gradient is not finite; the weights are as before.
+            DivergenceError: The loss or the gradient is not finite. The weights are as before.
         """
         step = self.now.step
         rate = self.config.learning_rate * self.now.learning_rate_scale
-        set_learning_rate(self._optimiser, rate * schedule(step, self.steps, self.config.warmup))
-        self._optimiser.zero_grad()
+        set_learning_rate(self._optimizer, rate * schedule(step, self.steps, self.config.warmup))
+        self._optimizer.zero_grad()
         students = self._students()
         size = self.config.micro_batch_size or len(labels)
         parts = list(zip(torch.split(batch, size), torch.split(labels, size), strict=True))
@@ -115,7 +124,7 @@ class Trainer:
         loss = torch.stack(losses).mean()
         self.workers.average([loss, *(p.grad for p in self.supernet.parameters() if p.grad is not None)])
         check_finite("loss", value := loss.item(), step, self.steps)
-        self.is_whole = False
+        self.is_consistent = False
         self._update()
         self.now = Progression(
             step=step + 1,
@@ -127,14 +136,14 @@ class Trainer:
         return value
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights (`weights.`), optimiser state (`optimizer.`) and running mean (`ema.`), by parameter name."""
+        """Weights (`weights.`), optimizer state (`optimizer.`) and moving average (`ema.`), by parameter name."""
         found = {f"weights.{name}": value.detach() for name, value in self.supernet.named_parameters()}
-        optimiser = optimiser_tensors(self.supernet, self._optimiser)
-        found |= {f"optimizer.{name}": value for name, value in optimiser.items()}
+        optimizer = optimizer_tensors(self.supernet, self._optimizer)
+        found |= {f"optimizer.{name}": value for name, value in optimizer.items()}
         return found | {f"ema.{name}": value for name, value in self._ema.items()}
 
     def restore(self, tensors: dict[str, Tensor], now: Progression) -> None:
-        """Go on from what `tensors` gave, at `now`. Raises `KeyError` where something is missing."""
+        """Continue from what the method `tensors` returned, at `now`. Raises `KeyError` if a tensor is missing."""
         parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "ema": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")
@@ -144,20 +153,20 @@ class Trainer:
                 parameter.copy_(parts["weights"][name])
             for name, mean in self._ema.items():
                 mean.copy_(parts["ema"][name])
-        restore_optimiser(self.supernet, self._optimiser, parts["optimizer"])
+        restore_optimizer(self.supernet, self._optimizer, parts["optimizer"])
         self.now = now
-        if self._scaler.is_enabled():  # a fresh one: trouble may have left the other between unscaling and its update
+        if self._scaler.is_enabled():  # a new one: an error may have left the old one between unscaling and updating
             self._scaler = torch.amp.GradScaler(self.workers.device.type)
             state = self._scaler.state_dict()
             self._scaler.load_state_dict(state | {"scale": now.gradient_scale, "_growth_tracker": now.growth})
 
     def _gradients(self, batch: Tensor, labels: Tensor, students: list[SubnetConfig], index: int, count: int) -> Tensor:
-        """Add the gradients of micro-batch `index` of `count`, and give its loss."""
+        """Add the gradients of micro-batch `index` of `count`; returns its loss."""
         batch = batch.to(self.workers.device, non_blocking=True)
         labels = labels.to(self.workers.device, non_blocking=True)
         devices = [self.workers.device] if self.workers.device.type == "cuda" else []
         with FastDepthwise(), torch.random.fork_rng(devices=devices):
-            # for dropout and its like
+            # dropout and similar layers draw from the global generator
             torch.manual_seed(mixed(self.seed, self.now.step, 1, self.workers.rank * count + index))
             return sandwich_gradients(
                 lambda subnet: self._forward(batch, subnet),
@@ -185,7 +194,7 @@ class Trainer:
 
     @torch.no_grad()
     def _teacher(self, batch: Tensor) -> Tensor:
-        largest = self.supernet.largest.eval()  # without dropout; batch normalisation keeps no statistics to use
+        largest = self.supernet.largest.eval()  # turns dropout off; batch normalisation uses batch statistics anyway
         logits = self._computed(
             batch, self.supernet.model_space.space.largest, lambda x: functional_call(largest, self._ema, (x,))
         )
@@ -193,14 +202,15 @@ class Trainer:
         return logits
 
     def _update(self) -> None:
-        """Change the weights, unless float16 overflowed. Raises `AstrayError`."""
-        self._scaler.unscale_(self._optimiser)
+        """Update the weights, unless float16 overflowed. Raises `DivergenceError`."""
+        self._scaler.unscale_(self._optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.clip_norm))
+        # the scaler lowers its scale after an overflow; at a scale below 1 the gradients themselves are to blame
         if not self._scaler.is_enabled() or self._scaler.get_scale() < 1:
-            self.is_whole = True
+            self.is_consistent = True
             check_finite("norm of the gradient", norm, self.now.step, self.steps)
-            self.is_whole = False
-        self._scaler.step(self._optimiser)
+            self.is_consistent = False
+        self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._ema:
             decay = min(self.config.ema_decay, (1 + self.now.step) / (_EMA_WARMUP + self.now.step))
@@ -208,7 +218,7 @@ class Trainer:
             torch._foreach_lerp_(list(self._ema.values()), parameters, 1 - decay)
 
     def _students(self) -> list[SubnetConfig]:
-        """The networks beside the largest, the same on every worker."""
+        """The subnets to train beside the largest, the same on every worker."""
         if self.trains_alone:
             return []
         rng = random.Random(mixed(self.seed, self.now.step, 2))
@@ -217,14 +227,14 @@ class Trainer:
 
 
 def _compiled(supernet: Supernet, subnet: SubnetConfig) -> Callable[[Tensor], Tensor]:
-    """`supernet(x, subnet)` through `torch.compile`, which compiles at the first call. Raises `TrainingError` then."""
+    """`supernet(x, subnet)` through `torch.compile`. The first call compiles, or raises `TrainingError`."""
     compiled = torch.compile(lambda x: supernet(x, subnet))
 
     def compute(x: Tensor) -> Tensor:
         try:
             output: Tensor = compiled(x)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200]  # a message can be pages long
             raise TrainingError(
                 f"the network cannot be compiled ({reason}); install a C++ compiler, or set training.compile to false"
             ) from error
@@ -234,5 +244,5 @@ def _compiled(supernet: Supernet, subnet: SubnetConfig) -> Callable[[Tensor], Te
 
 
 def mixed(*parts: int) -> int:
-    """One seed out of several numbers."""
+    """One seed made of several numbers: the seed of the run, step or epoch, purpose (0 order, 1 dropout, 2 subnets)."""
     return random.Random(":".join(map(str, parts))).getrandbits(63)

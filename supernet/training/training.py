@@ -1,7 +1,7 @@
 """Training of a supernet: the largest network alone, then the sandwich rule with in-place distillation.
 
 The recipe follows BigNAS (Yu et al., 2020) with a head start for the largest network (DepS, Annavajjala et al., 2024).
-An interrupted run continues exactly where it was saved; a run that goes astray returns to its last good state.
+An interrupted run continues exactly from its saved state, and a run that diverges returns to its last good state.
 """
 
 from __future__ import annotations
@@ -23,39 +23,42 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 from supernet.training.checkpoint import TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import AstrayError, CurvePoint, chance_level, check_curve
+from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer, mixed
-from supernet.training.workers import Workers, alone
+from supernet.training.workers import Workers, one_worker
 
 _CHECKS = 10
+"""Checks in a run: enough to see the curve, and few enough that they take little of the time."""
 _CHECKS_AN_EPOCH = 2
+"""Most checks in an epoch, for runs of few epochs."""
 _EPOCHS_BETWEEN_CHECKS = 5
+"""Most epochs without a check, for long runs: a roll-back loses that much."""
 
 Check = Callable[[SubnetConfig], float]
-"""The held-out accuracy of a subnet of the supernet in training, for the curve."""
+"""Returns the held-out accuracy of a subnet of the supernet in training, for the curve."""
 
 Notify = Callable[[str], None]
-"""Told, in one line, what a person should know."""
+"""Called with a line that the user should read."""
 
 
 class Events(Protocol):
-    """Where the run's figures are written for people to watch."""
+    """A log of the run's metrics, for people to watch."""
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """The figures of one step, by name."""
+        """Write the metrics of one step, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished training.
+    """The result of a finished training run.
 
     Attributes:
-        curve: what the checks saw.
-        rollbacks: how often the run went back to an earlier state.
-        learning_rate_scale: 1, halved by each roll-back.
-        seconds: of training, over all processes that worked on it one after the other, checks included.
-        loader_share: of the last process's time, what it waited for data.
+        curve: Results of the checks.
+        rollbacks: How often the run returned to an earlier state.
+        learning_rate_scale: Factor on the learning rate at the end: 1, halved by each roll-back.
+        seconds: Time spent, including checks, over all processes that worked on the run one after the other.
+        loader_share: Share of the last process's time that it waited for data, in [0, 1].
     """
 
     curve: tuple[CurvePoint, ...]
@@ -82,41 +85,61 @@ def train(
 ) -> Outcome:
     """Train `supernet` in place.
 
-    On many workers every one calls this with the same arguments; only the first reads and writes `state_file`, checks,
-    and tells.
+    If there are many workers, each of them calls this with the same arguments. Only the first one reads and writes
+    `state_file`, checks accuracies, and reports.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from supernet import ExampleInputs, ImageExamples, MobileNetConfig, Normalisation, StageConfig, Supernet
+    >>> from supernet import TrainingConfig, accuracy, make_model_space, recalibrate, train
+    >>> images, labels = torch.zeros(96, 3, 8, 8, dtype=torch.uint8), torch.arange(96) % 3
+    >>> images[torch.arange(96), labels] = 255  # red, green and blue images
+    >>> data = ImageExamples(images=images, labels=labels, normalisation=Normalisation(mean=(0.3,) * 3, std=(0.5,) * 3))
+    >>> stages = (StageConfig(widths=(8, 16), depths=(1, 2)),)
+    >>> config = MobileNetConfig(resolutions=(8,), stem_width=8, stages=stages, head_width=32)
+    >>> supernet = Supernet(make_model_space(config, classes=3))
+    >>> def check(subnet):  # in practice, use held-out images
+    ...     inputs = ExampleInputs(data, supernet.model_space.input_shape(subnet))
+    ...     return accuracy(recalibrate(supernet.extract(subnet), inputs), inputs, labels)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recipe, file = TrainingConfig(epochs=4, batch_size=32), Path(folder) / "state.safetensors"
+    ...     outcome = train(supernet, data, recipe, seed=0, state_file=file, key="colours", check=check)
+    >>> outcome.curve[-1].largest_accuracy, outcome.curve[-1].smallest_accuracy
+    (1.0, 1.0)
 
     Args:
-        supernet: changed in place.
-        data: training examples.
-        config: the recipe.
-        seed: of order, augmentation and subnets.
-        state_file: where progress is saved; a state with the same `key` is continued, any other is ignored. The last
-            good state lies beside it as `<stem>.good<suffix>`.
-        key: digest of everything that shapes the run.
-        check: called about ten times: at least every five epochs, at most twice an epoch.
-        workers: this process among its equals; alone on the CPU by default.
-        loader_workers: processes that prepare batches; 0 prepares them in this one.
-        progress: told every step.
-        notify: told of what a person should know.
-        events: given the figures of every check.
+        supernet: The supernet, changed in place.
+        data: The training examples.
+        config: The recipe.
+        seed: Seed of the order of examples, of augmentation and of random subnets.
+        state_file: File in which the training state is saved. A state with the same `key` is continued, any other is
+            ignored. The last good state is kept beside it as `<stem>.good<suffix>`.
+        key: Digest of everything that shapes the run.
+        check: Called about ten times in a run, but at least every five epochs and at most twice an epoch.
+        workers: The processes that train together; by default this process alone, on the CPU.
+        loader_workers: Number of processes that prepare batches; with 0 this process prepares them.
+        progress: Called after every step.
+        notify: Called with lines that the user should read, such as roll-backs.
+        events: Receives the metrics of every check.
 
     Raises:
-        TrainingError: the run went astray more often than `config.rollbacks` allows, or there are fewer examples than a
-            batch needs, or a batch cannot be divided among the workers.
-        DataError: an example cannot be read.
-        DiskError: a state cannot be written.
+        TrainingError: The run diverged more often than `config.rollbacks` allows, there are fewer examples than fill a
+            batch, or a batch cannot be divided among the workers.
+        DataError: An example cannot be read.
+        DiskError: A training state cannot be written.
     """
-    session = _Session(supernet, data, config, seed, workers or alone(), key, state_file)
-    session.listeners = (check, progress, notify, events)
+    session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file)
+    session.callbacks = (check, progress, notify, events)
     session.resume()
     try:
         while session.trainer.now.step < session.steps:
             try:
                 session.run(loader_workers)
-            except AstrayError as error:
+            except DivergenceError as error:
                 session.roll_back(str(error))
     except KeyboardInterrupt:
-        if session.trainer.is_whole:
+        if session.trainer.is_consistent:
             session.save(state_file)
         raise
     session.save(state_file)
@@ -124,24 +147,24 @@ def train(
 
 
 def steps_of(config: TrainingConfig, examples: int) -> int:
-    """Steps that `config.epochs` passes over so many examples take; an epoch leaves out what fills no batch."""
+    """Steps in `config.epochs` passes over `examples` examples. An epoch leaves out those that do not fill a batch."""
     return max(1, round(examples // config.batch_size * config.epochs))
 
 
 def check_interval(steps: int, batches: int) -> int:
-    """Steps between checks in a run of so many steps, with so many `batches` an epoch."""
+    """Steps between checks in a run of `steps` steps with `batches` batches in an epoch."""
     return max(1, min(max(steps // _CHECKS, batches // _CHECKS_AN_EPOCH), _EPOCHS_BETWEEN_CHECKS * batches))
 
 
 def good_state_file(state_file: Path) -> Path:
-    """Where the last good state lies, beside the newest."""
+    """The file of the last good state, beside that of the newest."""
     return state_file.with_name(f"{state_file.stem}.good{state_file.suffix}")
 
 
 class _Session:
-    """One process's work on a run."""
+    """The work of one process on a run."""
 
-    listeners: tuple[Check, Progress, Notify, Events | None]
+    callbacks: tuple[Check, Progress, Notify, Events | None]
 
     def __init__(
         self,
@@ -168,12 +191,12 @@ class _Session:
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
         self._mark = (0, 0.0)
-        """Step and moment of the last check, or of the beginning."""
+        """Step and time of the last check, or of the start."""
         self._initial = {name: tensor.to("cpu", copy=True) for name, tensor in self.trainer.tensors().items()}
 
     def run(self, loader_workers: int) -> None:
-        """Steps until the end. Raises `AstrayError`."""
-        _, progress, _, _ = self.listeners
+        """Take the remaining steps. Raises `DivergenceError`."""
+        _, progress, _, _ = self.callbacks
         first = self.trainer.now.step
         saved = time.monotonic()
         self._mark = (first, saved)
@@ -190,47 +213,47 @@ class _Session:
                 self._losses.append(self.trainer.advance(batch, labels))
                 if (step + 1) % self.check_every == 0 or step + 1 == self.steps:
                     self._check()
-                self.trainer.is_whole = True
+                self.trainer.is_consistent = True
                 self._waited = loader.wait_seconds
                 progress(step + 1, self.steps, self._describe())
                 if time.monotonic() - saved > self.config.save_every:
                     self.save(self.state_file)
                     saved = time.monotonic()
 
-    def roll_back(self, trouble: str) -> None:
-        """Return to the last good state, or the beginning, with half the learning rate. Raises `TrainingError`."""
+    def roll_back(self, reason: str) -> None:
+        """Return to the last good state, or to the start, with half the learning rate. Raises `TrainingError`."""
         self.rollbacks += 1
         rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
         if self.rollbacks > self.config.rollbacks:
             raise TrainingError(
-                f"{trouble}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
-                f"set training.learning_rate below {rate:.3g}, or look at the data"
+                f"{reason}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
+                f"set training.learning_rate below {rate:.3g}, or check the data"
             )
         scale = self.trainer.now.learning_rate_scale / 2
-        self.trainer.is_whole = False  # an interruption must not save a state that is half restored
+        self.trainer.is_consistent = False  # an interruption must not save a state that is half restored
         self._restore(self._read(good_state_file(self.state_file)))
         self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
-        self.trainer.is_whole = True
-        self.save(self.state_file)  # a kill from here on must not repeat the trouble with a newer good state beside it
+        self.trainer.is_consistent = True
+        self.save(self.state_file)  # a run killed from here on must not resume from a newer state at the old rate
         if self.workers.is_first:
-            self.listeners[2](
-                f"{trouble}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+            self.callbacks[2](
+                f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
                 f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
             )
 
     def resume(self) -> None:
-        """Go on from the newest state of this run, else from the last good one, else from the beginning."""
+        """Continue from the newest state of this run, else from its last good state, else from the start."""
         state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
         if state is not None:
             self._restore(state)
             self._earlier_seconds = state.seconds
-        elif self.workers.count > 1:  # initial weights that were sorted on unlike machines may differ
+        elif self.workers.count > 1:  # initial weights may differ if unlike machines have sorted them
             initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
             self._initial = self.workers.from_first(initial)
             self._restore(None)
 
     def save(self, path: Path) -> None:
-        """Write everything that a later process needs to go on. Raises `DiskError`."""
+        """Write everything that a later process needs to continue. Raises `DiskError`."""
         if not self.workers.is_first:
             return
         state = TrainingState(
@@ -245,7 +268,7 @@ class _Session:
         save_state(path, state)
 
     def outcome(self) -> Outcome:
-        """Of the finished run."""
+        """The result of the finished run."""
         return Outcome(
             curve=tuple(self.curve),
             rollbacks=self.rollbacks,
@@ -259,7 +282,7 @@ class _Session:
         return self.workers.from_first(state)  # type: ignore[no-any-return]
 
     def _restore(self, state: TrainingState | None) -> None:
-        """To `state`, or to the beginning. How often the run rolled back is not undone."""
+        """Return to `state`, or to the start if it is None. The number of roll-backs never decreases."""
         if state is None:
             self.trainer.restore(self._initial, Progression())
             self.curve, self._losses = [], []
@@ -269,8 +292,8 @@ class _Session:
         self.rollbacks = max(self.rollbacks, state.rollbacks)
 
     def _check(self) -> None:
-        """Add a point to the curve and keep this state as a good one. Raises `AstrayError`."""
-        check, _, _, events = self.listeners
+        """Add a point to the curve and save this state as the last good one. Raises `DivergenceError`."""
+        check, _, _, events = self.callbacks
         space = self.trainer.supernet.model_space.space
         accuracies: tuple[float, float | None] = (0.0, None)
         speed = self._speed()
@@ -286,10 +309,10 @@ class _Session:
         self._losses.clear()
         self.save(good_state_file(self.state_file))
         if events is not None and self.workers.is_first:
-            events.add(self.trainer.now.step, self._figures(self.curve[-1], speed))
+            events.add(self.trainer.now.step, self._metrics(self.curve[-1], speed))
         self._mark = (self.trainer.now.step, time.monotonic())
 
-    def _figures(self, point: CurvePoint, speed: float) -> dict[str, float]:
+    def _metrics(self, point: CurvePoint, speed: float) -> dict[str, float]:
         values = {
             "loss": point.loss,
             "accuracy/largest": point.largest_accuracy,
@@ -302,7 +325,7 @@ class _Session:
         return {name: value for name, value in values.items() if value is not None}
 
     def _describe(self) -> str:
-        """For the progress line."""
+        """A phrase for the progress line."""
         share = f"data {self._loader_share():.0%} of the time"
         if not self.curve:
             return f"largest network alone, {share}" if self.trainer.trains_alone else share
@@ -315,14 +338,14 @@ class _Session:
 
     def _speed(self) -> float:
         """Examples per second since the last check."""
-        step, moment = self._mark
-        return (self.trainer.now.step - step) * self.config.batch_size / max(1e-9, time.monotonic() - moment)
+        step, since = self._mark
+        return (self.trainer.now.step - step) * self.config.batch_size / max(1e-9, time.monotonic() - since)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def _rows(self, step: int) -> Tensor:
-        """This worker's examples of a step, int64 (batch_size / workers,)."""
+        """Indices of this worker's examples in a step, int64 (batch_size / workers,)."""
         epoch, index = divmod(step, self.batches)
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(mixed(self.seed, epoch, 0))
@@ -336,7 +359,7 @@ class _Session:
 
 
 def check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:
-    """Raises `TrainingError` where `train` cannot make the batches that `config` asks for."""
+    """Raise `TrainingError` if the batches that `config` asks for cannot be made."""
     if examples < config.batch_size:
         raise TrainingError(
             f"{examples} training examples are fewer than one batch of {config.batch_size}; "
@@ -345,11 +368,11 @@ def check_batches(config: TrainingConfig, examples: int, workers: Workers) -> No
     share, rest = divmod(config.batch_size, workers.count)
     if rest or share < 2:
         raise TrainingError(
-            f"a batch of {config.batch_size} cannot be divided among {workers.count} workers in equal parts of 2 or "
+            f"a batch of {config.batch_size} cannot be divided among {workers.count} workers in equal shares of 2 or "
             "more; change training.batch_size"
         )
     if config.micro_batch_size and share % config.micro_batch_size:
         raise TrainingError(
-            f"training.micro_batch_size {config.micro_batch_size} does not divide a worker's {share} examples of a "
+            f"training.micro_batch_size {config.micro_batch_size} does not divide a worker's {share} examples in a "
             "step; change it, training.batch_size, or the number of workers"
         )

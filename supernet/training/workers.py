@@ -1,4 +1,4 @@
-"""Training on several processes, one per GPU or CPU, as `torchrun` starts them."""
+"""Training in several processes, one per GPU or CPU, that `torchrun` starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from factory_base.errors import TrainingError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """This process among its equals.
+    """The processes that train together, as one of them sees them.
 
     Attributes:
-        rank: of this process, from 0.
-        count: of processes.
-        device: where this process computes.
+        rank: Rank of this process, from 0.
+        count: Number of processes.
+        device: Device on which this process computes.
     """
 
     rank: int
@@ -30,14 +30,14 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes files and talks to people."""
+        """Whether this process is the one that writes files and reports to the user."""
         return self.rank == 0
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over all workers, in place; in one exchange per dtype.
+        """Replace each tensor by its mean over all workers, in place, with one exchange per dtype.
 
         Raises:
-            TrainingError: another worker is gone.
+            TrainingError: Another worker is gone.
         """
         if self.count == 1:
             return
@@ -53,10 +53,10 @@ class Workers:
                 tensor.copy_(part.view(tensor.shape))
 
     def from_first(self, value: Any) -> Any:
-        """What the first worker gave for `value`, on every worker. Tensors arrive on the CPU.
+        """The first worker's `value`, on every worker. Tensors arrive on the CPU.
 
         Raises:
-            TrainingError: another worker is gone.
+            TrainingError: Another worker is gone.
         """
         if self.count == 1:
             return value
@@ -69,16 +69,16 @@ class Workers:
     def _exchanging(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # gloo raises it plain
-            reason = str(error).partition("\n")[0][:200]
+        except RuntimeError as error:  # gloo raises a plain RuntimeError
+            reason = str(error).partition("\n")[0][:200]  # a message can be pages long
             raise TrainingError(
                 f"worker {self.rank} of {self.count} has lost another one ({reason}); "
-                "see what that one said, and run the same command again to go on"
+                "see that worker's output, and run the same command again to continue"
             ) from error
 
 
-def alone(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:
-    """One process. Raises `TrainingError` where `device` is "cuda" and there is none."""
+def one_worker(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:
+    """A single process. Raises `TrainingError` if `device` is "cuda" and there is no GPU."""
     return Workers(rank=0, count=1, device=_device(device, 0))
 
 
@@ -86,20 +86,20 @@ def alone(device: Literal["auto", "cpu", "cuda"] = "cpu") -> Workers:
 def workers(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Workers]:
     """The process group that `torchrun` describes in the environment, or this process alone.
 
-    Backends: nccl where GPUs compute, else gloo.
+    The backend is nccl on GPUs, else gloo.
 
     Raises:
-        TrainingError: `device` is "cuda" and there is none for this process, or the group cannot be formed.
+        TrainingError: `device` is "cuda" and there is no GPU for this process, or the group cannot be formed.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "MASTER_ADDR" not in os.environ:
-        yield alone(device)
+        yield one_worker(device)
         return
     found = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     try:
         distributed.init_process_group("nccl" if found.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"{count} processes cannot find each other ({error}); start them by torchrun") from error
+        raise TrainingError(f"{count} processes cannot form a group ({error}); start them with torchrun") from error
     try:
         yield Workers(rank=distributed.get_rank(), count=count, device=found)
     finally:
@@ -111,8 +111,8 @@ def _device(device: str, index: int) -> torch.device:
         return torch.device("cpu")
     if index >= torch.cuda.device_count():
         raise TrainingError(
-            f"training.device is {device} but there are {torch.cuda.device_count()} GPUs, and this process needs "
-            f"number {index}; set training.device to cpu, or start as many processes as there are GPUs"
+            f"training.device is {device}, but there are {torch.cuda.device_count()} GPUs, and this process needs GPU "
+            f"{index}, counted from 0; set training.device to cpu, or start only as many processes as there are GPUs"
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)

@@ -1,1 +1,1 @@
-"""Starting from weights that others trained."""
+"""Starting from pretrained weights."""

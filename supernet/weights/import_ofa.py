@@ -1,8 +1,8 @@
 """Reads the weights of official once-for-all supernets (`ofa_mbv3_*`, `ofa_proxyless_*`) and of their largest teachers.
 
-Source: the names and shapes of github.com/mit-han-lab/once-for-all at f03b267. The reader was checked with synthetic
-checkpoints of that layout only, not with a downloaded file. Both spellings of its blocks are read (`conv` and
-`mobile_inverted_conv`), and those of static networks (`conv.weight` for `conv.conv.weight`).
+Source: the names and shapes of github.com/mit-han-lab/once-for-all at f03b267. The reader was checked only with
+synthetic checkpoints of that layout, not with a downloaded file. It reads both spellings of blocks (`conv` and
+`mobile_inverted_conv`), and the names of static networks (`conv.weight` for `conv.conv.weight`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from supernet.sharing.supernet import Supernet
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OFA_FAMILIES, OfaConfig, OfaFamily, make_divisible
 
-_READABLE = "readable are the supernets ofa_mbv3_* and ofa_proxyless_*"
+_READABLE = "supported are the supernets ofa_mbv3_* and ofa_proxyless_*"
 _IGNORED = "num_batches_tracked"
 _SHOWN = 3
+"""Names listed in a message, so that it stays one line."""
 
 _Expected = dict[str, tuple[str, tuple[int, ...]]]
-"""Official name -> our name and the shape, of all that the largest network holds."""
+"""Official name -> our name and the shape, for every tensor of the largest network."""
 
 _SPELLINGS = (
     (re.compile(r"^(blocks\.\d+)\.mobile_inverted_conv\."), r"\1.conv."),
@@ -35,7 +36,7 @@ _SPELLINGS = (
     (re.compile(r"\.bn\.bn\."), ".bn."),
     (re.compile(r"\.linear\.linear\."), ".linear."),
 )
-"""Brings every known spelling to that of a static network in the current code of the source."""
+"""Substitutions that turn every known spelling into that of a static network in the source's current code."""
 
 _OFFICIAL_NAMES = (
     (re.compile(r"^trunk\.stem\."), "first_conv."),
@@ -52,12 +53,12 @@ _OFFICIAL_NAMES = (
     (re.compile(r"^classifier\."), "classifier.linear."),
     (re.compile(r"\.norm\."), ".bn."),
 )
-"""Brings a name of ours to that spelling; blocks of stages are renumbered before."""
+"""Substitutions that turn one of our names into that spelling, after the blocks of stages are renumbered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OfaFile:
-    """The tensors of a file by name in the one spelling, and how the file itself writes each name."""
+    """The tensors of a file by name in that spelling, and each name as the file itself spells it."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -67,28 +68,29 @@ class _OfaFile:
         return CheckpointError(f"{self.path}: {text}")
 
     def some(self, names: Iterable[str]) -> str:
-        """The first few of `names`, as the file writes them."""
+        """The first few of `names`, as the file spells them."""
         listed = [self.written.get(name, name) for name in names]
         more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
         return ", ".join(listed[:_SHOWN]) + more
 
 
 def import_ofa(path: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
-    """The weights of an official supernet in the names of our model space.
+    """The weights of an official supernet, under the names of our model space.
 
-    Nothing in the file is executed. Every key of the file is used exactly once, but for `num_batches_tracked`. A static
-    largest network (a teacher) has no kernel matrices; they are then the identity.
+    Nothing in the file is executed. Every key of the file is used exactly once, except `num_batches_tracked`. A static
+    largest network (a teacher) has no kernel matrices; each of them becomes the identity.
 
     Args:
-        path: a pickle of tensors by name, alone or under `state_dict`, as `torch.save` writes it.
+        path: A pickle of tensors by name, alone or under the key `state_dict`, as `torch.save` writes it.
 
     Returns:
-        The space with all its options, of the file's family and width, and the state of its largest network, float32,
-        as `model_space.build(space.largest).load_state_dict` takes it. Its running statistics fit that network alone.
+        The config of the space, with all options, for the family and width of the file; and the state of its largest
+        network in float32, as `model_space.build(space.largest).load_state_dict` takes it. The running statistics fit
+        that network only.
 
     Raises:
-        CheckpointError: unreadable, holding more than tensors, of another network, or with keys that are unknown,
-            missing, given twice, of a wrong shape, or not finite.
+        CheckpointError: The file is unreadable, holds more than tensors, or belongs to another network; or a key is
+            unknown, missing or given twice, or its tensor has a wrong shape or values that are not finite.
     """
     file = _one_spelling(_named_tensors(_read(path), path), path)
     config = _recognise(file)
@@ -102,9 +104,9 @@ def import_ofa(path: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
 
 
 def ofa_supernet(config: OfaConfig, state: Mapping[str, Tensor]) -> Supernet:
-    """The supernet with the weights that `import_ofa` gives.
+    """The supernet with the weights that `import_ofa` returned.
 
-    Running statistics are left out: they fit no particular subnet. Recalibrate each subnet that you extract.
+    Running statistics are left out, because every subnet needs its own. Recalibrate each subnet that you extract.
     """
     supernet = Supernet(make_model_space(config, len(state["classifier.weight"])))
     supernet.largest.load_state_dict({name: state[name] for name, _ in supernet.largest.named_parameters()})
@@ -116,19 +118,19 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file itself")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats, and about archives that are refused anyway
+            warnings.simplefilter("ignore")  # they concern old formats, and archives that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file or a foreign pickle makes the reader raise nearly anything
         raise CheckpointError(
-            f"{path}: is damaged, or no PyTorch checkpoint that holds tensors alone ({_cause(error)}); "
+            f"{path}: is damaged, or is not a PyTorch checkpoint of tensors only ({_cause(error)}); "
             "download it again; code in a checkpoint is never run"
         ) from error
 
 
 def _cause(error: Exception) -> str:
-    """In few words: PyTorch adds paragraphs of advice that does not apply here."""
+    """The cause in few words, without the paragraphs of advice that PyTorch adds and that do not apply here."""
     text = str(error)
     cause = (text.partition("WeightsUnpickler error:")[2] or text).strip()
     return f"{type(error).__name__}: {cause.splitlines()[0][:160]}" if cause else type(error).__name__
@@ -160,7 +162,7 @@ def _one_spelling(found: Mapping[str, Tensor], path: Path) -> _OfaFile:
 
 
 def _recognise(file: _OfaFile) -> OfaConfig:
-    """The family by the layers that it alone has, the width multiplier by the widths."""
+    """The config: the family follows from layers that only it has, the width multiplier from the widths."""
     if any(name.startswith("input_stem.") for name in file.tensors):
         raise file.error(f"is an ofa_resnet50 supernet, which is not supported; {_READABLE}")
     if "final_expand_layer.conv.weight" in file.tensors:
@@ -168,13 +170,13 @@ def _recognise(file: _OfaFile) -> OfaConfig:
     elif {"first_conv.conv.weight", "feature_mix_layer.conv.weight"} & file.tensors.keys():
         space = "ofa_proxyless"
     else:
-        raise file.error(f"is no once-for-all supernet; its keys are {file.some(file.tensors)}; {_READABLE}")
+        raise file.error(f"is not a once-for-all supernet; its keys are {file.some(file.tensors)}; {_READABLE}")
     entry = OFA_FAMILIES[space]
     return entry.config(width_mult=_width_mult(file, entry.family))
 
 
 def _width_mult(file: _OfaFile, family: OfaFamily) -> float:
-    """The roundest multiplier that explains most widths; what it does not explain is named as a wrong shape later."""
+    """The roundest multiplier that explains most widths. Widths that it does not explain become wrong shapes later."""
     widths = {"first_conv.conv.weight": family.stem_width, "blocks.0.conv.point_linear.conv.weight": family.first_width}
     block = 1
     for stage in family.stages:
@@ -188,11 +190,11 @@ def _width_mult(file: _OfaFile, family: OfaFamily) -> float:
     def explained(thousandths: int) -> int:
         return sum(make_divisible(base * thousandths / 1000) == width for base, width in seen)
 
-    # 1.0 before 1.2 before 0.25 before 1.205
+    # candidates are 0.01 to 4 in thousandths, the roundest first: 1.0 before 1.2 before 0.25 before 1.205
     candidates = sorted(range(10, 4001), key=lambda n: (n % 1000 != 0, n % 100 != 0, n % 10 != 0))
     best = max(candidates, key=explained)
     if 2 * explained(best) <= len(seen):
-        raise file.error(f"layers of {[width for _, width in seen]} channels fit no width multiplier up to 4")
+        raise file.error(f"layers of {[width for _, width in seen]} channels fit no width multiplier of 0.01 to 4")
     return best / 1000
 
 
@@ -213,7 +215,7 @@ def _expected(config: OfaConfig, classes: int) -> _Expected:
 
 def _official_name(name: str) -> str:
     stage = re.match(r"trunk\.stages\.(\d+)\.(\d+)\.", name)
-    if stage:  # all stages but the last of a family have four blocks, and block 0 stands before them
+    if stage:  # all stages except the last of a family have four blocks, and block 0 comes before the stages
         name = f"blocks.{1 + 4 * int(stage[1]) + int(stage[2])}.conv.{name[stage.end() :]}"
     for pattern, replacement in _OFFICIAL_NAMES:
         name = pattern.sub(replacement, name)
@@ -221,7 +223,7 @@ def _official_name(name: str) -> str:
 
 
 def _with_matrices(file: _OfaFile, expected: _Expected) -> _OfaFile:
-    """`file` with the identity for every kernel matrix, if it has none."""
+    """`file` with the identity as every kernel matrix, if it has no kernel matrices."""
     matrices = {name: shape for name, (_, shape) in expected.items() if name.endswith("_matrix")}
     if file.tensors.keys() & matrices.keys():
         return file
@@ -248,6 +250,6 @@ def _check_keys(file: _OfaFile, expected: _Expected) -> None:
 def _check_values(file: _OfaFile) -> None:
     values = {name: tensor for name, tensor in file.tensors.items() if not name.endswith(_IGNORED)}
     if whole := [name for name, tensor in values.items() if not tensor.is_floating_point()]:
-        raise file.error(f"no floating-point numbers in {file.some(whole)}; {_READABLE}")
+        raise file.error(f"expected floating-point numbers in {file.some(whole)}; {_READABLE}")
     if wrong := [name for name, tensor in values.items() if not tensor.float().isfinite().all()]:
         raise file.error(f"NaN or infinite values in {file.some(wrong)}; download it again")

@@ -1,4 +1,4 @@
-"""Weights that a largest network brings along, from a safetensors file. Pickle is never read."""
+"""Initial weights of the largest network, from a safetensors file. Pickle is never read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from supernet.training.config import TrainingConfig
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OURS = "largest."
+"""Prefix of parameter names in a checkpoint of a supernet."""
 _SHOWN = 3
-
-
+"""Names listed in a message, so that it stays one line."""
 _SORTING_EXAMPLES, _SORTING_BATCH = 1024, 128
+"""Examples from which gradients are computed, which takes seconds to minutes; and how many pass at a time, which is
+also how many the magnitude of weights needs, to check the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +33,9 @@ class Loaded:
     """What `load_initial_weights` did.
 
     Attributes:
-        weights: names of the parameters that came from the file.
-        fresh: names of those that were left as they were.
-        ignored: names of statistics in the file that no supernet has.
+        weights: Names of the parameters that were read from the file.
+        fresh: Names of the parameters that were left as they were.
+        ignored: Names of running statistics in the file, which no supernet has.
     """
 
     weights: tuple[str, ...]
@@ -55,16 +57,16 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
     """Replace the weights of `supernet` by those in `path`.
 
     Args:
-        supernet: changed in place, or not at all.
-        path: safetensors: a checkpoint of ours, or a plain state dict of the largest network. Numbers may be of any
-            floating type.
-        fresh: patterns of parameter names (as `fnmatch`, for example `classifier.*`) that stay as they are, whatever
-            the file holds.
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: A safetensors file: a checkpoint of this package, or a plain state dict of the largest network, in any
+            floating-point type.
+        fresh: Patterns of parameter names, as in `fnmatch`, that are left as they are whatever the file holds, for
+            example `classifier.*`.
 
     Raises:
-        CheckpointError: missing, unreadable, no safetensors; or a weight is missing, unknown, of another shape, or not
-            finite.
-        ConfigError: a pattern of `fresh` matches no parameter.
+        CheckpointError: The file is missing, unreadable or not in the safetensors format; or a weight is missing,
+            unknown, of another shape, or not finite.
+        ConfigError: A pattern of `fresh` matches no parameter.
     """
     tensors = _read(path)
     network = supernet.largest
@@ -92,20 +94,20 @@ def start_from(
     seed: int,
     notify: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Load and sort the initial weights, as `config` says; nothing where it names none.
+    """Load and sort the initial weights, as `config` says. If it names no initial weights, do nothing.
 
     Args:
-        supernet: changed in place; on the CPU.
-        config: the recipe.
-        folder: where a relative path starts.
-        examples: of the training; some decide what is important.
-        seed: which ones.
-        notify: told, in a line each, what was done.
+        supernet: The supernet, on the CPU, changed in place.
+        config: The recipe.
+        folder: Folder to which the path of the weights is relative.
+        examples: The training examples, some of which decide what is important.
+        seed: Seed of the choice of these examples.
+        notify: Called with a line about each thing that was done.
 
     Raises:
-        CheckpointError, ConfigError: see `load_initial_weights`.
-        SpaceError: see `sort_by_importance`.
-        DataError: an example cannot be read.
+        CheckpointError, ConfigError: See `load_initial_weights`.
+        SpaceError: See `sort_by_importance`.
+        DataError: An example cannot be read.
     """
     if config.initial_weights is None:
         return
@@ -119,7 +121,7 @@ def start_from(
 
 
 def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> list[LabelledBatch]:
-    """Up to `count` training examples, not augmented, as inputs of the largest network."""
+    """Up to `count` training examples, without augmentation, as inputs of the largest network."""
     rows = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
     shape = supernet.model_space.input_shape(supernet.model_space.space.largest)
     return [
@@ -132,7 +134,7 @@ def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> l
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors by the largest network's names."""
+    """The tensors in the file, by their names in the largest network."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -143,12 +145,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: there is no such file; see training.initial_weights") from error
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: is no readable safetensors file ({error}); write one with "
+            f"{path}: is not a readable safetensors file ({error}); write one with "
             "safetensors.torch.save_file(network.state_dict(), PATH)"
         ) from error
     if "training" in metadata:
         raise CheckpointError(
-            f"{path}: is the state of an unfinished training; give the supernet.safetensors that it ends with"
+            f"{path}: is the state of a training run, not a checkpoint; name the supernet.safetensors of a finished run"
         )
     return {name.removeprefix(_OURS): value for name, value in tensors.items()} if "space" in metadata else tensors
 
@@ -164,18 +166,18 @@ def _matching(patterns: Sequence[str], names: Mapping[str, Tensor]) -> tuple[str
 
 
 def _statistics(network: nn.Module) -> set[str]:
-    """What batch normalisations keep in an ordinary network, and not in a supernet's."""
+    """Names of the buffers that batch normalisations have in an ordinary network, and not in a supernet."""
     layers = (name for name, layer in network.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
     return {f"{name}.{statistic}" if name else statistic for name in layers for statistic in _STATISTICS}
 
 
 def _check_buffers(given: dict[str, Tensor], network: nn.Module, path: Path) -> None:
-    """Drop from `given` the buffers that the model space builds anyway, unless they hold something else."""
+    """Drop from `given` the buffers of the largest network. Raise `CheckpointError` if their values differ."""
     for name, buffer in network.named_buffers():
         if name in given and not torch.equal(given.pop(name).to(buffer.dtype), buffer):
             raise CheckpointError(
-                f"{path}: {name!r} is a buffer with other values than the model space builds; subnets take buffers "
-                "from the model space, so build them there or make them parameters"
+                f"{path}: {name!r} is a buffer whose values differ from those that the model space builds; subnets get "
+                "their buffers from the model space, so build these values there, or make them a parameter"
             )
 
 
@@ -190,8 +192,8 @@ def _check_names(given: Mapping[str, Tensor], needed: Sequence[str], path: Path)
         )
     if missing:
         raise CheckpointError(
-            f"{path}: lacks {len(missing)} weights of the largest network: {_some(missing)}; what may stay fresh goes "
-            "into training.fresh_parameters"
+            f"{path}: lacks {len(missing)} weights of the largest network: {_some(missing)}; add those that should "
+            "start fresh to training.fresh_parameters"
         )
 
 
@@ -200,15 +202,15 @@ def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> No
         layer = name.rpartition(".")[0] or name
         raise CheckpointError(
             f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
-            f"change the model section or, for a new head, leave it fresh: training.fresh_parameters: ['{layer}.*']"
+            f"change the model section or, for a new head, start it fresh: training.fresh_parameters: ['{layer}.*']"
         )
     if not value.is_floating_point():
         raise CheckpointError(
-            f"{path}: {name!r} holds {value.dtype}, expected a floating type; quantised weights cannot be trained"
+            f"{path}: {name!r} holds {value.dtype}, expected a floating-point type; quantised weights cannot be trained"
         )
     if not value.isfinite().all():
         raise CheckpointError(
-            f"{path}: {name!r} holds values that are not finite; the file is damaged or its training failed"
+            f"{path}: {name!r} holds values that are not finite; the file is damaged, or its training run diverged"
         )
 
 

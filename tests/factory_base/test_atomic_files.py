@@ -1,4 +1,4 @@
-"""Files: whole or absent, digests, locks."""
+"""Files are complete or absent; digests; locks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_and_fail(path: Path, fault: BaseException) -> None:
         raise fault
 
 
-def test_a_file_appears_whole_and_folders_are_made(tmp_path: Path) -> None:
+def test_a_file_appears_complete_and_missing_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.txt"
     with atomic_path(path) as temporary:
         temporary.write_text("whole")
@@ -44,7 +44,7 @@ def test_a_file_appears_whole_and_folders_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [ValueError("broken"), KeyboardInterrupt()])
-def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, fault: BaseException) -> None:
+def test_a_failure_keeps_the_old_file_and_leaves_no_other_file(tmp_path: Path, fault: BaseException) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(type(fault)):
@@ -86,7 +86,7 @@ def test_a_target_that_is_a_folder_is_a_disk_error(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
     kept = tmp_path / "a" / "kept.txt"
     write_text(kept, "x")
     kept.with_name(f"kept.txt{TEMPORARY_MARK}123").write_text("half")
@@ -121,7 +121,7 @@ def test_the_digest_of_a_value_depends_on_its_content_only() -> None:
     assert len({digest_of(value) for value in ({"a": 1}, {"a": 2}, {"b": 1}, [1], ["1"], 1.5)}) == 6
 
 
-def test_a_second_process_is_told_that_the_folder_is_busy(tmp_path: Path) -> None:
+def test_a_second_process_gets_an_error_that_the_folder_is_busy(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from factory_base.errors import BusyError;"
         "from factory_base.files import exclusive\n"
@@ -138,7 +138,7 @@ def test_a_second_process_is_told_that_the_folder_is_busy(tmp_path: Path) -> Non
     assert second_process() == "held\n"
 
 
-def test_a_killed_process_frees_the_folder(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_folder(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from factory_base.files import exclusive\n"
         "with exclusive(Path(sys.argv[1]), 'train'): os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -148,7 +148,7 @@ def test_a_killed_process_frees_the_folder(tmp_path: Path) -> None:
         assert tmp_path.is_dir()
 
 
-def test_the_lock_of_this_process_is_not_taken_twice(tmp_path: Path) -> None:
+def test_a_process_cannot_take_the_same_lock_twice(tmp_path: Path) -> None:
     with (
         exclusive(tmp_path, "build"),
         pytest.raises(BusyError, match="before you search"),
@@ -157,7 +157,7 @@ def test_the_lock_of_this_process_is_not_taken_twice(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_a_disk_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DiskError, match="cannot be written"), exclusive(tmp_path / "file" / "run", "build"):
         pass

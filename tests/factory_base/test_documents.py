@@ -1,4 +1,4 @@
-"""Files that people write: one clear line for every mistake."""
+"""Files that people write: every mistake is one clear line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_file_becomes_a_frozen_value(tmp_path: Path) -> None:
         ("", r"model.yaml: holds NoneType, expected keys"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_is_one_line_with_its_location(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load(tmp_path, text)
     assert "\n" not in str(caught.value)
@@ -66,10 +66,10 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, message
         ("a: 1\nb: [1, 2\n", r"line 3, column 1: is not valid YAML"),
         ("a: \x00", "is not valid YAML .*special characters are not allowed"),
         ("a: !!python/object:os.system {}", "line 1, column 4: is not valid YAML .*could not determine a constructor"),
-        ("a: 2024-13-45", r"a value is no date or number \(month must be in 1..12\); put text in quotes"),
+        ("a: 2024-13-45", r"a value is not a valid date or number \(month must be in 1..12\); put text in quotes"),
     ],
 )
-def test_what_is_no_yaml_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_yaml_is_one_line_with_its_location(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load(tmp_path, text)
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
         load_yaml(tmp_path / "a.yaml")
 
 
-def test_infinity_is_no_number(tmp_path: Path) -> None:
+def test_infinity_is_refused(tmp_path: Path) -> None:
     class Rate(Document):
         rate: float
 
@@ -97,7 +97,7 @@ def test_infinity_is_no_number(tmp_path: Path) -> None:
         load_document(tmp_path / "a.yaml", Rate)
 
 
-def test_the_nearest_word_is_offered_else_all_of_them() -> None:
+def test_the_nearest_word_is_suggested_or_else_all_are_listed() -> None:
     assert nearest("latncy", ["latency", "memory"]) == "did you mean 'latency'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
     assert nearest("zzz", []) == "known: none"

@@ -1,4 +1,4 @@
-"""The public list of each package: every name loads, type checkers see the same names, and importing stays light."""
+"""The public names of each package: every name loads, type checkers see the same names, and importing stays light."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTEBOOK = {
     "search": ("search_target",),
     "supernet": ("ModelSpace", "SearchSpace", "Supernet", "recalibrate", "train"),
 }
-"""What a notebook needs carries an example that runs."""
+"""The names that a notebook needs. Each has an example that runs."""
 
 
 def names_for_type_checkers(package: str) -> set[str]:

@@ -49,7 +49,7 @@ def test_a_duration_without_a_known_unit_is_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["0 MiB", "0.0 B", "0.4 B"])
-def test_nothing_is_no_size(text: str) -> None:
+def test_a_size_that_rounds_to_zero_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not above zero; write a size such as '64 MiB'"):
         parse_bytes(text)
 
@@ -102,7 +102,7 @@ def test_an_absurd_frame_rate_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0 fps", "1e-300 fps"])
-def test_frames_that_never_come_are_refused(text: str) -> None:
+def test_a_frame_rate_of_nearly_zero_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not above zero; write a frame rate"):
         parse_frame_rate(text)
 
@@ -122,7 +122,7 @@ def test_a_number_that_may_be_meant_as_percent_is_refused_with_a_hint(value: flo
 
 
 @pytest.mark.parametrize("value", ["0 %", "0.00001 %", 1e-7])
-def test_less_than_a_millionth_is_no_share(value: object) -> None:
+def test_a_share_that_rounds_to_zero_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is not above zero; write a share"):
         parse_share(value)
 
@@ -165,7 +165,7 @@ def test_rates_and_shares_written_exactly_are_read_back_equal(number: float) -> 
     ("value", "kind"),
     [("8 ms", "duration"), ("5 MB", "size"), ("30fps", "frame rate"), ("10 %", "share"), ("8 apples", None), (8, None)],
 )
-def test_the_unit_tells_the_kind_of_a_quantity(value: object, kind: str | None) -> None:
+def test_the_unit_determines_the_kind_of_a_quantity(value: object, kind: str | None) -> None:
     assert kind_of(value) == kind
 
 
@@ -198,7 +198,7 @@ def test_fields_of_documents_hold_the_parsed_number() -> None:
         ({"memory": "1e999 B"}, "a.yaml: 'memory': '1e999 B' is too large"),
     ],
 )
-def test_a_wrong_unit_is_named_with_its_place(change: dict, message: str) -> None:
+def test_a_wrong_unit_is_named_with_its_location(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_document({"latency": "8 ms", "memory": "1 KiB"} | change, Limits, "a.yaml")
 

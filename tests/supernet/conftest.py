@@ -1,4 +1,4 @@
-"""A MobileNet space that builds in milliseconds, and images whose class is easy to see."""
+"""A MobileNet space that builds in milliseconds, and images whose class is easy to recognise."""
 
 from __future__ import annotations
 

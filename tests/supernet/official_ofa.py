@@ -1,7 +1,7 @@
-"""Official once-for-all supernets by hand: checkpoints of their layout with random weights, and what they compute.
+"""Official once-for-all supernets, written by hand: checkpoints of their layout with random weights, and their logits.
 
-Written from the description of the layout, with neither our model spaces nor our slicing: dictionaries of tensors under
-the official names, and a function that slices them while it computes.
+They are written from the description of the layout, with neither our model spaces nor our slicing, as dictionaries of
+tensors under the official names and a function that slices them while it computes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Widths before the multiplier; `activations` and `gated` per stage, `sizes` the stored blocks of each."""
+    """A family: widths before the multiplier, and for each stage its activation, its gate and its stored blocks."""
 
     stem: int
     first: int
@@ -44,7 +44,7 @@ LAYOUTS = {
 
 
 def divisible(channels: float) -> int:
-    """The rounding of channels, to eights."""
+    """`channels` rounded to a multiple of 8, as the official code does."""
     result = max(8, int(channels + 4) // 8 * 8)
     return result + 8 if result < 0.9 * channels else result
 
@@ -79,11 +79,11 @@ def official_state(
     """The state dict of a supernet with random weights, the same every time.
 
     Args:
-        family: a key of `LAYOUTS`.
-        width_mult: of all widths.
-        classes: of the classifier.
-        block: how a block's convolution is spelt: `mobile_inverted_conv` in files, `conv` in the current code.
-        static: as of the static largest network: no doubled names, no kernel matrices.
+        family: A key of `LAYOUTS`.
+        width_mult: Multiplier of all widths.
+        classes: Number of classes.
+        block: Spelling of a block's convolution: `mobile_inverted_conv` in files, `conv` in the current code.
+        static: Whether it is the static largest network, without doubled names and kernel matrices.
     """
     layout, writer = LAYOUTS[family], _Writer(torch.Generator().manual_seed(0), static)
     stem, channels = divisible(layout.stem * width_mult), divisible(layout.first * width_mult)
@@ -146,7 +146,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """A supernet of that layout (dynamic, block's convolution spelt `mobile_inverted_conv`), and what it computes."""
+    """A dynamic supernet of that layout, with blocks spelt `mobile_inverted_conv`, and what it computes."""
 
     family: str
     state: Mapping[str, Tensor]
@@ -156,7 +156,7 @@ class Official:
     ) -> Tensor:
         """Logits (batch, classes) of images `x` for the subnet with depths `d`, kernels `ks` and ratios `e`.
 
-        `ks` and `e` have an entry for each stored block. Normalises with the batch, or with the stored statistics.
+        `ks` and `e` have an entry for each stored block. Normalises with batch statistics or with the stored ones.
         """
         layout, statistics = LAYOUTS[self.family], stored_statistics
         x = self._norm(functional.conv2d(x, self.state["first_conv.conv.weight"], None, 2, 1), "first_conv", statistics)

@@ -1,6 +1,6 @@
-"""Small training runs, in this process or another: `python small_run.py JOBS` (JSON, a list of `Job` as objects).
+"""Small training runs, in this or another process: `python small_run.py JOBS`, where JOBS is a JSON list of `Job`.
 
-Under `torchrun` all processes work on each job together. Each leaves its weights and what it saw in the job's folder.
+Under `torchrun` all processes work on each job together. Each writes its weights and results to the job's folder.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ POISONED_EXAMPLE = 77
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run of 128 examples.
+    """One training run on 128 examples.
 
     Attributes:
-        folder: of its states and results.
-        training: changes of `RECIPE`.
-        space: "mobilenet", "loud" or "broken".
-        poisoned_epochs: in which one example is not a number, the first time it is read there.
-        death: where the process ends by SIGKILL: {"step": n} behind the n-th step, {"check": n} in the n-th check,
-            {"write": n} at the n-th written byte string, when half of it is on the disk, {"rename": n} when all is.
-        dying_rank: of the process that dies.
+        folder: Folder of its states and results.
+        training: Changes to `RECIPE`.
+        space: Name of the model space: "mobilenet", "loud" or "broken".
+        poisoned_epochs: Epochs in which one example is NaN the first time it is read.
+        death: When the process ends by SIGKILL: {"step": n} after the n-th step, {"check": n} during the n-th check,
+            {"write": n} when half of the n-th byte string is on the disk, {"rename": n} when all of it is.
+        dying_rank: Rank of the process that dies.
     """
 
     folder: str
@@ -63,7 +63,7 @@ class LoudSpace:
     """Two linear layers with dropout in between, and logits so large that float16 overflows at first.
 
     Args:
-        smallest: factor on the logits of the smallest subnet.
+        smallest: Factor on the logits of the smallest subnet.
     """
 
     space = SearchSpace((Choice(name="width", options=(4, 5, 6, 7, 8)),))
@@ -90,7 +90,7 @@ class _Scale(nn.Module):
 
 
 class PoisonedImages:
-    """`images`, with an example that is not a number when it is first read in some epochs."""
+    """`images`, with an example that is NaN when it is first read in some epochs."""
 
     def __init__(self, images: ImageExamples, epochs: tuple[int, ...]) -> None:
         self._images, self._epochs, self.labels = images, set(epochs), images.labels
@@ -110,7 +110,7 @@ class PoisonedImages:
 
 
 class Reaper:
-    """Ends this process at the appointed moment."""
+    """Kills this process at the time that the job states."""
 
     def __init__(self, job: Job, rank: int) -> None:
         self._left = dict(job.death) if rank == job.dying_rank else {}
@@ -136,10 +136,10 @@ class Reaper:
         Path.write_bytes = halting_write
 
 
-def run(job: Job, team: Workers | None = None) -> tuple[Supernet, Outcome, list[str]]:
-    """The trained supernet, the outcome, and what a person was told."""
-    supernet, told = Supernet(model_space(job.space)), []
-    reaper = Reaper(job, team.rank if team else 0)
+def run(job: Job, group: Workers | None = None) -> tuple[Supernet, Outcome, list[str]]:
+    """The trained supernet, the outcome, and the lines for the user."""
+    supernet, notes = Supernet(model_space(job.space)), []
+    reaper = Reaper(job, group.rank if group else 0)
 
     def check(_: object) -> float:
         reaper.at("check")
@@ -153,15 +153,15 @@ def run(job: Job, team: Workers | None = None) -> tuple[Supernet, Outcome, list[
         state_file=Path(job.folder) / "state.safetensors",
         key="run",
         check=check,
-        workers=team,
+        workers=group,
         progress=lambda *_: reaper.at("step"),
-        notify=told.append,
+        notify=notes.append,
     )
-    return supernet, outcome, told
+    return supernet, outcome, notes
 
 
 def model_space(name: str) -> ModelSpace:
-    """By name, see `Job`."""
+    """The model space of this name, see `Job`."""
     if name in {"loud", "broken"}:
         return LoudSpace(smallest=30.0 if name == "loud" else float("nan"))
     stage = {"widths": [8, 16], "depths": [1, 2], "kernels": [3, 5], "expands": [1, 2]}
@@ -181,50 +181,50 @@ def easy_images() -> ImageExamples:
     return ImageExamples(images=images, labels=labels, normalisation=normalisation, augmentation=AugmentConfig(shift=1))
 
 
-def start(jobs: list[Job], said: Path, **environment: str) -> BaseProcess:
-    """Do `jobs` in another process, which writes what it says to the file `said`.
+def start(jobs: list[Job], log: Path, **environment: str) -> BaseProcess:
+    """Run `jobs` in another process, whose standard error goes to the file `log`.
 
-    It is forked from a process that has imported all this, since importing takes longer than the run.
+    It is forked from a process that has already imported everything, because importing takes longer than the run.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # which optimisers import
-    process = context.Process(target=_elsewhere, args=(jobs, said, environment))
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # optimizers import it
+    process = context.Process(target=_elsewhere, args=(jobs, log, environment))
     here = str(Path(__file__).parent)
     with mock.patch.dict(os.environ, PYTHONPATH=here, PYTHONWARNINGS="error", OMP_NUM_THREADS="1"):
         process.start()
     return process
 
 
-def _elsewhere(jobs: list[Job], said: Path, environment: dict[str, str]) -> None:
-    with said.open("w", encoding="utf-8", buffering=1) as stream:
+def _elsewhere(jobs: list[Job], log: Path, environment: dict[str, str]) -> None:
+    with log.open("w", encoding="utf-8", buffering=1) as stream:
         os.dup2(stream.fileno(), sys.stderr.fileno())
         os.environ.update(environment)
         main(jobs)
 
 
 def main(jobs: list[Job]) -> None:
-    """Do `jobs` one after the other, on all processes that there are."""
+    """Run `jobs` one after the other, on all processes of the group."""
     torch.set_num_threads(1)
-    with workers("cpu") as team:
+    with workers("cpu") as group:
         for job in jobs:
-            _report(job, team)
+            _report(job, group)
 
 
-def _report(job: Job, team: Workers) -> None:
+def _report(job: Job, group: Workers) -> None:
     counts, subnets = _count_exchanges(), _list_subnets()
     folder = Path(job.folder)
     try:
-        supernet, outcome, told = run(job, team)
+        supernet, outcome, notes = run(job, group)
     except FactoryError as error:
         print(f"error: {error}", file=sys.stderr)
         facts: dict[str, Any] = {"error": str(error)}
         if "lost" in str(error):
             raise SystemExit(1) from None
     else:
-        save_supernet(folder / f"weights-{team.rank}.safetensors", supernet)
+        save_supernet(folder / f"weights-{group.rank}.safetensors", supernet)
         curve = [[point.step, point.loss] for point in outcome.curve]
-        facts = {"told": told, "rollbacks": outcome.rollbacks, "curve": curve, "subnets": subnets, **counts}
-    (folder / f"facts-{team.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
+        facts = {"notes": notes, "rollbacks": outcome.rollbacks, "curve": curve, "subnets": subnets, **counts}
+    (folder / f"facts-{group.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _count_exchanges() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The suite finds what it is for: model spaces that break a law."""
+"""The conformance suite finds model spaces that break a law."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from supernet.space import Choice, SearchSpace
 
 
 class DenseSpace:
-    """Two linear layers with something between; `last` makes the second one."""
+    """Two linear layers of class `last`, with a layer of class `between` in between; the first layer is ordinary."""
 
     space = SearchSpace((Choice(name="width", options=(4, 6, 8)),))
 
@@ -27,7 +27,7 @@ class DenseSpace:
 
 
 class CountingLinear(nn.Linear):
-    """Remembers its calls, as no layer of a supernet may."""
+    """Counts its calls, which no layer of a supernet may do."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -74,7 +74,7 @@ class AveragingLaws(DenseLaws):
 
 
 def test_state_in_a_layer_is_found() -> None:
-    with pytest.raises(AssertionError, match="computes something else after other subnets ran"):
+    with pytest.raises(AssertionError, match="computes something else after other subnets have run"):
         CountingLaws().test_a_pass_of_one_subnet_leaves_no_trace_on_another()
 
 
@@ -84,7 +84,7 @@ def test_a_network_that_reads_its_own_width_fails_the_oracle() -> None:
         AveragingLaws().test_the_masked_largest_network_computes_what_the_subnet_computes()
 
 
-def test_dropout_rests_in_evaluation_mode_for_every_subnet() -> None:
+def test_dropout_is_off_in_evaluation_mode_for_every_subnet() -> None:
     space = DenseSpace(between=nn.Dropout)
     supernet = Supernet(space).eval()
     x = torch.ones(5, 3)
@@ -92,7 +92,7 @@ def test_dropout_rests_in_evaluation_mode_for_every_subnet() -> None:
         assert torch.equal(supernet(x, subnet), supernet.extract(subnet).eval()(x))
 
 
-def test_neither_a_pass_nor_an_extraction_draws_global_random_numbers() -> None:
+def test_neither_a_forward_pass_nor_an_extraction_draws_global_random_numbers() -> None:
     space = DenseSpace()
     supernet = Supernet(space)
     before = torch.random.get_rng_state()

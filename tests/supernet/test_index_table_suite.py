@@ -1,4 +1,4 @@
-"""The index-table suite finds what it is for: slices that are not those of the architecture."""
+"""The index-table suite finds slices that are not those of the architecture."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_the_count_of_the_enumerated_space_is_known() -> None:
     assert SPACE.count() == 2 * (1 + 2 + 2 * 3) * (1 + 2)
 
 
-def test_choices_of_absent_blocks_do_not_tell_subnets_apart() -> None:
+def test_choices_of_absent_blocks_do_not_distinguish_subnets() -> None:
     values = SPACE.largest.to_dict() | {"stages.0.depth": 2}
     one = SPACE.subnet(values | {"stages.0.blocks.2.kernel": 7})
     other = SPACE.subnet(values | {"stages.0.blocks.2.kernel": 5})
@@ -97,7 +97,7 @@ def test_an_id_is_the_same_in_every_process_and_version() -> None:
         assert shown.stdout.strip() == NESTED.largest.id
 
 
-def test_samples_are_valid_varied_and_decided_by_the_generator() -> None:
+def test_samples_are_valid_and_varied_and_depend_only_on_the_generator() -> None:
     samples = [SPACE.sample(random.Random(seed)) for seed in range(200)]
     assert all(SPACE.subnet(sample.to_dict()) == sample for sample in samples)
     assert {sample["resolution"] for sample in samples} == {16, 24}
@@ -122,16 +122,16 @@ def test_a_mutation_brings_absent_blocks_back() -> None:
     ("change", "message"),
     [
         ({"resolutoin": 16}, "unknown choice 'resolutoin'; did you mean 'resolution'"),
-        ({"resolution": 20}, r"choice 'resolution': 20 is no option of \[16, 24\]"),
-        ({"resolution": "16"}, r"choice 'resolution': '16' is no option of \[16, 24\]"),
+        ({"resolution": 20}, r"choice 'resolution': 20 is not one of \[16, 24\]"),
+        ({"resolution": "16"}, r"choice 'resolution': '16' is not one of \[16, 24\]"),
     ],
 )
-def test_a_wrong_value_is_refused_with_what_is_allowed(change: dict, message: str) -> None:
+def test_a_wrong_value_is_refused_and_the_message_says_what_is_allowed(change: dict, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         SPACE.subnet(SPACE.largest.to_dict() | change)
 
 
-def test_a_missing_choice_is_refused_with_its_options() -> None:
+def test_a_missing_choice_is_refused_and_the_message_lists_its_options() -> None:
     with pytest.raises(SpaceError, match=r"choice 'resolution' is missing; options: \[16, 24\]"):
         SPACE.subnet({})
 

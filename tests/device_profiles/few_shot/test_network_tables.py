@@ -71,7 +71,10 @@ WRONG = {
         [{"height": 1, "latency_ms": 1.0}],
         "it has no column 'width' nor 2 others",
     ),
-    "another option": ([{**ROWS[0], "width": 9}], r"row 1: is of another search space: choice 'width': 9 is no option"),
+    "another option": (
+        [{**ROWS[0], "width": 9}],
+        r"row 1: is of another search space: choice 'width': 9 is not one of",
+    ),
     "no choice": ([{**ROWS[1], "second.expand": None}], "choice 'second.expand' is empty"),
     "negative": ([{**ROWS[0], "latency_ms": -2.0}], r"row 1: latency_ms -2.0 is no latency above zero"),
     "words": ([{**ROWS[0], "latency_ms": "fast"}], "latency_ms fast is no latency above zero"),

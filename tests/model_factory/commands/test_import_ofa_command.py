@@ -71,7 +71,7 @@ def test_it_overwrites_nothing(factory, tmp_path, checkpoint):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("gone", "cannot be read (No such file"), ("text", "no PyTorch checkpoint")],
+    [("gone", "cannot be read (No such file"), ("text", "not a PyTorch checkpoint")],
 )
 def test_a_wrong_file_is_one_line_and_leaves_nothing_behind(factory, tmp_path, name, words):
     (tmp_path / "text").write_text("no weights here")

@@ -39,7 +39,7 @@ def test_a_pair_becomes_one_convolution_and_the_original_stays(bias: bool) -> No
 
 
 class Shared(nn.Module):
-    """A convolution whose output has another use beside its normalisation."""
+    """A convolution whose output is also used outside its normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Shared(nn.Module):
 
 
 class Twice(nn.Module):
-    """One normalisation behind two convolutions."""
+    """One normalisation after two convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Between(nn.Module):
 
 
 class Uncopied(nn.Sequential):
-    """Holds what refuses to be copied."""
+    """Refuses to be copied."""
 
     def __deepcopy__(self, memo: object) -> nn.Module:
         raise TypeError("not me")

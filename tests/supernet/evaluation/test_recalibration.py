@@ -1,4 +1,4 @@
-"""Batch-normalisation recalibration, how many images it takes, predictions and accuracy."""
+"""Recalibration of batch normalisation, how many images it needs, predictions and accuracy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHAPE = (3, 12, 12)
 
 @dataclass(frozen=True)
 class Given:
-    """Inputs that are there already."""
+    """Inputs that are tensors already."""
 
     inputs: Tensor
 
@@ -37,7 +37,7 @@ class Given:
 
 
 def noise(count: int) -> Tensor:
-    """uint8 (count, 3, 12, 12), brighter and brighter."""
+    """Images, uint8 (count, 3, 12, 12), each brighter than the one before."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(count, *SHAPE, generator=generator) * torch.linspace(20, 255, count)[:, None, None, None]
     return images.to(torch.uint8)
@@ -92,7 +92,7 @@ def test_a_layer_that_runs_twice_sees_both_its_inputs() -> None:
     torch.testing.assert_close(module.norm.running_var, seen.var((0, 2, 3)), rtol=1e-5, atol=1e-6)
 
 
-def test_the_same_images_give_the_same_statistics_whatever_was_there(small_space: MobileNetSpace) -> None:
+def test_the_same_images_give_the_same_statistics_whatever_they_were_before(small_space: MobileNetSpace) -> None:
     fresh, used = (Supernet(small_space).extract(small_space.space.largest) for _ in range(2))
     recalibrate(used, inputs(60, 12))
     before = statistics(used)
@@ -101,7 +101,9 @@ def test_the_same_images_give_the_same_statistics_whatever_was_there(small_space
     assert not torch.equal(found["stem.norm.running_mean"], before["stem.norm.running_mean"])
 
 
-def test_weights_momentum_and_hooks_stay_and_the_module_is_left_in_evaluation_mode(smallest: nn.Module) -> None:
+def test_weights_momentum_and_hooks_are_unchanged_and_the_mode_is_evaluation(
+    smallest: nn.Module,
+) -> None:
     before = [parameter.clone() for parameter in smallest.parameters()]
     assert recalibrate(smallest, inputs(10)) is smallest
     assert all(torch.equal(old, new) for old, new in zip(before, smallest.parameters(), strict=True))
@@ -109,7 +111,7 @@ def test_weights_momentum_and_hooks_stay_and_the_module_is_left_in_evaluation_mo
     assert not any(layer.training or layer._forward_hooks for layer in smallest.modules())
 
 
-def test_dropout_rests_while_statistics_are_taken() -> None:
+def test_dropout_is_off_while_statistics_are_taken() -> None:
     module = recalibrate(nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3)), inputs(40, 12))
     exact = (noise(40).float() / 255).mean((0, 2, 3))
     torch.testing.assert_close(module[1].running_mean, exact, rtol=1e-4, atol=1e-5)
@@ -162,7 +164,7 @@ def test_accuracy_is_the_share_of_right_predictions() -> None:
     assert accuracy(Brightest(), Given(images), labels) == 0.75
 
 
-def test_a_smaller_draw_is_the_beginning_of_a_larger_one() -> None:
+def test_a_smaller_draw_is_the_start_of_a_larger_one() -> None:
     assert torch.equal(calibration_rows(100, 20, seed=3), calibration_rows(100, 80, seed=3)[:20])
     assert sorted(calibration_rows(100, 100, seed=3).tolist()) == list(range(100))
     assert not torch.equal(calibration_rows(100, 20, seed=3), calibration_rows(100, 20, seed=4))
@@ -172,7 +174,7 @@ def chosen(space: MobileNetSpace, *, limit: int, tolerance: float) -> Calibratio
     return choose_calibration(Supernet(space), examples(2600), limit=limit, tolerance=tolerance, seed=0)
 
 
-def test_images_are_doubled_until_predictions_rest(small_space: MobileNetSpace) -> None:
+def test_images_are_doubled_until_predictions_settle(small_space: MobileNetSpace) -> None:
     tried = chosen(small_space, limit=2400, tolerance=1e-12)
     assert (tried.images, tried.settled) == (2400, False)
     assert [images for images, _ in tried.movements] == [1000, 2000, 2400]

@@ -1,4 +1,4 @@
-"""A training is measured before it runs, and made to fit the time and memory that there are."""
+"""A training run is measured before it starts, and made to fit the limits on time and memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from supernet.planning.preflight import plan_training, precision_warning
 from supernet.sharing.supernet import Supernet
 from supernet.training.config import TrainingConfig
 from supernet.training.training import check_interval, steps_of, train
-from supernet.training.workers import alone
+from supernet.training.workers import one_worker
 
 RECIPE = {"epochs": 3, "batch_size": 32, "learning_rate": 0.05, "largest_only": 0.3}
 COSTS = TrainingCosts(
@@ -54,12 +54,12 @@ def recipe(**changes: object) -> TrainingConfig:
 def plan(space, images, config=None, **limits):
     return plan_training(
         lambda: Supernet(space), images, config or recipe(),
-        limits=TrainingLimits(**limits), seed=0, check=lambda *_: 0.5, workers=alone(),
+        limits=TrainingLimits(**limits), seed=0, check=lambda *_: 0.5, workers=one_worker(),
     )  # fmt: skip
 
 
 class HungryImages:
-    """`images` whose inputs take 8 MiB of memory each; more than `most` at a time do not fit a GPU."""
+    """`images` whose inputs take 8 MiB of memory each; more than `most` at a time exceed the GPU's memory."""
 
     def __init__(self, images, most: int = 1000) -> None:
         self._images, self._most, self.labels = images, most, images.labels
@@ -94,13 +94,13 @@ def test_the_plan_reads_as_one_line():
     )
 
 
-def test_a_phase_that_the_recipe_has_not_is_not_told():
+def test_a_phase_that_the_recipe_lacks_is_not_mentioned():
     line = make_plan(recipe(largest_only=0), 100, 10, replace(COSTS, alone=None, peak_bytes=None)).describe()
     assert "(100 sandwich at 2 s)" in line
     assert "peak memory unknown on this system" in line
 
 
-def test_the_memory_of_many_subnets_in_turn_is_foreseen_on_a_cpu():
+def test_the_memory_of_many_subnets_in_turn_is_predicted_on_a_cpu():
     config = recipe(largest_only=0.5, random_subnets=2)
     assert expected_peak(config, 0, COSTS) == 2**30
     assert expected_peak(config, 200, COSTS) == 2**30 + 2**29 // 2 + 200 * 2**20
@@ -109,7 +109,7 @@ def test_the_memory_of_many_subnets_in_turn_is_foreseen_on_a_cpu():
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(89, "89 s"), (600, "10 min"), (5399, "90 min"), (11520, "3.2 h")])
-def test_times_are_told_in_the_unit_people_use(seconds, text):
+def test_times_are_written_in_the_unit_that_people_use(seconds, text):
     assert time_span(seconds) == text
 
 
@@ -129,7 +129,7 @@ def test_more_hours_than_needed_change_nothing():
     assert fit_steps(recipe(), 1000, 100, lambda _: 100, COSTS, 1000.0) == 1000
 
 
-def test_hours_for_less_than_a_tenth_of_an_epoch_are_refused_and_the_least_is_told():
+def test_hours_for_less_than_a_tenth_of_an_epoch_are_refused_and_the_error_names_the_least():
     def steps(hours: float) -> int:
         return fit_steps(recipe(), 1000, 100, lambda _: 10, COSTS, hours)
 
@@ -140,7 +140,7 @@ def test_hours_for_less_than_a_tenth_of_an_epoch_are_refused_and_the_least_is_to
 
 
 @pytest.mark.parametrize(("steps", "batches"), [(1, 7), (5, 7), (6, 7), (1123, 391), (99_999, 10_009)])
-def test_epochs_give_the_steps_they_stand_for_or_hardly_less(steps, batches):
+def test_epochs_give_the_steps_that_they_were_computed_from_or_hardly_fewer(steps, batches):
     config = recipe(epochs=epochs_of(steps, batches), batch_size=2)
     assert steps * 0.999 - 1 < steps_of(config, batches * 2) <= steps
 
@@ -153,20 +153,20 @@ def test_micro_batches_are_halved_down_to_eight_and_divide_the_batch():
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
-def test_limits_that_are_no_positive_number_are_refused(value):
+def test_limits_that_are_not_positive_numbers_are_refused(value):
     with pytest.raises(ConfigError, match=r"--max-hours .* must be a number above zero"):
         TrainingLimits(max_hours=value)
     with pytest.raises(ConfigError, match="--max-memory-gib"):
         TrainingLimits(max_memory_gib=value)
 
 
-def test_limits_that_are_not_given_are_those_given_before():
+def test_limits_that_are_not_given_are_taken_from_earlier_ones():
     earlier = TrainingLimits(max_hours=1, max_memory_gib=2)
     assert TrainingLimits(max_hours=3).over(earlier) == TrainingLimits(max_hours=3, max_memory_gib=2)
     assert TrainingLimits().over(earlier) == earlier
 
 
-def test_planning_changes_nothing_in_the_training_that_follows(small_space, easy_images, tmp_path: Path):
+def test_planning_does_not_change_the_training_run_that_follows(small_space, easy_images, tmp_path: Path):
     def trained(name: str) -> tuple[list[torch.Tensor], torch.Tensor]:
         supernet = Supernet(small_space)
         train(
@@ -198,7 +198,7 @@ def test_only_the_steps_that_the_recipe_has_are_taken(small_space, easy_images, 
     assert getattr(costs, missing) is None
 
 
-def test_hours_make_the_epochs_fewer_and_say_so(small_space, easy_images):
+def test_hours_reduce_the_epochs_and_the_plan_says_so(small_space, easy_images):
     found = plan(small_space, easy_images, recipe(epochs=1e7), max_hours=0.01)
     assert found.seconds <= 0.01 * 3600 * (1 - TIME_MARGIN)
     assert 0.1 < found.config.epochs < 1e7
@@ -206,7 +206,7 @@ def test_hours_make_the_epochs_fewer_and_say_so(small_space, easy_images):
     assert re.match(r"fitted to --max-hours 0.01: 10000000 -> [\d.]+ epochs \(40,000,000 -> ", found.changes[0])
 
 
-def test_memory_makes_the_micro_batches_smaller_and_says_so(small_space, easy_images):
+def test_memory_reduces_the_micro_batches_and_the_plan_says_so(small_space, easy_images):
     hungry, config = HungryImages(easy_images), recipe(batch_size=64)
     peak = plan(small_space, hungry, config).peak_bytes
     limit = (peak - 128 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 256 MiB less
@@ -216,7 +216,7 @@ def test_memory_makes_the_micro_batches_smaller_and_says_so(small_space, easy_im
     assert re.search(r"micro-batches of 64 -> 32 examples .*batch normalisation sees 32 at a time", found.changes[0])
 
 
-def test_memory_that_no_micro_batch_fits_is_refused_and_the_least_is_told(small_space, easy_images):
+def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_least(small_space, easy_images):
     with pytest.raises(PlanError, match=r"0.01 is too little.*micro-batches of 8 examples") as caught:
         plan(small_space, easy_images, max_memory_gib=0.01)
     least = float(re.search(r"at least ([\d.]+),", str(caught.value))[1])
@@ -224,7 +224,7 @@ def test_memory_that_no_micro_batch_fits_is_refused_and_the_least_is_told(small_
     assert found.changes == ()
 
 
-def test_a_gpu_that_is_full_is_told_and_micro_batches_that_fit_are_found(small_space, easy_images):
+def test_a_full_gpu_is_an_error_and_micro_batches_that_fit_are_found(small_space, easy_images):
     hungry = HungryImages(easy_images, most=16)
     with pytest.raises(PlanError, match=r"too little memory for micro-batches of 32 examples.*--max-memory-gib"):
         plan(small_space, hungry)
@@ -235,9 +235,9 @@ def test_a_gpu_that_is_full_is_told_and_micro_batches_that_fit_are_found(small_s
         plan(small_space, HungryImages(easy_images, most=1), max_memory_gib=1000)
 
 
-def test_a_network_without_a_finite_loss_is_told_before_it_trains(small_space, easy_images):
+def test_a_network_without_a_finite_loss_is_refused_before_it_trains(small_space, easy_images):
     broken = replace(easy_images, normalisation=Normalisation(mean=(0.0,) * 3, std=(0.0,) * 3))
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of 12, before anything was trained; look at"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of 12, before anything was trained; check the"):
         plan(small_space, broken)
 
 
@@ -247,22 +247,22 @@ def test_fewer_examples_than_a_batch_are_refused_before_anything_is_measured(sma
 
 
 @pytest.mark.parametrize(("factor", "warned"), [(30.0, True), (0.6, False)])
-def test_a_processor_that_emulates_bfloat16_is_told(
+def test_there_is_a_warning_if_the_processor_only_emulates_bfloat16(
     monkeypatch: pytest.MonkeyPatch, factor: float, warned: bool
 ) -> None:
     seconds = {torch.bfloat16: factor * 1e-3, torch.float32: 1e-3}
     monkeypatch.setattr("supernet.planning.preflight._convolution_seconds", seconds.__getitem__)
-    told = precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cpu"))
-    assert told == (told if warned else "")
-    assert warned is ("30.0 times as long as in float32; set training.precision to float32" in told)
+    warning = precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cpu"))
+    assert warning == (warning if warned else "")
+    assert warned is ("30.0 times as long as in float32; set training.precision to float32" in warning)
 
 
-def test_only_bfloat16_on_a_cpu_is_looked_at() -> None:
+def test_only_bfloat16_on_a_cpu_is_tested() -> None:
     assert precision_warning(TrainingConfig(**RECIPE), torch.device("cpu")) == ""
     assert precision_warning(TrainingConfig(**RECIPE, precision="bfloat16"), torch.device("cuda")) == ""
 
 
-def test_short_trainings_check_twice_an_epoch_and_long_ones_every_five_epochs() -> None:
+def test_short_runs_are_checked_twice_an_epoch_and_long_runs_every_five_epochs() -> None:
     assert check_interval(steps=100, batches=100) == 50
     assert check_interval(steps=1000, batches=100) == 100
     assert check_interval(steps=10_000, batches=100) == 500

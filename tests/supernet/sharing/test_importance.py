@@ -55,7 +55,7 @@ SPACES: list[Callable[[], ModelSpace]] = [mobilenet, vit, text, ofa, proxyless]
 
 
 class TwoLayers:
-    """Four neurons between an input of three and two classes. `groups`: what it calls sortable."""
+    """Four neurons between three inputs and two classes; `groups` is what it declares as sortable."""
 
     def __init__(self, groups: tuple[SortGroup, ...] | None = None) -> None:
         whole = SortGroup(ranked_by=(UnitAxis("2.weight", 1),), along=(UnitAxis("0.weight"), UnitAxis("0.bias")))
@@ -71,7 +71,7 @@ class TwoLayers:
 
 
 def supernet_with_noise(space: ModelSpace) -> Supernet:
-    """Random everywhere, so that nothing that starts at zero hides a fault."""
+    """A supernet with random weights everywhere, so that no weight that is initialised to zero can hide a fault."""
     supernet = Supernet(space)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -200,7 +200,7 @@ def test_the_conformance_suite_finds_a_group_that_lacks_a_parameter() -> None:
             return TwoLayers(self.groups)
 
     suite = Suite()
-    suite.test_units_that_the_space_calls_sortable_can_change_places()
+    suite.test_units_that_the_space_declares_as_sortable_can_be_permuted()
     suite.groups = (SortGroup(ranked_by=(IN,), along=(OUT,)),)
     with pytest.raises(AssertionError, match=r"\['2.weight'\] in another order, the output differs by"):
-        suite.test_units_that_the_space_calls_sortable_can_change_places()
+        suite.test_units_that_the_space_declares_as_sortable_can_be_permuted()

@@ -1,4 +1,4 @@
-"""What sorting is for: on a network trained by itself, smaller subnets lose less."""
+"""What sorting is for: the smaller subnets of a network that was trained alone lose less."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG = {"resolutions": [8], "stem_width": 8, "stages": [STAGE, {**STAGE, "stri
 
 @pytest.fixture(scope="module")
 def digits() -> list[LabelledBatch]:
-    """All training digits at 8 pixels, in batches."""
+    """All training digits at 8x8 pixels, in batches."""
     splits = load_splits(DataConfig(source="digits", image_size=8), Path(), seed=0)
     images = torch.from_numpy(splits.train.images[:]).float() / 128 - 1
     return list(zip(images.split(256), torch.from_numpy(splits.train.labels).split(256), strict=True))
@@ -34,17 +34,17 @@ def digits() -> list[LabelledBatch]:
 def trained(digits: list[LabelledBatch]) -> Supernet:
     """The largest network trained alone for eight epochs."""
     supernet = Supernet(MobileNetSpace(MobileNetConfig.model_validate(CONFIG), classes=10), seed=0)
-    optimiser = torch.optim.AdamW(supernet.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(supernet.parameters(), lr=1e-2)
     for _ in range(8):
         for images, labels in digits:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             functional.cross_entropy(supernet.largest(images), labels).backward()
-            optimiser.step()
+            optimizer.step()
     return supernet.eval()
 
 
 def mean_loss(supernet: Supernet, batch: LabelledBatch) -> float:
-    """Over the same twenty random subnets."""
+    """The mean loss over twenty random subnets, always the same ones."""
     space, rng = supernet.model_space.space, random.Random(0)
     subnets = [space.sample(rng) for _ in range(20)]
     with torch.no_grad():

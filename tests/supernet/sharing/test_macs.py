@@ -1,4 +1,4 @@
-"""Multiply-accumulates, against formulas of the layers that a network really runs."""
+"""Multiply-accumulate operations, compared with formulas for the layers that a network really runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SPACES: dict[str, Callable[[], ModelSpace]] = {
 
 
 def of_layers(space: ModelSpace, subnet: SubnetConfig) -> int:
-    """The sum over layers as they run: outputs times what one output sums up; attention is two products a head."""
+    """The sum over layers as they run: outputs times inputs per output; attention is two products for each head."""
     total = 0
 
     def add(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -92,7 +92,7 @@ def test_a_sum_has_the_shape_and_type_that_torch_gives(dtypes: tuple[torch.dtype
         assert (found.shape, found.dtype, found.is_meta) == ((2, 5, 3), (left + right).dtype, True)
 
 
-def test_what_is_not_known_is_asked_of_torch() -> None:
+def test_other_functions_are_left_to_torch() -> None:
     image = torch.empty(2, 3, 4, device="meta")
     assert run_on_meta(ATEN.mean.dim, (image, [1]), {}).shape == (2, 4)
     assert run_on_meta(ATEN.add.Tensor, (image, 1), {}).shape == image.shape

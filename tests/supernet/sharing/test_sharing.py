@@ -1,4 +1,4 @@
-"""How a supernet makes networks out of its weights: structures without weights, copies, gradients."""
+"""How a supernet makes networks out of its weights: blueprints, copies, gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OneLayerSpace:
 
 
 class Table(nn.Module):
-    """A layer with a table that is no parameter, and tied weights."""
+    """A layer with a table that is not a parameter, and tied weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Table(nn.Module):
 
 
 class Closure(nn.Module):
-    """Holds a function that knows it: a copy of the attributes would compute with another network's weights."""
+    """Holds a function that refers to it: a copy of its attributes would compute with another network's weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Closure(nn.Module):
 
 
 class RandomTable(nn.Module):
-    """A table drawn after the weights."""
+    """Has a table that is drawn after the weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -103,13 +103,13 @@ def test_a_random_table_is_that_of_an_ordinary_build() -> None:
     assert torch.equal(found.table, expected.table)
 
 
-def test_building_leaves_the_global_random_numbers_alone(small_space: MobileNetSpace) -> None:
+def test_building_leaves_the_global_random_generator_alone(small_space: MobileNetSpace) -> None:
     before = torch.get_rng_state()
     Blueprint(small_space, small_space.space.largest, CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_blueprint_gives_networks_the_weights_handed_over_and_fresh_statistics(small_space: MobileNetSpace) -> None:
+def test_a_blueprint_gives_networks_the_given_weights_and_fresh_statistics(small_space: MobileNetSpace) -> None:
     subnet = small_space.space.smallest
     built, blueprint = small_space.build(subnet), Blueprint(small_space, subnet, CPU)
     weights = {name: nn.Parameter(torch.ones(p.shape)) for name, p in built.named_parameters()}
@@ -146,7 +146,7 @@ def test_gradients_of_several_subnets_add_up(small_space: MobileNetSpace) -> Non
             torch.testing.assert_close(parameter.grad, sum(gradients[name] for gradients in alone))
 
 
-def test_parts_of_channels_last_weights_are_channels_last(small_space: MobileNetSpace) -> None:
+def test_slices_of_channels_last_weights_are_channels_last(small_space: MobileNetSpace) -> None:
     supernet = Supernet(small_space).to(memory_format=torch.channels_last)
     subnet = small_space.space.smallest
     supernet(torch.ones(2, *small_space.input_shape(subnet)), subnet).sum().backward()
@@ -155,7 +155,7 @@ def test_parts_of_channels_last_weights_are_channels_last(small_space: MobileNet
     assert all(p.is_contiguous() for p in supernet.extract(subnet).parameters())
 
 
-def test_moving_the_supernet_forgets_structures_whose_buffers_stayed_behind() -> None:
+def test_moving_the_supernet_drops_skeletons_whose_buffers_stayed_behind() -> None:
     supernet = Supernet(OneLayerSpace(Table))
     subnet = supernet.model_space.space.smallest
     supernet(torch.ones(1, 3), subnet)

@@ -1,4 +1,4 @@
-"""Slices: where a subnet's weights lie, and what is refused because no slice is right."""
+"""Slices: which of the supernet's weights a subnet has, and what is refused because no slice is right."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_a_slice_is_a_view_so_that_gradients_flow() -> None:
 
 
 @pytest.mark.parametrize("part", [(9, 6), (8, 7), (8,), (8, 6, 1)])
-def test_a_shape_that_is_no_part_is_refused(part: tuple[int, ...]) -> None:
-    with pytest.raises(SpaceError, match=r"'head.weight': shape .* is no part of the largest network's \(8, 6\)"):
+def test_a_shape_that_does_not_fit_is_refused(part: tuple[int, ...]) -> None:
+    with pytest.raises(SpaceError, match=r"'head.weight': shape .* does not fit into the largest network's \(8, 6\)"):
         plan_slices((8, 6), part, "head.weight")
 
 
@@ -53,12 +53,12 @@ def test_a_convolution_that_changes_its_stride_is_refused() -> None:
         plan_module(nn.Sequential(nn.Conv2d(4, 4, 3)), nn.Sequential(nn.Conv2d(4, 4, 3, stride=2)))
 
 
-def test_a_dense_convolution_is_no_part_of_a_depthwise_one() -> None:
+def test_a_dense_convolution_is_not_part_of_a_depthwise_one() -> None:
     with pytest.raises(SpaceError, match=r"dense.*in a subnet but to.*groups of 1 to 1 channels"):
         plan_module(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), nn.Sequential(nn.Conv2d(1, 4, 3)))
 
 
-def test_narrower_groups_are_refused_since_channels_would_change_their_group() -> None:
+def test_narrower_groups_are_refused_because_channels_would_change_their_group() -> None:
     with pytest.raises(SpaceError, match=r"groups of 2 to 2 channels.*groups of 4 to 4 channels"):
         plan_module(nn.Sequential(nn.Conv2d(8, 8, 3, groups=2)), nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)))
 
@@ -72,7 +72,7 @@ def test_fewer_groups_of_the_same_width_compute_the_leading_channels() -> None:
 
 
 class ShiftingSpace:
-    """Leaves a layer out of an `nn.Sequential`, so that later ones move up."""
+    """Leaves a layer out of an `nn.Sequential`, so that the names of later layers shift."""
 
     space = SearchSpace((Choice(name="normalise", options=(0, 1)),))
 
@@ -84,7 +84,7 @@ class ShiftingSpace:
         return (3,)
 
 
-def test_a_supernet_of_a_faulty_space_refuses_both_to_run_and_to_extract() -> None:
+def test_a_supernet_of_a_faulty_space_refuses_to_run_and_to_extract() -> None:
     supernet = Supernet(ShiftingSpace())
     smallest = ShiftingSpace.space.smallest
     with pytest.raises(SpaceError, match="give optional layers names of their own"):

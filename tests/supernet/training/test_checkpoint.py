@@ -1,4 +1,4 @@
-"""Checkpoints: what comes back, and what is refused."""
+"""Checkpoints: what is restored, and what is refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "supernet.safetensors"
 
 
-def test_a_supernet_comes_back_to_the_bit(checkpoint: Path) -> None:
+def test_a_supernet_is_restored_bit_identical(checkpoint: Path) -> None:
     saved, loaded = Supernet(space_of(), seed=5), load_supernet(checkpoint, space_of())
     x = torch.randn(4, 3, 8, 8)
     for subnet in (space_of().space.smallest, space_of().space.largest):
@@ -56,11 +56,11 @@ def test_the_seed_decides_the_initial_weights() -> None:
 
 @pytest.mark.parametrize("change", [{"head_width": 16}, {"resolutions": [8, 16]}, {"classes": 5}])
 def test_the_checkpoint_of_another_space_is_refused(checkpoint: Path, change: dict) -> None:
-    with pytest.raises(CheckpointError, match="trained on another model space than the config's; run `factory train`"):
+    with pytest.raises(CheckpointError, match="a model space other than the config's; run `factory train`"):
         load_supernet(checkpoint, space_of(**change))
 
 
-def test_a_missing_checkpoint_names_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_checkpoint_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no checkpoint; run `factory train` first"):
         load_supernet(tmp_path / "none.safetensors", space_of())
 
@@ -72,18 +72,18 @@ def test_a_truncated_checkpoint_is_refused(checkpoint: Path, size: int) -> None:
         load_supernet(checkpoint, space_of())
 
 
-def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
         load_supernet(tmp_path, space_of())
 
 
-def test_a_training_state_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_training_state_is_not_a_checkpoint(tmp_path: Path) -> None:
     save_state(tmp_path / "state", STATE)
-    with pytest.raises(CheckpointError, match="another model space"):
+    with pytest.raises(CheckpointError, match="a model space other than"):
         load_supernet(tmp_path / "state", space_of())
 
 
-def test_a_training_state_comes_back_to_the_bit(tmp_path: Path) -> None:
+def test_a_training_state_is_restored_bit_identical(tmp_path: Path) -> None:
     save_state(tmp_path / "state", STATE)
     found = load_state(tmp_path / "state", "k")
     assert found is not None
@@ -91,7 +91,7 @@ def test_a_training_state_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert torch.equal(found.tensors["weights.a"], STATE.tensors["weights.a"])
 
 
-def test_no_state_is_found_where_there_is_none_or_that_of_another_run(tmp_path: Path, checkpoint: Path) -> None:
+def test_no_state_is_found_if_there_is_none_or_it_belongs_to_another_run(tmp_path: Path, checkpoint: Path) -> None:
     save_state(tmp_path / "state", STATE)
     assert load_state(tmp_path / "state", "another key") is None
     assert load_state(tmp_path / "missing", "k") is None

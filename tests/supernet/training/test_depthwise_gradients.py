@@ -1,4 +1,4 @@
-"""The faster gradients of depthwise convolutions are the gradients of PyTorch."""
+"""The faster gradients of depthwise convolutions equal the gradients of PyTorch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_float32_gradients_equal_those_of_pytorch(kernel: int, stride: int) -> N
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_bfloat16_gradients_are_as_near_to_float32_as_bfloat16_allows(kernel: int, stride: int) -> None:
+def test_bfloat16_gradients_are_as_close_to_float32_as_bfloat16_allows(kernel: int, stride: int) -> None:
     layer = nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=8, bias=False)
     found, expected = run(layer, True, bfloat16=True), run(layer, False)
     assert found[0].dtype == torch.bfloat16
@@ -77,7 +77,7 @@ def test_every_other_convolution_is_left_untouched(layer: nn.Conv2d) -> None:
         assert torch.equal(found, expected)
 
 
-def test_only_depthwise_convolutions_take_the_other_way() -> None:
+def test_only_depthwise_convolutions_use_the_faster_gradients() -> None:
     x = torch.randn(1, 4, 5, 5)
     with FastDepthwise():
         assert "Depthwise" in type(nn.Conv2d(4, 4, 3, groups=4)(x).grad_fn.next_functions[0][0]).__name__

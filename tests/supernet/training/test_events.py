@@ -1,4 +1,4 @@
-"""What TensorBoard will show of a training."""
+"""What TensorBoard shows of a training run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supernet.training.training import train
 
 
 def events(path: Path) -> list[Event]:
-    """Those of one file, in order: a record is its length (8 bytes), a checksum (4), the event, a checksum (4)."""
+    """The events of a file, in order. A record is its length (8 bytes), a checksum (4), the event, a checksum (4)."""
     data, found = path.read_bytes(), []
     while data:
         size = int.from_bytes(data[:8], "little")
@@ -27,17 +27,17 @@ def events(path: Path) -> list[Event]:
 
 
 def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Name -> (step, value), as TensorBoard reads files: in the order of names, dropping what a start mark says."""
-    figures: dict[str, list[tuple[int, float]]] = {}
+    """Name -> (step, value), as TensorBoard reads files: by name, dropping the steps that a mark names."""
+    metrics: dict[str, list[tuple[int, float]]] = {}
     for event in (event for path in sorted(folder.iterdir()) for event in events(path)):
         if event.session_log.status == SessionLog.START:
-            figures = {name: [(s, v) for s, v in rows if s < event.step] for name, rows in figures.items()}
+            metrics = {name: [(s, v) for s, v in rows if s < event.step] for name, rows in metrics.items()}
         for value in event.summary.value:
-            figures.setdefault(value.tag, []).append((event.step, value.simple_value))
-    return figures
+            metrics.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return metrics
 
 
-def test_figures_are_in_the_file_when_they_are_added(tmp_path: Path):
+def test_metrics_are_in_the_file_as_soon_as_they_are_added(tmp_path: Path):
     with TensorBoardEvents(tmp_path / "events") as writer:
         assert not (tmp_path / "events").exists()
         writer.add(10, {"loss": 0.5, "accuracy/largest": 0.25})
@@ -45,23 +45,23 @@ def test_figures_are_in_the_file_when_they_are_added(tmp_path: Path):
         assert shown(tmp_path / "events") == {"loss": [(10, 0.5), (20, 0.25)], "accuracy/largest": [(10, 0.25)]}
 
 
-def test_a_run_that_goes_on_shows_no_step_twice(tmp_path: Path):
+def test_a_run_that_is_resumed_shows_no_step_twice(tmp_path: Path):
     with TensorBoardEvents(tmp_path) as first:
         for step in (10, 20, 30):
             first.add(step, {"loss": 1.0})
-    with TensorBoardEvents(tmp_path) as second:  # killed behind step 30, going on from a state before step 20
+    with TensorBoardEvents(tmp_path) as second:  # killed after step 30, resumed from a state before step 20
         second.add(20, {"loss": 2.0})
     assert shown(tmp_path) == {"loss": [(10, 1.0), (20, 2.0)]}
 
 
-def test_a_run_that_goes_back_shows_no_step_twice(tmp_path: Path):
+def test_a_run_that_is_rolled_back_shows_no_step_twice(tmp_path: Path):
     with TensorBoardEvents(tmp_path) as writer:
         for step, loss in ((10, 1.0), (20, 1.5), (30, 9.0), (20, 0.5), (30, 0.25)):
             writer.add(step, {"loss": loss})
     assert shown(tmp_path) == {"loss": [(10, 1.0), (20, 0.5), (30, 0.25)]}
 
 
-def test_a_training_shows_its_figures_at_every_check(small_space, easy_images, tmp_path: Path):
+def test_a_training_run_writes_its_metrics_at_every_check(small_space, easy_images, tmp_path: Path):
     config = TrainingConfig(epochs=3, batch_size=32, learning_rate=0.05, largest_only=0.5)
     accuracies = {small_space.space.largest: 0.75, small_space.space.smallest: 0.5}
     with TensorBoardEvents(tmp_path / "events") as writer:
@@ -69,20 +69,20 @@ def test_a_training_shows_its_figures_at_every_check(small_space, easy_images, t
             Supernet(small_space), easy_images, config,
             seed=0, state_file=tmp_path / "state", key="run", check=accuracies.__getitem__, events=writer,
         )  # fmt: skip
-    figures = shown(tmp_path / "events")
+    metrics = shown(tmp_path / "events")
     steps = [point.step for point in outcome.curve]
     assert {
-        name: [step for step, _ in rows] for name, rows in figures.items() if "smallest" not in name
+        name: [step for step, _ in rows] for name, rows in metrics.items() if "smallest" not in name
     } == dict.fromkeys(
         ("loss", "accuracy/largest", "learning_rate", "examples_per_second", "loader_share", "seconds"), steps
     )
-    assert figures["accuracy/largest"][-1] == (12, 0.75)
-    assert figures["accuracy/smallest"] == [(step, 0.5) for step in steps if step > 6]
-    assert figures["learning_rate"][-1][1] == pytest.approx(0.0005)
-    assert all(value > 0 for _, value in figures["examples_per_second"])
+    assert metrics["accuracy/largest"][-1] == (12, 0.75)
+    assert metrics["accuracy/smallest"] == [(step, 0.5) for step in steps if step > 6]
+    assert metrics["learning_rate"][-1][1] == pytest.approx(0.0005)
+    assert all(value > 0 for _, value in metrics["examples_per_second"])
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path):
+def test_a_folder_that_cannot_be_created_is_one_clear_error(tmp_path: Path):
     (tmp_path / "events").write_text("in the way")
     with pytest.raises(DiskError, match="events: cannot be written"):
         TensorBoardEvents(tmp_path / "events").add(1, {"loss": 1.0})

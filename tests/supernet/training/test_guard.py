@@ -1,4 +1,4 @@
-"""A run that goes astray is noticed, rolled back with a lower learning rate, and in the end given up."""
+"""A run that diverges is detected, rolled back with a lower learning rate, and in the end given up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supernet.data.image_examples import ImageExamples
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import AstrayError, CurvePoint, chance_level, check_curve
+from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
 from supernet.training.training import Outcome, good_state_file, train
 
 
@@ -31,7 +31,7 @@ class LinearSpace:
 
 
 class Poisoned:
-    """The images, of which batches in some epochs hold NaN, as long as nobody lowered the learning rate enough."""
+    """`images`, with batches of NaN in some epochs, the first `times` times that one is read."""
 
     def __init__(self, images: ImageExamples, epochs: set[int], times: int) -> None:
         self._images, self._epochs, self.times, self.labels = images, epochs, times, images.labels
@@ -51,44 +51,44 @@ class Poisoned:
 
 
 def run(data, tmp_path: Path, check=lambda _: 0.5, **recipe) -> tuple[Outcome, list[str]]:
-    told: list[str] = []
+    notes: list[str] = []
     config = TrainingConfig.model_validate({"epochs": 5, "batch_size": 32, "learning_rate": 0.1} | recipe)
     outcome = train(
         Supernet(LinearSpace()), data, config,
-        seed=0, state_file=tmp_path / "s.safetensors", key="k", check=check, notify=told.append,
+        seed=0, state_file=tmp_path / "s.safetensors", key="k", check=check, notify=notes.append,
     )  # fmt: skip
-    return outcome, told
+    return outcome, notes
 
 
 def test_nan_goes_back_to_the_last_good_state_with_half_the_learning_rate(easy_images, tmp_path: Path) -> None:
-    outcome, told = run(Poisoned(easy_images, {2}, times=1), tmp_path)
+    outcome, notes = run(Poisoned(easy_images, {2}, times=1), tmp_path)
     assert (outcome.rollbacks, outcome.learning_rate_scale) == (1, 0.5)
-    assert told == [
+    assert notes == [
         "the loss is nan at step 9 of 20; back to step 8 with a learning rate of 0.05 (roll-back 1 of at most 3)"
     ]
     assert outcome.curve[-1].step == 20
 
 
-def test_trouble_at_the_very_start_goes_back_to_the_beginning(easy_images, tmp_path: Path) -> None:
-    outcome, told = run(Poisoned(easy_images, {0}, times=2), tmp_path)
+def test_divergence_before_the_first_check_goes_back_to_the_start(easy_images, tmp_path: Path) -> None:
+    outcome, notes = run(Poisoned(easy_images, {0}, times=2), tmp_path)
     assert outcome.learning_rate_scale == 0.25
-    assert "back to step 0" in told[0]
+    assert "back to step 0" in notes[0]
 
 
-def test_lasting_trouble_ends_after_a_bounded_number_of_tries(easy_images, tmp_path: Path) -> None:
+def test_a_run_that_keeps_diverging_ends_after_a_bounded_number_of_roll_backs(easy_images, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nan at step 5 of 20, .* 0.025 and after 2 roll-backs; set training.lear"):
         run(Poisoned(easy_images, {1}, times=99), tmp_path, rollbacks=2)
 
 
 def test_collapse_to_chance_is_rolled_back(easy_images, tmp_path: Path) -> None:
     seen = iter([0.5, 0.6, 0.25, *[0.7] * 99])
-    outcome, told = run(easy_images, tmp_path, check=lambda _: next(seen), largest_only=1.0)
+    outcome, notes = run(easy_images, tmp_path, check=lambda _: next(seen), largest_only=1.0)
     assert outcome.rollbacks == 1
-    assert "fell from 60.0% to 25.0%, which is chance, at step 6 of 20; back to step 4" in told[0]
+    assert "fell from 60.0% to 25.0%, which is chance, at step 6 of 20; back to step 4" in notes[0]
     assert [point.step for point in outcome.curve] == list(range(2, 21, 2))
 
 
-def test_a_rolled_back_run_resumes_to_the_same_end(easy_images, tmp_path: Path) -> None:
+def test_a_rolled_back_run_that_is_resumed_has_the_same_outcome(easy_images, tmp_path: Path) -> None:
     undisturbed, _ = run(Poisoned(easy_images, {2}, times=1), tmp_path)
     for path in (tmp_path / "s.safetensors", good_state_file(tmp_path / "s.safetensors")):
         path.unlink()
@@ -113,7 +113,7 @@ def points(*losses: float) -> list[CurvePoint]:
 
 def test_a_loss_far_above_its_lowest_is_divergence_and_a_wobble_is_not() -> None:
     check_curve(points(2.3, 0.4, 1.3), 0.1, 3)
-    with pytest.raises(AstrayError, match=r"rose from 0.4 to 1.5 before step 2 of 3"):
+    with pytest.raises(DivergenceError, match=r"rose from 0.4 to 1.5 before step 2 of 3"):
         check_curve(points(2.3, 0.4, 1.5), 0.1, 3)
 
 

@@ -1,4 +1,4 @@
-"""`kill -9` in another process, at any moment and with every option: the run that goes on ends with the same bits."""
+"""`kill -9` in another process, at any time and with every option: the resumed run ends with the same bits."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DIVERGING = {"learning_rate": 1.0, "warmup": 0.5, "epochs": 6}
 
 
 def kill(job: Job) -> None:
-    """Do `job` in a process that ends as it says."""
+    """Run `job` in a process that dies as the job states."""
     torch.set_num_threads(1)
     Path(job.folder).mkdir(exist_ok=True)
-    process = small_run.start([job], said := Path(job.folder) / "said.txt")
+    process = small_run.start([job], log := Path(job.folder) / "log.txt")
     process.join(timeout=200)
-    assert process.exitcode == -signal.SIGKILL, said.read_text(encoding="utf-8")
+    assert process.exitcode == -signal.SIGKILL, log.read_text(encoding="utf-8")
 
 
 def bits(trained: Supernet) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def bits(trained: Supernet) -> dict[str, bytes]:
     ],
 )
 def test_a_killed_run_ends_bit_identical(tmp_path: Path, training: dict, space: str, death: dict[str, int]) -> None:
-    undisturbed, whole, told = small_run.run(Job(folder=str(tmp_path / "a"), training=training, space=space))
+    undisturbed, whole, notes = small_run.run(Job(folder=str(tmp_path / "a"), training=training, space=space))
     killed = Job(folder=str(tmp_path / "b"), training=training, space=space, death=death)
     kill(killed)
     left = list((tmp_path / "b").glob(f"*{TEMPORARY_MARK}*"))
@@ -60,10 +60,10 @@ def test_a_killed_run_ends_bit_identical(tmp_path: Path, training: dict, space: 
     resumed, again, _ = small_run.run(Job(folder=killed.folder, training=training, space=space))
     assert bits(resumed) == bits(undisturbed)
     assert (again.curve, again.rollbacks) == (whole.curve, whole.rollbacks)
-    assert whole.rollbacks == len(told) == (1 if "warmup" in training else 0)
+    assert whole.rollbacks == len(notes) == (1 if "warmup" in training else 0)
 
 
-def test_killed_again_and_again_a_run_still_ends_bit_identical(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_several_times_ends_bit_identical(tmp_path: Path) -> None:
     undisturbed, _, _ = small_run.run(Job(folder=str(tmp_path / "a")))
     for death in ({"write": 1}, {"check": 4}, {"rename": 5}):
         kill(Job(folder=str(tmp_path / "b"), training=ALWAYS, death=death))
@@ -79,13 +79,13 @@ def test_the_scale_of_float16_gradients_falls_and_is_part_of_the_state(tmp_path:
     assert 0 < state.progression.growth < 12
 
 
-def test_a_gradient_that_no_scale_makes_finite_rolls_float16_back(tmp_path: Path) -> None:
+def test_float16_is_rolled_back_if_no_scale_makes_the_gradient_finite(tmp_path: Path) -> None:
     training = FLOAT16 | {"largest_only": 0.0, "epochs": 12, "rollbacks": 2}
     with pytest.raises(TrainingError, match=r"norm of the gradient is nan at step 1\d of 48, .* after 2 roll-backs"):
         small_run.run(Job(folder=str(tmp_path), training=training, space="broken"))
 
 
-def test_an_interruption_inside_a_roll_back_saves_nothing_half_restored(tmp_path: Path, monkeypatch) -> None:
+def test_an_interruption_during_a_roll_back_saves_nothing_that_is_half_restored(tmp_path: Path, monkeypatch) -> None:
     undisturbed, whole, _ = small_run.run(Job(folder=str(tmp_path / "a"), training=DIVERGING))
     restore = Trainer.restore
 
@@ -132,9 +132,9 @@ def _saved_by_torch(value: object, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_nothing_but_the_import_of_once_for_all_checkpoints_reads_pickles() -> None:
+def test_only_the_import_of_once_for_all_checkpoints_reads_pickles() -> None:
     root = Path(supernet.__file__).parents[1]
-    packages = ("supernet", "search", "device_profiles", "exports", "model_factory")
+    packages = ("factory_base", "supernet", "search", "device_profiles", "exports", "model_factory")
     files = [path for package in packages for path in (root / package).rglob("*.py")]
     found = {(path.name, call) for path in files for call in _unpickling(ast.parse(path.read_text(encoding="utf-8")))}
     assert len(files) > 50

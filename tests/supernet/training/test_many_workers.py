@@ -1,4 +1,4 @@
-"""Two processes under `torchrun` train like one, end alike, and go on after a death."""
+"""Two processes under `torchrun` train like one, end with the same weights, and resume after one of them dies."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from small_run import Job
 
 HALVES = {"micro_batch_size": 16}
-"""What a worker of two takes of a batch, so that batch normalisation sees the same examples together."""
+"""The share of a batch that each of two workers takes, so that batch normalisation sees the same examples together."""
 ALWAYS = {"save_every": 1e-9}
 GENTLE = {"learning_rate": 0.002}
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What two processes left in a folder."""
+    """The results that two processes left in a folder."""
 
     folder: Path
 
@@ -42,7 +42,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
 
 
 def torchrun(jobs: list[Job]) -> subprocess.CompletedProcess[str]:
-    """Do `jobs` on two processes."""
+    """Run `jobs` on two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [small_run.__file__, json.dumps([asdict(job) for job in jobs])]
     for job in jobs:
@@ -51,21 +51,21 @@ def torchrun(jobs: list[Job]) -> subprocess.CompletedProcess[str]:
 
 
 def two_processes(job: Job) -> list[tuple[int | None, str]]:
-    """Do `job` on two processes that nobody watches over; what each left with and said."""
+    """Run `job` on two processes without `torchrun`; the exit code and the standard error of each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    said = [Path(job.folder) / f"said-{rank}.txt" for rank in (0, 1)]
-    processes = [small_run.start([job], path, RANK=str(rank), **meeting) for rank, path in enumerate(said)]
+    logs = [Path(job.folder) / f"log-{rank}.txt" for rank in (0, 1)]
+    processes = [small_run.start([job], path, RANK=str(rank), **meeting) for rank, path in enumerate(logs)]
     for process in processes:
         process.join(timeout=200)
-    return [(p.exitcode, path.read_text(encoding="utf-8")) for p, path in zip(processes, said, strict=True)]
+    return [(p.exitcode, path.read_text(encoding="utf-8")) for p, path in zip(processes, logs, strict=True)]
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pair]]:
-    """Several runs of two processes, made by one start of them."""
+    """Several runs on two processes, which are started only once."""
     root = tmp_path_factory.mktemp("pairs")
     jobs = [
         Job(folder=str(root / "share")),
@@ -103,14 +103,14 @@ def test_both_workers_end_with_the_same_bits(pairs: dict[str, Pair], name: str) 
         ("poisoned", {"training": HALVES, "poisoned_epochs": (2,)}),
     ],
 )
-def test_two_workers_end_as_one_process_with_the_same_micro_batches(
+def test_two_workers_end_like_one_process_with_the_same_micro_batches(
     pairs: dict[str, Pair], tmp_path: Path, name: str, job: dict[str, Any]
 ) -> None:
     """Gradients of several networks are summed in another order, hence the tolerance."""
     torch.testing.assert_close(pairs[name].weights(0), one_process(tmp_path, **job), rtol=1e-5, atol=1e-7)
 
 
-def test_with_one_network_to_train_two_workers_end_with_the_bits_of_one_process(
+def test_if_only_one_network_is_trained_two_workers_end_with_the_bits_of_one_process(
     pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
     training = {"largest_only": 1, "micro_batch_size": 16, "epochs": 2}
@@ -125,12 +125,12 @@ def test_both_workers_train_the_same_subnets_and_average_once_a_step(pairs: dict
     assert first["averages"] == second["averages"] == 12
 
 
-def test_trouble_on_one_worker_rolls_both_back(pairs: dict[str, Pair]) -> None:
+def test_divergence_on_one_worker_rolls_both_back(pairs: dict[str, Pair]) -> None:
     first, second = pairs["poisoned"].facts(0), pairs["poisoned"].facts(1)
     assert first["rollbacks"] == second["rollbacks"] == 1
     assert first["curve"] == second["curve"]
-    assert len(first["told"]) == 1
-    assert second["told"] == []
+    assert len(first["notes"]) == 1
+    assert second["notes"] == []
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_by_both(pairs: dict[str, Pair]) -> None:
@@ -142,11 +142,11 @@ def test_a_batch_that_cannot_be_divided_is_refused_by_both(pairs: dict[str, Pair
 def test_the_death_of_a_worker_ends_the_run_with_a_clear_line(tmp_path: Path, rank: int) -> None:
     ended = two_processes(Job(folder=str(tmp_path), training=ALWAYS, death={"step": 7}, dying_rank=rank))
     assert ended[rank][0] == -signal.SIGKILL
-    code, said = ended[1 - rank]
-    (line,) = said.splitlines()
+    code, log = ended[1 - rank]
+    (line,) = log.splitlines()
     assert code == 1
     assert line.startswith(f"error: worker {1 - rank} of 2 has lost another one (")
-    assert line.endswith("; see what that one said, and run the same command again to go on")
+    assert line.endswith("; see that worker's output, and run the same command again to continue")
 
 
 def test_after_the_death_of_a_worker_the_next_run_ends_with_the_same_bits(
@@ -158,4 +158,4 @@ def test_after_the_death_of_a_worker_the_next_run_ends_with_the_same_bits(
     resumed = Pair(tmp_path)
     for rank in (0, 1):
         assert_same_bits(resumed.weights(rank), pairs["share"].weights(0))
-    assert len(resumed.facts(1)["subnets"]) <= 6 * 3  # of 12 steps at most the last 6
+    assert len(resumed.facts(1)["subnets"]) <= 6 * 3  # at most the last 6 of 12 steps

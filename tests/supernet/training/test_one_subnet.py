@@ -1,4 +1,4 @@
-"""One subnet of a trained supernet, trained on alone."""
+"""Fine-tuning: one subnet of a trained supernet is trained further on its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_subnet_with_learned_kernel_transforms_is_separated_with_them_applied(
     assert not any("kernel_matrices" in name for name, _ in alone.named_parameters())
 
 
-def test_training_a_separated_subnet_makes_it_better_and_leaves_the_supernet(tmp_path: Path) -> None:
+def test_training_a_separated_subnet_improves_it_and_leaves_the_supernet_alone(tmp_path: Path) -> None:
     supernet = Supernet(model_space("mobilenet"), 0)
     subnet = supernet.model_space.space.smallest
     before = [parameter.detach().clone() for parameter in supernet.parameters()]
@@ -56,7 +56,7 @@ def test_training_a_separated_subnet_makes_it_better_and_leaves_the_supernet(tmp
     assert all(torch.equal(*pair) for pair in zip(before, supernet.parameters(), strict=True))
 
 
-def test_only_the_largest_network_is_trained_on_with_dropout() -> None:
+def test_only_the_largest_network_is_fine_tuned_with_dropout() -> None:
     supernet = Supernet(model_space("loud"), 0)
     x = torch.randn(8, 3, 12, 12)
     for subnet, varies in ((supernet.model_space.space.largest, True), (supernet.model_space.space.smallest, False)):

@@ -1,4 +1,4 @@
-"""Which random subnets train."""
+"""Which random subnets are trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_macs_are_those_of_the_layers(small_space: MobileNetSpace) -> None:
     assert count_macs(Linear(), small_space.space.smallest) == 3 * 8 * 9 * 16 + 8 * 16 * 5
 
 
-def test_counting_macs_takes_nothing_from_the_random_numbers(small_space: MobileNetSpace) -> None:
+def test_counting_macs_leaves_the_global_random_generator_alone(small_space: MobileNetSpace) -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def test_counting_macs_takes_nothing_from_the_random_numbers(small_space: Mobile
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_stratified_sampler_reaches_both_ends_far_more_often(small_space: MobileNetSpace) -> None:
+def test_the_stratified_sampler_draws_from_both_ends_far_more_often(small_space: MobileNetSpace) -> None:
     space = small_space.space
     low, high = (math.log(count_macs(small_space, s)) for s in (space.smallest, space.largest))
 
@@ -49,7 +49,7 @@ def test_the_stratified_sampler_reaches_both_ends_far_more_often(small_space: Mo
     assert share_at_the_ends(stratified) > 1.5 * share_at_the_ends(uniform)
 
 
-def test_samplers_depend_on_nothing_but_their_arguments(small_space: MobileNetSpace) -> None:
+def test_samplers_depend_only_on_their_arguments(small_space: MobileNetSpace) -> None:
     for kind in SAMPLERS.values():
         samplers = [kind(small_space, 3, silent) for _ in range(2)]
         first, again = ([sampler.sample(random.Random(i), i) for i in range(5)] for sampler in samplers)
@@ -57,7 +57,7 @@ def test_samplers_depend_on_nothing_but_their_arguments(small_space: MobileNetSp
         assert len(set(first)) > 1
 
 
-def test_the_coupled_sampler_takes_subnets_whose_choices_are_of_one_level() -> None:
+def test_the_coupled_sampler_draws_subnets_whose_choices_are_about_equally_large() -> None:
     stage = {"widths": [8, 16, 24, 32], "depths": [1], "kernels": [3, 5, 7], "expands": [1, 2, 3, 4], "stride": 2}
     config = {"resolutions": [8], "stem_width": 8, "stages": [stage, stage], "head_width": 16}
     space = MobileNetSpace(MobileNetConfig.model_validate(config), classes=4)

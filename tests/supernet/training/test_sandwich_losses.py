@@ -52,7 +52,7 @@ def test_a_student_far_from_its_teacher_has_a_bounded_gradient() -> None:
     assert found.abs().max() <= 5
 
 
-def test_hard_labels_take_their_share() -> None:
+def test_the_labels_have_their_share_of_the_loss() -> None:
     student, target = logits(0), logits(1).detach().softmax(1)
     half = student_loss(student, target, LABELS, TrainingConfig(epochs=1, hard_label_share=0.5, label_smoothing=0))
     soft = functional.kl_div(student.log_softmax(1), target, reduction="batchmean")
@@ -60,7 +60,7 @@ def test_hard_labels_take_their_share() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0])
-def test_the_weight_of_subnets_scales_their_gradient_and_not_the_largest_one(weight: float) -> None:
+def test_the_weight_of_subnets_scales_their_gradient_and_not_that_of_the_largest(weight: float) -> None:
     weights = {name: logits(seed) for seed, name in enumerate(("largest", "student"))}
 
     def run(weight: float) -> dict[str, torch.Tensor]:

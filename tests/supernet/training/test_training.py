@@ -1,4 +1,4 @@
-"""Training: it learns, it continues exactly where it stopped, and it says why it cannot."""
+"""Training: it learns, it continues exactly where it stopped, and if it cannot, it says why."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_all_subnets_learn_easy_images(session: Session, easy_images: ImageExamp
         assert accuracy(module, images, easy_images.labels) > 0.8
 
 
-def test_the_curve_has_the_smallest_network_once_it_trains(session: Session) -> None:
+def test_the_curve_has_the_smallest_network_once_it_is_trained(session: Session) -> None:
     seen: list[int] = []
     _, curve = session.run(check=lambda _: 0.25, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(step, 12) for step in range(1, 13)]
@@ -78,7 +78,7 @@ def test_the_curve_has_the_smallest_network_once_it_trains(session: Session) -> 
     assert all(point.largest_accuracy == 0.25 for point in curve)
 
 
-def test_no_other_network_trains_while_the_largest_trains_alone(session: Session) -> None:
+def test_no_other_network_is_trained_while_the_largest_trains_alone(session: Session) -> None:
     one, _ = session.run(epochs=1, largest_only=0.99, random_subnets=0)
     other, _ = session.run(epochs=1, largest_only=0.99, random_subnets=3, key="other")
     together, _ = session.run(epochs=1, largest_only=0.0, random_subnets=0, key="together")
@@ -116,7 +116,7 @@ def test_a_loss_averaged_over_an_interruption_is_the_same(session: Session) -> N
     assert [point.step for point in curve] == list(range(2, 25, 2))
 
 
-def test_bfloat16_with_momentum_resumes_bit_identical_too(session: Session) -> None:
+def test_bfloat16_with_momentum_is_resumed_bit_identical_too(session: Session) -> None:
     undisturbed, _ = session.run(precision="bfloat16")
     session.forget()
     with pytest.raises(KeyboardInterrupt):
@@ -125,7 +125,7 @@ def test_bfloat16_with_momentum_resumes_bit_identical_too(session: Session) -> N
     assert same_weights(undisturbed, resumed)
 
 
-def test_an_interruption_inside_a_check_keeps_no_half_step(session: Session) -> None:
+def test_an_interruption_during_a_check_keeps_no_half_step(session: Session) -> None:
     undisturbed, curve = session.run()
     session.forget()
     calls: list[object] = []
@@ -143,7 +143,7 @@ def test_an_interruption_inside_a_check_keeps_no_half_step(session: Session) -> 
     assert again == curve
 
 
-def test_a_killed_run_goes_on_from_the_last_state_that_was_saved(session: Session, tmp_path: Path) -> None:
+def test_a_killed_run_continues_from_the_last_state_that_was_saved(session: Session, tmp_path: Path) -> None:
     earlier = tmp_path / "earlier"
 
     def keep_state_of_step_4(done: int, *_: object) -> None:
@@ -176,7 +176,7 @@ def test_the_state_of_another_run_is_ignored(session: Session) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
-def test_a_damaged_state_falls_back_on_the_last_good_one(session: Session, damage: str) -> None:
+def test_a_run_with_a_damaged_state_falls_back_to_the_last_good_one(session: Session, damage: str) -> None:
     expected, curve = session.run(epochs=6)
     session.forget()
     with pytest.raises(KeyboardInterrupt):
@@ -190,7 +190,7 @@ def test_a_damaged_state_falls_back_on_the_last_good_one(session: Session, damag
     assert again == curve
 
 
-def test_with_both_states_damaged_the_run_starts_anew(session: Session) -> None:
+def test_if_both_states_are_damaged_the_run_starts_from_scratch(session: Session) -> None:
     expected, _ = session.run()
     for path in (session.state_file, good_state_file(session.state_file)):
         path.write_bytes(b"")
@@ -200,7 +200,7 @@ def test_with_both_states_damaged_the_run_starts_anew(session: Session) -> None:
     assert same_weights(found, expected)
 
 
-def test_a_learning_rate_that_blows_up_is_named(session: Session) -> None:
+def test_a_learning_rate_at_which_the_run_diverges_is_named(session: Session) -> None:
     with pytest.raises(TrainingError, match=r"at step \d+ of 12, .* set training.learning_rate below 1e\+30"):
         session.run(learning_rate=1e30)
     assert not session.state_file.exists()
@@ -214,7 +214,7 @@ def test_fewer_images_than_a_batch_are_refused(session: Session) -> None:
 
 
 class PoisonedSpace:
-    """The smallest network gives NaN, or drops out half of its inputs."""
+    """Multiplies the output of the smallest network by `scale`, for example NaN; both networks have `dropout`."""
 
     space = SearchSpace((Choice(name="width", options=(4, 8)),))
 
@@ -240,13 +240,13 @@ class _Scale(nn.Module):
         return x * self._factor
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(session: Session) -> None:
+def test_a_run_with_a_gradient_that_is_not_finite_stops_before_it_changes_the_weights(session: Session) -> None:
     session.space = PoisonedSpace(scale=float("nan"))
     with pytest.raises(TrainingError, match="the norm of the gradient is nan at step 5 of 12"):
         session.run()
 
 
-def test_networks_with_dropout_resume_bit_identical(session: Session) -> None:
+def test_networks_with_dropout_are_resumed_bit_identical(session: Session) -> None:
     session.space = PoisonedSpace(dropout=0.5)
     undisturbed, _ = session.run()
     session.forget()
@@ -257,7 +257,7 @@ def test_networks_with_dropout_resume_bit_identical(session: Session) -> None:
     assert same_weights(undisturbed, resumed)
 
 
-def test_a_compiled_run_learns_what_the_plain_one_learns(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_run_learns_the_same_as_a_plain_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[object] = []
 
     def compile_without_a_compiler(function, **_options):
@@ -272,7 +272,9 @@ def test_a_compiled_run_learns_what_the_plain_one_learns(session: Session, monke
     assert same_weights(plain, other)
 
 
-def test_a_machine_without_a_compiler_is_told_what_to_do(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_on_a_machine_without_a_compiler_says_what_to_do(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def compile_and_fail(_function, **_options):
         def fail(_x):
             raise torch._dynamo.exc.BackendCompilerFailed(print, RuntimeError("no g++"), None)

@@ -30,7 +30,7 @@ def written(folder: Path, content: object) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An official supernet, and what was read of its file."""
+    """An official supernet, and what was read from its file."""
 
     official: Official
     config: OfaConfig
@@ -48,7 +48,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def subnets_of(space: SearchSpace) -> list[SubnetConfig]:
-    """The smallest, the largest, those of one kernel and ratio, and random ones."""
+    """The smallest and the largest subnet, those with one kernel size and ratio everywhere, and random ones."""
     rng = random.Random(0)
     deepest = space.largest.to_dict()
     uniform = [
@@ -59,7 +59,7 @@ def subnets_of(space: SearchSpace) -> list[SubnetConfig]:
 
 
 def expected(official: Official, x: Tensor, subnet: SubnetConfig, **options: bool) -> Tensor:
-    """Of the same subnet, in the official words: lists over all stored blocks, absent ones with any value."""
+    """The official logits of `subnet`, whose choices become lists over all stored blocks, including absent ones."""
     values, sizes = subnet.to_dict(), LAYOUTS[official.family].sizes
     d = [int(values[f"stages.{i}.depth"]) for i in range(len(sizes))]
     names = [f"stages.{i}.blocks.{j}" for i, size in enumerate(sizes) for j in range(size)]
@@ -72,7 +72,7 @@ def images(dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def differences(supernet: Supernet, official: Official, subnets: slice = slice(None)) -> list[float]:
-    """The largest one of the logits, for each subnet."""
+    """The largest difference of the logits, for each subnet."""
     x = images(next(supernet.parameters()).dtype)
     official = Official(official.family, {n: t.to(x.dtype) for n, t in official.state.items()})
     chosen = subnets_of(supernet.model_space.space)[subnets]
@@ -97,7 +97,7 @@ def test_an_extracted_subnet_computes_what_the_official_network_computes(case: C
 
 
 def off_with_stored_statistics(case: Case, state: dict[str, Tensor]) -> float:
-    """How far the largest network with `state`, normalising with stored statistics, is from the official one."""
+    """The largest difference from the official network if ours has `state` and normalises with stored statistics."""
     model_space, x = make_model_space(case.config, classes=5), images(torch.float64)
     network = model_space.build(model_space.space.largest)
     network.load_state_dict(state, strict=state is case.state)
@@ -127,7 +127,7 @@ def norms(supernet: Supernet, eps: float) -> None:
 
 
 OF_ONE_KIND = slice(2, 5)
-"""The subnets of kernels 3, 5 and 7 alone."""
+"""The subnets whose kernels are all 3, all 5 and all 7."""
 
 TRAPS: dict[str, tuple[Mutation, tuple[bool, ...]]] = {
     "transposed": (lambda s: kernel_matrices(s, lambda m: m.T), (True, True, False)),
@@ -135,7 +135,7 @@ TRAPS: dict[str, tuple[Mutation, tuple[bool, ...]]] = {
     "7to5 skipped": (lambda s: kernel_matrices(s, lambda m: torch.eye(len(m)), 9), (True, True, False)),
     "5to3 skipped": (lambda s: kernel_matrices(s, lambda m: torch.eye(len(m)), 25), (True, False, False)),
 }
-"""A mutation of the kernel matrices -> which of those subnets compute something else."""
+"""Name -> a mutation of the kernel matrices, and which of those three subnets it affects."""
 
 
 @pytest.mark.parametrize("trap", TRAPS)

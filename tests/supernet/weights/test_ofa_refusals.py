@@ -1,4 +1,4 @@
-"""What is no official checkpoint, or a damaged one, is refused in one clear line, and no code in it runs."""
+"""What is not an official checkpoint, or is damaged, is refused in one clear line, and no code in it runs."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     "a flat classifier": (with_value("classifier.linear.weight", lambda t: t.flatten()), "expected (classes, "),
     "a number": (with_value("first_conv.conv.weight", lambda _: 3), "'first_conv.conv.weight' is a int"),
     "a sparse tensor": (with_value(BOTTLENECK, lambda t: t.to_sparse()), "is a torch.sparse_coo tensor"),
-    "whole numbers": (with_value(BOTTLENECK, lambda t: t.int()), f"no floating-point numbers in {BOTTLENECK}"),
+    "whole numbers": (with_value(BOTTLENECK, lambda t: t.int()), f"expected floating-point numbers in {BOTTLENECK}"),
     "NaN": (with_value("first_conv.bn.bias", poisoned(float("nan"))), "NaN or infinite values in first_conv.bn.bias"),
     "infinity": (with_value("first_conv.bn.running_var", poisoned(float("inf"))), "infinite values in first_conv.bn"),
     "two spellings": (both_spellings, "are two spellings of the same weight"),
     "a ResNet": (of_resnet, "is an ofa_resnet50 supernet, which is not supported"),
-    "another network": (lambda _: {"fc.weight": torch.ones(2, 2)}, "no once-for-all supernet; its keys are fc.weight"),
+    "another network": (lambda _: {"fc.weight": torch.ones(2, 2)}, "not a once-for-all supernet; its keys are fc.w"),
     "impossible widths": (
         lambda s: {n: t[:7] if t.ndim == 4 else t for n, t in s.items()}, "channels fit no width multiplier",
     ),
@@ -109,11 +109,11 @@ def test_a_truncated_file_is_refused_wherever_it_ends(
     size = path.stat().st_size
     for length in (size - 1, size * 9 // 10, size // 2, size // 20, 3000, 100, 1, 0):
         os.truncate(path, length)
-        assert "is damaged, or no PyTorch checkpoint" in refusal(path)
+        assert "is damaged, or is not a PyTorch checkpoint" in refusal(path)
 
 
 class Opener:
-    """Its pickle makes a folder when it is read."""
+    """Its pickle creates a folder when it is read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -135,9 +135,9 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path, by_torch: bool) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\n", b"\x80\x02.", b"PK\x03\x04" + bytes(100), b"\x7fELF" + bytes(500)])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
-    assert "is damaged, or no PyTorch checkpoint" in refusal(tmp_path / "file")
+    assert "is damaged, or is not a PyTorch checkpoint" in refusal(tmp_path / "file")
 
 
 def test_a_script_archive_is_refused(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_script_archive_is_refused(tmp_path: Path) -> None:
 
     with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.save(torch.jit.script(Doubling()), tmp_path / "file")
-    assert "is damaged, or no PyTorch checkpoint" in refusal(tmp_path / "file")
+    assert "is damaged, or is not a PyTorch checkpoint" in refusal(tmp_path / "file")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

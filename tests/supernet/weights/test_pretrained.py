@@ -1,4 +1,4 @@
-"""Weights that a largest network brings along."""
+"""Initial weights of the largest network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Change = Callable[[dict[str, Tensor]], object]
 
 @pytest.fixture
 def network(small_space: MobileNetSpace) -> nn.Module:
-    """Somebody's network, trained elsewhere: an ordinary module with statistics of its own."""
+    """A network that was trained elsewhere: an ordinary module with running statistics of its own."""
     torch.manual_seed(5)
     return small_space.build(small_space.space.largest).eval()
 
@@ -62,7 +62,7 @@ def test_a_checkpoint_of_ours_becomes_the_largest_network(small_space: MobileNet
     assert str(loaded) == f"{len(list(ours.parameters()))} weights loaded"
 
 
-def test_weights_of_half_precision_are_taken(small_space: MobileNetSpace, network: nn.Module, tmp_path: Path) -> None:
+def test_half_precision_weights_are_accepted(small_space: MobileNetSpace, network: nn.Module, tmp_path: Path) -> None:
     save_file({name: value.half() for name, value in network.named_parameters()}, tmp_path / "half.safetensors")
     supernet = Supernet(small_space)
     load_initial_weights(supernet, tmp_path / "half.safetensors")
@@ -130,21 +130,21 @@ def test_a_pickle_is_never_read(small_space: MobileNetSpace, tmp_path: Path) -> 
             return Path.touch, (tmp_path / "sprung",)
 
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match=r"is no readable safetensors file .*save_file\(network.state_dict\(\)"):
+    with pytest.raises(CheckpointError, match=r"is not a readable safetensors file .*save_file\(network.state_dict"):
         load_initial_weights(Supernet(small_space), tmp_path / "weights.pt")
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_missing_file_and_an_unfinished_training_are_named(small_space: MobileNetSpace, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_training_state_are_named(small_space: MobileNetSpace, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no such file; see training.initial_weights"):
         load_initial_weights(Supernet(small_space), tmp_path / "none.safetensors")
     save_file({"weights.x": torch.ones(1)}, tmp_path / "training.safetensors", {"training": "{}"})
-    with pytest.raises(CheckpointError, match=r"state of an unfinished training; give the supernet.safetensors"):
+    with pytest.raises(CheckpointError, match=r"state of a training run, .*; name the supernet.safetensors of a"):
         load_initial_weights(Supernet(small_space), tmp_path / "training.safetensors")
 
 
 class Scaled:
-    """A space whose network holds a constant."""
+    """A space whose network has a constant buffer."""
 
     space = SearchSpace((Choice(name="width", options=(2, 4)),))
 
@@ -162,41 +162,37 @@ def test_a_constant_in_the_file_must_be_the_one_that_the_space_builds(tmp_path: 
     save_file(state, tmp_path / "a.safetensors")
     load_initial_weights(Supernet(Scaled()), tmp_path / "a.safetensors")
     save_file(state | {"scale": torch.tensor(4.0)}, tmp_path / "b.safetensors")
-    with pytest.raises(CheckpointError, match="'scale' is a buffer with other values than the model space builds"):
+    with pytest.raises(CheckpointError, match="'scale' is a buffer whose values differ from those that the model"):
         load_initial_weights(Supernet(Scaled()), tmp_path / "b.safetensors")
 
 
 @pytest.mark.parametrize("importance", ["weights", "gradients"])
-def test_a_start_loads_sorts_and_tells(
+def test_starting_from_weights_loads_sorts_and_reports(
     small_space: MobileNetSpace, easy_images: ImageExamples, network: nn.Module, file: Path, importance: str
 ) -> None:
     values = {"epochs": 1, "initial_weights": file.name, "sort_by_importance": True, "importance": importance}
-    supernet, said = Supernet(small_space), []
-    start_from(supernet, TrainingConfig.model_validate(values), file.parent, easy_images, seed=0, notify=said.append)
+    supernet, notes = Supernet(small_space), []
+    start_from(supernet, TrainingConfig.model_validate(values), file.parent, easy_images, seed=0, notify=notes.append)
     x = torch.randn(4, 3, 12, 12)
     expected = Supernet(small_space)
     load_initial_weights(expected, file)
     assert torch.allclose(supernet.largest(x), expected.largest(x), atol=1e-5)
     assert not same(supernet, network)
-    assert [line.split(": ")[0] for line in said] == [
+    assert [line.split(": ")[0] for line in notes] == [
         str(file),
         "6 groups of channels, heads or neurons sorted by importance",
     ]
 
 
-def test_a_start_without_initial_weights_changes_nothing(
-    small_space: MobileNetSpace, easy_images: ImageExamples
-) -> None:
+def test_without_initial_weights_nothing_changes(small_space: MobileNetSpace, easy_images: ImageExamples) -> None:
     supernet = Supernet(small_space)
     start_from(supernet, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
     assert same(supernet, Supernet(small_space).largest)
 
 
 @pytest.mark.parametrize("key", ["sort_by_importance: true", "fresh_parameters: ['classifier.*']"])
-def test_keys_for_initial_weights_need_some(key: str) -> None:
+def test_keys_that_concern_initial_weights_require_them(key: str) -> None:
     import yaml
 
-    with pytest.raises(
-        ValueError, match=f"{key.split(':')[0]} is for weights that are brought along; set initial_weights"
-    ):
+    with pytest.raises(ValueError, match=f"{key.split(':')[0]} applies only to initial weights; set initial_weights"):
         TrainingConfig.model_validate({"epochs": 1, **yaml.safe_load(key)})
