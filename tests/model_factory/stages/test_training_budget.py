@@ -151,7 +151,8 @@ def test_a_plan_that_was_damaged_is_ignored(fitted):
         assert planned_run(run, TrainingLimits()) == run
 
 
-def test_limits_that_nothing_fits_leave_no_plan(trained, config):
+def test_limits_that_nothing_fits_leave_no_plan(trained, config, edit_config):
+    edit_config(config.parent, "batch_size: 64", "batch_size: 16")  # few micro-batch sizes to try
     with pytest.raises(PlanError, match=r"--max-memory-gib 0\.01 is too little"):
         trained(config, max_memory_gib=0.01)
     with pytest.raises(PlanError, match="--max-hours 1e-09 allows 0 training steps"):

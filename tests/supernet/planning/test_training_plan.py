@@ -59,10 +59,10 @@ def plan(space, images, config=None, **limits):
 
 
 class HungryImages:
-    """`images` whose inputs take 8 MiB of memory each; more than `most` at a time exceed the GPU's memory."""
+    """`images` whose inputs take so many MiB of memory each; more than `most` at a time exceed the GPU's memory."""
 
-    def __init__(self, images, most: int = 1000) -> None:
-        self._images, self._most, self.labels = images, most, images.labels
+    def __init__(self, images, most: int = 1000, mib: int = 4) -> None:
+        self._images, self._most, self._mib, self.labels = images, most, mib, images.labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +73,7 @@ class HungryImages:
     def to_input(self, batch, shape):
         if len(batch) > self._most:
             raise torch.OutOfMemoryError
-        torch.ones(len(batch), 2**21)
+        torch.ones(len(batch), self._mib * 2**18)
         return self._images.to_input(batch, shape)
 
 
@@ -225,14 +225,14 @@ def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_leas
 
 
 def test_a_full_gpu_is_an_error_and_micro_batches_that_fit_are_found(small_space, easy_images):
-    hungry = HungryImages(easy_images, most=16)
+    hungry = HungryImages(easy_images, most=16, mib=0)
     with pytest.raises(PlanError, match=r"too little memory for micro-batches of 32 examples.*--max-memory-gib"):
         plan(small_space, hungry)
     found = plan(small_space, hungry, max_memory_gib=1000)
     assert found.config.micro_batch_size == 16
     assert "peak more than there is -> " in found.changes[0]
     with pytest.raises(PlanError, match="no memory even for micro-batches of 8"):
-        plan(small_space, HungryImages(easy_images, most=1), max_memory_gib=1000)
+        plan(small_space, HungryImages(easy_images, most=1, mib=0), max_memory_gib=1000)
 
 
 def test_a_network_without_a_finite_loss_is_refused_before_it_trains(small_space, easy_images):
