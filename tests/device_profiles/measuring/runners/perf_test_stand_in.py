@@ -1,8 +1,8 @@
 """A stand-in for `onnxruntime_perf_test`: it runs the model in this machine's onnxruntime and prints in that format.
 
 The fake phone starts `ask SOCKET LOG ARGUMENTS...`, which starts quickly because it only sends a request to
-`serve SOCKET`, a process that has loaded the libraries. The measured times are those of the real engine, but the process
-starts faster than the real program.
+`serve SOCKET`, a process that has loaded the libraries. The measured times are those of the real engine, but the
+process starts faster than the real program.
 """
 
 import json

@@ -437,9 +437,9 @@ def test_long_bodies_are_not_read(server) -> None:
 def test_it_serves_this_machine_alone_and_warns_where_it_does_not(make_runner, dist) -> None:
     assert urlsplit(make_runner(dist).url).hostname == "127.0.0.1"
     said: list[str] = []
-    patience = Timeouts(first_page_s=0.1)
+    timeouts = Timeouts(first_page_s=0.1)
     address = BrowserAddress(folder=dist, port=0, lan=True)
-    with BrowserRunner(address, get_engine("onnxruntime"), timeouts=patience, notify=said.append) as runner:
+    with BrowserRunner(address, get_engine("onnxruntime"), timeouts=timeouts, notify=said.append) as runner:
         with pytest.raises(EngineError, match="no page was opened"):
             runner.machine()
         assert runner.url in said[0]
