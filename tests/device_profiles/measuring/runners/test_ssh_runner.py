@@ -96,27 +96,23 @@ def test_the_machine_says_what_it_is_and_keeps_no_connection(runner, ssh_board):
     assert not ssh_board.files.exists()
 
 
-def copies(ssh_board) -> dict[str, int]:
-    return {path.name: path.stat().st_ino for path in ssh_board.files.iterdir()}
+def copies(ssh_board) -> dict[str, tuple[int, bytes]]:
+    """The number and the content of each copied file by its name."""
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in ssh_board.files.iterdir()}
 
 
-def test_a_file_is_copied_once_for_all_measurements(runner, ssh_board, files):
-    first = runner.open(files, 3, 1, 0)
-    copied = copies(ssh_board)
-    assert len(copied) == len(files) == len(first)
+def test_a_file_is_copied_once_for_all_measurements_and_again_if_its_copy_is_damaged(runner, ssh_board, files):
+    load_us = runner.open(files, 3, 1, 0)
+    before = copies(ssh_board)
+    assert len(before) == len(files) == len(load_us)
+    damaged = next(ssh_board.files.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
     runner.close()
     with SshRunner(ssh_board.where(), "onnxruntime") as again:
         again.open(files, 0, 1, 0)
-    assert copies(ssh_board) == copied
-
-
-def test_a_damaged_copy_is_replaced(runner, ssh_board, files):
-    runner.open(files, 0, 1, 0)
-    content = {path.name: path.read_bytes() for path in ssh_board.files.iterdir()}
-    damaged = next(ssh_board.files.iterdir())
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    runner.open(files, 0, 1, 0)
-    assert {path.name: path.read_bytes() for path in ssh_board.files.iterdir()} == content
+    after = copies(ssh_board)
+    assert {name: content for name, (_, content) in after.items()} == {n: content for n, (_, content) in before.items()}
+    assert {name for name in after if after[name] != before[name]} == {damaged.name}
 
 
 def test_a_connection_that_is_lost_in_a_round_is_made_again_and_nothing_is_timed_twice(
