@@ -22,6 +22,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,8 @@ def measured_setting(setting: str, space: MobileNetSpace, options: argparse.Name
     def tell(done: int, total: int, detail: str = "") -> None:
         print(f"\r{setting}: {done}/{total} {detail:60}", end="", file=sys.stderr, flush=True)
 
-    return measure_host(space, get_engine(engine), plan, folder=options.folder, progress=tell)
+    today = date.today()
+    return measure_host(space, get_engine(engine), plan, folder=options.folder, progress=tell, today=today)
 
 
 def held_back_draw(fleet: Fleet, workloads: Workloads, host: MeasuredHost, seed: int) -> tuple[list[float], float]:

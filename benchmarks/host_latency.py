@@ -21,6 +21,7 @@ import json
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         clock = Clock(folder / f"seconds-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
-        found = measure_host(space, get_engine(options.engine), plan, folder=folder, progress=clock)
+        engine = get_engine(options.engine)
+        found = measure_host(space, engine, plan, folder=folder, progress=clock, today=date.today())
         seconds = clock.table_seconds(found, plan.rounds)
     if found.table is None:
         raise SystemExit("error: the space is no chain of parts")

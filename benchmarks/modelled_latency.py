@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         clock = Clock(folder / f"modelled-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
-        found = measure_host(space, get_engine(options.engine), plan, folder=folder, progress=clock)
+        engine = get_engine(options.engine)
+        found = measure_host(space, engine, plan, folder=folder, progress=clock, today=date.today())
     measured = found.measurements
     workloads = Workloads(space)
     networks = [workloads.of(subnet) for subnet in measured.subnets[measured.fitted :]]

@@ -1,6 +1,6 @@
 """What tests of several packages share."""
 
-from ssh_board import ssh_board
+from ssh_board import shared_ssh_board, ssh_board
 from tiny_app import (
     app,
     built,
@@ -24,6 +24,7 @@ __all__ = [
     "factory",
     "factory_process",
     "published",
+    "shared_ssh_board",
     "ssh_board",
     "start_factory",
     "steps_done",

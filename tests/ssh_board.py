@@ -1,7 +1,8 @@
-"""A board that is this machine: a real sshd on loopback, with keys, files and clients' configurations of its own."""
+"""A board that is this machine: a real sshd on loopback, with its own keys, files and configurations of clients."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -40,11 +41,17 @@ Host board
 
 
 class SshBoard:
-    """Started by `start`. Clients reach it as `where()`, or with another key or other known hosts."""
+    """A server, started by `start`. Clients reach it at `where()`, or with another key or other known hosts.
+
+    Attributes:
+        folder: Its folder, which holds everything that it writes.
+        files: The folder in which our program keeps copied files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = folder / "cache" / "model-factory"
+        self._numbers = itertools.count()
         (folder / "tmp").mkdir(parents=True)
         for name in ("host", "client", "stranger"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -61,20 +68,22 @@ class SshBoard:
     def where(
         self, python: str = sys.executable, identity: str = "client", known: str = "known", port: str = ""
     ) -> str:
-        """An address of it."""
+        """An address of the board."""
         config = self.folder / f"config-{identity}-{known}"
         config.write_text(CONFIG.format(port=self.port, folder=self.folder, identity=identity, known=known))
         return f"board{port},python={python},config={config}"
 
     def python(self, name: str, text: str) -> str:
-        """A script on the board that stands for its Python."""
-        path = self.folder / name
+        """A script on the board that serves as its Python."""
+        path = self.folder / f"{name}{next(self._numbers)}"
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
         return str(path)
 
     def start(self) -> None:
-        """Until it accepts connections."""
+        """Start the server unless it runs; returns when it accepts connections."""
+        if self._server is not None:
+            return
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # without it sshd of root does not start
         log = (self.folder / "log").open("ab")
@@ -91,7 +100,7 @@ class SshBoard:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """As if its plug were pulled: the server and what it runs are killed."""
+        """Kill the server and everything that it runs, as if the board were unplugged."""
         if self._server is not None:
             doomed = self.processes()
             self._server.kill()
@@ -101,15 +110,22 @@ class SshBoard:
                     os.kill(pid, signal.SIGKILL)
         self._server = None
 
+    def reset(self) -> None:
+        """End all connections and programs, and delete the files."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+
     def cut(self) -> None:
-        """The connections are lost, which what runs behind them notices by itself."""
+        """Kill the server's side of all connections; our programs notice it and end."""
         names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in self.processes()}
         for pid, name in names.items():
             if name.startswith("sshd"):
                 os.kill(pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
-        """What the server started, and what that started."""
+        """Processes that the server started, and their descendants."""
         parents = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -120,18 +136,25 @@ class SshBoard:
         return found[1:]
 
     def program(self) -> int:
-        """The program of ours that it runs."""
+        """The process of our program on the board."""
         names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.processes()}
         (found,) = [pid for pid, name in names.items() if b"board.py" in name and b"python" in name.split(b"\0")[0]]
         return found
 
 
-@pytest.fixture
-def ssh_board(tmp_path: Path) -> Iterator[SshBoard]:
-    """One that runs."""
+@pytest.fixture(scope="session")
+def shared_ssh_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshBoard]:
+    """One board for all tests of a process."""
     if SSHD is None or shutil.which("ssh") is None or not Path("/proc/self/stat").exists():
         pytest.skip("needs Linux and the Debian packages openssh-server and openssh-client")
-    board = SshBoard(tmp_path / "board")
-    board.start()
+    board = SshBoard(tmp_path_factory.mktemp("ssh") / "board")
     yield board
     board.stop()
+
+
+@pytest.fixture
+def ssh_board(shared_ssh_board: SshBoard) -> Iterator[SshBoard]:
+    """A board that runs, without connections and files."""
+    shared_ssh_board.start()
+    yield shared_ssh_board
+    shared_ssh_board.reset()

@@ -1,1 +1,1 @@
-"""Measuring networks in a real engine, here or on another machine, and fitting a profile to them."""
+"""Measuring networks in a real engine, on this machine or another one, and fitting a profile to them."""

@@ -1,4 +1,4 @@
-"""What the operating system tells of this machine."""
+"""Facts that the operating system reports about this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def processor() -> str:
 
 
 def clock_ghz() -> float | None:
-    """The clock of its first core just now, GHz; None where the system does not tell."""
+    """The present clock of this machine's first core in GHz; None if the system does not report it."""
     try:
         return float(_cpuinfo("cpu MHz")) / 1e3
     except ValueError:
@@ -23,17 +23,17 @@ def clock_ghz() -> float | None:
 
 
 def has_int8_dot_products() -> bool:
-    """Whether the processor has vector instructions that multiply and add four pairs of 8 bits at once."""
+    """Whether the processor has vector instructions that multiply and add four pairs of 8-bit integers at once."""
     return not {"avx512_vnni", "avx_vnni", "asimddp"}.isdisjoint((_cpuinfo("flags") or _cpuinfo("Features")).split())
 
 
 def ram_bytes() -> int:
-    """What the kernel reports."""
+    """The RAM of this machine in bytes, as its kernel reports it."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def selectors_of(platform: Platform, cores: int, ram_bytes: int) -> Selectors:
-    """What selects machines like one: its platform, at least as many cores, the same class of RAM."""
+    """Selectors for machines like this one: its platform, at least as many cores, the same class of RAM."""
     size = ram_class(ram_bytes)
     larger = [known for known in RAM_CLASSES if known > size]
     limits = {"ram_class_min": f"{size} B"} | ({"ram_class_max": f"{larger[0]} B"} if larger else {})
@@ -41,7 +41,7 @@ def selectors_of(platform: Platform, cores: int, ram_bytes: int) -> Selectors:
 
 
 def _cpuinfo(key: str) -> str:
-    """The first value of `key` that Linux tells of its processors, or ""."""
+    """The first value of `key` in Linux's /proc/cpuinfo, or ""."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

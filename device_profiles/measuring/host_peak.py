@@ -1,4 +1,4 @@
-"""The most that this machine reaches: what utilisation is a share of, and what a modelled profile of it rests on."""
+"""The peak rates of this machine: utilisation is relative to them, and a modelled profile of it starts from them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = 1024
-"""Of the square matrices: large enough to amortise packing, small enough for the second cache."""
+"""Side of the square matrix on the right: large enough to amortise packing, and at 4 MiB small enough for the
+caches."""
 
 _ROWS = 128
-"""Of the left matrix that one try multiplies: it takes some milliseconds, so that some tries are not interrupted."""
+"""Rows of the matrix on the left: a product takes 3 ms at 40 GMAC/s, so that some attempts are not interrupted."""
 
 COPIED_BYTES = 256 * 2**20
-"""More than any cache holds."""
+"""Bytes that are copied: more than the caches hold."""
 
 _SLICES = 16
-"""Of it, copied in turn: each has left the caches when its turn comes again."""
+"""Slices of those bytes, copied in turn: each has left the caches before it is copied again."""
 
-TRIES, _SECONDS = 9, 0.7
-"""At least so many tries, for at least so long."""
+ATTEMPTS, _SECONDS = 9, 0.7
+"""Fewest attempts, and the shortest duration of all of them in seconds. The best one counts and must be undisturbed.
+The duration is seven periods of 0.1 s, at which Linux renews the processor time of a container by default."""
 
 
 def measure_peak(threads: int) -> MachinePeak:
@@ -58,10 +60,10 @@ def _copy(turn: tuple[Tensor, Tensor]) -> None:
 
 
 def _best_seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
-    best, tries, end = float("inf"), 0, time.perf_counter() + _SECONDS
-    while tries < TRIES or time.perf_counter() < end:
+    """Seconds of the fastest call."""
+    best, attempts, end = float("inf"), 0, time.perf_counter() + _SECONDS
+    while attempts < ATTEMPTS or time.perf_counter() < end:
         start = time.perf_counter()
         work()
-        best, tries = min(best, time.perf_counter() - start), tries + 1
+        best, attempts = min(best, time.perf_counter() - start), attempts + 1
     return best

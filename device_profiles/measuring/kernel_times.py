@@ -1,4 +1,4 @@
-"""Where ONNX Runtime's time goes: the events of its profiler, by kind of kernel."""
+"""How ONNX Runtime spends its time: the events of its profiler, summed by kind of kernel."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any, Final
 from device_profiles.workload.operators import KernelKind
 
 OVERHEAD_LIMIT_US: Final = 5.0
-"""More than the profiler was seen to take per kernel."""
+"""Largest overhead of the profiler that is subtracted from a kernel: more than it was seen to take."""
 
 WARM_UP_RUNS: Final = 3
+"""Runs before those that are profiled: the first ones allocate memory, and the caches are cold."""
+
 PROFILED_RUNS: Final = 21
-"""So many runs are told apart by kernel, after so many that are not."""
+"""Runs whose kernels are timed: an odd number, so that the median is one of them; enough for some to be undisturbed."""
 
 _RUN: Final = "_kernel_time"
-"""How the names of the events end that time a kernel."""
+"""Suffix of the names of events that time a kernel."""
 
 _CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "ConvTranspose"})
 _PRODUCTS: Final = frozenset(
@@ -29,18 +31,18 @@ _PRODUCTS: Final = frozenset(
 def kernel_latency_us(
     events: Sequence[Any], nodes: Iterable[Any], shapes: Mapping[str, tuple[int, ...]], *, warm_up: int, run_us: float
 ) -> dict[KernelKind, float]:
-    """Microseconds per kind of one run: the median of every node over the runs after `warm_up`, summed by kind.
+    """Microseconds of a run per kind of kernel: the median of every node over the runs after `warm_up`, summed by kind.
 
     The profiler slows every kernel down by some microseconds, which matters to small ones. So the same time, at most
-    `OVERHEAD_LIMIT_US`, is taken off all of them, such that they add up to a run without it. What exceeds such a run
-    even then is another load of the machine, which stretched all kernels by the same factor.
+    `OVERHEAD_LIMIT_US`, is subtracted from all of them, such that they add up to a run without the profiler. If they
+    still exceed such a run, the machine was under another load, which is assumed to slow all kernels alike.
 
     Args:
-        events: of the profiler's JSON file, some runs of the same input.
-        nodes: of the graph as the engine optimised it; events bear their names.
-        shapes: of the graph's constants, by name.
-        warm_up: how many runs to leave out.
-        run_us: a run without the profiler.
+        events: Events of the profiler's JSON file, from some runs of the same input.
+        nodes: Nodes of the graph after the engine's optimisation; events refer to them by name.
+        shapes: Shapes of the graph's constants, by name.
+        warm_up: Number of runs to leave out.
+        run_us: Microseconds of a run without the profiler.
     """
     durations: defaultdict[str, list[int]] = defaultdict(list)
     for event in events:
@@ -58,7 +60,7 @@ def kernel_latency_us(
 
 
 def _overhead_us(times_us: list[float], run_us: float) -> float:
-    """What to take off every time, at most all of it, so that they add up to `run_us`; 0 where they are no more."""
+    """The time to subtract from each of `times_us`, none below 0, so that they sum to `run_us`; 0 if none is needed."""
     ordered = sorted(times_us, reverse=True)
     for count in range(len(ordered), 0, -1):
         overhead = (sum(ordered[:count]) - run_us) / count
@@ -68,7 +70,7 @@ def _overhead_us(times_us: list[float], run_us: float) -> float:
 
 
 def kind_of(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> KernelKind:
-    """The kind of a node. Copies, changes of layout, quantising and what fuses no product are `elementwise`."""
+    """The kind of a node. Copies, layout changes, quantisation and other nodes without products are `elementwise`."""
     if node.op_type in _CONVOLUTIONS:
         return _convolution_kind(node, shapes)
     if node.op_type in _PRODUCTS:

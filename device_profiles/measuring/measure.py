@@ -1,4 +1,4 @@
-"""Measuring the machine at hand: time networks in a real engine, fit cost models, write a profile and its table."""
+"""Measuring a machine: time networks in a real engine, fit cost models, make a profile and its latency table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from device_profiles.cost_models.models import (
 )
 from device_profiles.engine import Engine, Precision
 from device_profiles.latency_table import LatencyTable
-from device_profiles.measuring.bench import SUSTAINED_SECONDS, Bench, Measurements, Setting
+from device_profiles.measuring.benchmark import SUSTAINED_SECONDS, Benchmark, Measurements, Setting
 from device_profiles.measuring.fitting import fit_latency
 from device_profiles.measuring.host_facts import selectors_of
 from device_profiles.measuring.runner import LocalRunner, Machine, Runner
@@ -31,6 +31,7 @@ from device_profiles.profile import (
     Figure,
     KernelCost,
     LoadCost,
+    MachinePeak,
     Provenance,
     RunSpread,
     Selectors,
@@ -47,10 +48,22 @@ from factory_base.progress import Progress
 from supernet.model_space import ModelSpace
 
 NOISE_LIMIT = 0.10
-"""Largest repeatability (p95) that is accepted."""
+"""Largest repeatability (p95) that is accepted: twice the goal of 5 %, and three times the 3.2 % that a machine with
+nothing else to do reached in 40 rounds (`benchmarks/README.md`, measured latency tables)."""
 
 SLOWDOWN_LIMIT = 1.25
-"""Largest slowdown over the rounds that is accepted: beyond, it is not known which half to believe."""
+"""Largest slowdown over the rounds that is accepted. Drift is divided out, but a processor that lost a fifth of its
+speed has changed its state (it throttles, or is shared), and it is not known which state the profile should describe.
+Quiet machines had 1.00 (`benchmarks/README.md`)."""
+
+_LATENCY_STD_FLOOR = 1e-4
+"""Smallest stated deviation of a latency, relative: a profile's numbers are positive, and are rounded to 4 digits."""
+
+_RUN_OVERHEAD_FLOOR_US = 0.1
+"""Smallest overhead of a run: costs must be positive, and a function call from Python alone takes about this long."""
+
+_SUSTAINED_TAIL = 4
+"""The last quarter of the sustained run counts, as `RunSpread` defines it: the processor's boost has ended by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +71,13 @@ class Plan:
     """What to measure.
 
     Attributes:
-        threads: of the engine, 1 to the number of cores.
-        precision: of the files.
-        networks: that are fitted to, at least 6; fewer are used where the space has fewer.
-        held_out: that the fit is judged on, at least 2.
-        rounds: visits to each network and part, at least 4; what noise remains falls with their square root.
-        seed: of everything random.
+        threads: Threads of the engine, 1 to the number of cores.
+        precision: Precision of the converted files.
+        networks: Number of networks that models are fitted to, at least 6; smaller if the space has fewer subnets.
+        held_out: Number of networks that the fit is judged on, at least 2.
+        rounds: Visits to each network and part, at least 4. The remaining noise falls with their square root: 40 rounds
+            had a repeatability of 6.2 % where 20 of them had 11.7 % (`benchmarks/README.md`).
+        seed: Seed of everything random.
     """
 
     threads: int = 1
@@ -76,12 +90,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeasuredHost:
-    """A profile of this machine.
+    """A measured machine.
 
     Attributes:
-        profile: without its reference to the table, which `write_profile` adds.
-        table: where the model space is a chain of parts.
-        measurements: that both come from.
+        profile: The profile, without its reference to the table, which `write_profile` adds.
+        table: The latency table; None if the model space is not a chain of parts.
+        measurements: What the profile and the table were fitted to.
     """
 
     profile: DeviceProfile
@@ -96,27 +110,29 @@ def measure_host(
     *,
     folder: Path,
     progress: Progress,
+    today: date,
     runner: Runner | None = None,
 ) -> MeasuredHost:
-    """A profile of a machine, by default this one, from networks with random weights that are timed in `engine`.
+    """Measure a machine, by default this one: networks with random weights are timed in `engine`.
 
-    Where the space is a chain of parts, every part of the fitted networks is timed by itself too, all other parts are
-    interpolated, and what the sum of the parts lacks is fitted to the networks. The errors that are stated are those on
-    the held-out networks, which nothing is fitted to.
+    If the space is a chain of parts, every part of the fitted networks is also timed on its own, all other parts are
+    interpolated, and the difference between a network and the sum of its parts is fitted to the networks. The stated
+    errors are those on the held-out networks, which nothing is fitted to.
 
-    Converted files and finished rounds are kept in `folder`, under a name made of everything they depend on: a killed
-    call goes on where it was, and a call that has finished times no network again.
+    Converted files and finished rounds are kept in `folder`, under a name made of everything they depend on: after an
+    interruption the next call resumes from them, and a call that has finished does not time its networks again.
 
     Args:
-        model_space: whose networks are timed.
-        engine: that they are converted for.
-        plan: what to measure.
-        folder: for partial results; made if missing.
-        progress: told of every step.
-        runner: the machine that times them.
+        model_space: The space whose networks are timed.
+        engine: The engine that they are converted for.
+        plan: What to measure.
+        folder: Folder for partial results; created if missing.
+        progress: Called at every step.
+        today: The date that the profile and the table state.
+        runner: The machine that times the networks; None is this machine.
 
     Raises:
-        ConfigError: the plan cannot be carried out here, or too small a space.
+        ConfigError: the machine or the engine cannot carry out the plan, or the space is too small.
         EngineError: the engine refuses a network, or the machine is too noisy or gets slower.
     """
     runner = runner or LocalRunner(engine)
@@ -126,15 +142,14 @@ def measure_host(
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
     setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=plan.rounds, seed=plan.seed)
     name = machine_name(machine, setting)
-    bench = Bench(workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(name)[:8])
-    found = bench.run(runner, progress)
-    _accept(found, bench.rounds_file)
-    prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
-    return _measured(workloads, found, setting, runner, prior, progress)
+    benchmark = Benchmark(workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(name)[:8])
+    found = benchmark.run(runner, progress)
+    _check_noise(found, benchmark.rounds_file)
+    return _measured(workloads, found, setting, machine, runner.peak(plan.threads), progress, today)
 
 
 def machine_name(machine: Machine, setting: Setting) -> str:
-    """What measured numbers depend on, in words: processor, engine and its version, threads, precision."""
+    """Everything that measured numbers depend on, in words: processor, engine and its version, threads, precision."""
     threads = f"{setting.threads} thread{'s' if setting.threads > 1 else ''}"
     engine = f"{setting.engine.name} {machine.engine_version}"
     return ", ".join(
@@ -147,29 +162,30 @@ def _check(plan: Plan, engine: Engine, machine: Machine) -> None:
         raise ConfigError(f"{plan.threads} threads cannot be measured on this machine; choose 1 to {machine.cores}")
     if plan.precision not in engine.precisions:
         raise ConfigError(
-            f"engine {engine.name!r} has no precision {plan.precision}; it has {', '.join(engine.precisions)}"
+            f"engine {engine.name!r} does not support precision {plan.precision}; choose {', '.join(engine.precisions)}"
         )
 
 
 def _key(setting: Setting, sample: Sample, workloads: Workloads) -> str:
-    """What converted files depend on; measurements with other threads use the same."""
+    """A digest of everything that converted files depend on; measurements with other thread counts share the files."""
     subnets = [[subnet.id for subnet in group] for group in (sample.fitted, sample.held_out)]
     content = [setting.engine.name, setting.engine.version(), setting.precision, setting.seed, subnets]
     traced = [digest_of(asdict(workloads.of(subnet))) for subnet in (*sample.fitted, *sample.held_out)]
     return digest_of([*content, traced])[:16]
 
 
-def _accept(found: Measurements, rounds_file: Path) -> None:
+def _check_noise(found: Measurements, rounds_file: Path) -> None:
+    """Refuse measurements that are too noisy, and delete their rounds, so that the next call starts over."""
     trouble = ""
     if found.repeatability_p95 > NOISE_LIMIT:
         trouble = (
-            f"the machine is too noisy to be measured: latencies of odd and even rounds differ by up to "
-            f"{found.repeatability_p95:.0%} (p95), allowed {NOISE_LIMIT:.0%}; stop other programs"
+            f"the machine is too noisy to be measured: latencies of odd and even rounds differ by "
+            f"{found.repeatability_p95:.0%} (p95), at most {NOISE_LIMIT:.0%} is allowed; stop other programs"
         )
     elif found.timing.slowdown > SLOWDOWN_LIMIT:
         trouble = (
-            f"the machine became {found.timing.slowdown:.2f} times slower while it was measured, allowed "
-            f"{SLOWDOWN_LIMIT:g}; let it cool down, or stop other programs,"
+            f"the machine became {found.timing.slowdown:.2f} times slower while it was measured, at most "
+            f"{SLOWDOWN_LIMIT:g} times is allowed; let it cool down, or stop other programs,"
         )
     if trouble:
         rounds_file.unlink(missing_ok=True)
@@ -180,23 +196,24 @@ def _measured(
     workloads: Workloads,
     found: Measurements,
     setting: Setting,
-    runner: Runner,
-    prior: DeviceProfile,
+    machine: Machine,
+    peak: MachinePeak | None,
     progress: Progress,
+    today: date,
 ) -> MeasuredHost:
-    machine = runner.machine()
+    prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
     known = [workloads.of(subnet) for subnet in found.subnets]
     kernels = _fit_kernels(known[: found.fitted], found, prior, setting.precision)
     features = latency_features(known, setting.precision)
     table = None
     predicted = features[found.fitted :] @ kernels
     if workloads.chain is not None:
-        table = fit_table(workloads, found, setting, kernels, machine, progress)
-        held = workloads.rows(found.subnets[found.fitted :])
-        predicted = table.network_latency_us(held, workloads.chain.parts)
-    judged = found.network_us[found.fitted :]
-    error = prediction_errors(predicted, judged).mape
-    deviation = max(_rounded(float(np.sqrt(np.mean((predicted / judged - 1) ** 2)))), 1e-4)
+        table = fit_table(workloads, found, setting, kernels, machine, progress, today=today)
+        held_out_rows = workloads.rows(found.subnets[found.fitted :])
+        predicted = table.network_latency_us(held_out_rows, workloads.chain.parts)
+    measured_us = found.network_us[found.fitted :]
+    error = prediction_errors(predicted, measured_us).mape
+    deviation = max(_rounded(float(np.sqrt(np.mean((predicted / measured_us - 1) ** 2)))), _LATENCY_STD_FLOOR)
     source = (
         f"fit to {found.fitted} networks in {setting.rounds} rounds, repeatability p95 {found.repeatability_p95:.1%}"
     )
@@ -211,12 +228,12 @@ def _measured(
         latency_std=Figure(
             value=deviation,
             provenance="measured",
-            source=f"root mean square error of {len(judged)} held-out networks",
+            source=f"root mean square error of {len(measured_us)} held-out networks",
         ),
-        measured_on=date.today(),
+        measured_on=today,
         spread=_spread(found),
         load=_load(found),
-        peak=runner.peak(setting.threads),
+        peak=peak,
     )
     return MeasuredHost(profile=_profile(setting, machine, costs, prior), table=table, measurements=found)
 
@@ -224,7 +241,7 @@ def _measured(
 def _fit_kernels(
     known: Sequence[Workload], found: Measurements, prior: DeviceProfile, precision: Precision
 ) -> NDArray[np.float64]:
-    """Coefficients for `latency_features`: kind by kind where the engine tells their times, else all together."""
+    """Coefficients for `latency_features`: kind by kind if the engine reports their times, otherwise all together."""
     features, start = latency_features(known, precision), latency_coefficients(prior)
     latency_us = found.network_us[: found.fitted]
     if found.kernels_us is None:
@@ -238,7 +255,7 @@ def _fit_kernels(
         if used.any():
             fitted[columns] = fit_latency(features[used, columns], times[used], start[columns])
         rest -= times
-    fitted[-1] = max(float(np.median(rest)), 0.1)
+    fitted[-1] = max(float(np.median(rest)), _RUN_OVERHEAD_FLOOR_US)
     return fitted
 
 
@@ -261,8 +278,9 @@ def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) 
 
 
 def _arena_ratio(
-    workloads: Sequence[Workload], peaks: Sequence[int | None], otherwise: Figure, precision: Precision
+    workloads: Sequence[Workload], peaks: Sequence[int | None], default: Figure, precision: Precision
 ) -> Figure:
+    """Measured over planned arena, the largest of the networks; `default` if the machine reports no peak memory."""
     width = BYTES_PER_ELEMENT[precision]
     ratios = [
         (peak / width - packed_elements(workload)) / workload.arena_elements
@@ -270,7 +288,7 @@ def _arena_ratio(
         if peak is not None
     ]
     if not ratios:
-        return otherwise
+        return default
     return Figure(
         value=max(1.0, _rounded(max(ratios))),
         provenance="measured",
@@ -280,7 +298,7 @@ def _arena_ratio(
 
 def _spread(found: Measurements) -> RunSpread:
     ratios = [np.percentile(runs, 95) / np.median(runs) for runs in found.runs_us]
-    last = found.sustained_us[-max(1, len(found.sustained_us) // 4) :]
+    last = found.sustained_us[-max(1, len(found.sustained_us) // _SUSTAINED_TAIL) :]
     return RunSpread(
         p95_over_p50=_rounded(float(np.median(ratios))),
         sustained_over_p50=_rounded(float(np.median(last) / found.network_us[found.sustained_network])),
@@ -289,6 +307,7 @@ def _spread(found: Measurements) -> RunSpread:
 
 
 def _load(found: Measurements) -> LoadCost:
+    """Load time as a constant and a rate, by non-negative least squares on relative errors."""
     from scipy.optimize import nnls
 
     system = np.column_stack([np.ones(len(found.file_bytes)), found.file_bytes / 2**20]) / found.load_us[:, None]
@@ -310,11 +329,12 @@ def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: D
 
 
 def _selectors(machine: Machine) -> Selectors:
-    """Of machines like this one."""
+    """Selectors that match machines like this one."""
     found = selectors_of(machine.platform, machine.cores, machine.ram_bytes)
     chip = (SocPattern(maker=machine.soc_maker, model=machine.soc_model),) if machine.soc_maker else ()
     return found.model_copy(update={"os_min": machine.os_version or None, "soc_include": chip})
 
 
 def _rounded(value: float) -> float:
+    """Four significant digits: beyond the repeatability of any measurement, and short in a file that people read."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""Where files are timed: the protocol `Runner`, and the machine at hand. Other machines are reached by `exports`."""
+"""Timing files on a machine: the protocol `Runner`, and this machine. `runners` has those for other machines."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from device_profiles.profile import MachinePeak, Platform
 from device_profiles.workload.operators import KernelKind
 
 LOADS = 3
-"""How often a file is loaded whose load time is wanted."""
+"""How often a file is loaded to measure its load time: three have a median that one disturbed load does not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a machine says of itself.
+    """What a machine reports about itself.
 
     Attributes:
-        processor: its name.
-        platform: as selectors name it.
-        cores: that an engine may use.
-        ram_bytes: as its kernel reports it.
-        engine_version: of the engine that is installed there.
-        os_version: of its operating system, as selectors write it; "" where no selector should ask for one.
-        soc_maker: of its system on a chip, as apps are told it; "" where it is not known.
-        soc_model: likewise.
+        processor: Name of its processor.
+        platform: Its platform, as selectors name it.
+        cores: Number of cores that an engine may use.
+        ram_bytes: RAM in bytes, as its kernel reports it.
+        engine_version: Version of the engine that is installed there.
+        os_version: Version of its operating system, as selectors write it; "" if selectors should not ask for one.
+        soc_maker: Maker of its system on a chip, as the system reports it to apps; "" if it is not known.
+        soc_model: Model of its system on a chip, likewise.
     """
 
     processor: str
@@ -50,58 +50,59 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedFile:
-    """A converted file, here, and the shape of one input, without the batch."""
+    """A converted file on this machine, and the shape of one input, without the batch."""
 
     path: Path
     input_shape: tuple[int, ...]
 
 
 class Runner(Protocol):
-    """One engine on one machine, which may be gone at any moment: then `EngineError` says so.
+    """One engine on one machine. The machine may disappear at any moment, which `EngineError` reports.
 
-    Files are known by their place in what `open` was given. Inputs are standard normal numbers, one a file.
+    Files are identified by their index in the sequence that `open` was given. Each has one input of standard normal
+    numbers.
     """
 
     def machine(self) -> Machine:
-        """What the machine says of itself. Raises `EngineError` where it cannot be reached, or lacks the engine."""
+        """Facts about the machine. Raises `EngineError` if it cannot be reached or lacks the engine."""
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
         """Make the files ready to be run.
 
         Args:
-            files: all of them.
-            timed: of so many, from the first on, the load time is wanted.
-            threads: inside an operator.
-            seed: of the inputs.
+            files: All files that will be run.
+            timed: Number of files, from the first on, whose load time is measured.
+            threads: Threads inside an operator.
+            seed: Seed of the inputs.
 
         Returns:
-            (timed,) microseconds from a file to a session that is ready, medians of some.
+            (timed,) microseconds from a file to a session that is ready: the median of `LOADS` loads of each.
 
         Raises:
             EngineError: the engine refuses a file, or the machine is gone.
         """
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
-        """Run each file of `order` some times in a row, after a warm-up; yields the file and microseconds of each run.
+        """Run each file of `order` several times after a warm-up; yields the file and the microseconds of its runs.
 
-        What was yielded is measured, even if the machine is gone afterwards. Raises `EngineError` when it is.
+        Yielded times stay valid if the machine disappears afterwards. Raises `EngineError` when it does.
         """
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
-        """Run one file without a pause for so long; (runs,) microseconds of each. Raises `EngineError`."""
+        """Run one file for `seconds` without a pause; (runs,) microseconds of each run. Raises `EngineError`."""
 
     def peak_memory_bytes(self, file: int) -> int | None:
-        """As `Session.peak_memory_bytes`. Raises `EngineError`."""
+        """Peak memory of one file, see `Session.peak_memory_bytes`. Raises `EngineError`."""
 
     def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
-        """As `Session.kernel_latency_us`. Raises `EngineError`."""
+        """Latency of one file by kind of kernel, see `Session.kernel_latency_us`. Raises `EngineError`."""
 
     def peak(self, threads: int) -> MachinePeak | None:
-        """The most that the machine reaches with so many threads; None where nothing tells. Raises `EngineError`."""
+        """Peak rates of the machine with `threads` threads; None if they cannot be measured. Raises `EngineError`."""
 
 
 class LocalRunner:
-    """The machine at hand. Implements `Runner`."""
+    """This machine. Implements `Runner`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -16,7 +16,7 @@ from device_profiles.latency_table import (
     space_digest,
     summed,
 )
-from device_profiles.measuring.bench import Measurements, Setting
+from device_profiles.measuring.benchmark import Measurements, Setting
 from device_profiles.measuring.fitting import fit_correction, fit_latency
 from device_profiles.measuring.interpolation import interpolate_latency
 from device_profiles.measuring.runner import Machine
@@ -33,30 +33,36 @@ def fit_table(
     kernels: NDArray[np.float64],
     machine: Machine,
     progress: Progress,
+    *,
+    today: date,
 ) -> LatencyTable:
     """The table of all parts of the space.
 
     Args:
-        workloads: of a space that is a chain.
-        found: its networks and parts, measured.
-        setting: how.
-        kernels: coefficients of `latency_features`, the prior of the roofline that is interpolated upon.
-        machine: that measured.
-        progress: told of parts that have to be traced.
+        workloads: Workloads of a space that is a chain of parts.
+        found: Measured values of its networks and parts.
+        setting: How they were measured.
+        kernels: Coefficients of `latency_features`: the prior of the roofline whose residual is interpolated.
+        machine: The machine that was measured.
+        progress: Called for each part that has to be traced.
+        today: The date that the table states.
 
     Raises:
-        ConfigError: the space is no chain.
-        SpaceError: it has too many parts.
+        ConfigError: the space is not a chain of parts.
+        SpaceError: the space has too many parts.
     """
     chain, space = workloads.chain, workloads.model_space
     if chain is None or not isinstance(space, ChainModelSpace):
-        raise ConfigError("only a chain of parts has a latency table")
+        name = type(space).__name__
+        raise ConfigError(
+            f"{name} is not a chain of parts, which a latency table needs; declare its `links` and `parts`"
+        )
     chain.trace_all(progress)
-    everything = [part.workload for part in chain.parts]
-    measured = [everything[number] for number in found.parts]
-    features = latency_features(everything, setting.precision)
+    all_parts = [part.workload for part in chain.parts]
+    measured = [all_parts[number] for number in found.parts]
+    features = latency_features(all_parts, setting.precision)
     roofline = features @ fit_latency(features[list(found.parts)], found.part_us, kernels)
-    estimate = interpolate_latency(measured, found.part_us, roofline[list(found.parts)], everything, roofline)
+    estimate = interpolate_latency(measured, found.part_us, roofline[list(found.parts)], all_parts, roofline)
     rows = workloads.rows(found.subnets)
     terms = part_terms(chain.parts, estimate.latency_us)
     constant, coefficients = fit_correction(summed(rows[: found.fitted], terms), found.network_us[: found.fitted])
@@ -68,7 +74,7 @@ def fit_table(
         precision=setting.precision,
         threads=setting.threads,
         machine=machine.processor,
-        measured_on=date.today(),
+        measured_on=today,
         repeatability_p95=found.repeatability_p95,
         constant_us=constant,
         coefficients=tuple(coefficients.tolist()),
@@ -85,7 +91,7 @@ def fit_table(
 
 
 def prediction_errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> PredictionErrors:
-    """Of the predicted latencies of networks against those measured, (networks,) each, at least two."""
+    """Errors of predicted latencies against measured ones; both (networks,), at least two networks."""
     from scipy.stats import spearmanr
 
     relative = np.abs(predicted - measured) / measured

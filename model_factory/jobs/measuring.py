@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from device_profiles.engine import Precision
@@ -96,6 +97,7 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, 
                 replace(plan, seed=run.config.seed),
                 folder=run.measurements,
                 progress=_also_shown(progress, runner),
+                today=date.today(),
                 runner=runner,
             )
     profile = write_profile(measured.profile.model_copy(update={"name": name}), path, measured.table)

@@ -112,16 +112,16 @@ class ChainSpace(TinySpace):
         return {name: nn.Sequential(*layers[a:b]) for name, (a, b) in zip(names, pairwise(ends), strict=True)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chain_space() -> ChainSpace:
     return ChainSpace()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny_space() -> TinySpace:
     return TinySpace()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def onnx_engine() -> OnnxEngine:
     return OnnxEngine()

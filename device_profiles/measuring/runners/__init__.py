@@ -1,6 +1,6 @@
-"""The table of places where files can be timed. A runner implements `device_profiles.measuring.runner.Runner`.
+"""The table of runners, which time files on a machine: each implements `device_profiles.measuring.runner.Runner`.
 
-One that holds something, such as a connection, is a context manager too, and whoever got it enters it.
+A runner that holds a resource, such as a connection, is also a context manager; the caller of `get_runner` enters it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class ShowsProgress(Protocol):
-    """A runner whose machine shows people how far the measurement is."""
+    """A runner whose machine shows the progress of the measurement."""
 
     def show(self, done: int, total: int, detail: str = "") -> None:
-        """Take what a `Progress` is told."""
+        """Show progress; the arguments are those of a `Progress`."""
 
 
 def _here(address: str, engine: Engine) -> Runner:
@@ -45,17 +45,17 @@ RUNNERS: dict[str, Callable[[str, Engine], Runner]] = {
     "adb": adb_runner,
     "browser": browser_runner,
 }
-"""By the word before the colon: what makes a runner from the address after it and the engine of the files."""
+"""By the word before the colon: a function from the address after it and the engine of the files to a runner."""
 
 
 def get_runner(where: str, engine: Engine) -> Runner:
-    """The runner at `where`: `here`, or a word of `RUNNERS`, a colon and an address.
+    """The runner for `where`: `here`, or a key of `RUNNERS`, a colon and an address.
 
     Raises:
-        ConfigError: the word is unknown, or the address is none.
+        ConfigError: the key is unknown, or the address is not valid.
         EngineError: the machine cannot time files of this engine.
     """
     word, _, address = where.partition(":")
     if word not in RUNNERS:
-        raise ConfigError(f"{where!r} is no place to measure; {nearest(word, RUNNERS)}")
+        raise ConfigError(f"{where!r} does not name a machine to measure; {nearest(word, RUNNERS)}")
     return RUNNERS[word](address, engine)

@@ -1,4 +1,4 @@
-"""Timing on an Android phone: through `adb`, in the benchmark program that the engine ships for phones."""
+"""Timing on an Android phone through `adb`, with the benchmark program that the engine provides for phones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.measuring.runner import LOADS, Machine, TimedFile
-from device_profiles.measuring.runners.adb_client import GO_ON, Answer, Phone, find_phone, last_line
+from device_profiles.measuring.runners.adb_client import RESUME, Answer, Phone, find_phone, last_line
 from device_profiles.measuring.runners.perf_tools import PERF_TOOLS, PerfTool, Reading
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
@@ -27,21 +27,37 @@ if TYPE_CHECKING:
     from device_profiles.workload.operators import KernelKind
 
 FOLDER: Final = "/data/local/tmp/model-factory"
-"""On the phone: the one place where the shell's user may write and start programs."""
+"""Folder on the phone: under the only one in which the shell's user may write and start programs."""
 
 _VISIT_US, _RUNS = 20_000.0, (10, 100)
-"""A visit runs a file for so long, within so many runs: far more than on the machine at hand, because each visit starts
-a process, beside which this is little, and the phone's governor has to raise the clock first."""
+"""Duration of a visit, and its fewest and most runs: far more than on this machine (`timing`), because each visit
+starts a process, which takes longer than that, and the phone's governor has to raise the clock first."""
 
 _FILES_PER_COMMAND = 24
-"""Keeps commands below the 4096 bytes that the oldest phones take."""
+"""Files of one command. A file takes about 120 bytes, which keeps commands below the 4096 that the oldest phones
+accept."""
 
-_PUSHED_AT_ONCE = 50
+_COPIES_PER_COMMAND = 50
+"""Files that are renamed in one command after copying: an interrupted call copies at most so many again."""
+
 _SPARE_BYTES = 64 * 2**20
-_PATIENCE_S = 120.0
+"""Bytes that stay free on the phone: Android warns and stops apps when its storage is full."""
+
+_TIMEOUT_S = 120.0
+"""A phone that prints nothing for so long hangs: a visit takes tens of milliseconds, loading a large file seconds."""
+
 _LOWEST_BATTERY = 20
+"""Lowest charge in percent: below it phones offer, or start, their battery saver, which lowers the clock."""
+
 _THROTTLING = 2
-"""Android's thermal status from which on it throttles what people notice (`moderate`)."""
+"""Android's thermal status from which on it throttles noticeably (`THERMAL_STATUS_MODERATE`)."""
+
+_MOST_RUNS = 10**6
+"""Most runs of a sustained run: a limit for files that take no measurable time."""
+
+_SLOWDOWN = 10
+"""A sustained run may take so many times longer than planned, since a phone that gets hot slows down by several
+times."""
 
 _PROPERTIES = (
     "ro.soc.manufacturer", "ro.soc.model", "ro.product.manufacturer", "ro.product.model",
@@ -59,19 +75,21 @@ _MEMORY = re.compile(r"MemTotal:\s+(\d+) kB")
 _LISTED = re.compile(r"^-\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s.*\s(\S+)$", re.MULTILINE)
 _FREE = re.compile(r"(\d+)\s+\d+%\s+/")
 _CRASH = range(129, 160)
+"""Exit statuses by which a shell reports the signals 1 to 31."""
+
 _EXAMPLE = "adb:SERIAL,binary=path/to/onnxruntime_perf_test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """What stands behind `adb:`, as `SERIAL,binary=FILE,library=FILE,version=1.22.0,taskset=f0`.
+class AdbAddress:
+    """The address after `adb:`, written as `SERIAL,binary=FILE,library=FILE,version=1.22.0,taskset=f0`.
 
     Attributes:
-        serial: of the phone; empty for the only one.
-        binary: the benchmark program, here; built for the phone.
-        libraries: that it loads, here; `library=` may be repeated.
-        version: of the engine; empty to read it from the files.
-        taskset: hexadecimal mask of the cores to run on; empty for all.
+        serial: Serial number of the phone; empty for the only one.
+        binary: The benchmark program, built for the phone; a file on this machine.
+        libraries: Libraries that it loads, files on this machine; `library=` may be repeated.
+        version: Version of the engine; empty to read it from the files.
+        taskset: Hexadecimal mask of the cores to run on; empty for all.
     """
 
     serial: str
@@ -83,32 +101,33 @@ class Address:
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """A file on the phone: its name there, the shape of a batch, and microseconds of a run as last seen."""
+    """A file on the phone: its name there, the shape of a batch, and microseconds of a run as last measured."""
 
     name: str
     shape: str
     typical_us: float | None = field(default=None)
 
     def runs(self, microseconds: float, least: int, most: int) -> int:
+        """Number of runs that take `microseconds`, within the limits; `least` if nothing was measured yet."""
         return least if self.typical_us is None else min(max(int(microseconds / self.typical_us), least), most)
 
 
 class AdbRunner:
     """Implements `Runner` with one process of the benchmark program for each visit to a file.
 
-    The program makes the inputs. Where it tells single runs (ONNX Runtime) a visit yields these, else (MNN) their
-    average as one run; then the spread of single runs is that of averages. Memory is None: the programs tell the peak
-    of the whole process at best. Time per kind of kernel and the machine's peak are None.
+    The program generates the inputs. If it reports single runs (ONNX Runtime), a visit yields these; otherwise (MNN) it
+    yields their average as one run, and the spread of single runs is that of averages. Peak memory is None, because the
+    programs report at best the peak of the whole process. Time per kind of kernel and the machine's peak are None.
 
     Args:
-        address: see `parse_address`.
-        engine: name of the engine of the files.
+        address: The phone and the program, see `parse_address`.
+        engine: Name of the engine of the files.
 
     Raises:
         EngineError: no program is known for this engine.
     """
 
-    def __init__(self, address: Address, engine: str) -> None:
+    def __init__(self, address: AdbAddress, engine: str) -> None:
         if engine not in PERF_TOOLS:
             raise EngineError(f"engine {engine!r} has no known program for phones; {nearest(engine, PERF_TOOLS)}")
         self._address, self._engine, self._tool = address, engine, PERF_TOOLS[engine]
@@ -118,20 +137,22 @@ class AdbRunner:
         self._function = ""
 
     def machine(self) -> Machine:
-        """See the protocol. Brings the program to the phone and tries it."""
+        """See the protocol. Copies the program to the phone and checks that it runs."""
         version = self._version()
         phone = self._phone = find_phone(self._address.serial)
         facts = phone.shell(_FACTS).text
         known = dict(line.split("=", 1) for line in facts.splitlines() if "=" in line)
         memory, cores = _MEMORY.search(facts), _cores(known.get("cores", ""))
         if memory is None or not cores:
-            raise EngineError(f"phone {phone.serial} does not tell its memory and cores (got {last_line(facts)!r})")
+            raise EngineError(
+                f"phone {phone.serial} must report its memory and cores, but reports {last_line(facts)!r}"
+            )
         self._check_health(phone)
         self._program = self._install(phone, known.get("ro.product.cpu.abi", "") or "another processor")
         soc = known.get("ro.soc.manufacturer", ""), known.get("ro.soc.model", "")
         pinned = f", taskset {self._address.taskset}" if self._address.taskset else ""
         return Machine(
-            processor=_described(known, soc, known.get("ro.serialno") or phone.serial) + pinned,
+            processor=_description(known, soc, known.get("ro.serialno") or phone.serial) + pinned,
             platform="android",
             cores=cores,
             ram_bytes=int(memory[1]) * 1024,
@@ -142,10 +163,10 @@ class AdbRunner:
         )
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
-        """See the protocol. Copies files that the phone lacks, named by their digest."""
+        """See the protocol. Copies files that are not on the phone yet; their names are their digests."""
         phone = self._connected()
         names = [f"{sha256_file(file.path)}.{self._tool.suffix}" for file in files]
-        _bring(phone, FOLDER, dict(zip(names, (file.path for file in files), strict=True)))
+        _copy_missing(phone, FOLDER, dict(zip(names, (file.path for file in files), strict=True)))
         self._models = [
             _Model(name=name, shape=",".join(map(str, (1, *file.input_shape))))
             for name, file in zip(names, files, strict=True)
@@ -156,41 +177,41 @@ class AdbRunner:
             for index, reading in self._readings(range(timed), _RUNS[0]):
                 if reading.load_us is None:
                     raise EngineError(
-                        f"{self._tool.name} does not tell how long a file takes to load; is it another program?"
+                        f"{self._tool.name} does not report how long a file takes to load; is it another program?"
                     )
                 times[attempt, index] = reading.load_us
         return np.asarray(np.median(times, axis=0))
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
-        """See the protocol. A phone that is hot or low on battery ends it before it starts."""
+        """See the protocol. Raises `EngineError` before the first file if the phone is hot or low on battery."""
         self._check_health(self._connected())
         for start in range(0, len(order), _FILES_PER_COMMAND):
             for index, reading in self._readings(order[start : start + _FILES_PER_COMMAND]):
                 yield index, list(reading.runs_us)
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
-        """See the protocol. As many runs as take so long, by what a run took before; with MNN their average."""
-        runs = self._models[file].runs(seconds * 1e6, _RUNS[0], 10**6)
-        ((_, reading),) = self._readings([file], runs, patience_s=_PATIENCE_S + 10 * seconds)
+        """See the protocol. The number of runs follows from the last visit; with MNN their average is the one time."""
+        runs = self._models[file].runs(seconds * 1e6, _RUNS[0], _MOST_RUNS)
+        ((_, reading),) = self._readings([file], runs, timeout_s=_TIMEOUT_S + _SLOWDOWN * seconds)
         return np.array(reading.runs_us)
 
     def peak_memory_bytes(self, file: int) -> int | None:  # noqa: ARG002
-        """None."""
+        """None: the program does not report it."""
         return None
 
     def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:  # noqa: ARG002
-        """None."""
+        """None: the program does not report it."""
         return None
 
     def peak(self, threads: int) -> MachinePeak | None:  # noqa: ARG002
-        """None."""
+        """None: the program does not measure it."""
         return None
 
     def _connected(self) -> Phone:
         if self._phone is None:
             self.machine()
         if self._phone is None:
-            raise EngineError("no phone is attached")
+            raise EngineError(f"no phone is attached; plug one in and {RESUME}")
         return self._phone
 
     def _version(self) -> str:
@@ -201,56 +222,56 @@ class AdbRunner:
         version = next((version for version in found if version), None)
         if version is None:
             raise ConfigError(
-                f"{address.binary} does not tell its version of {self._engine}; add ,version=... to the address"
+                f"{address.binary} does not contain its version of {self._engine}; add ,version=... to the address"
             )
         return version
 
     def _install(self, phone: Phone, abi: str) -> str:
-        """Bring the program and its libraries; gives what starts it, quoted. Raises `EngineError` if it cannot run."""
+        """Copy the program and its libraries; the quoted command to start it. Raises `EngineError` if it cannot run."""
         paths = [self._address.binary, *self._address.libraries]
         folder = f"{FOLDER}/tools-{digest_of([[path.name, sha256_file(path)] for path in paths])[:16]}"
-        _bring(phone, folder, {path.name: path for path in paths}, mode="755")
+        _copy_missing(phone, folder, {path.name: path for path in paths}, mode="755")
         pinned = f"taskset {self._address.taskset} " if self._address.taskset else ""
         program = f"LD_LIBRARY_PATH={folder} {pinned}{quote(str(PurePosixPath(folder, self._address.binary.name)))}"
         _check_program(self._address.binary.name, phone.shell(f"cd {FOLDER}; {program} </dev/null"), abi)
         return program
 
     def _check_health(self, phone: Phone) -> None:
-        said = phone.shell(_HEALTH).text
-        level, heat = re.search(r"level: (\d+)", said), re.search(r"Thermal Status: (\d+)", said)
+        state = phone.shell(_HEALTH).text
+        level, heat = re.search(r"level: (\d+)", state), re.search(r"Thermal Status: (\d+)", state)
         trouble = ""
         if heat and int(heat[1]) >= _THROTTLING:
-            trouble = f"is hot and throttles (thermal status {heat[1]}); let it cool"
+            trouble = f"is hot and throttles (thermal status {heat[1]}, allowed {_THROTTLING - 1}); let it cool"
         elif level and int(level[1]) < _LOWEST_BATTERY:
             trouble = f"has {level[1]}% of its battery left; charge it to {_LOWEST_BATTERY}% or more"
-        elif "low_power=1" in said:
-            trouble = "saves its battery, which slows it down; switch the battery saver off"
+        elif "low_power=1" in state:
+            trouble = "is in battery saver mode, which slows it down; switch that off"
         if trouble:
-            raise EngineError(f"phone {phone.serial} {trouble} and {GO_ON}")
+            raise EngineError(f"phone {phone.serial} {trouble} and {RESUME}")
 
     def _readings(
-        self, files: Sequence[int], runs: int | None = None, patience_s: float = _PATIENCE_S
+        self, files: Sequence[int], runs: int | None = None, timeout_s: float = _TIMEOUT_S
     ) -> Iterator[tuple[int, Reading]]:
-        """Run the files in one command; yields what each gave as soon as it is there. Raises `EngineError`."""
+        """Run the files in one command; yields the reading of each as soon as it arrives. Raises `EngineError`."""
         phone, models = self._connected(), [self._models[file] for file in files]
         jobs = (f"job {m.name} {runs or m.runs(_VISIT_US, *_RUNS)} {m.shape}" for m in models)
         shell = f'run() {{ {self._function}; }}; job() {{ run "$@" </dev/null; code=$?; echo; echo @end $code; }}'
-        lines = phone.stream(f"cd {FOLDER}; {shell}; {'; '.join(jobs)}", patience_s)
-        left, said = list(zip(files, models, strict=True)), []
+        lines = phone.stream(f"cd {FOLDER}; {shell}; {'; '.join(jobs)}", timeout_s)
+        left, output = list(zip(files, models, strict=True)), []
         for line in lines:
             if not line.startswith("@end "):
-                said.append(line)
+                output.append(line)
                 continue
             file, model = left.pop(0)
-            reading = _checked(self._tool, model.name, Answer(text="\n".join(said), code=int(line.split()[1])))
-            said, model.typical_us = [], statistics.median(reading.runs_us)
+            reading = _checked(self._tool, model.name, Answer(text="\n".join(output), code=int(line.split()[1])))
+            output, model.typical_us = [], statistics.median(reading.runs_us)
             yield file, reading
         if left:
-            raise phone.failure(last_line("\n".join(said)) or "a command broke off")
+            raise phone.failure(last_line("\n".join(output)) or "a command was aborted")
 
 
-def parse_address(text: str) -> Address:
-    """The address behind `adb:`. Raises `ConfigError`."""
+def parse_address(text: str) -> AdbAddress:
+    """Read the address after `adb:`. Raises `ConfigError` if it is not valid."""
     first, _, rest = text.partition(",")
     serial, query = ("", text) if "=" in first else (first, rest)
     values: dict[str, list[str]] = {"binary": [], "library": [], "version": [], "taskset": []}
@@ -260,43 +281,45 @@ def parse_address(text: str) -> Address:
             raise ConfigError(f"{entry!r} in 'adb:{text}' is unknown, empty or repeated; {nearest(key, values)}")
         values[key].append(value)
     if serial.startswith("-") or re.search(r"\s", serial):
-        raise ConfigError(f"{serial!r} is no serial of a phone; take it from `adb devices`")
+        raise ConfigError(f"{serial!r} is not the serial number of a phone; copy it from the output of `adb devices`")
     if not values["binary"]:
-        raise ConfigError(f"'adb:{text}' names no benchmark program of the engine; write {_EXAMPLE}")
+        raise ConfigError(f"'adb:{text}' does not name the engine's benchmark program; write {_EXAMPLE}")
     paths = [Path(value).expanduser() for value in (*values["binary"], *values["library"])]
     for path in paths:
         if not path.is_file():
-            raise ConfigError(f"{path} is no file; give the benchmark program that was built for the phone: {_EXAMPLE}")
+            raise ConfigError(f"{path} is not a file; name the benchmark program built for the phone, as in {_EXAMPLE}")
     version, mask = "".join(values["version"]), "".join(values["taskset"])
     if mask and not re.fullmatch(r"[0-9a-fA-F]{1,16}", mask):
         raise ConfigError(
-            f"taskset {mask!r} is no mask of cores; write a hexadecimal number, as in f0 for cores 4 to 7"
+            f"taskset {mask!r} is not a mask of cores; write a hexadecimal number, such as f0 for cores 4 to 7"
         )
-    return Address(serial=serial, binary=paths[0], libraries=tuple(paths[1:]), version=version, taskset=mask)
+    return AdbAddress(serial=serial, binary=paths[0], libraries=tuple(paths[1:]), version=version, taskset=mask)
 
 
 def adb_runner(address: str, engine: Engine) -> AdbRunner:
-    """The phone at `address`. Raises `ConfigError`, `EngineError`."""
+    """The runner for the phone at `address`. Raises as `parse_address` and `AdbRunner`."""
     return AdbRunner(parse_address(address), engine.name)
 
 
-def _bring(phone: Phone, folder: str, files: Mapping[str, Path], mode: str = "644") -> None:
-    """Copy what `folder` lacks or has in another size; only a whole file has its name. Raises `EngineError`."""
+def _copy_missing(phone: Phone, folder: str, files: Mapping[str, Path], mode: str = "644") -> None:
+    """Copy files that `folder` lacks or has in another size; partial copies have other names. Raises `EngineError`."""
     listed = phone.shell(f"mkdir -p {folder} && cd {folder} && df -k . && ls -l")
     if listed.code:
-        raise EngineError(f"phone {phone.serial}: {folder} cannot be made ({listed.last_line})")
+        raise EngineError(
+            f"phone {phone.serial}: {folder} cannot be created ({listed.last_line}); make it writable for `adb shell`"
+        )
     present = {name: int(size) for size, name in _LISTED.findall(listed.text)}
     missing = {name: path for name, path in files.items() if present.get(name) != path.stat().st_size}
     needed = sum(path.stat().st_size for path in missing.values())
     free = _FREE.search(listed.text)
     if missing and free and int(free[1]) * 1024 < needed + _SPARE_BYTES:
         raise EngineError(
-            f"phone {phone.serial} has {format_bytes(int(free[1]) * 1024)} free, but {format_bytes(needed)} are to be "
-            f"copied and {format_bytes(_SPARE_BYTES)} to spare; make room, for example: adb shell rm -r {FOLDER}"
+            f"phone {phone.serial} has {format_bytes(int(free[1]) * 1024)} free, but {format_bytes(needed)} have to be "
+            f"copied and {format_bytes(_SPARE_BYTES)} to stay free; make room, for example: adb shell rm -r {FOLDER}"
         )
     names = list(missing)
-    for start in range(0, len(names), _PUSHED_AT_ONCE):
-        batch = names[start : start + _PUSHED_AT_ONCE]
+    for start in range(0, len(names), _COPIES_PER_COMMAND):
+        batch = names[start : start + _COPIES_PER_COMMAND]
         for name in batch:
             phone.push(missing[name], f"{folder}/{name}.partial")
         moves = " && ".join(
@@ -304,22 +327,23 @@ def _bring(phone: Phone, folder: str, files: Mapping[str, Path], mode: str = "64
         )
         moved = phone.shell(f"cd {folder} && {moves}")
         if moved.code:
-            raise EngineError(f"phone {phone.serial}: files cannot be written ({moved.last_line})")
+            raise EngineError(
+                f"phone {phone.serial}: files cannot be written to {folder} ({moved.last_line}); check its storage"
+            )
 
 
 def _check_program(name: str, answer: Answer, abi: str) -> None:
-    """What a program says that was started without arguments: that it wants some, unless it cannot run here."""
-    said = answer.text
-    if "not executable" in said or "Exec format error" in said:
+    """Check a program that was started without arguments: it asks for some, unless the phone cannot run it."""
+    if "not executable" in answer.text or "Exec format error" in answer.text:
         raise EngineError(
             f"{name} is not built for this phone, which runs {abi} ({answer.last_line}); build it for that"
         )
-    if "CANNOT LINK" in said:
-        raise EngineError(
-            f"{name} misses a library on the phone ({answer.last_line}); add ,library=FILE to the address"
-        )
+    if "CANNOT LINK" in answer.text:
+        raise EngineError(f"{name} lacks a library on the phone ({answer.last_line}); add ,library=FILE to the address")
     if answer.code in (126, 127) or answer.code in _CRASH:
-        raise EngineError(f"{name} does not run on the phone (exit status {answer.code}, {answer.last_line!r})")
+        raise EngineError(
+            f"{name} does not run on the phone (exit status {answer.code}, {answer.last_line!r}); try it in `adb shell`"
+        )
 
 
 def _checked(tool: PerfTool, model: str, answer: Answer) -> Reading:
@@ -334,15 +358,15 @@ def _checked(tool: PerfTool, model: str, answer: Answer) -> Reading:
 
 
 def _cores(present: str) -> int:
-    """`0-3,6` -> 5; 0 for what is no list of cores."""
+    """The number of cores in a list such as `0-3,6`, which has 5; 0 if it is not a list of cores."""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", present):
         return 0
     spans = (span.split("-") for span in present.split(","))
     return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
 
 
-def _described(known: Mapping[str, str], soc: tuple[str, str], serial: str) -> str:
-    """The phone in words: its system on a chip, if it tells that, its model, and what tells it from its like."""
+def _description(known: Mapping[str, str], soc: tuple[str, str], serial: str) -> str:
+    """The phone in words: its system on a chip, if it reports that, its model, and a digest of its serial number."""
     model = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model")))) or "phone"
     one = f"{model}, {digest_of(serial)[:4]}"
     return f"{' '.join(soc)} ({one})" if all(soc) else one

@@ -1,22 +1,20 @@
-"""The board's side of measuring over SSH: this file is sent to a board and run by the board's own Python.
+"""The board's side of measuring over SSH: this program is sent to a board and run by the board's own Python.
 
-It stands alone: Python 3.8 or newer, numpy and the engine's Python package. Requests come as lines of JSON on standard
-input, answers go as lines of JSON to what was standard output; whatever else is printed goes to standard error. A
-request says what to `do`, a name in `REQUESTS`; the last of its answers has `done` or `error`.
+It consists of this file and `board_engines`, and needs nothing else but Python 3.8 or newer, numpy and the engine's
+Python package. Requests come as lines of JSON on standard input, answers go as lines of JSON to what was standard
+output; whatever else is printed goes to standard error. The key `do` of a request is a name in `REQUESTS`; the last of
+its answers has the key `done` or `error`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import importlib
 import importlib.util
 import json
 import os
 import platform
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -24,29 +22,38 @@ from collections import OrderedDict, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Iterator
 
-Values = Dict[str, Any]
+# On the board this module is there under the same name: see `ssh_link.start_command`.
+from device_profiles.measuring.runners.board_engines import ENGINES, BoardError, Values, run_us
 
 GREETING = b"\nmodel-factory board 1\n"
-"""What the other side waits for: login scripts may print before it."""
+"""The first line that this program prints. The other side waits for it, since login scripts may print before it."""
 
 IDLE_SECONDS = 900
-"""A process that waits longer for the other side ends: its connection is gone."""
+"""A process that waits longer for the other side ends, because its connection is gone. Within a measurement the other
+side takes seconds between two requests."""
 
 LOCK_SECONDS = 5.0
-"""How long another process may take to end before it counts as busy."""
+"""How long to wait for another process to release the board: one that is killed ends within this time."""
 
 DISK_RESERVE = 32 * 2**20
-"""Bytes that stay free on the board's disk."""
+"""Bytes that stay free on the board's disk, for its logs and for the engine's temporary files."""
 
 MEMORY_RESERVE = (0.15, 48 * 2**20)
-"""Share of the board's memory, and bytes, that stay available: loaded files are dropped for it, and loaded again."""
+"""Share of the board's memory, and bytes, that stay available, whichever is more: with less Linux starts to evict its
+file cache or to kill processes. Loaded files are dropped to keep it, and loaded again when they are visited."""
 
 SMALLEST_COPY = 16 * 2**20
-"""Bytes that no cache of a small board holds."""
+"""Fewest bytes whose copy measures memory: more than the caches of a small board, which are some MiB."""
 
-ALIVE_SECONDS = 1.0
+COPY_SHARE = 8
+"""At most one in so many bytes of available memory is copied: a source and a target of that size leave most of it
+free."""
+
+KEEP_ALIVE_SECONDS = 1.0
+"""Shortest time between two messages that only state that work continues: rare enough not to disturb it, and far more
+often than the other side's timeout."""
 
 ARM_CORES = {
     0xC05: "Cortex-A5", 0xC07: "Cortex-A7", 0xC08: "Cortex-A8", 0xC09: "Cortex-A9", 0xC0F: "Cortex-A15",
@@ -54,58 +61,55 @@ ARM_CORES = {
     0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76", 0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77",
     0xD41: "Cortex-A78", 0xD44: "Cortex-X1", 0xD46: "Cortex-A510", 0xD47: "Cortex-A710", 0xD49: "Neoverse-N2",
 }  # fmt: skip
-"""By the part number in /proc/cpuinfo, where the implementer is 0x41."""
+"""Names of Arm's cores (implementer 0x41) by the part number in /proc/cpuinfo, as in `lscpu-arm.c` of util-linux."""
 
 BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-
-
-class BoardError(Exception):
-    """What the other side is told in one line."""
+"""Variables that limit the threads of the libraries that numpy may be built with."""
 
 
 class Channel:
-    """Lines of JSON, and bytes that follow some of them."""
+    """Requests and answers: lines of JSON, some of them followed by bytes."""
 
     def __init__(self) -> None:
         self._in = sys.stdin.buffer
         self._out = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
-        self._said = time.monotonic()
+        self._written = time.monotonic()
         self._write(GREETING)
 
     def read(self) -> Values | None:
         """The next request; None at the end."""
-        with _patience():
+        with _idle_timeout():
             line = self._in.readline()
         return json.loads(line) if line else None
 
     def read_bytes(self, count: int) -> bytes:
-        """Exactly so many. Raises `EOFError`."""
-        with _patience():
+        """Exactly `count` bytes. Raises `EOFError` if the input ends before."""
+        with _idle_timeout():
             data = self._in.read(count)
         if len(data) < count:
             raise EOFError
         return data
 
     def send(self, **values: Any) -> None:
-        """One answer to the request that was read last."""
+        """Send one answer to the request that was read last."""
         self._write(json.dumps(values).encode() + b"\n")
 
-    def alive(self) -> None:
-        """Tell that work goes on, once in a while."""
-        if time.monotonic() - self._said > ALIVE_SECONDS:
+    def keep_alive(self) -> None:
+        """State that work continues, unless something was sent just before."""
+        if time.monotonic() - self._written > KEEP_ALIVE_SECONDS:
             self.send(alive=True)
 
     def _write(self, data: bytes) -> None:
-        with _patience():
+        with _idle_timeout():
             self._out.write(data)
             self._out.flush()
-        self._said = time.monotonic()
+        self._written = time.monotonic()
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """The process ends where this takes too long."""
+def _idle_timeout() -> Iterator[None]:
+    """End the process if the body takes longer than `IDLE_SECONDS`."""
     signal.alarm(IDLE_SECONDS)
     try:
         yield
@@ -113,144 +117,8 @@ def _patience() -> Iterator[None]:
         signal.alarm(0)
 
 
-class OnnxRuntime:
-    """Files of ONNX Runtime, set up as the factory sets it up on its own machine."""
-
-    module = "onnxruntime"
-
-    def __init__(self) -> None:
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: its Linux builds send usage data from there on
-        self._library = importlib.import_module(self.module)
-        if hasattr(self._library, "disable_telemetry_events"):
-            self._library.disable_telemetry_events()
-
-    def version(self) -> str:
-        """Of the library."""
-        return str(self._library.__version__)
-
-    def load(self, path: Path, threads: int) -> OnnxRuntimeSession:
-        """A session. Raises whatever the library raises."""
-        return OnnxRuntimeSession(self._library, path, threads)
-
-
-class OnnxRuntimeSession:
-    """One loaded file."""
-
-    def __init__(self, library: Any, path: Path, threads: int) -> None:
-        self._library, self._path, self._threads = library, path, threads
-        self._session = self._open(self._options())
-        (self._input,) = [entry.name for entry in self._session.get_inputs()]
-
-    def run(self, batch: Any) -> Any:
-        """One input."""
-        return self._session.run(None, {self._input: batch})[0]
-
-    def peak_memory_bytes(self, batch: Any) -> int | None:
-        """Most bytes that the arena had in use in a run; None where the library does not tell."""
-        events, _ = self._profiled(batch, 1)
-        peaks = [int(e["args"]["mem_in_use_peak"]) for e in events if "mem_in_use_peak" in e.get("args", {})]
-        return max(peaks, default=None)
-
-    def profile(self, batch: Any, warm_up: int, runs: int) -> Values | None:
-        """The median of runs without the profiler, what the profiler noted, and the graph as it was optimised."""
-        times = [_run_us(self.run, batch) for _ in range(warm_up + runs)]
-        events, graph = self._profiled(batch, warm_up + runs)
-        durations: Any = defaultdict(list)
-        for event in events:
-            if event["cat"] == "Node":
-                durations[event["name"]].append(event["dur"])
-        return {
-            "run_us": statistics.median(times[warm_up:]),
-            "durations": durations,
-            "graph": base64.b64encode(without_weights(graph)).decode(),
-        }
-
-    def _profiled(self, batch: Any, runs: int) -> Any:
-        with tempfile.TemporaryDirectory() as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-            session = self._open(options)
-            for _ in range(runs):
-                session.run(None, {self._input: batch})
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            return events, Path(options.optimized_model_filepath).read_bytes()
-
-    def _options(self) -> Any:
-        options = self._library.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._library.ExecutionMode.ORT_SEQUENTIAL
-        options.use_deterministic_compute = True
-        options.log_severity_level = 4
-        # else the threads of a session spin on after a run, and disturb whatever is timed next
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        return options
-
-    def _open(self, options: Any) -> Any:
-        return self._library.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
-
-
-class Mnn:
-    """Files of MNN, set up as the factory sets it up on its own machine."""
-
-    module = "MNN"
-
-    def __init__(self) -> None:
-        self._library = importlib.import_module(self.module)
-
-    def version(self) -> str:
-        """Of the library."""
-        return str(self._library.version())
-
-    def load(self, path: Path, threads: int) -> MnnSession:
-        """A session. Raises whatever the library raises."""
-        return MnnSession(self._library, path, threads)
-
-
-class MnnSession:
-    """One loaded file."""
-
-    def __init__(self, library: Any, path: Path, threads: int) -> None:
-        import numpy
-
-        self._numpy, self._path = numpy, path
-        self._interpreter = library.Interpreter(str(path))
-        settings = {"numThread": threads, "backend": "CPU", "precision": "normal"}
-        self._session = self._interpreter.createSession(settings)
-        given = self._interpreter.getSessionInput(self._session)
-        self._output = self._interpreter.getSessionOutput(self._session)
-        shape = self._output.getShape()
-        kind, layout = library.Halide_Type_Float, library.Tensor_DimensionType_Caffe
-        self._host = library.Tensor(shape, kind, numpy.zeros(shape, numpy.float32), layout)
-        self._memory = given.getNumpyData()
-
-    def run(self, batch: Any) -> Any:
-        """One input."""
-        self._memory[0] = batch[0]
-        code = self._interpreter.runSession(self._session)
-        if code != 0:
-            raise BoardError(f"MNN failed with its error code {code}")
-        self._output.copyToHostTensor(self._host)
-        return self._numpy.array(self._host.getNumpyData(), dtype=self._numpy.float32)
-
-    def peak_memory_bytes(self, _batch: Any) -> int | None:
-        """What the pools of the session hold, less the file's size; None where they hold less."""
-        held = round(self._interpreter.getSessionInfo(self._session, 0) * 2**20)
-        above = held - self._path.stat().st_size
-        return above if above > 0 else None
-
-    def profile(self, _batch: Any, _warm_up: int, _runs: int) -> Values | None:
-        """None: it does not tell."""
-        return None
-
-
-ENGINES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "mnn": Mnn}
-
-
 class Board:
-    """Answers the requests."""
+    """Answers the requests: each name in `REQUESTS` is a method."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -261,10 +129,10 @@ class Board:
         self._noise: Any = None
         self._sessions: OrderedDict[int, Any] = OrderedDict()
 
-    def hello(self, engine: str, token: str) -> Values:
-        """What this machine is; what it lacks is named in `lacks`."""
+    def handshake(self, engine: str, token: str) -> Values:
+        """Reserve this machine for the measurement `token`; facts about it, or the packages that it `lacks`."""
         if not sys.platform.startswith("linux"):
-            raise BoardError(f"this is {sys.platform}, only Linux is measured over SSH")
+            raise BoardError(f"this is {sys.platform}; only Linux can be measured over SSH")
         self._lock = hold_machine(token)
         kind = ENGINES[engine]
         lacks = [name for name in ("numpy", kind.module) if importlib.util.find_spec(name) is None]
@@ -282,14 +150,14 @@ class Board:
         }
 
     def missing(self, files: dict[str, int]) -> Values:
-        """Which of the files, SHA-256 to bytes, are not here yet; there is room for them."""
+        """Which of `files` (SHA-256 to bytes) are not here yet. There is room for them, else `BoardError`."""
         folder = cache_folder()
         missing = [name for name in files if not self._is_whole(folder / name)]
         make_room(folder, sum(files[name] for name in missing), files)
         return {"missing": missing}
 
     def put(self, sha256: str, size: int) -> Values:
-        """Take the bytes that follow as a file."""
+        """Store the `size` bytes that follow the request as a file."""
         digest, path = hashlib.sha256(), cache_folder() / sha256
         partial = path.with_name(f"{sha256}.partial")
         failure = ""
@@ -301,17 +169,17 @@ class Board:
                 try:
                     stream.write(data)
                     stream.flush()
-                except OSError as error:  # what follows is read all the same, up to the next request
+                except OSError as error:  # the rest is read nevertheless, up to the next request
                     failure = f"{partial}: cannot be written ({error.strerror})"
-                self._channel.alive()
+                self._channel.keep_alive()
         if failure or digest.hexdigest() != sha256:
             partial.unlink()
-            raise BoardError(failure or "a file arrived damaged")
+            raise BoardError(failure or f"the file {sha256} arrived damaged; run the command again")
         partial.replace(path)
         return {}
 
     def load(self, files: list[Values], threads: int, seed: int, timed: int, loads: int) -> Values:
-        """Make the files ready; microseconds of `loads` loads of each of the first `timed`."""
+        """Make the files ready; microseconds of `loads` loads of each of the first `timed` files."""
         import numpy
 
         self._files, self._threads = files, threads
@@ -320,71 +188,71 @@ class Board:
         self._noise = numpy.random.default_rng(seed).standard_normal(max(sizes), dtype=numpy.float32)
         times = []
         for index in range(len(files)):
-            again = loads if index < timed else 1
-            times.append([self._load(index) for _ in range(again)])
-            self._channel.alive()
+            repeats = loads if index < timed else 1
+            times.append([self._load(index) for _ in range(repeats)])
+            self._channel.keep_alive()
         return {"load_us": times[:timed]}
 
     def visit(self, order: list[int], seconds: float, repeats: list[int]) -> Values:
-        """Run each file of `order` some times in a row; an answer for each."""
+        """Run each file of `order` for about `seconds`, within `repeats` runs; an answer for each file."""
         for index in order:
             run, batch = self._session(index).run, self._input(index)
-            warm_up = _run_us(run, batch)
+            warm_up = run_us(run, batch)
             count = min(max(int(seconds * 1e6 / warm_up), repeats[0]), repeats[1])
-            self._channel.send(file=index, us=[_run_us(run, batch) for _ in range(count)])
+            self._channel.send(file=index, us=[run_us(run, batch) for _ in range(count)])
         return {}
 
     def run_for(self, file: int, seconds: float) -> Values:
-        """Microseconds of runs without a pause."""
+        """Microseconds of each run, for `seconds` without a pause."""
         run, batch = self._session(file).run, self._input(file)
         end = time.perf_counter() + seconds
-        times = [_run_us(run, batch)]
+        times = [run_us(run, batch)]
         while time.perf_counter() < end:
-            times.append(_run_us(run, batch))
+            times.append(run_us(run, batch))
         return {"us": times}
 
     def peak_memory(self, file: int) -> Values:
-        """As the session tells it."""
+        """The peak memory that the session reports."""
         return {"bytes": self._session(file).peak_memory_bytes(self._input(file))}
 
     def profile(self, file: int, warm_up: int, runs: int) -> Values:
-        """As the session tells it."""
+        """The profile that the session reports."""
         return {"profile": self._session(file).profile(self._input(file), warm_up, runs)}
 
-    def peak(self, threads: int, side: int, copied: int, tries: int) -> Values:
-        """Seconds of the best matrix product and the best copy; only as the first request of a process."""
+    def peak(self, threads: int, side: int, copied: int, attempts: int) -> Values:
+        """Seconds of the fastest matrix product and the fastest copy; only as the first request of a process."""
         if "numpy" in sys.modules or importlib.util.find_spec("numpy") is None:
             return {"reason": "numpy is missing, or was already in use"}
-        copied = min(copied, memory("MemAvailable") // 8)
+        copied = min(copied, memory("MemAvailable") // COPY_SHARE)
         if copied < SMALLEST_COPY:
-            return {"reason": f"{copied} bytes are too few to copy, more memory is not available"}
+            return {"reason": f"memory allows a copy of {copied} bytes only, at least {SMALLEST_COPY} are needed"}
         os.environ.update(dict.fromkeys(BLAS_VARIABLES, str(threads)))
         import numpy
 
         left, right = numpy.ones((side, side), numpy.float32), numpy.ones((side, side), numpy.float32)
         product = numpy.empty((side, side), numpy.float32)
-        multiply = self._best(lambda: numpy.matmul(left, right, out=product), tries)
+        multiply = self._best(lambda: numpy.matmul(left, right, out=product), attempts)
         source = numpy.ones(copied // 4, numpy.float32)
         parts = list(zip(numpy.array_split(source, threads), numpy.array_split(numpy.empty_like(source), threads)))
         with ThreadPoolExecutor(threads) as pool:
-            copy = self._best(lambda: list(pool.map(lambda part: numpy.copyto(part[1], part[0]), parts)), tries)
+            copy = self._best(lambda: list(pool.map(lambda part: numpy.copyto(part[1], part[0]), parts)), attempts)
         return {"multiply": multiply, "copy": copy, "copied": source.nbytes}
 
-    def _best(self, work: Callable[[], object], tries: int) -> float:
+    def _best(self, work: Callable[[], object], attempts: int) -> float:
         times = []
-        for _ in range(tries):
+        for _ in range(attempts):
             start = time.perf_counter()
             work()
             times.append(time.perf_counter() - start)
-            self._channel.alive()
+            self._channel.keep_alive()
         return min(times)
 
     def _is_whole(self, path: Path) -> bool:
-        self._channel.alive()
+        self._channel.keep_alive()
         return path.is_file() and sha256_file(path) == path.name
 
     def _input(self, index: int) -> Any:
-        """All inputs are the beginning of the same numbers, as generators with the same seed would give them."""
+        """All inputs are prefixes of one sequence, as separate generators with the same seed would give them."""
         shape = self._files[index]["shape"]
         count = 1
         for size in shape:
@@ -399,7 +267,7 @@ class Board:
         return self._sessions[index]
 
     def _load(self, index: int) -> float:
-        """Microseconds that it took."""
+        """Load a file, and drop others if memory is short; the microseconds that loading took."""
         floor = max(MEMORY_RESERVE[0] * memory("MemTotal"), MEMORY_RESERVE[1])
         while self._sessions and memory("MemAvailable") < floor:
             self._sessions.popitem(last=False)
@@ -415,14 +283,8 @@ class Board:
         return passed
 
 
-def _run_us(run: Callable[[Any], object], batch: Any) -> float:
-    start = time.perf_counter_ns()
-    run(batch)
-    return max(time.perf_counter_ns() - start, 1) / 1e3
-
-
 def processor(proc: Path = Path("/proc")) -> str:
-    """The name of the board, where it has one, and of its processor."""
+    """The name of the board, if it has one, and of its processor."""
     fields: Any = defaultdict(list)
     for line in _text(proc / "cpuinfo").splitlines():
         key, _, value = line.partition(":")
@@ -443,12 +305,12 @@ def memory(name: str) -> int:
     if name == "MemAvailable" and name not in entries:  # kernels before 3.14
         name = "MemFree"
     if name not in entries:
-        raise BoardError(f"/proc/meminfo tells no {name}")
+        raise BoardError(f"/proc/meminfo has no entry {name}; only Linux with a complete /proc can be measured")
     return int(entries[name]) * 1024
 
 
 def cache_folder() -> Path:
-    """Where files stay between connections."""
+    """The folder in which files are kept between connections."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     mine = f"model-factory-{os.getuid()}"
     for folder in (Path(caches) / "model-factory", Path(tempfile.gettempdir()) / mine):
@@ -458,25 +320,37 @@ def cache_folder() -> Path:
             continue
         if os.access(str(folder), os.W_OK) and folder.stat().st_uid == os.getuid():
             return folder
-    raise BoardError(f"no folder to keep files in: neither {caches} nor {tempfile.gettempdir()} can be written")
+    raise BoardError(
+        f"no folder can keep files: neither {caches} nor {tempfile.gettempdir()} can be written; set XDG_CACHE_HOME "
+        "there to one that can"
+    )
 
 
 def make_room(folder: Path, size: int, wanted: dict[str, int]) -> None:
-    """Delete files of earlier measurements where the disk is too full. Raises `BoardError` where that is not enough."""
+    """Delete files of earlier measurements, oldest first, while the disk is too full for `size` bytes.
+
+    Raises:
+        BoardError: that is not enough.
+    """
     old = sorted((path for path in folder.iterdir() if path.name not in wanted), key=lambda path: path.stat().st_mtime)
     while old and shutil.disk_usage(str(folder)).free < size + DISK_RESERVE:
         old.pop(0).unlink()
     free = shutil.disk_usage(str(folder)).free
     if free < size + DISK_RESERVE:
         raise BoardError(
-            f"{folder}: {size / 1e6:.0f} MB are to be copied there and {DISK_RESERVE / 1e6:.0f} MB stay free, but only "
-            f"{free / 1e6:.0f} MB are; free some space, or set XDG_CACHE_HOME there to a larger disk"
+            f"{folder}: {size / 1e6:.0f} MB have to be copied there and {DISK_RESERVE / 1e6:.0f} MB to stay free, but "
+            f"only {free / 1e6:.0f} MB are free; free some space, or set XDG_CACHE_HOME there to a larger disk"
         )
 
 
 def hold_machine(token: str) -> Any:
-    """One measurement at a time: two would time each other. A process of the same `token` is what a lost connection
-    left behind, and is ended. Raises `BoardError`."""
+    """A lock that lasts as long as this process: two measurements at once would disturb each other.
+
+    A process with the same `token` is left over from a lost connection of this measurement, and is ended.
+
+    Raises:
+        BoardError: another measurement holds the lock.
+    """
     import fcntl
 
     path = Path(tempfile.gettempdir()) / f"model-factory-{os.getuid()}.lock"
@@ -492,8 +366,9 @@ def hold_machine(token: str) -> Any:
             if holder == token:
                 _end(int(pid))
             if time.monotonic() > end:
+                lock.close()
                 raise BoardError(
-                    f"it is being measured already, by process {pid}; wait, or run there: kill {pid}"
+                    f"it is already being measured, by process {pid}; wait, or run there: kill {pid}"
                 ) from error
             time.sleep(0.1)
     lock.seek(0)
@@ -508,63 +383,8 @@ def _end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def without_weights(model: bytes) -> bytes:
-    """An ONNX file whose initializers keep their names and shapes alone."""
-    return b"".join(
-        _message(7, _graph_without_weights(value)) if number == 7 else whole for number, whole, value in _fields(model)
-    )
-
-
-def _graph_without_weights(graph: bytes) -> bytes:
-    light = []
-    for number, whole, value in _fields(graph):
-        kept = (part for field, part, _ in _fields(value) if field in (1, 2, 8)) if number == 5 else ()
-        light.append(_message(5, b"".join(kept)) if number == 5 else whole)
-    return b"".join(light)
-
-
-def _fields(data: bytes) -> Any:
-    """Number, whole bytes and value of each field of a message; the encoding of Protocol Buffers."""
-    at = 0
-    while at < len(data):
-        start = at
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, (_, end) = at, _varint(data, at)
-        elif kind == 2:
-            size, value = _varint(data, at)
-            end = value + size
-        else:
-            value, end = at, at + (8 if kind == 1 else 4)
-        yield key >> 3, data[start:end], data[value:end]
-        at = end
-
-
-def _varint(data: bytes, at: int) -> Any:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 128:
-            return value, at
-
-
-def _message(number: int, value: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _encoded(len(value)) + value
-
-
-def _encoded(value: int) -> bytes:
-    encoded = b""
-    while value > 127:
-        encoded += bytes([value & 127 | 128])
-        value >>= 7
-    return encoded + bytes([value])
-
-
 def sha256_file(path: Path) -> str:
-    """Lower-case hex."""
+    """The SHA-256 of a file in lower-case hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for data in iter(lambda: stream.read(2**20), b""):
@@ -583,11 +403,11 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-REQUESTS = ("hello", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
+REQUESTS = ("handshake", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
 
 
 def serve(channel: Channel) -> None:
-    """Answer until the other side is gone."""
+    """Answer requests until the other side is gone."""
     board = Board(channel)
     while True:
         request = channel.read()
@@ -596,7 +416,7 @@ def serve(channel: Channel) -> None:
         try:
             name = request.pop("do")
             if name not in REQUESTS:
-                raise BoardError(f"the request {name!r} is unknown")
+                raise BoardError(f"the request {name!r} is unknown; known are {', '.join(REQUESTS)}")
             channel.send(done=getattr(board, name)(**request))
         except (BrokenPipeError, EOFError):
             return

@@ -1,4 +1,4 @@
-"""Timing in a browser, on any device: a page runs the files in ONNX Runtime Web and hands its numbers back."""
+"""Timing in a browser on any device: a page runs the files in ONNX Runtime Web and returns its measured times."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 
 from device_profiles.engine import Engine
 from device_profiles.measuring.runner import LOADS, Machine, TimedFile
-from device_profiles.measuring.runners.page_desk import Desk, JobKind, PageFailure, Patience, Result
+from device_profiles.measuring.runners.page_coordinator import (
+    OUTPUT_NUMBERS,
+    JobKind,
+    PageCoordinator,
+    PageFailure,
+    Result,
+    Timeouts,
+)
 from device_profiles.measuring.runners.page_facts import PageFacts
-from device_profiles.measuring.runners.page_server import PageServer, Served
+from device_profiles.measuring.runners.page_server import PageServer, ServedFiles
 from device_profiles.measuring.timing import REPEATS, VISIT_SECONDS
 from device_profiles.profile import MachinePeak
 from device_profiles.workload.operators import KernelKind
@@ -25,33 +32,36 @@ from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
 
 ENGINE_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-"""What a page needs of the folder `dist` of the package `onnxruntime-web`."""
+"""Files that a page needs from the folder `dist` of the package `onnxruntime-web`."""
 
 DEFAULT_PORT: Final = 8765
+"""A fixed port, so that `adb reverse` can be typed once; ports above 1023 need no privilege."""
 
 TIMER_STEPS: Final = 40
-"""What is timed lasts at least so many steps of the page's timer, so that a step is at most 2.5 % of it."""
+"""Whatever is timed lasts at least so many steps of the page's timer, so that a step is at most 2.5 % of it."""
 
-BRING_SECONDS: Final = 0.3
-"""A page brings its results this often: more is not lost when it disappears."""
+REPORT_SECONDS: Final = 0.3
+"""Interval at which a page reports its results: what it measured in this time is lost if it disappears, and a request,
+which takes some ms, does not slow the measurement down."""
 
 _KEPT_SHARE: Final = 1 / 32
-"""Of the machine's RAM: model files that the page keeps loaded. In its memory one takes two or three times its size."""
+"""Share of the machine's RAM: total size of the model files that the page keeps loaded. In memory a file takes two or
+three times its size, so that the page stays below a tenth of the RAM."""
 
 _KEPT_LIMIT_BYTES: Final = 256 * 2**20
-"""The same: the memory of WebAssembly ends at 4 GiB, and browsers on phones end pages far below."""
+"""Limit of the same total: WebAssembly can address 4 GiB, and browsers on phones stop pages that take far less."""
 
 _OPTIONS: Final = ("port=", "lan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowserAddress:
-    """Where the engine's files lie, and who may open the page.
+    """The folder of the engine's files, and the machines that may open the page.
 
     Attributes:
-        folder: `onnxruntime-web/dist`.
-        port: that is served on; 0 is any free one.
-        lan: whether other machines in the network may open the page.
+        folder: The folder `onnxruntime-web/dist`.
+        port: Port to serve on; 0 is any free one.
+        lan: Whether other machines in the network may open the page.
     """
 
     folder: Path
@@ -72,11 +82,11 @@ class BrowserAddress:
             if option.startswith("port="):
                 port = _port(option.removeprefix("port="))
             elif option != "lan":
-                raise ConfigError(f"{option!r} is no option of 'browser:DIST[,port=NUMBER][,lan]'; {_hint(option)}")
+                raise ConfigError(f"{option!r} is not an option of 'browser:DIST[,port=NUMBER][,lan]'; {_hint(option)}")
         return cls(folder=Path(folder), port=port, lan="lan" in options)
 
     def engine_files(self) -> dict[str, Path]:
-        """By name. Raises `ConfigError` where one is missing."""
+        """The engine's files by name. Raises `ConfigError` if one is missing."""
         missing = [name for name in ENGINE_FILES if not (self.folder / name).is_file()]
         if missing:
             raise ConfigError(
@@ -87,22 +97,23 @@ class BrowserAddress:
 
 
 class BrowserRunner:
-    """A page in any browser that can reach this machine. Implements `Runner`, and tells the page how far it is.
+    """A page in any browser that can reach this machine. Implements `Runner` and `ShowsProgress`.
 
-    Load times are from the bytes of a file to a session that is ready: fetching the file is not in them. Runs that are
-    too short for the page's timer are timed some together, and their mean counts as one run. What the page measured
-    while nobody saw it is thrown away there and measured again.
+    Load times are from the bytes of a file to a session that is ready; they do not include fetching the file. Runs that
+    are too short for the page's timer are timed several at once, and their mean counts as one run. The page discards
+    what it measured while it was hidden, and measures it again.
 
     Args:
-        address: of the engine's files and the server.
-        engine: of the files that are measured.
-        patience: how long to wait for the page.
-        kept_bytes: model files that the page keeps loaded; None follows from the RAM that it tells.
-        say: told what people should know: the address to open, which browser came.
+        address: The engine's files and the server's port.
+        engine: Engine of the files that are measured.
+        timeouts: How long to wait for the page.
+        kept_bytes: Total size of the model files that the page keeps loaded; None derives it from the RAM that the page
+            reports.
+        notify: Called with lines that people should read: the address to open, and which browser opened it.
 
     Raises:
         ConfigError: the folder is not that of ONNX Runtime Web.
-        EngineError: files of this engine do not run in a page, or the port cannot be served on.
+        EngineError: files of this engine do not run in a page, or the port cannot be used.
     """
 
     def __init__(
@@ -110,17 +121,18 @@ class BrowserRunner:
         address: BrowserAddress,
         engine: Engine,
         *,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         kept_bytes: int | None = None,
-        say: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         if engine.name != "onnxruntime":
             raise EngineError(f"a page runs files of engine 'onnxruntime', not of {engine.name!r}; leave --engine out")
-        self._say = say or _to_standard_error
+        self._notify = notify or _to_standard_error
         self._kept_bytes = kept_bytes
-        self._served = Served(engine=address.engine_files())
-        self._desk = Desk(patience or Patience(), self._say)
-        self._server = PageServer(self._desk, self._served, "0.0.0.0" if address.lan else "127.0.0.1", address.port)
+        self._served = ServedFiles(engine=address.engine_files())
+        self._coordinator = PageCoordinator(timeouts or Timeouts(), self._notify)
+        host = "0.0.0.0" if address.lan else "127.0.0.1"
+        self._server = PageServer(self._coordinator, self._served, host, address.port)
         self._lan = address.lan
         self._facts: PageFacts | None = None
         self._inputs: list[dict[str, object]] = []
@@ -131,7 +143,7 @@ class BrowserRunner:
 
     @property
     def url(self) -> str:
-        """What to open in the browser."""
+        """Address to open in the browser."""
         return self._server.url
 
     def __enter__(self) -> Self:
@@ -140,14 +152,15 @@ class BrowserRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Tell the page how it ended, and stop serving."""
-        self._desk.end("Everything is measured." if kind is None else "The command has ended: see what it says.")
+        """Show in the page how the measurement ended, and stop serving."""
+        text = "Everything is measured." if kind is None else "The command has ended; see its output."
+        self._coordinator.finish(text)
         self._server.close()
 
     def show(self, done: int, total: int, detail: str = "") -> None:
-        """A listener of progress: lets the page show how far the whole measurement is."""
+        """A `Progress` of the whole measurement, which the page shows."""
         self._done = done, total
-        self._tell(0.0, detail)
+        self._show_progress(0.0, detail)
 
     def machine(self) -> Machine:
         """See the protocol. The first call waits for a page."""
@@ -156,11 +169,11 @@ class BrowserRunner:
         return self._facts.machine()
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
-        """See the protocol. Only files whose load time is wanted are loaded; others are when they are visited."""
+        """See the protocol. Only files whose load time is measured are loaded here, others when they are visited."""
         facts = self._facts = self._wait_for_page()
         if threads > 1 and not facts.isolated:
             raise EngineError(
-                f"{threads} threads need a page that is isolated, which takes the address 127.0.0.1 or https; on a "
+                f"{threads} threads need a page that is isolated, which requires the address 127.0.0.1 or https; on a "
                 f"phone: adb reverse tcp:{self._server.port} tcp:{self._server.port}, and open 127.0.0.1 there"
             )
         self._threads, self._began = threads, None
@@ -173,59 +186,60 @@ class BrowserRunner:
         ]
         self._served.models[:] = [file.path for file in files]
         times = np.empty(timed)
-        for count, result in enumerate(self._do("load", range(timed), self._content() | {"loads": LOADS}), start=1):
-            self._tell(0.0, f"loading, {count} of {timed} files")
+        content = self._content() | {"loads": LOADS, "output_numbers": OUTPUT_NUMBERS}
+        for count, result in enumerate(self._run_job("load", range(timed), content), start=1):
+            self._show_progress(0.0, f"loading, {count} of {timed} files")
             times[result.file] = np.median(result.times_us)
             self._outputs[result.file] = np.array(result.output, dtype=np.float64)
         return times
 
     def output(self, file: int) -> NDArray[np.float64]:
-        """(16,) or fewer: the first numbers that the page computed from the input of a timed file, after `open`."""
+        """The first `OUTPUT_NUMBERS` numbers, or fewer, that the page computed from a timed file in `open`."""
         return self._outputs[file]
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
         """See the protocol."""
         self._began = self._began or (time.monotonic(), *self._done)
-        for count, result in enumerate(self._do("visit", order, self._content()), start=1):
-            self._tell(count / len(order), f"{count} of {len(order)} files in this round")
+        for count, result in enumerate(self._run_job("visit", order, self._content()), start=1):
+            self._show_progress(count / len(order), f"{count} of {len(order)} files in this round")
             yield result.file, list(result.times_us)
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
-        """See the protocol. The page looks up every 100 ms, to notice that it is hidden."""
-        (result,) = self._do("sustain", [file], self._content() | {"seconds": seconds})
+        """See the protocol. The page pauses briefly every 100 ms, to notice whether it is hidden."""
+        (result,) = self._run_job("sustain", [file], self._content() | {"seconds": seconds})
         return np.array(result.times_us)
 
     def peak_memory_bytes(self, file: int) -> int | None:
-        """None: a page cannot see it."""
+        """None: a page cannot measure it."""
         del file
         return None
 
     def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
-        """None: a page cannot see it."""
+        """None: a page cannot measure it."""
         del file
         return None
 
     def peak(self, threads: int) -> MachinePeak | None:
-        """None: nothing in a page tells."""
+        """None: a page cannot measure it."""
         del threads
         return None
 
-    def _do(self, kind: JobKind, files: Sequence[int], content: Mapping[str, object]) -> Iterator[Result]:
+    def _run_job(self, kind: JobKind, files: Sequence[int], content: Mapping[str, object]) -> Iterator[Result]:
         try:
-            yield from self._desk.do(kind, files, content)
+            yield from self._coordinator.run_job(kind, files, content)
         except PageFailure as failure:
             name = self._served.models[failure.file].name
             raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({failure.message})") from failure
 
     def _wait_for_page(self) -> PageFacts:
-        if not self._desk.has_page():
-            self._say(f"waiting for a browser: open {self.url}")
+        if not self._coordinator.has_page():
+            self._notify(f"waiting for a browser: open {self.url}")
             if self._lan:
-                self._say(
-                    "warning: everyone in the network who knows this address can fetch the models and send numbers; "
-                    "what is sent is not encrypted"
+                self._notify(
+                    "warning: everyone in the network who knows this address can fetch the models and send results; "
+                    "the connection is not encrypted"
                 )
-        return self._desk.wait_for_page()
+        return self._coordinator.wait_for_page()
 
     def _content(self) -> dict[str, object]:
         ram = self.machine().ram_bytes
@@ -237,28 +251,28 @@ class BrowserRunner:
             "visit_us": VISIT_SECONDS * 1e6,
             "repeats": REPEATS,
             "timer_steps": TIMER_STEPS,
-            "bring_ms": BRING_SECONDS * 1e3,
+            "report_ms": REPORT_SECONDS * 1e3,
         }
 
-    def _tell(self, part: float, detail: str) -> None:
-        """Let the page show `part` of a unit of work beyond what is done; of rounds also how long all of them take."""
+    def _show_progress(self, part: float, detail: str) -> None:
+        """Let the page show `part` of a unit beyond the finished ones, and during rounds the time that is left."""
         done, total = self._done
         left = None
         if self._began is not None and self._began[2] == total:
             since, first, _ = self._began
             units, rest = done + part - first, total - 1 - done - part
             left = (time.monotonic() - since) * rest / units if units > 0 and rest > 0 else None
-        self._desk.show(share=(done + part) / total if total else 0.0, detail=detail, left_s=left)
+        self._coordinator.show_progress(share=(done + part) / total if total else 0.0, detail=detail, left_s=left)
 
 
 def browser_runner(address: str, engine: Engine) -> BrowserRunner:
-    """The runner at `DIST[,port=NUMBER][,lan]`. Raises as `BrowserAddress` and `BrowserRunner`."""
+    """The runner for `DIST[,port=NUMBER][,lan]`. Raises as `BrowserAddress` and `BrowserRunner`."""
     return BrowserRunner(BrowserAddress.parse(address), engine)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise ConfigError(f"'port={text}' is no port; give 1024 to 65535, or 0 for any free one")
+        raise ConfigError(f"'port={text}' is not a port; choose 1024 to 65535, or 0 for any free one")
     return int(text)
 
 

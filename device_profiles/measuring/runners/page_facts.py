@@ -1,4 +1,4 @@
-"""What a browser page says of itself, and the machine that it is taken for."""
+"""Facts that a browser page reports about itself, and the machine that they identify."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from device_profiles.measuring.runner import Machine
 
 UNKNOWN_RAM_BYTES: Final = 4 * 2**30
-"""Taken where a browser does not tell its machine's RAM: what a WebAssembly page can address."""
+"""Assumed if a browser does not report its machine's RAM: the 4 GiB that a WebAssembly page can address."""
 
+# Bounds on what a page may send: user agents have up to 200 characters, names far fewer.
 _Text = Annotated[str, Field(max_length=400)]
 _ShortText = Annotated[str, Field(max_length=80)]
 
@@ -24,7 +25,8 @@ _BROWSERS: Final = (
     ("Chrome", r"\b(?:Chrome|CriOS)/(\d+)"),
     ("Safari", r"\bVersion/(\d+(?:\.\d+)?)\b.*\bSafari/"),
 )
-"""In this order, because a browser also names those that it resembles."""
+"""Browsers and the pattern of their version, in this order because a user agent also names browsers that it
+resembles."""
 
 _SYSTEMS: Final = (
     ("iPhone", r"\biPhone\b"),
@@ -47,20 +49,20 @@ class Brand(BaseModel):
 
 
 class PageFacts(BaseModel):
-    """What a page says when it comes. What a browser does not tell is None or empty.
+    """Facts that a page reports when it is opened. Facts that a browser does not report are None or empty.
 
     Attributes:
         user_agent: `navigator.userAgent`.
-        brands: of `navigator.userAgentData`, as are the next four.
-        system: the platform.
-        model: of a phone.
-        architecture: such as `x86`.
-        bitness: such as `64`.
+        brands: Brands in `navigator.userAgentData`, the source of the next four facts too.
+        system: Platform.
+        model: Model of a phone.
+        architecture: Processor architecture such as `x86`.
+        bitness: Word size of the processor such as `64`.
         cores: `navigator.hardwareConcurrency`.
         memory_gib: `navigator.deviceMemory`.
-        engine_version: of ONNX Runtime Web.
-        isolated: whether the page is isolated from other origins: without it there are no threads, and a coarser timer.
-        timer_us: the step of `performance.now()`, measured.
+        engine_version: Version of ONNX Runtime Web.
+        isolated: Whether the page is isolated from other origins. Otherwise it has one thread and a coarser timer.
+        timer_us: Step of `performance.now()` in microseconds, measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +80,7 @@ class PageFacts(BaseModel):
     timer_us: Annotated[float, Field(gt=0, le=1e6)]
 
     def machine(self) -> Machine:
-        """The machine that pages with these facts are taken for."""
+        """The machine that these facts identify."""
         return Machine(
             processor=f"{_browser(self)} on {_system(self)}",
             platform="web",
@@ -89,12 +91,12 @@ class PageFacts(BaseModel):
 
 
 def _browser(facts: PageFacts) -> str:
-    """Name and first number of the version: the numbers behind it change under a running measurement."""
+    """Name and major version: a browser may update its minor version during a measurement."""
     for name, pattern in _BROWSERS:
         found = re.search(pattern, facts.user_agent)
         if found and name not in ("Chrome", "Safari"):
             return f"{name} {found[1]}"
-    # Browsers made from Chromium tell their own name among the brands alone; one of these is made up.
+    # Browsers built from Chromium state their own name in the brands only; one of the brands is made up.
     named = [entry for entry in facts.brands if not re.search(r"Not.?A|Chromium", entry.brand)]
     if named:
         return f"{_plain(named[0].brand)} {_plain(named[0].version.partition('.')[0])}"
@@ -110,5 +112,5 @@ def _system(facts: PageFacts) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what could disturb a terminal or a file."""
+    """The text without characters that could disturb a terminal or a file."""
     return re.sub(r"[^\w .+-]", "", text).strip()

@@ -1,4 +1,4 @@
-"""The benchmark programs that engines ship for phones: how each is called in a shell, and what it prints."""
+"""The benchmark programs that engines provide for phones: how to call them in a shell, and how to read their output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Final, Protocol
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 
 WARM_UP: Final = 3
-"""Runs at the start that are dropped where single runs are told; the programs warm up with one run of their own."""
+"""Runs at the start that are dropped if single runs are reported. The programs warm up with one run, in which the first
+allocations happen; the clock of a phone rises during the next ones."""
 
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)"
 _FILE_ROW = re.compile(rf"^[^,\n]*,{_NUMBER},\d+,-?\d+,\d+\s*$", re.MULTILINE)
@@ -24,11 +25,11 @@ _MNN_MEAN = re.compile(rf"^Avg= {_NUMBER} ms, min= {_NUMBER} ms, max= {_NUMBER} 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a program printed about one file.
+    """The times that a program printed for one file.
 
     Attributes:
-        runs_us: microseconds of each run; a single average where it tells no more; empty where it tells nothing.
-        load_us: from the file to a session that is ready; None where it does not tell.
+        runs_us: Microseconds of each run; one average if it reports no single runs; empty if it reports neither.
+        load_us: Microseconds from the file to a session that is ready; None if it does not report them.
     """
 
     runs_us: tuple[float, ...]
@@ -40,31 +41,31 @@ class PerfTool(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the program, as the engine builds it."""
+        """Name of the program, as the engine builds it."""
 
     @property
     def suffix(self) -> str:
-        """That it wants of model files."""
+        """Suffix that it requires of model files."""
 
     def script(self, program: str, threads: int, seed: int) -> str:
-        """The body of a shell function that runs the quoted `program` and leaves with its exit status.
+        """The body of a shell function that runs the quoted `program` and returns its exit status.
 
-        `$1` is the model's file, `$2` the number of runs, `$3` the shape of its input, with the batch, as in `1,3,8,8`.
+        `$1` is the model's file, `$2` the number of runs, `$3` the shape of its input with the batch, as in `1,3,8,8`.
         """
 
     def parse(self, text: str) -> Reading:
-        """What the function printed; never fails."""
+        """Read the output of that function; never fails."""
 
     def version_in(self, content: bytes) -> str | None:
-        """The engine's version, if the bytes of a program or library tell it."""
+        """The engine's version if the bytes of a program or library contain it, otherwise None."""
 
 
 class OnnxRuntimePerfTest:
-    """`onnxruntime_perf_test`, which its build for Android makes. Implements `PerfTool`.
+    """`onnxruntime_perf_test`, part of ONNX Runtime's build for Android. Implements `PerfTool`.
 
     The result file has a row for each run, `name,seconds,peak bytes of the process,CPU usage,number`
-    (onnxruntime/test/perftest, `PerformanceResult::DumpToFile`). Should it be missing, the printed median counts as one
-    run, or else the printed average. Inputs are uniform numbers from 0 to 5 (`-I -S`).
+    (onnxruntime/test/perftest, `PerformanceResult::DumpToFile`). If it is missing, the printed median counts as one
+    run; if that is missing too, the printed average. Inputs are uniform numbers from 0 to 5 (`-I -S`).
     """
 
     name = "onnxruntime_perf_test"
@@ -90,7 +91,7 @@ class OnnxRuntimePerfTest:
         return _reading(runs[WARM_UP:] if len(runs) > WARM_UP else runs, float(load[1]) * 1e6 if load else None)
 
     def version_in(self, content: bytes) -> str | None:
-        """The version of the library's symbols, which programs that link it name too."""
+        """The version of the library's symbols, which programs that link it contain too."""
         found = _ORT_VERSION.search(content)
         return found[1].decode() if found else None
 
@@ -98,8 +99,8 @@ class OnnxRuntimePerfTest:
 class MnnModuleBasic:
     """`ModuleBasic.out` of MNN's tools. Implements `PerfTool`.
 
-    It prints an average, which counts as one run, and the time to load. MNN's `benchmark.out` tells no time to load,
-    and `MNNV2Basic.out` times with a callback at each operator.
+    It prints an average, which counts as one run, and the time to load. MNN's `benchmark.out` does not print the time
+    to load, and `MNNV2Basic.out` times with a callback at each operator.
     """
 
     name = "ModuleBasic.out"
@@ -123,12 +124,12 @@ class MnnModuleBasic:
         return _reading([float(mean[1]) * 1e3] if mean else [], float(load[1]) * 1e3 if load else None)
 
     def version_in(self, content: bytes) -> str | None:  # noqa: ARG002
-        """None: its files hold the version among many other numbers."""
+        """None: its files contain the version in no recognisable place."""
         return None
 
 
 PERF_TOOLS: Final[dict[str, PerfTool]] = {"onnxruntime": OnnxRuntimePerfTest(), "mnn": MnnModuleBasic()}
-"""By the name of the engine."""
+"""The benchmark programs by the name of the engine."""
 
 
 def _reading(runs_us: list[float], load_us: float | None) -> Reading:

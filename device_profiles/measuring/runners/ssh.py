@@ -1,4 +1,4 @@
-"""A board that SSH reaches: files are timed there, by a program that is sent over and needs nothing of ours."""
+"""Timing files on a board that SSH reaches, by a program that is sent there and needs nothing of the factory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from device_profiles.measuring import host_peak, timing
 from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
 from device_profiles.measuring.runner import LOADS, Machine, TimedFile
-from device_profiles.measuring.runners import board
+from device_profiles.measuring.runners.board_engines import ENGINES
 from device_profiles.measuring.runners.ssh_link import OLDEST_PYTHON, TOO_OLD, Link, LinkLostError, start_command
 from device_profiles.profile import MachinePeak
 from device_profiles.workload.operators import KernelKind
@@ -27,11 +27,13 @@ from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
 from factory_base.files import sha256_file
 
-SILENCE_S: Final = 120.0
-"""A board that says nothing for so long hangs."""
+TIMEOUT_S: Final = 120.0
+"""A board that sends nothing for so long hangs: the longest silent steps, loading a file and profiling it, take
+seconds."""
 
-PAUSES_S: Final = (1.0, 5.0, 15.0)
-"""Before each try to reach a lost board again."""
+RETRY_PAUSES_S: Final = (1.0, 5.0, 15.0)
+"""Pauses before each attempt to reach a lost board again: a network that drops for a moment, and a router that restarts
+its radio. A board that reboots takes longer, and the same command resumes then."""
 
 _ADDRESS: Final = re.compile(
     r"(?:(?P<user>\w[\w.+-]*)@)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>\w[\w.-]*))(?::(?P<port>\d{1,5}))?",
@@ -40,6 +42,7 @@ _ADDRESS: Final = re.compile(
 _PYTHON: Final = re.compile(r"(?:~/)?[\w./+][\w./+-]*", re.ASCII)
 _FORM: Final = "ssh:[USER@]HOST[:PORT][,python=PATH][,config=FILE]"
 
+# A lost connection is noticed after 3 unanswered probes, 10 s apart: well within `TIMEOUT_S`, as is connecting.
 _OPTIONS: Final = (
     "BatchMode=yes",
     "ConnectTimeout=15",
@@ -58,14 +61,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshAddress:
-    """A board, and how it is reached.
+    """A board, and how to reach it.
 
     Attributes:
-        host: as the SSH client knows it: a name, an address, or a host of its configuration.
-        user: to log in as; empty leaves it to the client.
-        port: None leaves it to the client.
-        python: the board's command or path, which may begin with `~/`; nothing that a shell would read otherwise.
-        config: a configuration file of the client; empty takes the usual ones.
+        host: The host as the SSH client knows it: a name, an address, or a host of its configuration.
+        user: User to log in as; if empty the client decides.
+        port: Port to connect to; if None the client decides.
+        python: Command or path of the board's Python, which may begin with `~/`; no characters that a shell interprets.
+        config: Configuration file of the client; if empty it reads its usual files.
     """
 
     host: str
@@ -80,7 +83,7 @@ class SshAddress:
         place, *words = text.split(",")
         found = _ADDRESS.fullmatch(place)
         if found is None:
-            raise ConfigError(f"'ssh:{text}' is no address of a board; write {_FORM}")
+            raise ConfigError(f"'ssh:{text}' is not the address of a board; write {_FORM}")
         port = int(found["port"]) if found["port"] else None
         if port is not None and not 1 <= port <= 65535:
             raise ConfigError(f"'ssh:{text}' has port {port}; ports are 1 to 65535")
@@ -98,22 +101,22 @@ class SshAddress:
         if "config" in options:
             options["config"] = str(Path(options["config"]).expanduser())
             if not Path(options["config"]).is_file():
-                raise ConfigError(f"'ssh:{text}' has the config {options['config']!r}, which is no file here")
+                raise ConfigError(f"'ssh:{text}' has the config {options['config']!r}, which is not a file here")
         return cls(host=found["ipv6"] or found["host"], user=found["user"] or "", port=port, **options)
 
     @property
     def destination(self) -> str:
-        """As the SSH client takes it, without the port."""
+        """The destination argument of the SSH client, without the port."""
         return f"{self.user}@{self.host}" if self.user else self.host
 
     def by_hand(self) -> list[str]:
-        """What a person would type to reach the board."""
+        """The command that a person would type to reach the board."""
         config = ("-F", self.config) if self.config else ()
         port = ("-p", str(self.port)) if self.port else ()
         return ["ssh", *config, *port, self.destination]
 
     def command(self) -> list[str]:
-        """Of the SSH client, which runs our program there."""
+        """The command of the SSH client that runs our program there."""
         ssh, *words, destination = self.by_hand()
         options = (part for option in _OPTIONS for part in ("-o", option))
         return [ssh, *words, "-T", "-a", "-x", *options, "--", destination, start_command(self.python)]
@@ -129,27 +132,33 @@ class SshAddress:
 class SshRunner:
     """A board that SSH reaches. Implements `Runner`.
 
-    A lost connection is made again some times; then everything is loaded again, and nothing is timed twice.
+    If the connection is lost, the runner connects again and loads all files again; nothing is timed twice. It gives up
+    after as many attempts as there are pauses.
 
     Args:
-        address: see `SshAddress.parse`.
-        engine: name of the engine whose files are timed.
-        silence_s: a board that says nothing for so many seconds hangs.
-        pauses_s: before each try to reach a lost board again.
+        address: Address of the board, see `SshAddress.parse`.
+        engine: Name of the engine whose files are timed.
+        timeout_s: A board that sends nothing for so many seconds hangs.
+        retry_pauses_s: Seconds to wait before each attempt to reach a lost board again.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is not valid.
         EngineError: boards do not run this engine.
     """
 
     def __init__(
-        self, address: str, engine: str, *, silence_s: float = SILENCE_S, pauses_s: Sequence[float] = PAUSES_S
+        self,
+        address: str,
+        engine: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
-        if engine not in board.ENGINES:
-            raise EngineError(f"files of {engine!r} cannot be timed over SSH; {nearest(engine, board.ENGINES)}")
+        if engine not in ENGINES:
+            raise EngineError(f"files of {engine!r} cannot be timed over SSH; {nearest(engine, ENGINES)}")
         self._address, self._engine = SshAddress.parse(address), engine
         self._name = str(self._address)
-        self._silence_s, self._pauses_s = silence_s, tuple(pauses_s)
+        self._timeout_s, self._retry_pauses_s = timeout_s, tuple(retry_pauses_s)
         self._token = secrets.token_hex(8)
         self._machine: Machine | None = None
         self._link: Link | None = None
@@ -158,7 +167,7 @@ class SshRunner:
         self._setting: dict[str, int] = {}
 
     def machine(self) -> Machine:
-        """See the protocol. The connection is not kept: until files are there, much time may pass."""
+        """See the protocol. The connection is closed again: converting the files may take long."""
         try:
             self._connect()
         except LinkLostError as lost:
@@ -166,7 +175,7 @@ class SshRunner:
         finally:
             self.close()
         if self._machine is None:
-            raise EngineError(f"{self._name}: said nothing of itself")
+            raise EngineError(f"{self._name}: sent no facts about itself; run the command again")
         return self._machine
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
@@ -179,24 +188,24 @@ class SshRunner:
             for digest, file in zip(digests, files, strict=True)
         ]
         self._setting = {"threads": threads, "seed": seed}
-        times = self._persist(lambda: self._load(timed))
+        times = self._retried(lambda: self._load(timed))
         return np.asarray(np.median(np.array(times).reshape(timed, LOADS), axis=1))
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
         """See the protocol."""
-        done = tries = 0
+        done = attempts = 0
         limits = {"seconds": timing.VISIT_SECONDS, "repeats": list(timing.REPEATS)}
         while done < len(order):
             try:
                 link = self._loaded()
                 for answer in link.stream("visit", order=list(order[done:]), **limits):
-                    done, tries = done + 1, 0
+                    done, attempts = done + 1, 0
                     yield answer["file"], answer["us"]
             except LinkLostError as lost:
-                self._wait(tries, lost)
-                tries += 1
+                self._pause(attempts, lost)
+                attempts += 1
             except BaseException:
-                self.close()  # the board goes on with what nobody reads
+                self.close()  # the board would continue to send what nobody reads
                 raise
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
@@ -225,16 +234,16 @@ class SshRunner:
         return kernel_latency_us(events, graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=profile["run_us"])
 
     def peak(self, threads: int) -> MachinePeak | None:
-        """See the protocol; by numpy, whose matrix product is as good as the library that it was built with.
+        """See the protocol. Measured with numpy, whose matrix product is as fast as the library that it was built with.
 
-        Takes a process of its own: the number of threads is fixed when numpy is imported.
+        This needs a new process, because the number of threads is fixed when numpy is imported.
         """
         self.close()
-        sizes = {"side": host_peak.SIDE, "copied": host_peak.COPIED_BYTES, "tries": host_peak.TRIES}
-        found = self._persist(lambda: self._fresh().ask("peak", threads=threads, **sizes))
+        sizes = {"side": host_peak.SIDE, "copied": host_peak.COPIED_BYTES, "attempts": host_peak.ATTEMPTS}
+        found = self._retried(lambda: self._new_link().ask("peak", threads=threads, **sizes))
         self.close()
         if "reason" in found:
-            _LOG.warning("%s: its peak is unknown: %s", self._name, found["reason"])
+            _LOG.warning("%s: its peak rates were not measured: %s", self._name, found["reason"])
             return None
         return MachinePeak(
             gmacs_per_s=float(f"{host_peak.SIDE**3 / found['multiply'] / 1e9:.4g}"),
@@ -248,34 +257,34 @@ class SshRunner:
         self.close()
 
     def close(self) -> None:
-        """End the connection; the next request makes another."""
+        """End the connection; the next request opens another."""
         if self._link is not None:
             self._link.close()
         self._link = None
 
-    def _fresh(self) -> Link:
+    def _new_link(self) -> Link:
         self.close()
-        self._link = Link(self._name, self._address.command(), self._silence_s)
+        self._link = Link(self._name, self._address.command(), self._timeout_s)
         return self._link
 
     def _connect(self) -> Link:
-        """A new connection to the machine that answered before."""
-        link = self._fresh()
-        said = link.ask("hello", engine=self._engine, token=self._token)
-        if "lacks" in said:
-            raise EngineError(self._lacking(said))
-        machine = Machine(platform="linux", **said)
+        """A new connection. Raises `EngineError` if another machine answers than before."""
+        link = self._new_link()
+        answer = link.ask("handshake", engine=self._engine, token=self._token)
+        if "lacks" in answer:
+            raise EngineError(self._missing_packages(answer))
+        machine = Machine(platform="linux", **answer)
         known = self._machine or machine  # a restarted kernel may report another size of memory
         if (machine.processor, machine.engine_version) != (known.processor, known.engine_version):
             raise EngineError(
                 f"{self._name}: {machine.processor} with engine {machine.engine_version} answers, not "
-                f"{known.processor} with {known.engine_version} as before; measure that one anew"
+                f"{known.processor} with {known.engine_version} as before; start a new measurement of that one"
             )
         self._machine = machine
         return link
 
     def _load(self, timed: int) -> list[list[float]]:
-        """Connect, copy what is missing, load everything; the load times of the first `timed` files."""
+        """Connect, copy missing files, load all of them; the load times of the first `timed` files."""
         link = self._connect()
         try:
             sizes = {digest: path.stat().st_size for digest, path in self._paths.items()}
@@ -296,34 +305,34 @@ class SshRunner:
         return self._link
 
     def _ask(self, do: str, extra_s: float = 0.0, **values: Any) -> dict[str, Any]:
-        return self._persist(lambda: self._loaded().ask(do, extra_s, **values))
+        return self._retried(lambda: self._loaded().ask(do, extra_s, **values))
 
-    def _persist(self, work: Callable[[], _T]) -> _T:
-        """The result of `work`, which is done again on a new connection where it lost its own."""
-        tries = 0
+    def _retried(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which is called again, on a new connection, if it lost its own."""
+        attempts = 0
         while True:
             try:
                 return work()
             except LinkLostError as lost:
-                self._wait(tries, lost)
-                tries += 1
+                self._pause(attempts, lost)
+                attempts += 1
 
-    def _wait(self, tries: int, lost: LinkLostError) -> None:
-        """Before the next try. Raises `EngineError` where there were enough."""
+    def _pause(self, attempts: int, lost: LinkLostError) -> None:
+        """Wait before the next attempt. Raises `EngineError` if there were as many attempts as are allowed."""
         self.close()
-        if tries == len(self._pauses_s):
-            again = f", and {tries} tries to reach it again failed" if tries else ""
-            raise EngineError(f"{self._name} is gone ({lost}){again}; run the same command again to go on") from lost
-        pause = self._pauses_s[tries]
-        _LOG.warning("%s is gone (%s); try %d to reach it again in %g s", self._name, lost, tries + 1, pause)
+        if attempts == len(self._retry_pauses_s):
+            again = f", and {attempts} attempts to reach it again failed" if attempts else ""
+            raise EngineError(f"{self._name} is gone ({lost}){again}; run the same command again to resume") from lost
+        pause = self._retry_pauses_s[attempts]
+        _LOG.warning("%s is gone (%s); attempt %d to reach it again in %g s", self._name, lost, attempts + 1, pause)
         time.sleep(pause)
 
-    def _lacking(self, said: Mapping[str, Any]) -> str:
-        """What to install on the board, and how: distributions keep their own Python for themselves."""
-        python, module = said["python"], board.ENGINES[self._engine].module
-        lacks = f"{self._name}: {python} lacks {' and '.join(said['lacks'])}"
-        if said["venv"]:
-            return f"{lacks}; run on the board: {shlex.quote(python)} -m pip install {' '.join(said['lacks'])}"
+    def _missing_packages(self, answer: Mapping[str, Any]) -> str:
+        """What to install on the board, and how. Distributions protect their own Python, so it gets an environment."""
+        python, module = answer["python"], ENGINES[self._engine].module
+        lacks = f"{self._name}: {python} lacks {' and '.join(answer['lacks'])}"
+        if answer["venv"]:
+            return f"{lacks}; run on the board: {shlex.quote(python)} -m pip install {' '.join(answer['lacks'])}"
         where = replace(self._address, python="~/model-factory/bin/python")
         return (
             f"{lacks}; run on the board: python3 -m venv ~/model-factory && ~/model-factory/bin/pip install numpy "
@@ -331,26 +340,26 @@ class SshRunner:
         )
 
     def _unreachable(self, lost: LinkLostError) -> EngineError:
-        """A first connection that fails is not tried again: mostly something is to be set up."""
-        said, ssh = "\n".join(lost.said), shlex.join(self._address.by_hand())
+        """The error of a first connection that failed. It is not tried again, as mostly something has to be set up."""
+        output, ssh = "\n".join(lost.stderr_lines), shlex.join(self._address.by_hand())
         copy = shlex.join(["ssh-copy-id", *self._address.by_hand()[1:]])
         where, python = self._name, self._address.python
-        if TOO_OLD in said:
-            version = said.partition(TOO_OLD)[2].split()[0]
+        if TOO_OLD in output:
+            version = output.partition(TOO_OLD)[2].split()[0]
             oldest = ".".join(map(str, OLDEST_PYTHON))
             return EngineError(
                 f"{where}: {python} is Python {version}, {oldest} or newer is needed; name another: {_FORM}"
             )
-        if lost.status in (126, 127) or "ommand not found" in said:
+        if lost.status in (126, 127) or "ommand not found" in output:
             return EngineError(
                 f"{where}: there is no {python!r} on the board; install it there, on Debian: apt-get install python3 "
                 f"python3-venv, or name another: {_FORM}"
             )
         hints = {
             "Host key verification failed": f"its key is not known here, or has changed; run once: {ssh}, and compare",
-            "Permission denied": f"it does not accept your key; give it one: {copy}",
+            "Permission denied": f"it does not accept your key; install one there: {copy}",
         }
-        hint = next((hint for words, hint in hints.items() if words in said), f"check that this works: {ssh} true")
-        reason = next((line for line in lost.said if any(words in line for words in hints)), str(lost))
+        hint = next((hint for words, hint in hints.items() if words in output), f"check that this works: {ssh} true")
+        reason = next((line for line in lost.stderr_lines if any(words in line for words in hints)), str(lost))
         failed = f"{python!r} does not run our program" if lost.status not in (None, 255) else "cannot be reached"
         return EngineError(f"{where}: {failed} ({reason}); {hint}")

@@ -13,75 +13,94 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from device_profiles.measuring.runners import board
+from device_profiles.measuring.runners import board, board_engines
 from factory_base.errors import EngineError
 
 OLDEST_PYTHON: Final = (3, 8)
-TOO_OLD: Final = "too old: python"
+"""Oldest Python that runs our program on a board: that of Ubuntu 20.04, which many boards still have (Jetson's Linux
+35)."""
 
+TOO_OLD: Final = "too old: python"
+"""Prints an older Python, followed by its version."""
+
+_ENGINES_SOURCE: Final = Path(board_engines.__file__).read_bytes()
 _SOURCE: Final = Path(board.__file__).read_bytes()
+
 _STEP_BYTES: Final = 2**18
+"""Bytes of a file that are sent at a time, within the timeout: 0.3 s at 1 MB/s, so a slow connection does not look
+lost."""
+
 _ENDING_S: Final = 2.0
+"""How long a process may take to end on its own before it is killed."""
+
 _LINES_BEFORE_GREETING: Final = 1000
+"""Lines that login scripts may print: a limit for a program that prints without end."""
+
+_STDERR_LINES: Final = 20
+"""Last lines of standard error that are kept: enough for the error messages of SSH clients, which have a few lines."""
 
 
 class LinkLostError(Exception):
     """The connection or the program on the board has ended, or hangs.
 
     Attributes:
-        status: that the SSH client left with, 255 where the connection itself failed; None where it had to be ended.
-        said: the last lines of its standard error.
+        status: Exit status of the SSH client, 255 if the connection itself failed; None if it had to be ended.
+        stderr_lines: Last lines of its standard error.
     """
 
-    def __init__(self, status: int | None, said: tuple[str, ...]) -> None:
-        super().__init__(said[-1] if said else "it does not answer" if status is None else "the connection has ended")
+    def __init__(self, status: int | None, stderr_lines: tuple[str, ...]) -> None:
+        reason = "it does not answer" if status is None else "the connection has ended"
+        super().__init__(stderr_lines[-1] if stderr_lines else reason)
         self.status = status
-        self.said = said
+        self.stderr_lines = stderr_lines
 
 
 def start_command(python: str) -> str:
-    """What the board's shell runs: `python`, a word that is safe there, with what takes our program from its input.
+    """The command that the board's shell runs: `python`, which must be safe there, and a loader of our program.
 
-    The working directory is no place to import from, as it may hold anything.
+    The loader reads the two files of the program from its input. The first becomes a module under the name that the
+    second imports it by. Nothing is imported from the working directory, which may hold anything.
     """
-    oldest, size = f"({OLDEST_PYTHON[0]},{OLDEST_PYTHON[1]})", len(_SOURCE)
+    oldest, name = f"({OLDEST_PYTHON[0]},{OLDEST_PYTHON[1]})", board_engines.__name__
     program = (
-        f'import sys;sys.version_info<{oldest} and sys.exit("{TOO_OLD} %d.%d" % sys.version_info[:2]);'
+        f'import sys,types;sys.version_info<{oldest} and sys.exit("{TOO_OLD} %d.%d" % sys.version_info[:2]);'
         "sys.path=[p for p in sys.path if p];"
-        f'exec(compile(sys.stdin.buffer.read({size}),"board.py","exec"))'
+        f'engines=sys.modules["{name}"]=types.ModuleType("{name}");'
+        f'exec(compile(sys.stdin.buffer.read({len(_ENGINES_SOURCE)}),"board_engines.py","exec"),engines.__dict__);'
+        f'exec(compile(sys.stdin.buffer.read({len(_SOURCE)}),"board.py","exec"))'
     )
     return f"{python} -c '{program}'"
 
 
 class Link:
-    """A process that is sent our program, then requests.
+    """A connection: a process that is sent our program, then requests.
 
     Args:
-        name: of the board, for errors.
-        command: that ends in a Python on the board which reads our program from its input.
-        silence_s: after so many seconds without a word the connection counts as lost.
+        name: Name of the board, for errors.
+        command: A command that starts `start_command` on the board.
+        timeout_s: The connection counts as lost after so many seconds without a message.
 
     Raises:
         EngineError: there is no such command on this machine.
         LinkLostError: our program does not start on the board.
     """
 
-    def __init__(self, name: str, command: list[str], silence_s: float) -> None:
+    def __init__(self, name: str, command: list[str], timeout_s: float) -> None:
         pipe = subprocess.PIPE
         try:
-            # A session of its own: Ctrl-C is for us to hear, and there is no terminal to ask for a password.
+            # In its own session: Ctrl-C reaches only us, and there is no terminal on which to ask for a password.
             process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         except OSError as error:
             raise EngineError(
                 f"{command[0]!r} cannot be started ({error.strerror}); install OpenSSH's client, on Debian: "
                 "apt-get install openssh-client"
             ) from error
-        self._name, self._process, self._silence_s = name, process, silence_s
+        self._name, self._process, self._timeout_s = name, process, timeout_s
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._said: deque[bytes] = deque(maxlen=20)
-        self._readers = (_reader(process.stdout, self._lines.put), _reader(process.stderr, self._said.append))
+        self._stderr: deque[bytes] = deque(maxlen=_STDERR_LINES)
+        self._readers = (_reader(process.stdout, self._lines.put), _reader(process.stderr, self._stderr.append))
         self._finalize = weakref.finalize(self, _end, process, self._readers)
-        self._write(_SOURCE)
+        self._write(_ENGINES_SOURCE + _SOURCE)
         for _ in range(_LINES_BEFORE_GREETING):
             if self._line(0.0) == board.GREETING.lstrip():
                 return
@@ -89,26 +108,26 @@ class Link:
 
     @property
     def pid(self) -> int:
-        """Of the process on this machine."""
+        """Identifier of the process on this machine."""
         return self._process.pid
 
     def ask(self, do: str, extra_s: float = 0.0, **values: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         Args:
-            do: a name in `board.REQUESTS`.
-            extra_s: so much longer than other requests may it take.
-            values: of the request.
+            do: A name in `board.REQUESTS`.
+            extra_s: Seconds that it may take beyond the usual timeout.
+            values: Arguments of the request.
 
         Raises:
-            EngineError: the board's own words.
+            EngineError: the board answers with an error, which is the message.
             LinkLostError: no answer comes.
         """
         self._send(do, values)
         return self._done(extra_s)
 
     def stream(self, do: str, **values: Any) -> Iterator[dict[str, Any]]:
-        """Send a request and yield the answers before its last. Raises as `ask`."""
+        """Send a request and yield all answers but the last. Raises as `ask`."""
         self._send(do, values)
         while "done" not in (answer := self._answer(0.0)):
             yield answer
@@ -142,7 +161,7 @@ class Link:
 
     def _line(self, extra_s: float) -> bytes:
         try:
-            line = self._lines.get(timeout=self._silence_s + extra_s)
+            line = self._lines.get(timeout=self._timeout_s + extra_s)
         except queue.Empty:
             line = b""
         if not line.endswith(b"\n"):
@@ -150,8 +169,8 @@ class Link:
         return line
 
     def _write(self, data: bytes) -> None:
-        """Where the board reads nothing, the process is ended, which ends the waiting too."""
-        watch = threading.Timer(self._silence_s, self._process.kill)
+        """Send bytes. If the board does not read them in time, the process is killed, which ends the waiting."""
+        watch = threading.Timer(self._timeout_s, self._process.kill)
         watch.start()
         try:
             stdin = self._process.stdin
@@ -169,12 +188,12 @@ class Link:
         except subprocess.TimeoutExpired:
             status = None
         self.close()
-        lines = (line.decode(errors="replace").strip() for line in self._said)
+        lines = (line.decode(errors="replace").strip() for line in self._stderr)
         return LinkLostError(status, tuple(line for line in lines if line))
 
 
 def _reader(stream: IO[bytes] | None, take: Callable[[bytes], object]) -> threading.Thread:
-    """Hands over lines, then an empty one."""
+    """A thread that passes each line to `take`, then an empty one at the end."""
 
     def read() -> None:
         with suppress(OSError, ValueError):
@@ -188,7 +207,7 @@ def _reader(stream: IO[bytes] | None, take: Callable[[bytes], object]) -> thread
 
 
 def _end(process: subprocess.Popen[bytes], readers: tuple[threading.Thread, ...]) -> None:
-    """A program on the board ends when its input does."""
+    """End the client; the program on the board ends when its input does."""
     with suppress(OSError):
         if process.stdin is not None:
             process.stdin.close()

@@ -1,17 +1,27 @@
-"""Measuring this machine: profiles, tables, resuming, refusals."""
+"""Measuring this machine: profiles, tables, resuming, refusals.
+
+Networks are converted and measured once for all tests of a space; a test that measures again starts from a copy of the
+converted files.
+"""
 
 import json
 import os
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import device_profiles.measuring.bench as bench
+import device_profiles.measuring.benchmark as benchmark
+import device_profiles.measuring.host_peak as host_peak
 import device_profiles.measuring.measure as measure
 from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.measuring.benchmark import Setting
 from device_profiles.measuring.runner import LocalRunner
+from device_profiles.measuring.table_fit import fit_table
 from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.workloads import Workloads
@@ -20,48 +30,111 @@ from factory_base.progress import silent
 from supernet.space import Choice, SearchSpace
 
 ROUNDS = 8
-PLAN = measure.Plan(networks=6, held_out=2, rounds=ROUNDS)
+PLAN = measure.Plan(networks=8, held_out=2, rounds=ROUNDS)
+FILES = PLAN.networks + PLAN.held_out
+TODAY = date(2026, 11, 30)
 
 
 def run(space, engine, folder: Path, progress=silent, runner=None, **changes) -> measure.MeasuredHost:
     plan = replace(PLAN, **changes)
-    return measure.measure_host(space, engine, plan, folder=folder, progress=progress, runner=runner)
+    return measure.measure_host(space, engine, plan, folder=folder, progress=progress, runner=runner, today=TODAY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A finished measurement of a space.
+
+    Attributes:
+        host: Its result.
+        folder: Its folder.
+        reports: What its progress was called with.
+    """
+
+    host: measure.MeasuredHost
+    folder: Path
+    reports: list[tuple[int, int, str]]
+
+    def copy(self, folder: Path) -> Path:
+        """A folder with the converted files alone."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("rounds-*"))
+        return folder
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[None]:
+    """Short measurements. Tests share their machine, so noise is accepted; refusing it has its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "SUSTAINED_SECONDS", 0.05)
+        patch.setattr(host_peak, "ATTEMPTS", 2)
+        patch.setattr(host_peak, "_SECONDS", 0.0)
+        patch.setattr(host_peak, "COPIED_BYTES", 2**24)
+        patch.setattr(measure, "NOISE_LIMIT", 10.0)
+        patch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.05)
+def short_everywhere(short) -> None:
+    del short
 
 
 @pytest.fixture
-def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests share their machine; noise has its own tests."""
-    monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
-    monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+def fresh_engine(onnx_engine):
+    """One that has converted nothing."""
+    return type(onnx_engine)()
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_a_measured_profile_predicts_the_machine_and_says_how_well(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    found = run(tiny_space, onnx_engine, tmp_path, networks=9)
-    costs = found.profile.costs
-    assert found.table is None
-    assert found.profile.latency_provenance == "measured"
+def measured(space, engine, folder: Path, **changes) -> Measured:
+    reports: list[tuple[int, int, str]] = []
+    host = run(space, engine, folder, progress=lambda *report: reports.append(report), **changes)
+    return Measured(host=host, folder=folder, reports=reports)
+
+
+@pytest.fixture(scope="module")
+def tiny(short, tiny_space, onnx_engine, tmp_path_factory) -> Measured:
+    """Networks that are not chains."""
+    del short
+    return measured(tiny_space, onnx_engine, tmp_path_factory.mktemp("tiny") / "measured")
+
+
+@pytest.fixture(scope="module")
+def chain(short, chain_space, onnx_engine, tmp_path_factory) -> Measured:
+    """Chains of parts."""
+    del short
+    return measured(chain_space, onnx_engine, tmp_path_factory.mktemp("chain") / "measured", networks=6)
+
+
+def rounds_of(folder: Path) -> dict:
+    (path,) = folder.glob("*/rounds-*.json")
+    return json.loads(path.read_text())
+
+
+def test_a_measured_profile_predicts_the_machine_and_says_how_well(tiny: Measured, onnx_engine) -> None:
+    costs = tiny.host.profile.costs
+    assert tiny.host.table is None
+    assert tiny.host.profile.latency_provenance == "measured"
     assert costs.machine.endswith(f"onnxruntime {onnx_engine.version()}, 1 thread")
+    assert costs.measured_on == TODAY
     assert costs.prediction_error is not None
     assert costs.prediction_error < 0.8
-    assert "9 networks in 8 rounds" in costs.run_overhead_us.source
+    assert "8 networks in 8 rounds" in costs.run_overhead_us.source
 
 
-@pytest.mark.usefixtures("quiet_machine")
+def test_progress_never_exceeds_its_total(tiny: Measured) -> None:
+    assert all(0 <= done <= total for done, total, _ in tiny.reports)
+    assert (FILES + ROUNDS, FILES + ROUNDS + 1, "sustained run") in tiny.reports
+
+
 def test_a_chain_gets_a_table_of_all_its_parts_that_the_profile_finds_again(
-    chain_space, onnx_engine, tmp_path: Path
+    chain: Measured, chain_space, tmp_path: Path
 ) -> None:
-    found = run(chain_space, onnx_engine, tmp_path)
+    found = chain.host
     write_profile(found.profile, tmp_path / "host.yaml", found.table)
     read = find_profile("host.yaml", tmp_path)
     workloads = Workloads(chain_space)
     workloads.chain.trace_all()
     assert read.table == found.table
+    assert read.table.measured_on == TODAY
     assert {part.id for part in read.table.parts} == {part.id for part in workloads.chain.parts}
     assert sum(part.measured for part in read.table.parts) == len(found.measurements.parts)
     small, large = DeviceCosts(workloads, read).of([chain_space.space.smallest, chain_space.space.largest])
@@ -69,9 +142,8 @@ def test_a_chain_gets_a_table_of_all_its_parts_that_the_profile_finds_again(
     assert 0 < small.load_us <= large.load_us
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_a_profile_tells_spread_load_time_and_peak(chain_space, onnx_engine, tmp_path: Path) -> None:
-    costs = run(chain_space, onnx_engine, tmp_path).profile.costs
+def test_a_profile_states_spread_load_time_and_peak(chain: Measured) -> None:
+    costs = chain.host.profile.costs
     assert costs.spread.p95_over_p50 >= 1
     assert costs.spread.sustained_over_p50 > 0
     assert costs.peak.gmacs_per_s > 0.1
@@ -79,36 +151,43 @@ def test_a_profile_tells_spread_load_time_and_peak(chain_space, onnx_engine, tmp
     assert costs.repeatability_p95 > 0
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_parts_that_only_held_out_networks_have_are_not_timed(chain_space, onnx_engine, tmp_path: Path) -> None:
-    found = run(chain_space, onnx_engine, tmp_path)
+def test_networks_that_are_not_chains_have_no_latency_table(tiny: Measured, tiny_space, onnx_engine) -> None:
+    setting = Setting(engine=onnx_engine, threads=1, precision="fp32", rounds=ROUNDS, seed=0)
+    machine, kernels = LocalRunner(onnx_engine).machine(), np.ones(1)
+    with pytest.raises(ConfigError, match="TinySpace is not a chain of parts, which a latency table needs"):
+        fit_table(Workloads(tiny_space), tiny.host.measurements, setting, kernels, machine, silent, today=TODAY)
+
+
+def test_parts_that_only_held_out_networks_have_are_not_timed(chain: Measured, chain_space) -> None:
+    found = chain.host
     workloads = Workloads(chain_space)
     rows = workloads.rows(found.measurements.subnets[: found.measurements.fitted])
     fitted = {workloads.chain.parts[number].id for number in np.unique(rows) if number >= 0}
     assert {part.id for part in found.table.parts if part.measured} == fitted
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_a_killed_measurement_goes_on_where_it_was(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    class KilledError(Exception):
-        pass
+class KilledError(Exception):
+    pass
 
+
+def test_a_killed_measurement_resumes_where_it_was(tiny: Measured, tiny_space, fresh_engine, tmp_path: Path) -> None:
     def kill_in_round_five(done: int, _: int, detail: str = "") -> None:
-        if detail.startswith("timing") and done == 8 + 5:
+        if detail.startswith("timing") and done == FILES + 5:
             raise KilledError
 
+    folder = tiny.copy(tmp_path / "m")
+    next(folder.glob("*/*.onnxruntime")).unlink()
     with pytest.raises(KilledError):
-        run(tiny_space, onnx_engine, tmp_path, progress=kill_in_round_five)
-    (path,) = tmp_path.glob("*/rounds-*.json")
-    kept = json.loads(path.read_text())["rounds"]
+        run(tiny_space, fresh_engine, folder, progress=kill_in_round_five)
+    kept = rounds_of(folder)["rounds"]
     assert len(kept) == 5
-    run(tiny_space, onnx_engine, tmp_path)
-    assert json.loads(path.read_text())["rounds"][:5] == kept
-    assert onnx_engine.conversions == 8
+    run(tiny_space, fresh_engine, folder)
+    assert rounds_of(folder)["rounds"][:5] == kept
+    assert fresh_engine.conversions == 1
 
 
 class VanishingRunner(LocalRunner):
-    """Is gone after the fourth file of the third round."""
+    """Disappears after the fourth file of the third round."""
 
     def __init__(self, engine) -> None:
         super().__init__(engine)
@@ -116,61 +195,65 @@ class VanishingRunner(LocalRunner):
 
     def visit(self, order):
         for index, times in super().visit(order):
-            if self.visited == 2 * 8 + 4:
+            if self.visited == 2 * FILES + 4:
                 raise EngineError("the machine is gone")
             self.visited += 1
             yield index, times
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_a_machine_that_disappears_loses_nothing_that_was_measured(tiny_space, onnx_engine, tmp_path: Path) -> None:
+def test_a_machine_that_disappears_loses_nothing_that_was_measured(
+    tiny: Measured, tiny_space, onnx_engine, tmp_path: Path
+) -> None:
+    folder = tiny.copy(tmp_path / "m")
     with pytest.raises(EngineError, match="is gone"):
-        run(tiny_space, onnx_engine, tmp_path, runner=VanishingRunner(onnx_engine))
-    (path,) = tmp_path.glob("*/rounds-*.json")
-    kept = json.loads(path.read_text())
+        run(tiny_space, onnx_engine, folder, runner=VanishingRunner(onnx_engine))
+    kept = rounds_of(folder)
     assert (len(kept["rounds"]), len(kept["unfinished"])) == (2, 4)
-    run(tiny_space, onnx_engine, tmp_path)
-    third = json.loads(path.read_text())["rounds"][2]["networks"]
+    run(tiny_space, onnx_engine, folder)
+    third = rounds_of(folder)["rounds"][2]["networks"]
     assert all(third[index] == times for index, times in kept["unfinished"])
 
 
-@pytest.mark.usefixtures("quiet_machine")
-def test_another_seed_does_not_reuse_measurements(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    run(tiny_space, onnx_engine, tmp_path)
-    run(tiny_space, onnx_engine, tmp_path, seed=1)
-    assert len(list(tmp_path.glob("*/rounds-*.json"))) == 2
+def test_another_seed_does_not_reuse_converted_networks(
+    tiny: Measured, tiny_space, fresh_engine, tmp_path: Path
+) -> None:
+    def kill_at_the_second_network(done: int, _: int, detail: str = "") -> None:
+        if detail.startswith("converting") and done == 1:
+            raise KilledError
+
+    folder = tiny.copy(tmp_path / "m")
+    with pytest.raises(KilledError):
+        run(tiny_space, fresh_engine, folder, progress=kill_at_the_second_network, seed=1)
+    assert fresh_engine.conversions == 1
+    assert len(list(folder.iterdir())) == 2
 
 
 def disturbed(monkeypatch: pytest.MonkeyPatch, factors) -> None:
-    """Rounds take the time that `factors(round, sessions)` says."""
+    """Rounds take the time that `factors(round, sessions)` returns, and noise is refused."""
+    monkeypatch.setattr(measure, "NOISE_LIMIT", 0.10)
+    monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 1.25)
     rounds = iter(range(100))
     monkeypatch.setattr(LocalRunner, "visit", lambda _, order: enumerate(factors(next(rounds), len(order))))
 
 
 def test_a_noisy_machine_is_refused_and_its_rounds_are_dropped(
-    tiny_space, onnx_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Measured, tiny_space, onnx_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = np.random.default_rng(0)
     disturbed(monkeypatch, lambda _, count: noise.lognormal(4, 2, (count, 3)).tolist())
-    with pytest.raises(EngineError, match=r"too noisy to be measured: .* allowed 10%; stop other programs"):
-        run(tiny_space, onnx_engine, tmp_path)
-    assert not list(tmp_path.glob("*/rounds-*.json"))
+    folder = tiny.copy(tmp_path / "m")
+    with pytest.raises(EngineError, match=r"too noisy to be measured: .* at most 10% is allowed; stop other programs"):
+        run(tiny_space, onnx_engine, folder)
+    assert not list(folder.glob("*/rounds-*.json"))
 
 
 def test_a_machine_that_throttles_half_way_is_refused(
-    tiny_space, onnx_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Measured, tiny_space, onnx_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturbed(monkeypatch, lambda index, count: [[100.0 * (1 if index < ROUNDS / 2 else 1.6)]] * count)
-    with pytest.raises(EngineError, match=r"became 1.60 times slower while it was measured, allowed 1.25; let it cool"):
-        run(tiny_space, onnx_engine, tmp_path)
-
-
-@pytest.mark.usefixtures("quiet_machine")
-def test_progress_never_exceeds_its_total(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    run(tiny_space, onnx_engine, tmp_path, progress=lambda *report: seen.append(report[:2]))
-    assert all(0 <= done <= total for done, total in seen)
-    assert (8 + ROUNDS, 8 + ROUNDS + 1) in seen
+    words = r"became 1.60 times slower while it was measured, at most 1.25 times is allowed; let it cool"
+    with pytest.raises(EngineError, match=words):
+        run(tiny_space, onnx_engine, tiny.copy(tmp_path / "m"))
 
 
 @pytest.mark.parametrize("threads", [0, -1, (os.cpu_count() or 1) + 1])
@@ -185,12 +268,14 @@ def test_too_few_networks_are_refused(tiny_space, onnx_engine, tmp_path: Path) -
 
 
 def test_a_precision_that_the_engine_lacks_is_refused(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="engine 'onnxruntime' has no precision int8; it has fp32"):
+    with pytest.raises(ConfigError, match="engine 'onnxruntime' does not support precision int8; choose fp32"):
         run(tiny_space, onnx_engine, tmp_path, precision="int8")
 
 
-def test_a_space_that_is_too_small_is_refused(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    tiny_space.space = SearchSpace((Choice(name="width", options=(8, 16, 32)),))
+def test_a_space_that_is_too_small_is_refused(
+    tiny_space, onnx_engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_space, "space", SearchSpace((Choice(name="width", options=(8, 16, 32)),)))
     with pytest.raises(ConfigError, match="the space has 3 subnets, too few"):
         run(tiny_space, onnx_engine, tmp_path)
 

@@ -1,3 +1,5 @@
+"""Latencies from interleaved visits, and the fits to them, on simulated times."""
+
 from statistics import median
 
 import numpy as np
@@ -10,14 +12,14 @@ RNG_SEED = 0
 
 
 def summarised(rounds) -> Timing:
-    """Of rounds that visit the models in an order of their own each."""
+    """The summary of rounds that each visit the models in another order."""
     rng = np.random.default_rng(RNG_SEED)
     times = np.asarray(rounds)
     return summarise(times.tolist(), [rng.permutation(times.shape[1]).tolist() for _ in times])
 
 
 class Sleeper:
-    """A session that takes its time and remembers when it was called."""
+    """A session that takes a given time and records its calls."""
 
     def __init__(self, seconds: float, calls: list[float]) -> None:
         self._seconds = seconds
@@ -62,7 +64,7 @@ def test_a_drift_within_the_rounds_is_removed_and_noise_of_single_visits_stays()
     assert independent.repeatability_p95() > 0.8 * plain
 
 
-def test_one_model_has_no_neighbours_that_tell_a_drift() -> None:
+def test_one_model_has_no_neighbours_that_show_a_drift() -> None:
     timing = summarised([[100.0], [120.0], [100.0], [120.0]])
     assert timing.latency_us == pytest.approx([110])
     assert timing.repeatability_p95() > 0.15

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from device_profiles.measuring import bench, measure
+from device_profiles.measuring import benchmark, measure
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def measured(built, factory, tmp_path_factory):
     """The answer of the command and its file. Other tests make the machine noisy, which is refused elsewhere."""
     path = tmp_path_factory.mktemp("measured") / "lab.yaml"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "SUSTAINED_SECONDS", 0.5)
+        patch.setattr(benchmark, "SUSTAINED_SECONDS", 0.5)
         patch.setattr(measure, "NOISE_LIMIT", 1e9)
         patch.setattr(measure, "SLOWDOWN_LIMIT", 1e9)
         few = ("--networks", "6", "--held-out", "2", "--rounds", "4")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from device_profiles.measuring import bench, measure
+from device_profiles.measuring import benchmark, measure
 from device_profiles.measuring.runner import processor
 from device_profiles.profile import find_profile
 
 
 def test_a_board_gets_a_profile_that_names_it(built, factory, ssh_board, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.5)
+    monkeypatch.setattr(benchmark, "SUSTAINED_SECONDS", 0.5)
     monkeypatch.setattr(measure, "NOISE_LIMIT", 1e9)  # other tests make the machine noisy
     monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 1e9)
     few = ("--networks", "6", "--held-out", "2", "--rounds", "4", "--quiet")

@@ -1,22 +1,28 @@
-// The page that measures: asks for work, runs files in ONNX Runtime Web, brings the times. See page_desk.py.
-// Nothing but the engine runs while it is timed: the screen and the server are turned to between visits.
+// The page that measures: it asks for jobs, runs files in ONNX Runtime Web and reports the times. See page_coordinator.py.
+// Nothing but the engine runs while it is timed: the screen and the server are served between visits.
 
 import * as ort from "./engine/ort.wasm.min.mjs";
 
-const RETRY_MS = 1500;
-const ALIVE_MS = 10_000;
-const IDLE_MS = 1000; // without work: between rounds it is less
-const PAUSE_MS = 100; // of a sustained run: how often it looks whether it is seen
-const RUNS_AFTER_LOADING = 3; // the first ones of a session allocate memory
-const OUTPUT_NUMBERS = 16;
+const RETRY_MS = 1500; // pause before another attempt to reach the server: short for a person, not a load for a phone
+const HEARTBEAT_MS = 10_000; // the coordinator waits 60 s for one: a few may be lost
+const IDLE_MS = 1000; // after so long without a job the page shows that it waits: between rounds it is less
+const YIELD_MS = 100; // how often a sustained run yields, to notice whether the page is hidden: 1 % of its time or less
+const RUNS_AFTER_LOADING = 3; // the first runs of a session allocate memory
+const TIMER_SAMPLE_MS = 50; // how long to watch the timer for its step, at least until it has changed once
+const FIRST_TIMER_US = 5; // step of Chromium's timer in an isolated page, until it is measured
+const BATCH_GROWTH = 8; // most that a batch grows at once, as one short run says little about the next ones
+const BATCH_MARGIN = 1.25; // a batch aims so much above the least duration, so that noise rarely requires another one
+const SHORTEST_US = 0.001; // times are positive and have three decimals
+const MESSAGE_CHARACTERS = 1000; // the server accepts no longer message
+const USER_AGENT_CHARACTERS = 400; // likewise
 
 const STATES = {
-  ready: ["Waiting", "The command is at work. Keep this page open and in front: it goes on here by itself."],
+  ready: ["Waiting", "The command is working. Keep this page open and in front: it continues here by itself."],
   loading: ["Loading", "Keep this page open and in front, and leave the device alone."],
   measuring: ["Measuring", "Keep this page open and in front, and leave the device alone."],
-  hidden: ["Paused", "This page is hidden. Bring it to the front: only what is seen is measured."],
-  lost: ["Connection lost", "The command does not answer. Trying again; where it has ended, run it again and open the address that it prints."],
-  over: ["Done", ""],
+  hidden: ["Paused", "This page is hidden. Bring it to the front: a hidden page measures nothing."],
+  lost: ["Connection lost", "The command does not answer. Trying again; if it has ended, run it again and open the address that it prints."],
+  finished: ["Done", ""],
   refused: ["Not measured", ""],
   failed: ["Failed", ""],
 };
@@ -24,11 +30,11 @@ const STATES = {
 const element = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-class Refused extends Error {}
+class PageRefused extends Error {}
 
 let page = null; // the name that the server gave to this page
-let timerUs = 5;
-let hiddenTimes = 0; // how often the page was hidden so far
+let timerUs = FIRST_TIMER_US;
+let hiddenTimes = 0; // how often the page has been hidden
 
 // --- the screen ---
 
@@ -36,7 +42,7 @@ function show(state, text) {
   const [title, usual] = STATES[state];
   element("state").textContent = title;
   element("text").textContent = text ?? usual;
-  if (state === "over" || state === "refused" || state === "failed") element("bar").hidden = true;
+  if (state === "finished" || state === "refused" || state === "failed") element("bar").hidden = true;
 }
 
 function showProgress({ share, detail, left_s: left } = {}) {
@@ -69,32 +75,32 @@ function showFact(name, value) {
 
 // --- the server ---
 
-// Asks until there is an answer. Throws Refused where this page is not wanted.
-async function ask(question, content, unreachable = () => show("lost")) {
+// Sends a request until there is an answer. Throws PageRefused if the coordinator refuses this page.
+async function post(request, content, unreachable = () => show("lost")) {
   for (;;) {
     let answer;
     try {
-      answer = await fetch(question, { method: "POST", body: JSON.stringify(content), cache: "no-store" });
+      answer = await fetch(request, { method: "POST", body: JSON.stringify(content), cache: "no-store" });
     } catch {
       unreachable();
       await sleep(RETRY_MS);
       continue;
     }
-    const said = await answer.json().catch(() => ({ message: `The server answered ${answer.status}.` }));
-    if (!answer.ok) throw new Refused(said.message);
-    showProgress(said.progress);
-    return said;
+    const reply = await answer.json().catch(() => ({ message: `The server answered with status ${answer.status}.` }));
+    if (!answer.ok) throw new PageRefused(reply.message);
+    showProgress(reply.progress);
+    return reply;
   }
 }
 
-async function bytesOf(path) {
+async function fetchBytes(path) {
   for (;;) {
     try {
       const answer = await fetch(path, { cache: "force-cache" });
       if (answer.ok) return await answer.arrayBuffer();
-      throw new Refused((await answer.json()).message);
+      throw new PageRefused((await answer.json()).message);
     } catch (error) {
-      if (error instanceof Refused) throw error;
+      if (error instanceof PageRefused) throw error;
       show("lost");
       await sleep(RETRY_MS);
     }
@@ -103,10 +109,10 @@ async function bytesOf(path) {
 
 // --- the machine ---
 
-// The values of a clock are multiples of its step, so the smallest difference is one step, or the time of a call.
+// Values of the timer are multiples of its step, so the smallest difference is one step, or the time of a call.
 function timerStepUs() {
   let smallest = Infinity;
-  const end = performance.now() + 50;
+  const end = performance.now() + TIMER_SAMPLE_MS;
   for (let last = performance.now(), now = last; now < end || smallest === Infinity; ) {
     now = performance.now();
     if (now > last) smallest = Math.min(smallest, now - last);
@@ -119,7 +125,7 @@ async function machineFacts() {
   const agent = navigator.userAgentData;
   const more = agent ? await agent.getHighEntropyValues(["architecture", "bitness", "model"]).catch(() => ({})) : {};
   return {
-    user_agent: navigator.userAgent.slice(0, 400),
+    user_agent: navigator.userAgent.slice(0, USER_AGENT_CHARACTERS),
     brands: (agent?.brands ?? []).map(({ brand, version }) => ({ brand, version })),
     system: agent?.platform ?? "",
     model: more.model ?? "",
@@ -138,19 +144,19 @@ async function keepAwake() {
     await navigator.wakeLock.request("screen");
     showFact("Screen", "kept on");
   } catch {
-    showFact("Screen", "cannot be kept on from here: set it to stay on, and connect the charger");
+    showFact("Screen", "cannot be kept on from here; set it to stay on, and connect the charger");
   }
 }
 
-async function seen() {
+async function untilVisible() {
   while (document.hidden) {
     show("hidden");
     await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
   }
 }
 
-// Gives the browser a turn, so that events arrive and the screen is painted; quicker than a timer.
-function breathe() {
+// Yields to the browser, so that events arrive and the screen is painted; faster than a timer.
+function yieldToBrowser() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
@@ -161,13 +167,13 @@ function breathe() {
   });
 }
 
-// Does `work` again until the page was seen all the time.
-async function whileSeen(work) {
+// The result of `work`, which is repeated until the page was visible all the time.
+async function whileVisible(work) {
   for (;;) {
-    await seen();
+    await untilVisible();
     const before = hiddenTimes;
     const found = await work();
-    await breathe();
+    await yieldToBrowser();
     if (hiddenTimes === before && !document.hidden) return found;
   }
 }
@@ -175,13 +181,13 @@ async function whileSeen(work) {
 // --- the engine ---
 
 const kept = new Map(); // sessions by file
-const inputs = new Map(); // tensors by number
+const inputs = new Map(); // tensors by index
 let keptBytes = 0;
 let keptLimit = Infinity;
 
 async function input({ number, shape }) {
   if (!inputs.has(number)) {
-    inputs.set(number, new ort.Tensor("float32", new Float32Array(await bytesOf(`input/${number}`)), shape));
+    inputs.set(number, new ort.Tensor("float32", new Float32Array(await fetchBytes(`input/${number}`)), shape));
   }
   return inputs.get(number);
 }
@@ -210,8 +216,8 @@ async function ready(session, tensor) {
   return entry;
 }
 
-// Keeps a session where there is room. Those that are kept stay: files come in random order, so what a file would
-// push out is as likely to come next.
+// Keeps a session if there is room. Sessions that are kept already stay: files come in random order, so the one that
+// would be evicted is as likely to come next.
 async function keepOrRelease(file, entry, bytes) {
   if (kept.has(file)) return;
   if (keptBytes + bytes > keptLimit) {
@@ -222,30 +228,30 @@ async function keepOrRelease(file, entry, bytes) {
   keptBytes += bytes;
 }
 
-// Calls `use` with a loaded file; loading it is not in what `use` times.
+// Calls `use` with a loaded file; the time of loading is not part of what `use` measures.
 async function withFile(job, file, use) {
   if (kept.has(file)) return use(kept.get(file));
-  const bytes = await bytesOf(`model/${file}`);
+  const bytes = await fetchBytes(`model/${file}`);
   const entry = await ready(await create(bytes), await input(job.inputs[file]));
   const found = await use(entry);
   await keepOrRelease(file, entry, bytes.byteLength);
   return found;
 }
 
-// Microseconds of a run, as the mean of `count` in a row.
+// Microseconds of a run, as the mean of `count` runs in a row.
 async function meanUs({ session, feeds }, count) {
   const start = performance.now();
   for (let run = 0; run < count; run++) await session.run(feeds);
   return ((performance.now() - start) * 1e3) / count;
 }
 
-// How many runs in a row last long enough for the timer, and the time of one. Serves as warm-up.
+// How many runs in a row last long enough for the timer, and the time of one. They also warm up the session.
 async function batchOf(entry, steps) {
   const least = steps * timerUs;
   let count = 1;
   let us = await meanUs(entry, count);
   while (count * us < least) {
-    count = Math.min(8 * count, Math.ceil((1.25 * least) / Math.max(us, 1e-3)));
+    count = Math.min(BATCH_GROWTH * count, Math.ceil((BATCH_MARGIN * least) / Math.max(us, SHORTEST_US)));
     us = await meanUs(entry, count);
   }
   return { count, us };
@@ -267,8 +273,8 @@ async function sustainedTimes(job, entry) {
   const before = hiddenTimes;
   for (let pause = performance.now(); performance.now() < end && hiddenTimes === before; ) {
     times.push(await meanUs(entry, count));
-    if (performance.now() - pause > PAUSE_MS) {
-      await breathe();
+    if (performance.now() - pause > YIELD_MS) {
+      await yieldToBrowser();
       pause = performance.now();
     }
   }
@@ -276,7 +282,7 @@ async function sustainedTimes(job, entry) {
 }
 
 async function loadTimes(job, file) {
-  const bytes = await bytesOf(`model/${file}`);
+  const bytes = await fetchBytes(`model/${file}`);
   const tensor = await input(job.inputs[file]);
   const times = [];
   for (let load = 0; load < job.loads; load++) {
@@ -289,14 +295,14 @@ async function loadTimes(job, file) {
     }
     const entry = await ready(session, tensor);
     const output = (await session.run(entry.feeds))[session.outputNames[0]];
-    const first = Array.from(output.data.slice(0, OUTPUT_NUMBERS), (x) => (Number.isFinite(x) ? x : null));
+    const first = Array.from(output.data.slice(0, job.output_numbers), (x) => (Number.isFinite(x) ? x : null));
     await keepOrRelease(file, entry, bytes.byteLength);
     return { times_us: times.map(positive), output: first };
   }
 }
 
 const rounded = (us) => Number(us.toFixed(3));
-const positive = (us) => Math.max(rounded(us), 0.001);
+const positive = (us) => Math.max(rounded(us), SHORTEST_US);
 
 // --- the work ---
 
@@ -306,53 +312,54 @@ const WORK = {
   sustain: async (job, file) => ({ times_us: await withFile(job, file, (entry) => sustainedTimes(job, entry)) }),
 };
 
-async function doJob(job) {
+async function runJob(job) {
   ort.env.wasm.numThreads = job.threads;
   keptLimit = Math.min(keptLimit, job.kept_bytes);
   showFact("Threads", String(job.threads));
   const state = job.kind === "load" ? "loading" : "measuring";
   show(state);
   let results = [];
-  let brought = performance.now();
+  let reported = performance.now();
   for (const [place, file] of job.files.entries()) {
     try {
-      results.push({ file, ...(await whileSeen(() => WORK[job.kind](job, file))) });
+      results.push({ file, ...(await whileVisible(() => WORK[job.kind](job, file))) });
     } catch (error) {
-      if (error instanceof Refused) throw error;
-      await ask("failed", { page, job: job.job, file, message: String(error?.message ?? error).slice(0, 1000) });
+      if (error instanceof PageRefused) throw error;
+      const message = String(error?.message ?? error).slice(0, MESSAGE_CHARACTERS);
+      await post("report_failure", { page, job: job.job, file, message });
       return;
     }
-    if (performance.now() - brought < job.bring_ms && place + 1 < job.files.length) continue;
-    const { go_on: goOn } = await ask("results", { page, job: job.job, results });
+    if (performance.now() - reported < job.report_ms && place + 1 < job.files.length) continue;
+    const { continue: continues } = await post("add_results", { page, job: job.job, results });
     show(state);
-    await breathe();
-    if (!goOn) return;
+    await yieldToBrowser();
+    if (!continues) return;
     results = [];
-    brought = performance.now();
+    reported = performance.now();
   }
 }
 
-async function workOn() {
+async function workLoop() {
   for (;;) {
     const idle = setTimeout(() => show("ready"), IDLE_MS);
-    const job = await ask("work", { page });
+    const job = await post("next_job", { page });
     clearTimeout(idle);
-    if (job.kind === "over") {
-      show("over", `${job.text} This page can be closed.`);
+    if (job.kind === "finished") {
+      show("finished", `${job.text} This page can be closed.`);
       return;
     }
     if (job.kind === "wait") show("ready");
-    else await doJob(job);
+    else await runJob(job);
   }
 }
 
-function sayAlive() {
-  const told = fetch("alive", { method: "POST", body: JSON.stringify({ page, hidden: document.hidden }) });
-  told.catch(() => {}); // the next question notices it
+function sendHeartbeat() {
+  const sent = fetch("heartbeat", { method: "POST", body: JSON.stringify({ page, hidden: document.hidden }) });
+  sent.catch(() => {}); // the next request notices a lost connection
 }
 
 async function main() {
-  if (document.hidden) await seen();
+  if (document.hidden) await untilVisible();
   timerUs = timerStepUs();
   ort.env.wasm.wasmPaths = {
     mjs: new URL("engine/ort-wasm-simd-threaded.mjs", import.meta.url).href,
@@ -361,24 +368,24 @@ async function main() {
   const facts = await machineFacts();
   showFact("Engine", `ONNX Runtime Web ${facts.engine_version}, WebAssembly`);
   showFact("Timer", `steps of ${facts.timer_us} µs${facts.isolated ? "" : "; threads are not available here"}`);
-  const welcome = await ask("hello", facts);
-  page = welcome.page;
-  showFact("Measured", welcome.machine);
+  const registered = await post("register_page", facts);
+  page = registered.page;
+  showFact("Measured", registered.machine);
   show("ready");
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) hiddenTimes++;
     else keepAwake();
-    sayAlive();
+    sendHeartbeat();
   });
-  addEventListener("pagehide", () => navigator.sendBeacon("bye", JSON.stringify({ page })));
+  addEventListener("pagehide", () => navigator.sendBeacon("unregister_page", JSON.stringify({ page })));
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   keepAwake();
-  const beat = setInterval(sayAlive, ALIVE_MS);
+  const heartbeat = setInterval(sendHeartbeat, HEARTBEAT_MS);
   try {
-    await workOn();
+    await workLoop();
   } finally {
-    clearInterval(beat);
+    clearInterval(heartbeat);
   }
 }
 
-main().catch((error) => (error instanceof Refused ? show("refused", error.message) : show("failed", String(error))));
+main().catch((error) => (error instanceof PageRefused ? show("refused", error.message) : show("failed", String(error))));

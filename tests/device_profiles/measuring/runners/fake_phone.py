@@ -1,9 +1,10 @@
-"""A fake Android phone: it speaks the transport protocol of adb over TCP, so that the real `adb` attaches to it.
+"""A fake Android phone: it implements the transport protocol of adb over TCP, so that the real `adb` attaches to it.
 
-Its `/data/local/tmp` is a folder, its `getprop`, `dumpsys` and `settings` are scripts. Its shell and small programs are
-those of Android, mksh and toybox, where the Debian packages of these names are installed, else this machine's. Messages
-are those of the protocol's description (adb/protocol.txt, SYNC.TXT, shell_protocol.h): CNXN, AUTH, OPEN, OKAY, WRTE,
-CLSE; the services `shell,v2:`, and `sync:` with STAT and SEND. Only the feature `shell_v2` is announced.
+Its `/data/local/tmp` is a folder; its `getprop`, `dumpsys` and `settings` are scripts. Its shell and small programs are
+those of Android, mksh and toybox, if the Debian packages of these names are installed, otherwise this machine's. It
+implements a part of the protocol (adb/protocol.txt, SYNC.TXT, shell_protocol.h): the messages CNXN, AUTH, OPEN, OKAY,
+WRTE and CLSE, the service `shell,v2:`, and the service `sync:` with STAT and SEND. It announces only the feature
+`shell_v2`.
 """
 
 from __future__ import annotations
@@ -39,14 +40,13 @@ PROPERTIES = {
 
 
 class FakePhone:
-    """Listens on `port` (0: any) until closed; `folder` is its storage and outlives it.
+    """A phone that listens on `port` (0: any free one) until it is closed.
 
-    Attributes:
-        authorised: else it asks for a signature for ever.
-        vanish_after: it is gone once the benchmark program has run so many times.
-        properties: what `getprop` tells.
-        thermal_status: what `dumpsys thermalservice` tells.
-        battery: level that `dumpsys battery` tells.
+    Args:
+        folder: Its storage, which outlives it.
+        port: Port to listen on.
+        authorised: Whether it accepts the connection; otherwise it asks for a signature for ever.
+        vanish_after: It disappears after the benchmark program has run so many times; None: never.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class FakePhone:
 
     @property
     def runs(self) -> int:
-        """How often the benchmark program has run."""
+        """Number of runs of the benchmark program."""
         return len(self.runs_log.read_text().splitlines()) if self.runs_log.exists() else 0
 
     def set(self, *, properties: dict[str, str], battery: int, thermal_status: int) -> None:
-        """What the phone tells of itself from now on."""
+        """Set what `getprop`, `dumpsys battery` and `dumpsys thermalservice` print from now on."""
         cases = "".join(f"{name}) echo '{value}';; " for name, value in properties.items())
         self._program("getprop", f"case $1 in {cases}esac")
         status = f"battery) echo '  level: {battery}';; thermalservice) echo 'Thermal Status: {thermal_status}';;"
@@ -90,21 +90,21 @@ class FakePhone:
         self._program("settings", "echo 0")
 
     def close(self) -> None:
-        """Be gone: no connection, nobody listens."""
+        """Disappear: close all connections and listen no longer."""
         for connection in [self._listener, *self._connections]:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def gone_yet(self) -> bool:
-        """Vanish if it is time to."""
+        """Whether it has disappeared, which it does here if the time has come."""
         if self.vanish_after is not None and self.runs >= self.vanish_after:
             self.close()
             return True
         return False
 
     def here(self, text: str) -> str:
-        """With paths of the phone as those of this machine."""
+        """The text with paths of the phone replaced by paths of this machine."""
         return text.replace(TMP, str(self.storage))
 
     def _program(self, name: str, body: str) -> None:
@@ -123,7 +123,7 @@ class FakePhone:
 
 @dataclass(eq=False)
 class _Stream:
-    """One open service: what the client wrote, and its leave to be written to again."""
+    """One open service: the bytes that the client wrote, and whether it is ready to receive."""
 
     local: int
     remote: int
@@ -154,7 +154,7 @@ class _Transport:
 
     def _take(self, command: int, first: int, second: int, data: bytes) -> None:
         if command in (CNXN, AUTH) and not self._phone.authorised:
-            if (command, first) != (AUTH, PUBLIC_KEY):  # this one a person would have to accept on the screen
+            if (command, first) != (AUTH, PUBLIC_KEY):  # a person would have to accept the key on the screen
                 self._send(AUTH, TOKEN, 0, os.urandom(20))
         elif command == CNXN:
             self._send(CNXN, VERSION, MAX_DATA, b"device::ro.product.name=fake;ro.product.model=Fake;features=shell_v2")
@@ -254,7 +254,7 @@ class _Transport:
 
 
 class AdbServer:
-    """A server of the real `adb` of its own: on a free port, with a home folder of its own, ended when left."""
+    """A server of the real `adb` on a free port, with its own home folder; a context manager that ends it."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
 """A stand-in for `onnxruntime_perf_test`: it runs the model in this machine's onnxruntime and prints in that format.
 
-`ask SOCKET LOG ARGUMENTS...` is what the fake phone starts, quick because it only asks `serve SOCKET`, where the
-libraries are loaded once. What is timed is the real engine; a process starts quicker than the real program does.
+The fake phone starts `ask SOCKET LOG ARGUMENTS...`, which starts quickly because it only sends a request to
+`serve SOCKET`, a process that has loaded the libraries. The measured times are those of the real engine, but the
+process starts faster than the real program.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from supernet.space import Choice, SearchSpace
 
 
 class TinySpace:
-    """A few small convolutional networks; no chain of parts."""
+    """A few small convolutional networks that are not chains of parts."""
 
     def __init__(self, *widths: int, depthwise: bool = False) -> None:
         self._depthwise = depthwise
@@ -40,14 +41,20 @@ def network(width: int, kernel: int = 3, *, depthwise: bool = False) -> nn.Modul
 
 
 def write_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path) -> None:
-    """With the old exporter, which is quick."""
+    """Convert a network with the old exporter, which is quick."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (torch.zeros(1, *input_shape),), str(path), input_names=["image"], dynamo=False)
 
 
 class QuickEngine(OnnxRuntimeEngine):
-    """With the old exporter; networks that are no chains only."""
+    """Converts with the old exporter, and only networks that are not chains."""
 
     def convert_chain(self, parts, input_shape, path, _part_paths, **_options):
         write_onnx(nn.Sequential(*parts), input_shape, path)
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """A copy of the folder of a measurement, with its converted files and without its rounds."""
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("rounds-*"))
+    return target

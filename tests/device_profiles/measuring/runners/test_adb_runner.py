@@ -13,14 +13,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_phone import PROPERTIES, SHELL, AdbServer, FakePhone
-from quick_networks import QuickEngine, TinySpace, network, write_onnx
+from quick_networks import QuickEngine, TinySpace, copied, network, write_onnx
 
-import device_profiles.measuring.bench as bench
+import device_profiles.measuring.benchmark as benchmark
 import device_profiles.measuring.measure as measure
 import device_profiles.measuring.runner as runner_module
 import device_profiles.measuring.runners.adb as adb_module
@@ -42,7 +43,7 @@ FILES = NETWORKS + HELD_OUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lab:
+class AdbSetup:
     """A server of adb, a folder for the storage of the phone, and the benchmark program."""
 
     server: AdbServer
@@ -50,7 +51,7 @@ class Lab:
     binary: Path
 
     def phone(self, **options) -> FakePhone:
-        """Attached, and no longer `offline`."""
+        """A phone that is attached, and no longer `offline`."""
         phone = FakePhone(self.folder / "phone", **options)
         self.server.adb("disconnect", phone.serial)
         end = time.monotonic() + 20
@@ -63,7 +64,7 @@ class Lab:
         return phone
 
     def program(self, body: str) -> Path:
-        """Another program for the phone."""
+        """A program for the phone, with the given shell script as its body."""
         path = self.folder / "other_program"
         path.write_text(f"#!/bin/sh\n{body}\n")
         return path
@@ -74,7 +75,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[str]:
-    """The process in which models really run; gives its address."""
+    """The address of the process that runs the models."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/socket"
         process = subprocess.Popen([sys.executable, str(STAND_IN), "serve", address])
@@ -86,83 +87,105 @@ def worker() -> Iterator[str]:
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
+    with AdbServer(tmp_path_factory.mktemp("adb") / "home") as server:
+        yield server
+
+
 @pytest.fixture
-def lab(tmp_path: Path, worker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def adb(tmp_path: Path, worker: str, adb_server: AdbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbSetup]:
     binary = tmp_path / "onnxruntime_perf_test"
     log = tmp_path / "phone" / "runs.log"
     binary.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {STAND_IN} ask {worker} {log} "$@"\n')
-    with AdbServer(tmp_path / "home") as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield Lab(server=server, folder=tmp_path, binary=binary)
+    for name, value in adb_server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield AdbSetup(server=adb_server, folder=tmp_path, binary=binary)
+    adb_server.adb("disconnect")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[TimedFile]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[TimedFile]:
     """From small to large."""
-    paths = [tmp_path / f"{width}.onnx" for width in (4, 64, 256)]
+    folder = tmp_path_factory.mktemp("files")
+    paths = [folder / f"{width}.onnx" for width in (4, 64, 256)]
     for path in paths:
         write_onnx(network(int(path.stem)), SHAPE, path)
     return [TimedFile(path=path, input_shape=SHAPE) for path in paths]
 
 
-@pytest.fixture(autouse=True)
-def short_and_tolerant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests share their machine; noise has its own tests."""
-    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.05)
-    monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
-    monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
-    monkeypatch.setattr(runner_module, "measure_peak", lambda _: None)
-    monkeypatch.setattr(adb_module, "LOADS", 1)
-    monkeypatch.setattr(adb_module, "_SPARE_BYTES", 0)
+@pytest.fixture(scope="module", autouse=True)
+def short_and_tolerant() -> Iterator[None]:
+    """Short measurements. Tests share their machine, so noise is accepted; refusing it has its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "SUSTAINED_SECONDS", 0.05)
+        patch.setattr(measure, "NOISE_LIMIT", 10.0)
+        patch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+        patch.setattr(runner_module, "measure_peak", lambda _: None)
+        patch.setattr(adb_module, "LOADS", 1)
+        patch.setattr(adb_module, "_SPARE_BYTES", 0)
+        yield
 
 
 def measured(folder: Path, runner, progress=silent) -> measure.MeasuredHost:
     plan = measure.Plan(networks=NETWORKS, held_out=HELD_OUT, rounds=ROUNDS)
     return measure.measure_host(
-        TinySpace(8, 32, 64), QuickEngine(), plan, folder=folder, progress=progress, runner=runner
+        TinySpace(8, 32, 64),
+        QuickEngine(),
+        plan,
+        folder=folder,
+        progress=progress,
+        today=date(2026, 11, 30),
+        runner=runner,
     )
 
 
-def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(lab: Lab) -> None:
-    with lab.phone():
-        found = measured(lab.folder, lab.runner())
-    here = measured(lab.folder, LocalRunner(QuickEngine()))
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[measure.MeasuredHost, Path]:
+    """A measurement of this machine itself, and its folder."""
+    folder = tmp_path_factory.mktemp("local")
+    return measured(folder, LocalRunner(QuickEngine())), folder
+
+
+def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(adb: AdbSetup, local) -> None:
+    here, folder = local
+    with adb.phone():
+        found = measured(copied(folder, adb.folder / "m"), adb.runner())
     ratios = found.measurements.network_us / here.measurements.network_us
     assert 0.2 < np.median(ratios) < 5
     assert (found.measurements.load_us > 0).all()
     assert found.measurements.peaks == (None,) * FILES
     machine = found.profile.costs.machine
     assert re.fullmatch(r"Acme A1 \(Acme Fake One, [0-9a-f]{4}\), onnxruntime 1\.2\.3, 1 thread", machine)
-    write_profile(found.profile, lab.folder / "phone.yaml", found.table)
-    selectors = find_profile("phone.yaml", lab.folder).profile.selectors
+    write_profile(found.profile, adb.folder / "phone.yaml", found.table)
+    selectors = find_profile("phone.yaml", adb.folder).profile.selectors
     assert (selectors.platform, selectors.os_min) == ("android", "34")
     assert [(soc.maker, soc.model) for soc in selectors.soc_include] == [("Acme", "A1")]
 
 
-def test_a_phone_that_vanishes_in_a_round_loses_nothing_and_nothing_is_copied_twice(lab: Lab) -> None:
-    loads = FILES
+def test_a_phone_that_vanishes_in_a_round_loses_nothing_and_nothing_is_copied_twice(adb: AdbSetup, local) -> None:
+    loads, folder = FILES, copied(local[1], adb.folder / "m")
     with (
-        lab.phone(vanish_after=loads + FILES + 6) as phone,
-        pytest.raises(EngineError, match=r"is gone \(.*\); plug it in"),
+        adb.phone(vanish_after=loads + FILES + 6) as phone,
+        pytest.raises(EngineError, match=r"is gone \(.*\); plug it in and run the same command again to resume"),
     ):
-        measured(lab.folder, lab.runner())
+        measured(folder, adb.runner())
     assert len(phone.pushed) == len(set(phone.pushed)) == FILES + 1
-    (path,) = lab.folder.glob("*/rounds-*.json")
+    (path,) = folder.glob("*/rounds-*.json")
     kept = json.loads(path.read_text())
     assert len(kept["rounds"]) == 1
     assert 1 <= len(kept["unfinished"]) <= 6
-    with lab.phone(port=phone.port) as again:
-        measured(lab.folder, lab.runner())
+    with adb.phone(port=phone.port) as again:
+        measured(folder, adb.runner())
     assert again.pushed == []
     rounds = json.loads(path.read_text())["rounds"]
     assert rounds[0] == kept["rounds"][0]
     assert all(rounds[1]["networks"][index] == times for index, times in kept["unfinished"])
 
 
-def test_what_was_measured_is_told_before_the_command_ends(lab: Lab, files: list[TimedFile]) -> None:
-    with lab.phone() as phone:
-        runner = lab.runner()
+def test_measured_times_are_reported_before_the_command_ends(adb: AdbSetup, files: list[TimedFile]) -> None:
+    with adb.phone() as phone:
+        runner = adb.runner()
         runner.open(files, 1, threads=1, seed=0)
         before, visit = phone.runs, runner.visit([2, 0] * 12)
         (file, times), after = next(visit), phone.runs
@@ -171,9 +194,11 @@ def test_what_was_measured_is_told_before_the_command_ends(lab: Lab, files: list
         visit.close()
 
 
-def test_visits_tell_small_files_from_large_ones_and_runs_fill_the_time(lab: Lab, files: list[TimedFile]) -> None:
-    with lab.phone():
-        runner = lab.runner()
+def test_visits_distinguish_small_files_from_large_ones_and_runs_fill_the_time(
+    adb: AdbSetup, files: list[TimedFile]
+) -> None:
+    with adb.phone():
+        runner = adb.runner()
         assert (runner.open(files, 3, threads=1, seed=7) > 0).all()
         times = dict(runner.visit([2, 0, 1]))
         assert np.median(times[0]) < np.median(times[1]) < np.median(times[2])
@@ -181,57 +206,57 @@ def test_visits_tell_small_files_from_large_ones_and_runs_fill_the_time(lab: Lab
         assert (runner.peak_memory_bytes(0), runner.kernel_latency_us(0), runner.peak(1)) == (None, None, None)
 
 
-def test_a_half_copied_file_is_copied_again(lab: Lab, files: list[TimedFile]) -> None:
-    with lab.phone() as phone:
-        lab.runner().open(files, 0, threads=1, seed=0)
+def test_a_half_copied_file_is_copied_again(adb: AdbSetup, files: list[TimedFile]) -> None:
+    with adb.phone() as phone:
+        adb.runner().open(files, 0, threads=1, seed=0)
         largest = max((phone.storage / "model-factory").glob("*.onnx"), key=lambda path: path.stat().st_size)
         largest.write_bytes(largest.read_bytes()[:1000])
         phone.pushed.clear()
-        lab.runner().open(files, 3, threads=1, seed=0)
+        adb.runner().open(files, 3, threads=1, seed=0)
         assert phone.pushed == [f"{largest.name}.partial"]
 
 
-def test_names_and_masks_are_safe_in_the_shell_of_the_phone(lab: Lab, files: list[TimedFile]) -> None:
-    odd = lab.folder / "perf test's; touch owned $(touch owned)"
-    shutil.copy(lab.binary, odd)
-    with lab.phone() as phone:
-        runner = lab.runner(odd, more=",taskset=1")
+def test_names_and_masks_are_safe_in_the_shell_of_the_phone(adb: AdbSetup, files: list[TimedFile]) -> None:
+    odd = adb.folder / "perf test's; touch owned $(touch owned)"
+    shutil.copy(adb.binary, odd)
+    with adb.phone() as phone:
+        runner = adb.runner(odd, more=",taskset=1")
         assert runner.machine().processor.endswith(", taskset 1")
         runner.open(files, 0, threads=1, seed=0)
         assert len(list(runner.visit([0]))) == 1
         assert not list(phone.folder.rglob("owned"))
 
 
-def test_two_phones_of_one_model_are_not_taken_for_each_other(lab: Lab) -> None:
-    with lab.phone() as phone:
-        first = lab.runner().machine()
+def test_two_phones_of_one_model_are_not_confused(adb: AdbSetup) -> None:
+    with adb.phone() as phone:
+        first = adb.runner().machine()
         phone.set(properties=PROPERTIES | {"ro.serialno": "FAKE2"}, battery=80, thermal_status=0)
-        assert lab.runner().machine().processor != first.processor
+        assert adb.runner().machine().processor != first.processor
 
 
-def test_a_phone_that_tells_little_is_measured_but_selects_no_system_on_a_chip(lab: Lab) -> None:
-    with lab.phone() as phone:
+def test_a_phone_that_reports_little_is_measured_but_selects_no_system_on_a_chip(adb: AdbSetup) -> None:
+    with adb.phone() as phone:
         phone.set(properties={"ro.product.model": "Old"}, battery=80, thermal_status=0)
-        machine = lab.runner().machine()
+        machine = adb.runner().machine()
     assert machine.processor.startswith("Old, ")
     assert (machine.soc_maker, machine.soc_model, machine.os_version) == ("", "", "")
 
 
-def test_the_version_is_read_from_a_library_else_it_must_be_said(lab: Lab) -> None:
-    library = lab.folder / "libonnxruntime.so"
+def test_the_version_is_read_from_a_library_or_has_to_be_stated(adb: AdbSetup) -> None:
+    library = adb.folder / "libonnxruntime.so"
     library.write_bytes(b"\x7fELF\0VERS_1.22.0\0")
-    with lab.phone():
-        address = f"binary={lab.binary},library={library}"
+    with adb.phone():
+        address = f"binary={adb.binary},library={library}"
         assert AdbRunner(parse_address(address), "onnxruntime").machine().engine_version == "1.22.0"
-    with pytest.raises(ConfigError, match="does not tell its version of onnxruntime; add ,version="):
-        AdbRunner(parse_address(f"binary={lab.binary}"), "onnxruntime").machine()
+    with pytest.raises(ConfigError, match="does not contain its version of onnxruntime; add ,version="):
+        AdbRunner(parse_address(f"binary={adb.binary}"), "onnxruntime").machine()
 
 
-def test_mnn_is_given_its_inputs_in_a_file_and_its_average_is_one_run(lab: Lab, files: list[TimedFile]) -> None:
+def test_mnn_is_given_its_inputs_in_a_file_and_its_average_is_one_run(adb: AdbSetup, files: list[TimedFile]) -> None:
     said = "main, 265, cost time: 1.500000 ms\nAvg= 0.250000 ms, min= 0.2 ms, max= 0.4 ms"
-    program = lab.program(f"[ $# = 0 ] || cat $2/input.json > seen.json; echo $3 $4 $6 $7 > seen.txt; echo '{said}'")
-    with lab.phone() as phone:
-        runner = lab.runner(program, "mnn")
+    program = adb.program(f"[ $# = 0 ] || cat $2/input.json > seen.json; echo $3 $4 $6 $7 > seen.txt; echo '{said}'")
+    with adb.phone() as phone:
+        runner = adb.runner(program, "mnn")
         assert runner.open(files[:1], 1, threads=3, seed=0).tolist() == [1500.0]
         assert list(runner.visit([0])) == [(0, [250.0])]
         seen = phone.storage / "model-factory"
@@ -242,10 +267,10 @@ def test_mnn_is_given_its_inputs_in_a_file_and_its_average_is_one_run(lab: Lab, 
         assert (seen / "seen.txt").read_text().split() == ["0", "0", "3", "0"]
 
 
-def test_without_a_phone_or_with_two_the_message_says_what_to_do(lab: Lab) -> None:
+def test_without_a_phone_or_with_two_the_message_says_what_to_do(adb: AdbSetup) -> None:
     with pytest.raises(EngineError, match="no phone is attached; plug one in with USB debugging on"):
         find_phone("")
-    with lab.phone() as first, lab.phone() as second:
+    with adb.phone() as first, adb.phone() as second:
         with pytest.raises(EngineError, match="2 phones are attached; name one") as caught:
             find_phone("")
         assert first.serial in str(caught.value)
@@ -256,18 +281,18 @@ def test_without_a_phone_or_with_two_the_message_says_what_to_do(lab: Lab) -> No
             find_phone("other")
 
 
-def test_a_phone_that_did_not_allow_debugging_is_told(lab: Lab) -> None:
+def test_a_phone_that_did_not_allow_debugging_is_reported(adb: AdbSetup) -> None:
     with (
-        lab.phone(authorised=False),
+        adb.phone(authorised=False),
         pytest.raises(EngineError, match=r"'(unauthorized|authorizing)'; unlock it and allow"),
     ):
         find_phone("")
 
 
-def test_a_missing_adb_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_adb_is_reported(adb: AdbSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(EngineError, match=r"adb is not installed; .* \(the Debian package is called adb\)"):
-        lab.runner().machine()
+        adb.runner().machine()
 
 
 @pytest.mark.parametrize(
@@ -279,24 +304,29 @@ def test_a_missing_adb_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
         ),
         (
             "echo 'CANNOT LINK EXECUTABLE x: library \"libonnxruntime.so\" not found'; exit 1",
-            'misses a library on the phone .*libonnxruntime.so" not found.*; add ,library=FILE',
+            'lacks a library on the phone .*libonnxruntime.so" not found.*; add ,library=FILE',
         ),
         ("kill -SEGV $$", r"does not run on the phone \(exit status 139"),
     ],
 )
-def test_a_program_that_cannot_run_is_found_out_before_anything_is_converted(lab: Lab, body: str, message: str) -> None:
-    with lab.phone(), pytest.raises(EngineError, match=message) as caught:
-        lab.runner(lab.program(body)).machine()
+def test_a_program_that_cannot_run_is_found_out_before_anything_is_converted(
+    adb: AdbSetup, body: str, message: str
+) -> None:
+    with adb.phone(), pytest.raises(EngineError, match=message) as caught:
+        adb.runner(adb.program(body)).machine()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not SHELL.endswith("mksh"), reason="needs the Debian package mksh, the shell of Android")
-def test_a_program_for_another_processor_is_told_as_the_shell_of_android_finds_it(lab: Lab) -> None:
+def test_a_program_for_another_processor_is_reported_in_the_words_of_the_shell_of_android(adb: AdbSetup) -> None:
     machine = 183 if platform.machine() != "aarch64" else 62  # AArch64, x86-64
-    program = lab.folder / "elf"
+    program = adb.folder / "elf"
     program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 3, machine, 1) + bytes(100))
-    with lab.phone(), pytest.raises(EngineError, match=r"elf is not built for this phone, which runs arm64-v8a .*ELF"):
-        lab.runner(program).machine()
+    with (
+        adb.phone(),
+        pytest.raises(EngineError, match=r"elf is not built for this phone, which runs arm64-v8a .*ELF"),
+    ):
+        adb.runner(program).machine()
 
 
 @pytest.mark.parametrize(
@@ -304,56 +334,64 @@ def test_a_program_for_another_processor_is_told_as_the_shell_of_android_finds_i
     [
         ("echo some; echo nonsense", "printed no times for .*, its last line was 'nonsense'; is it another program"),
         ("[ $# = 0 ] || { echo bad model; exit 255; }", r"failed on .* \(exit status 255\): bad model"),
-        ("echo 'P50 Latency: 0.001 s'", "does not tell how long a file takes to load"),
+        ("echo 'P50 Latency: 0.001 s'", "does not report how long a file takes to load"),
     ],
 )
-def test_a_program_that_tells_no_times_is_one_line(lab: Lab, files: list[TimedFile], body: str, message: str) -> None:
-    with lab.phone(), pytest.raises(EngineError, match=message) as caught:
-        lab.runner(lab.program(body)).open(files, 1, threads=1, seed=0)
+def test_a_program_that_prints_no_times_is_reported_in_one_line(
+    adb: AdbSetup, files: list[TimedFile], body: str, message: str
+) -> None:
+    with adb.phone(), pytest.raises(EngineError, match=message) as caught:
+        adb.runner(adb.program(body)).open(files, 1, threads=1, seed=0)
     assert "\n" not in str(caught.value)
 
 
-def test_a_program_that_hangs_is_told_after_some_patience(
-    lab: Lab, files: list[TimedFile], monkeypatch: pytest.MonkeyPatch
+def test_a_program_that_hangs_is_reported_after_a_timeout(
+    adb: AdbSetup, files: list[TimedFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdbRunner._readings, "__defaults__", (None, 2.0))
-    with lab.phone(), pytest.raises(EngineError, match="silent for 2 s; run the same command again"):
-        lab.runner(lab.program("[ $# = 0 ] || sleep 30")).open(files, 1, threads=1, seed=0)
+    with adb.phone(), pytest.raises(EngineError, match="silent for 2 s; run the same command again"):
+        adb.runner(adb.program("[ $# = 0 ] || sleep 30")).open(files, 1, threads=1, seed=0)
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"battery": 80, "thermal_status": 3}, "is hot and throttles .*; let it cool and run the same command again"),
+        (
+            {"battery": 80, "thermal_status": 3},
+            "is hot and throttles .*; let it cool and run the same command again to resume",
+        ),
         ({"battery": 9, "thermal_status": 0}, "has 9% of its battery left; charge it to 20%"),
     ],
 )
-def test_a_phone_that_would_measure_wrong_is_refused_between_rounds(
-    lab: Lab, files: list[TimedFile], state: dict[str, int], message: str
+def test_a_phone_that_would_falsify_times_is_refused_between_rounds(
+    adb: AdbSetup, files: list[TimedFile], state: dict[str, int], message: str
 ) -> None:
-    with lab.phone() as phone:
-        runner = lab.runner()
+    with adb.phone() as phone:
+        runner = adb.runner()
         runner.open(files, 0, threads=1, seed=0)
         phone.set(properties=PROPERTIES, **state)
         with pytest.raises(EngineError, match=message):
             list(runner.visit([0]))
 
 
-def test_a_full_phone_is_told(lab: Lab, files: list[TimedFile], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_phone_is_reported(adb: AdbSetup, files: list[TimedFile], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adb_module, "_SPARE_BYTES", 2**60)
-    with lab.phone(), pytest.raises(EngineError, match=r"free, but .* are to be copied and .* to spare; make room"):
-        lab.runner().open(files, 0, threads=1, seed=0)
+    with (
+        adb.phone(),
+        pytest.raises(EngineError, match=r"free, but .* have to be copied and .* to stay free; make room"),
+    ):
+        adb.runner().open(files, 0, threads=1, seed=0)
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("", "names no benchmark program of the engine; write adb:SERIAL"),
-        ("x,binary=missing_program", "missing_program is no file; give the benchmark program that was built"),
-        ("-s,binary=b", "'-s' is no serial of a phone"),
+        ("", "does not name the engine's benchmark program; write adb:SERIAL"),
+        ("x,binary=missing_program", "missing_program is not a file; name the benchmark program built for the phone"),
+        ("-s,binary=b", "'-s' is not the serial number of a phone"),
         ("x,binari=b", "'binari=b' in .* did you mean 'binary'"),
         ("x,binary=b,binary=c", "is unknown, empty or repeated"),
-        ("x,binary=b,taskset=f0;reboot", "is no mask of cores"),
+        ("x,binary=b,taskset=f0;reboot", "is not a mask of cores"),
     ],
 )
 def test_a_faulty_address_is_one_line(

@@ -1,10 +1,10 @@
-"""The program that is sent to boards, by itself: what it needs, leaves behind, and does where a board is small."""
+"""The program that is sent to boards, without SSH: what it needs, what it leaves behind, how it copes with little."""
 
 from __future__ import annotations
 
 import ast
+import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +12,18 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from quick_networks import write_onnx
 from torch import nn
 
 import exports.engines.onnxruntime as onnxruntime_engine
 from device_profiles.measuring import timing
-from device_profiles.measuring.runners import board
-from device_profiles.measuring.runners.board import Board, BoardError, make_room, processor, without_weights
-from device_profiles.measuring.runners.ssh_link import Link, start_command
-from exports.engines import get_engine
+from device_profiles.measuring.runners import board, board_engines
+from device_profiles.measuring.runners.board import Board, hold_machine, make_room, processor
+from device_profiles.measuring.runners.board_engines import BoardError, OnnxRuntime, without_weights
+from device_profiles.measuring.runners.ssh_link import Link, LinkLostError, start_command
 from factory_base.errors import EngineError
 from factory_base.files import sha256_file
 
-SOURCE = Path(board.__file__).read_text(encoding="utf-8")
 SHAPE = (3, 16, 16)
 LIMITS = {"seconds": timing.VISIT_SECONDS, "repeats": list(timing.REPEATS)}
 
@@ -32,21 +32,23 @@ LIMITS = {"seconds": timing.VISIT_SECONDS, "repeats": list(timing.REPEATS)}
 def converted(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("converted") / "net.onnx"
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 300, 1)).eval()
-    get_engine("onnxruntime").convert(module, SHAPE, path)
+    write_onnx(module, SHAPE, path)
     return path
 
 
-def test_it_needs_nothing_but_an_old_python_and_its_standard_library():
-    tree = ast.parse(SOURCE, feature_version=(3, 8))
+@pytest.mark.parametrize("module", [board, board_engines])
+def test_it_needs_nothing_but_an_old_python_and_its_standard_library(module):
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy"}
+    foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"numpy"} | ({board_engines.__name__} if module is board else set())
     heads = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert not any("numpy" in ast.dump(node) or "fcntl" in ast.dump(node) for node in heads)
 
 
 def test_sessions_are_set_up_as_on_the_machine_at_hand(converted):
-    theirs = board.OnnxRuntime().load(converted, 2)._options()
+    theirs = OnnxRuntime().load(converted, 2)._options()
     ours = onnxruntime_engine._options(2)
     for name in ("intra_op_num_threads", "inter_op_num_threads", "execution_mode", "use_deterministic_compute"):
         assert getattr(theirs, name) == getattr(ours, name)
@@ -56,7 +58,7 @@ def test_sessions_are_set_up_as_on_the_machine_at_hand(converted):
 
 @pytest.fixture
 def alone(tmp_path):
-    """A connection without SSH, to a program whose home, temporary and working folders are empty."""
+    """A connection without SSH to a program whose home, temporary and working folders are empty."""
     for name in ("home", "tmp", "cwd"):
         (tmp_path / name).mkdir()
     places = [f"HOME={tmp_path / 'home'}", f"TMPDIR={tmp_path / 'tmp'}"]
@@ -67,7 +69,7 @@ def alone(tmp_path):
 
 
 def sockets(link: Link) -> list[str]:
-    """Those that its process has open."""
+    """The sockets that its process has open."""
     folder = Path(f"/proc/{link.pid}/fd")
     return [str(path.readlink()) for path in folder.iterdir() if str(path.readlink()).startswith("socket:")]
 
@@ -75,7 +77,7 @@ def sockets(link: Link) -> list[str]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="boards run Linux")
 def test_a_measurement_leaves_only_the_copied_files_on_the_board_and_opens_no_connection(alone, converted, tmp_path):
     digest = sha256_file(converted)
-    assert "lacks" not in alone.ask("hello", engine="onnxruntime", token="a")
+    assert "lacks" not in alone.ask("handshake", engine="onnxruntime", token="a")
     assert alone.ask("missing", files={digest: converted.stat().st_size}) == {"missing": [digest]}
     alone.put(converted, digest)
     entry = {"sha256": digest, "name": "net.onnx", "shape": list(SHAPE)}
@@ -91,18 +93,18 @@ def test_a_measurement_leaves_only_the_copied_files_on_the_board_and_opens_no_co
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="boards run Linux")
-def test_a_request_that_fails_is_told_and_the_next_one_is_answered(alone, converted):
+def test_a_request_that_fails_is_reported_and_the_next_one_is_answered(alone, converted):
     with pytest.raises(EngineError, match="board: the request 'dance' is unknown"):
         alone.ask("dance")
     with pytest.raises(EngineError, match="board: TypeError"):
         alone.ask("missing", nothing=1)
-    with pytest.raises(EngineError, match="board: a file arrived damaged"):
+    with pytest.raises(EngineError, match=r"board: the file (ab){32} arrived damaged"):
         alone.put(converted, "ab" * 32)
     assert alone.ask("missing", files={}) == {"missing": []}
 
 
 class RecordingEngine:
-    """Keeps what sessions are run with, and how often files are loaded."""
+    """Records the inputs that sessions are run with, and how often files are loaded."""
 
     def __init__(self) -> None:
         self.loads: list[str] = []
@@ -114,11 +116,11 @@ class RecordingEngine:
 
 
 @pytest.fixture
-def desk(monkeypatch, tmp_path):
-    """A board in this process, what it sends, and its engine."""
+def recorded(monkeypatch, tmp_path):
+    """A board in this process, its answers, and its engine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     sent: list[dict[str, object]] = []
-    channel = SimpleNamespace(alive=lambda: None, send=lambda **values: sent.append(values))
+    channel = SimpleNamespace(keep_alive=lambda: None, send=lambda **values: sent.append(values))
     made = Board(channel)
     made._engine = RecordingEngine()
     return made, sent, made._engine
@@ -128,8 +130,8 @@ def entries(*shapes):
     return [{"sha256": f"{index}", "name": f"{index}", "shape": list(shape)} for index, shape in enumerate(shapes)]
 
 
-def test_inputs_are_those_that_the_machine_at_hand_would_take(desk):
-    made, _, engine = desk
+def test_inputs_are_those_that_the_machine_at_hand_would_take(recorded):
+    made, _, engine = recorded
     shapes = [(3, 4, 5), (7,), (2, 8, 8)]
     made.load(entries(*shapes), threads=1, seed=5, timed=0, loads=3)
     for index, shape in enumerate(shapes):
@@ -140,16 +142,16 @@ def test_inputs_are_those_that_the_machine_at_hand_would_take(desk):
         assert engine.batches[0].flags.c_contiguous
 
 
-def test_visits_are_as_long_as_on_the_machine_at_hand(desk):
-    made, sent, _ = desk
+def test_visits_are_as_long_as_on_the_machine_at_hand(recorded):
+    made, sent, _ = recorded
     made.load(entries(SHAPE), threads=1, seed=0, timed=0, loads=3)
     made.visit([0, 0], **LIMITS)
     assert [answer["file"] for answer in sent] == [0, 0]
     assert all(len(answer["us"]) == timing.REPEATS[1] for answer in sent)
 
 
-def test_where_memory_runs_out_files_are_dropped_and_loaded_again_when_they_are_visited(desk, monkeypatch):
-    made, sent, engine = desk
+def test_when_memory_runs_out_files_are_dropped_and_loaded_again_when_they_are_visited(recorded, monkeypatch):
+    made, sent, engine = recorded
     memory = {"MemTotal": 2**30, "MemAvailable": 2**29}
     monkeypatch.setattr(board, "memory", memory.get)
     made.load(entries(SHAPE, SHAPE), threads=1, seed=0, timed=2, loads=3)
@@ -163,8 +165,17 @@ def test_where_memory_runs_out_files_are_dropped_and_loaded_again_when_they_are_
     assert [answer["file"] for answer in sent] == [0, 1, 0, 0, 1, 0]
 
 
-def test_a_peak_is_unknown_where_numpy_is_in_use_already():
-    assert "reason" in Board(None).peak(threads=1, side=8, copied=2**20, tries=1)
+def test_a_peak_is_unknown_if_numpy_is_in_use_already():
+    assert "reason" in Board(None).peak(threads=1, side=8, copied=2**20, attempts=1)
+
+
+def test_only_one_measurement_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(board, "LOCK_SECONDS", 0.2)
+    words = f"already being measured, by process {os.getpid()}; wait, or run there: kill {os.getpid()}"
+    with hold_machine("one"), pytest.raises(BoardError, match=words):
+        hold_machine("another")
+    hold_machine("another").close()
 
 
 def test_a_full_disk_drops_files_of_earlier_measurements_and_only_then_refuses(tmp_path, monkeypatch):
@@ -177,11 +188,12 @@ def test_a_full_disk_drops_files_of_earlier_measurements_and_only_then_refuses(t
     monkeypatch.setattr(shutil, "disk_usage", usage)
     make_room(tmp_path, 5 * 10**8, {"wanted": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["wanted"]
-    with pytest.raises(BoardError, match="2000 MB are to be copied there and 34 MB stay free, but only 1000 MB are"):
+    words = "2000 MB have to be copied there and 34 MB to stay free, but only 1000 MB are free"
+    with pytest.raises(BoardError, match=words):
         make_room(tmp_path, 2 * 10**9, {"wanted": 1})
 
 
-def test_the_graph_that_is_sent_back_lacks_the_weights_alone(converted):
+def test_the_graph_that_is_sent_back_lacks_only_the_weights(converted):
     whole = converted.read_bytes()
     light = without_weights(whole)
     assert len(light) < len(whole) / 2
@@ -213,12 +225,9 @@ def test_a_board_and_its_processor_are_named(cpuinfo, model, name, tmp_path):
     assert processor(tmp_path) == name
 
 
-def test_a_process_whose_other_side_is_gone_ends(alone):
-    alone.ask("hello", engine="onnxruntime", token="a")
+def test_a_program_whose_other_side_is_gone_ends_and_a_request_to_it_fails(alone):
+    alone.ask("handshake", engine="onnxruntime", token="a")
     alone._process.stdin.close()
     assert alone._process.wait(20) == 0
-
-
-def test_it_runs_as_a_script_too():
-    done = subprocess.run([sys.executable, board.__file__], input=b"", capture_output=True, check=True, timeout=60)
-    assert done.stdout == board.GREETING
+    with pytest.raises(LinkLostError, match="the connection has ended"):
+        alone.ask("missing", files={})

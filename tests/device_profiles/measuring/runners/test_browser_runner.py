@@ -9,21 +9,23 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from headless_chromium import PROGRAM, Chromium
-from quick_networks import TinySpace, network
+from quick_networks import QuickEngine, TinySpace, network, write_onnx
 
-import device_profiles.measuring.bench as bench
+import device_profiles.measuring.benchmark as benchmark
 import device_profiles.measuring.measure as measure
 import device_profiles.measuring.runners.browser as browser_module
 from device_profiles.measuring.runner import TimedFile
 from device_profiles.measuring.runners import get_runner
 from device_profiles.measuring.runners.browser import ENGINE_FILES, BrowserAddress, BrowserRunner
-from device_profiles.measuring.runners.page_desk import GONE, Patience
+from device_profiles.measuring.runners.page_coordinator import GONE, Timeouts
 from exports.engines import get_engine
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
@@ -31,10 +33,10 @@ from factory_base.progress import silent
 DIST = os.environ.get("MODEL_FACTORY_ONNXRUNTIME_WEB", "")
 SHAPE = (3, 24, 24)
 ROUNDS = 4
-PATIENT = Patience(first_page=60, answer=30, reload=30, poll=1)
+PATIENT = Timeouts(first_page_s=60, answer_s=30, reload_s=30, poll_s=1)
 
-CURT = Patience(poll=0.1, farewell=0)
-"""For pages that do not listen."""
+CURT = Timeouts(poll_s=0.1, finish_s=0)
+"""For pages that send nothing."""
 
 needs_browser = pytest.mark.skipif(
     PROGRAM is None or not DIST,
@@ -42,64 +44,80 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def files(tmp_path_factory) -> list[TimedFile]:
     """From small to large."""
-    folder, engine = tmp_path_factory.mktemp("files"), get_engine("onnxruntime")
+    folder = tmp_path_factory.mktemp("files")
     paths = [folder / f"{width}.onnx" for width in (4, 32, 128)]
     for path in paths:
-        engine.convert(network(int(path.stem), 3), SHAPE, path)
+        write_onnx(network(int(path.stem)), SHAPE, path)
     return [TimedFile(path=path, input_shape=SHAPE) for path in paths]
 
 
-@pytest.fixture
-def dist(tmp_path) -> Path:
-    """A folder with files of the right names."""
-    folder = tmp_path / "dist"
-    folder.mkdir()
+def files_in(folder: Path) -> Path:
     for name in ENGINE_FILES:
         (folder / name).write_text(name)
     return folder
 
 
-Start = Callable[..., Chromium]
+@pytest.fixture
+def dist(tmp_path) -> Path:
+    """A folder with files of the right names."""
+    return files_in(tmp_path)
+
+
 Make = Callable[..., BrowserRunner]
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Chromium]:
+    """One browser for all tests. It finds this machine under the name `phone.test`, too."""
+    started = Chromium(tmp_path_factory.mktemp("browser"), "--host-resolver-rules=MAP phone.test 127.0.0.1")
+    yield started
+    started.kill()
+
+
+def new_runner(folder: str | Path = DIST, kind: type[BrowserRunner] = BrowserRunner, **options) -> BrowserRunner:
+    """A runner on a free port; the lines that it notifies people of are in `said`."""
+    said: list[str] = []
+    options = {"timeouts": PATIENT if folder == DIST else CURT, "notify": said.append} | options
+    runner = kind(BrowserAddress(folder=Path(folder), port=0), get_engine("onnxruntime"), **options)
+    runner.said = said
+    return runner
+
+
 @pytest.fixture
-def open_browser(tmp_path) -> Iterator[Start]:
-    started: list[Chromium] = []
-
-    def start(url: str, *options: str) -> Chromium:
-        started.append(Chromium(tmp_path / f"browser{len(started)}", url, *options))
-        return started[-1]
-
-    yield start
-    for browser in started:
-        browser.kill()
-
-
-@pytest.fixture
-def make_runner(open_browser) -> Iterator[Make]:
-    """Runners on free ports, which end before the browsers do; what they say is in `said`."""
-    del open_browser
+def make_runner() -> Iterator[Make]:
     made: list[BrowserRunner] = []
 
-    def make(folder: str | Path = DIST, kind: type[BrowserRunner] = BrowserRunner, **options) -> BrowserRunner:
-        said: list[str] = []
-        options = {"patience": PATIENT if folder == DIST else CURT, "say": said.append} | options
-        runner = kind(BrowserAddress(folder=Path(folder), port=0), get_engine("onnxruntime"), **options)
-        runner.said = said
-        made.append(runner)
-        return runner
+    def make(*arguments, **options) -> BrowserRunner:
+        made.append(new_runner(*arguments, **options))
+        return made[-1]
 
     yield make
     for runner in made:
         runner.__exit__(None, None, None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A runner whose page has loaded the files, and the load times."""
+
+    runner: BrowserRunner
+    browser: Chromium
+    load_us: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def opened(browser, files) -> Iterator[Opened]:
+    """One page for several tests."""
+    with new_runner() as runner:
+        browser.open(runner.url)
+        yield Opened(runner=runner, browser=browser, load_us=runner.open(files, 3, 1, seed=7))
+
+
 def ask(runner: BrowserRunner, method: str, name: str, body: bytes | None = None, token: str | None = None):
-    """Status, body and headers of a plain request below the secret path."""
+    """Status, body and headers of the answer to a plain request below the secret path."""
     url = urlsplit(runner.url)
     path = f"{url.path if token is None else token}{name}"
     with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=10)) as connection:
@@ -115,24 +133,22 @@ def facts(**changes) -> dict[str, object]:
     } | changes  # fmt: skip
 
 
-def say_hello(runner: BrowserRunner, **changes) -> tuple[int, dict[str, str]]:
-    status, body, _ = ask(runner, "POST", "hello", json.dumps(facts(**changes)).encode())
+def register(runner: BrowserRunner, **changes) -> tuple[int, dict[str, str]]:
+    status, body, _ = ask(runner, "POST", "register_page", json.dumps(facts(**changes)).encode())
     return status, json.loads(body)
 
 
-def as_page(hello: dict[str, str]) -> bytes:
-    return json.dumps({"page": hello["page"]}).encode()
+def as_page(registered: dict[str, str]) -> bytes:
+    return json.dumps({"page": registered["page"]}).encode()
 
 
 # --- in a real browser ---
 
 
 @needs_browser
-def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(make_runner, open_browser, files) -> None:
-    runner = make_runner()
-    open_browser(runner.url)
+def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(opened, files) -> None:
+    runner = opened.runner
     machine = runner.machine()
-    load_us = runner.open(files, 3, 1, seed=7)
     visits = [dict(runner.visit([0, 1, 2])) for _ in range(3)]
     small, middle, large = (np.median([np.median(visit[file]) for visit in visits]) for file in range(3))
     batch = np.random.default_rng(7).standard_normal((1, *SHAPE), dtype=np.float32)
@@ -140,7 +156,7 @@ def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(ma
     assert machine.platform == "web"
     assert "Chrom" in machine.processor
     assert machine.engine_version.count(".") == 2
-    assert (load_us > 0).all()
+    assert (opened.load_us > 0).all()
     assert 0 < small < middle < large
     np.testing.assert_allclose(runner.output(2), expected.ravel()[:16], rtol=1e-4, atol=1e-5)
     assert len(runner.run_for(0, 0.3)) > 10
@@ -148,11 +164,35 @@ def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(ma
 
 
 @needs_browser
-def test_files_that_the_page_has_no_room_for_are_loaded_for_each_visit(make_runner, open_browser, files) -> None:
+def test_a_hidden_page_measures_nothing_and_both_sides_say_so(opened) -> None:
+    browser = opened.browser
+    change = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s});"
+    change += "document.dispatchEvent(new Event('visibilitychange'))"
+    browser.evaluate(change % "true")
+    browser.evaluate(f"setTimeout(() => {{ window.text = document.body.innerText; {change % 'false'} }}, 1500)")
+    assert len(dict(opened.runner.visit([0, 1, 2]))) == 3
+    browser.evaluate("delete document.hidden")
+    assert "Paused" in browser.evaluate("window.text")
+    assert opened.runner.said[-2:] == [
+        "the page is hidden and waits; bring it to the front",
+        "the page is visible again",
+    ]
+
+
+@needs_browser
+def test_what_ran_while_the_page_was_hidden_is_measured_again(opened) -> None:
+    hide_once = "{configurable: true, get: () => ++window.looks == 2}"  # after a visit
+    opened.browser.evaluate(f"window.looks = 0; Object.defineProperty(document, 'hidden', {hide_once})")
+    assert [file for file, _ in opened.runner.visit([0, 1, 2])] == [0, 1, 2]
+    opened.browser.evaluate("delete document.hidden")
+    assert opened.browser.evaluate("window.looks") >= 2 * 3 + 2
+
+
+@needs_browser
+def test_files_that_the_page_has_no_room_for_are_loaded_for_each_visit(make_runner, browser, files) -> None:
     runner = make_runner(kept_bytes=0)
-    open_browser(runner.url)
-    runner.machine()
-    runner.open(files, 1, 1, seed=0)
+    browser.open(runner.url)
+    runner.open(files, 0, 1, seed=0)
     found = dict(runner.visit([2, 0, 1]))
     again = dict(runner.visit([0, 1, 2]))
     assert np.median(found[0]) < np.median(found[2])
@@ -160,23 +200,22 @@ def test_files_that_the_page_has_no_room_for_are_loaded_for_each_visit(make_runn
 
 
 @needs_browser
-def test_two_threads_run_in_an_isolated_page(make_runner, open_browser, files) -> None:
+def test_two_threads_run_in_an_isolated_page(make_runner, browser, files) -> None:
     runner = make_runner()
-    browser = open_browser(runner.url)
+    browser.open(runner.url)
     if runner.machine().cores < 2:
         pytest.skip("the machine has one core")
-    runner.open(files, 1, 2, seed=0)
+    runner.open(files, 0, 2, seed=0)
     assert len(dict(runner.visit([0, 2]))) == 2
     assert browser.evaluate("crossOriginIsolated") is True
     assert "Threads\n2" in browser.text()
 
 
 @needs_browser
-def test_a_page_that_is_not_isolated_has_a_coarser_timer_and_one_thread(make_runner, open_browser, files) -> None:
+def test_a_page_that_is_not_isolated_has_a_coarser_timer_and_one_thread(make_runner, browser, files) -> None:
     runner = make_runner()
-    open_browser(runner.url.replace("127.0.0.1", "phone.test"), "--host-resolver-rules=MAP phone.test 127.0.0.1")
-    runner.machine()
-    runner.open(files, 3, 1, seed=0)
+    browser.open(runner.url.replace("127.0.0.1", "phone.test"))
+    runner.open(files, 0, 1, seed=0)
     found = dict(runner.visit([0, 1, 2]))
     assert "the page is not isolated" in runner.said[1]
     assert np.median(found[0]) < np.median(found[2])
@@ -185,14 +224,14 @@ def test_a_page_that_is_not_isolated_has_a_coarser_timer_and_one_thread(make_run
 
 
 @needs_browser
-def test_the_page_shows_how_far_it_is_and_when_all_is_done(make_runner, open_browser, files) -> None:
+def test_the_page_shows_its_progress_and_when_everything_is_done(make_runner, browser, files) -> None:
     runner = make_runner()
     with runner:
-        browser = open_browser(runner.url)
+        browser.open(runner.url)
         runner.machine()
         browser.wait_for("document.body.innerText.includes('Waiting')")
         assert "Chrome" in browser.text()
-        runner.open(files, 3, 1, seed=0)
+        runner.open(files, 0, 1, seed=0)
         runner.show(10, 20)
         list(runner.visit([0, 1, 2]))
         runner.show(15, 20, "timing")
@@ -204,101 +243,73 @@ def test_the_page_shows_how_far_it_is_and_when_all_is_done(make_runner, open_bro
 
 
 @needs_browser
-def test_a_hidden_page_measures_nothing_and_both_sides_say_so(make_runner, open_browser, files) -> None:
-    runner = make_runner()
-    browser = open_browser(runner.url)
-    runner.machine()
-    runner.open(files, 3, 1, seed=0)
-    change = "Object.defineProperty(document, 'hidden', {configurable: true, value: %s});"
-    change += "document.dispatchEvent(new Event('visibilitychange'))"
-    browser.evaluate(change % "true")
-    browser.evaluate(f"setTimeout(() => {{ window.text = document.body.innerText; {change % 'false'} }}, 1500)")
-    assert len(dict(runner.visit([0, 1, 2]))) == 3
-    assert "Paused" in browser.evaluate("window.text")
-    assert runner.said[-2:] == ["the page is hidden and waits; bring it to the front", "the page is seen again"]
-
-
-@needs_browser
-def test_what_ran_while_the_page_was_hidden_is_measured_again(make_runner, open_browser, files) -> None:
-    runner = make_runner()
-    browser = open_browser(runner.url)
-    runner.machine()
-    runner.open(files, 3, 1, seed=0)
-    browser.evaluate(
-        "window.looks = 0; Object.defineProperty(document, 'hidden', {get: () => ++window.looks == 2})"  # after a visit
-    )
-    assert [file for file, _ in runner.visit([0, 1, 2])] == [0, 1, 2]
-    assert browser.evaluate("window.looks") >= 2 * 3 + 2
-
-
-@needs_browser
-def test_another_browser_goes_on_where_a_killed_one_stopped(
-    make_runner, open_browser, files, monkeypatch: pytest.MonkeyPatch
+def test_another_page_continues_where_a_crashed_one_stopped(
+    make_runner, browser, files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
+    monkeypatch.setattr(browser_module, "REPORT_SECONDS", 0.0)
     runner = make_runner()
-    browser = open_browser(runner.url)
-    runner.machine()
-    runner.open(files * 8, 1, 1, seed=0)
-    visits = runner.visit(range(24))
+    browser.open(runner.url)
+    runner.open(files * 4, 0, 1, seed=0)
+    visits = runner.visit(range(12))
     first = next(visits)
-    browser.kill()
-    open_browser(runner.url)
-    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
-    assert "another page goes on" in runner.said
+    browser.crash()
+    browser.open(runner.url)
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(12))
+    assert "another page continues" in runner.said
 
 
 @needs_browser
-def test_a_reloaded_page_goes_on(make_runner, open_browser, files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
+def test_a_reloaded_page_continues(make_runner, browser, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser_module, "REPORT_SECONDS", 0.0)
     runner = make_runner()
-    browser = open_browser(runner.url)
-    runner.machine()
-    runner.open(files * 8, 1, 1, seed=0)
-    visits = runner.visit(range(24))
+    browser.open(runner.url)
+    runner.open(files * 4, 0, 1, seed=0)
+    visits = runner.visit(range(12))
     first = next(visits)
     browser.reload()
-    assert Counter(file for file, _ in [first, *visits]) == Counter(range(24))
+    assert Counter(file for file, _ in [first, *visits]) == Counter(range(12))
 
 
 class KillsItsBrowser(BrowserRunner):
-    """After so many files; notes what was measured."""
+    """Kills its browser after `last` files; records the files that were measured."""
 
     def visit(self, order):
         for index, times in super().visit(order):
             self.visited.append(index)
             if len(self.visited) == self.last:
                 self.browser.kill()
-                self._desk._patience = Patience(answer=0.5)  # and not before: a page that loads says nothing for long
+                # and not before: while a page loads it sends nothing for long
+                self._coordinator._timeouts = Timeouts(answer_s=0.5)
             yield index, times
 
 
 @needs_browser
 def test_a_browser_killed_in_mid_round_loses_nothing_and_nothing_is_measured_twice(
-    make_runner, open_browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_runner, browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browser_module, "BRING_SECONDS", 0.0)
-    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.1)
+    monkeypatch.setattr(browser_module, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(browser_module, "LOADS", 1)
+    monkeypatch.setattr(benchmark, "SUSTAINED_SECONDS", 0.1)
     monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
     monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
-    plan = measure.Plan(networks=6, held_out=2, rounds=ROUNDS)
-    engine = get_engine("onnxruntime")
+    space, plan, folder = TinySpace(4, 8, 16), measure.Plan(networks=6, held_out=2, rounds=ROUNDS), tmp_path / "m"
+    today = date(2026, 11, 30)
 
-    def run(runner: BrowserRunner, last: int | None) -> measure.MeasuredHost:
-        runner.visited, runner.last = [], last
-        runner.browser = open_browser(runner.url)
+    def run(runner: BrowserRunner, chromium: Chromium, last: int | None) -> measure.MeasuredHost:
+        runner.visited, runner.last, runner.browser = [], last, chromium
+        chromium.open(runner.url)
         return measure.measure_host(
-            TinySpace(4, 8, 16), engine, plan, folder=tmp_path / "m", progress=silent, runner=runner
+            space, QuickEngine(), plan, folder=folder, progress=silent, today=today, runner=runner
         )
 
     first, second = make_runner(kind=KillsItsBrowser), make_runner(kind=KillsItsBrowser)
     with pytest.raises(EngineError, match=GONE):
-        run(first, last=8 + 4)
-    (path,) = (tmp_path / "m").glob("*/rounds-*.json")
+        run(first, Chromium(tmp_path / "browser"), last=8 + 4)
+    (path,) = folder.glob("*/rounds-*.json")
     kept = json.loads(path.read_text())
     assert len(kept["rounds"]) == 1
     assert 4 <= len(kept["unfinished"]) < 8
-    profile = run(second, last=None).profile
+    profile = run(second, browser, last=None).profile
     measured = json.loads(path.read_text())["rounds"]
     assert measured[0] == kept["rounds"][0]
     assert all(measured[1]["networks"][index] == times for index, times in kept["unfinished"])
@@ -310,50 +321,49 @@ def test_a_browser_killed_in_mid_round_loses_nothing_and_nothing_is_measured_twi
 
 
 @needs_browser
-def test_a_file_that_the_engine_refuses_is_named(make_runner, open_browser, tmp_path: Path) -> None:
+def test_a_file_that_the_engine_refuses_is_named(make_runner, browser, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     runner = make_runner()
-    open_browser(runner.url)
-    runner.machine()
+    browser.open(runner.url)
     with pytest.raises(EngineError, match=r"broken.onnx: ONNX Runtime Web cannot run the file \("):
         runner.open([TimedFile(path=tmp_path / "broken.onnx", input_shape=SHAPE)], 1, 1, seed=0)
 
 
-# --- who may come ---
+# --- which pages are registered ---
 
 
-def test_a_browser_of_another_kind_is_turned_away_and_the_first_goes_on(make_runner, dist) -> None:
+def test_another_browser_is_refused_and_the_first_one_continues(make_runner, dist) -> None:
     runner = make_runner(dist)
-    status, first = say_hello(runner)
-    refused, answer = say_hello(runner, user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0")
+    status, first = register(runner)
+    refused, answer = register(runner, user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0")
     assert (status, refused) == (200, 409)
     assert "This run measures Chrome 150 on Linux" in answer["message"]
-    assert "this is Firefox 140 on Linux" in answer["message"]
-    assert ask(runner, "POST", "work", as_page(first))[0] == 200
+    assert "but this is Firefox 140 on Linux" in answer["message"]
+    assert ask(runner, "POST", "next_job", as_page(first))[0] == 200
 
 
-def test_the_newest_page_of_a_machine_measures_and_the_older_one_is_told(make_runner, dist) -> None:
+def test_the_newest_page_of_a_machine_measures_and_the_older_one_is_refused(make_runner, dist) -> None:
     runner = make_runner(dist)
-    older, newer = say_hello(runner)[1], say_hello(runner)[1]
-    status, body, _ = ask(runner, "POST", "work", as_page(older))
+    older, newer = register(runner)[1], register(runner)[1]
+    status, body, _ = ask(runner, "POST", "next_job", as_page(older))
     assert status == 409
     assert "Another page has taken over" in json.loads(body)["message"]
-    assert ask(runner, "POST", "work", as_page(newer))[0] == 200
+    assert ask(runner, "POST", "next_job", as_page(newer))[0] == 200
 
 
-def test_a_timer_that_is_too_coarse_is_turned_away(make_runner, dist) -> None:
-    status, answer = say_hello(make_runner(dist), timer_us=100_000)
+def test_a_timer_that_is_too_coarse_is_refused(make_runner, dist) -> None:
+    status, answer = register(make_runner(dist), timer_us=100_000)
     assert status == 409
-    assert "steps of 100 ms, at most 5 ms" in answer["message"]
+    assert "steps of 100 ms; at most 5 ms can be used" in answer["message"]
 
 
-def test_a_page_that_never_comes_and_one_that_goes_are_told_apart(make_runner, dist) -> None:
-    runner = make_runner(dist, patience=Patience(first_page=0.2, answer=0.5, reload=0.2, poll=0.1, farewell=0))
+def test_a_page_that_is_never_opened_and_one_that_disappears_have_different_errors(make_runner, dist) -> None:
+    runner = make_runner(dist, timeouts=Timeouts(first_page_s=0.2, answer_s=0.5, reload_s=0.2, poll_s=0.1, finish_s=0))
     with pytest.raises(EngineError, match="no page was opened"):
         runner.machine()
-    page = say_hello(runner)[1]
+    page = register(runner)[1]
     runner.machine()
-    assert ask(runner, "POST", "bye", as_page(page))[0] == 200
+    assert ask(runner, "POST", "unregister_page", as_page(page))[0] == 200
     with pytest.raises(EngineError, match=GONE):
         next(runner.visit([0]))
 
@@ -361,11 +371,20 @@ def test_a_page_that_never_comes_and_one_that_goes_are_told_apart(make_runner, d
 # --- the server ---
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[BrowserRunner]:
+    """A runner without a page, with a file beside those of the engine."""
+    folder = files_in(tmp_path_factory.mktemp("dist"))
+    (folder / "secret").write_text("secret")
+    with new_runner(folder) as runner:
+        yield runner
+
+
 @pytest.mark.parametrize("token", ["/", "/abc/", "/../", "//"])
 @pytest.mark.parametrize("name", ["", "page.mjs", "model/0", f"engine/{ENGINE_FILES[0]}"])
-def test_without_the_secret_path_nothing_answers(make_runner, dist, token, name) -> None:
-    assert ask(make_runner(dist), "GET", name, token=token)[0] == 404
-    assert ask(make_runner(dist), "POST", "hello", b"{}", token=token)[0] == 404
+def test_without_the_secret_path_nothing_answers(server, token, name) -> None:
+    assert ask(server, "GET", name, token=token)[0] == 404
+    assert ask(server, "POST", "register_page", b"{}", token=token)[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -373,20 +392,18 @@ def test_without_the_secret_path_nothing_answers(make_runner, dist, token, name)
     ["../browser.py", "engine/../secret", "engine/secret", "engine/..%2fsecret", "engine//etc/passwd", "model/-1",
      "model/9", "model/0/..", "model/0x0", "input/7", "%2e%2e/", "page_server.py"],
 )  # fmt: skip
-def test_only_files_of_this_run_are_served(make_runner, dist, name) -> None:
-    (dist / "secret").write_text("secret")
-    assert ask(make_runner(dist), "GET", name)[0] == 404
+def test_only_files_of_this_run_are_served(server, name) -> None:
+    assert ask(server, "GET", name)[0] == 404
 
 
-def test_the_page_and_the_engine_come_with_their_types_and_isolated(make_runner, dist) -> None:
-    runner = make_runner(dist)
+def test_the_page_and_the_engine_come_with_their_types_and_isolated(server) -> None:
     expected = {
         "": "text/html; charset=utf-8",
         "page.mjs": "text/javascript",
         f"engine/{ENGINE_FILES[2]}": "application/wasm",
     }
     for name, kind in expected.items():
-        status, _, headers = ask(runner, "GET", name)
+        status, _, headers = ask(server, "GET", name)
         assert (status, headers["Content-Type"]) == (200, kind)
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
@@ -395,33 +412,34 @@ def test_the_page_and_the_engine_come_with_their_types_and_isolated(make_runner,
 @pytest.mark.parametrize(
     ("name", "body", "status"),
     [
-        ("hello", b"{}", 400),
-        ("hello", b"\xff", 400),
-        ("results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [-1]}]}', 400),
-        ("results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [NaN]}]}', 400),
-        ("work", b'{"page": "x"}', 409),
+        ("register_page", b"{}", 400),
+        ("register_page", b"\xff", 400),
+        ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [-1]}]}', 400),
+        ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [NaN]}]}', 400),
+        ("next_job", b'{"page": "x"}', 409),
         ("nothing", b"{}", 404),
     ],
 )
-def test_requests_that_make_no_sense_are_answered_and_change_nothing(make_runner, dist, name, body, status) -> None:
-    runner = make_runner(dist)
-    assert ask(runner, "POST", name, body)[0] == status
-    assert say_hello(runner)[0] == 200
+def test_requests_that_make_no_sense_are_answered_and_change_nothing(server, name, body, status) -> None:
+    assert ask(server, "POST", name, body)[0] == status
+    assert register(server)[0] == 200
 
 
-def test_long_bodies_are_not_read(make_runner, dist) -> None:
-    url = urlsplit(make_runner(dist).url)
+def test_long_bodies_are_not_read(server) -> None:
+    url = urlsplit(server.url)
     with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
-        connection.sendall(f"POST {url.path}hello HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode())
+        connection.sendall(
+            f"POST {url.path}register_page HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode()
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_it_serves_this_machine_alone_and_warns_where_it_does_not(make_runner, dist) -> None:
     assert urlsplit(make_runner(dist).url).hostname == "127.0.0.1"
     said: list[str] = []
-    patience = Patience(first_page=0.1)
+    timeouts = Timeouts(first_page_s=0.1)
     address = BrowserAddress(folder=dist, port=0, lan=True)
-    with BrowserRunner(address, get_engine("onnxruntime"), patience=patience, say=said.append) as runner:
+    with BrowserRunner(address, get_engine("onnxruntime"), timeouts=timeouts, notify=said.append) as runner:
         with pytest.raises(EngineError, match="no page was opened"):
             runner.machine()
         assert runner.url in said[0]
@@ -442,9 +460,9 @@ def test_an_address_is_read() -> None:
     ("address", "words"),
     [
         ("", "'browser:' lacks the folder of ONNX Runtime Web; run 'npm install onnxruntime-web'"),
-        ("dist,prot=1", "'prot=1' is no option of .*did you mean 'port'?"),
-        ("dist,port=x", "'port=x' is no port; give 1024 to 65535"),
-        ("dist,port=70000", "'port=70000' is no port"),
+        ("dist,prot=1", "'prot=1' is not an option of .*did you mean 'port'?"),
+        ("dist,port=x", "'port=x' is not a port; choose 1024 to 65535"),
+        ("dist,port=70000", "'port=70000' is not a port"),
         ("nowhere", "nowhere: is not the folder 'dist' of onnxruntime-web .*npm install onnxruntime-web"),
     ],
 )
@@ -453,12 +471,14 @@ def test_a_wrong_address_is_one_clear_line(address, words) -> None:
         get_runner(f"browser:{address}", get_engine("onnxruntime"))
 
 
-def test_an_unknown_place_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'browzer:dist' is no place to measure; did you mean 'browser'\?"):
+def test_an_unknown_runner_names_the_nearest() -> None:
+    with pytest.raises(
+        ConfigError, match=r"'browzer:dist' does not name a machine to measure; did you mean 'browser'\?"
+    ):
         get_runner("browzer:dist", get_engine("onnxruntime"))
 
 
-def test_a_folder_that_lacks_a_file_is_told_which(dist) -> None:
+def test_a_folder_that_lacks_a_file_is_refused_with_its_name(dist) -> None:
     (dist / ENGINE_FILES[2]).unlink()
     with pytest.raises(ConfigError, match=rf"\({ENGINE_FILES[2]} missing\)"):
         get_runner(f"browser:{dist}", get_engine("onnxruntime"))
@@ -471,7 +491,5 @@ def test_files_of_another_engine_are_refused(dist) -> None:
 
 def test_a_port_in_use_is_named(make_runner, dist) -> None:
     port = urlsplit(make_runner(dist).url).port
-    with pytest.raises(
-        EngineError, match=rf"port {port} cannot be served on \(Address already in use\); choose another"
-    ):
+    with pytest.raises(EngineError, match=rf"port {port} cannot be used \(Address already in use\); choose another"):
         get_runner(f"browser:{dist},port={port}", get_engine("onnxruntime"))

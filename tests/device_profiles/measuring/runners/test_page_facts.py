@@ -1,4 +1,4 @@
-"""What a page says of its browser, and the machine that it is taken for."""
+"""The facts that a page reports about its browser, and the machine that they identify."""
 
 import pytest
 
@@ -40,10 +40,10 @@ def facts(user_agent: str = "", **changes) -> PageFacts:
         ("something\x1b[31m", {"system": "\x1b[31mred"}, "a browser on 31mred"),
     ],
 )
-def test_browsers_are_known_by_name_version_and_system(agent, changes, name) -> None:
+def test_browsers_are_identified_by_name_version_and_system(agent, changes, name) -> None:
     assert facts(user_agent=agent, **changes).machine().processor == name
 
 
-def test_ram_that_a_browser_does_not_tell_is_what_a_page_can_address() -> None:
+def test_ram_that_a_browser_does_not_report_is_what_a_page_can_address() -> None:
     assert facts(memory_gib=None).machine().ram_bytes == UNKNOWN_RAM_BYTES
     assert facts(memory_gib=0.5).machine().ram_bytes == 2**29

@@ -1,4 +1,4 @@
-"""Reading what the engines' benchmark programs print, in the formats of their sources."""
+"""Reading the output of the engines' benchmark programs, in the formats of their sources."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_without_a_median_the_average_counts_as_one_run() -> None:
     assert OnnxRuntimePerfTest().parse(ORT_OUTPUT.replace("cost total", "cost")).runs_us == pytest.approx((7270.205,))
 
 
-def test_the_oldest_format_is_read_too_but_tells_no_load_time() -> None:
+def test_the_oldest_format_is_read_too_but_has_no_load_time() -> None:
     reading = OnnxRuntimePerfTest().parse(OLD_ORT_OUTPUT)
     assert reading.runs_us == pytest.approx((58_710.8,))
     assert reading.load_us is None
@@ -72,7 +72,7 @@ def test_mnn_gives_its_average_and_the_time_to_load() -> None:
     "text", ["", "nonsense", "a,b,c,d,e", "P50 Latency: fast s", "m,nan,1,1,1", "m,0,1,1,0", "Avg= x ms"]
 )
 @pytest.mark.parametrize("engine", sorted(PERF_TOOLS))
-def test_nothing_is_read_from_what_tells_nothing(engine: str, text: str) -> None:
+def test_nothing_is_read_from_other_output(engine: str, text: str) -> None:
     reading = PERF_TOOLS[engine].parse(text)
     assert (reading.runs_us, reading.load_us) == ((), None)
 

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-from quick_networks import QuickEngine, TinySpace, network, write_onnx
+from quick_networks import QuickEngine, TinySpace, copied, network, write_onnx
 
-import device_profiles.measuring.bench as bench
+import device_profiles.measuring.benchmark as benchmark
 import device_profiles.measuring.host_peak as host_peak
 import device_profiles.measuring.measure as measure
 from device_profiles.measuring.runner import LocalRunner, TimedFile
@@ -24,7 +25,7 @@ from exports.engines import get_engine
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
 
-ROUNDS = 6
+ROUNDS = 4
 NETWORKS = 8
 PLAN = measure.Plan(networks=NETWORKS - 2, held_out=2, rounds=ROUNDS)
 SOON = (0.1, 0.2, 0.4)
@@ -42,27 +43,39 @@ def files(tmp_path_factory) -> list[TimedFile]:
 
 @pytest.fixture
 def runner(ssh_board) -> Iterator[SshRunner]:
-    with SshRunner(ssh_board.where(), "onnxruntime", pauses_s=SOON) as made:
+    with SshRunner(ssh_board.where(), "onnxruntime", retry_pauses_s=SOON) as made:
         yield made
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short, and of a machine that is shared with other tests."""
-    monkeypatch.setattr(bench, "SUSTAINED_SECONDS", 0.05)
-    monkeypatch.setattr(host_peak, "TRIES", 2)
-    monkeypatch.setattr(host_peak, "COPIED_BYTES", 2**26)
-    monkeypatch.setattr(measure, "NOISE_LIMIT", 10.0)
-    monkeypatch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Short measurements on a machine that is shared with other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "SUSTAINED_SECONDS", 0.05)
+        patch.setattr(host_peak, "ATTEMPTS", 2)
+        patch.setattr(host_peak, "_SECONDS", 0.0)
+        patch.setattr(host_peak, "COPIED_BYTES", 2**26)
+        patch.setattr(measure, "NOISE_LIMIT", 10.0)
+        patch.setattr(measure, "SLOWDOWN_LIMIT", 100.0)
+        yield
 
 
 def measured(runner, folder: Path) -> measure.MeasuredHost:
-    return measure.measure_host(SPACE, QuickEngine(), PLAN, folder=folder, progress=silent, runner=runner)
+    today = date(2026, 11, 30)
+    return measure.measure_host(SPACE, QuickEngine(), PLAN, folder=folder, progress=silent, today=today, runner=runner)
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_whole_measurement_agrees_with_that_of_the_machine_itself(runner, tmp_path):
-    there, here = measured(runner, tmp_path / "ssh"), measured(None, tmp_path / "here")
+@pytest.fixture(scope="module")
+def local(quick, tmp_path_factory) -> tuple[measure.MeasuredHost, Path]:
+    """A measurement of this machine itself, and its folder."""
+    del quick
+    folder = tmp_path_factory.mktemp("local")
+    return measured(None, folder), folder
+
+
+def test_a_whole_measurement_agrees_with_that_of_the_machine_itself(runner, local, tmp_path):
+    here, folder = local
+    there = measured(runner, copied(folder, tmp_path / "ssh"))
     assert there.profile.costs.machine == here.profile.costs.machine
     assert there.profile.selectors.ram_class_min == here.profile.selectors.ram_class_min
     ratios = there.measurements.network_us / here.measurements.network_us
@@ -83,33 +96,28 @@ def test_the_machine_says_what_it_is_and_keeps_no_connection(runner, ssh_board):
     assert not ssh_board.files.exists()
 
 
-def copies(ssh_board) -> dict[str, int]:
-    return {path.name: path.stat().st_ino for path in ssh_board.files.iterdir()}
+def copies(ssh_board) -> dict[str, tuple[int, bytes]]:
+    """The number and the content of each copied file by its name."""
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in ssh_board.files.iterdir()}
 
 
-def test_a_file_is_copied_once_for_all_measurements(runner, ssh_board, files):
-    first = runner.open(files, 3, 1, 0)
-    copied = copies(ssh_board)
-    assert len(copied) == len(files) == len(first)
+def test_a_file_is_copied_once_for_all_measurements_and_again_if_its_copy_is_damaged(runner, ssh_board, files):
+    load_us = runner.open(files, 3, 1, 0)
+    before = copies(ssh_board)
+    assert len(before) == len(files) == len(load_us)
+    damaged = next(ssh_board.files.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
     runner.close()
     with SshRunner(ssh_board.where(), "onnxruntime") as again:
         again.open(files, 0, 1, 0)
-    assert copies(ssh_board) == copied
-
-
-def test_a_damaged_copy_is_replaced(runner, ssh_board, files):
-    runner.open(files, 0, 1, 0)
-    content = {path.name: path.read_bytes() for path in ssh_board.files.iterdir()}
-    damaged = next(ssh_board.files.iterdir())
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    runner.open(files, 0, 1, 0)
-    assert {path.name: path.read_bytes() for path in ssh_board.files.iterdir()} == content
+    after = copies(ssh_board)
+    assert {name: content for name, (_, content) in after.items()} == {n: content for n, (_, content) in before.items()}
+    assert {name for name in after if after[name] != before[name]} == {damaged.name}
 
 
 def test_a_connection_that_is_lost_in_a_round_is_made_again_and_nothing_is_timed_twice(
     runner, ssh_board, files, caplog
 ):
-    runner.machine()
     runner.open(files, 0, 1, 0)
     order, visited = [0, 1, 2] * 400, []
     for index, times in runner.visit(order):
@@ -118,7 +126,7 @@ def test_a_connection_that_is_lost_in_a_round_is_made_again_and_nothing_is_timed
         if len(visited) in (5, 300):
             ssh_board.cut()
     assert visited == order
-    assert caplog.text.count("try 1 to reach it again") == 2
+    assert caplog.text.count("attempt 1 to reach it again") == 2
     assert len(runner.run_for(0, 0.05)) > 1
 
 
@@ -140,22 +148,22 @@ class Counted:
             yield result
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_board_that_is_unplugged_loses_nothing_and_the_same_call_goes_on(runner, ssh_board, tmp_path):
+def test_a_board_that_is_unplugged_loses_nothing_and_the_same_call_resumes(runner, ssh_board, local, tmp_path):
+    folder = copied(local[1], tmp_path / "ssh")
     unplugged = Counted(runner, ssh_board.stop, 2 * NETWORKS + 3)
     with pytest.raises(
-        EngineError, match=r"^ssh:board,.* is gone \(.*3 tries .*; run the same command again to go on$"
+        EngineError, match=r"^ssh:board,.* is gone \(.*3 attempts .*; run the same command again to resume$"
     ):
-        measured(unplugged, tmp_path)
+        measured(unplugged, folder)
     assert unplugged.visits >= 2 * NETWORKS + 3
     ssh_board.start()
     rest = Counted(runner, ssh_board.stop, -1)
-    measured(rest, tmp_path)
+    measured(rest, folder)
     assert unplugged.visits + rest.visits == ROUNDS * NETWORKS
 
 
 def runs(pid: int) -> bool:
-    """Also what has ended keeps its number, until its parent asks for it."""
+    """Whether a process runs; one that has ended keeps its identifier until its parent asks for its status."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
@@ -164,7 +172,7 @@ def runs(pid: int) -> bool:
 
 def test_a_program_that_hangs_is_ended_and_started_again(ssh_board, files):
     order, visited = [0, 1, 2] * 400, []
-    with SshRunner(ssh_board.where(), "onnxruntime", silence_s=8, pauses_s=SOON) as runner:
+    with SshRunner(ssh_board.where(), "onnxruntime", timeout_s=4, retry_pauses_s=SOON) as runner:
         runner.open(files, 0, 1, 0)
         hanging = ssh_board.program()
         for index, _ in runner.visit(order):
@@ -176,20 +184,13 @@ def test_a_program_that_hangs_is_ended_and_started_again(ssh_board, files):
         assert not runs(hanging)
 
 
-def test_only_one_measurement_at_a_time(runner, ssh_board, files):
-    runner.open(files, 0, 1, 0)
-    with (
-        SshRunner(ssh_board.where(), "onnxruntime") as other,
-        pytest.raises(EngineError, match=r"measured already, by process \d+; wait, or run there: kill \d+"),
-    ):
-        other.machine()
-
-
-def test_a_visit_that_nobody_follows_to_its_end_disturbs_no_later_request(runner, files):
-    runner.open(files, 0, 1, 0)
-    for _ in runner.visit([0, 1, 2]):
-        break
-    assert [index for index, _ in runner.visit([2, 1])] == [2, 1]
+def test_a_visit_that_nobody_follows_to_its_end_disturbs_no_later_request(runner, files, caplog):
+    with caplog.at_level(logging.WARNING):
+        runner.open(files, 0, 1, 0)
+        for _ in runner.visit([0, 1, 2]):
+            break
+        assert [index for index, _ in runner.visit([2, 1])] == [2, 1]
+    assert not caplog.records
 
 
 def test_a_file_that_the_engine_refuses_is_named(runner, tmp_path):
@@ -226,28 +227,28 @@ def test_a_host_whose_key_is_not_known_is_refused(ssh_board, known):
     assert "cannot be reached (Host key verification failed.); its key is not known here, or has changed" in error
 
 
-def test_a_key_that_the_board_does_not_accept_is_told(ssh_board):
+def test_a_key_that_the_board_does_not_accept_is_reported(ssh_board):
     error = refusal(ssh_board.where(identity="stranger"))
     assert "Permission denied" in error
-    assert "give it one: ssh-copy-id -F" in error
+    assert "install one there: ssh-copy-id -F" in error
 
 
-def test_a_port_where_nobody_listens_is_told(ssh_board):
+def test_a_port_where_nobody_listens_is_reported(ssh_board):
     ssh_board.stop()
     assert "Connection refused); check that this works: ssh -F" in refusal(ssh_board.where())
 
 
-def test_a_board_without_that_python_is_told(ssh_board):
+def test_a_board_without_that_python_is_reported(ssh_board):
     assert "there is no 'python9' on the board; install it there" in refusal(ssh_board.where(python="python9"))
 
 
-def test_a_python_that_is_too_old_is_told(ssh_board):
+def test_a_python_that_is_too_old_is_reported(ssh_board):
     old = f"""exec {sys.executable} -c 'import sys; sys.version_info = (3, 6, 9); exec(sys.argv[1])' "$2" """
     error = refusal(ssh_board.where(python=ssh_board.python("old", old)))
     assert "is Python 3.6, 3.8 or newer is needed; name another" in error
 
 
-def test_a_python_without_the_engine_is_told_what_to_install(ssh_board, tmp_path):
+def test_for_a_python_without_the_engine_the_message_says_what_to_install(ssh_board, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     error = refusal(ssh_board.where(python=str(python)))
@@ -259,20 +260,20 @@ def test_a_python_without_the_engine_is_told_what_to_install(ssh_board, tmp_path
     assert "python3 -m venv ~/model-factory && ~/model-factory/bin/pip install numpy MNN; then measure --on" in error
 
 
-def test_an_engine_that_cannot_be_imported_is_told(ssh_board, tmp_path):
+def test_an_engine_that_cannot_be_imported_is_reported(ssh_board, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "onnxruntime.py").write_text("raise ImportError('libc.so.6: no such version')")
     python = ssh_board.python("broken", f'PYTHONPATH={tmp_path / "broken"} exec {sys.executable} "$@"')
     assert "installed but cannot be imported (libc.so.6: no such version)" in refusal(ssh_board.where(python=python))
 
 
-def test_what_a_login_script_prints_is_passed_over(ssh_board):
+def test_the_output_of_a_login_script_is_skipped(ssh_board):
     python = ssh_board.python("talking", f'echo Welcome; printf "no line end"; exec {sys.executable} "$@"')
     with SshRunner(ssh_board.where(python=python), "onnxruntime") as runner:
         assert runner.machine().cores >= 1
 
 
-def test_a_machine_without_the_ssh_client_is_told(monkeypatch, tmp_path):
+def test_a_machine_without_the_ssh_client_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "'ssh' cannot be started" in refusal("board")
     assert "apt-get install openssh-client" in refusal("board")
@@ -281,21 +282,21 @@ def test_a_machine_without_the_ssh_client_is_told(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("", "is no address of a board; write ssh:"),
-        ("-oProxyCommand=touch", "is no address of a board"),
-        ("user@-x", "is no address of a board"),
-        ("board;true", "is no address of a board"),
-        ("$(true)", "is no address of a board"),
-        ("board:port", "is no address of a board"),
+        ("", "is not the address of a board; write ssh:"),
+        ("-oProxyCommand=touch", "is not the address of a board"),
+        ("user@-x", "is not the address of a board"),
+        ("board;true", "is not the address of a board"),
+        ("$(true)", "is not the address of a board"),
+        ("board:port", "is not the address of a board"),
         ("board:70000", "ports are 1 to 65535"),
         ("board,pyton=x", "did you mean 'python'?"),
         ("board,python=x;true", "write a command or a path of letters"),
         ("board,python=-c", "write a command or a path of letters"),
         ("board,python=", "write a command or a path of letters"),
-        ("board,config=nowhere", "which is no file here"),
+        ("board,config=nowhere", "which is not a file here"),
     ],
 )
-def test_an_address_that_is_none_is_refused_before_anything_is_started(address, words):
+def test_an_invalid_address_is_refused_before_anything_is_started(address, words):
     with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
         get_runner(f"ssh:{address}", get_engine("onnxruntime"))
 
@@ -313,14 +314,7 @@ def test_addresses_become_words_of_the_client(address, words):
     parsed = SshAddress.parse(address)
     command = parsed.command()
     assert [word for word in command[:-1] if word in words] == words
-    assert command[-1].startswith(f"{parsed.python} -c 'import sys;")
+    assert command[-1].startswith(f"{parsed.python} -c 'import sys,types;")
     assert "BatchMode=yes" in command
     assert not any("StrictHostKeyChecking" in word for word in command)
     assert str(parsed) == f"ssh:{address}"
-
-
-def test_the_log_tells_of_a_lost_board_and_not_of_a_steady_one(runner, files, caplog):
-    with caplog.at_level(logging.WARNING):
-        runner.open(files, 0, 1, 0)
-        assert list(runner.visit([0]))
-    assert not caplog.records

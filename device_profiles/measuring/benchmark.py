@@ -1,4 +1,4 @@
-"""Timing networks and their parts in a real engine: converted once, visited in rounds, kept as far as they got."""
+"""Timing networks and their parts in a real engine: converted once, visited in rounds, resumable after any visit."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from factory_base.progress import Progress
 from supernet.space import SubnetConfig
 
 _CALIBRATION_INPUTS = 4
-"""Random inputs that int8 scales are chosen by: the values matter to accuracy, not to speed."""
+"""Random inputs that int8 scales are calibrated on. Few are enough: the values affect accuracy, not speed."""
 
 _ROUNDS_VERSION = 2
-"""Of the file of finished rounds: one of another version is left alone."""
+"""Version of the file of finished rounds, part of its name: files of another version are ignored."""
 
 SUSTAINED_SECONDS = 10.0
+"""Duration of the run without a pause. A processor's boost ends within seconds; the whole measurement takes minutes."""
 
-_TOLD_FILES = 25
-"""Progress inside a round is told every so many files: telling must not disturb what is timed."""
+_PROGRESS_FILES = 25
+"""Progress inside a round is reported once per so many files, so that reporting does not disturb what is timed: at 2 to
+20 ms for a visit this is about twice a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +41,11 @@ class Setting:
     """How to measure.
 
     Attributes:
-        engine: that converts networks.
-        threads: of the engine.
-        precision: of the files.
-        rounds: visits to each network and part.
-        seed: of weights, inputs and the order of visits.
+        engine: The engine that converts the networks.
+        threads: Threads of the engine.
+        precision: Precision of the converted files.
+        rounds: Visits to each network and part.
+        seed: Seed of the weights, the inputs and the order of visits.
     """
 
     engine: Engine
@@ -55,20 +57,20 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measurements:
-    """What was measured of some networks, and of their parts where the space is a chain.
+    """Measured values of some networks, and of their parts if the space is a chain.
 
     Attributes:
-        subnets: the networks, those that models are fitted to first.
-        fitted: how many these are.
-        parts: numbers of the parts that were timed, in `ChainParts.parts`.
-        timing: of the networks, then of the parts.
-        runs_us: of each network, single runs.
-        load_us: (networks,), from file to session.
-        file_bytes: (networks,).
-        peaks: of each network, as `Session.peak_memory_bytes` gives it.
-        kernels_us: of each fitted network, time per kind of kernel; None where the engine does not tell.
-        sustained_us: single runs of one network without a pause.
-        sustained_network: its place in `subnets`.
+        subnets: The networks; those that models are fitted to come first.
+        fitted: Number of networks that models are fitted to.
+        parts: Indices into `ChainParts.parts` of the parts that were timed.
+        timing: Latencies of the networks, then of the parts.
+        runs_us: Single runs of each network, (runs,) microseconds.
+        load_us: (networks,) microseconds from a file to a session that is ready.
+        file_bytes: (networks,) sizes of the files.
+        peaks: Peak memory of each network in bytes, see `Session.peak_memory_bytes`.
+        kernels_us: Microseconds per kind of kernel, for each fitted network; None if the engine does not report them.
+        sustained_us: Single runs of one network without a pause, (runs,) microseconds.
+        sustained_network: Index of that network in `subnets`.
     """
 
     subnets: tuple[SubnetConfig, ...]
@@ -95,19 +97,19 @@ class Measurements:
 
     @property
     def repeatability_p95(self) -> float:
-        """Of the networks."""
+        """95th percentile over the networks, see `Timing.repeatability_p95`."""
         return self.timing.repeatability_p95(slice(len(self.subnets)))
 
 
-class Bench:
-    """One measurement at work in a folder; a killed one goes on there.
+class Benchmark:
+    """One measurement and its folder. After an interruption, another one with the same folder resumes it.
 
     Args:
-        workloads: of the model space.
-        sample: the networks.
-        setting: how.
-        folder: for files and finished rounds.
-        machine: a name for the machine and its threads: rounds belong to these, files do not.
+        workloads: Workloads of the model space.
+        sample: The networks.
+        setting: How to measure them.
+        folder: Folder for converted files and finished rounds.
+        machine: An identifier of the machine and its settings: rounds belong to it, converted files do not.
     """
 
     def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
@@ -118,7 +120,12 @@ class Bench:
         self._parts = self._parts_to_time()
 
     def run(self, runner: Runner, progress: Progress) -> Measurements:
-        """Convert everything, and time it in `runner`. Raises `EngineError`, `DiskError`."""
+        """Convert everything, and time it in `runner`.
+
+        Raises:
+            EngineError: the engine refuses a network, or the machine is gone.
+            DiskError: a file cannot be written.
+        """
         networks = len(self._subnets)
         total = networks + self._setting.rounds + 1
         for index, subnet in enumerate(self._subnets):
@@ -146,12 +153,12 @@ class Bench:
         )
 
     def _parts_to_time(self) -> list[int]:
-        """Every part of the fitted networks, and none that only held-out networks have."""
+        """Every part of the fitted networks; parts that only held-out networks have are left out."""
         rows = self._workloads.rows(self._sample.fitted)
         return [int(number) for number in np.unique(rows) if number != ABSENT]
 
     def _convert(self, index: int, subnet: SubnetConfig) -> None:
-        """The network's file is written last: where it is, everything is."""
+        """Convert a network and its parts. The network's file is written last: if it exists, all of them do."""
         import torch
 
         path, setting = self._network_file(subnet), self._setting
@@ -178,9 +185,10 @@ class Bench:
         )
 
     def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[dict[str, Any]]:
-        """Every finished round is in the rounds file: single runs of networks, medians of parts, the order of visits.
+        """All rounds, and the missing ones timed: single runs of networks, medians of parts, the order of visits.
 
-        Of a round that a machine broke off by disappearing, what was measured is there too.
+        Every finished round is written to the rounds file. If the machine disappears during a round, the visits that it
+        had finished are written too.
         """
         networks = len(self._subnets)
         kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {}
@@ -192,14 +200,14 @@ class Bench:
             try:
                 for index, times in runner.visit([index for index in order if index not in runs]):
                     runs[index] = times
-                    if len(runs) % _TOLD_FILES == 0:  # a round takes minutes on some machines
+                    if len(runs) % _PROGRESS_FILES == 0:  # a round takes minutes on some machines
                         detail = f"timing: {len(runs)} of {files} networks and parts in round {len(rounds) + 1}"
                         progress(networks + len(rounds), total, detail)
             except EngineError:
                 write_json(self.rounds_file, {"rounds": rounds, "unfinished": list(runs.items())})
                 raise
-            everything = [runs[index] for index in range(files)]
-            measured = {"networks": everything[:networks], "parts": medians(everything[networks:])}
+            by_file = [runs[index] for index in range(files)]
+            measured = {"networks": by_file[:networks], "parts": medians(by_file[networks:])}
             rounds.append({**measured, "order": list(runs)})
             runs = {}
             write_json(self.rounds_file, {"rounds": rounds})
