@@ -19,7 +19,7 @@ CONFIG = SearchConfig(trials_per_target=3, feasible_per_target=6, pool=40)
 
 @pytest.fixture
 def search(space, shared, score, phone):
-    """`search(share)`: for the phone, with a latency budget that this share of the shared subnets keeps."""
+    """`search(share)` searches for the phone with a latency budget that this share of the shared subnets meets."""
 
     def run(share: float = 0.5, *, known=None, scorer=None, config=CONFIG, seed=0) -> TargetResult:
         target = Target(costs=phone, budgets=latency_budget(share))
@@ -78,7 +78,7 @@ def test_proposals_are_new_and_inside_the_budgets(search, shared, score) -> None
     assert all(not c.excesses for c in result.candidates if c.subnet in proposed)
 
 
-def test_a_tight_budget_asks_for_as_many_proposals_as_feasible_ones_are_missing(search) -> None:
+def test_a_tight_budget_leads_to_as_many_proposals_as_feasible_subnets_are_missing(search) -> None:
     config = SearchConfig(trials_per_target=0, feasible_per_target=12, pool=80)
     result = search(0.2, config=config)
     feasible = [c for c in result.candidates if not c.excesses]

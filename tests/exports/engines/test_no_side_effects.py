@@ -1,4 +1,4 @@
-"""Engines start no process, open no connection, and write nothing but what they were asked for."""
+"""Engines start no process, open no connection, and write only the files that they are asked for."""
 
 import json
 import os
@@ -60,7 +60,7 @@ CONTROLS = {
 
 
 def run(body: str, folder: Path) -> dict[str, list[str]]:
-    """Run it in a new process whose home, temporary and working folders are empty ones below `folder`."""
+    """Run `body` in a new process whose home, temporary and working folders are empty folders below `folder`."""
     for name in ("home", "tmp", "cwd/work"):
         (folder / name).mkdir(parents=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "CI"))}
@@ -83,7 +83,7 @@ def test_engines_touch_nothing_but_the_files_they_were_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("event", sorted(CONTROLS))
-def test_the_watch_sees_what_it_is_there_for(event, tmp_path):
+def test_the_watch_sees_each_forbidden_event(event, tmp_path):
     assert event in run(CONTROLS[event], tmp_path)["seen"]
 
 

@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 
 class AwkwardNorms(nn.Module):
-    """Batch norms that no convolution can absorb: before it, on a value used twice, and on a matrix."""
+    """Batch normalisations that no convolution can absorb: before it, on a value used twice, and on a matrix."""
 
     def __init__(self):
         super().__init__()
@@ -82,13 +82,13 @@ def test_another_process_in_another_folder_writes_the_same_bytes(tmp_path, monke
     assert digests[0] == digests[1]
 
 
-def test_the_file_holds_no_path_class_name_or_version(exported):
+def test_the_file_contains_no_path_class_name_or_version(exported):
     content = exported.read_bytes()
     for trace in (b"TinyNet", b".py", b"conftest", b"aten", torch.__version__.encode(), b"namespace"):
         assert trace not in content
 
 
-def test_the_file_has_the_promised_names_shapes_and_opset(exported):
+def test_the_file_has_the_guaranteed_names_shapes_and_opset(exported):
     model = onnx.load(exported)
     shapes = [
         [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (model.graph.input[0], model.graph.output[0])
@@ -99,18 +99,18 @@ def test_the_file_has_the_promised_names_shapes_and_opset(exported):
     assert opset_of(exported) == 20
 
 
-def test_all_names_are_of_one_length_so_that_a_layer_takes_the_same_bytes_wherever_it_stands(exported):
+def test_all_names_have_one_length_so_that_the_size_of_a_layer_is_independent_of_its_position(exported):
     graph = onnx.load(exported).graph
     names = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
     assert {len(name) for name in names if name != "logits"} == {5}
 
 
-def test_only_the_model_lies_in_the_folder(exported):
+def test_only_the_model_is_in_the_folder(exported):
     assert [path.name for path in exported.parent.iterdir()] == ["net.onnx"]
 
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
-def test_batch_norm_is_folded_even_where_no_convolution_can_take_it(opset, tmp_path):
+def test_batch_norm_is_folded_even_if_no_convolution_can_absorb_it(opset, tmp_path):
     torch.manual_seed(0)
     net = AwkwardNorms().eval()
     for norm in (net.before, net.twice, net.after):

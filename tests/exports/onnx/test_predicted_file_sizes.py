@@ -1,4 +1,4 @@
-"""What `device_profiles` predicts a file to take, against the files that are written."""
+"""The file sizes that `device_profiles` predicts, compared with the files that are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from supernet.spaces.vit import VisionTransformerSpace
 
 
 class ManyOperators(nn.Module):
-    """Layers that the shipped spaces do without."""
+    """Layers that the shipped spaces do not use."""
 
     def __init__(self) -> None:
         super().__init__()

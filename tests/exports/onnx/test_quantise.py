@@ -1,4 +1,4 @@
-"""Static int8: accuracy on a small network that was really trained, and what the file promises."""
+"""Static int8: the accuracy of a small trained network, and the guarantees about the file."""
 
 import hashlib
 import os
@@ -61,14 +61,14 @@ def trained(digits, tmp_path_factory):
     """The file of a MobileNet that was trained on the first 1400 digits."""
     torch.manual_seed(0)
     network, (images, labels) = mobilenet(), digits
-    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     for step in range(100):
         chosen = np.random.default_rng(step).integers(0, 1400, 64)
         logits = network(torch.from_numpy(images[chosen]))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels[chosen]), label_smoothing=0.1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     path = tmp_path_factory.mktemp("trained") / "net.onnx"
     export_onnx(network.eval(), SHAPE, path)
     return path
@@ -112,7 +112,7 @@ def test_weights_take_a_byte_each(tmp_path):
     assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (tmp_path / "float.onnx").stat().st_size
 
 
-def test_the_file_holds_standard_operators_and_seven_bit_weights(part, tmp_path):
+def test_the_file_contains_standard_operators_and_seven_bit_weights(part, tmp_path):
     quantise_onnx(part, batch(4), tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
     assert {entry.domain for entry in model.opset_import} == {node.domain for node in model.graph.node} == {""}
@@ -151,7 +151,7 @@ def spaces():
 
 
 @pytest.mark.parametrize("space", list(spaces()), ids=["ofa_mbv3", "ofa_proxyless", "vit"])
-def test_networks_of_the_other_spaces_quantise_and_run(space, tmp_path):
+def test_networks_of_the_other_spaces_can_be_quantised_and_run(space, tmp_path):
     torch.manual_seed(0)
     subnet = space.space.largest
     shape = space.input_shape(subnet)
@@ -162,7 +162,7 @@ def test_networks_of_the_other_spaces_quantise_and_run(space, tmp_path):
     assert 0 < np.abs(found - reference).max() < 0.5 * np.abs(reference).max()
 
 
-def test_a_part_of_tokens_quantises(tmp_path):
+def test_a_part_on_tokens_can_be_quantised(tmp_path):
     export_onnx(token_part(), TOKENS, tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", batch(8, TOKENS), tmp_path / "int8.onnx")
     found, reference = (logits_of(tmp_path / name, batch(4, TOKENS)) for name in ("int8.onnx", "float.onnx"))
@@ -182,7 +182,7 @@ def test_calibration_inputs_of_another_shape_or_type_are_refused(part, wrong, tm
 def test_calibration_inputs_that_are_not_finite_are_refused(part, value, tmp_path):
     inputs = batch(4)
     inputs[1, 2, 3, 4] = value
-    with pytest.raises(EngineError, match="calibration inputs are not finite"):
+    with pytest.raises(EngineError, match="calibration inputs contain NaN or infinity"):
         quantise_onnx(part, inputs, tmp_path / "int8.onnx")
     assert not list(tmp_path.iterdir())
 
