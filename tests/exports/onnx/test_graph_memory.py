@@ -9,24 +9,9 @@ from device_profiles.workload.tracing import trace
 from exports.onnx.graph_memory import GraphMemory, plan_graph
 from exports.onnx.onnx_file import export_onnx
 from factory_base.errors import EngineError
-from supernet.spaces import make_model_space
-from supernet.spaces.mobilenet_config import MobileNetConfig
-from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
 
 MAP = 4 * 8 * 8
 """Elements of a map of 4 channels of 8x8."""
-MOBILENET = MobileNetConfig.model_validate(
-    {
-        "space": "mobilenet",
-        "resolutions": [16],
-        "stem_width": 8,
-        "stages": [
-            {"widths": [8, 16], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3], "stride": 2},
-            {"widths": [24], "depths": [2], "squeeze_excite": True, "activation": "hard_swish"},
-        ],
-        "head_width": 32,
-    }
-)
 
 
 @pytest.fixture
@@ -54,27 +39,6 @@ def planned(tmp_path):
         return plan_graph(tmp_path / "net.onnx", **options)
 
     return plan
-
-
-@pytest.mark.parametrize(
-    ("config", "classes"),
-    [
-        (MOBILENET, 4),
-        (OfaMbv3Config(space="ofa_mbv3", resolutions=(32,)), 10),
-        (OfaProxylessConfig(space="ofa_proxyless", resolutions=(32,)), 10),
-    ],
-    ids=["mobilenet", "ofa_mbv3", "ofa_proxyless"],
-)
-def test_the_exported_cnn_needs_the_memory_that_was_predicted_from_its_trace(config, classes, tmp_path):
-    space = make_model_space(config, classes)
-    subnet = space.space.smallest
-    module, shape = space.build(subnet).eval(), space.input_shape(subnet)
-    export_onnx(module, shape, tmp_path / "net.onnx")
-    memory, workload = plan_graph(tmp_path / "net.onnx"), trace(module, shape)
-    assert memory.bound_bytes == 4 * workload.arena_elements
-    assert memory.is_optimal
-    assert memory.input_bytes == 4 * workload.input_elements
-    assert 0.9 < memory.weight_bytes / (4 * workload.weight_elements) < 1.02  # biases of all zeros are not stored
 
 
 def test_a_linear_layer_on_tokens_needs_one_tensor_more_than_traced_because_its_bias_is_a_node(tmp_path):

@@ -1,8 +1,5 @@
 """Static int8: the accuracy of a small trained network, and the guarantees about the file."""
 
-import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,20 +18,8 @@ from exports.onnx.quantise import quantise_onnx
 from factory_base.errors import EngineError
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
-from supernet.spaces.ofa import OfaSpace
-from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
-from supernet.spaces.transformer_config import VisionTransformerConfig
-from supernet.spaces.vit import VisionTransformerSpace
 
 SHAPE = (3, 16, 16)
-SCRIPT = """
-import sys
-import numpy as np
-from pathlib import Path
-from exports.onnx.quantise import quantise_onnx
-calibration = np.random.default_rng(0).normal(size=(4, 3, 12, 12)).astype(np.float32)
-quantise_onnx(Path(sys.argv[1]), calibration, Path(sys.argv[2]))
-"""
 
 
 def mobilenet():
@@ -123,16 +108,6 @@ def test_the_file_contains_standard_operators_and_seven_bit_weights(part, tmp_pa
     assert max(np.abs(weight).max() for weight in weights) == 64
 
 
-def test_another_process_writes_the_same_bytes(part, tmp_path):
-    quantise_onnx(part, batch(4), tmp_path / "ours.onnx")
-    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    command = [sys.executable, "-c", SCRIPT, str(part), "theirs.onnx"]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.onnx", "theirs.onnx"]
-    assert len(digests) == 1
-
-
 def test_only_the_output_of_a_product_stays_float(part, tmp_path):
     export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval(), (12,), tmp_path / "product.onnx")
     lasts = []
@@ -140,26 +115,6 @@ def test_only_the_output_of_a_product_stays_float(part, tmp_path):
         quantise_onnx(source, inputs, tmp_path / "int8.onnx")
         lasts.append(onnx.load(tmp_path / "int8.onnx").graph.node[-1].op_type)
     assert lasts == ["DequantizeLinear", "Gemm"]
-
-
-def spaces():
-    small = {"depths": (2,), "kernels": (3,), "expands": (3,), "resolutions": (32,), "width_mult": 0.25}
-    yield OfaSpace(OfaMbv3Config(**small), classes=4)
-    yield OfaSpace(OfaProxylessConfig(**small), classes=4)
-    vit = {"resolutions": (8,), "patch": 4, "widths": (16,), "depths": (2,), "heads": (2,), "mlp_ratios": (2.0,)}
-    yield VisionTransformerSpace(VisionTransformerConfig(**vit), classes=4)
-
-
-@pytest.mark.parametrize("space", list(spaces()), ids=["ofa_mbv3", "ofa_proxyless", "vit"])
-def test_networks_of_the_other_spaces_can_be_quantised_and_run(space, tmp_path):
-    torch.manual_seed(0)
-    subnet = space.space.largest
-    shape = space.input_shape(subnet)
-    export_onnx(space.build(subnet).eval(), shape, tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", batch(4, shape), tmp_path / "int8.onnx")
-    found, reference = (logits_of(tmp_path / name, batch(4, shape)) for name in ("int8.onnx", "float.onnx"))
-    assert found.shape == (4, 4)
-    assert 0 < np.abs(found - reference).max() < 0.5 * np.abs(reference).max()
 
 
 def test_a_part_on_tokens_can_be_quantised(tmp_path):
