@@ -148,7 +148,7 @@ def export_artifact(
         engine.convert(module, input_shape, temporary)
         parity = check_parity(module, engine.load(temporary, threads), parity_images)
         digest, size = sha256_file(temporary), temporary.stat().st_size
-        path = Path(MODELS) / f"{digest[:16]}.onnx"
+        path = Path(MODELS) / f"{digest[:16]}.onnx"  # 64 bits distinguish the files of all releases
         format_version = opset_of(temporary)
         temporary.replace(folder / path)
     except OSError as error:

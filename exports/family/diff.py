@@ -70,7 +70,7 @@ class TierChange:
     Attributes:
         tier: The id of the tier.
         platform: The platform of the tier.
-        status: `same` (the same model under the same rule), `changed`, `added` or `removed`.
+        status: `same` (the same model with the same selectors), `changed`, `added` or `removed`.
         old_model: The id of the old model; "" if the tier was added.
         new_model: The id of the new model; "" if the tier was removed.
         accuracy: The change of accuracy; None if the tier was added or removed.
@@ -191,7 +191,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     accuracy = paired_difference(before.right[names[0]], after.right[names[1]])
     latencies, notes = _latencies(old.id, *models)
     if old.match != new.match:
-        notes.append("its rule changed, so other devices may get this tier")
+        notes.append("its selectors changed, so other devices may get this tier")
     sizes = [ValueChange(name="file_bytes", old=_file_bytes(models[0]), new=_file_bytes(models[1]))]
     memory = []
     if models[0].needs.basis == models[1].needs.basis:

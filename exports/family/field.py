@@ -300,8 +300,8 @@ def _pooled(found: Sequence[ModelTelemetry], limit: float | None) -> FieldLatenc
     ends = found[0].low_us, found[0].high_us
     if len(found) > 1:
         below = np.array([_shares(np.array([median]), log)[0] for log in logs])
-        # With few rows, a device may be on either side of the median, wherever its own median is: at least the variance
-        # 1/4 of an even chance counts for one row of n + 1.
+        # With few rows, a device may be on either side of the median, wherever its own median is. So its variance is at
+        # least that of an even chance (1/4) for one row of n + 1.
         uncertain = np.maximum(below * (1 - below), 0.25 / (used + 1))
         half = float(t.ppf(0.975, used.sum())) * math.sqrt(float(weights**2 @ (uncertain / used)))
         low, high = (_quantile(grid, weights @ shares, 0.5 + side * half) for side in (-1, 1))

@@ -18,11 +18,14 @@ PPM = 1_000_000
 """Parts per million: an accuracy of 1."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
+"""A name that is safe in file names, URLs and log lines of all platforms; 64 characters keep such lines short."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RelativePath = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*$", max_length=255)
 ]
+"""A path below the manifest's folder, without `..`; 255 bytes is the longest name of common file systems."""
 Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=32)]
+"""Dotted numbers. 32 characters hold every known version and bound the work of comparing them."""
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
@@ -125,7 +128,7 @@ class Soc(Record):
 
 
 class Selector(Record):
-    """A rule over device facts; every key that is present must hold. RAM classes in MiB, see `resolver.ram_class_mib`.
+    """A condition on device facts; all given keys must hold. RAM classes are in MiB, see `resolver.ram_class_mib`.
 
     Attributes:
         platforms: The accepted platforms.
@@ -159,7 +162,7 @@ class Tier(Record):
     id: Id
     platform: Id
     rank: Count
-    match: Annotated[tuple[Selector, ...], Field(max_length=8)]
+    match: Annotated[tuple[Selector, ...], Field(max_length=8)]  # bounds the work of an app at launch
     models: Annotated[tuple[Id, ...], Field(min_length=1)]
 
 

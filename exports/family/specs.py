@@ -58,12 +58,12 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierSpec:
-    """A rule that selects a model. The rank follows from the rules, see `write_family`.
+    """A tier: selectors and the model that they select. Its rank follows from the selectors, see `write_family`.
 
     Attributes:
         id: A unique id other than `floor`.
         platform: The platform: `android`, `linux`, ...
-        selectors: The rules; a device gets the tier if any of them holds.
+        selectors: A device gets the tier if any of these holds.
         model_id: The id of a `ModelSpec`'s artifact.
     """
 

@@ -1,4 +1,4 @@
-"""Verifying a family without a data set: its files, its rules, and every model on the shipped samples."""
+"""Verifying a family without a data set: its files, its tiers, and every model on the shipped samples."""
 
 from __future__ import annotations
 

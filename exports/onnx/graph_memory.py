@@ -73,6 +73,7 @@ class GraphMemory:
         """One phrase for users: `arena 2.34 MiB, optimal` or `arena 2.6 MiB, 1.11 times the lower bound`."""
         if self.is_optimal:
             return f"arena {format_bytes(self.arena_bytes)}, optimal"
+        # below 1.005, two decimals would show 1.00, as if the plan were optimal
         ratio = f"{self.over_bound:.2f}" if self.over_bound >= 1.005 else "less than 1.01"
         return f"arena {format_bytes(self.arena_bytes)}, {ratio} times the lower bound"
 

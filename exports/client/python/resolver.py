@@ -106,8 +106,8 @@ def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
     >>> def model(mib):
     ...     engine = {"name": "onnxruntime", "min": "1.17.0", "max_tested": "1.22.0"}
     ...     return {"engine": engine, "needs": {"disk_bytes": mib << 20, "peak_memory_bytes": 4 * mib << 20}}
-    >>> rule = {"ram_class_min": 4096}
-    >>> phones = {"id": "phones", "platform": "android", "rank": 1, "match": [rule], "models": ["large"]}
+    >>> large = {"ram_class_min": 4096}
+    >>> phones = {"id": "phones", "platform": "android", "rank": 1, "match": [large], "models": ["large"]}
     >>> floor = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": ["small"]}
     >>> models = {"large": model(16), "small": model(2)}
     >>> manifest = {"manifest_version": "1.1", "critical": [], "tiers": [floor, phones], "models": models}
@@ -218,7 +218,7 @@ def _needs_fault(model: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str
 
 
 def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
-    """Why the device does not get the tier; if it does, a text that states the rule that it meets."""
+    """Why the device does not get the tier; if it does, a text that states the selector that it meets."""
     if tier["platform"] not in ("any", facts.platform):
         text = f"it is for {tier['platform']}, the device is {facts.platform}"
         return Reason(tier=tier["id"], model="", code="platform", text=text)
@@ -226,10 +226,10 @@ def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
     for selector in tier["match"]:
         fault = _selector_fault(selector, facts)
         if fault is None:
-            rule = ", ".join(f"{key} {_plain(value)}" for key, value in selector.items() if value)
-            return f"the device meets {rule or 'its empty rule'}"
+            keys = ", ".join(f"{key} {_plain(value)}" for key, value in selector.items() if value)
+            return f"the device meets {keys or 'an empty selector'}"
         faults.append(fault)
-    code, text = faults[0] if faults else ("selector_unmet", "it has no rule")
+    code, text = faults[0] if faults else ("selector_unmet", "it has no selector")
     return Reason(tier=tier["id"], model="", code=code, text=text)
 
 
@@ -239,7 +239,7 @@ def _selector_fault(selector: Mapping[str, Any], facts: DeviceFacts) -> tuple[st
         if key == "strict" or wanted is None:
             continue
         if key not in _KEYS:
-            return "selector_key_unknown", f"its rule has the key {key!r}, which this app does not know"
+            return "selector_key_unknown", f"its selector has the key {key!r}, which this app does not know"
         holds = _KEYS[key](wanted, facts)
         if holds is None and key in _EXCLUDING and selector.get("strict") is not True:
             continue

@@ -117,11 +117,11 @@ def test_a_removed_tier_is_worse_and_an_added_one_is_not(make_family, spec):
     assert (back.exit_code, of_tier(back, "computer").status) == (0, "added")
 
 
-def test_a_changed_rule_is_noted(make_family, spec):
+def test_a_changed_selector_is_noted(make_family, spec):
     tiers = (dataclasses.replace(spec.tiers[0], selectors=(Selector(ram_class_min=8192),)), *spec.tiers[1:])
     change = of_tier(diff_families(make_family("old"), make_family("new", tiers=tiers), Limits()), "phone")
     assert change.status == "changed"
-    assert change.notes == ("its rule changed, so other devices may get this tier",)
+    assert change.notes == ("its selectors changed, so other devices may get this tier",)
 
 
 @pytest.mark.parametrize(
