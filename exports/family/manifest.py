@@ -67,7 +67,7 @@ def read_bytes(path: Path) -> bytes:
         with file.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ManifestError(f"{file}: cannot be read ({error.strerror}); give a family's folder or manifest") from error
+        raise ManifestError(f"{file}: cannot be read ({error.strerror}); name a family's folder or manifest") from error
 
 
 def parse_manifest(data: bytes, source: str) -> Manifest:
@@ -188,7 +188,7 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
 def _check_version(value: Any, source: str) -> None:
     if not isinstance(value, dict) or not isinstance(value.get("manifest_version"), str):
         raise ManifestError(
-            f"{source}: is not a manifest (it has no manifest_version); give a family's folder or manifest"
+            f"{source}: is not a manifest (it has no manifest_version); name a family's folder or manifest"
         )
     if value["manifest_version"].split(".")[0] != str(SUPPORTED_MAJOR):
         raise ManifestError(
