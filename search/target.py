@@ -100,9 +100,9 @@ def search_target(
     >>> from pathlib import Path
     >>> from device_profiles import Budgets, DeviceCosts, Workloads, find_profile
     >>> from search import Scored, SearchConfig, Target, search_target, shared_subnets
-    >>> from supernet import MobileNetConfig, make_model_space
-    >>> stage = {"widths": [8, 16, 24], "depths": [1], "expands": [2, 3, 4]}
-    >>> config = MobileNetConfig(resolutions=[12, 16, 24], stem_width=8, stages=[stage], head_width=32)
+    >>> from supernet import MobileNetConfig, StageConfig, make_model_space
+    >>> stages = (StageConfig(widths=(8, 16, 24), depths=(1,), expands=(2, 3, 4)),)
+    >>> config = MobileNetConfig(resolutions=(12, 16, 24), stem_width=8, stages=stages, head_width=32)
     >>> model_space = make_model_space(config, classes=10)
     >>> workloads = Workloads(model_space)
     >>> def score(subnets):  # stands in for recalibration and the accuracy on the held-out images

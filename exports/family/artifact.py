@@ -116,9 +116,9 @@ def export_artifact(
     >>> import tempfile, torch
     >>> from pathlib import Path
     >>> from exports import export_artifact, get_engine
-    >>> from supernet import MobileNetConfig, Supernet, make_model_space, recalibrate
-    >>> stage = {"widths": [8, 16], "depths": [1], "stride": 2}
-    >>> config = MobileNetConfig(resolutions=[16], stem_width=8, stages=[stage], head_width=32)
+    >>> from supernet import MobileNetConfig, StageConfig, Supernet, make_model_space, recalibrate
+    >>> stages = (StageConfig(widths=(8, 16), depths=(1,), stride=2),)
+    >>> config = MobileNetConfig(resolutions=(16,), stem_width=8, stages=stages, head_width=32)
     >>> model_space = make_model_space(config, classes=10)
     >>> images = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     >>> network = recalibrate(Supernet(model_space).extract(model_space.space.smallest), images)

@@ -54,9 +54,7 @@ def _cut(model: Any, before: str, after: str) -> Any:
     values = {v.name: v for v in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
     nodes = _leading_to(model.graph, before, after)
     if not nodes:
-        raise EngineError(
-            f"a part returns its input ({before}) unchanged, so it cannot be measured; join it to the next part"
-        )
+        raise _unchanged(before)
     used = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
     image = onnx.ValueInfoProto()
@@ -80,11 +78,18 @@ def _leading_to(graph: Any, before: str, after: str) -> list[Any]:
     given = {before, "", *(tensor.name for tensor in graph.initializer)}
     made = {name for node in found for name in node.output}
     crossing = sorted(needed - given - made)
+    if crossing and any(node.op_type == "Identity" and before in node.output for node in graph.node):
+        raise _unchanged(before)
     if crossing:
         raise EngineError(
             f"the parts of this network are not a chain: {', '.join(crossing)} bypasses a part; join it with the next"
         )
     return found[::-1]
+
+
+def _unchanged(value: str) -> EngineError:
+    """The error if a part whose input or output is `value` returns its input: there is nothing to measure."""
+    return EngineError(f"a part returns its input unchanged ({value}), so it cannot be measured; join it with the next")
 
 
 def _all_outputs(parts: Sequence[nn.Module]) -> nn.Module:
