@@ -1,4 +1,4 @@
-"""Engines, parity, the manifest, the resolver and the client. Knows no training and no search."""
+"""Engines, parity, the manifest, the resolver and the client. Knows neither training nor search."""
 
 from __future__ import annotations
 
@@ -17,34 +17,76 @@ if TYPE_CHECKING:
     from exports.family.artifact import Evaluation as Evaluation
     from exports.family.artifact import evaluate_artifact as evaluate_artifact
     from exports.family.artifact import export_artifact as export_artifact
+    from exports.family.diff import Limits as Limits
+    from exports.family.diff import diff_families as diff_families
+    from exports.family.diff import paired_difference as paired_difference
     from exports.family.family import write_family as write_family
+    from exports.family.manifest import EXAMPLE_MANIFEST as EXAMPLE_MANIFEST
     from exports.family.manifest import manifest_schema as manifest_schema
     from exports.family.manifest import parse_manifest as parse_manifest
     from exports.family.manifest import read_manifest as read_manifest
+    from exports.family.parity import Parity as Parity
+    from exports.family.parity import check_parity as check_parity
     from exports.family.records import Manifest as Manifest
+    from exports.family.records import Model as Model
+    from exports.family.records import Perf as Perf
+    from exports.family.records import Provenance as Provenance
+    from exports.family.records import Selector as Selector
+    from exports.family.records import Soc as Soc
+    from exports.family.records import Tier as Tier
     from exports.family.specs import FamilySpec as FamilySpec
     from exports.family.specs import ModelSpec as ModelSpec
     from exports.family.specs import TierSpec as TierSpec
+    from exports.family.specs import family_spec as family_spec
+    from exports.family.specs import model_spec as model_spec
+    from exports.family.specs import tier_spec as tier_spec
     from exports.family.verify import verify_family as verify_family
+    from exports.onnx.arena import Buffer as Buffer
+    from exports.onnx.arena import plan_arena as plan_arena
+    from exports.onnx.graph_memory import GraphMemory as GraphMemory
+    from exports.onnx.graph_memory import plan_graph as plan_graph
+    from exports.onnx.onnx_file import export_onnx as export_onnx
+    from exports.onnx.quantise import quantise_onnx as quantise_onnx
 
 _MODULES = {
     "Artifact": "exports.family.artifact",
+    "Buffer": "exports.onnx.arena",
     "DeviceFacts": "exports.client.python.resolver",
+    "EXAMPLE_MANIFEST": "exports.family.manifest",
     "Evaluation": "exports.family.artifact",
     "FamilySpec": "exports.family.specs",
+    "GraphMemory": "exports.onnx.graph_memory",
+    "Limits": "exports.family.diff",
     "Manifest": "exports.family.records",
+    "Model": "exports.family.records",
     "ModelSpec": "exports.family.specs",
+    "Parity": "exports.family.parity",
+    "Perf": "exports.family.records",
+    "Provenance": "exports.family.records",
     "Resolution": "exports.client.python.resolver",
+    "Selector": "exports.family.records",
+    "Soc": "exports.family.records",
+    "Tier": "exports.family.records",
     "TierSpec": "exports.family.specs",
+    "check_parity": "exports.family.parity",
+    "diff_families": "exports.family.diff",
     "evaluate_artifact": "exports.family.artifact",
     "export_artifact": "exports.family.artifact",
+    "export_onnx": "exports.onnx.onnx_file",
+    "family_spec": "exports.family.specs",
     "get_engine": "exports.engines",
     "manifest_schema": "exports.family.manifest",
     "model_input": "exports.client.python.preprocess",
+    "model_spec": "exports.family.specs",
+    "paired_difference": "exports.family.diff",
     "parse_manifest": "exports.family.manifest",
+    "plan_arena": "exports.onnx.arena",
+    "plan_graph": "exports.onnx.graph_memory",
+    "quantise_onnx": "exports.onnx.quantise",
     "ram_class_mib": "exports.client.python.resolver",
     "read_manifest": "exports.family.manifest",
     "resolve": "exports.client.python.resolver",
+    "tier_spec": "exports.family.specs",
     "verify_family": "exports.family.verify",
     "write_family": "exports.family.family",
 }

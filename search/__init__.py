@@ -1,4 +1,4 @@
-"""Accuracy predictors, Optuna studies and the pick of each target. Knows no engine and no file of a release."""
+"""Accuracy predictors, Optuna studies and the pick of each target. Independent of engines and of a release's files."""
 
 from __future__ import annotations
 

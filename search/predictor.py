@@ -1,4 +1,4 @@
-"""Accuracy predictors: a ridge regression on one-hot choices, fitted to the scored subnets."""
+"""The accuracy predictor: a ridge regression on one-hot choices, fitted to the scored subnets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from search.archive import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Half-decade steps. A ridge penalty p shrinks the coefficient of an option that k subnets have to about k / (k + p).
+0.1 keeps 91 % of it even if k = 1; 10 halves it if k = 10, typical for one of 3 or 4 options and 40 subnets."""
 
 
 class AccuracyPredictor:
-    """Additive in the choices; the penalty is chosen by leave-one-out error.
+    """Predicts accuracy as a sum over the choices. The penalty is chosen by leave-one-out error.
 
     Args:
-        space: of the subnets.
-        scored: at least two subnets with their accuracy.
+        space: The search space of the subnets.
+        scored: At least two subnets with their accuracy.
     """
 
     def __init__(self, space: SearchSpace, scored: Sequence[Scored]) -> None:
@@ -29,11 +31,11 @@ class AccuracyPredictor:
         self._model = RidgeCV(alphas=_PENALTIES).fit(features, [s.accuracy for s in scored])
 
     def predict(self, subnets: Sequence[SubnetConfig]) -> NDArray[np.float64]:
-        """Predicted held-out accuracy (n,) of `subnets`."""
+        """Predicted held-out accuracy of `subnets`, `(n,)`."""
         return np.asarray(self._model.predict(self._features(subnets)), dtype=np.float64)
 
     def _features(self, subnets: Sequence[SubnetConfig]) -> NDArray[np.float64]:
-        """(n, total number of options): one-hot; the choices of absent blocks are all zero."""
+        """One-hot features, `(n, total number of options)`; the choices of absent blocks are all zero."""
         rows = [self._one_hot(subnet) for subnet in subnets]
         return np.asarray(rows, dtype=np.float64)
 

@@ -1,1 +1,1 @@
-"""What an app copies, one folder per language."""
+"""Files for an app to copy, one folder per language."""

@@ -1,4 +1,4 @@
-"""What all engines ask of their arguments."""
+"""Checks of arguments that all engines share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from factory_base.errors import EngineError
 def check_precision(
     engine: str, known: tuple[Precision, ...], precision: str, calibration: NDArray[np.float32] | None
 ) -> None:
-    """Raises `EngineError` where `engine` has not this precision, or it needs a calibration that is missing."""
+    """Raises `EngineError` if `engine` does not have this precision, or if calibration inputs it needs are missing."""
     if precision not in known:
-        raise EngineError(f"engine {engine!r} cannot convert to {precision!r}; it has: {', '.join(known)}")
+        raise EngineError(f"engine {engine!r} cannot convert to {precision!r}; it supports: {', '.join(known)}")
     if precision == "int8" and calibration is None:
-        raise EngineError("int8 needs calibration inputs, float32 (n, *input_shape); give some images of the data set")
+        raise EngineError("int8 needs calibration inputs, float32 (n, *input_shape); pass some images of the data set")
 
 
 def check_batch(file: str, batch: NDArray[np.float32], input_shape: tuple[int, ...]) -> None:
@@ -26,6 +26,6 @@ def check_batch(file: str, batch: NDArray[np.float32], input_shape: tuple[int, .
 
 
 def check_threads(threads: int) -> None:
-    """Raises `EngineError` for fewer threads than one."""
+    """Raises `EngineError` if there is not at least one thread."""
     if threads < 1:
-        raise EngineError(f"{threads} threads cannot run a model; give 1 or more")
+        raise EngineError(f"{threads} threads cannot run a model; use 1 or more")

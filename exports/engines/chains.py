@@ -1,4 +1,4 @@
-"""Converting a chain of parts: one ONNX export, then each engine's own way from an ONNX file to its file."""
+"""Converting a chain of parts: one ONNX export, then each engine's own conversion of an ONNX file to its format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ConvertFile = Callable[[Path, Path, NDArray[np.float32] | None], None]
-"""From an ONNX file to the file of an engine, with calibration inputs where they are needed."""
+"""Converts an ONNX file (the first path) to an engine's file (the second), with calibration inputs for int8."""
 
 
 def convert_chain(

@@ -1,4 +1,4 @@
-"""MNN, an engine of phones, on the CPU. An extra: the library is imported when it is first needed."""
+"""MNN, an inference engine for phones, on the CPU. An optional extra: the library is imported on first use."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 _MEMORY_MIB = 0
-"""The code with which `getSessionInfo` is asked for memory."""
+"""The code by which `getSessionInfo` returns memory in MiB: `MEMORY` of MNN's enum `SessionInfoCode`."""
 
 
 class MnnEngine:
     """Implements `device_profiles.engine.Engine` with MNN's CPU backend, through ONNX.
 
     Args:
-        opset: of the ONNX file that it converts from.
-        dynamic_batch: not available.
+        opset: The opset of the ONNX file that it converts from.
+        dynamic_batch: Must be false; files of any batch size are not supported.
 
     Raises:
-        EngineError: `dynamic_batch` is asked for.
+        EngineError: `dynamic_batch` is true.
     """
 
     name: ClassVar[str] = "mnn"
@@ -50,7 +50,7 @@ class MnnEngine:
         self._opset = opset
 
     def version(self) -> str:
-        """The version of the installed library. Raises `EngineError` where it is not installed."""
+        """The version of the installed library. Raises `EngineError` if it is not installed."""
         return str(_module("MNN").version())
 
     def convert(
@@ -62,12 +62,12 @@ class MnnEngine:
         precision: Precision = "fp32",
         calibration: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write `module` to `path`, once MNN has loaded and run the file that it made. Batch 1.
+        """Write `module` to `path` for batch 1, after MNN has loaded the converted file and run it once.
 
-        While it converts, the process has another working directory and its standard output is kept back.
+        During the conversion the process has another working directory, and its standard output is captured.
 
         Raises:
-            EngineError: see the protocol.
+            EngineError: See the protocol.
             DiskError: `path` cannot be written.
         """
         check_precision(self.name, self.precisions, precision, calibration)
@@ -94,18 +94,18 @@ class MnnEngine:
         """Open the file at `path` with `threads` threads.
 
         Raises:
-            EngineError: the library is missing, or it refuses the file.
+            EngineError: The library is not installed, or it refuses the file.
         """
         return MnnSession(path, threads)
 
     def limits(self) -> tuple[str, ...]:
-        """What a reader of its numbers must know."""
+        """What readers of its measurements must know."""
         return (
             "CPU only; float32 only: its quantiser for static int8 aborts the process",
-            "files hold a random identifier: the same network gives other bytes each time",
+            "files contain a random identifier, so the same network gives different bytes each time",
             "peak memory is what the session's pools hold, less the size of the file: activations, scratch, and what "
             "repacked weights need beyond those of the file",
-            "no time per kind of kernel: its callbacks pass through Python and would be measured too",
+            "no time per kind of kernel: its callbacks pass through Python, whose time would be measured too",
         )
 
 
@@ -117,7 +117,7 @@ class MnnSession:
         library = _module("MNN")
         self._path = path
         self._name = path.name
-        with _native_output() as said:
+        with _native_output() as printed:
             try:
                 self._interpreter = library.Interpreter(str(path))
                 settings = {"numThread": threads, "backend": "CPU", "precision": "normal"}
@@ -125,35 +125,37 @@ class MnnSession:
                 self._input = self._interpreter.getSessionInput(self._session)
                 self._output = self._interpreter.getSessionOutput(self._session)
                 self._host = _host_tensor(library, self._output.getShape())
-                self._memory = self._input.getNumpyData()  # written in place: one copy less per run
-            except Exception as error:  # it raises plain exceptions, their reasons are printed
-                raise EngineError(f"{path.name}: MNN refuses the file ({_reason(said()) or error})") from error
+                self._memory = self._input.getNumpyData()  # inputs are written in place, which saves a copy per run
+            except Exception as error:  # it raises plain exceptions and prints their reasons
+                raise EngineError(f"{path.name}: MNN refuses the file ({_reason(printed()) or error})") from error
         if self._memory.shape != tuple(self._input.getShape()) or self._memory.dtype != np.float32:
-            raise EngineError(f"{path.name}: takes {self._memory.dtype} in a layout of its own, expected plain float32")
+            raise EngineError(
+                f"{path.name}: the input is {self._memory.dtype} in its own layout, expected plain float32"
+            )
         self._input_shape = tuple(self._memory.shape[1:])
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1, one input after the other.
 
         Raises:
-            EngineError: the batch has another shape or type, or the engine fails.
+            EngineError: The batch has another shape or type, or the engine fails.
         """
         check_batch(self._name, batch, self._input_shape)
         parts = [self._run(batch[index]) for index in range(len(batch))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def run_zeros(self) -> None:
-        """Run an input of zeros. Raises `EngineError` where the engine fails."""
+        """Run an input of zeros. Raises `EngineError` if the engine fails."""
         self.run(np.zeros((1, *self._input_shape), np.float32))
 
     def peak_memory_bytes(self) -> int | None:
-        """What the pools of the session hold, less the file's size; see `limits`. None where they hold less."""
+        """What the session's pools hold beyond the file's size, see `limits`; None if they hold no more than that."""
         held = round(self._interpreter.getSessionInfo(self._session, _MEMORY_MIB) * 2**20)
         above = held - self._path.stat().st_size
         return above if above > 0 else None
 
     def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
-        """None, see `limits`. Raises `EngineError` where the batch has another shape or type."""
+        """None, see `limits`. Raises `EngineError` if the batch has another shape or type."""
         check_batch(self._name, batch, self._input_shape)
         return None
 
@@ -161,19 +163,19 @@ class MnnSession:
         self._memory[0] = image
         code = self._interpreter.runSession(self._session)
         if code != 0:
-            raise EngineError(f"{self._name}: MNN failed with its error code {code}")
+            raise EngineError(f"{self._name}: MNN failed with error code {code}")
         self._output.copyToHostTensor(self._host)
         return np.array(self._host.getNumpyData(), dtype=np.float32)
 
 
 def _host_tensor(library: Any, shape: tuple[int, ...]) -> Any:
-    """A tensor that outputs are copied into, in plain layout."""
+    """A tensor in plain layout, into which outputs are copied."""
     zeros = np.zeros(shape, np.float32)
     return library.Tensor(shape, library.Halide_Type_Float, zeros, library.Tensor_DimensionType_Caffe)
 
 
 def _convert_file(source: Path, path: Path, _calibration: NDArray[np.float32] | None) -> None:
-    """Convert an ONNX file; what MNN made is taken once it has been loaded and run."""
+    """Convert an ONNX file; the result is written to `path` after MNN has loaded it and run it once."""
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.mnn"
         _convert(source, converted)
@@ -182,19 +184,19 @@ def _convert_file(source: Path, path: Path, _calibration: NDArray[np.float32] | 
 
 
 def _convert(source: Path, path: Path) -> None:
-    """Convert with the native call: the console script of the package installs software and uploads usage data."""
+    """Convert with the native function: the package's console script installs software and uploads usage data."""
     tools = _module("_tools")
-    with _native_output() as said, chdir(path.parent):  # it writes a scratch file into the working directory
+    with _native_output() as printed, chdir(path.parent):  # it writes a scratch file to the working directory
         tools.mnnconvert(
             ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", "factory"]
         )
-        reason = _reason(said())
-    if not path.exists():  # its return value says success either way
+        reason = _reason(printed())
+    if not path.exists():  # it returns success either way
         raise EngineError(f"MNN cannot express the network ({reason})")
 
 
 def _module(name: str) -> Any:
-    """A module of the package. Its import prints what the processor can do."""
+    """A module of the package. Its import prints the processor's features, which is captured here."""
     try:
         with _native_output():
             return importlib.import_module(name)
@@ -204,10 +206,10 @@ def _module(name: str) -> Any:
 
 @contextmanager
 def _native_output() -> Iterator[Callable[[], str]]:
-    """Catch what native code prints to standard output and error meanwhile; yield a function that reads it."""
+    """Capture what native code prints to standard output and error in the block; yield a function that returns it."""
     with tempfile.TemporaryFile() as file, ExitStack() as restored:
 
-        def said() -> str:
+        def printed() -> str:
             _flush_native()
             file.seek(0)
             return file.read().decode(errors="replace")
@@ -218,16 +220,16 @@ def _native_output() -> Iterator[Callable[[], str]]:
             restored.callback(os.dup2, saved, stream)
             os.dup2(file.fileno(), stream)
         restored.callback(_flush_native)
-        yield said
+        yield printed
 
 
 def _flush_native() -> None:
-    """Empty the buffers of the C library, which Python knows nothing of."""
+    """Flush the buffers of the C library, which Python does not know."""
     if os.name == "posix":
         ctypes.CDLL(None).fflush(None)
 
 
 def _reason(printed: str) -> str:
-    """The last line that says something, without its time stamp."""
+    """The last line that is not empty, without its time stamp, cut to 200 characters: messages are one line."""
     lines = [re.sub(r"^\[[\d:]+\] :\d+: ", "", line).strip() for line in printed.splitlines()]
     return next((line for line in reversed(lines) if line and line != "Converted Failed!"), "")[:200]

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU. The library itself is imported when a file is loaded."""
+"""ONNX Runtime on the CPU. The library itself is imported on first use."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 OLDEST_VERSIONS: Final = {18: "1.14.0", 19: "1.15.0", 20: "1.17.0", 21: "1.18.0", 22: "1.20.0", 23: "1.22.0"}
-"""The first ONNX Runtime that runs an opset, by its own compatibility table (documented, not measured here)."""
+"""Opset -> the first ONNX Runtime that runs it. Source: ONNX Runtime's compatibility table, not measured here."""
 
 
 class OnnxRuntimeEngine:
     """Implements `device_profiles.engine.Engine` with ONNX Runtime's CPU provider.
 
     Args:
-        opset: of the files that `convert` writes.
-        dynamic_batch: whether they take any batch; else they take one input, as a phone has it.
+        opset: The opset of the files that `convert` writes.
+        dynamic_batch: Whether the files accept a batch of any size; otherwise they accept one input, as on a phone.
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -49,7 +49,7 @@ class OnnxRuntimeEngine:
         self._dynamic_batch = dynamic_batch
 
     def version(self) -> str:
-        """The version of the installed library. Raises `EngineError` where it is not installed."""
+        """The version of the installed library. Raises `EngineError` if it is not installed."""
         return str(onnxruntime_library().__version__)
 
     def convert(
@@ -61,10 +61,10 @@ class OnnxRuntimeEngine:
         precision: Precision = "fp32",
         calibration: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write `module` to `path`; `export_onnx` and `quantise_onnx` say what the file promises.
+        """Write `module` to `path`. The guarantees about the file are those of `export_onnx` and `quantise_onnx`.
 
         Raises:
-            EngineError: see the protocol.
+            EngineError: See the protocol.
             DiskError: `path` cannot be written.
         """
         check_precision(self.name, self.precisions, precision, calibration)
@@ -86,33 +86,38 @@ class OnnxRuntimeEngine:
         precision: Precision = "fp32",
         calibration: NDArray[np.float32] | None = None,
     ) -> None:
-        """See the protocol. Files take one input. Raises `EngineError`, `DiskError`."""
+        """See the protocol. The files accept one input at a time. Raises `EngineError`, `DiskError`."""
         check_precision(self.name, self.precisions, precision, calibration)
         given = calibration if precision == "int8" else None
         convert_chain(_convert_file, parts, input_shape, path, part_paths, given, self._opset)
 
     def load(self, path: Path, threads: int) -> OnnxRuntimeSession:
-        """Open the file at `path` with `threads` threads inside an operator and deterministic kernels.
+        """Open the file at `path` with `threads` threads within an operator and deterministic kernels.
 
         Raises:
-            EngineError: the library is missing, or it refuses the file.
+            EngineError: The library is not installed, or it refuses the file.
         """
         return OnnxRuntimeSession(path, threads)
 
     def limits(self) -> tuple[str, ...]:
-        """What a reader of its numbers must know."""
+        """What readers of its measurements must know."""
         return (
-            "CPU only; float32, and int8 by static quantisation: 8-bit activations, 7-bit weights, because processors "
-            "without 8-bit dot products saturate on 8-bit ones; sums, gates and normalisations stay float32",
-            "peak memory is what the engine's arena had in use in one run: activations, scratch, copies of layout and "
-            "repacked weights, but neither the weights of the file nor the library itself",
-            "time per kind of kernel comes from the profiler; what it costs is taken off all kernels alike, which is "
-            "an estimate where kernels take but a few microseconds",
+            "CPU only; float32, and int8 by static quantisation: 8-bit activations and 7-bit weights, because "
+            "processors without 8-bit dot products saturate on 8-bit weights; sums, gates and normalisations stay "
+            "float32",
+            "peak memory is the most that the engine's arena had in use in one run: activations, scratch, copies in "
+            "another layout and repacked weights, but neither the weights of the file nor the library itself",
+            "time per kind of kernel comes from the profiler; its overhead is subtracted from all kernels alike, which "
+            "is an estimate if kernels take only a few microseconds",
         )
 
     @staticmethod
     def oldest_version(format_version: int) -> str:
-        """The oldest ONNX Runtime that is documented to run opset `format_version`. Raises `EngineError`."""
+        """The oldest ONNX Runtime that is documented to run opset `format_version`.
+
+        Raises:
+            EngineError: The opset is not in `OLDEST_VERSIONS`.
+        """
         if format_version not in OLDEST_VERSIONS:
             raise EngineError(f"opset {format_version} is unknown to ONNX Runtime; known: {sorted(OLDEST_VERSIONS)}")
         return OLDEST_VERSIONS[format_version]
@@ -127,11 +132,11 @@ def _convert_file(source: Path, path: Path, calibration: NDArray[np.float32] | N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Profile:
-    """What the profiler noted about some runs.
+    """What the profiler recorded in some runs.
 
     Attributes:
-        events: of its JSON file.
-        graph: as the engine optimised it.
+        events: The events of its JSON file.
+        graph: The graph as the engine optimised it.
     """
 
     events: list[Any]
@@ -151,22 +156,22 @@ class OnnxRuntimeSession:
         self._input_shape = tuple(shape[1:])
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1; a file of fixed batch is looped.
+        """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1; in steps if the file's batch is fixed.
 
         Raises:
-            EngineError: the batch has another shape or type, or the engine fails.
+            EngineError: The batch has another shape or type, or the engine fails.
         """
         check_batch(self._name, batch, self._input_shape)
         step = self._static_batch or len(batch)
         if len(batch) % step:
-            raise EngineError(f"{self._name}: takes {step} inputs at a time, got {len(batch)}")
+            raise EngineError(f"{self._name}: accepts {step} inputs at a time, got {len(batch)}; pass a multiple")
         parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def peak_memory_bytes(self) -> int | None:
-        """Most bytes that the arena had in use in a run of one input; None where the engine does not tell.
+        """The most bytes that the arena had in use in a run of one input; None if the engine does not report it.
 
-        Opens the file a second time with profiling on, so that timed runs pay nothing for it. See `limits`.
+        Opens the file a second time with the profiler on, so that timed runs are not slowed by it. See `limits`.
         """
         one = np.zeros((self._static_batch or 1, *self._input_shape), np.float32)
         events = self._profiled(one, 1).events
@@ -174,10 +179,10 @@ class OnnxRuntimeSession:
         return max(peaks, default=None)
 
     def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
-        """Medians of 21 runs with the profiler on, in a session of their own; see the protocol and `limits`.
+        """Medians of `PROFILED_RUNS` runs with the profiler on, in a separate session; see the protocol and `limits`.
 
         Raises:
-            EngineError: the batch has another shape or type.
+            EngineError: The batch has another shape or type.
         """
         check_batch(self._name, batch, self._input_shape)
         one, runs = batch[: self._static_batch or 1], WARM_UP_RUNS + PROFILED_RUNS
@@ -221,8 +226,8 @@ def _options(threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
-    options.log_severity_level = 4
-    # else the threads of a session spin on after a run, and disturb whatever is timed next
+    options.log_severity_level = 4  # fatal: errors are raised, and nothing is printed
+    # Otherwise the threads of a session keep spinning after a run and disturb whatever is timed next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
@@ -235,5 +240,5 @@ def _open(path: Path, options: Any) -> Any:
         raise EngineError(f"{path.name}: ONNX Runtime refuses the file ({str(error).splitlines()[0]})") from error
     inputs = [entry.name for entry in session.get_inputs()]
     if inputs != [INPUT_NAME]:
-        raise EngineError(f"{path.name}: has the inputs {inputs}, expected [{INPUT_NAME!r}]")
+        raise EngineError(f"{path.name}: has the inputs {inputs}, expected [{INPUT_NAME!r}]; export it again")
     return session

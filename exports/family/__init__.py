@@ -1,1 +1,1 @@
-"""A family on disk: artifacts, parity, the manifest, and what is done with it later."""
+"""A family on disk: artifacts, parity, the manifest, and later verification, comparison and field reports."""

@@ -1,4 +1,4 @@
-"""One exported model: a file named by its digest, proven to compute what the module computes, and its accuracy."""
+"""One exported model: a file named by its digest, checked to compute what the module computes, and its accuracy."""
 
 from __future__ import annotations
 
@@ -23,33 +23,39 @@ if TYPE_CHECKING:
     from device_profiles.engine import Engine
 
 MODELS = "models"
-_Z95 = 1.959963984540054
+"""The folder of model files in a family's folder."""
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution, for two-sided 95 % intervals."""
+
+_LOGITS_AT_ONCE = 64
+"""Images per call of the engine: a progress report after each, and few enough for any memory."""
 
 
 class Images(Protocol):
-    """Model inputs: an array, or something that makes them slice by slice when they do not fit into memory."""
+    """Model inputs: an array, or an object that makes them slice by slice if they do not fit into memory."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of inputs."""
 
     def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
-        """Float32 `(n, *input_shape)`."""
+        """The inputs of a slice, float32 `(n, *input_shape)`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A file of a release.
+    """A model file of a release.
 
     Attributes:
-        model_id: `m` and the first 12 hex digits of the digest, unless the caller gave another.
-        path: relative to the family's folder, `models/<first 16 hex digits of sha256>.onnx`.
-        bytes: its size.
-        sha256: of its bytes.
-        engine: name of the engine that ran it.
-        engine_version: of that engine.
-        format_version: the opset.
-        input_shape: of one input, `(channels, height, width)`.
-        parity: measured on this file.
+        model_id: The id in the manifest, by default `m` and the first 12 hex digits of the digest.
+        path: The path relative to the family's folder, `models/<first 16 hex digits of sha256>.onnx`.
+        bytes: The size of the file.
+        sha256: The digest of the file.
+        engine: The name of the engine that ran it.
+        engine_version: The version of that engine.
+        format_version: The ONNX opset.
+        input_shape: The shape of one input, `(channels, height, width)`.
+        parity: The parity that was measured on this file.
     """
 
     model_id: str
@@ -65,12 +71,12 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Evaluation:
-    """What an exported file answers to the test set.
+    """The predictions of an exported file for the test images.
 
     Attributes:
-        predictions: uint16 `(images,)`, top-1 classes.
-        correct: how many are right.
-        images: how many there are.
+        predictions: Top-1 classes, uint16 `(images,)`.
+        correct: The number of correct predictions.
+        images: The number of images.
     """
 
     predictions: NDArray[np.uint16]
@@ -79,7 +85,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The fraction that is right."""
+        """The fraction of correct predictions, in [0, 1]."""
         return self.correct / self.images
 
     def interval(self) -> tuple[float, float]:
@@ -88,10 +94,10 @@ class Evaluation:
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
-    """The 95 % score interval of a fraction (Wilson, JASA 22, 1927)."""
-    fraction, z2 = correct / images, _Z95**2 / images
+    """The 95 % score interval of the fraction `correct / images` (Wilson, JASA 22, 1927)."""
+    fraction, z2 = correct / images, Z95**2 / images
     centre = fraction + z2 / 2
-    half = _Z95 * math.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images))
+    half = Z95 * math.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images))
     return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
 
@@ -105,24 +111,44 @@ def export_artifact(
     *,
     model_id: str = "",
 ) -> Artifact:
-    """Convert `module`, check its parity, and keep it as `folder/models/<digest>.onnx`. Repeating changes nothing.
+    """Convert `module`, check its parity, and store it as `folder/models/<digest>.onnx`. Repeating changes nothing.
+
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> from exports import export_artifact, get_engine
+    >>> from supernet import MobileNetConfig, StageConfig, Supernet, make_model_space, recalibrate
+    >>> stages = (StageConfig(widths=(8, 16), depths=(1,), stride=2),)
+    >>> config = MobileNetConfig(resolutions=(16,), stem_width=8, stages=stages, head_width=32)
+    >>> model_space = make_model_space(config, classes=10)
+    >>> images = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> network = recalibrate(Supernet(model_space).extract(model_space.space.smallest), images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     artifact = export_artifact(
+    ...         network, (3, 16, 16), Path(folder), get_engine("onnxruntime"), images.numpy(), threads=1
+    ...     )
+    >>> artifact.parity.top1_agreement, artifact.parity.sqnr_db > 90, artifact.format_version
+    (1.0, True, 20)
 
     Args:
-        module: in evaluation mode, batch norm recalibrated.
-        folder: of the family.
-        parity_images: float32 `(n, *input_shape)`, images the network was made for.
+        module: A network in evaluation mode with recalibrated batch normalisation.
+        input_shape: The shape of one input, without the batch.
+        folder: The family's folder.
+        engine: The engine that converts and runs the file.
+        parity_images: Inputs of the kind that the network was trained on, float32 `(n, *input_shape)`, n >= 2.
+        threads: The number of threads of the engine, at least 1.
+        model_id: The id in the manifest; by default it is derived from the digest.
 
     Raises:
-        EngineError: the engine is missing or refuses the module.
-        ParityError: the file does not compute what the module computes.
-        DiskError: the file cannot be written.
+        EngineError: The engine is not installed or refuses the module.
+        ParityError: The file does not compute what the module computes.
+        DiskError: The file cannot be written.
     """
     temporary = folder / MODELS / f"model{TEMPORARY_MARK}{os.getpid()}.onnx"
     try:
         engine.convert(module, input_shape, temporary)
         parity = check_parity(module, engine.load(temporary, threads), parity_images)
         digest, size = sha256_file(temporary), temporary.stat().st_size
-        path = Path(MODELS) / f"{digest[:16]}.onnx"
+        path = Path(MODELS) / f"{digest[:16]}.onnx"  # 64 bits distinguish the files of all releases
         format_version = opset_of(temporary)
         temporary.replace(folder / path)
     except OSError as error:
@@ -144,20 +170,28 @@ def evaluate_artifact(
     threads: int,
     progress: Progress = silent,
     *,
-    batch: int = 64,
+    batch: int = _LOGITS_AT_ONCE,
 ) -> Evaluation:
     """Run the exported file on the whole test set.
 
     Args:
-        images: model inputs, float32 `(n, *input_shape)`; an array or anything that gives slices of one.
-        labels: `(n,)`, classes from 0.
+        artifact: The model.
+        folder: The family's folder.
+        engine: The engine that runs the file.
+        images: The test images as model inputs, float32 `(n, *input_shape)`.
+        labels: The classes of the images, `(n,)`, counted from 0.
+        threads: The number of threads of the engine, at least 1.
+        progress: Called after each batch.
+        batch: The number of images per call of the engine.
 
     Raises:
-        DataError: no images, or another number of labels.
-        EngineError: the engine refuses the file.
+        DataError: There are no images, or not as many labels as images.
+        EngineError: The engine refuses the file.
     """
     if not len(images) or len(images) != len(labels):
-        raise DataError(f"cannot evaluate on {len(images)} images with {len(labels)} labels; give as many of both")
+        raise DataError(
+            f"cannot evaluate on {len(images)} images with {len(labels)} labels; pass one label per image, at least one"
+        )
     session = engine.load(folder / artifact.path, threads)
     parts = []
     for start in range(0, len(images), batch):

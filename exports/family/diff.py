@@ -10,17 +10,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.family.artifact import Z95
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import IncomparableError, ManifestError
 from factory_base.files import sha256_bytes
 
-_Z95 = 1.959963984540054
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a new family may lose, each as a fraction; accuracy as a fraction of the test set."""
+    """What a new family may lose.
+
+    Attributes:
+        max_accuracy_drop: The largest drop of accuracy, as a fraction of the test set. The default is 0, because only a
+            drop beyond chance counts.
+        max_latency_increase: The largest relative increase of a latency. The default of this and the next two is 5 %,
+            an assumed allowance for a pick that moves to a neighbouring subnet.
+        max_memory_increase: The largest relative increase of peak memory.
+        max_bytes_increase: The largest relative increase of the file size.
+    """
 
     max_accuracy_drop: float = 0.0
     max_latency_increase: float = 0.05
@@ -30,10 +38,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
-    """New less old accuracy on the same test images, with the 95 % interval of the paired difference.
+    """New minus old accuracy on the same test images, with the 95 % interval of the paired difference.
 
-    The interval of Agresti and Min (Statistics in Medicine 24, 2005): Wald's, after adding 0.5 to each cell of the
-    two-by-two table, which keeps its promise where few images changed.
+    The interval is that of Agresti and Min (Statistics in Medicine 24, 2005): Wald's interval after adding 0.5 to each
+    cell of the two-by-two table, which keeps its coverage if few predictions changed.
+
+    Attributes:
+        mean: The difference.
+        low: The lower end of its interval.
+        high: The upper end of its interval.
     """
 
     mean: float
@@ -43,7 +56,7 @@ class AccuracyChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueChange:
-    """One number before and after. `name` says which, with its unit."""
+    """One value before and after; `name` includes its unit."""
 
     name: str
     old: int
@@ -52,18 +65,18 @@ class ValueChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierChange:
-    """What happened to one tier.
+    """The change of one tier.
 
     Attributes:
-        tier: its id.
-        platform: of the tier.
-        status: `same` (the same model under the same rule), `changed`, `added` or `removed`.
-        old_model: id, "" where added.
-        new_model: id, "" where removed.
-        accuracy: None where added or removed.
-        values: file bytes, peak memory, latencies that can be compared.
-        notes: what could not be compared, and why.
-        worse: each limit that is broken, one line each.
+        tier: The id of the tier.
+        platform: The platform of the tier.
+        status: `same` (the same model with the same selectors), `changed`, `added` or `removed`.
+        old_model: The id of the old model; "" if the tier was added.
+        new_model: The id of the new model; "" if the tier was removed.
+        accuracy: The change of accuracy; None if the tier was added or removed.
+        values: File size, peak memory, and the latencies that can be compared.
+        notes: What could not be compared, and why.
+        worse: One line for each limit that is exceeded.
     """
 
     tier: str
@@ -79,14 +92,19 @@ class TierChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyDiff:
-    """All tiers of both families; `worse` has one line per broken limit, the tier named."""
+    """The changes of all tiers of both families.
+
+    Attributes:
+        tiers: The change of each tier.
+        worse: One line for each limit that is exceeded, with the name of the tier.
+    """
 
     tiers: tuple[TierChange, ...]
     worse: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing is worse, else 1."""
+        """0 if nothing is worse, otherwise 1."""
         return 1 if self.worse else 0
 
 
@@ -98,15 +116,21 @@ class _Side:
 
 
 def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
-    """Compare `new` with `old`, each a family's folder or manifest.
+    """Compare `new` with `old`, each given by the family's folder or manifest.
 
-    A tier is worse when it is gone; when its accuracy drop is outside the 95 % interval of the paired difference and
-    above the limit; or when latency, memory or bytes grow by more than the limit. Latencies are compared per device,
-    threads, compute unit and basis (the tier's own device where it has one); measured ones only from the same machine.
+    A tier is worse if it was removed; if its accuracy dropped by more than the limit and the 95 % interval of the
+    paired difference excludes zero; or if a latency, the memory or the file size grew by more than its limit. Latencies
+    are compared if device, threads, compute unit and basis agree (only on the tier's own device if the manifest has a
+    latency for it); measured latencies are compared only if they come from the same machine.
+
+    Args:
+        old: The old family.
+        new: The new family.
+        limits: What the new family may lose.
 
     Raises:
-        IncomparableError: a manifest cannot be read (other major version, damage), task, labels or test set differ, or
-            an evaluation file is missing or damaged.
+        IncomparableError: A manifest cannot be read (another major version, damage); task, labels or test set differ;
+            or an evaluation file is missing or damaged.
     """
     before, after = _side(old), _side(new)
     _check_comparable(before, after)
@@ -122,10 +146,10 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
 
 
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:
-    """The change of accuracy of the same images, `(n,)` right or not."""
+    """The change of accuracy from `old` to `new`, each bool `(n,)`: whether the prediction for an image is correct."""
     gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
     total, change = images + 2, gained - lost
-    half = _Z95 * math.sqrt(gained + lost + 1 - change**2 / total) / total
+    half = Z95 * math.sqrt(gained + lost + 1 - change**2 / total) / total
     return AccuracyChange(mean=change / images, low=change / total - half, high=change / total + half)
 
 
@@ -138,7 +162,7 @@ def _side(path: Path) -> _Side:
     labels = _array(folder, manifest.evaluation.labels)
     right = {name: _array(folder, file) for name, file in manifest.evaluation.predictions.items()}
     if any(array.shape != labels.shape or not len(labels) for array in right.values()):
-        raise IncomparableError(f"{folder}: predictions and labels differ in number; run `factory verify` on it")
+        raise IncomparableError(f"{folder}: the numbers of predictions and labels differ; run `factory verify` on it")
     return _Side(manifest=manifest, labels=labels, right={name: array == labels for name, array in right.items()})
 
 
@@ -146,7 +170,7 @@ def _array(folder: Path, file: File) -> NDArray[np.uint16]:
     try:
         data = (folder / file.name).read_bytes()
         if sha256_bytes(data) != file.sha256:
-            raise ValueError("its bytes were changed")
+            raise ValueError("its SHA-256 is not that of the manifest")
         return np.asarray(np.load(BytesIO(data), allow_pickle=False), np.uint16).reshape(-1)
     except (OSError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -167,7 +191,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     accuracy = paired_difference(before.right[names[0]], after.right[names[1]])
     latencies, notes = _latencies(old.id, *models)
     if old.match != new.match:
-        notes.append("its rule changed, so other devices may get it")
+        notes.append("its selectors changed, so other devices may get this tier")
     sizes = [ValueChange(name="file_bytes", old=_file_bytes(models[0]), new=_file_bytes(models[1]))]
     memory = []
     if models[0].needs.basis == models[1].needs.basis:
@@ -175,7 +199,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
         memory = [ValueChange(name="peak_memory_bytes", old=peaks[0], new=peaks[1])]
     else:
         bases = " and ".join(model.needs.basis for model in models)
-        notes.append(f"peak memory is not compared: its bases are {bases}")
+        notes.append(f"peak memory is not compared: its bases differ ({bases})")
     worse = [
         *_accuracy_worse(accuracy, limits),
         *_grown(sizes, limits.max_bytes_increase),
@@ -193,7 +217,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
 def _removed(tier: Tier) -> TierChange:
     return TierChange(
         tier=tier.id, platform=tier.platform, status="removed", old_model=tier.models[0], new_model="",
-        worse=("was removed; its devices fall to a lower tier",),
+        worse=("was removed; its devices get a lower tier",),
     )  # fmt: skip
 
 
@@ -219,7 +243,7 @@ def _grown(changes: list[ValueChange], limit: float) -> list[str]:
 
 
 def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], list[str]]:
-    """What can be compared, and why the rest cannot."""
+    """The latencies that can be compared, and notes on why the others cannot."""
     before, after = _by_key(tier, old), _by_key(tier, new)
     changes, notes = [], []
     for key, perf in before.items():
@@ -227,9 +251,9 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
         name = f"latency_us on {device}, {threads} threads, {unit}, {basis}"
         follower = after.get(key)
         if follower is None:
-            notes.append(f"{name}: is not compared, the new family does not give it")
+            notes.append(f"{name}: not compared, because the new family does not state it")
         elif basis == "measured" and (perf.machine != follower.machine or not perf.machine):
-            notes.append(f"{name}: is not compared, it was measured on different machines")
+            notes.append(f"{name}: not compared, because it was measured on different machines")
         else:
             changes.append(ValueChange(name=name, old=perf.latency_us, new=follower.latency_us))
     return changes, notes

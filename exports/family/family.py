@@ -1,4 +1,4 @@
-"""A family: typed inputs in, the files of a release out; the manifest is written last."""
+"""Writing a family: from typed inputs to the files of a release. The manifest is written last."""
 
 from __future__ import annotations
 
@@ -58,18 +58,22 @@ __all__ = [
 
 
 def write_family(folder: Path, spec: FamilySpec) -> Manifest:
-    """Write samples, evaluation and, last, the manifest; then remove what an older manifest named and this does not.
+    """Write samples, evaluation and, last, the manifest; then remove files of the family that it does not name.
 
-    Ranks grow with the tier's lowest `ram_class_min`, then its lowest `cores_min`, then the given order, per platform.
-    The floor's model is the one that needs the least memory, then the fewest bytes.
+    Within a platform, ranks increase with a tier's lowest `ram_class_min`, then with its lowest `cores_min`, then in
+    the given order. The model of the floor is the one that needs the least memory, then the fewest bytes.
+
+    Args:
+        folder: The family's folder, which contains the model files.
+        spec: The specification of the family.
 
     Returns:
         The manifest as read back from disk.
 
     Raises:
-        ManifestError: the specification is incomplete or contradicts itself.
-        EngineError: a model's engine refuses the shipped samples.
-        DiskError: a file cannot be written.
+        ManifestError: The specification is incomplete or contradicts itself.
+        EngineError: A model's engine refuses the samples.
+        DiskError: A file cannot be written.
     """
     _check(spec)
     try:
@@ -86,7 +90,7 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
 
 
 def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest, and the bytes of every small file that it names; nothing is written yet."""
+    """The manifest, and the contents of every file that it names except the models; nothing is written yet."""
     task = _task(spec)
     images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
     expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
@@ -95,7 +99,7 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
         f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
     }
     answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
-    # Named by content, like the models: an interrupted update on the same data leaves the old family whole.
+    # Named by content, like the models, so that an interrupted update on the same data leaves the old family intact.
     answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
     contents = images | {answers_name: answers} | labels | predictions
     manifest = Manifest(
@@ -123,27 +127,27 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
 def _check(spec: FamilySpec) -> None:
     ids = [model.artifact.model_id for model in spec.models]
     if not ids or len(set(ids)) < len(ids):
-        raise ManifestError(f"family {spec.family_id!r}: the models {ids} must be at least one, each id once")
+        raise ManifestError(f"family {spec.family_id!r}: has the models {ids}; give at least one, and each id once")
     for tier in spec.tiers:
         if tier.model_id not in ids:
             raise ManifestError(f"tier {tier.id!r}: names the model {tier.model_id!r}; known: {', '.join(ids)}")
         if tier.id == FLOOR or not tier.selectors:
-            raise ManifestError(f"tier {tier.id!r}: needs a selector, and another id than {FLOOR!r}")
+            raise ManifestError(f"tier {tier.id!r}: needs at least one selector and an id other than {FLOOR!r}")
         for selector in tier.selectors:
             if selector.model_extra:
                 raise ManifestError(f"tier {tier.id!r}: a selector has the unknown keys {sorted(selector.model_extra)}")
     images = spec.sample_images
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise ManifestError(
-            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 3)"
+            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 3), n >= 1"
         )
     if len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(spec.labels):
-        raise ManifestError(f"the test labels must lie in 0 to {len(spec.labels) - 1}, one class per label name")
+        raise ManifestError(f"the test labels must be in 0 to {len(spec.labels) - 1}, the indices of the label names")
     for model in spec.models:
         if model.evaluation.images != len(spec.test_labels):
             raise ManifestError(
-                f"model {model.artifact.model_id!r}: evaluated on {model.evaluation.images} images, "
-                f"the test set has {len(spec.test_labels)}"
+                f"model {model.artifact.model_id!r}: was evaluated on {model.evaluation.images} images, "
+                f"but the test set has {len(spec.test_labels)}; evaluate it on all"
             )
 
 
@@ -213,7 +217,7 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
 
 
 def _engine_range(artifact: Artifact) -> EngineRange:
-    """ONNX Runtime promises that newer versions run files of older opsets, hence `forward_ok`."""
+    """The engine versions for `artifact`. ONNX Runtime guarantees that newer versions run files of older opsets."""
     tested = artifact.engine_version.split("+")[0]
     if artifact.engine == OnnxRuntimeEngine.name:
         oldest = OnnxRuntimeEngine.oldest_version(artifact.format_version)
@@ -224,13 +228,13 @@ def _engine_range(artifact: Artifact) -> EngineRange:
 
 
 def _expected(folder: Path, model: ModelSpec, spec: FamilySpec) -> dict[str, Any]:
-    """What the exported file answers to the samples, and how far another machine may be off."""
+    """The outputs of the exported file for the samples, and how much those of another machine may differ."""
     artifact = model.artifact
     session = get_engine(artifact.engine).load(folder / artifact.path, 1)
     logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
     if logits.shape[1] != len(spec.labels):
         raise ManifestError(
-            f"model {artifact.model_id!r}: gives {logits.shape[1]} logits, but {len(spec.labels)} labels are given"
+            f"model {artifact.model_id!r}: has {logits.shape[1]} outputs, but there are {len(spec.labels)} labels"
         )
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),

@@ -1,4 +1,4 @@
-"""A family in the field: what telemetry says of the latencies that its manifest promises."""
+"""A family in the field: telemetry compared with the latencies that its manifest promises."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from factory_base.errors import ManifestError, TelemetryError
 from factory_base.files import write_text
 
 Verdict = Literal["kept", "broken", "unclear", "no rows", "no promise"]
-"""`unclear`: the promise lies within the interval."""
+"""Whether a promised latency is kept; `unclear` if it is within the interval of the measured one."""
 
 _MEDIAN = LEVELS.index(0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldLatency:
-    """The latency of one model over the devices of a tier; microseconds.
+    """The measured latency of one model on the devices of a tier, in microseconds.
 
     Attributes:
-        devices: kinds of devices.
-        rows: of telemetry.
-        rows_used: that stand behind the figures.
-        median_us: over the rows used of all devices.
-        low_us: of its 95 % interval, for these devices; of devices that sent no row it says nothing.
-        high_us: of its 95 % interval.
-        p95_us: likewise 95th percentile.
-        devices_over: kinds of devices that are surely slower than promised by themselves.
+        devices: The number of kinds of devices.
+        rows: The number of rows of telemetry.
+        rows_used: The number of rows that the latencies below are computed from.
+        median_us: The median over these rows of all devices.
+        low_us: The lower end of its 95 % interval. It is valid for these devices, not for devices that sent no row.
+        high_us: The upper end of its 95 % interval.
+        p95_us: The 95th percentile over the same rows.
+        devices_over: The number of kinds of devices whose own interval is above the promised latency.
     """
 
     devices: int
@@ -63,17 +63,17 @@ class FieldLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierField:
-    """One model of one tier.
+    """One model of one tier, compared with the field.
 
     Attributes:
-        tier: its id.
-        platform: of the tier.
-        model: id in the manifest.
-        promised_us: None where the manifest gives no latency for this tier.
-        basis: of the promise.
-        field: None without rows.
-        verdict: on the promise.
-        shared_with: other tiers that give the same model and promise less time; their devices cannot be told apart.
+        tier: The id of the tier.
+        platform: The platform of the tier.
+        model: The id of the model in the manifest.
+        promised_us: The promised latency; None if the manifest does not state one for this tier.
+        basis: The provenance of the promised latency.
+        field: The measured latency; None if there are no rows.
+        verdict: Whether the promise is kept.
+        shared_with: Other tiers with the same model and a promise; rows of their devices cannot be distinguished.
     """
 
     tier: str
@@ -88,7 +88,15 @@ class TierField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldReport:
-    """All tiers of a family against the field."""
+    """All tiers of a family, compared with the field.
+
+    Attributes:
+        family_id: The name of the family.
+        release: The number of its release.
+        max_excess: The relative excess over a promised latency that still counts as kept.
+        tiers: One entry for each model of each tier.
+        telemetry: The telemetry that they are compared with.
+    """
 
     family_id: str
     release: int
@@ -98,12 +106,12 @@ class FieldReport:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """One line for each promise that is broken, the tier named."""
+        """One line for each broken promise, with the name of the tier."""
         return tuple(_broken(line) for line in self.tiers if line.verdict == "broken")
 
     @property
     def exit_code(self) -> int:
-        """1 where a promise is broken, 2 where no row stands behind any, else 0."""
+        """1 if a promise is broken, 2 if there are no rows for any promise, otherwise 0."""
         if self.broken:
             return 1
         return 0 if any(line.verdict in ("kept", "unclear") for line in self.tiers) else 2
@@ -111,7 +119,7 @@ class FieldReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A model in a tier, with what the manifest promises there."""
+    """A model in a tier, with the latency that the manifest promises for it."""
 
     tier: Tier
     model: str
@@ -121,31 +129,32 @@ class _Place:
 def family_in_field(
     family: Path, rows: Rows, *, max_excess: float = 0.0, rounding: Rounding = "nearest"
 ) -> tuple[Manifest, FieldReport]:
-    """Hold telemetry against a family, given by its folder or manifest; see `field_report`.
+    """Compare telemetry with a family, given by its folder or manifest; see `field_report`.
 
     Raises:
-        TelemetryError: the manifest cannot be read.
+        TelemetryError: The manifest cannot be read.
     """
     try:
         manifest = read_manifest(family)
     except ManifestError as error:
-        raise TelemetryError(f"nothing to compare with: {error}") from error
+        raise TelemetryError(f"the telemetry cannot be compared: {error}") from error
     return manifest, field_report(manifest, rows, max_excess=max_excess, rounding=rounding)
 
 
 def field_report(
     manifest: Manifest, rows: Rows, *, max_excess: float = 0.0, rounding: Rounding = "nearest"
 ) -> FieldReport:
-    """Hold telemetry against the latencies that a manifest promises.
+    """Compare telemetry with the latencies that a manifest promises.
 
-    Rows belong to the tier that their device is named like, if that tier gives the model; else to the tier that gives
-    the model, of several to the one that promises the longest latency, so that what is called broken surely is.
+    Rows belong to the tier whose id is the name of their device, if that tier has the model. Otherwise they belong to
+    the tier that has the model; if there are several, to the one that promises the longest latency, so that no promise
+    is called broken because of another tier's devices.
 
     Args:
-        manifest: of the family that the app had.
-        rows: of its telemetry.
-        max_excess: the relative excess over a promise that still counts as kept.
-        rounding: what the app does where it rounds.
+        manifest: The manifest of the family that the app used.
+        rows: The app's telemetry.
+        max_excess: The relative excess over a promised latency that still counts as kept.
+        rounding: How the app rounds latencies.
     """
     places = [
         _Place(tier=tier, model=name, perf=_promise(manifest.models[name], tier.id))
@@ -167,13 +176,17 @@ def field_report(
 
 
 def write_measurements(manifest: Manifest, telemetry: Telemetry, path: Path) -> int:
-    """Write what each device measured of each model of the family as CSV; the number of lines.
+    """Write the latency of each model of the family on each device as CSV.
 
-    Columns: `device`, `model` (digest), `latency_us` (of the cold device), `relative_std` (of that latency), `rows`
-    (that stand behind it), and one for each choice of the subnets. Models that the family lacks are left out.
+    The columns are `device`, `model` (its digest), `latency_us` (of the cold device), `relative_std` (of that latency),
+    `rows` (from which it is computed), and one for each choice of the subnets. Models that the family does not have are
+    left out.
+
+    Returns:
+        The number of lines without the header.
 
     Raises:
-        DiskError: it cannot be written.
+        DiskError: The file cannot be written.
     """
     models = {_weights(model): model for model in manifest.models.values()}
     choices = list(dict.fromkeys(name for model in models.values() for name in model.subnet.values))
@@ -186,8 +199,8 @@ def write_measurements(manifest: Manifest, telemetry: Telemetry, path: Path) -> 
             if entry.model not in models:
                 continue
             values = models[entry.model].subnet.values
-            figures = [f"{entry.cold_us:.6g}", f"{entry.relative_std:.3g}", entry.rows_used]
-            writer.writerow([device.device, entry.model, *figures, *(values.get(name, "") for name in choices)])
+            measured = [f"{entry.cold_us:.6g}", f"{entry.relative_std:.3g}", entry.rows_used]
+            writer.writerow([device.device, entry.model, *measured, *(values.get(name, "") for name in choices)])
             lines += 1
     write_text(path, stream.getvalue())
     return lines
@@ -202,7 +215,7 @@ def _weights(model: Model) -> str:
 
 
 def _place(places: Sequence[_Place], model: str, device: str) -> _Place | None:
-    """Where the rows of `model` on `device` belong; None where no tier gives it."""
+    """The tier to which rows of `model` on `device` belong; None if no tier has the model."""
     own = [place for place in places if place.model == model]
     named = [place for place in own if place.tier.id == device]
     return max(named or own, key=lambda place: place.perf.latency_us if place.perf else 0, default=None)
@@ -211,7 +224,7 @@ def _place(places: Sequence[_Place], model: str, device: str) -> _Place | None:
 def _aggregated(
     manifest: Manifest, rows: Rows, places: Sequence[_Place], digests: Mapping[str, str], rounding: Rounding
 ) -> Telemetry:
-    """Telemetry, the scale of each device against the tier where most of its rows belong."""
+    """Aggregated telemetry; the scale of each device is relative to the tier to which most of its rows belong."""
     names = [digest_for(written, digests) for written in rows.models]
     votes: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     pairs, inverse = np.unique(rows.device * len(rows.models) + rows.model, return_inverse=True)
@@ -227,7 +240,7 @@ def _aggregated(
     parts = []
     for reference, devices in references.items():
         found = {digest: _promise(manifest.models[name], reference) for digest, name in digests.items()}
-        # A model without a promise there is still one of the family: its rows are named by the full digest.
+        # A model without a promise in this tier still belongs to the family, so its rows get the full digest.
         expected = {digest: float(perf.latency_us) for digest, perf in found.items() if perf is not None}
         parts.append(aggregate(rows, expected, rounding=rounding, devices=set(devices)))
     return _joined(rows, parts, digests)
@@ -251,7 +264,7 @@ def _joined(rows: Rows, parts: Sequence[Telemetry], digests: Mapping[str, str]) 
 
 
 def _named(device: DeviceTelemetry, digests: Mapping[str, str]) -> DeviceTelemetry:
-    """With full digests also for models of the family of which nothing was expected."""
+    """`device` with full digests for all models of the family, also for those without an expected latency."""
     models = [
         model.model_copy(update={"model": digest_for(model.model, digests) or model.model}) for model in device.models
     ]
@@ -274,9 +287,9 @@ def _line(place: _Place, places: Sequence[_Place], found: Sequence[ModelTelemetr
 
 
 def _pooled(found: Sequence[ModelTelemetry], limit: float | None) -> FieldLatency:
-    """Rows of several devices as one distribution; its median's interval after Woodruff, devices as strata.
+    """The rows of several devices as one distribution, with the interval of its median by Woodruff; devices are strata.
 
-    Source: Woodruff, Confidence intervals for medians and other position measures, JASA 47 (1952).
+    Source: Woodruff, "Confidence intervals for medians and other position measures", JASA 47 (1952).
     """
     used = np.array([model.rows_used for model in found], dtype=np.float64)
     logs = [np.maximum.accumulate(np.log(model.quantiles_us)) for model in found]
@@ -287,7 +300,8 @@ def _pooled(found: Sequence[ModelTelemetry], limit: float | None) -> FieldLatenc
     ends = found[0].low_us, found[0].high_us
     if len(found) > 1:
         below = np.array([_shares(np.array([median]), log)[0] for log in logs])
-        # A device of few rows may be on either side of the median, wherever its own median is.
+        # With few rows, a device may be on either side of the median, wherever its own median is. So its variance is at
+        # least that of an even chance (1/4) for one row of n + 1.
         uncertain = np.maximum(below * (1 - below), 0.25 / (used + 1))
         half = float(t.ppf(0.975, used.sum())) * math.sqrt(float(weights**2 @ (uncertain / used)))
         low, high = (_quantile(grid, weights @ shares, 0.5 + side * half) for side in (-1, 1))
@@ -302,7 +316,7 @@ def _pooled(found: Sequence[ModelTelemetry], limit: float | None) -> FieldLatenc
 
 
 def _shares(at: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of a device's rows below each point."""
+    """The share of a device's rows that are below each value of `at`."""
     return np.asarray(np.interp(at, log, np.array(LEVELS), left=0.0, right=1.0))
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing `manifest.json`: the rules of its encoding, of its shape (`records`), and of its references."""
+"""Reading and writing `manifest.json`: the rules for its encoding, its structure (`records`) and its references."""
 
 from __future__ import annotations
 
@@ -17,22 +17,42 @@ __all__ = ["Manifest", "Selector", "Soc", "manifest_schema", "parse_manifest", "
 
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
+EXAMPLE_MANIFEST = Path(__file__).with_name("manifest.example.json")
+"""A manifest of two models that `write_family` wrote, for examples and for ports of the resolver. The files that it
+names are not shipped."""
 MAX_BYTES = 256 * 1024
+"""The largest manifest that is read, so that a damaged or hostile file cannot fill an app's memory. A model takes about
+2 KiB, so it suffices for 100 models."""
 MAX_DEPTH = 16
+"""The deepest nesting of objects and lists that is read, so that no parser overflows its stack. Version 1 needs 7."""
 FLOOR = "floor"
+"""The id of the tier of rank 0."""
 
 
 def manifest_path(path: Path) -> Path:
-    """The manifest of a family: `path` itself, or the one in the folder `path`."""
+    """The file of a manifest: `path` itself, or `manifest.json` in the folder `path`."""
     return path / FILE_NAME if path.is_dir() else path
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest, given by its file or its folder. Files that it names are not opened.
+    """Read and check a manifest. The files that it names are not opened.
+
+    >>> from exports import EXAMPLE_MANIFEST, read_manifest
+    >>> manifest = read_manifest(EXAMPLE_MANIFEST)  # or a family's folder, such as Path("dist/digits")
+    >>> for tier in manifest.tiers:
+    ...     model = manifest.models[tier.models[0]]
+    ...     print(tier.platform, tier.id, tier.models[0], model.files[0].bytes, model.quality.value_ppm / 1e6)
+    any floor small 61960 0.963788
+    android midrange large 84373 0.988858
+    linux_iot speaker small 61960 0.963788
+
+    Args:
+        path: The manifest or the family's folder.
 
     Raises:
-        ManifestError: unreadable, against the rules of encoding, another major version, an unknown critical feature,
-            against the schema, or contradicting itself. One line, the first fault.
+        ManifestError: The manifest cannot be read, breaks a rule of the encoding, has another major version or an
+            unknown critical feature, does not match the schema, or contradicts itself. The message is one line about
+            the first fault.
     """
     manifest = parse_manifest(read_bytes(path), str(manifest_path(path)))
     for fault in reference_faults(manifest):
@@ -41,7 +61,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a family's manifest, at most one above the limit. Raises `ManifestError`."""
+    """The bytes of a family's manifest, at most `MAX_BYTES` + 1 of them. Raises `ManifestError`."""
     file = manifest_path(path)
     try:
         with file.open("rb") as stream:
@@ -51,10 +71,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_manifest(data: bytes, source: str) -> Manifest:
-    """Check encoding, version, critical features and shape, but not references. `source` names the file in messages.
+    """Check encoding, version, critical features and structure, but not references.
+
+    Args:
+        data: The contents of the file.
+        source: The name of the file in messages.
 
     Raises:
-        ManifestError: see `read_manifest`.
+        ManifestError: See `read_manifest`.
     """
     value = decode_json(data, source)
     _check_version(value, source)
@@ -65,7 +89,7 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first fault of a record in one line: its place, what is wrong, the offending value."""
+    """The first fault of a record in one line: its field, what is wrong, the offending value."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     shown = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
@@ -73,10 +97,15 @@ def first_fault(error: ValidationError) -> str:
 
 
 def decode_json(data: bytes, source: str, max_bytes: int = MAX_BYTES) -> Any:
-    """Decode JSON by the manifest's rules: UTF-8 without BOM, bounded size, depth and integers, no repeated key.
+    """Decode JSON by the manifest's rules: UTF-8 without BOM, limited size, depth and integers, no repeated key.
+
+    Args:
+        data: The contents of the file.
+        source: The name of the file in messages.
+        max_bytes: The largest accepted size.
 
     Raises:
-        ManifestError: the first rule that is broken.
+        ManifestError: A rule is broken; the message names the first.
     """
     if len(data) > max_bytes:
         raise ManifestError(f"{source}: is larger than the limit of {max_bytes} bytes")
@@ -98,10 +127,14 @@ def decode_json(data: bytes, source: str, max_bytes: int = MAX_BYTES) -> Any:
 
 
 def encode_manifest(manifest: Manifest, source: str) -> str:
-    """The text of `manifest.json`: indented, keys sorted, absent fields left out. `source` names it in messages.
+    """The text of `manifest.json`: indented, keys sorted, fields without a value left out.
+
+    Args:
+        manifest: The manifest.
+        source: The name of the file in messages.
 
     Raises:
-        ManifestError: it breaks a rule that readers enforce, for example the limit of size.
+        ManifestError: The text breaks a rule that readers enforce, for example the limit of the size.
     """
     value = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -112,36 +145,36 @@ def encode_manifest(manifest: Manifest, source: str) -> str:
 
 
 def manifest_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the manifest; it ships as `manifest.schema.json`."""
+    """The JSON Schema (2020-12) of the manifest, which is shipped as `manifest.schema.json`."""
     schema = Manifest.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_URN, **schema}
 
 
 def reference_faults(manifest: Manifest) -> Iterator[str]:
-    """Each way in which the manifest contradicts itself, as one line."""
+    """One line for each way in which the manifest contradicts itself."""
     yield from _tier_faults(manifest.tiers)
     for tier in manifest.tiers:
         for name in tier.models:
             if name not in manifest.models:
-                yield f"tier {tier.id!r} names the model {name!r}, which is not described"
+                yield f"tier {tier.id!r} names the model {name!r}, which the manifest does not describe"
     yield from _file_faults(manifest)
     if manifest.task.output.classes != len(manifest.task.labels):
-        yield f"the output has {manifest.task.output.classes} classes, but {len(manifest.task.labels)} labels are given"
+        yield f"the output has {manifest.task.output.classes} classes, but there are {len(manifest.task.labels)} labels"
     if set(manifest.evaluation.predictions) != set(manifest.models):
-        yield "the models with predictions are not the models that are described"
+        yield "the models with predictions are not the models that the manifest describes"
 
 
 def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:
     ids = [tier.id for tier in tiers]
     for name in sorted({name for name in ids if ids.count(name) > 1}):
-        yield f"tier {name!r} is given twice"
+        yield f"the tier id {name!r} is used twice"
     floors = [tier for tier in tiers if tier.rank == 0]
     if [(tier.id, tier.platform, tier.match) for tier in floors] != [(FLOOR, "any", ())]:
-        yield f"there must be one tier of rank 0, {FLOOR!r}, for platform 'any' and without rules"
+        yield f"there must be exactly one tier of rank 0, {FLOOR!r}, for platform 'any' and without selectors"
     for platform in sorted({tier.platform for tier in tiers}):
         ranks = sorted(tier.rank for tier in tiers if tier.platform == platform and tier.rank)
         if ranks != list(range(1, len(ranks) + 1)):
-            yield f"the ranks of platform {platform!r} are {ranks}, expected 1 to {len(ranks)}, each once"
+            yield f"the ranks of platform {platform!r} are {ranks}, expected each of 1 to {len(ranks)} once"
 
 
 def _file_faults(manifest: Manifest) -> Iterator[str]:
@@ -154,11 +187,13 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
 
 def _check_version(value: Any, source: str) -> None:
     if not isinstance(value, dict) or not isinstance(value.get("manifest_version"), str):
-        raise ManifestError(f"{source}: is not a manifest (it has no manifest_version)")
+        raise ManifestError(
+            f"{source}: is not a manifest (it has no manifest_version); name a family's folder or manifest"
+        )
     if value["manifest_version"].split(".")[0] != str(SUPPORTED_MAJOR):
         raise ManifestError(
             f"{source}: has the manifest version {value['manifest_version']!r}, this tool reads {SUPPORTED_MAJOR}.x "
-            f"(it writes {FORMAT_VERSION}); use the tool that wrote it, or a newer one"
+            f"(and writes {FORMAT_VERSION}); use the tool that wrote it, or a newer one"
         )
     critical = value.get("critical", [])
     unknown = sorted({str(name) for name in critical} - SUPPORTED_CRITICAL) if isinstance(critical, list) else []
@@ -170,18 +205,22 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is given twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return found
 
 
+_INTEGER_DIGITS = 1 + len(str(MAX_INTEGER))
+"""A sign and the digits of the largest integer; longer texts are refused before they are converted."""
+
+
 def _integer(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"the integer {_shorten(text)} is beyond +-(2^53-1)")
+    if len(text) > _INTEGER_DIGITS or abs(int(text)) > MAX_INTEGER:
+        raise ValueError(f"the integer {_shorten(text)} is outside +-(2^53-1)")
     return int(text)
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _depth(value: Any) -> int:
@@ -196,5 +235,6 @@ def _depth(value: Any) -> int:
 
 
 def _shorten(value: Any) -> str:
+    """The value in at most 60 characters, so that a message stays one line."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

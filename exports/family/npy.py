@@ -1,4 +1,4 @@
-"""Arrays of classes as files."""
+"""Arrays of class indices as files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def npy_bytes(classes: NDArray[np.integer]) -> bytes:
-    """The NPY file of classes `(n,)`, uint16 little-endian. Equal classes give equal bytes."""
+    """The NPY file of class indices `(n,)`, as little-endian uint16. Equal indices give equal bytes."""
     buffer = BytesIO()
     np.save(buffer, classes.astype("<u2"), allow_pickle=False)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
 """The manifest: the versioned record that an app reads. Each class mirrors one object of the file, field by field.
 
-Readers ignore fields they do not know, so that a newer minor version stays readable; a selector keeps its unknown
-keys, because they make it not match. Whatever a decision reads is an integer or a name, never a float.
+Readers ignore unknown fields, so that a newer minor version stays readable. A selector keeps its unknown keys, because
+they make it not match. Every value that a decision depends on is an integer or a name, never a float.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
 FORMAT_VERSION = "1.1"
 MAX_INTEGER = 2**53 - 1
+"""The largest integer that JSON readers with doubles, such as JavaScript, represent exactly (RFC 8259, section 6)."""
 PPM = 1_000_000
+"""Parts per million: an accuracy of 1."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
+"""A name that is safe in file names, URLs and log lines of all platforms; 64 characters keep such lines short."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RelativePath = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*$", max_length=255)
 ]
+"""A path below the manifest's folder, without `..`; 255 bytes is the longest name of common file systems."""
 Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=32)]
+"""Dotted numbers. 32 characters hold every known version and bound the work of comparing them."""
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
@@ -28,7 +33,7 @@ Basis = Literal["measured", "few_shot", "modelled", "assumed"]
 
 
 class Record(BaseModel):
-    """Base of every object of the manifest: frozen, no conversion of types, unknown fields ignored."""
+    """The base of every object of the manifest: frozen, without conversion of types; unknown fields are ignored."""
 
     model_config = ConfigDict(
         extra="ignore", frozen=True, strict=True, allow_inf_nan=False, validate_by_name=True, protected_namespaces=()
@@ -45,7 +50,7 @@ class File(Record):
 
 
 class InputSpec(Record):
-    """The model's input tensor, and the image from which preprocessing makes it."""
+    """The model's input tensor, and the image that preprocessing turns into it."""
 
     name: str
     layout: Literal["NCHW"]
@@ -65,7 +70,7 @@ class OutputSpec(Record):
 
 
 class ResizeStep(Record):
-    """Any image to the base size: bilinear with antialiasing."""
+    """Resize an image of any size to the base size: bilinear with antialiasing."""
 
     op: Literal["resize"] = "resize"
     width: Positive
@@ -74,7 +79,7 @@ class ResizeStep(Record):
 
 
 class ResizeToModelStep(Record):
-    """The base size to the model's input: bilinear, half-pixel centres, no antialiasing."""
+    """Resize the base size to the model's input size: bilinear, half-pixel centres, no antialiasing."""
 
     op: Literal["resize_to_model"] = "resize_to_model"
     method: Literal["bilinear"] = "bilinear"
@@ -88,7 +93,7 @@ class ScaleStep(Record):
 
 
 class NormaliseStep(Record):
-    """Subtract the mean, divide by the standard deviation, per channel, in millionths."""
+    """Subtract the mean and divide by the standard deviation, per channel; both in millionths."""
 
     op: Literal["normalise"] = "normalise"
     mean_ppm: tuple[int, ...]
@@ -99,14 +104,14 @@ Step = Annotated[ResizeStep | ResizeToModelStep | ScaleStep | NormaliseStep, Fie
 
 
 class Preprocessing(Record):
-    """What turns pixels into the input, in order. The app must implement this `version`."""
+    """The steps that turn pixels into the input, in order. The app must implement this `version`."""
 
     version: Positive
     steps: tuple[Step, ...]
 
 
 class Task(Record):
-    """What the family does."""
+    """The task of the family."""
 
     name: Literal["image_classification"]
     input: InputSpec
@@ -116,19 +121,24 @@ class Task(Record):
 
 
 class Soc(Record):
-    """A system on a chip. An empty `model` stands for all of the maker."""
+    """A system on a chip. An empty `model` stands for all models of the maker."""
 
     maker: str
     model: str = ""
 
 
 class Selector(Record):
-    """A rule over device facts; every key that is present must hold. RAM classes in MiB, see `resolver.ram_class_mib`.
+    """A condition on device facts; all given keys must hold. RAM classes are in MiB, see `resolver.ram_class_mib`.
 
     Attributes:
-        ram_class_min: inclusive.
-        ram_class_max: exclusive.
-        strict: whether a device that does not tell is excluded by `soc_exclude`.
+        platforms: The accepted platforms.
+        ram_class_min: The smallest class of RAM, inclusive.
+        ram_class_max: The largest class of RAM, exclusive.
+        cores_min: The smallest number of processor cores.
+        os_min: The oldest version of the operating system; on Android the API level.
+        soc_include: The accepted systems on a chip.
+        soc_exclude: The excluded systems on a chip.
+        strict: Whether `soc_exclude` also excludes devices whose system on a chip is unknown.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -144,20 +154,20 @@ class Selector(Record):
 
 
 class Tier(Record):
-    """A rank within a platform: any selector of `match` takes a device; models in order of preference.
+    """A rank within a platform. A device gets it if any selector of `match` holds; models are in order of preference.
 
-    Rank 0 is the floor, without selectors, for any platform; it takes whatever is left.
+    Rank 0 is the floor, without selectors and for any platform; it is for all remaining devices.
     """
 
     id: Id
     platform: Id
     rank: Count
-    match: Annotated[tuple[Selector, ...], Field(max_length=8)]
+    match: Annotated[tuple[Selector, ...], Field(max_length=8)]  # bounds the work of an app at launch
     models: Annotated[tuple[Id, ...], Field(min_length=1)]
 
 
 class InputShape(Record):
-    """One input of one model."""
+    """The shape of one input of a model."""
 
     channels: Positive
     height: Positive
@@ -168,10 +178,11 @@ class EngineRange(Record):
     """The engine versions that may run the model.
 
     Attributes:
-        format_version: of the file; for ONNX the opset.
-        min: the oldest version.
-        max_tested: the version that ran the file when the family was made.
-        forward_ok: whether newer versions are promised to run it.
+        name: The name of the engine.
+        format_version: The version of the file format; for ONNX the opset.
+        min: The oldest version that runs the model.
+        max_tested: The version that ran the model when the family was made.
+        forward_ok: Whether the engine guarantees that newer versions run it.
     """
 
     name: Id
@@ -182,7 +193,7 @@ class EngineRange(Record):
 
 
 class Needs(Record):
-    """What must be free."""
+    """The memory and the disk space that must be available."""
 
     peak_memory_bytes: Count
     disk_bytes: Positive
@@ -190,7 +201,7 @@ class Needs(Record):
 
 
 class Perf(Record):
-    """One latency. `machine` names the computer that was measured; "" where nothing was."""
+    """One latency. `machine` names the computer on which it was measured; "" if it was not measured."""
 
     device: Id
     threads: Positive
@@ -214,7 +225,7 @@ class Quality(Record):
 
 
 class ParityRecord(Record):
-    """How close the file is to the PyTorch module; the difference of logits in billionths."""
+    """How close the file is to the PyTorch module; the largest difference of a logit is in billionths."""
 
     max_abs_difference_nano: Count
     top1_agreement_ppm: Ppm
@@ -222,14 +233,14 @@ class ParityRecord(Record):
 
 
 class Subnet(Record):
-    """Where the model comes from; no decision reads it.
+    """The origin of the model; no decision depends on it.
 
     Attributes:
-        supernet_sha256: of the supernet's checkpoint.
-        finetuned_sha256: of the subnet's own weights, where it was trained further; else it has the supernet's.
-        values: the subnet's JSON form.
-        macs: of one inference.
-        parameters: how many.
+        supernet_sha256: The digest of the supernet's checkpoint.
+        finetuned_sha256: The digest of the subnet's own weights if it was fine-tuned; otherwise it has the supernet's.
+        values: The JSON form of the subnet.
+        macs: The MACs of one inference.
+        parameters: The number of parameters.
     """
 
     supernet_sha256: Sha256
@@ -240,7 +251,7 @@ class Subnet(Record):
 
 
 class SelfTest(Record):
-    """What a device can check by itself with the shipped samples: every logit within the tolerance, in millionths."""
+    """A check that a device can run with the shipped samples: every logit is within the tolerance, in millionths."""
 
     samples: Positive
     tolerance_micro: Positive
@@ -261,21 +272,21 @@ class Model(Record):
 
 
 class Samples(Record):
-    """Real inputs (PNG at base size) and what each model answers to them."""
+    """Real inputs (PNG at base size) and the outputs of each model for them."""
 
     inputs: Annotated[tuple[File, ...], Field(min_length=1)]
     expected: File
 
 
 class EvaluationFiles(Record):
-    """Test labels and each model's predictions for them: uint16 arrays in NPY format."""
+    """The test labels and each model's predictions for the test images: uint16 arrays in NPY format."""
 
     labels: File
     predictions: dict[Id, File]
 
 
 class Provenance(Record):
-    """What the family was made from."""
+    """The digests of what the family was made from, and the version of the tool that made it."""
 
     supernet_sha256: Sha256
     config_sha256: Sha256
@@ -284,7 +295,7 @@ class Provenance(Record):
 
 
 class Manifest(Record):
-    """The whole file. See `manifest` for the rules of its encoding."""
+    """The whole file. The module `manifest` has the rules of its encoding."""
 
     schema_urn: Annotated[Literal["urn:model-factory:manifest:1"], Field(alias="schema")] = SCHEMA_URN
     manifest_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")] = FORMAT_VERSION
@@ -299,7 +310,7 @@ class Manifest(Record):
     provenance: Provenance
 
     def files(self) -> tuple[File, ...]:
-        """Every file that the manifest names, each name once."""
+        """Every file that the manifest names, without repeats."""
         models = [file for model in self.models.values() for file in model.files]
         evaluation = [self.evaluation.labels, *self.evaluation.predictions.values()]
         named = [*models, *self.samples.inputs, self.samples.expected, *evaluation]

@@ -1,4 +1,4 @@
-"""The samples that a family ships: real images, and what each exported file answers to them."""
+"""The samples that a family ships: real images, and the outputs of each exported file for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVALUATION = "evaluation"
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """`(height, width, 3)` uint8 as PNG, without any metadata, so that equal images give equal bytes."""
+    """An image, uint8 `(height, width, 3)`, as PNG without metadata, so that equal images give equal bytes."""
     from PIL import Image
 
     buffer = BytesIO()
@@ -32,10 +32,10 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
-    """The image at `path`, `(height, width, 3)` uint8 RGB.
+    """The image at `path`, RGB, uint8 `(height, width, 3)`.
 
     Raises:
-        ManifestError: it is missing or not an image.
+        ManifestError: It is missing or not an image.
     """
     from PIL import Image
 
@@ -50,10 +50,13 @@ def run_samples(
     session: Session, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int,
     mean_ppm: Sequence[int], std_ppm: Sequence[int],
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Preprocess base images as the manifest documents it, run them: float32 `(n, classes)`. Raises `EngineError`."""
+    """The logits of base images, preprocessed as the manifest states: float32 `(n, classes)`. Raises `EngineError`."""
     return session.run(np.stack([model_input(image, size, mean_ppm, std_ppm) for image in images]))
 
 
 def tolerance_micro(logits: NDArray[np.float32]) -> int:
-    """How far another machine's kernels may be off: a thousandth of the largest logit, at least a thousandth."""
+    """How much logits may differ on another machine, in millionths: a thousandth of the largest, at least a thousandth.
+
+    The largest difference seen between sound fp32 engines is 5e-4 (see `check_parity`); this is twice that.
+    """
     return math.ceil(1000 * max(1.0, float(np.abs(logits).max())))

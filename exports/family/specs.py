@@ -1,14 +1,32 @@
-"""What the caller says about a family; `family.write_family` turns it into files."""
+"""The specification of a family; `family.write_family` turns it into files.
+
+The functions below the records make them from what the other packages return: a profile, costs, a data set's splits.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.artifact import Artifact, Evaluation
-from exports.family.records import Basis, Perf, Provenance, Selector
+from exports.family.records import PPM, Basis, Perf, Provenance, Selector, Soc
+from factory_base.files import digest_of, sha256_file
+
+if TYPE_CHECKING:
+    from device_profiles.costs import Costs
+    from device_profiles.profile import DeviceProfile
+    from supernet.data.types import Splits
+    from supernet.space import SubnetConfig
+
+_MIB = 1 << 20
+
+SAMPLE_IMAGES = 8
+"""Images that a family ships as samples: enough to catch a wrong model or preprocessing, and only some KiB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -16,15 +34,15 @@ class ModelSpec:
     """One model of the family.
 
     Attributes:
-        artifact: its file, already in the family's folder.
-        evaluation: of that file, on the family's test set.
-        subnet_values: the JSON form of the subnet.
-        finetuned_sha256: of the subnet's own weights; None where it has the supernet's.
-        macs: of one inference.
-        parameters: how many.
-        peak_memory_bytes: of one inference, the weights included.
-        needs_basis: measured, few_shot, modelled or assumed.
-        perf: latencies, one per device.
+        artifact: The model file, already in the family's folder.
+        evaluation: The evaluation of that file on the family's test set.
+        subnet_values: The JSON form of the subnet.
+        macs: The MACs of one inference.
+        parameters: The number of parameters.
+        peak_memory_bytes: The peak memory of one inference, weights included.
+        needs_basis: The provenance of the peak memory: `measured`, `few_shot`, `modelled` or `assumed`.
+        perf: The latencies, one per device.
+        finetuned_sha256: The digest of the subnet's own weights; None if it has the supernet's.
     """
 
     artifact: Artifact
@@ -40,13 +58,13 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierSpec:
-    """A rule that selects a model. The rank follows from the rules, see `write_family`.
+    """A tier: selectors and the model that they select. Its rank follows from the selectors, see `write_family`.
 
     Attributes:
-        id: unique; `floor` is taken.
-        platform: `android`, `linux`, ...
-        selectors: any of them takes a device.
-        model_id: of a `ModelSpec`.
+        id: A unique id other than `floor`.
+        platform: The platform: `android`, `linux`, ...
+        selectors: A device gets the tier if any of these holds.
+        model_id: The id of a `ModelSpec`'s artifact.
     """
 
     id: str
@@ -57,20 +75,20 @@ class TierSpec:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FamilySpec:
-    """Everything a family's manifest needs.
+    """Everything that a family's manifest needs.
 
     Attributes:
-        family_id: lower case, digits, `_.-`.
-        release: at least 1; grows with every release.
-        labels: names of the classes, in the order of the logits.
-        mean_ppm: of the normalisation, per channel, in millionths of full scale.
-        std_ppm: likewise.
-        sample_images: uint8 `(8, height, width, 3)`, RGB at base size; they are published with the family.
-        test_labels: `(images,)`, classes of the test set.
-        test_set_sha256: digest of the test set.
-        models: at least one.
-        tiers: may be empty: then every device gets the floor.
-        provenance: digests of what it was made from.
+        family_id: The name of the family: lower-case letters, digits, `_`, `.` and `-`.
+        release: The number of the release, at least 1; it increases with every release.
+        labels: The names of the classes, in the order of the logits.
+        mean_ppm: The mean of the normalisation per channel, in millionths of full scale.
+        std_ppm: The standard deviation of the normalisation per channel, in millionths of full scale.
+        sample_images: RGB images at base size, uint8 `(n, height, width, 3)`; they are published with the family.
+        test_labels: The classes of the test images, `(images,)`.
+        test_set_sha256: The digest of the test set.
+        models: The models, at least one.
+        tiers: The tiers above the floor. If there are none, every device gets the floor.
+        provenance: The digests of what the family was made from.
     """
 
     family_id: str
@@ -84,3 +102,120 @@ class FamilySpec:
     models: tuple[ModelSpec, ...]
     tiers: tuple[TierSpec, ...]
     provenance: Provenance
+
+
+def model_spec(
+    artifact: Artifact,
+    evaluation: Evaluation,
+    subnet: SubnetConfig,
+    parameters: int,
+    costs: Sequence[tuple[DeviceProfile, Costs]],
+) -> ModelSpec:
+    """The specification of an exported subnet whose costs are predicted.
+
+    Args:
+        artifact: The model file, already in the family's folder.
+        evaluation: The evaluation of that file on the family's test set.
+        subnet: The subnet.
+        parameters: The number of its parameters.
+        costs: The predicted costs of the subnet on each device that is to be listed, at least one.
+    """
+    return ModelSpec(
+        artifact=artifact,
+        evaluation=evaluation,
+        subnet_values=subnet.to_dict(),
+        macs=costs[0][1].macs,
+        parameters=parameters,
+        peak_memory_bytes=max(predicted.peak_memory_bytes for _, predicted in costs),
+        needs_basis="modelled",
+        perf=tuple(_perf(profile, predicted) for profile, predicted in costs),
+    )
+
+
+def tier_spec(profile: DeviceProfile, model_id: str) -> TierSpec:
+    """The tier of the devices of `profile`, which get the model `model_id`."""
+    return TierSpec(
+        id=profile.name,
+        platform=profile.selectors.platform,
+        selectors=(_selector(profile),),
+        model_id=model_id,
+    )
+
+
+def family_spec(
+    family_id: str,
+    splits: Splits,
+    models: Sequence[ModelSpec],
+    tiers: Sequence[TierSpec],
+    *,
+    checkpoint: Path,
+    config: Any,
+    release: int = 1,
+    tool_version: str = "notebook",
+) -> FamilySpec:
+    """The specification of a family whose labels, normalisation, samples and digests follow from a data set.
+
+    Args:
+        family_id: The name of the family: lower-case letters, digits, `_`, `.` and `-`.
+        splits: The data set. The first test images of each class become the samples that the family publishes.
+        models: The models, at least one.
+        tiers: The tiers above the floor.
+        checkpoint: The file of the supernet, for its digest.
+        config: Any JSON value that states how the family was made, for its digest.
+        release: The number of the release, at least 1.
+        tool_version: The version of the program that makes the family.
+
+    Raises:
+        OSError: The checkpoint cannot be read.
+    """
+    samples = splits.test.images[sample_rows(splits.test.labels)]
+    return FamilySpec(
+        family_id=family_id,
+        release=release,
+        labels=splits.class_names,
+        mean_ppm=tuple(round(value * PPM) for value in splits.mean),
+        std_ppm=tuple(round(value * PPM) for value in splits.std),
+        sample_images=samples.transpose(0, 2, 3, 1),
+        test_labels=splits.test.labels,
+        test_set_sha256=splits.test_digest,
+        models=tuple(models),
+        tiers=tuple(tiers),
+        provenance=Provenance(
+            supernet_sha256=sha256_file(checkpoint),
+            config_sha256=digest_of(config),
+            dataset_sha256=splits.digest,
+            tool_version=tool_version,
+        ),
+    )
+
+
+def sample_rows(labels: NDArray[np.int64], count: int = SAMPLE_IMAGES) -> list[int]:
+    """The rows of up to `count` images that show as many classes as possible, in ascending order."""
+    firsts = [int((labels == kind).argmax()) for kind in np.unique(labels)]
+    others = (row for row in range(len(labels)) if row not in firsts)
+    return sorted([*firsts, *others][:count])
+
+
+def _perf(profile: DeviceProfile, costs: Costs) -> Perf:
+    return Perf(
+        device=profile.name,
+        threads=profile.threads,
+        compute_unit=profile.compute_unit,
+        latency_us=max(1, round(costs.latency_us)),
+        basis=profile.latency_provenance,
+        machine=profile.costs.machine,
+    )
+
+
+def _selector(profile: DeviceProfile) -> Selector:
+    """The selectors of a profile in the manifest's units: RAM in MiB."""
+    found = profile.selectors
+    return Selector(
+        platforms=(found.platform,),
+        ram_class_min=found.ram_class_min // _MIB if found.ram_class_min else None,
+        ram_class_max=found.ram_class_max // _MIB if found.ram_class_max else None,
+        cores_min=found.cores_min,
+        os_min=found.os_min,
+        soc_include=tuple(Soc(maker=soc.maker, model=soc.model) for soc in found.soc_include) or None,
+        soc_exclude=tuple(Soc(maker=soc.maker, model=soc.model) for soc in found.soc_exclude) or None,
+    )

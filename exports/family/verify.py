@@ -1,4 +1,4 @@
-"""Verify a family by itself: its files, its rules, and every model on the shipped samples. Needs no data set."""
+"""Verifying a family without a data set: its files, its tiers, and every model on the shipped samples."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from factory_base.errors import FactoryError, ManifestError
 from factory_base.files import sha256_file
 
 MAX_EXPECTED_BYTES = 1 << 26
-"""Of the file of expected outputs: logits of many classes for every model."""
+"""The largest file of expected outputs that is read. 8 samples, 10,000 classes and 50 models take about 36 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One named check; `detail` is one line for people."""
+    """One check with its name; `detail` is one line for users."""
 
     name: str
     ok: bool
@@ -44,13 +44,13 @@ class VerifyReport:
 
 
 def verify_family(path: Path) -> VerifyReport:
-    """Check encoding and schema, references, every file's size and digest, stray files, every model on the samples.
+    """Check encoding, schema, references, size and digest of every file, stray files, and every model on the samples.
 
     Args:
-        path: the family's folder or its manifest.
+        path: The family's folder or its manifest.
 
     Raises:
-        ManifestError: the manifest itself cannot be read; all other damage is a failed check.
+        ManifestError: The manifest itself cannot be read. All other damage is reported as a failed check.
     """
     file = manifest_path(path)
     manifest = parse_manifest(read_bytes(path), str(file))
@@ -80,7 +80,7 @@ def _file(folder: Path, entry: File) -> Check:
         if size != entry.bytes:
             return Check(name=name, ok=False, detail=f"has {size} bytes, the manifest says {entry.bytes}")
         if sha256_file(path) != entry.sha256:
-            return Check(name=name, ok=False, detail="its bytes were changed: the SHA-256 is not the manifest's")
+            return Check(name=name, ok=False, detail="is damaged: its SHA-256 is not that of the manifest")
     except OSError as error:
         return Check(name=name, ok=False, detail=f"cannot be read ({error.strerror})")
     return Check(name=name, ok=True, detail=f"{entry.bytes} bytes, SHA-256 {entry.sha256[:16]}")
@@ -90,7 +90,7 @@ def _strays(folder: Path, manifest: Manifest) -> Check:
     named = {folder / file.name for file in manifest.files()}
     found = {path for part in (MODELS, SAMPLES, EVALUATION) for path in (folder / part).rglob("*") if path.is_file()}
     strays = sorted(path.relative_to(folder).as_posix() for path in found - named)
-    detail = f"ignored, the manifest does not name them: {', '.join(strays)}" if strays else "none"
+    detail = f"ignored, because the manifest does not name them: {', '.join(strays)}" if strays else "none"
     return Check(name="strays", ok=True, detail=detail)
 
 
@@ -103,7 +103,7 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str]) -> Itera
         return
     for name, model in manifest.models.items():
         if any(file.name in damaged for file in model.files):
-            yield Check(name=f"samples {name}", ok=False, detail="was not run, because its file is damaged")
+            yield Check(name=f"samples {name}", ok=False, detail="not run, because its file is damaged")
         else:
             yield _run(folder, manifest, name, images, expected.get(name))
 
@@ -123,7 +123,7 @@ def _run(folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.ui
         top1, tolerance = np.array(expected["top1"]), int(expected["tolerance_micro"]) / 1e6
         found = _logits(folder, manifest, model, images)
         if found.shape != wanted.shape or top1.shape != found.shape[:1]:
-            raise ManifestError(f"gives logits {found.shape}, {wanted.shape} are expected")
+            raise ManifestError(f"returns logits {found.shape}, but the expected ones are {wanted.shape}")
     except FactoryError as error:
         return Check(name=f"samples {name}", ok=False, detail=str(error))
     except (KeyError, TypeError, ValueError):

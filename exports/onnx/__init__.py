@@ -1,1 +1,1 @@
-"""Writing, quantising and reading ONNX files."""
+"""Writing, quantising and reading ONNX files, and the memory that they need."""

@@ -1,4 +1,4 @@
-"""ONNX files of a network that is a chain of parts: the network's, and one for each part, from one export."""
+"""ONNX files of a network that is a chain of parts: one for the network and one for each part, from one export."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ def export_chain(
     *,
     opset: int = 20,
 ) -> None:
-    """Write the network that `parts` are to `whole`, and each part to its path: all as `export_onnx` would.
+    """Write the network that `parts` form to `whole`, and each part to its path, all as `export_onnx` would.
 
-    One export serves all, which takes seconds; the parts are cut out of its graph, so they hold the very operators that
-    the network's file holds.
+    The network is exported once, because an export takes seconds. The parts are cut out of its graph, so they contain
+    exactly the operators of the network's file.
 
     Args:
-        parts: in evaluation mode; each takes what the one before gives, one float32 tensor at batch 1.
-        input_shape: of the first, without the batch.
-        whole: of the network's file.
-        paths: of the parts' files, as many as `parts`; None for a part that needs no file.
+        parts: Modules in evaluation mode. The input of each is the output of the one before: float32, batch 1.
+        input_shape: The shape of one input of the first part, without the batch.
+        whole: The path of the network's file.
+        paths: The paths of the parts' files, as many as `parts`; None for a part that needs no file.
+        opset: The opset of the files, in `OPSETS`.
 
     Raises:
-        EngineError: a part is in training mode, cannot be exported, or cannot be cut out.
-        DiskError: a file cannot be written.
+        EngineError: A part is in training mode, cannot be exported, or cannot be cut out.
+        DiskError: A file cannot be written.
     """
     borders = [f"border_{index}" for index in range(len(parts) - 1)] + [OUTPUT_NAME]
     model = exported(_all_outputs(parts), input_shape, opset, outputs=borders)
@@ -53,9 +54,7 @@ def _cut(model: Any, before: str, after: str) -> Any:
     values = {v.name: v for v in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
     nodes = _leading_to(model.graph, before, after)
     if not nodes:
-        raise EngineError(
-            f"a part gives what it takes ({before}), so nothing of it can be measured; join it to the next"
-        )
+        raise _unchanged(before)
     used = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in model.graph.initializer if tensor.name in used]
     image = onnx.ValueInfoProto()
@@ -70,7 +69,7 @@ def _cut(model: Any, before: str, after: str) -> Any:
 
 
 def _leading_to(graph: Any, before: str, after: str) -> list[Any]:
-    """The nodes between the two values, in order. Raises `EngineError` where another value crosses `before`."""
+    """The nodes between the two values, in order. Raises `EngineError` if they depend on any value but `before`."""
     needed, found = {after}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output) and before not in node.output:
@@ -79,13 +78,22 @@ def _leading_to(graph: Any, before: str, after: str) -> list[Any]:
     given = {before, "", *(tensor.name for tensor in graph.initializer)}
     made = {name for node in found for name in node.output}
     crossing = sorted(needed - given - made)
+    if crossing and any(node.op_type == "Identity" and before in node.output for node in graph.node):
+        raise _unchanged(before)
     if crossing:
-        raise EngineError(f"the parts of this network are no chain: {', '.join(crossing)} passes one by")
+        raise EngineError(
+            f"the parts of this network are not a chain: {', '.join(crossing)} bypasses a part; join it with the next"
+        )
     return found[::-1]
 
 
+def _unchanged(value: str) -> EngineError:
+    """The error if a part whose input or output is `value` returns its input: there is nothing to measure."""
+    return EngineError(f"a part returns its input unchanged ({value}), so it cannot be measured; join it with the next")
+
+
 def _all_outputs(parts: Sequence[nn.Module]) -> nn.Module:
-    """A module that gives the output of every part."""
+    """A module that returns the output of every part."""
     from torch import Tensor, nn
 
     class Chain(nn.Module):

@@ -1,4 +1,4 @@
-"""The memory that an exported ONNX file needs while it runs, planned ahead from the file alone."""
+"""The memory that an exported ONNX file needs while it runs, predicted from the file alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from factory_base.errors import EngineError
 from factory_base.quantities import format_bytes
 
 Executor = Literal["fused", "portable"]
-"""How the engine runs a graph: in both in the order of the file, no operator in place, views free.
+"""How the engine runs a graph. In both cases operators run in the order of the file, none of them in place, and views
+take no memory.
 
-`fused`, as ONNX Runtime, XNNPACK and LiteRT do: an activation directly after a convolution or matrix product, as its
-only consumer, is part of it. An operator between DequantizeLinear and QuantizeLinear reads and writes int8 where ONNX
-Runtime has an int8 kernel for it; where it has none, the float values exist too.
+`fused`, like ONNX Runtime, XNNPACK and LiteRT: an activation that is the only consumer of a convolution or matrix
+product is part of it. An operator between DequantizeLinear and QuantizeLinear reads and writes int8 if ONNX Runtime has
+an int8 kernel for it; otherwise the float values exist too.
 
-`portable`, as ExecuTorch's portable kernels do: nothing is fused, and a hard-swish is the steps that core ATen makes of
-it, which hold three tensors of its size at once: `x`, `x + 3`, and that clamped.
+`portable`, like ExecuTorch's portable kernels: nothing is fused, and a hard-swish is decomposed into the operators of
+core ATen, which hold three tensors of its size at once: `x`, `x + 3`, and `x + 3` clamped.
 """
 
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -33,21 +34,22 @@ _INT8 = _WEIGHTED | _VIEWS | frozenset(
      "Resize", "Transpose"}
 )  # fmt: skip
 _HARD_SWISH_LIVES = ((0, 4), (1, 2), (2, 3), (3, 4), (4, 5))
-"""First and last step of each tensor between input and output: a copy, + 3, clamped below, above, times the copy."""
+"""First and last step of each tensor between input and output: a copy of `x`, `x + 3`, clamped from below, clamped from
+above, and the product with the copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMemory:
-    """What one run of a file needs at batch 1.
+    """The memory that one run of a file needs at batch 1.
 
     Attributes:
-        executor: the kind of engine that the arena is for.
-        holds_input: whether the arena includes the network's input, until its last use. LiteRT's does; in ONNX Runtime
-            and ExecuTorch the caller keeps it.
-        arena_bytes: the activations, by the best plan found.
-        bound_bytes: the lower bound of any plan: the most bytes that live at one step.
-        input_bytes: the network's input.
-        weight_bytes: the constants stored in the file, each once.
+        executor: The kind of engine that the arena is for.
+        holds_input: Whether the arena includes the network's input, until its last use. LiteRT's does; in ONNX Runtime
+            and ExecuTorch the caller keeps the input.
+        arena_bytes: The size of the arena of the activations, by the best plan found.
+        bound_bytes: The lower bound of any plan: the most bytes that are live at one step.
+        input_bytes: The size of the network's input.
+        weight_bytes: The size of the constants stored in the file, each counted once.
     """
 
     executor: Executor
@@ -59,29 +61,35 @@ class GraphMemory:
 
     @property
     def is_optimal(self) -> bool:
-        """Whether no plan can need less for this executor."""
+        """Whether no plan for this executor can need less."""
         return self.arena_bytes == self.bound_bytes
 
     @property
     def over_bound(self) -> float:
-        """Arena over lower bound, at least 1."""
+        """The arena divided by its lower bound, at least 1."""
         return self.arena_bytes / self.bound_bytes if self.bound_bytes else 1.0
 
     def describe(self) -> str:
-        """One phrase for people: `arena 2.34 MiB, optimal` or `arena 2.6 MiB, 1.11 times the lower bound`."""
+        """One phrase for users: `arena 2.34 MiB, optimal` or `arena 2.6 MiB, 1.11 times the lower bound`."""
         if self.is_optimal:
             return f"arena {format_bytes(self.arena_bytes)}, optimal"
+        # below 1.005, two decimals would show 1.00, as if the plan were optimal
         ratio = f"{self.over_bound:.2f}" if self.over_bound >= 1.005 else "less than 1.01"
         return f"arena {format_bytes(self.arena_bytes)}, {ratio} times the lower bound"
 
 
 def plan_graph(path: Path, *, executor: Executor = "fused", holds_input: bool = True) -> GraphMemory:
-    """Plan the activations of the ONNX file at `path`, float or QDQ int8; a dynamic batch is taken as 1.
+    """Plan the activations of the ONNX file at `path`, float or QDQ int8; a dynamic batch counts as 1.
 
-    The defaults count as `Workload.arena_elements` does, before the export.
+    With the defaults, the result corresponds to `Workload.arena_elements`, which is computed before the export.
+
+    Args:
+        path: The ONNX file.
+        executor: The kind of engine.
+        holds_input: Whether the arena includes the network's input.
 
     Raises:
-        EngineError: it is not an ONNX file, has branches or loops, or shapes that depend on its data.
+        EngineError: It is not an ONNX file, or it has branches, loops, or shapes that depend on data.
     """
     graph = _Graph(read_onnx(path), path.name)
     lives = _Lives(graph, executor)
@@ -98,7 +106,7 @@ def plan_graph(path: Path, *, executor: Executor = "fused", holds_input: bool = 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """An operator on activations. Names of constants are left out."""
+    """An operator on activations; its constant inputs are left out."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -107,7 +115,7 @@ class _Node:
 
 
 class _Graph:
-    """The operators on activations of a ModelProto, the shape of every value, who makes and who reads it."""
+    """The operators on activations of a ModelProto, and the shape, the producer and the readers of every value."""
 
     def __init__(self, model: Any, file: str) -> None:
         self._file = file
@@ -125,7 +133,7 @@ class _Graph:
                 self.readers[name].append(node)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
-        """Of an activation. Raises `EngineError` where it is not known ahead."""
+        """The shape of an activation. Raises `EngineError` if it depends on data."""
         found = self._types.get(name)
         if (
             found is None
@@ -133,21 +141,21 @@ class _Graph:
             or any(not dim.HasField("dim_value") for dim in found.shape.dim)
         ):
             raise EngineError(
-                f"{self._file}: the shape of {name!r} depends on data; memory is planned for fixed shapes"
+                f"{self._file}: the shape of {name!r} depends on data; memory can be planned for fixed shapes only"
             )
         return tuple(dim.dim_value for dim in found.shape.dim)
 
     def size_of(self, name: str) -> int:
-        """Bytes of an activation. Raises `EngineError` where they are not known ahead."""
+        """The bytes of an activation. Raises `EngineError` if its shape depends on data."""
         return _bytes(self.shape_of(name), self._types[name].elem_type)
 
     def only_reader(self, name: str) -> _Node | None:
-        """The one operator that reads an activation; None if there are more, or if it leaves the graph."""
+        """The only operator that reads an activation; None if there are several, or if it is an output of the graph."""
         readers = self.readers.get(name, [])
         return readers[0] if self.reads[name] == len(readers) == 1 else None
 
     def is_view(self, node: _Node) -> bool:
-        """Whether the output holds the same bytes as the input: also a transposition that moves only axes of size 1."""
+        """Whether the output has the same bytes as the input. A transposition does if it moves only axes of size 1."""
         if node.kind == "Transpose" and node.inputs:
             shape = self.shape_of(node.inputs[0])
             moved = [axis for axis in node.permutation if shape[axis] != 1]
@@ -155,7 +163,7 @@ class _Graph:
         return node.kind in _VIEWS
 
     def is_activation_of_weights(self, node: _Node) -> bool:
-        """Whether it is an activation directly after a convolution or matrix product, as its only consumer."""
+        """Whether it is an activation that is the only consumer of a convolution or matrix product."""
         if node.kind not in _ACTIVATIONS or len(node.inputs) != 1 or node.inputs[0] not in self.producers:
             return False
         return self.producers[node.inputs[0]].kind in _WEIGHTED and self.only_reader(node.inputs[0]) is node
@@ -172,15 +180,17 @@ class _Graph:
         try:
             graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except Exception as error:  # its error types are private to its extension module
-            raise EngineError(f"{self._file}: its shapes cannot be inferred ({first_line(error)})") from error
+            raise EngineError(f"{self._file}: the shapes cannot be inferred ({first_line(error)})") from error
         return {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
 
     def _activation_nodes(self, nodes: Any, constants: set[str]) -> Iterator[_Node]:
-        """All but those that depend on constants alone: engines compute these once, when they load the file."""
+        """The operators that depend on activations; engines compute the others once, when they load a file."""
         for node in nodes:
             attributes = {attribute.name: attribute for attribute in node.attribute}
             if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-                raise EngineError(f"{self._file}: has a {node.op_type}; memory is planned for graphs without branches")
+                raise EngineError(
+                    f"{self._file}: has the operator {node.op_type}; memory can be planned without branches only"
+                )
             inputs = tuple(name for name in node.input if name not in constants)
             if not inputs:
                 constants |= set(node.output)
@@ -196,7 +206,7 @@ def _bytes(shape: Any, element_type: int) -> int:
 
 
 class _Lives:
-    """When the activations of a graph are written and last read, as an executor runs it."""
+    """The steps at which an executor writes the activations of a graph and reads them last."""
 
     def __init__(self, graph: _Graph, executor: Executor) -> None:
         self._graph = graph
@@ -207,7 +217,7 @@ class _Lives:
         self._buffers: list[Buffer] = []
 
     def buffers(self, holds_input: bool) -> list[Buffer]:
-        """One per activation that is held in memory of its own."""
+        """One buffer per activation that has its own memory."""
         if holds_input:
             for name in self._graph.inputs:
                 self._write(name, self._graph.size_of(name))
@@ -232,7 +242,7 @@ class _Lives:
             self._write(name, self._graph.size_of(self._stored(name)))
 
     def _is_free(self, node: _Node) -> bool:
-        """Whether the output lies where the input lies."""
+        """Whether the output shares the memory of the input."""
         if self._graph.is_view(node):
             return True
         if self._executor == "portable":
@@ -248,7 +258,7 @@ class _Lives:
         return self._int8.issuperset(node.outputs)
 
     def _runs_in_int8(self, node: _Node) -> bool:
-        """Whether all that it reads is dequantised, and all that it writes goes into a quantisation alone."""
+        """Whether all its inputs are dequantised, and each output is read by a quantisation alone."""
         made = [self._graph.producers.get(name) for name in node.inputs]
         return (
             self._executor == "fused"
@@ -258,7 +268,7 @@ class _Lives:
         )
 
     def _quantised(self, name: str) -> str:
-        """The int8 form of a value that is read in no other form; "" if there is none."""
+        """The int8 form of a value that is read in no other form; "" if there is no such form."""
         reader = self._graph.only_reader(name)
         if reader is not None and self._graph.is_activation_of_weights(reader):
             reader = self._graph.only_reader(reader.outputs[0])
@@ -269,11 +279,11 @@ class _Lives:
         return node.inputs[0] if node is not None and self._graph.is_activation_of_weights(node) else name
 
     def _source(self, node: _Node, name: str) -> str:
-        """What is read: the int8 form of `name` where the operator runs in int8."""
+        """The value that is read: the int8 form of `name` if the operator runs in int8."""
         return self._graph.producers[name].inputs[0] if self._is_int8(node) else name
 
     def _stored(self, name: str) -> str:
-        """What is written: the int8 form of `name` where the operator runs in int8."""
+        """The value that is written: the int8 form of `name` if the operator runs in int8."""
         return self._quantised(name) if name in self._int8 else name
 
     def _read(self, name: str) -> None:

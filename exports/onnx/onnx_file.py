@@ -1,4 +1,4 @@
-"""ONNX files: one PyTorch module in, one self-contained, reproducible file out."""
+"""ONNX files: from a PyTorch module to one self-contained, reproducible file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from factory_base.files import write_bytes
 if TYPE_CHECKING:
     from torch import nn
 
+_DEFAULT_EPSILON = 1e-5
+"""The epsilon of BatchNormalization if the attribute is absent, by the ONNX specification."""
+
 OPSETS = (18, 23)
-"""The lowest and the highest opset that can be asked for."""
+"""The lowest and the highest opset that can be requested: the lowest that PyTorch's exporter writes without a
+conversion, and the highest that was tested (`OLDEST_VERSIONS` of the ONNX Runtime engine lists the same)."""
 
 
 def export_onnx(
@@ -29,28 +33,33 @@ def export_onnx(
 ) -> None:
     """Write `module` to `path` as ONNX, atomically, with the maintained (`dynamo=True`) exporter of PyTorch.
 
-    What the file promises: one file without external data; input `image` float32 `(1, *input_shape)` and output
-    `logits` float32 `(1, classes)`, the 1 being `batch` where `dynamic_batch`; only operators of the standard domain
-    at `opset`; no BatchNormalization (folded into the convolution before it, else into a scale and a shift); no time,
-    path, stack trace, name of a class or parameter, or library version. The same weights and architecture give the
-    same bytes; how many is the sum over the layers, unless a bias is all zeros, which the exporter leaves out.
+    The file is guaranteed to have these properties. It is one file without external data. Its input is `image`, float32
+    `(1, *input_shape)`, and its output `logits`, float32 `(1, classes)`; with `dynamic_batch` the axis of length 1 is
+    `batch`. It contains only operators of the standard domain at `opset`, and no BatchNormalization, which is folded
+    into the convolution before it or else into a scale and a shift. It contains no time, path, stack trace, name of a
+    class or parameter, or library version. The same weights and architecture give the same bytes. Its size is the sum
+    over the layers, unless a bias is all zeros, which the exporter leaves out.
 
     Args:
-        module: in evaluation mode, batch norm recalibrated, `(batch, *input_shape) -> (batch, classes)`.
-        input_shape: one input without the batch.
+        module: A network in evaluation mode with recalibrated batch normalisation,
+            `(batch, *input_shape) -> (batch, classes)`.
+        input_shape: The shape of one input, without the batch.
+        path: The file to write.
+        opset: The opset of the file, in `OPSETS`.
+        dynamic_batch: Whether the file accepts a batch of any size.
 
     Raises:
-        EngineError: the module is in training mode, cannot be exported, or needs more than standard ONNX.
+        EngineError: The module is in training mode, cannot be exported, or needs more than standard ONNX.
         DiskError: `path` cannot be written.
     """
     write_bytes(path, serialised(exported(module, input_shape, opset, dynamic_batch), opset))
 
 
 def serialised(model: Any, opset: int) -> bytes:
-    """The bytes of a ModelProto of one input and one output, in the form that `export_onnx` promises.
+    """The bytes of a ModelProto with one input and one output, in the form that `export_onnx` guarantees.
 
     Raises:
-        EngineError: it needs more than standard ONNX.
+        EngineError: The network needs more than standard ONNX.
     """
     canonical = _canonical(model, opset)
     _check(canonical)
@@ -58,7 +67,7 @@ def serialised(model: Any, opset: int) -> bytes:
 
 
 def read_onnx(path: Path) -> Any:
-    """The ModelProto in the file at `path`. Raises `EngineError` where it is not an ONNX file."""
+    """The ModelProto in the file at `path`. Raises `EngineError` if it is not an ONNX file."""
     import onnx
 
     try:
@@ -66,7 +75,7 @@ def read_onnx(path: Path) -> Any:
     except Exception as error:  # protobuf raises its own, undocumented types
         raise EngineError(f"{path.name}: is not an ONNX file ({first_line(error)})") from error
     if not standard_opset(model):
-        raise EngineError(f"{path.name}: is not an ONNX file (it names no opset)")
+        raise EngineError(f"{path.name}: is not an ONNX file (it states no opset)")
     return model
 
 
@@ -76,18 +85,18 @@ def opset_of(path: Path) -> int:
 
 
 def standard_opset(model: Any) -> int:
-    """The opset of the standard domain that a ModelProto names, 0 for none."""
+    """The opset of the standard domain that a ModelProto states; 0 if it states none."""
     return int(next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0))
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line, for messages of one line."""
+    """The first line of an error, cut to 200 characters, for messages of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Meanwhile, libraries neither warn nor log: about their own internals, or that torchvision is absent."""
+    """In the block, libraries neither warn nor log, for example about their internals or a missing torchvision."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -105,17 +114,19 @@ def exported(
     dynamic_batch: bool = False,
     outputs: Sequence[str] = (OUTPUT_NAME,),
 ) -> Any:
-    """The exporter's ModelProto of `module`, with names for its outputs. Raises `EngineError`."""
+    """The exporter's ModelProto of `module`, its outputs named `outputs`. Raises `EngineError`."""
     import torch
 
     if any(part.training for part in module.modules()):
         raise EngineError("a module in training mode cannot be exported; call .eval() after BN recalibration")
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise EngineError(f"ONNX opset {opset} is not supported; choose {OPSETS[0]} to {OPSETS[1]}")
-    example = torch.zeros(2 if dynamic_batch else 1, *input_shape)  # a batch of 1 would be taken for a constant
+    example = torch.zeros(
+        2 if dynamic_batch else 1, *input_shape
+    )  # the exporter would take a batch of 1 for a constant
     dynamic: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamic_batch else {}
     try:
-        with quiet(), _kept_operators(), torch.no_grad():
+        with quiet(), _cached_operators(), torch.no_grad():
             program = torch.onnx.export(
                 module, (example,), dynamo=True, opset_version=opset, verbose=False,
                 input_names=[INPUT_NAME], output_names=list(outputs), **dynamic,
@@ -123,15 +134,15 @@ def exported(
             if program is None:  # only the legacy exporter returns nothing
                 raise RuntimeError("the exporter returned nothing")
             return program.model_proto
-    except Exception as error:  # the exporter raises many types; users get one line
+    except Exception as error:  # the exporter raises many types of errors; users get one line
         raise EngineError(f"{type(module).__name__} cannot be exported to ONNX ({first_line(error)})") from error
 
 
 @contextmanager
-def _kept_operators() -> Iterator[None]:
-    """Meanwhile, the exporter's table of operators is kept: it makes it anew in every export, half the time of one.
+def _cached_operators() -> Iterator[None]:
+    """In the block, the exporter's table of operators is cached; building it takes half the time of an export.
 
-    The table is private to PyTorch; a version that keeps it elsewhere exports as well, only slower.
+    The table is private to PyTorch; with a version that has it elsewhere, exports work too, only slower.
     """
     name = "from_torchlib"
     try:
@@ -141,8 +152,8 @@ def _kept_operators() -> Iterator[None]:
     except (ImportError, KeyError):
         yield
         return
-    kept = staticmethod(partial(_operators, ONNXRegistry.from_torchlib))
-    setattr(ONNXRegistry, name, kept)
+    cached = staticmethod(partial(_operators, ONNXRegistry.from_torchlib))
+    setattr(ONNXRegistry, name, cached)
     try:
         yield
     finally:
@@ -175,9 +186,11 @@ def _check(model: Any) -> None:
 
     foreign = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - {"", "ai.onnx"})
     if foreign:
-        raise EngineError(f"the exported file needs operators of {', '.join(foreign)}, which engines do not have")
+        raise EngineError(
+            f"the exported file needs operators of {', '.join(foreign)}, which engines lack; use standard ones"
+        )
     if any(node.op_type == "BatchNormalization" for graph in _graphs(model.graph) for node in graph.node):
-        raise EngineError("a batch normalisation inside a branch could not be folded; move it out of the branch")
+        raise EngineError("a batch normalisation inside a branch cannot be folded; move it out of the branch")
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker's error type is private to its extension module
@@ -194,10 +207,10 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _unshare(graph: Any) -> None:
-    """Give every use of a small constant a copy of its own.
+    """Give every use of a small constant its own copy.
 
-    The exporter merges equal ones up to this size, those of different layers too, so a file's size would depend on what
-    their values happen to be and not be the sum over its layers.
+    The exporter merges equal constants of up to `SMALL_ELEMENTS` elements, even across layers, so the size of a file
+    would depend on their values and would not be the sum over its layers.
     """
     small = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) <= SMALL_ELEMENTS}
     used: set[str] = set()
@@ -211,10 +224,10 @@ def _unshare(graph: Any) -> None:
 
 
 def _rename(graph: Any) -> None:
-    """Names that follow from the graph alone: `w0000` for constants and `v0000` for values, numbered in graph order.
+    """Use names that depend on the graph alone: `w0000` for constants and `v0000` for values, numbered in graph order.
 
-    The exporter's own names count objects of the process, so they may differ from run to run. Names of one length make
-    the bytes of a layer the same wherever it stands; `device_profiles.workload.file_size` relies on that.
+    The exporter's own names count objects of the process, so they may differ from run to run. Names of equal length
+    make the size of a layer independent of its position; `device_profiles.workload.file_size` relies on this.
     """
     names = {graph.output[0].name: OUTPUT_NAME, "": ""}
     names |= {value.name: value.name for value in graph.input}
@@ -240,7 +253,7 @@ def _apply_names(graph: Any, names: dict[str, str]) -> None:
 
 
 def _strip(graph: Any) -> None:
-    """Remove every note for people: they hold paths, class names and stack traces."""
+    """Remove all documentation strings and metadata: they contain paths, class names and stack traces."""
     for part in _graphs(graph):
         for item in (part, *part.node, *part.initializer, *part.input, *part.output):
             item.ClearField("doc_string")
@@ -251,7 +264,7 @@ def _strip(graph: Any) -> None:
 
 
 def _pack(graph: Any) -> None:
-    """Store the values of constants as raw bytes. As numbers, a zero point would take one byte or two by its value."""
+    """Store constants as raw bytes. As numbers, a zero point would take one or two bytes, depending on its value."""
     import onnx
 
     for part in _graphs(graph):
@@ -261,7 +274,7 @@ def _pack(graph: Any) -> None:
 
 
 def _fold_batch_norms(graph: Any) -> None:
-    """Replace what the exporter could not fold into a convolution: `y = x * a + b` with constants per channel."""
+    """Replace each batch normalisation that the exporter did not fold by `y = x * a + b` with constants per channel."""
     import onnx
 
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info)}
@@ -272,7 +285,7 @@ def _fold_batch_norms(graph: Any) -> None:
             nodes.append(node)
             continue
         if any(name not in constants for name in node.input[1:]) or node.input[0] not in ranks:
-            raise EngineError("a batch normalisation with computed statistics cannot be folded; use stored statistics")
+            raise EngineError("a batch normalisation with computed statistics cannot be folded; use running statistics")
         scale, shift = _affine(node, constants, ranks[node.input[0]])
         names = [f"folded_{index}_scale", f"folded_{index}_shift", f"folded_{index}_product"]
         graph.initializer.extend(
@@ -289,11 +302,11 @@ def _fold_batch_norms(graph: Any) -> None:
 
 
 def _affine(node: Any, constants: dict[str, Any], rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of a batch normalisation, float32 `(channels, 1, ...)` to broadcast over `rank` axes."""
+    """Scale and shift of a batch normalisation, float32 `(channels, 1, ...)`, which broadcast over `rank` axes."""
     import onnx
 
     weight, bias, mean, variance = (onnx.numpy_helper.to_array(constants[n]).astype(np.float64) for n in node.input[1:])
-    epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
+    epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), _DEFAULT_EPSILON)
     scale = weight / np.sqrt(variance + epsilon)
     shape = (-1, *[1] * (rank - 2))
     shift = bias - mean * scale

@@ -1,4 +1,4 @@
-"""The one place where ONNX Runtime is imported, so that it cannot be imported with its telemetry on."""
+"""The only place that imports ONNX Runtime, so that it is never imported with its telemetry enabled."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from factory_base.errors import EngineError
 
 
 def onnxruntime_library() -> Any:
-    """The installed library.
+    """The installed library, with its telemetry disabled.
 
-    Since 1.29 its Linux builds upload usage data and keep an identifier in the home folder, from the first import on,
-    unless this variable is set (its Privacy.md). A process that imported it before us has only the weaker switch.
+    Since version 1.29 its Linux builds upload usage data and store an identifier in the home folder, from the first
+    import on, unless the variable below is set (see its Privacy.md). If the process has imported it before, only the
+    function `disable_telemetry_events` remains, which comes after the import.
 
     Raises:
-        EngineError: it is not installed.
+        EngineError: It is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:

@@ -1,4 +1,4 @@
-"""Static quantisation of ONNX files to 8-bit integers: one float32 file and calibration inputs in, one QDQ file out."""
+"""Static quantisation of ONNX files to 8-bit integers: from a float32 file and calibration inputs to a QDQ file."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from factory_base.errors import EngineError
 from factory_base.files import write_bytes
 
 _OPERATORS: Final = ("Clip", "Conv", "Gemm", "MatMul", "Relu")
-"""What becomes integer. `Clip` and `Relu` vanish into the range of what they follow. Residual sums stay float32: 8 bits
-there cost a transformer accuracy and gain a convolutional network no time."""
+"""The operators that compute in integers. `Clip` and `Relu` are absorbed by the range of the operator before them.
+Residual sums stay float32: 8 bits there cost a transformer accuracy and save a convolutional network no time."""
 
 
 def quantise_onnx(source: Path, calibration: NDArray[np.float32], path: Path) -> None:
-    """Write the network at `source` with integer convolutions and matrix products to `path`, atomically.
+    """Write the network in `source`, with integer convolutions and matrix products, to `path`, atomically.
 
-    Activations are unsigned 8-bit with one range per tensor, the least and greatest value over `calibration`. Weights
-    are signed with a scale per output channel and 7 bits wide: processors without 8-bit dot products add two products
-    in 16 bits, which full 8-bit weights overflow silently. The output of a last matrix product stays float32, as it
-    would saturate at the largest calibrated logit; that of a last convolution does not, as it would run in float32.
+    Activations are unsigned 8-bit integers with one range per tensor: from the smallest to the largest value over
+    `calibration`. Weights are signed 7-bit integers with one scale per output channel: processors without 8-bit dot
+    products add two products in 16 bits, which full 8-bit weights overflow silently. If the last operator is a matrix
+    product, its output stays float32, because it would saturate at the largest calibrated logit; the output of a last
+    convolution is quantised, because the convolution would otherwise run in float32.
 
-    What the file promises: all that `export_onnx` promises; the same source and calibration give the same bytes on one
-    processor, while another may round a range differently.
+    The file has all properties that `export_onnx` guarantees. The same source and calibration inputs give the same
+    bytes on the same processor; another processor may round a range differently.
 
     Args:
-        source: as `export_onnx` writes it.
-        calibration: float32 `(n, *input_shape)`, n >= 1, inputs like those that the network will meet.
+        source: A file that `export_onnx` wrote.
+        calibration: Inputs like those that the network will receive, float32 `(n, *input_shape)`, n >= 1.
+        path: The file to write.
 
     Raises:
-        EngineError: `source` is damaged, `calibration` has another shape or is not finite, ONNX Runtime is missing or
-            cannot quantise the network.
+        EngineError: `source` is damaged, `calibration` has another shape or is not finite, or ONNX Runtime is not
+            installed or cannot quantise the network.
         DiskError: `path` cannot be written.
     """
     model = read_onnx(source)
@@ -69,7 +71,7 @@ def _quantised(source: Path, calibration: NDArray[np.float32], folder: Path) -> 
 
 
 class _Reader:
-    """Gives the calibration inputs one by one; the interface is ONNX Runtime's `CalibrationDataReader`."""
+    """Returns the calibration inputs one by one; implements ONNX Runtime's `CalibrationDataReader`."""
 
     def __init__(self, calibration: NDArray[np.float32]) -> None:
         self._inputs: Iterator[NDArray[np.float32]] = iter(np.ascontiguousarray(calibration))
@@ -105,4 +107,4 @@ def _check_calibration(calibration: NDArray[np.float32], input_shape: tuple[int,
             f"expected float32 {('n', *input_shape)}"
         )
     if not np.isfinite(calibration).all():
-        raise EngineError(f"{source.name}: calibration inputs are not finite; look for NaN in the data")
+        raise EngineError(f"{source.name}: the calibration inputs contain NaN or infinity; check the data")

@@ -1,4 +1,4 @@
-"""A tiny network whose answers spread, images it was not made for but answers differently to, and a family of two."""
+"""A tiny network whose outputs differ between images, images for it, and a family of two models."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ SHA = "ab" * 32
 
 
 class TinyNet(nn.Module):
-    """Convolutions with batch norm, an activation that hides in ONNX opsets, a residual, a classifier."""
+    """Convolutions with batch normalisation, an activation that ONNX decomposes, a residual sum and a classifier."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class TinyNet(nn.Module):
 
 
 def spread_out(module: nn.Module, seed: int) -> nn.Module:
-    """Seeded weights, batch norm statistics of real inputs, and logits that are apart."""
+    """`module` with seeded weights and the statistics of random inputs, so that its logits differ between images."""
     torch.manual_seed(seed)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -48,7 +48,7 @@ def spread_out(module: nn.Module, seed: int) -> nn.Module:
 
 
 def base_images(count: int, seed: int) -> np.ndarray:
-    """Uint8 `(count, 16, 16, 3)`, each of its own colour with some texture."""
+    """Images, uint8 `(count, 16, 16, 3)`, each with its own colour and some texture."""
     generator = np.random.default_rng(seed)
     colours = generator.integers(0, 256, (count, 1, 1, 3))
     return np.clip(colours + generator.normal(0, 20, (count, 16, 16, 3)), 0, 255).astype(np.uint8)
@@ -70,7 +70,7 @@ def tiny_net():
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """Two exported models in a folder, and the specification of the family; tests copy the folder."""
+    """A folder with two exported models, and the specification of their family. Tests copy the folder."""
     folder = tmp_path_factory.mktemp("built")
     engine, images = get_engine("onnxruntime"), base_images(200, seed=3)
     labels = np.random.default_rng(4).integers(0, len(LABELS), 200)
@@ -109,7 +109,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def make_family(built, tmp_path):
-    """Write the family into a new folder, with changes to its specification."""
+    """Writes the family to a new folder, with changes to its specification."""
     import shutil
 
     def make(name: str = "family", **changes: object) -> Path:

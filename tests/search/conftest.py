@@ -26,7 +26,7 @@ _WORKLOADS = Workloads(_MODEL_SPACE)
 
 
 def _accuracy(subnet: SubnetConfig) -> float:
-    """Additive in the choices of present blocks: the truth that a predictor has to find."""
+    """A sum over the choices of the present blocks: the truth that a predictor has to find."""
     space = _MODEL_SPACE.space
     values = subnet.to_dict()
     shares = [c.options.index(values[c.name]) / (len(c.options) - 1) for c in space if space.exists(c, values)]
@@ -40,13 +40,13 @@ def space() -> SearchSpace:
 
 @pytest.fixture
 def workloads() -> Workloads:
-    """Shared by all tests, since tracing is slow and the same for all."""
+    """Shared by all tests, because tracing is slow."""
     return _WORKLOADS
 
 
 @pytest.fixture
 def phone(workloads) -> DeviceCosts:
-    """What subnets cost on a phone."""
+    """The costs of subnets on a phone."""
     return DeviceCosts(workloads, find_profile("midrange", Path()))
 
 

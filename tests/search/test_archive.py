@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from factory_base.errors import FactoryError
 from search.archive import Archive
@@ -88,7 +92,7 @@ def test_an_interrupted_study_loses_one_subnet_and_goes_on(storage: str) -> None
     assert [s.accuracy for s in scored] == [Judge()(subnet) for subnet in subnets()]
 
 
-def test_a_killed_process_leaves_nothing_that_hinders_the_next(storage: str) -> None:
+def test_a_killed_process_does_not_hinder_the_next(storage: str) -> None:
     code = (
         "import os, signal, sys; from search.archive import Archive;"
         "sys.path.append(sys.argv[2]); from test_archive import SMALL, subnets\n"
@@ -127,18 +131,48 @@ def test_the_table_has_a_column_per_choice(storage: str, tmp_path: Path) -> None
     assert list(table["kernel"]) == [subnet["kernel"] for subnet in subnets(3)]
 
 
-def test_progress_is_told_after_each_subnet(storage: str) -> None:
+def test_progress_is_reported_after_each_subnet(storage: str) -> None:
     seen: list[tuple[int, int, str]] = []
     archive = Archive(storage, "study", SMALL)
-    archive.score(subnets(2), lambda _: 0.5, "shared", lambda *told: seen.append(told))
+    archive.score(subnets(2), lambda _: 0.5, "shared", lambda *event: seen.append(event))
     assert seen == [(1, 2, "50.0% held-out"), (2, 2, "50.0% held-out")]
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db"])
-def test_a_storage_that_cannot_be_used_is_named_in_one_line(url: str) -> None:
-    with pytest.raises(FactoryError, match=f"search storage '{url}' cannot be used: ") as caught:
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("nonsense", "Could not parse"),
+        ("nosuchdb://host/x", "nosuchdb"),
+        ("postgresql+nosuchdriver://host/x", "nosuchdriver"),
+        ("sqlite:////no/such/folder/study.db", "unable to open database file"),
+        ("postgresql://host:port/x", "invalid literal"),
+        ("sqlite:///{name}.db", "name"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_named_in_one_line(url: str, reason: str) -> None:
+    with pytest.raises(FactoryError, match=f"search storage '{re.escape(url)}' cannot be used: .*{reason}") as caught:
         Archive(url, "study", SMALL)
     assert "\n" not in str(caught.value)
+    assert "search section" in str(caught.value)
+
+
+def test_a_missing_database_driver_is_a_storage_error(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(
+        FactoryError, match=r"'postgresql[+]psycopg2://\*\*\*@host/x' cannot be used: .*psycopg2"
+    ) as caught:
+        Archive("postgresql+psycopg2://me:secret@host/x", "study", SMALL)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_storage_of_another_version_of_optuna_is_a_storage_error(storage: str, tmp_path: Path) -> None:
+    Archive(storage, "study", SMALL)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("UPDATE version_info SET schema_version = 1")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    database.close()
+    with pytest.raises(FactoryError, match=r"cannot be used: .*no longer compatible"):
+        Archive(storage, "study", SMALL)
 
 
 def test_a_damaged_storage_is_named_in_one_line(storage: str, tmp_path: Path) -> None:
@@ -153,3 +187,47 @@ def test_a_storage_that_breaks_later_is_named_too(storage: str, tmp_path: Path) 
     (tmp_path / "study.db").write_bytes(b"no database" * 100)
     with pytest.raises(FactoryError, match=r"search storage .* cannot be used"):
         archive.score(subnets(3), Judge(), "shared")
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> Archive:
+    """An archive in memory that no test of this module fills."""
+    return Archive("sqlite://", "study", SMALL)
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), StorageInternalError("commit"), SQLAlchemyError("other database")])
+def test_an_error_of_the_scoring_function_passes_through(in_memory: Archive, error: Exception) -> None:
+    def evaluate(_: object) -> float:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        in_memory.score(subnets(1), evaluate, "shared")
+    assert caught.value is error
+
+
+def failing(error: type[Exception]):
+    def call(*_: object, **__: object) -> None:
+        raise error("connection lost")
+
+    return call
+
+
+@pytest.mark.parametrize("error", [OSError, ImportError, StorageInternalError, SQLAlchemyError])
+@pytest.mark.parametrize("call", ["get_trials", "add_trial"])
+def test_what_storages_raise_is_a_storage_error(monkeypatch, in_memory: Archive, call: str, error) -> None:
+    monkeypatch.setattr(optuna.Study, call, failing(error))
+    with pytest.raises(FactoryError, match="cannot be used: connection lost"):
+        in_memory.score(subnets(1), Judge(), "shared")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, TypeError])
+@pytest.mark.parametrize("call", ["get_trials", "add_trial"])
+def test_a_bug_in_a_storage_call_passes_through(monkeypatch, in_memory: Archive, call: str, error) -> None:
+    monkeypatch.setattr(optuna.Study, call, failing(error))
+    with pytest.raises(error, match="connection lost"):
+        in_memory.score(subnets(1), Judge(), "shared")
+
+
+def test_an_accuracy_that_is_not_a_number_is_not_a_storage_error(in_memory: Archive) -> None:
+    with pytest.raises(TypeError, match="not str"):
+        in_memory.score(subnets(1), lambda _: "high", "shared")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -19,7 +17,7 @@ CONFIG = SearchConfig(trials_per_target=3, feasible_per_target=6, pool=40)
 
 @pytest.fixture
 def search(space, shared, score, phone):
-    """`search(share)`: for the phone, with a latency budget that this share of the shared subnets keeps."""
+    """`search(share)` searches for the phone with a latency budget that this share of the shared subnets meets."""
 
     def run(share: float = 0.5, *, known=None, scorer=None, config=CONFIG, seed=0) -> TargetResult:
         target = Target(costs=phone, budgets=latency_budget(share))
@@ -78,7 +76,7 @@ def test_proposals_are_new_and_inside_the_budgets(search, shared, score) -> None
     assert all(not c.excesses for c in result.candidates if c.subnet in proposed)
 
 
-def test_a_tight_budget_asks_for_as_many_proposals_as_feasible_ones_are_missing(search) -> None:
+def test_a_tight_budget_leads_to_as_many_proposals_as_feasible_subnets_are_missing(search) -> None:
     config = SearchConfig(trials_per_target=0, feasible_per_target=12, pool=80)
     result = search(0.2, config=config)
     feasible = [c for c in result.candidates if not c.excesses]
@@ -99,18 +97,18 @@ def test_the_order_of_the_shared_subnets_changes_no_pick(search, shared) -> None
     assert search(0.5, known=shared[::-1]).pick == search(0.5).pick
 
 
-def test_another_target_before_changes_nothing(search, space, shared, truth, tmp_path: Path) -> None:
-    def pick_after(name: str, *earlier: float):
-        archive = Archive(f"sqlite:///{tmp_path / name}", "study", space)
-        archive.score([s.subnet for s in shared], truth, "shared")
+def test_another_target_before_changes_nothing(search, space, shared, truth) -> None:
+    def pick_after(*earlier: float):
+        archive = Archive("sqlite://", "study", space)  # in memory
+        archive.score([s.subnet for s in shared[:8]], truth, "shared")
         results = [search(s, scorer=lambda new: archive.score(new, truth, "t")) for s in (*earlier, 0.5)]
         return results[-1]
 
-    assert pick_after("alone.db") == pick_after("after.db", 0.3, 0.6)
+    assert pick_after() == pick_after(0.3, 0.6)
 
 
-def test_a_second_search_evaluates_nothing(search, space, truth, tmp_path: Path) -> None:
-    archive, evaluated = Archive(f"sqlite:///{tmp_path / 'study.db'}", "study", space), []
+def test_a_second_search_evaluates_nothing(search, space, truth) -> None:
+    archive, evaluated = Archive("sqlite://", "study", space), []  # in memory
 
     def evaluate(subnet) -> float:
         evaluated.append(subnet)

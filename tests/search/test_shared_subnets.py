@@ -12,7 +12,7 @@ from search.design import shared_subnets
 from supernet.space import SearchSpace
 
 
-def test_the_extremes_are_in_and_nothing_is_twice(space, workloads) -> None:
+def test_the_extremes_are_included_and_no_subnet_occurs_twice(space, workloads) -> None:
     chosen = shared_subnets(space, workloads, 20, seed=0)
     assert chosen[:2] == [space.smallest, space.largest]
     assert len(chosen) == len(set(chosen)) == 20
@@ -37,26 +37,26 @@ def test_the_seed_decides(space, workloads) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_two_are_the_extremes_and_a_third_lies_between(space, workloads, count: int) -> None:
+def test_two_are_the_extremes_and_a_third_is_between(space, workloads, count: int) -> None:
     chosen = shared_subnets(space, workloads, count, seed=0)
     assert len(chosen) == count
     macs = [workloads.of(subnet).macs for subnet in chosen]
     assert all(macs[0] < size < macs[1] for size in macs[2:])
 
 
-def test_a_small_space_gives_all_it_has(space, workloads) -> None:
+def test_all_subnets_of_a_small_space_are_chosen(space, workloads) -> None:
     narrow = SearchSpace(tuple(type(c)(name=c.name, options=c.options[: 1 + (c.name == "resolution")]) for c in space))
     chosen = shared_subnets(narrow, workloads, 10, seed=0)
     assert sorted(chosen) == sorted([narrow.smallest, narrow.largest])
 
 
-def test_a_space_of_one_subnet_gives_it_once(space, workloads) -> None:
+def test_the_only_subnet_of_a_space_is_chosen_once(space, workloads) -> None:
     single = SearchSpace(tuple(type(c)(name=c.name, options=c.options[:1]) for c in space))
     assert shared_subnets(single, workloads, 10, seed=0) == [single.smallest]
 
 
 def test_progress_reaches_its_total(space, workloads) -> None:
     seen: list[tuple[int, int, str]] = []
-    shared_subnets(space, workloads, 5, seed=0, progress=lambda *told: seen.append(told))
+    shared_subnets(space, workloads, 5, seed=0, progress=lambda *event: seen.append(event))
     assert [done for done, _, _ in seen] == list(range(1, len(seen) + 1))
     assert seen[-1][0] == seen[-1][1]

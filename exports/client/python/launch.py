@@ -1,8 +1,8 @@
-"""What an app does at launch: read the manifest, choose this device's model, check it, classify one image.
+"""The steps of an app at launch: read the manifest, choose this device's model, check it, classify one image.
 
     python launch.py FAMILY_DIR IMAGE.png
 
-Needs ONNX Runtime (and NumPy, which it brings). Copy this file with `resolver.py` and `preprocess.py` beside it.
+Needs ONNX Runtime, and NumPy, which ONNX Runtime installs. Copy this file with `resolver.py` and `preprocess.py`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its builds upload usage data from the first import on
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise its builds upload usage data from the first import on
 import onnxruntime
 
 CHANNELS = {0: 1, 2: 3, 6: 4}
-"""Of the PNG colour types that this reads: gray, RGB, RGBA."""
+"""Channels of the PNG colour types that this program reads: gray, RGB, RGBA."""
 MAX_PIXELS = 1 << 24
+"""16 megapixels, 64 MiB as RGBA: a damaged header must not fill the memory."""
 
 
 def main(arguments: list[str]) -> None:
-    """Print the label of the image, and why this device got that model."""
+    """Print the label of the image, and why this device gets the model that it gets."""
     if len(arguments) != 2:
         raise SystemExit("usage: python launch.py FAMILY_DIR IMAGE.png")
     folder, image = Path(arguments[0]), Path(arguments[1])
@@ -64,7 +65,7 @@ def neighbour(name: str) -> ModuleType:
 
 
 def this_device(resolver: ModuleType, folder: Path) -> Any:
-    """`DeviceFacts` of this computer; what it does not tell stays None."""
+    """`DeviceFacts` of this computer; facts that cannot be determined are None."""
     return resolver.DeviceFacts(
         platform=sys.platform,
         ram_bytes=meminfo("MemTotal"),
@@ -77,7 +78,7 @@ def this_device(resolver: ModuleType, folder: Path) -> Any:
 
 
 def meminfo(name: str) -> int | None:
-    """A line of Linux's /proc/meminfo in bytes; None elsewhere."""
+    """The value of a line of Linux's /proc/meminfo, in bytes; None on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -93,7 +94,7 @@ def run(
     file = model["files"][0]
     data = (folder / file["name"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != file["sha256"]:
-        raise ValueError(f"{file['name']} is damaged: its SHA-256 is not the manifest's; download it again")
+        raise ValueError(f"{file['name']} is damaged: its SHA-256 is not that of the manifest; download it again")
     steps = {step["op"]: step for step in manifest["task"]["preprocessing"]["steps"]}
     base = preprocess.fit(image, steps["resize"]["height"], steps["resize"]["width"])
     means, deviations = steps["normalise"]["mean_ppm"], steps["normalise"]["std_ppm"]
@@ -104,19 +105,21 @@ def run(
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """An 8-bit gray, RGB or RGBA PNG that is not interlaced (ISO/IEC 15948) as RGB, `(height, width, 3)`.
+    """The RGB pixels of an 8-bit gray, RGB or RGBA PNG (ISO/IEC 15948) without interlacing, uint8 `(height, width, 3)`.
 
-    Transparency is dropped.
+    Transparency is ignored.
 
     Raises:
-        ValueError: another kind of file, or a damaged one.
+        ValueError: The file is of another kind or damaged.
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError("the image is not a PNG")
+        raise ValueError("the image is not a PNG; convert it")
     chunks = png_chunks(data)
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks.get(b"IHDR", bytes(13)))
     if depth != 8 or colour not in CHANNELS or interlace or not 0 < width * height <= MAX_PIXELS:
-        raise ValueError(f"the PNG must be 8-bit gray, RGB or RGBA, not interlaced, at most {MAX_PIXELS} pixels")
+        raise ValueError(
+            f"the PNG must be 8-bit gray, RGB or RGBA, not interlaced, and have at most {MAX_PIXELS} pixels"
+        )
     row = width * CHANNELS[colour]
     try:
         raw = zlib.decompressobj().decompress(chunks[b"IDAT"], height * (row + 1))
@@ -129,7 +132,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
 
 
 def png_chunks(data: bytes) -> dict[bytes, bytes]:
-    """Chunk type -> contents, those of one type joined; their checksums are checked."""
+    """Chunk type -> contents, chunks of one type joined. Raises `ValueError` if a checksum does not match."""
     chunks: dict[bytes, bytes] = {}
     at = 8
     while at + 12 <= len(data):
@@ -143,7 +146,7 @@ def png_chunks(data: bytes) -> dict[bytes, bytes]:
 
 
 def unfilter(raw: bytes, height: int, row: int, step: int) -> NDArray[np.uint8]:
-    """Undo PNG's line filters: `(height, row)` bytes; `step` is the bytes of a pixel."""
+    """Undo PNG's line filters: uint8 `(height, row)`; a line has `row` bytes, a pixel `step`."""
     above = bytearray(row)
     lines = bytearray()
     for y in range(height):

@@ -1,4 +1,4 @@
-"""From the pixels of an image to the input of a model. NumPy only, so that an app's Python can copy this file."""
+"""From the pixels of an image to the input of a model. Needs only NumPy, so an app in Python can copy this file."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 def model_input(
     image: NDArray[np.uint8], size: int, mean_ppm: Sequence[int], std_ppm: Sequence[int]
 ) -> NDArray[np.float32]:
-    """The one definition of a model's input: resize, divide by 255, normalise.
+    """The input of a model for an image: resize, divide by 255, normalise.
 
-    The resize is bilinear with half-pixel centres and no antialiasing, which is PyTorch's
+    The resizing is bilinear with half-pixel centres and without antialiasing, like PyTorch's
     `interpolate(mode="bilinear", align_corners=False)`.
 
     Args:
-        image: `(height, width, 3)` uint8, RGB, at the base size of the family (see `fit`).
-        size: height and width of the model's input.
-        mean_ppm: per channel, in parts per million of full scale.
-        std_ppm: per channel, in parts per million of full scale, above zero.
+        image: An RGB image at the base size of the family (see `fit`), uint8 `(height, width, 3)`.
+        size: The height and width of the model's input.
+        mean_ppm: The mean per channel, in parts per million of full scale.
+        std_ppm: The standard deviation per channel, in parts per million of full scale, above zero.
 
     Returns:
-        float32 `(3, size, size)`.
+        The input, float32 `(3, size, size)`.
     """
     rows = _bilinear(image.shape[0], size)
     columns = _bilinear(image.shape[1], size)
@@ -34,7 +34,7 @@ def model_input(
 
 
 def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize `(h, w, 3)` uint8 to `(height, width, 3)` uint8, bilinear with antialiasing, as Pillow does it."""
+    """Resize uint8 `(h, w, 3)` to uint8 `(height, width, 3)`, bilinear with antialiasing, like Pillow."""
     rows = _antialiased(image.shape[0], height)
     columns = _antialiased(image.shape[1], width)
     across = np.clip(np.rint(np.einsum("hwc,jw->hjc", image, columns, optimize=True)), 0, 255)
@@ -43,7 +43,7 @@ def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _bilinear(old: int, new: int) -> NDArray[np.float64]:
-    """Weights `(new, old)`: two neighbours each, clamped at the borders."""
+    """Weights `(new, old)` of bilinear interpolation: two neighbours each, clamped at the borders."""
     centres = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     low = np.floor(centres).astype(int)
     high = np.minimum(low + 1, old - 1)
@@ -54,7 +54,7 @@ def _bilinear(old: int, new: int) -> NDArray[np.float64]:
 
 
 def _antialiased(old: int, new: int) -> NDArray[np.float64]:
-    """Weights `(new, old)`: a triangle as wide as the scale, normalised at the borders."""
+    """Weights `(new, old)` of a triangle filter as wide as the scale, normalised at the borders."""
     scale = max(old / new, 1.0)
     centres = (np.arange(new) + 0.5) * old / new
     distance = np.abs((np.arange(old) + 0.5)[None, :] - centres[:, None]) / scale

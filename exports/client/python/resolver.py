@@ -1,8 +1,9 @@
-"""Which model does this device get? One pure function over the parsed manifest: no I/O, no clock, no randomness.
+"""Selects the model for a device: one pure function of the parsed manifest, without I/O, clock or randomness.
 
-Standard library only, and nothing of this project, so that an app's Python can copy this file. Every key of a selector
-is three-valued: it holds, it does not, or it is unknown because the device does not tell. Whatever is not understood
-makes a selector not match, so an old app falls to a lower tier and never to a heavier one.
+It needs only the standard library and nothing of this project, so that an app in Python can copy this file. Every key
+of a selector has one of three values: it holds, it does not hold, or it is unknown because the device does not report
+the fact. A selector with anything that the resolver does not understand does not match, so an old app gets a lower
+tier, never a heavier one.
 """
 
 from __future__ import annotations
@@ -13,31 +14,32 @@ from typing import Any
 
 SUPPORTED_MAJOR = 1
 SUPPORTED_CRITICAL: frozenset[str] = frozenset()
-"""Names of features that a manifest may call critical. Version 1.0 has none."""
+"""The critical features that this resolver supports. Manifests of version 1 have none."""
 
 RAM_CLASSES_MIB = (256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536)
+"""The sizes of RAM with which devices are sold, in MiB. A part of the contract: selectors compare these classes."""
 _MIB = 1 << 20
 
 
 class UnusableManifestError(ValueError):
-    """The manifest cannot be used by this resolver; an app keeps the last good one."""
+    """This resolver cannot use the manifest; an app should keep the last good one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
-    """What an app can observe. None means that the device does not tell.
+    """Facts that an app can observe. None means that the device does not report the fact.
 
     Attributes:
-        platform: of the build: `android`, `ios`, `web`, `linux`, ...
-        ram_bytes: the total that the kernel reports (a little less than the class printed on the box).
-        cores: processors.
-        os_version: dotted numbers; on Android the API level.
-        soc_maker: as the platform spells it; compared without case.
-        soc_model: likewise.
-        free_disk_bytes: where models are kept. None is not checked.
-        available_memory_bytes: what the app may allocate now. None is not checked.
-        engine: the inference engine in the app. None is not checked.
-        engine_version: dotted numbers. None is not checked.
+        platform: The platform of the app's build: `android`, `ios`, `web`, `linux`, ...
+        ram_bytes: The total RAM that the kernel reports, which is a little less than the size printed on the box.
+        cores: The number of processor cores.
+        os_version: Dotted numbers; on Android the API level.
+        soc_maker: The maker of the system on a chip, as the platform spells it; compared without case.
+        soc_model: Its model, as the platform spells it; compared without case.
+        free_disk_bytes: The free disk space for models. Not checked if None.
+        available_memory_bytes: The memory that the app may allocate now. Not checked if None.
+        engine: The name of the inference engine in the app. Not checked if None.
+        engine_version: Its version, dotted numbers. Not checked if None.
     """
 
     platform: str
@@ -54,15 +56,15 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a candidate was passed over or, with the codes `chosen` and `floor`, taken.
+    """Why a candidate was passed over or, with the codes `chosen` and `floor`, selected.
 
     Attributes:
-        tier: id of the tier.
-        model: id of the model; "" where the whole tier was passed over.
-        code: part of the contract: `platform`, `selector_unmet`, `selector_unknown`, `selector_key_unknown`,
+        tier: The id of the tier.
+        model: The id of the model; "" if the whole tier was passed over.
+        code: A part of the contract: `platform`, `selector_unmet`, `selector_unknown`, `selector_key_unknown`,
             `model_missing`, `engine_other`, `engine_too_old`, `engine_too_new`, `disk`, `memory`, `chosen`, `floor`,
             `nothing_runs`.
-        text: one line for people.
+        text: One line for users.
     """
 
     tier: str
@@ -73,7 +75,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The answer. `model` is None where not even the floor's models run in the app's engine."""
+    """The result of `resolve`.
+
+    Attributes:
+        tier: The id of the tier.
+        rank: Its rank within the platform; 0 is the floor.
+        model: The id of the model; None if not even the floor's models run in the app's engine.
+        reasons: A reason for every candidate that was considered, in order; the last is for the result.
+    """
 
     tier: str
     rank: int
@@ -82,22 +91,39 @@ class Resolution:
 
 
 def ram_class_mib(ram_bytes: int) -> int:
-    """Kernel-reported RAM, rounded up to the next class; above the last class it is the last."""
+    """The RAM that the kernel reports, rounded up to the next class in MiB; the last class if it is above."""
     return next((size for size in RAM_CLASSES_MIB if ram_bytes <= size * _MIB), RAM_CLASSES_MIB[-1])
 
 
 def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
-    """The best model for a device: tiers by rank, models in list order, then the floor.
+    """The best model for a device: tiers by descending rank, models in the order of the list, then the floor.
 
-    A model is passed over when its engine range does not hold the app's engine, when its disk need plus 10 % exceeds
-    the free disk, or when its peak memory exceeds the available memory. The floor ignores the last two: something must
-    run, and the reasons say so.
+    A model is passed over if its engine range does not include the app's engine, if its file plus 10 % exceeds the free
+    disk space, or if its peak memory exceeds the available memory. The floor ignores the last two conditions, because
+    some model must run; its reason mentions them.
+
+    >>> from exports import DeviceFacts, resolve
+    >>> def model(mib):
+    ...     engine = {"name": "onnxruntime", "min": "1.17.0", "max_tested": "1.22.0"}
+    ...     return {"engine": engine, "needs": {"disk_bytes": mib << 20, "peak_memory_bytes": 4 * mib << 20}}
+    >>> large = {"ram_class_min": 4096}
+    >>> phones = {"id": "phones", "platform": "android", "rank": 1, "match": [large], "models": ["large"]}
+    >>> floor = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": ["small"]}
+    >>> models = {"large": model(16), "small": model(2)}
+    >>> manifest = {"manifest_version": "1.1", "critical": [], "tiers": [floor, phones], "models": models}
+    >>> resolve(manifest, DeviceFacts(platform="android", ram_bytes=3_800_000_000)).model
+    'large'
+    >>> found = resolve(manifest, DeviceFacts(platform="android", ram_bytes=1_900_000_000))
+    >>> found.model, found.reasons[0].text
+    ('small', 'the device does not meet ram_class_min 4096')
 
     Args:
-        manifest: the parsed JSON of a `manifest.json`.
+        manifest: The parsed JSON of a `manifest.json`.
+        facts: The facts about the device.
 
     Raises:
-        UnusableManifestError: another major version, an unknown critical feature, or not a manifest.
+        UnusableManifestError: The manifest has another major version or an unknown critical feature, or it is not a
+            manifest.
     """
     try:
         _check_usable(manifest)
@@ -112,7 +138,7 @@ def _resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
     if not floors:
         raise UnusableManifestError("this is not a manifest: it has no floor (a tier of rank 0)")
     ranked = [tier for tier in manifest["tiers"] if tier["rank"] > 0]
-    # A tier of the device's own platform beats one for any platform at the same rank.
+    # At the same rank, a tier for the device's platform comes before one for any platform.
     for tier in sorted(ranked, key=lambda tier: (-tier["rank"], tier["platform"] == "any")):
         fault = _tier_fault(tier, facts)
         if isinstance(fault, str):
@@ -137,7 +163,7 @@ def _floor(
     else:
         tight = _needs_fault(manifest["models"][model], facts)
         note = f", although {tight[1]}" if tight else ""
-        text = f"the floor takes every device that no tier above it takes{note}"
+        text = f"the floor is for every device that gets no tier above it{note}"
         reasons.append(Reason(tier=tier["id"], model=model, code="floor", text=text))
     return Resolution(tier=tier["id"], rank=0, model=model, reasons=tuple(reasons))
 
@@ -145,7 +171,7 @@ def _floor(
 def _check_usable(manifest: Mapping[str, Any]) -> None:
     version = manifest["manifest_version"]
     if str(version).split(".")[0] != str(SUPPORTED_MAJOR):
-        raise UnusableManifestError(f"manifest version {version!r} is not {SUPPORTED_MAJOR}.x; update the app")
+        raise UnusableManifestError(f"the manifest version {version!r} is not {SUPPORTED_MAJOR}.x; update the app")
     unknown = sorted(set(manifest["critical"]) - SUPPORTED_CRITICAL)
     if unknown:
         raise UnusableManifestError(f"the manifest needs the unknown features {', '.join(unknown)}; update the app")
@@ -183,6 +209,7 @@ def _engine_fault(engine: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, s
 
 def _needs_fault(model: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
     disk, memory = model["needs"]["disk_bytes"], model["needs"]["peak_memory_bytes"]
+    # 10 % to spare, in integers: file systems take more than the bytes of a file, and a full disk breaks other things.
     if facts.free_disk_bytes is not None and disk * 11 > facts.free_disk_bytes * 10:
         return "disk", f"it needs {disk} bytes of disk and 10 % to spare, {facts.free_disk_bytes} are free"
     if facts.available_memory_bytes is not None and memory > facts.available_memory_bytes:
@@ -191,7 +218,7 @@ def _needs_fault(model: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str
 
 
 def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
-    """Why the tier does not take the device; a text that says which rule took it if it does."""
+    """Why the device does not get the tier; if it does, a text that states the selector that it meets."""
     if tier["platform"] not in ("any", facts.platform):
         text = f"it is for {tier['platform']}, the device is {facts.platform}"
         return Reason(tier=tier["id"], model="", code="platform", text=text)
@@ -199,25 +226,25 @@ def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
     for selector in tier["match"]:
         fault = _selector_fault(selector, facts)
         if fault is None:
-            rule = ", ".join(f"{key} {_plain(value)}" for key, value in selector.items() if value)
-            return f"the device meets {rule or 'its empty rule'}"
+            keys = ", ".join(f"{key} {_plain(value)}" for key, value in selector.items() if value)
+            return f"the device meets {keys or 'an empty selector'}"
         faults.append(fault)
-    code, text = faults[0] if faults else ("selector_unmet", "it has no rule")
+    code, text = faults[0] if faults else ("selector_unmet", "it has no selector")
     return Reason(tier=tier["id"], model="", code=code, text=text)
 
 
 def _selector_fault(selector: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
-    """The first key that does not hold, as a code and a text; None where all hold (an empty selector holds)."""
+    """The code and text of the first key that does not hold; None if all hold. An empty selector holds."""
     for key, wanted in selector.items():
         if key == "strict" or wanted is None:
             continue
         if key not in _KEYS:
-            return "selector_key_unknown", f"its rule has the key {key!r}, which this app does not know"
+            return "selector_key_unknown", f"its selector has the key {key!r}, which this app does not know"
         holds = _KEYS[key](wanted, facts)
         if holds is None and key in _EXCLUDING and selector.get("strict") is not True:
             continue
         if holds is None:
-            return "selector_unknown", f"the device does not tell what {key} asks for"
+            return "selector_unknown", f"the device does not report what {key} depends on"
         if not holds:
             return "selector_unmet", f"the device does not meet {key} {_plain(wanted)}"
     return None
@@ -244,7 +271,7 @@ def _os_at_least(wanted: str, facts: DeviceFacts) -> bool | None:
 
 
 def _soc_in(wanted: Sequence[Mapping[str, str]], facts: DeviceFacts) -> bool | None:
-    """An empty or absent model in the list stands for all models of the maker."""
+    """Whether the SoC is in the list; an empty or absent model in the list stands for all models of the maker."""
     if facts.soc_maker is None:
         return None
     entries = [entry for entry in wanted if entry["maker"].lower() == facts.soc_maker.lower()]
@@ -270,10 +297,11 @@ _KEYS: dict[str, Callable[[Any, DeviceFacts], bool | None]] = {
     "soc_exclude": _soc_not_in,
 }
 _EXCLUDING = frozenset({"soc_exclude"})
+"""Keys that hold if the fact is unknown, unless the selector is strict."""
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """`1.20.0+cpu` -> (1, 20): the leading dotted numbers, trailing zeros dropped so that 14 equals 14.0."""
+    """`1.20.0+cpu` -> (1, 20): the leading dotted numbers, without trailing zeros, so that 14 equals 14.0."""
     numbers: list[int] = []
     for part in text.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]

@@ -56,7 +56,7 @@ def test_a_damaged_model_is_not_loaded(launch, make_family):
     folder = make_family()
     for path in (folder / "models").iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert "is damaged: its SHA-256 is not the manifest's" in run(launch, folder, folder / "samples/000.png")
+    assert "is damaged: its SHA-256 is not that of the manifest" in run(launch, folder, folder / "samples/000.png")
 
 
 @pytest.mark.parametrize(

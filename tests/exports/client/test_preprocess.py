@@ -25,7 +25,7 @@ def test_the_model_input_is_what_pytorch_computes(height, width, size):
     np.testing.assert_allclose(found, ((resized - mean) / std)[0].numpy(), atol=1e-5)
 
 
-def test_black_and_white_become_what_the_normalisation_says():
+def test_black_and_white_are_normalised():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:, :, 0] = 255
     found = model_input(pixels, 4, (500_000, 500_000, 0), (250_000, 500_000, 1_000_000))
@@ -33,7 +33,7 @@ def test_black_and_white_become_what_the_normalisation_says():
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (100, 33), (10, 12), (24, 24)])
-def test_fitting_to_the_base_size_is_what_pillow_does(height, width):
+def test_fit_resizes_to_the_base_size_like_pillow(height, width):
     pixels = image(height, width)
     expected = np.asarray(Image.fromarray(pixels).resize((24, 24), Image.Resampling.BILINEAR)).astype(int)
     found = fit(pixels, 24, 24)

@@ -105,7 +105,7 @@ ACME, ACME_X = {"maker": "Acme"}, {"maker": "Acme", "model": "X1"}
         ({"soc_exclude": [ACME], "strict": True}, {"soc_maker": "other"}, "chosen"),
     ],
 )
-def test_an_unknown_chip_is_not_included_and_excluded_only_when_strict(selector, facts, code):
+def test_an_unknown_chip_is_not_included_and_is_excluded_only_by_a_strict_selector(selector, facts, code):
     assert resolve(manifest(tier("only", 1, selector)), phone(**facts)).reasons[0].code == code
 
 
@@ -114,7 +114,7 @@ def test_any_selector_of_a_tier_is_enough():
     assert resolve(either, phone(cores=2)).model == "small"
 
 
-def test_a_tier_of_another_platform_or_without_rules_takes_nobody():
+def test_a_tier_of_another_platform_or_without_rules_is_for_no_device():
     empty = manifest(tier("apple", 1, {}, platform="ios"), tier("ruleless", 1))
     assert codes(resolve(empty, phone()))[:2] == [("apple", "", "platform"), ("ruleless", "", "selector_unmet")]
 
@@ -129,7 +129,7 @@ def test_a_tier_of_another_platform_or_without_rules_takes_nobody():
         ({"engine": "onnxruntime", "engine_version": "1.32.0"}, "engine_too_new"),
     ],
 )
-def test_a_model_that_does_not_fit_gives_way_to_the_next_in_the_list(facts, code):
+def test_the_next_model_in_the_list_replaces_one_that_does_not_fit(facts, code):
     small = model(min="1.0", max_tested="2.0", name=facts.get("engine", "onnxruntime"))
     pair = manifest(tier("only", 1, {}, models=("large", "small")), small=small)
     assert codes(resolve(pair, phone(**facts))) == [("only", "large", code), ("only", "small", "chosen")]
@@ -147,7 +147,7 @@ def test_limits_are_inclusive(facts):
     assert resolve(manifest(tier("only", 1, {}, models=("large",))), phone(**facts)).model == "large"
 
 
-def test_a_newer_engine_is_fine_where_the_model_says_so():
+def test_a_newer_engine_is_accepted_if_the_model_allows_it():
     forward = manifest(tier("only", 1, {}, models=("large",)), large=model(forward_ok=True))
     assert resolve(forward, phone(engine="onnxruntime", engine_version="1.40")).model == "large"
 
@@ -157,7 +157,7 @@ def test_versions_are_compared_as_numbers():
     assert resolve(ranged, phone(engine="onnxruntime", engine_version="1.10+cpu")).model == "small"
 
 
-def test_a_tier_whose_models_all_fail_gives_way_to_the_next_rank():
+def test_the_next_rank_replaces_a_tier_whose_models_all_fail():
     ranked = manifest(tier("top", 2, {}, models=("large",)), tier("entry", 1, {}, models=("small",)))
     resolution = resolve(ranked, phone(available_memory_bytes=5000))
     assert codes(resolution) == [("top", "large", "memory"), ("entry", "small", "chosen")]
@@ -171,13 +171,13 @@ def test_a_model_that_is_not_described_is_passed_over():
     )
 
 
-def test_the_floor_takes_every_device_and_says_when_it_is_tight():
+def test_the_floor_is_for_every_device_and_its_reason_mentions_what_is_short():
     resolution = resolve(manifest(), DeviceFacts(platform="toaster", available_memory_bytes=1))
     assert (resolution.tier, resolution.rank, resolution.model) == ("floor", 0, "tiny")
     assert "although it needs 10 bytes of memory" in resolution.reasons[-1].text
 
 
-def test_where_no_model_runs_in_the_engine_there_is_no_model():
+def test_there_is_no_model_if_none_runs_in_the_engine():
     resolution = resolve(manifest(tier("only", 1, {})), phone(engine="mnn"))
     assert resolution.model is None
     assert resolution.reasons[-1].code == "nothing_runs"
@@ -191,7 +191,7 @@ def test_a_manifest_it_cannot_use_is_refused(change):
         resolve(manifest(tier("only", 1, {})) | change, phone())
 
 
-def test_something_else_than_a_manifest_is_refused():
+def test_anything_but_a_manifest_is_refused():
     with pytest.raises(UnusableManifestError, match="not a manifest"):
         resolve({}, phone())
 
@@ -207,7 +207,7 @@ def test_every_reason_has_a_code_and_a_text():
     )
 
 
-def test_the_file_needs_the_standard_library_alone():
+def test_the_file_needs_only_the_standard_library():
     tree = ast.parse(Path(resolver.__file__).read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]

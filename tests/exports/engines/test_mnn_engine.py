@@ -18,7 +18,7 @@ class TestMnn(EngineConformance):
 
 
 def test_int8_is_refused_although_it_is_calibrated(tiny_net, tmp_path):
-    with pytest.raises(EngineError, match="'mnn' cannot convert to 'int8'; it has: fp32"):
+    with pytest.raises(EngineError, match="'mnn' cannot convert to 'int8'; it supports: fp32"):
         get_engine("mnn").convert(tiny_net, IMAGE, tmp_path / "net", precision="int8", calibration=batch(4))
 
 
@@ -27,7 +27,7 @@ def test_a_dynamic_batch_is_refused():
         get_engine("mnn", dynamic_batch=True)
 
 
-def test_an_operator_that_it_has_not_is_named(tmp_path):
+def test_an_operator_that_it_lacks_is_named(tmp_path):
     import onnx
 
     value = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, 8, 8]) for name in ("image", "logits")]

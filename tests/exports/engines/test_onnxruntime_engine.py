@@ -67,7 +67,7 @@ def test_an_int8_file_answers_like_the_module(dynamic, tmp_path):
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
-def test_int8_convolutions_are_told_apart(tmp_path):
+def test_kinds_of_int8_convolutions_are_distinguished(tmp_path):
     path = tmp_path / "part.onnx"
     get_engine("onnxruntime").convert(convolution_part(), IMAGE, path, precision="int8", calibration=batch(4))
     times = get_engine("onnxruntime").load(path, 1).kernel_latency_us(batch(1))
@@ -75,7 +75,7 @@ def test_int8_convolutions_are_told_apart(tmp_path):
     assert not {"conv", "linear"} & times.keys()
 
 
-def test_most_time_goes_where_most_is_multiplied(tmp_path):
+def test_the_kernel_with_most_macs_takes_most_time(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.Conv2d(64, 64, 3)).eval()
     get_engine("onnxruntime").convert(module, (3, 96, 96), tmp_path / "net.onnx")
     session = get_engine("onnxruntime").load(tmp_path / "net.onnx", 1)
@@ -105,7 +105,7 @@ def test_most_time_goes_where_most_is_multiplied(tmp_path):
         (node("LayerNormalization"), "elementwise"),
     ],
 )
-def test_a_node_is_of_the_kind_that_its_weight_says(made, kind):
+def test_the_weight_of_a_node_determines_its_kind(made, kind):
     shapes = {
         "dense": (8, 4, 3, 3), "grouped": (8, 2, 3, 3), "grouped_1x1": (8, 2, 1, 1), "channelwise": (8, 1, 3, 3),
         "one": (8, 4, 1, 1), "grey": (8, 1, 3, 3), "scale": (),
@@ -119,15 +119,15 @@ def kinds_of(run_us):
     return kernel_latency_us(noted, nodes, {}, warm_up=1, run_us=run_us)
 
 
-def test_the_profiler_s_own_time_is_taken_off_all_kernels_alike():
+def test_the_overhead_of_the_profiler_is_subtracted_from_all_kernels_alike():
     assert kinds_of(run_us=122.0) == {"linear": 101.0, "elementwise": 21.0}
 
 
-def test_a_run_that_is_slower_than_its_kernels_takes_nothing_off():
+def test_nothing_is_subtracted_if_a_run_is_slower_than_its_kernels():
     assert kinds_of(run_us=500.0) == {"linear": 105.0, "elementwise": 27.0}
 
 
-def test_a_machine_that_got_busier_meanwhile_changes_no_proportions():
+def test_a_machine_that_became_busier_changes_no_proportions():
     assert kinds_of(run_us=60.0) == {"linear": 50.0, "elementwise": 10.0}
 
 

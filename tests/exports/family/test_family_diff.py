@@ -69,7 +69,7 @@ def test_only_a_drop_beyond_chance_is_worse(make_family, spec, lost, exit_code):
     ("changes", "name"),
     [({"peak_memory_bytes": 88_000}, "peak_memory_bytes"), ({"perf": 880}, "latency_us")],
 )
-def test_growth_is_worse_above_its_limit_only(make_family, spec, changes, name):
+def test_growth_is_worse_only_above_its_limit(make_family, spec, changes, name):
     if "perf" in changes:
         changes = {"perf": (spec.models[1].perf[0].model_copy(update={"latency_us": 880}),)}
     old, new = make_family("old"), make_family("new", models=changed(spec, **changes))
@@ -106,22 +106,22 @@ def test_memory_of_another_basis_is_noted_not_compared(make_family, spec):
     models = changed(spec, peak_memory_bytes=10**6, needs_basis="measured")
     diff = diff_families(make_family("old"), make_family("new", models=models), Limits())
     assert diff.exit_code == 0
-    assert "peak memory is not compared: its bases are modelled and measured" in of_tier(diff, "phone").notes
+    assert "peak memory is not compared: its bases differ (modelled and measured)" in of_tier(diff, "phone").notes
 
 
 def test_a_removed_tier_is_worse_and_an_added_one_is_not(make_family, spec):
     whole, part = make_family("whole"), make_family("part", tiers=spec.tiers[:2])
     diff = diff_families(whole, part, Limits())
-    assert diff.worse == ("tier computer: was removed; its devices fall to a lower tier",)
+    assert diff.worse == ("tier computer: was removed; its devices get a lower tier",)
     back = diff_families(part, whole, Limits())
     assert (back.exit_code, of_tier(back, "computer").status) == (0, "added")
 
 
-def test_a_changed_rule_is_noted(make_family, spec):
+def test_a_changed_selector_is_noted(make_family, spec):
     tiers = (dataclasses.replace(spec.tiers[0], selectors=(Selector(ram_class_min=8192),)), *spec.tiers[1:])
     change = of_tier(diff_families(make_family("old"), make_family("new", tiers=tiers), Limits()), "phone")
     assert change.status == "changed"
-    assert change.notes == ("its rule changed, so other devices may get it",)
+    assert change.notes == ("its selectors changed, so other devices may get this tier",)
 
 
 @pytest.mark.parametrize(

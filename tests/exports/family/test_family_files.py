@@ -99,10 +99,13 @@ RULE = (Selector(ram_class_min=1),)
         ),
         (
             {"tiers": (TierSpec(id="floor", platform="ios", selectors=RULE, model_id="small"),)},
-            "another id than 'floor'",
+            "an id other than 'floor'",
         ),
-        ({"tiers": (TierSpec(id="a", platform="ios", selectors=(), model_id="small"),)}, "needs a selector"),
-        ({"tiers": (TierSpec(id="a", platform="ios", selectors=RULE, model_id="small"),) * 2}, "'a' is given twice"),
+        ({"tiers": (TierSpec(id="a", platform="ios", selectors=(), model_id="small"),)}, "needs at least one selector"),
+        (
+            {"tiers": (TierSpec(id="a", platform="ios", selectors=RULE, model_id="small"),) * 2},
+            "the tier id 'a' is used twice",
+        ),
         (
             {"tiers": (TierSpec(id="A b", platform="ios", selectors=RULE, model_id="small"),)},
             "'id': string should match",
@@ -110,10 +113,10 @@ RULE = (Selector(ram_class_min=1),)
         ({"models": (), "tiers": ()}, "at least one"),
         ({"family_id": "Big One"}, "family 'Big One': 'family_id'"),
         ({"release": 0}, "'release'"),
-        ({"labels": ("cat", "dog", "owl", "yak", "fox")}, "gives 4 logits, but 5 labels"),
-        ({"labels": ("cat", "dog")}, "test labels must lie in 0 to 1"),
+        ({"labels": ("cat", "dog", "owl", "yak", "fox")}, "has 4 outputs, but there are 5 labels"),
+        ({"labels": ("cat", "dog")}, "test labels must be in 0 to 1"),
         ({"std_ppm": (0, 1, 1)}, "std_ppm"),
-        ({"test_labels": np.zeros(9, int)}, "evaluated on 200 images, the test set has 9"),
+        ({"test_labels": np.zeros(9, int)}, "evaluated on 200 images, but the test set has 9"),
         ({"sample_images": np.zeros((8, 4, 4, 3))}, "expected uint8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A family's promises against simulated rows from the field: phone 800 us, entry 400 us, computer nothing."""
+"""A family's promises compared with simulated telemetry: phone 800 us, entry 400 us, computer none."""
 
 import csv
 import dataclasses
@@ -18,7 +18,7 @@ NOW = 1_795_000_000.0
 
 @pytest.fixture
 def family(make_family, spec):
-    """Latencies are promised for the tiers `phone` and `entry`, of both models."""
+    """A family that promises latencies of both models for the tiers `phone` and `entry`."""
     promised = {"small": (300, 400), "large": (800, 1100)}
     models = [
         dataclasses.replace(
@@ -35,7 +35,7 @@ def family(make_family, spec):
 
 @pytest.fixture
 def report_of(family, tmp_path):
-    """The report on rows of some devices: name, model, median in microseconds, rows."""
+    """Makes the report on devices, each given by name, model, median in microseconds and number of rows."""
 
     def report(*devices, **options):
         rng = np.random.default_rng(3)
@@ -102,20 +102,20 @@ def test_devices_that_differ_are_one_distribution_over_their_rows(report_of):
     assert field.p95_us == pytest.approx(np.quantile(latencies, 0.95), rel=0.05)
 
 
-def test_a_device_that_is_named_like_a_tier_belongs_to_it(report_of):
+def test_a_device_with_the_name_of_a_tier_belongs_to_it(report_of):
     report = report_of(("phone", "large", 700, 300), ("entry", "small", 350, 300))
     assert {line.tier for line in report.tiers if line.field} == {"phone", "entry"}
     assert report.telemetry.devices[0].scale.value == pytest.approx(350 / 400, rel=0.03)
 
 
-def test_the_scale_is_against_the_tier_where_most_rows_belong(report_of):
+def test_the_scale_is_relative_to_the_tier_to_which_most_rows_belong(report_of):
     report = report_of(("acme one", "large", 1600, 500), ("acme one", "small", 600, 50))
     (device,) = report.telemetry.devices
     assert device.scale.value == pytest.approx(2.0, rel=0.03)
     assert (device.scale.models, device.scale.rows) == (2, 550)
 
 
-def test_a_model_that_no_tier_gives_is_measured_and_judged_nowhere(report_of, make_family, tmp_path):
+def test_a_model_without_a_tier_is_measured_but_not_judged(report_of, make_family, tmp_path):
     report_of(("acme one", "large", 700, 50), ("acme two", "small", 300, 50))
     family = make_family("floor", tiers=())
     _, report = family_in_field(family, read_rows(tmp_path / "rows.parquet", NOW))
@@ -124,7 +124,7 @@ def test_a_model_that_no_tier_gives_is_measured_and_judged_nowhere(report_of, ma
     assert (report.exit_code, report.telemetry.unknown_models) == (2, {})
 
 
-def test_rows_of_unknown_models_alone_say_nothing(report_of):
+def test_rows_of_unknown_models_alone_give_no_verdict(report_of):
     report = report_of(("acme one", "ab" * 32, 900, 100))
     assert report.exit_code == 2
     assert report.telemetry.unknown_models == {"ab" * 32: 100}
@@ -145,8 +145,8 @@ def test_measurements_have_a_column_per_choice_of_the_subnets(report_of, family,
     assert int(second["rows"]) <= 90
 
 
-def test_a_manifest_that_cannot_be_read_is_no_answer(report_of, tmp_path):
+def test_a_manifest_that_cannot_be_read_is_an_error(report_of, tmp_path):
     report_of(("acme one", "large", 700, 5))
-    with pytest.raises(TelemetryError, match=r"nothing to compare with: .*gone"):
+    with pytest.raises(TelemetryError, match=r"the telemetry cannot be compared: .*gone"):
         family_in_field(tmp_path / "gone", read_rows(tmp_path / "rows.parquet", NOW))
     assert TelemetryError.exit_code == 2

@@ -35,7 +35,7 @@ def read(value, folder: Path):
     return read_manifest(folder)
 
 
-def test_the_shipped_schema_is_the_one_of_the_records():
+def test_the_shipped_schema_is_that_of_the_records():
     assert json.loads(SCHEMA_FILE.read_text()) == manifest_schema()
 
 
@@ -53,7 +53,7 @@ def test_a_missing_field_breaks_both_schema_and_reader(value, field):
         parse(value)
 
 
-def test_file_and_folder_are_both_understood(value, tmp_path):
+def test_a_manifest_is_found_by_its_file_and_by_its_folder(value, tmp_path):
     assert read(value, tmp_path) == read_manifest(tmp_path / FILE_NAME)
 
 
@@ -81,10 +81,10 @@ def test_unknown_keys_of_a_selector_are_kept(value):
         ({"release": 1.0}, "'release': input should be a valid integer"),
         ({"release": "1"}, "'release': input should be a valid integer, got '1'"),
         ({"family_id": "Big Family"}, "'family_id'"),
-        ({"release": 2**53}, r"beyond \+-\(2\^53-1\)"),
+        ({"release": 2**53}, r"outside \+-\(2\^53-1\)"),
         ({"x": [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}, "nested deeper than 16"),
         ({"x": "a" * 300_000}, "larger than the limit of 262144 bytes"),
-        ({"x": float("nan")}, "NaN is not a number"),
+        ({"x": float("nan")}, "NaN is not a JSON number"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(value, change, message):
@@ -103,17 +103,17 @@ def test_a_path_that_could_leave_the_folder_is_refused(value, name):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"release": 1, "release": 2}', "the key 'release' is given twice"),
+        (b'{"release": 1, "release": 2}', "the key 'release' occurs twice"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"{", "not valid JSON"),
         (b"[" * 100_000, "nested deeper|not valid JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "beyond"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "outside"),
         (b"[]", "is not a manifest"),
         (b"", "not valid JSON"),
     ],
 )
-def test_bytes_that_are_no_manifest_are_refused(data, message):
+def test_bytes_that_are_not_a_manifest_are_refused(data, message):
     with pytest.raises(ManifestError, match=message):
         parse_manifest(data, "manifest.json")
 
@@ -150,7 +150,7 @@ def test_ranks_are_contiguous_within_a_platform(value, tmp_path):
 
 def test_ids_of_tiers_are_unique(value, tmp_path):
     value["tiers"][2]["id"] = "entry"
-    with pytest.raises(ManifestError, match="tier 'entry' is given twice"):
+    with pytest.raises(ManifestError, match="the tier id 'entry' is used twice"):
         read(value, tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_one_file_has_one_description(value, tmp_path):
 
 def test_labels_and_classes_agree(value, tmp_path):
     value["task"]["labels"].append("fox")
-    with pytest.raises(ManifestError, match="4 classes, but 5 labels"):
+    with pytest.raises(ManifestError, match="4 classes, but there are 5 labels"):
         read(value, tmp_path)
 
 

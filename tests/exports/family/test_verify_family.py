@@ -65,7 +65,7 @@ def test_a_missing_file_fails(make_family, pattern):
     assert "cannot be read" in failed(folder)[f"file {path.relative_to(folder)}"]
 
 
-def test_a_stray_file_is_named_but_no_fault(make_family):
+def test_a_stray_file_is_named_but_is_not_a_fault(make_family):
     folder = make_family()
     (folder / "models/extra.onnx").write_bytes(b"x")
     report = verify_family(folder)
@@ -84,13 +84,13 @@ def test_a_file_swapped_together_with_its_digest_fails_on_the_samples(make_famil
     ("change", "message"),
     [
         (lambda v: v.update(large=None), "missing or damaged"),
-        (lambda v: v["large"].update(logits_micro=[[1]]), "are expected"),
+        (lambda v: v["large"].update(logits_micro=[[1]]), "but the expected ones are"),
         (lambda v: v["large"].update(logits_micro="what"), "missing or damaged"),
         (lambda v: v["large"].update(top1=[9] * 8), "same top-1 on 0 of 8"),
         (lambda v: v["large"].update(tolerance_micro=0), "at most 0.0e+00"),
     ],
 )
-def test_damaged_expectations_fail_in_one_line(make_family, change, message):
+def test_damaged_expected_outputs_fail_in_one_line(make_family, change, message):
     folder = make_family()
     expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())
     change(expected)
@@ -100,7 +100,7 @@ def test_damaged_expectations_fail_in_one_line(make_family, change, message):
     assert message in failed(folder)["samples large"]
 
 
-def test_an_engine_that_is_not_known_fails_only_its_model(make_family):
+def test_an_unknown_engine_fails_only_its_model(make_family):
     folder = make_family()
     edit(folder, lambda value: value["models"]["small"]["engine"].update(name="warp"))
     assert failed(folder) == {"samples small": "engine 'warp' is unknown; known: mnn, onnxruntime"}

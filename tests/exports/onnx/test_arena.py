@@ -20,7 +20,7 @@ def random_buffers(seed: int, count: int, steps: int = 12) -> list[Buffer]:
 
 
 def tiled(seed: int, count: int) -> list[Buffer]:
-    """A full rectangle of 40 steps by 4096 bytes, cut at random: hard to plan, and the bound can be met."""
+    """A full rectangle of 40 steps by 4096 bytes, cut at random: hard to plan, but some plan meets the bound."""
     rng, tiles = random.Random(seed), [(0, 40, 0, 4096)]
     while len(tiles) < count:
         first, end, low, high = tiles.pop(rng.randrange(len(tiles)))
@@ -36,7 +36,7 @@ def tiled(seed: int, count: int) -> list[Buffer]:
 
 
 def overlaps(buffers: list[Buffer], plan: ArenaPlan) -> list[tuple[int, int]]:
-    """Pairs that live at the same time and share a byte."""
+    """Pairs that are live at the same time and share a byte."""
     numbered = list(enumerate(zip(buffers, plan.offsets, strict=True)))
     return [
         (i, j)
@@ -52,7 +52,7 @@ def most_alive(buffers: list[Buffer]) -> int:
 
 
 def first_fit(buffers: list[Buffer], order: tuple[int, ...]) -> int:
-    """The arena when each buffer in turn takes the lowest place that is free."""
+    """The arena if each buffer in turn gets the lowest free offset."""
     offsets: dict[int, int] = {}
     for i in order:
         met = [j for j in offsets if buffers[j].first <= buffers[i].last and buffers[i].first <= buffers[j].last]
@@ -66,7 +66,7 @@ def first_fit(buffers: list[Buffer], order: tuple[int, ...]) -> int:
 
 
 def best_fit_by_size(buffers: list[Buffer]) -> int:
-    """The plain greedy plan, written apart from the product's: every place on or between others is tried."""
+    """The plain greedy plan, written independently of the product's: every offset on or between others is tried."""
     offsets: dict[int, int] = {}
     for i in sorted(range(len(buffers)), key=lambda i: (-buffers[i].size_bytes, -met_by(buffers, i))):
         near = [j for j in offsets if buffers[j].first <= buffers[i].last and buffers[i].first <= buffers[j].last]
@@ -84,7 +84,7 @@ def met_by(buffers: list[Buffer], i: int) -> int:
 
 
 @pytest.mark.parametrize("alignment", [1, 64])
-def test_buffers_that_live_together_lie_apart(alignment: int) -> None:
+def test_buffers_that_are_live_at_the_same_time_do_not_overlap(alignment: int) -> None:
     for seed in range(60):
         buffers = random_buffers(seed, count=3 + seed % 20)
         plan = plan_arena(buffers, alignment)
@@ -95,7 +95,7 @@ def test_buffers_that_live_together_lie_apart(alignment: int) -> None:
         assert max(ends) <= plan.arena_bytes < max(ends) + alignment
 
 
-def test_the_bound_is_the_most_that_lives_at_one_step_and_no_arena_is_smaller() -> None:
+def test_the_bound_is_the_most_that_is_live_at_one_step_and_no_arena_is_smaller() -> None:
     for seed in range(60):
         buffers = random_buffers(seed, count=3 + seed % 20)
         plan = plan_arena(buffers)

@@ -1,8 +1,5 @@
-"""Static int8: accuracy on a small network that was really trained, and what the file promises."""
+"""Static int8: the accuracy of a small trained network, and the guarantees about the file."""
 
-import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,20 +18,8 @@ from exports.onnx.quantise import quantise_onnx
 from factory_base.errors import EngineError
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
-from supernet.spaces.ofa import OfaSpace
-from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
-from supernet.spaces.transformer_config import VisionTransformerConfig
-from supernet.spaces.vit import VisionTransformerSpace
 
 SHAPE = (3, 16, 16)
-SCRIPT = """
-import sys
-import numpy as np
-from pathlib import Path
-from exports.onnx.quantise import quantise_onnx
-calibration = np.random.default_rng(0).normal(size=(4, 3, 12, 12)).astype(np.float32)
-quantise_onnx(Path(sys.argv[1]), calibration, Path(sys.argv[2]))
-"""
 
 
 def mobilenet():
@@ -61,14 +46,14 @@ def trained(digits, tmp_path_factory):
     """The file of a MobileNet that was trained on the first 1400 digits."""
     torch.manual_seed(0)
     network, (images, labels) = mobilenet(), digits
-    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     for step in range(100):
         chosen = np.random.default_rng(step).integers(0, 1400, 64)
         logits = network(torch.from_numpy(images[chosen]))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels[chosen]), label_smoothing=0.1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     path = tmp_path_factory.mktemp("trained") / "net.onnx"
     export_onnx(network.eval(), SHAPE, path)
     return path
@@ -112,7 +97,7 @@ def test_weights_take_a_byte_each(tmp_path):
     assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (tmp_path / "float.onnx").stat().st_size
 
 
-def test_the_file_holds_standard_operators_and_seven_bit_weights(part, tmp_path):
+def test_the_file_contains_standard_operators_and_seven_bit_weights(part, tmp_path):
     quantise_onnx(part, batch(4), tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
     assert {entry.domain for entry in model.opset_import} == {node.domain for node in model.graph.node} == {""}
@@ -121,16 +106,6 @@ def test_the_file_holds_standard_operators_and_seven_bit_weights(part, tmp_path)
     weights = [value for value in values if value.dtype == np.int8 and value.ndim == 4]
     assert len(weights) == 3
     assert max(np.abs(weight).max() for weight in weights) == 64
-
-
-def test_another_process_writes_the_same_bytes(part, tmp_path):
-    quantise_onnx(part, batch(4), tmp_path / "ours.onnx")
-    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    command = [sys.executable, "-c", SCRIPT, str(part), "theirs.onnx"]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.onnx", "theirs.onnx"]
-    assert len(digests) == 1
 
 
 def test_only_the_output_of_a_product_stays_float(part, tmp_path):
@@ -142,27 +117,7 @@ def test_only_the_output_of_a_product_stays_float(part, tmp_path):
     assert lasts == ["DequantizeLinear", "Gemm"]
 
 
-def spaces():
-    small = {"depths": (2,), "kernels": (3,), "expands": (3,), "resolutions": (32,), "width_mult": 0.25}
-    yield OfaSpace(OfaMbv3Config(**small), classes=4)
-    yield OfaSpace(OfaProxylessConfig(**small), classes=4)
-    vit = {"resolutions": (8,), "patch": 4, "widths": (16,), "depths": (2,), "heads": (2,), "mlp_ratios": (2.0,)}
-    yield VisionTransformerSpace(VisionTransformerConfig(**vit), classes=4)
-
-
-@pytest.mark.parametrize("space", list(spaces()), ids=["ofa_mbv3", "ofa_proxyless", "vit"])
-def test_networks_of_the_other_spaces_quantise_and_run(space, tmp_path):
-    torch.manual_seed(0)
-    subnet = space.space.largest
-    shape = space.input_shape(subnet)
-    export_onnx(space.build(subnet).eval(), shape, tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", batch(4, shape), tmp_path / "int8.onnx")
-    found, reference = (logits_of(tmp_path / name, batch(4, shape)) for name in ("int8.onnx", "float.onnx"))
-    assert found.shape == (4, 4)
-    assert 0 < np.abs(found - reference).max() < 0.5 * np.abs(reference).max()
-
-
-def test_a_part_of_tokens_quantises(tmp_path):
+def test_a_part_on_tokens_can_be_quantised(tmp_path):
     export_onnx(token_part(), TOKENS, tmp_path / "float.onnx")
     quantise_onnx(tmp_path / "float.onnx", batch(8, TOKENS), tmp_path / "int8.onnx")
     found, reference = (logits_of(tmp_path / name, batch(4, TOKENS)) for name in ("int8.onnx", "float.onnx"))
@@ -182,7 +137,7 @@ def test_calibration_inputs_of_another_shape_or_type_are_refused(part, wrong, tm
 def test_calibration_inputs_that_are_not_finite_are_refused(part, value, tmp_path):
     inputs = batch(4)
     inputs[1, 2, 3, 4] = value
-    with pytest.raises(EngineError, match="calibration inputs are not finite"):
+    with pytest.raises(EngineError, match="calibration inputs contain NaN or infinity"):
         quantise_onnx(part, inputs, tmp_path / "int8.onnx")
     assert not list(tmp_path.iterdir())
 

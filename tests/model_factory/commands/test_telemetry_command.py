@@ -81,7 +81,7 @@ def test_rows_of_other_models_leave_with_2_and_are_named(factory, built, write_r
     [
         (("gone.csv", "--family", "dist/tiny"), "gone.csv: cannot be read"),
         (("factory.yaml", "--family", "dist/tiny"), "has no column 'device'"),
-        (("rows", "--family", "gone"), "nothing to compare with: gone: cannot be read"),
+        (("rows", "--family", "gone"), "the telemetry cannot be compared: gone: cannot be read"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_leaves_with_2(factory, built, write_rows, options, words):

@@ -1,4 +1,4 @@
-"""What every engine must do. An engine's tests inherit `EngineConformance` and say which engine."""
+"""What every engine must do. The tests of an engine inherit `EngineConformance` and name the engine."""
 
 import os
 import sys
@@ -32,11 +32,11 @@ def token_part():
 
 class EngineConformance:
     name: str
-    """Of the engine."""
+    """The name of the engine."""
     module: str
-    """The library's import name."""
+    """The import name of its library."""
     hint: str
-    """How its absence is mended."""
+    """What the error says about installing the library, a regular expression."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -60,7 +60,7 @@ class EngineConformance:
         assert check_parity(tiny_net, engine.load(converted, 1), batch(16)).sqnr_db > 60
 
     @pytest.mark.parametrize(("part", "shape"), [(convolution_part, IMAGE), (token_part, TOKENS)])
-    def test_parts_of_networks_take_and_give_any_shape(self, engine, part, shape, tmp_path):
+    def test_parts_of_networks_have_inputs_and_outputs_of_any_shape(self, engine, part, shape, tmp_path):
         module, inputs = part(), batch(3, shape)
         engine.convert(module, shape, tmp_path / "part")
         found = engine.load(tmp_path / "part", 1).run(inputs)
@@ -113,12 +113,12 @@ class EngineConformance:
         with pytest.raises(EngineError, match=r"nowhere: .* refuses the file"):
             engine.load(tmp_path / "nowhere", 1)
 
-    def test_no_threads_are_refused(self, engine, converted):
+    def test_zero_threads_are_refused(self, engine, converted):
         with pytest.raises(EngineError, match="0 threads"):
             engine.load(converted, 0)
 
     def test_an_unknown_precision_is_refused_before_anything_is_written(self, engine, tiny_net, tmp_path):
-        with pytest.raises(EngineError, match=f"'{self.name}' cannot convert to 'int3'; it has: fp32"):
+        with pytest.raises(EngineError, match=f"'{self.name}' cannot convert to 'int3'; it supports: fp32"):
             engine.convert(tiny_net, IMAGE, tmp_path / "net", precision="int3")
         assert not list(tmp_path.iterdir())
 
