@@ -1,4 +1,4 @@
-"""Device profiles, budgets, cost models, and measuring through the `Engine` protocol. Knows no engine."""
+"""Device profiles, budgets, cost models, and measuring through the `Engine` protocol, without knowing any engine."""
 
 from __future__ import annotations
 

@@ -12,14 +12,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-LOG_1000 = math.log(1000.0)
+from device_profiles.telemetry.values import LOG_1000, Floats, Ints
 
 _STEPS = 60
 _TOLERANCE = 1e-4

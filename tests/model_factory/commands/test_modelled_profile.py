@@ -42,7 +42,7 @@ def test_the_host_takes_a_second_and_never_replaces_what_was_measured(factory, e
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("midrnge",), "'midrnge' is no file and no shipped sheet; did you mean 'midrange'?"),
+        (("midrnge",), "'midrnge' is neither a file nor a shipped sheet; did you mean 'midrange'?"),
         (
             ("midrange", "--threads", "4"),
             "--threads does not go with --modelled, which takes everything from the sheet",
