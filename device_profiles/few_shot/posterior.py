@@ -67,8 +67,8 @@ _SURPRISE_LIMIT = 5.0
 the choice. Tried from 3 to 10."""
 
 _USUAL_STRETCH = 1.5
-"""Stretch if there are too few known devices to estimate it. Over random pairs of known devices in HELP's latencies, 90
-% coverage of a third device needed 1.0 in the median and 1.3 at the 80th percentile; 1.5 gave a coverage of 95 %."""
+"""Stretch if there are too few known devices to estimate it. With random pairs of known devices in HELP's latencies, a
+third device needed 1.0 in the median and 1.3 at the 80th percentile; with 1.5 the bound held for 95 instead of 90 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,7 @@ class FileGraph:
             self._products.add(id(output))
 
     def _value_of(self, tensor: Tensor) -> int:
-        """The value of `tensor`; a new one if its origin was not recorded: a further output, an overwritten constant."""
+        """The value of `tensor`; a new one if its origin was not recorded (further outputs, overwritten constants)."""
         return self._values[id(tensor)] if id(tensor) in self._values else self._new(tensor)
 
     def _new(self, tensor: Tensor) -> int:
