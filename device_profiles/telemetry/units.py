@@ -26,7 +26,7 @@ _FEWEST_VALUES = 3
 """Different multiples of a larger step that must be seen: a few equal latencies do not show the step."""
 
 _MULTIPLE_TOLERANCE = 1e-6
-"""Relative error of a multiple, from conversions between units in floating point."""
+"""Relative error of a multiple, from conversions between units in floating point. Tried from 1e-9 to 1e-5."""
 
 _SHARE_OF_MULTIPLES = 0.5
 """Share of the rows that must be multiples of a step: most. Of exact latencies in tenths of a microsecond one in a
@@ -46,7 +46,7 @@ _UNIT_SHARE = 0.01
 
 _UNCLEAR = math.log(10.0)
 """Distance between device and expectation beyond which the nearest unit is not believed. Two units are equally near at
-sqrt(1000) = 32, so this leaves a factor of three."""
+sqrt(1000) = 32, so this leaves a factor of three. Tried from 5 to 20 on devices that are up to 6 times slower."""
 
 _SURELY_WRONG = math.log(100.0)
 """1000 over the factor of `_UNCLEAR`. A device whose rows are all in one unit is corrected only if it would be more
