@@ -320,7 +320,7 @@ def held_back_draw(fleet: Fleet, workloads: Workloads, host: MeasuredHost, seed:
         subnets=tuple(measured.subnets[i] for i in chosen), latency_us=measured.network_us[chosen], rows=len(chosen)
     )
     start = time.perf_counter()
-    found = fleet.onboard(few, host.profile, "held-back")
+    found = fleet.onboard(few, host.profile, "held-back", today=date.today())
     seconds = time.perf_counter() - start
     device = FoundProfile(profile=found.profile, origin="few-shot", digest="", table=found.table)
     costs = DeviceCosts(workloads, device).of(measured.subnets[measured.fitted :])

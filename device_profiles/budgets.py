@@ -1,4 +1,4 @@
-"""Budgets: the most that one inference may take on a device. Imports no torch."""
+"""Budgets: upper limits on the costs of one inference on a device. Imports no torch."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _FORMS: dict[BudgetName, tuple[str, ...]] = {
     "peak_memory": ("peak_memory_bytes", "memory"),
     "file_size": ("file_bytes", "download_bytes"),
 }
-"""The fields of each budget: first the limit itself, then what it may be derived from."""
+"""The fields of each budget: first the limit itself, then the fields that it can be derived from."""
 
 _LIMIT_KEYS = {*_FORMS, *(forms[0] for forms in _FORMS.values())}
-"""Of the limits themselves, by alias and by name. They are written even where there is none."""
+"""Keys of the limits themselves, by alias and by name. They are written even if the limit is not set."""
 
 _KINDS: dict[str, Kind] = {
     "frames_per_s": "frame rate",
@@ -66,9 +66,11 @@ _KEYS: dict[Kind, str] = {
     "frame rate": "frame_rate",
     "share": "frame_share or memory.app_share",
 }
-"""Where a quantity of each kind belongs."""
+"""The keys under which a quantity of each kind belongs."""
 
 _LEAST_CONFIDENCE, _MOST_CONFIDENCE = 0.5, 0.999
+"""Below one half the bound would lie below the prediction itself. Above 99.9 % the bound rests on the far tail of a
+normal distribution, which no profile has enough measurements to vouch for."""
 
 _MEMORY_EXAMPLE = "a section such as memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}"
 
@@ -78,9 +80,9 @@ class Limit:
     """One budget that is set.
 
     Attributes:
-        value: in microseconds or bytes.
-        origin: what it is derived from, such as `30 fps`; "" where the limit itself was given.
-        confidence: the probability that it must be kept with; None where the prediction alone counts.
+        value: The limit, in microseconds or bytes.
+        origin: What the limit is derived from, such as `30 fps`; "" if the limit itself was given.
+        confidence: The probability with which the limit must be kept; None if only the prediction counts.
     """
 
     budget: BudgetName
@@ -96,14 +98,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
-    """One budget that is not kept.
+    """One budget that is exceeded.
 
     Attributes:
-        value: what the subnet needs, in microseconds or bytes.
-        limit: what is allowed, in the same unit.
+        value: What the subnet needs, in microseconds or bytes.
+        limit: The limit, in the same unit.
         ratio: value / limit, above 1.
-        origin: of the limit, as in `Limit`.
-        confidence: where set, `value` is what the subnet needs no more than with that probability.
+        origin: What the limit is derived from, as in `Limit`.
+        confidence: If set, `value` is the upper bound on what the subnet needs at this probability.
     """
 
     budget: BudgetName
@@ -128,7 +130,7 @@ class Excess:
 
 
 class MemoryShare(Document):
-    """The share that the app gives the model, of the RAM that the system leaves."""
+    """The share of the RAM left by the system that the app gives to the model."""
 
     ram_bytes: SizeBytes = Field(alias="ram")
     system_reserve_bytes: SizeBytes = Field(alias="system_reserve")
@@ -148,7 +150,7 @@ class MemoryShare(Document):
             raise ValueError(
                 f"ram {exact_bytes(self.ram_bytes)} - system_reserve {exact_bytes(self.system_reserve_bytes)} = "
                 f"{'-' if left < 0 else ''}{format_bytes(abs(left))}, and app_share {exact_share(self.app_share)} of "
-                "that leaves the model nothing; lower system_reserve"
+                "that leaves nothing for the model; lower system_reserve"
             )
         return self
 
@@ -158,25 +160,36 @@ class MemoryShare(Document):
         return int((self.ram_bytes - self.system_reserve_bytes) * self.app_share)
 
     def describe(self) -> str:
-        """For people: `10 % of 3 GiB less 1.2 GiB`."""
+        """One phrase for people: `10 % of 3 GiB less 1.2 GiB`."""
         ram, reserve = exact_bytes(self.ram_bytes), exact_bytes(self.system_reserve_bytes)
         return f"{exact_share(self.app_share)} of {ram} less {reserve}"
 
 
 class Budgets(Document):
-    """Upper limits per inference (batch 1); a missing one does not limit.
+    """Upper limits per inference (batch 1). A budget that is not given does not limit anything.
 
-    Files and constructors give quantities with units, under the short keys: `Budgets(latency="8 ms")`. Each limit may
-    instead be given as people think of it; then it is derived:
+    Files and constructors take quantities with units, under the short keys. A limit can also be derived from the
+    quantity that people have in mind:
 
-    - `frame_rate: 30 fps` is a latency of one frame, all of it for the model, or of the `frame_share` beside it;
-    - `memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}` is a peak memory, see `MemoryShare`;
-    - `download: 5 MB` is the size of the file as it lies; what compresses on the way is not counted.
+    - `frame_rate: 30 fps` limits the latency to the duration of one frame, or to the `frame_share` given beside it;
+    - `memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}` limits the peak memory, see `MemoryShare`;
+    - `download: 5 MB` limits the size of the file on disk; compression during the download is not counted.
 
-    `confidence: 90 %` asks that the latency is kept with that probability, as far as the device's predictions are known
-    to scatter; without it the prediction itself counts.
+    `confidence: 90 %` requires that the latency stays below its limit with that probability, given the standard
+    deviation of the device's predictions if it is known. Without it only the prediction itself is compared.
 
-    The limits `latency_us`, `peak_memory_bytes` and `file_bytes` hold in either case. Giving one both ways is refused.
+    In either form the limits are read as `latency_us`, `peak_memory_bytes` and `file_bytes`. Giving one limit in both
+    forms is refused.
+
+    >>> from device_profiles import Budgets, Costs
+    >>> budgets = Budgets(frame_rate="30 fps", frame_share="25 %", peak_memory="64 MiB")
+    >>> budgets.latency_us
+    8333
+    >>> costs = Costs(latency_us=9100, peak_memory_bytes=48 * 2**20, file_bytes=5_000_000, macs=60_000_000)
+    >>> [excess.describe() for excess in budgets.excesses(costs)]
+    ['latency 9.1 ms exceeds 8.33 ms (25 % of a frame at 30 fps)']
+    >>> budgets.slack(costs)["peak_memory"]
+    0.75
     """
 
     frames_per_s: FrameRate | None = Field(default=None, alias="frame_rate")
@@ -192,9 +205,9 @@ class Budgets(Document):
     @classmethod
     def _keeps_memory_together(cls, value: Any) -> Any:
         fields = [field.alias or name for name, field in MemoryShare.model_fields.items()]
-        astray = [key for key in fields if isinstance(value, Mapping) and key in value]
-        if astray:
-            raise ValueError(f"{astray[0]} belongs in {_MEMORY_EXAMPLE}")
+        misplaced = [key for key in fields if isinstance(value, Mapping) and key in value]
+        if misplaced:
+            raise ValueError(f"{misplaced[0]} belongs in {_MEMORY_EXAMPLE}")
         return value
 
     @field_validator(*_KINDS, mode="before")
@@ -208,9 +221,9 @@ class Budgets(Document):
     @field_validator("frame_share")
     @classmethod
     def _is_of_a_frame(cls, share: float | None, info: ValidationInfo) -> float | None:
-        rate = info.data.get("frames_per_s", 1.0)  # a faulty one is missing, and reported for itself
+        rate = info.data.get("frames_per_s", 1.0)  # an invalid rate is absent here and is reported on its own
         if share is not None and rate is None:
-            raise ValueError(f"{exact_share(share)} of what? Write frame_rate in the same section")
+            raise ValueError(f"{exact_share(share)} needs a frame_rate in the same section; add one")
         if share is not None and _frame_us(rate, share) < 1:
             raise ValueError(f"{exact_share(share)} of a frame at {exact_frame_rate(rate)} is less than 1 us; raise it")
         return share
@@ -221,7 +234,7 @@ class Budgets(Document):
         if share is not None and not _LEAST_CONFIDENCE <= share <= _MOST_CONFIDENCE:
             low, high = exact_share(_LEAST_CONFIDENCE), exact_share(_MOST_CONFIDENCE)
             raise ValueError(
-                f"{exact_share(share)} is outside {low} to {high}, the probabilities that can be asked for"
+                f"{exact_share(share)} is outside the allowed range, {low} to {high}; choose one inside it"
             )
         return share
 
@@ -244,7 +257,7 @@ class Budgets(Document):
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """By name every limit and what it is derived from; by alias, as in files, only what can be read again."""
+        """By name, write every limit and its origin; by alias, as in files, only the keys that can be read again."""
         derived = {limit.budget for limit in self.limits() if limit.origin} if info.by_alias else set()
         content: dict[str, Any] = write(self)
         return {
@@ -254,7 +267,7 @@ class Budgets(Document):
         }
 
     def limits(self) -> tuple[Limit, ...]:
-        """The limits that are set, each with its origin."""
+        """Return the limits that are set, each with its origin."""
         found = [(name, getattr(self, forms[0])) for name, forms in _FORMS.items()]
         return tuple(
             Limit(
@@ -268,13 +281,13 @@ class Budgets(Document):
         )
 
     def overridden_by(self, other: Budgets) -> Budgets:
-        """These budgets with every limit that `other` sets replaced, in whatever form either was given."""
+        """Return these budgets with every limit that `other` sets replaced, in whichever form each was given."""
         replaced = [field for limit in other.limits() for field in _FORMS[limit.budget]]
         replaced += ["confidence"] if other.confidence is not None else []
         return self.model_copy(update={field: getattr(other, field) for field in replaced})
 
     def excesses(self, costs: Costs) -> tuple[Excess, ...]:
-        """The budgets that `costs` breaks, the worst ratio first; empty means feasible."""
+        """Return the budgets that `costs` exceeds, the largest ratio first. An empty result means feasible."""
         found = [
             Excess(
                 budget=limit.budget,
@@ -290,7 +303,7 @@ class Budgets(Document):
         return tuple(sorted(found, key=lambda excess: -excess.ratio))
 
     def slack(self, costs: Costs) -> dict[str, float]:
-        """The used share of every budget that is set: value / limit, at most 1 where it is kept."""
+        """Return the used share of every budget that is set: value / limit, at most 1 if the budget is kept."""
         return {limit.budget: value / limit.value for limit, value in self._pairs(costs)}
 
     def _pairs(self, costs: Costs) -> list[tuple[Limit, float]]:

@@ -1,4 +1,4 @@
-"""What a subnet takes on a device: the record that budgets are held against. Imports no torch."""
+"""The costs of a subnet on a device: the record that budgets are checked against. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What one subnet takes on one device, at batch 1.
+    """The costs of one subnet on one device, at batch 1.
 
     Attributes:
-        load_us: from the file to a session that is ready; None where nobody measured it.
-        latency_std_us: standard deviation of the latency around the prediction; None where nobody knows.
-        energy_uj: microjoules of one inference; None where the profile has no figures for it.
+        load_us: Time from the file to a session that is ready; None if it was not measured.
+        latency_std_us: Standard deviation of the latency around the prediction; None if it is unknown.
+        energy_uj: Energy of one inference, microjoules; None if the profile has no energy costs.
     """
 
     latency_us: float
@@ -28,11 +28,11 @@ class Costs:
     energy_uj: float | None = None
 
     def latency_bound_us(self, confidence: float) -> float:
-        """What the latency stays below with that probability; the prediction itself where no deviation is known."""
+        """Return the latency that is not exceeded with this probability; the prediction if no deviation is known."""
         return self.latency_us + NormalDist().inv_cdf(confidence) * (self.latency_std_us or 0.0)
 
     def kept_probability(self, limit_us: float) -> float | None:
-        """The probability that the latency is at most `limit_us`; None where no deviation is known."""
+        """Return the probability that the latency is at most `limit_us`; None if no deviation is known."""
         if not self.latency_std_us:
             return None
         return NormalDist(self.latency_us, self.latency_std_us).cdf(limit_us)
@@ -40,12 +40,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CostArrays:
-    """Costs of many subnets, (subnets,) each.
-
-    Attributes:
-        latency_std_us: None where nobody knows.
-        energy_uj: None where the profile has no figures for it.
-    """
+    """The costs of many subnets, each array of shape (subnets,). The fields are those of `Costs`."""
 
     latency_us: NDArray[np.float64]
     peak_memory_bytes: NDArray[np.float64]

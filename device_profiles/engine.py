@@ -1,4 +1,4 @@
-"""The protocol of an inference engine: what measuring and exporting need of it. Implemented in `exports`."""
+"""The protocol of an inference engine: what measuring and exporting need from it. Implemented in `exports`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Session(Protocol):
-    """A model that is loaded and ready: a network, or a part of one."""
+    """A loaded model that is ready to run: a network, or a part of one."""
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, *input_shape) -> (n, *output_shape)` for any n >= 1, finished on return; shapes of any rank."""
+        """`(n, *input_shape) -> (n, *output_shape)` for any n >= 1 and any rank. Returns when the run is finished."""
 
     def peak_memory_bytes(self) -> int | None:
-        """The most that a run holds: activations, scratch, packed copies, not the file's weights; None if unknown."""
+        """Peak memory of a run: activations, scratch and packed copies, without the file's weights; None if unknown."""
 
     def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
-        """Where an inference of the first input of `batch` spends its time, microseconds per kind of kernel.
+        """Where an inference of the first input of `batch` spends its time, in microseconds per kind of kernel.
 
-        Kinds without a kernel are absent; None where the engine does not tell.
+        Kinds without a kernel are absent. None if the engine does not report it.
         """
 
 
@@ -41,14 +41,14 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As profiles and manifests write it, for example `onnxruntime`."""
+        """The name as profiles and manifests write it, for example `onnxruntime`."""
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What `convert` can write."""
+        """The precisions that `convert` can write."""
 
     def version(self) -> str:
-        """Of the installed engine. Raises `EngineError` when it is not installed."""
+        """The version of the installed engine. Raises `EngineError` if it is not installed."""
 
     def convert(
         self,
@@ -62,14 +62,15 @@ class Engine(Protocol):
         """Write `module` (evaluation mode, batch normalisation folded) as the engine's file, atomically.
 
         Args:
-            module: a network or a part of one, `(n, *input_shape) -> (n, *output_shape)`.
-            input_shape: of one input, of any rank.
-            precision: one of `precisions`.
-            calibration: `(n, *input_shape)`, inputs like those it will meet; needed for `int8` alone.
+            module: A network or a part of one, `(n, *input_shape) -> (n, *output_shape)`.
+            input_shape: Shape of one input, of any rank, without the batch.
+            path: File to write.
+            precision: One of `precisions`.
+            calibration: Representative inputs, `(n, *input_shape)`; needed for `int8` only.
 
         Raises:
-            EngineError: the engine cannot express the module or has not this precision, or `calibration` is missing,
-                of another shape, or not finite.
+            EngineError: The engine cannot express the module or does not have this precision, or `calibration` is
+                missing, has another shape, or is not finite.
         """
 
     def convert_chain(
@@ -82,22 +83,22 @@ class Engine(Protocol):
         precision: Precision = "fp32",
         calibration: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write each of `parts` to its path, then the network that they are to `path`; as `convert` would.
+        """Write each of `parts` to its path, then the network that they form to `path`, as `convert` would.
 
         Args:
-            parts: each takes what the one before gives.
-            input_shape: of the first.
-            path: of the network's file.
-            part_paths: as many as `parts`; None writes no file for a part.
-            precision: one of `precisions`.
-            calibration: inputs of the network, as for `convert`; those of the parts follow from it.
+            parts: Modules in order; each takes the output of the one before.
+            input_shape: Input shape of the first part, without the batch.
+            path: File of the whole network.
+            part_paths: One path for each part; None writes no file for that part.
+            precision: One of `precisions`.
+            calibration: Inputs of the network, as for `convert`; the inputs of the parts are computed from them.
 
         Raises:
-            EngineError: as `convert`, or the parts are no chain.
+            EngineError: As for `convert`, or the parts do not form a chain.
         """
 
     def load(self, path: Path, threads: int) -> Session:
-        """Load a converted file. Raises `EngineError` when the engine refuses it."""
+        """Load a converted file. Raises `EngineError` if the engine refuses it."""
 
     def limits(self) -> tuple[str, ...]:
-        """What the engine cannot do, one short sentence each."""
+        """The limitations of the engine, one short sentence each."""

@@ -1,8 +1,8 @@
-"""Tables of latencies: every part of a model space in one engine on one machine, and what corrects their sum.
+"""Latency tables: the latency of every part of a model space in one engine on one machine, and a fitted correction.
 
     latency of a network = constant + sum over its parts of coefficients . terms of the part
 
-So the latency of a chain of parts is a sum over its arcs, exactly.
+So the latency of a chain of parts is exactly a sum over its arcs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from factory_base.files import digest_of, read_json, sha256_file, write_json
 from supernet.chain import ChainModelSpace
 
 TERMS = ("alone_us", "parts", "border_kelements", "weight_kelements", "kmacs")
-"""Of a part: its latency alone, 1, the elements it hands on, the weights it reads, its MACs (the last three in
-thousands). A part in a network has its neighbours' layout and finds caches and weights in another state."""
+"""Terms of a part: its latency alone, 1, the elements it outputs, the weights it reads, its MACs (the last three in
+thousands). They correct for what differs inside a network: tensor layouts follow the neighbours, and activations and
+weights are in caches in another state."""
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -38,10 +39,11 @@ class TablePart(Document):
     """One part.
 
     Attributes:
-        id: `Part.id`.
-        alone_us: latency of the part as a network of its own, microseconds.
-        relative_std: of that latency: of the interpolation, noise of the measurement included.
-        measured: whether it was timed; else it is interpolated.
+        id: The part's `Part.id`.
+        alone_us: Latency of the part as a network of its own, microseconds.
+        relative_std: Relative standard deviation of that latency: the error of the interpolation and the noise of the
+            measurement.
+        measured: Whether the part was timed; otherwise its latency is interpolated.
     """
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -51,14 +53,14 @@ class TablePart(Document):
 
 
 class PredictionErrors(Document):
-    """How far predictions are from measured networks that nothing was fitted to.
+    """Errors of the predictions for measured networks that were not used for fitting.
 
     Attributes:
-        networks: how many.
-        mape: mean absolute relative error.
-        within_5: share of the networks whose prediction is within 5 %.
-        within_10: the same for 10 %.
-        spearman: rank correlation.
+        networks: Number of networks.
+        mape: Mean absolute relative error, a fraction.
+        within_5: Share of the networks whose prediction is within 5 % of the measurement.
+        within_10: Share of the networks whose prediction is within 10 % of the measurement.
+        spearman: Rank correlation of predictions and measurements.
     """
 
     networks: Annotated[int, Field(ge=2)]
@@ -69,16 +71,17 @@ class PredictionErrors(Document):
 
 
 class TableUncertainty(Document):
-    """How far the latency of a network may be from its sum, of a table that was not measured part by part.
+    """The uncertainty of predicted latencies, for a table that was not measured part by part.
 
-    The variance of a network is `|shared|^2 + own^2 - |learnt|^2 + (noise latency)^2`: sums over its parts, and the
-    constant, of what stands here, squared after summing (`own`: before). Microseconds.
+    The variance of a network's latency is `|shared|^2 + own^2 - |learnt|^2 + (noise latency)^2`. `shared` and `learnt`
+    are the sums of the vectors below over the network's parts and the constant; `own^2` is the sum of the squares.
+    Each field holds one entry for each part of the table, in its order, then one for the constant; microseconds.
 
     Attributes:
-        shared_us: of each part, then of the constant: deviations that parts have in common.
-        own_us: of each part, then of the constant: standard deviation of its own deviation.
-        learnt_us: of each part, then of the constant: what each measured network took away.
-        noise: relative standard deviation of a network around its sum.
+        shared_us: Deviations that parts have in common, one for each direction of the prior.
+        own_us: Standard deviation of the deviation that each part has on its own.
+        learnt_us: What each measured network removes from the covariance.
+        noise: Relative standard deviation of a network's latency around the sum.
     """
 
     shared_us: tuple[tuple[_Finite, ...], ...]
@@ -88,23 +91,27 @@ class TableUncertainty(Document):
 
 
 class LatencyTable(Document):
-    """A table, as it lies beside a profile in JSON.
+    """A latency table; stored as JSON beside its profile.
 
     Attributes:
-        format: version of this format.
-        space: digest of the model space, see `space_digest`.
-        engine: its name.
-        engine_version: of the library that was measured.
-        machine: processor.
-        repeatability_p95: of the networks' latencies between odd and even rounds, 95th percentile of the relative
-            difference; None of a few-shot table.
-        constant_us: of any network.
-        coefficients: one for each of `TERMS`.
-        fitted_networks: that the constant and the coefficients were fitted to.
-        errors: on other networks; of a few-shot table on each measured one from all others, None with fewer than three.
-        part_count: of `parts`, so that a file that was cut is noticed.
-        parts: all parts of the space.
-        uncertainty: of a few-shot table.
+        format: Version of this format.
+        space: Digest of the model space, see `space_digest`.
+        engine: Name of the engine.
+        engine_version: Version of the engine that was measured; "" for a few-shot table.
+        precision: Precision of the measured networks.
+        threads: Threads of the engine.
+        machine: Processor that was measured; "" for a few-shot table.
+        measured_on: Day of the measurement.
+        repeatability_p95: 95th percentile over networks of the relative difference between the latencies of odd and
+            even rounds; None for a few-shot table.
+        constant_us: Latency that every network has, microseconds.
+        coefficients: One coefficient for each of `TERMS`.
+        fitted_networks: Number of networks that the constant and the coefficients were fitted to.
+        errors: Errors on other networks. For a few-shot table, each measured network is predicted from all others;
+            None with fewer than three.
+        part_count: Number of `parts`, so that a truncated file is noticed.
+        parts: All parts of the space.
+        uncertainty: Uncertainty of a few-shot table; None for a measured one.
     """
 
     format: Literal[1] = 1
@@ -127,41 +134,52 @@ class LatencyTable(Document):
     @model_validator(mode="after")
     def _is_whole(self) -> LatencyTable:
         if len(self.parts) != self.part_count:
-            raise ValueError(f"has {len(self.parts)} of {self.part_count} parts; the file was cut: measure again")
+            raise ValueError(f"has {len(self.parts)} of {self.part_count} parts: the file is truncated; measure again")
         spread = self.uncertainty
         if spread and {len(spread.shared_us), len(spread.own_us), len(spread.learnt_us)} != {self.part_count + 1}:
-            raise ValueError("its uncertainty is not of all parts and the constant; the file was cut: make it again")
+            raise ValueError(
+                f"its uncertainty does not cover the {self.part_count} parts and the constant: the file is truncated; "
+                "run `factory onboard` again"
+            )
         return self
 
     def part_latency_us(self, parts: Sequence[Part]) -> NDArray[np.float64]:
-        """What each part adds to the latency of a network, (len(parts),) microseconds, the correction included.
+        """Return what each part adds to the latency of a network, correction included: (len(parts),) microseconds.
 
         Raises:
-            ConfigError: the table lacks a part: it is of another space.
+            ConfigError: The table lacks a part, so it was measured for another model space.
         """
         alone = {entry.id: entry.alone_us for entry in self.parts}
         missing = [part for part in parts if part.id not in alone]
         if missing:
             raise ConfigError(
-                f"the latency table lacks what stands at {missing[0].link} of subnet {missing[0].subnet.id}; it was "
+                f"the latency table lacks the part at link {missing[0].link} of subnet {missing[0].subnet.id}; it was "
                 "measured for another version of the model space: run `factory profile` again"
             )
         terms = part_terms(parts, np.array([alone[part.id] for part in parts]))
         return np.asarray(terms @ np.array(self.coefficients))
 
     def network_latency_us(self, rows: NDArray[np.int32], parts: Sequence[Part]) -> NDArray[np.float64]:
-        """(networks,) microseconds, from their part numbers, (networks, links). Raises `ConfigError`."""
+        """Predict latencies, (networks,) microseconds, from part numbers, (networks, links).
+
+        Raises:
+            ConfigError: As for `part_latency_us`.
+        """
         return self.constant_us + summed(rows, self.part_latency_us(parts)[:, None])[:, 0]
 
 
 def summed(rows: NDArray[np.int32], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(networks, columns): sums of (parts, columns) over each network's parts, (networks, links) with -1 for none."""
+    """Sum `values`, (parts, columns), over the parts of each network, `rows`, (networks, links) with -1 for no part.
+
+    Returns:
+        (networks, columns).
+    """
     padded = np.vstack([values, np.zeros((1, values.shape[1]))])
     return np.asarray(padded[rows].sum(axis=1))
 
 
 def part_terms(parts: Sequence[Part], alone_us: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(len(parts), len(TERMS))`: what a correction is linear in."""
+    """Return the terms that the correction is linear in, `(len(parts), len(TERMS))`."""
     rows = [
         [1.0, np.prod(p.workload.output_shape) / 1e3, p.workload.weight_elements / 1e3, p.workload.macs / 1e3]
         for p in parts
@@ -170,7 +188,7 @@ def part_terms(parts: Sequence[Part], alone_us: NDArray[np.float64]) -> NDArray[
 
 
 def space_digest(model_space: ChainModelSpace) -> str:
-    """What identifies a model space to a table: its choices, its links, its largest network. 16 hex digits."""
+    """Return 16 hex digits that identify a model space: a digest of its choices, links and largest network."""
     largest = workload_of(model_space, model_space.space.largest)
     operators = [[o.kind, o.macs, o.moved_elements] for o in largest.operators]
     links = [[link.name, list(link.choices)] for link in model_space.links]
@@ -178,26 +196,26 @@ def space_digest(model_space: ChainModelSpace) -> str:
 
 
 def read_table(path: Path, sha256: str) -> LatencyTable:
-    """The table in `path`.
+    """Read the table in `path`.
 
     Args:
-        path: of the file.
-        sha256: what its digest must be.
+        path: File to read.
+        sha256: Digest that the file must have.
 
     Raises:
-        ConfigError: there is no file, it is damaged (cut, or with latencies that are none), or it is another table.
+        ConfigError: The file is missing, is damaged (truncated, or with invalid latencies), or holds another table.
     """
     if not path.is_file():
         raise ConfigError(
-            f"{path}: the profile's latency table is missing; keep it beside the profile, or measure again"
+            f"{path}: the profile's latency table is missing; put it beside the profile, or measure again"
         )
     try:
         value = read_json(path)
     except FactoryError as error:
-        raise ConfigError(f"{error}; the latency table is damaged: measure again") from error
+        raise ConfigError(f"{error}; the latency table is damaged, measure again") from error
     table = parse_document(value, LatencyTable, str(path))
     if sha256_file(path) != sha256:
-        raise ConfigError(f"{path}: is not the table that the profile was written with; measure again")
+        raise ConfigError(f"{path}: this is not the table that the profile was written with; measure again")
     return table
 
 

@@ -1,6 +1,6 @@
-"""Device profiles: what a class of devices is, how fast its kernels are, and where every number comes from.
+"""Device profiles: the facts of a class of devices, the speed of its kernels, and the provenance of every number.
 
-Imports no torch. Profiles are YAML; the shipped ones lie in `device_profiles/profiles/`.
+Imports no torch. Profiles are YAML files; the shipped ones are in `device_profiles/profiles/`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from factory_base.files import digest_of
 from factory_base.quantities import SizeBytes, format_bytes
 
 Provenance = Literal["measured", "few_shot", "modelled", "assumed"]
-"""Where a number comes from, the most trusted first."""
+"""The provenances of a number, the most trusted first."""
 
 PROVENANCES: tuple[Provenance, ...] = get_args(Provenance)
 
@@ -34,7 +34,8 @@ Platform = Literal["android", "ios", "web", "linux_iot", "linux"]
 RAM_CLASSES: tuple[int, ...] = tuple(
     round(gib * 2**30) for gib in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 )
-"""Classes of RAM in bytes. A device belongs to the smallest class that holds what its kernel reports."""
+"""RAM classes in bytes: the sizes that devices are sold with. A device belongs to the smallest class that is at least
+what its kernel reports, since a kernel reports less than is built in."""
 
 SHIPPED_FOLDER = Path(__file__).parent / "profiles"
 
@@ -46,7 +47,7 @@ _Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 
 
 def ram_class(ram_bytes: int) -> int:
-    """The class of a device whose kernel reports `ram_bytes`, in bytes; the last class is open."""
+    """Return the RAM class, in bytes, of a device whose kernel reports `ram_bytes`. The last class has no upper end."""
     return next((size for size in RAM_CLASSES if size >= ram_bytes), RAM_CLASSES[-1])
 
 
@@ -59,7 +60,7 @@ class Figure(Document):
 
 
 class TimeFigure(Document):
-    """A time per call with its origin; may be zero."""
+    """A time in microseconds with its origin. It may be zero."""
 
     value: _NotNegative
     provenance: Provenance
@@ -75,21 +76,23 @@ class SizeFigure(Document):
 
 
 class SocPattern(Document):
-    """Systems on a chip: one model of a maker, or with an empty model all of them."""
+    """One system on a chip: a maker and a model. An empty model matches every chip of the maker."""
 
     maker: Annotated[str, Field(min_length=1)]
     model: str = ""
 
 
 class Selectors(Document):
-    """Which devices belong to a profile; all that is given must hold.
+    """The devices that belong to a profile: every condition that is given must hold.
 
     Attributes:
-        ram_class_min: smallest class of RAM, inclusive.
-        ram_class_max: first class of RAM that is too large, exclusive.
-        os_min: oldest version of the operating system, such as `12.1`; on Android the API level, such as `29`.
-        soc_include: if not empty, one of these must match.
-        soc_exclude: none of these may match; wins over `soc_include`.
+        platform: Operating system or environment.
+        ram_class_min: Smallest RAM class, inclusive.
+        ram_class_max: First RAM class that is too large, exclusive.
+        cores_min: Smallest number of CPU cores.
+        os_min: Oldest version of the operating system, such as `12.1`; on Android the API level, such as `29`.
+        soc_include: If not empty, one of these patterns must match.
+        soc_exclude: None of these patterns may match. It overrides `soc_include`.
     """
 
     platform: Platform
@@ -105,14 +108,14 @@ class Selectors(Document):
     def _is_a_class(cls, size: int | None) -> int | None:
         if size is not None and size not in RAM_CLASSES:
             known = ", ".join(format_bytes(known) for known in RAM_CLASSES)
-            raise ValueError(f"{format_bytes(size)} is no class of RAM; classes: {known}")
+            raise ValueError(f"{format_bytes(size)} is not a RAM class; choose one of {known}")
         return size
 
     @field_validator("os_min")
     @classmethod
     def _is_a_version(cls, version: str | None) -> str | None:
         if version is not None and not re.fullmatch(r"\d+(\.\d+){0,3}", version):
-            raise ValueError(f"{version!r} is no version; write it in quotes, as in '10' or '12.1'")
+            raise ValueError(f"{version!r} is not a version; write it in quotes, as in '10' or '12.1'")
         return version
 
     @model_validator(mode="after")
@@ -130,8 +133,8 @@ class KernelCost(Document):
 
     Attributes:
         gmacs_per_s: 10^9 multiply-accumulates per second; only for kinds that compute.
-        gbytes_per_s: 10^9 bytes per second, over all that the kernel reads and writes.
-        overhead_us: microseconds per call, whatever its size.
+        gbytes_per_s: 10^9 bytes per second, over everything that the kernel reads and writes.
+        overhead_us: Microseconds per call, whatever its size.
     """
 
     gmacs_per_s: Figure | None = None
@@ -139,25 +142,25 @@ class KernelCost(Document):
     overhead_us: TimeFigure
 
     def provenances(self) -> list[Provenance]:
-        """Of every figure that is present."""
+        """Return the provenance of every number that is present."""
         figures = (self.gmacs_per_s, self.gbytes_per_s, self.overhead_us)
         return [figure.provenance for figure in figures if figure is not None]
 
 
 class LoadCost(Document):
-    """From a file to a session that is ready: a constant, and so much for each MiB of the file."""
+    """The time from a file to a session that is ready: a constant, plus a time for each MiB of the file."""
 
     fixed_us: _NotNegative
     us_per_mib: _NotNegative
 
 
 class RunSpread(Document):
-    """How far runs are from the median of separate short visits, which a latency states.
+    """How single runs deviate from the stated latency, which is the median over short visits with pauses between them.
 
     Attributes:
-        p95_over_p50: 95th percentile over median, of single runs; the median over networks.
-        sustained_over_p50: median of the last quarter of a run without a pause, over the median of visits.
-        sustained_seconds: how long that run was.
+        p95_over_p50: 95th percentile of single runs over their median; the median over networks.
+        sustained_over_p50: Median of the last quarter of a run without a pause, over the median of the visits.
+        sustained_seconds: Duration of that run, seconds.
     """
 
     p95_over_p50: _Positive
@@ -166,11 +169,11 @@ class RunSpread(Document):
 
 
 class MachinePeak(Document):
-    """The most that this machine reaches with the threads of the profile: utilisation is a share of it.
+    """The peak rates that this machine reaches with the threads of the profile. Utilisation is a share of them.
 
     Attributes:
         gmacs_per_s: 10^9 multiply-accumulates per second in a large product of float32 matrices.
-        gbytes_per_s: 10^9 bytes per second, read and written, in a copy of what no cache holds.
+        gbytes_per_s: 10^9 bytes per second, read and written, in a copy that is too large for the caches.
     """
 
     gmacs_per_s: _Positive
@@ -178,12 +181,12 @@ class MachinePeak(Document):
 
 
 class EnergyCost(Document):
-    """What an inference takes beside time: a price for each MAC and byte, and power while it runs.
+    """The energy costs of an inference: per MAC, per byte, and the power while it runs.
 
     Attributes:
-        pj_per_mac: picojoule for one multiply-accumulate at the profile's precision, instructions included.
-        pj_per_byte: picojoule for one byte that a kernel reads or writes, as if all of them came from memory.
-        running_mw: milliwatt of the processors used while they run, whatever they compute.
+        pj_per_mac: Picojoules for one multiply-accumulate at the profile's precision, instructions included.
+        pj_per_byte: Picojoules for one byte that a kernel reads or writes, as if every byte came from memory.
+        running_mw: Power of the processors while they run, milliwatts, whatever they compute.
     """
 
     pj_per_mac: Figure
@@ -192,12 +195,12 @@ class EnergyCost(Document):
 
 
 class TableReference(Document):
-    """The latency table that belongs to a profile; it lies beside it.
+    """The latency table that belongs to a profile; its file is beside the profile's.
 
     Attributes:
-        file: its name.
-        sha256: of the file.
-        provenance: `measured` part by part, or `few_shot`.
+        file: Name of the file.
+        sha256: Digest of the file.
+        provenance: `measured` (part by part) or `few_shot`.
     """
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.json$")]
@@ -209,23 +212,24 @@ class CostParameters(Document):
     """All numbers of a device that the cost models use.
 
     Attributes:
-        kernels: one entry for every kind of kernel.
-        run_overhead_us: microseconds per inference, whatever the network.
-        arena_ratio: what the engine holds for activations and scratch over their liveness bound, at least 1.
-        engine_memory: what a loaded session holds besides tensors; the engine's code is not counted.
-        latency_std: relative standard deviation of a predicted latency, 0.3 for "one in three is more than 30 % off";
-            None where nobody stated it. A few-shot table knows better.
-        energy: of an inference; None where no figure could be had.
-        machine: processor, engine version and threads of a measured profile; "" unless measured.
-        prediction_error: mean absolute relative error of latencies on held-out subnets; measured profiles only, as are
-            all that follow.
-        repeatability_p95: 95th percentile over networks of the difference between odd and even rounds of measuring.
-        measured_on: the day.
-        spread: of single runs.
-        load: time to load a file.
-        peak: of the machine.
-        table: of latencies; for its model space it stands in the place of `kernels`.
-        rows: measurements that stand behind a few-shot profile.
+        kernels: One entry for every kind of kernel.
+        run_overhead_us: Microseconds per inference, whatever the network.
+        arena_ratio: Memory that the engine holds for activations and scratch, over their liveness bound; at least 1.
+        engine_memory: Memory that a loaded session holds besides tensors; the engine's code is not counted.
+        latency_std: Relative standard deviation of a predicted latency. 0.3 means that one prediction in three is more
+            than 30 % off. None if nothing is stated. A few-shot table replaces it by values for each network.
+        energy: Energy costs of an inference; None if they are unknown.
+        machine: Processor, engine version and threads of a measured profile; "" for any other profile.
+        prediction_error: Mean absolute relative error of predicted latencies on held-out subnets; measured profiles
+            only.
+        repeatability_p95: 95th percentile over networks of the relative difference between the latencies of odd and
+            even rounds; measured profiles only.
+        measured_on: Day of the measurement; None for a profile without measurements.
+        spread: Spread of single runs; measured profiles only.
+        load: Time to load a file; measured profiles only.
+        peak: Peak rates of the machine; measured profiles only.
+        table: Reference to a latency table. For its model space it replaces `kernels`.
+        rows: Number of measurements behind a few-shot profile; None for any other profile.
     """
 
     kernels: dict[KernelKind, KernelCost]
@@ -258,11 +262,11 @@ class CostParameters(Document):
     def _is_complete(cls, kernels: dict[KernelKind, KernelCost]) -> dict[KernelKind, KernelCost]:
         absent = [kind for kind in KERNEL_KINDS if kind not in kernels]
         if absent:
-            raise ValueError(f"no entry for {', '.join(absent)}; needed: {', '.join(KERNEL_KINDS)}")
+            raise ValueError(f"no entry for {', '.join(absent)}; add one for each of {', '.join(KERNEL_KINDS)}")
         for kind in KERNEL_KINDS:
             computes = kind in COMPUTE_KINDS
             if computes and kernels[kind].gmacs_per_s is None:
-                raise ValueError(f"{kind} has no gmacs_per_s; all of {', '.join(COMPUTE_KINDS)} need one")
+                raise ValueError(f"{kind} has no gmacs_per_s; each of {', '.join(COMPUTE_KINDS)} needs one")
             if not computes and kernels[kind].gmacs_per_s is not None:
                 raise ValueError(f"{kind} has a gmacs_per_s, but only {', '.join(COMPUTE_KINDS)} compute; remove it")
         return {kind: kernels[kind] for kind in KERNEL_KINDS}
@@ -272,9 +276,15 @@ class DeviceProfile(Document):
     """A class of devices: facts, default budgets, cost parameters, and the provenance of every number.
 
     Attributes:
-        engine: name of the inference engine that the costs are for.
-        threads: that the engine uses.
-        budgets: defaults; a target may override them.
+        name: Name of the profile.
+        description: One or two sentences for people.
+        selectors: The devices that belong to the profile.
+        engine: Name of the inference engine that the costs are for.
+        compute_unit: Unit that the engine runs on.
+        threads: Threads that the engine uses.
+        precision: Precision of the networks that the costs are for.
+        budgets: Default budgets; a target may override them.
+        costs: Numbers that the cost models use.
     """
 
     name: _Name
@@ -289,7 +299,7 @@ class DeviceProfile(Document):
 
     @property
     def latency_provenance(self) -> Provenance:
-        """The weakest provenance among the figures that a latency is predicted from."""
+        """The weakest provenance among the numbers that a latency is predicted from."""
         if self.costs.table is not None:
             return self.costs.table.provenance
         found = [p for kernel in self.costs.kernels.values() for p in kernel.provenances()]
@@ -297,7 +307,7 @@ class DeviceProfile(Document):
 
     @property
     def energy_provenance(self) -> Provenance | None:
-        """The weakest provenance among the figures that an energy is predicted from; None without them."""
+        """The weakest provenance among the numbers that an energy is predicted from; None if there are none."""
         energy = self.costs.energy
         if energy is None:
             return None
@@ -310,9 +320,10 @@ class FoundProfile:
     """A profile, where it was found, and the digest of its content.
 
     Attributes:
-        origin: `file profiles/mine.yaml` or `shipped midrange`.
-        digest: of the parsed content: comments and formatting do not change it.
-        table: its latency table, if it has one.
+        profile: The profile.
+        origin: Where it was found: `file profiles/mine.yaml` or `shipped midrange`.
+        digest: Digest of the parsed content. Comments and formatting do not change it.
+        table: The profile's latency table; None if it has none.
     """
 
     profile: DeviceProfile
@@ -322,33 +333,51 @@ class FoundProfile:
 
 
 def profile_name(path: Path) -> str:
-    """The name of a profile that is written to `path`: that of the file, in small letters.
+    """Return the name of a profile that is written to `path`: the name of the file without its suffix, in lower case.
 
     Raises:
-        ConfigError: it cannot be one.
+        ConfigError: The name is not a valid profile name.
     """
     name = path.stem.lower()
     if not re.fullmatch(_NAME_PATTERN, name):
         raise ConfigError(
-            f"{path}: {name!r} cannot name a profile; choose an --output of letters, digits, dots, dashes, underscores"
+            f"{path}: {name!r} is not a valid profile name; choose an --output of letters, digits, dots, dashes and "
+            "underscores"
         )
     return name
 
 
 def shipped_profiles() -> tuple[str, ...]:
-    """The names of the profiles that come with the package, sorted."""
+    """Return the names of the profiles that ship with the package, sorted."""
     return tuple(sorted(path.stem for path in SHIPPED_FOLDER.glob("*.yaml")))
 
 
 def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> FoundProfile:
-    """The profile that a person means by `name_or_path`; `folder` is that of the config.
+    """Find the profile that a person means by `name_or_path`.
 
-    First match wins: a file of that path, relative to the working directory if a person `typed` it there, then to
-    `folder`; for a bare name `folder/profiles/<name>.yaml`; a shipped profile of that name, which
-    `profiles/<name>.yaml` also names.
+    The first match is taken, in this order: a file with that path, relative to the working directory (if `typed`) and
+    then to `folder`; for a bare name, `folder/profiles/<name>.yaml`; a shipped profile of that name, which
+    `profiles/<name>.yaml` also refers to.
+
+    >>> from pathlib import Path
+    >>> from device_profiles import find_profile, shipped_profiles
+    >>> "midrange" in shipped_profiles()
+    True
+    >>> found = find_profile("midrange", Path("my_project"))
+    >>> found.origin
+    'shipped midrange'
+    >>> found.profile.compute_unit, found.profile.threads, found.profile.latency_provenance
+    ('cpu', 2, 'modelled')
+    >>> [limit.describe() for limit in found.profile.budgets.limits()]
+    ['latency <= 30 ms', 'peak memory <= 64 MiB', 'file size <= 24 MiB']
+
+    Args:
+        name_or_path: Name of a profile, or path of a file.
+        folder: Folder of the config.
+        typed: Whether a person typed the argument in the working directory, so that paths are relative to it.
 
     Raises:
-        ConfigError: nothing of that name, or the file or its latency table is faulty.
+        ConfigError: There is no such profile, or the file or its latency table is invalid.
     """
     given = Path(name_or_path)
     is_bare = given.name == name_or_path and not given.suffix
@@ -364,12 +393,13 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
     if name in shipped_profiles():
         return _found(SHIPPED_FOLDER / f"{name}.yaml", f"shipped {name}")
     raise ConfigError(
-        f"device profile {name_or_path!r} is no file and no shipped profile; {nearest(name, _known_names(folder))}"
+        f"device profile {name_or_path!r} is neither a file nor a shipped profile; "
+        f"{nearest(name, _known_names(folder))}"
     )
 
 
 def digest_of_profile(profile: DeviceProfile) -> str:
-    """The digest of a profile's content."""
+    """Return the digest of a profile's content."""
     return digest_of(profile.model_dump(mode="json"))
 
 

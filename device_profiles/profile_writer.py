@@ -1,4 +1,4 @@
-"""Writing a profile as people would: quantities with units, one line per figure."""
+"""Writing a profile as people would: quantities with units, each sourced number on one line."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _Dumper.add_representer(_Line, lambda dumper, value: dumper.represent_mapping("t
 def write_profile(
     profile: DeviceProfile, path: Path, table: LatencyTable | None = None, *, comment: Sequence[str] = ()
 ) -> DeviceProfile:
-    """Write `profile` to `path` as YAML, atomically; reading it gives an equal profile.
+    """Write `profile` to `path` as YAML, atomically. Reading the file gives an equal profile.
 
     Args:
-        profile: without a reference to `table`.
-        path: of the file.
-        table: written beside it first, as `<stem>.latency.json`.
-        comment: lines above the content.
+        profile: The profile, without a reference to `table`.
+        path: File to write.
+        table: Latency table, written first, beside the profile, as `<stem>.latency.json`.
+        comment: Comment lines above the content, without the leading `#`.
 
     Returns:
-        What was written.
+        The profile as written, with the reference to its table.
 
     Raises:
-        DiskError: a file cannot be written.
+        DiskError: A file cannot be written.
     """
     if table is not None:
         file = path.with_name(f"{path.stem}.latency.json")

@@ -1,1 +1,1 @@
-"""From workloads and a profile to latency, memory, file size and energy."""
+"""Cost models: predict latency, memory, file size and energy from workloads and a profile."""

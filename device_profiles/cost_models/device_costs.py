@@ -1,4 +1,4 @@
-"""What subnets take on one device: one by one, by the million, and arc by arc for exact solvers."""
+"""The costs of subnets on one device: one by one, by the million, and arc by arc for exact solvers."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ from supernet.chain import ChainModelSpace
 from supernet.space import Choice, SubnetConfig
 
 _LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
-"""Columns of what parts add; the last is there where energies are known."""
+"""Columns of the values that parts add. The last column exists only if the profile has energy costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArcCosts:
-    """What the part at one link adds, for each combination of the options of the choices that decide it.
+    """The costs that the part at one link adds, for each combination of options of the choices that determine it.
+
+    Every array has one axis for each of `choices`.
 
     Attributes:
-        link: name of the place; without a part there nothing is added.
-        choices: the axes of the arrays, each as long as the choice has options.
-        latency_us: to the latency.
-        latency_std_us: to a bound of the latency's standard deviation; None where nobody knows it.
-        held_bytes: to what is held throughout an inference.
-        arena_bytes: the most that activations take while the part runs; of a network the largest counts.
-        file_bytes: to the file.
-        macs: to the MACs.
+        link: Name of the link. A subnet without a part there adds nothing.
+        choices: Choices that determine the part; each array axis is as long as its choice has options.
+        latency_us: Latency that the part adds.
+        latency_std_us: Addition to an upper bound of the latency's standard deviation; None if it is unknown.
+        held_bytes: Memory that the part adds to what is held throughout an inference.
+        arena_bytes: Peak memory of the activations while the part runs. A network needs the maximum over its parts.
+        file_bytes: Size that the part adds to the file.
+        macs: MACs that the part adds.
     """
 
     link: str
@@ -62,14 +64,25 @@ class ArcCosts:
 class DeviceCosts:
     """The costs of the subnets of one model space on one device.
 
-    Latencies come from the profile's table where it has one, else from its kernels.
+    Latencies come from the profile's latency table if it has one, otherwise from its kernels.
+
+    >>> from pathlib import Path
+    >>> from device_profiles import DeviceCosts, Workloads, find_profile
+    >>> from supernet import OfaMbv3Config, make_model_space
+    >>> space = make_model_space(OfaMbv3Config(), 1000)
+    >>> device = find_profile("midrange", Path("."))
+    >>> (largest,) = DeviceCosts(Workloads(space), device).of([space.space.largest])
+    >>> largest.macs, largest.file_bytes
+    (566170656, 30600107)
+    >>> [excess.describe() for excess in device.profile.budgets.excesses(largest)]
+    ['latency 55.9 ms exceeds 30 ms', 'file size 29.2 MiB exceeds 24 MiB']
 
     Args:
-        workloads: of the model space.
-        found: the device.
+        workloads: Workloads of the model space.
+        found: Profile of the device.
 
     Raises:
-        ConfigError: the profile's table is of another model space, engine or precision.
+        ConfigError: The profile's table was measured for another model space, engine, precision or number of threads.
     """
 
     def __init__(self, workloads: Workloads, found: FoundProfile) -> None:
@@ -81,20 +94,20 @@ class DeviceCosts:
             check_table(self._table, found, workloads)
 
     def of(self, subnets: Sequence[SubnetConfig]) -> list[Costs]:
-        """The costs of each subnet. Raises `SpaceError` when one cannot be traced."""
+        """Return the costs of each subnet. Raises `SpaceError` if a subnet cannot be traced."""
         if self._workloads.chain is None:
             return costs_of([self._workloads.of(subnet) for subnet in subnets], self.profile)
         return costs_from(self.predict(encoded(self._workloads.model_space.space, subnets)), self.profile)
 
     def predict(self, vectors: NDArray[np.integer], progress: Progress = silent) -> CostArrays:
-        """The costs of (subnets, choices) vectors, as `SearchSpace.encode` gives them.
+        """Return the costs of many subnets at once.
 
         Args:
-            vectors: of subnets.
-            progress: told of parts that have to be traced first.
+            vectors: Subnets as `SearchSpace.encode` returns them, (subnets, choices).
+            progress: Called for each subnet with parts that have to be traced first.
 
         Raises:
-            SpaceError: the space is no chain of parts, or a vector is not of the space.
+            SpaceError: The space is not a chain of parts, or a vector does not belong to the space.
         """
         chain = self._chain()
         chain.learn(vectors, progress)
@@ -123,12 +136,12 @@ class DeviceCosts:
 
     @property
     def constant_us(self) -> float:
-        """Microseconds of every inference, whatever the subnet."""
+        """Latency that every inference has, whatever the subnet, microseconds."""
         return self.profile.costs.run_overhead_us.value if self._table is None else self._table.constant_us
 
     @property
     def constant_std_us(self) -> float | None:
-        """What every inference adds to the bound of the latency's standard deviation that arcs add up to."""
+        """The constant in the upper bound of the latency's standard deviation that `arcs` gives; None if unknown."""
         spread = self._spread(self._chain())
         if spread is not None:
             return spread.constant_std_us(self.constant_us)
@@ -136,16 +149,16 @@ class DeviceCosts:
         return None if relative is None else float(relative[0])
 
     def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
-        """The costs of every arc, link by link; a subnet's latency is `constant_us` and the sum of its arcs.
+        """Return the costs of every arc, link by link. A subnet's latency is `constant_us` plus the sum of its arcs.
 
-        `constant_std_us` and the sum of the arcs' `latency_std_us` are no less than the latency's standard deviation:
-        what an exact solver keeps below a limit is kept with at least that probability.
+        `constant_std_us` plus the sum of the arcs' `latency_std_us` is an upper bound of the latency's standard
+        deviation, so a limit that an exact solver keeps with a confidence is kept with at least that probability.
 
         Args:
-            progress: told of parts that have to be traced first, which takes seconds.
+            progress: Called for each subnet with parts that have to be traced first, which takes seconds.
 
         Raises:
-            SpaceError: the space is no chain of parts, or has too many arcs.
+            SpaceError: The space is not a chain of parts, or has too many arcs.
         """
         chain = self._chain()
         chain.trace_all(progress)
@@ -174,7 +187,9 @@ class DeviceCosts:
     def _chain(self) -> ChainParts:
         if self._workloads.chain is None:
             name = type(self._workloads.model_space).__name__
-            raise SpaceError(f"{name} declares no chain of parts (`links` and `parts`), so its costs are no tables")
+            raise SpaceError(
+                f"{name} has no costs for each arc: it declares no chain of parts; add `links` and `parts`"
+            )
         return self._workloads.chain
 
     def _latency_std_us(
@@ -186,7 +201,7 @@ class DeviceCosts:
         return spread.network_std_us(chain.rows(vectors), latency_us)
 
     def _part_std_us(self, chain: ChainParts, latency_us: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """(parts + 1,); zero in the last row."""
+        """(parts + 1,) microseconds; the last entry, for a missing part, is zero."""
         spread = self._spread(chain)
         if spread is None:
             return relative_std_us(latency_us, self.profile)
@@ -198,7 +213,7 @@ class DeviceCosts:
         return TableSpread(self._table, self._table.uncertainty, chain.parts)
 
     def _part_values(self, chain: ChainParts) -> NDArray[np.float64]:
-        """(parts + 1, summed + 1): what each part adds, and its arena; zeros in the last row."""
+        """(parts + 1, summed + 1): what each part adds, and its arena. The last row, for a missing part, is zero."""
         if len(self._values) != len(chain.parts) + 1:
             known = max(0, len(self._values) - 1)
             new = chain.parts[known:]
@@ -233,17 +248,25 @@ def _file_bytes(content: NDArray[np.float64], chain: ChainParts, vectors: NDArra
 
 
 def check_table(table: LatencyTable, found: FoundProfile, workloads: Workloads) -> None:
-    """Raises `ConfigError` where the table is not of this model space, or not of what its profile states."""
+    """Check that a table matches the model space and the facts that its profile states.
+
+    Raises:
+        ConfigError: The table was measured for another model space, engine, precision or number of threads.
+    """
     profile = found.profile
     again = "measure it again with `factory profile`"
     if workloads.chain is None or not isinstance(workloads.model_space, ChainModelSpace):
-        raise ConfigError(f"{found.origin}: has a latency table, but the model space is no chain of parts; {again}")
+        raise ConfigError(
+            f"{found.origin}: it has a latency table, but the model space is not a chain of parts; {again}"
+        )
     if table.space != space_digest(workloads.model_space):
-        raise ConfigError(f"{found.origin}: its latency table is of another model space; {again}")
+        raise ConfigError(f"{found.origin}: its latency table belongs to another model space; {again}")
     for what, measured, stated in (
         ("engine", table.engine, profile.engine),
         ("precision", table.precision, profile.precision),
         ("threads", table.threads, profile.threads),
     ):
         if measured != stated:
-            raise ConfigError(f"{found.origin}: states {what} {stated}, its latency table has {measured}; {again}")
+            raise ConfigError(
+                f"{found.origin}: the profile states {what} {stated}, but its latency table has {measured}; {again}"
+            )

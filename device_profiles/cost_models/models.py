@@ -1,4 +1,4 @@
-"""Cost models: what a network takes on a device, computed from its workload. Imports no torch."""
+"""Cost models: the costs of a network on a device, computed from its workload. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind, Workload
 
 BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "int8": 1}
-"""Of weights and activations."""
+"""Bytes of one weight or activation."""
 
 FEATURES_PER_KIND = 3
+"""MACs, bytes and calls."""
 
 _MIB = 2**20
 
 
 class CostModel(Protocol):
-    """One cost of many subnets."""
+    """Predicts one cost for many subnets."""
 
     unit: ClassVar[str]
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
-        """`(len(workloads),)` values in `unit`."""
+        """Return `(len(workloads),)` values in `unit`."""
 
 
 class LatencyModel:
-    """Sum over operators: MACs / rate + bytes / bandwidth + overhead, by kind of kernel, plus one overhead per run.
+    """Sum over operators of MACs / rate + bytes / bandwidth + overhead, by kind of kernel, plus one overhead per run.
 
-    Linear in the operators: the latency of a chain is the sum over its parts (with one run overhead). Compute and
-    memory traffic are not taken to overlap.
+    The model is linear in the operators: the latency of a chain is the sum over its parts, with one run overhead.
+    Computation and memory traffic are assumed not to overlap.
     """
 
     unit: ClassVar[str] = "us"
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
-        """Microseconds, `(len(workloads),)`; each is the same to the last bit whatever else is in the batch."""
+        """Return microseconds, `(len(workloads),)`. Each value is bitwise independent of the other workloads."""
         return np.asarray((latency_features(workloads, profile.precision) * latency_coefficients(profile)).sum(axis=1))
 
 
 class MemoryModel:
-    """Weights, packed copies of those of linear layers, activations and scratch, and the engine's own memory.
+    """Weights, packed copies of the weights of linear layers, activations and scratch, and the engine's own memory.
 
     Activations and scratch are the liveness bound times the engine's `arena_ratio`.
     """
@@ -54,19 +55,19 @@ class MemoryModel:
     unit: ClassVar[str] = "bytes"
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
-        """Bytes, `(len(workloads),)`."""
+        """Return bytes, `(len(workloads),)`."""
         held = np.array([w.weight_elements + packed_elements(w) for w in workloads], dtype=np.float64)
         arena = np.array([w.arena_elements for w in workloads], dtype=np.float64)
         return peak_memory(held, arena, profile)
 
 
 class FileSizeModel:
-    """The ONNX file that `exports` writes, see `file_size`: to the byte for all shipped spaces of image classifiers."""
+    """The size of the ONNX file that `exports` writes, see `file_size`; exact for all shipped image classifiers."""
 
     unit: ClassVar[str] = "bytes"
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
-        """Bytes, `(len(workloads),)`; the same on all devices of one precision."""
+        """Return bytes, `(len(workloads),)`; the same on all devices of one precision."""
         sizes = [
             network_bytes(np.array(w.file_content.of(profile.precision)), w.input_shape, w.output_shape)
             for w in workloads
@@ -79,43 +80,49 @@ COST_MODELS: dict[str, type[CostModel]] = {
     "peak_memory": MemoryModel,
     "file_size": FileSizeModel,
 }
-"""The cost behind every budget, by the budget's name."""
+"""Budget name -> the cost model that predicts its cost."""
 
 
 def peak_memory(held: NDArray[np.float64], arena: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64]:
-    """Bytes, from the elements that are held throughout and those of the liveness bound."""
+    """Return the peak memory in bytes.
+
+    Args:
+        held: Elements that are held throughout an inference, (networks,).
+        arena: Elements of the liveness bound, (networks,).
+        profile: The device.
+    """
     elements = held + profile.costs.arena_ratio.value * arena
     return np.asarray(elements * BYTES_PER_ELEMENT[profile.precision] + profile.costs.engine_memory.value)
 
 
 def packed_elements(workload: Workload) -> int:
-    """Weights of linear layers, which engines keep a second time, in the layout of their matrix kernels."""
+    """Return the weights of linear layers: engines keep a second copy in the layout of their matrix kernels."""
     return workload.totals[KERNEL_KINDS.index("linear")].weight_elements
 
 
 def latency_features(workloads: Sequence[Workload], precision: Precision) -> NDArray[np.float64]:
-    """`(len(workloads), 3 * kinds + 1)`: MACs, bytes and calls per kind in the order of `KERNEL_KINDS`, then 1."""
+    """Return MACs, bytes and calls per kind in the order of `KERNEL_KINDS`, then 1: `(len(workloads), 3 kinds + 1)`."""
     width = BYTES_PER_ELEMENT[precision]
     rows = [[x for t in w.totals for x in (t.macs, t.moved_elements * width, t.operators)] + [1] for w in workloads]
     return np.array(rows, dtype=np.float64).reshape(len(workloads), FEATURES_PER_KIND * len(KERNEL_KINDS) + 1)
 
 
 def latency_coefficients(profile: DeviceProfile) -> NDArray[np.float64]:
-    """Microseconds per unit of each column of `latency_features`."""
+    """Return microseconds per unit of each column of `latency_features`."""
     kernels = profile.costs.kernels
     per_kind = [x for kind in KERNEL_KINDS for x in _coefficients(kernels[kind])]
     return np.array([*per_kind, profile.costs.run_overhead_us.value])
 
 
 def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKind, float]:
-    """Where the predicted time goes: microseconds per kind of kernel, without the overhead per run."""
+    """Return where the predicted time is spent: microseconds per kind of kernel, without the overhead per run."""
     shares = (latency_features([workload], profile.precision)[0] * latency_coefficients(profile))[:-1]
     sums = shares.reshape(len(KERNEL_KINDS), FEATURES_PER_KIND).sum(axis=1)
     return {kind: float(time) for kind, time in zip(KERNEL_KINDS, sums, strict=True)}
 
 
 def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
-    """The costs of each workload on the device, in the same order."""
+    """Return the costs of each workload on the device, in the same order."""
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
     energy = None
     if profile.costs.energy is not None:
@@ -132,7 +139,7 @@ def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Cost
 
 
 def relative_std_us(latency_us: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64] | None:
-    """Standard deviations of predicted latencies by the profile's `latency_std`; None where it has none."""
+    """Return standard deviations of predicted latencies by the profile's `latency_std`; None if it states none."""
     spread = profile.costs.latency_std
     return None if spread is None else spread.value * latency_us
 
@@ -140,15 +147,15 @@ def relative_std_us(latency_us: NDArray[np.float64], profile: DeviceProfile) -> 
 def energy_uj(
     workloads: Sequence[Workload], latency_us: NDArray[np.float64], energy: EnergyCost, precision: Precision
 ) -> NDArray[np.float64]:
-    """Microjoules, `(len(workloads),)`: MACs and bytes at their price, and power times time.
+    """Return microjoules, `(len(workloads),)`: the energy of MACs and bytes, plus power times time.
 
-    Linear in the operators, as latency is: that of a chain is the sum over its parts.
+    The energy is linear in the operators, as latency is: the energy of a chain is the sum over its parts.
 
     Args:
-        workloads: networks, or parts of one.
-        latency_us: of each, `(len(workloads),)`.
-        energy: of the device.
-        precision: of weights and activations.
+        workloads: Networks, or parts of one.
+        latency_us: Latency of each workload, `(len(workloads),)`.
+        energy: Energy costs of the device.
+        precision: Precision of weights and activations.
     """
     macs = np.array([w.macs for w in workloads], dtype=np.float64)
     moved = np.array([sum(t.moved_elements for t in w.totals) for w in workloads], dtype=np.float64)
@@ -158,12 +165,12 @@ def energy_uj(
 
 
 def running_uj(latency_us: NDArray[np.float64] | float, energy: EnergyCost) -> NDArray[np.float64]:
-    """Microjoules of the processors while they run for `latency_us`, whatever they compute."""
+    """Return the microjoules that the processors take while they run for `latency_us`, whatever they compute."""
     return np.asarray(energy.running_mw.value * 1e-3 * latency_us)
 
 
 def costs_from(arrays: CostArrays, profile: DeviceProfile) -> list[Costs]:
-    """One record each, with the load time that follows from the file's size."""
+    """Return one record for each network, with the load time that follows from the size of its file."""
     load, stds, energies = profile.costs.load, arrays.latency_std_us, arrays.energy_uj
     return [
         Costs(

@@ -1,4 +1,4 @@
-"""How far a latency may be from its prediction: of networks, and as a linear bound over the arcs of a chain."""
+"""The standard deviation of predicted latencies: of networks, and as a linear upper bound over the arcs of a chain."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from device_profiles.workload.parts import ABSENT, Part
 
 
 class TableSpread:
-    """Standard deviations that a few-shot table gives.
+    """Standard deviations from a few-shot table.
 
     Args:
-        table: with an `uncertainty`.
-        parts: in the order of their numbers, all of them in the table.
+        table: The table.
+        uncertainty: The uncertainty of `table`.
+        parts: Parts in the order of their numbers; the table must hold all of them.
     """
 
     def __init__(self, table: LatencyTable, uncertainty: TableUncertainty, parts: Sequence[Part]) -> None:
@@ -28,7 +29,12 @@ class TableSpread:
         self._noise = uncertainty.noise
 
     def network_std_us(self, rows: NDArray[np.int32], latency_us: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(networks,) microseconds, from their part numbers, (networks, links), and predicted latencies."""
+        """Return standard deviations of network latencies, (networks,) microseconds.
+
+        Args:
+            rows: Part numbers, (networks, links), -1 for no part.
+            latency_us: Predicted latencies, (networks,).
+        """
         shared = summed(rows, self._shared[:-1]) + self._shared[-1]
         learnt = summed(rows, self._learnt[:-1]) + self._learnt[-1]
         own = np.append(self._own[:-1] ** 2, 0.0)
@@ -39,17 +45,18 @@ class TableSpread:
         return np.asarray(np.sqrt(np.maximum(variance, 0.0) + (self._noise * latency_us) ** 2))
 
     def part_std_us(self, latency_us: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(parts,): sums over a network's parts, with `constant_std_us`, are no less than its standard deviation.
+        """Return the terms of an upper bound, (parts,) microseconds.
 
-        A norm of a sum is at most the sum of the norms.
+        Their sum over a network's parts plus `constant_std_us` is at least the network's standard deviation, since the
+        norm of a sum is at most the sum of the norms.
 
         Args:
-            latency_us: (parts,) what each adds to a latency.
+            latency_us: Latency that each part adds, (parts,).
         """
         return np.asarray(self._norms()[:-1] + self._noise * np.abs(latency_us))
 
     def constant_std_us(self, constant_us: float) -> float:
-        """What the constant adds to the bound."""
+        """Return the term of the upper bound that belongs to the constant."""
         return float(self._norms()[-1] + self._noise * abs(constant_us))
 
     def _norms(self) -> NDArray[np.float64]:

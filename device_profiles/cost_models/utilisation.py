@@ -1,4 +1,4 @@
-"""Where the time of a network goes, and what share of the machine's peak its kernels reach."""
+"""Where a network spends its time, and which share of the machine's peak its kernels reach."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ class KernelUse:
     """One kind of kernel in one network.
 
     Attributes:
-        latency_us: predicted from the profile's kernels.
-        share_of_peak: MACs per second over the machine's peak; of kinds that only move bytes, bytes per second over its
-            bandwidth, which caches may exceed.
+        kind: The kind.
+        latency_us: Time of all its kernels, predicted from the profile.
+        share_of_peak: MACs per second over the machine's peak. For kinds that only move bytes: bytes per second over
+            the machine's bandwidth; values above 1 are possible, since caches are faster.
     """
 
     kind: KernelKind
@@ -25,7 +26,7 @@ class KernelUse:
 
 
 def utilisation(workload: Workload, profile: DeviceProfile) -> tuple[KernelUse, ...]:
-    """Of every kind that the network has, the slowest first; none where the profile tells no peak."""
+    """Return the use of every kind of kernel in the network, the slowest first; empty if the profile has no peak."""
     peak = profile.costs.peak
     if peak is None:
         return ()

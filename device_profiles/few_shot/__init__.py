@@ -1,1 +1,1 @@
-"""A profile of a device that is not at hand, from a few networks measured on it."""
+"""Few-shot profiles: a profile of a device that is not at hand, from a few networks that were measured on it."""

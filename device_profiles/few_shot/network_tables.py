@@ -1,8 +1,8 @@
-"""Measured latencies that people bring: networks with their choices in columns, as CSV or Parquet.
+"""Tables of measured latencies from users, as CSV or Parquet: one row for each network, its choices in columns.
 
-Of one device: a column `latency_us`, `latency_ms` or `latency_s`. Of many: `latency_ms.<device>` and so on, empty
-where a network was not measured. One column for each choice of the search space says which network a row is; a choice
-of an absent block may be empty.
+A table for one device has a column `latency_us`, `latency_ms` or `latency_s`; a table for many devices has columns such
+as `latency_ms.<device>`, empty for networks that were not measured. One column for each choice of the search space
+identifies the network of a row; a choice of an absent block may be empty.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
 _COLUMNS = ", ".join(US_PER_LATENCY_COLUMN)
 _DISAGREEMENT = 2.0
-"""Two measurements of one network may differ by this factor."""
+"""Largest ratio between two measurements of one network on one device. Noise and mild throttling stay below it; another
+device, a typing error and above all another unit (a factor of 1000) do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeasuredNetworks:
-    """Different networks measured on one device.
+    """Distinct networks that were measured on one device.
 
     Attributes:
-        subnets: of them.
-        latency_us: (networks,).
-        rows: how many measurements stand behind all of them.
+        subnets: The networks.
+        latency_us: Measured latency of each network, (networks,).
+        rows: Number of measurements behind all of them.
     """
 
     subnets: tuple[SubnetConfig, ...]
@@ -45,24 +46,25 @@ class MeasuredNetworks:
 
 
 def read_measurements(path: Path, space: SearchSpace, device: str | None = None) -> MeasuredNetworks:
-    """The networks in `path` that were measured on one device; those without a latency are left out.
+    """Read the networks in `path` that were measured on one device. Rows without a latency are skipped.
 
-    Several rows of one network count as their geometric mean; a column `rows` says how many measurements a row is.
+    Several rows for one network are replaced by their geometric mean, weighted by the column `rows` (the number of
+    measurements behind a row) if there is one.
 
     Args:
-        path: CSV or Parquet.
-        space: of the networks.
-        device: which of the column `device`; needed where that names several.
+        path: CSV or Parquet file.
+        space: Search space of the networks.
+        device: Name in the column `device`; required if that column holds several names.
 
     Raises:
-        ConfigError: no such file, no rows, another space, a network that contradicts its `network`, a latency that is
-            none, or measurements of one network that differ more than twofold.
+        ConfigError: The file is missing, has no rows or belongs to another space; a row's choices contradict its
+            `network`; a latency is not a positive number; or measurements of one network differ more than twofold.
     """
     frame = _one_device(_read(path), path, device)
     column = _latency_column(frame, path)
     frame = frame[frame[column].notna()]
     if frame.empty:
-        raise ConfigError(f"{path}: holds no measured network; fill the column {column}")
+        raise ConfigError(f"{path}: no network is measured; fill in the column {column}")
     subnets = _subnets(frame, space, path)
     _check_ids(frame, subnets, path)
     latency_us = _latencies(frame, column, path) * US_PER_LATENCY_COLUMN[column]
@@ -77,20 +79,27 @@ def read_measurements(path: Path, space: SearchSpace, device: str | None = None)
 
 
 def read_fleet(path: Path, space: SearchSpace) -> dict[str, MeasuredNetworks]:
-    """What each device of a table of networks by devices measured. Raises `ConfigError`, as `read_measurements`."""
+    """Read a table with a latency column for each device: device name -> its measured networks.
+
+    Raises:
+        ConfigError: As for `read_measurements`, or there is no column of latencies, or one is empty.
+    """
     frame = _read(path)
     columns = {
         str(c): str(c).partition(".") for c in frame.columns if str(c).partition(".")[0] in US_PER_LATENCY_COLUMN
     }
     columns = {name: parts for name, parts in columns.items() if parts[2]}
     if not columns:
-        raise ConfigError(f"{path}: has no column such as latency_ms.pixel3; known are {_COLUMNS}")
+        raise ConfigError(
+            f"{path}: there is no column such as latency_ms.pixel3; add one for each device, its name starting with "
+            f"one of {_COLUMNS}"
+        )
     subnets = _subnets(frame, space, path)
     found = {}
     for name, (unit, _, device) in columns.items():
         present = frame[name].notna().to_numpy()
         if not present.any():
-            raise ConfigError(f"{path}: column {name} is empty; remove it")
+            raise ConfigError(f"{path}: column {name} is empty; fill it in or remove it")
         latency_us = _latencies(frame[present], name, path) * US_PER_LATENCY_COLUMN[unit]
         chosen = tuple(subnet for subnet, is_there in zip(subnets, present, strict=True) if is_there)
         found[device] = MeasuredNetworks(subnets=chosen, latency_us=latency_us, rows=len(chosen))
@@ -101,14 +110,15 @@ def _read(path: Path) -> DataFrame:
     import pandas as pd
 
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+        raise ConfigError(f"{path}: no such file; name a table of measured networks")
     try:
         with path.open("rb") as stream:
             frame = pd.read_parquet(stream) if path.suffix == ".parquet" else pd.read_csv(stream)
-    except Exception as error:  # pandas has no root of its errors
-        raise ConfigError(f"{path}: is no table in CSV or Parquet ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # the errors of pandas have no common base class
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: not a table in CSV or Parquet ({reason}); save it in one of these") from error
     if frame.empty:
-        raise ConfigError(f"{path}: has no rows")
+        raise ConfigError(f"{path}: the table has no rows; add the measured networks")
     return frame
 
 
@@ -117,18 +127,21 @@ def _one_device(frame: DataFrame, path: Path, device: str | None) -> DataFrame:
         return frame
     known = sorted({str(name) for name in frame["device"]})
     if device is None and len(known) > 1:
-        raise ConfigError(f"{path}: is of several devices ({', '.join(known[:5])}); say which with --only")
+        raise ConfigError(f"{path}: the table holds several devices ({', '.join(known[:5])}); choose one with --only")
     if device is None:
         return frame
     if device not in known:
-        raise ConfigError(f"{path}: has no rows of {device!r}; {nearest(device, known)}")
+        raise ConfigError(f"{path}: no row is of the device {device!r}; {nearest(device, known)}")
     return frame[frame["device"].astype(str) == device]
 
 
 def _latency_column(frame: DataFrame, path: Path) -> str:
     found = [str(name) for name in frame.columns if name in US_PER_LATENCY_COLUMN]
     if len(found) != 1:
-        raise ConfigError(f"{path}: has {' and '.join(found) or 'no latency'}; needs one of {_COLUMNS}")
+        raise ConfigError(
+            f"{path}: there {'are the columns' if found else 'is'} {' and '.join(found) or 'no column of latencies'}; "
+            f"the table needs exactly one of {_COLUMNS}"
+        )
     return found[0]
 
 
@@ -139,7 +152,7 @@ def _latencies(frame: DataFrame, column: str, path: Path) -> NDArray[np.float64]
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if wrong.size:
         given = frame[column].iloc[wrong[0]]
-        raise ConfigError(f"{path}, row {frame.index[wrong[0]] + 1}: {column} {given} is no latency above zero")
+        raise ConfigError(f"{path}, row {frame.index[wrong[0]] + 1}: {column} {given} is not a latency above zero")
     return values
 
 
@@ -148,7 +161,7 @@ def _row_counts(frame: DataFrame, path: Path) -> NDArray[np.float64]:
         return np.ones(len(frame))
     counts = frame["rows"].to_numpy(dtype=np.float64)
     if not (np.isfinite(counts) & (counts >= 1)).all():
-        raise ConfigError(f"{path}: the column rows holds {counts.min():g}; each must be 1 or more")
+        raise ConfigError(f"{path}: the column rows holds {counts.min():g}; every value must be 1 or more")
     return counts
 
 
@@ -156,9 +169,9 @@ def _subnets(frame: DataFrame, space: SearchSpace, path: Path) -> list[SubnetCon
     missing = [choice.name for choice in space if choice.name not in frame]
     if missing:
         raise ConfigError(
-            f"{path}: is of another search space: it has no column {missing[0]!r}"
-            + (f" nor {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; each choice of the space needs one"
+            f"{path}: the table belongs to another search space: it lacks the column {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + "; each choice of the space needs a column"
         )
     columns = [frame[choice.name].tolist() for choice in space]
     found = []
@@ -166,7 +179,9 @@ def _subnets(frame: DataFrame, space: SearchSpace, path: Path) -> list[SubnetCon
         try:
             found.append(_subnet(dict(zip(space, values, strict=True)), space))
         except SpaceError as error:
-            raise ConfigError(f"{path}, row {index + 1}: is of another search space: {error}") from error
+            raise ConfigError(
+                f"{path}, row {index + 1}: the network belongs to another search space: {error}"
+            ) from error
     return found
 
 
@@ -175,7 +190,7 @@ def _subnet(values: Mapping[Choice, Any], space: SearchSpace) -> SubnetConfig:
     subnet = space.subnet(given)
     for choice, value in values.items():
         if _is_blank(value) and space.exists(choice, subnet.to_dict()):
-            raise SpaceError(f"choice {choice.name!r} is empty; options: {list(choice.options)}")
+            raise SpaceError(f"choice {choice.name!r} is empty; fill in one of {list(choice.options)}")
     return subnet
 
 
@@ -184,7 +199,7 @@ def _is_blank(value: Any) -> bool:
 
 
 def _option(choice: Choice, value: Any) -> Any:
-    """The option that a cell means: tables turn 3 into 3.0 or "3"."""
+    """Return the option that a cell stands for: tables turn 3 into 3.0 or "3"."""
     return next((option for option in choice.options if option == value or str(option) == str(value)), value)
 
 
@@ -194,8 +209,8 @@ def _check_ids(frame: DataFrame, subnets: list[SubnetConfig], path: Path) -> Non
     for index, given, subnet in zip(frame.index, frame["network"], subnets, strict=True):
         if str(given) != subnet.id:
             raise ConfigError(
-                f"{path}, row {index + 1}: network {given} is unknown: the choices beside it are those of {subnet.id}; "
-                "correct one of them, or leave the column network out"
+                f"{path}, row {index + 1}: network {given} does not match its choices, which are those of {subnet.id}; "
+                "correct one of them, or remove the column network"
             )
 
 
@@ -204,6 +219,6 @@ def _check_agreement(subnet: SubnetConfig, rows: list[int], latency_us: NDArray[
     ratio = latency_us[high] / latency_us[low]
     if ratio > _DISAGREEMENT:
         raise ConfigError(
-            f"{path}, rows {rows[low] + 1} and {rows[high] + 1}: measurements of network {subnet.id} differ "
-            f"{ratio:.3g} times, allowed {_DISAGREEMENT:g}; measure it again, and remove the wrong one"
+            f"{path}, rows {rows[low] + 1} and {rows[high] + 1}: measurements of network {subnet.id} differ by a "
+            f"factor of {ratio:.3g}, allowed are {_DISAGREEMENT:g}; measure it again, and remove the wrong row"
         )

@@ -1,1 +1,1 @@
-"""Profiles computed from published figures of a device."""
+"""Modelled profiles: computed from published figures of a device."""

@@ -1,10 +1,11 @@
-"""What a kind of processor makes of its peak: the one table of assumptions behind modelled profiles.
+"""The share of its peak that a kind of processor reaches: the one table of assumptions behind modelled profiles.
 
-Published figures give a peak (cores x clock x lanes) and a bus; how much of them a kernel of each kind reaches is not
-published. These shares are assumptions, the same for every device of a class. Their origin: a matrix product that is
-blocked for registers and caches reaches most of the peak; a depthwise kernel reuses each input once per tap and is
-bound by loads; in-order cores hide no latency; wide cores are hard to feed. The values were set by hand and fitted
-to no timing; those of `x86` were afterwards compared with a machine, see `benchmarks/modelled_latency.py`.
+Published figures give a peak (cores x clock x lanes) and a memory bus. The share of them that a kernel of each kind
+reaches is not published. The shares here are assumptions, the same for every device of a class. They rest on these
+arguments: a matrix product that is blocked for registers and caches reaches most of the peak; a depthwise kernel uses
+each input only once per tap and is bound by loads; in-order cores do not hide latency; wide cores are hard to keep
+busy. All values were set by hand and not fitted to timings. Those of `x86` were compared with a machine afterwards, see
+`benchmarks/modelled_latency.py`. `CoreClass.latency_std` is the error to expect from them.
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ class CoreClass:
     """One kind of processor.
 
     Attributes:
-        compute_unit: to which it belongs.
-        efficiency: share of the peak that each kind of kernel that computes reaches, in (0, 1].
-        bytes_per_cycle: that one core streams at most, bound by the misses it can have under way; None where only the
-            bus limits.
-        bus_share: of the bus that these cores reach together, in (0, 1].
-        cache_factor: how often a byte that dense and pointwise convolutions read comes from a cache, at least 1.
-        other_cache_factor: the same of all other kinds.
-        call_cycles: of one core to prepare and dispatch one kernel; None for accelerators, which state `call_us`.
-        call_us: microseconds to enqueue one kernel on an accelerator.
-        run_calls: overhead of an inference, in overheads of one call.
-        latency_std: relative standard deviation of a modelled latency. Of CPUs a little above the root mean square
-            error on one x86 machine (0.25, 0.44 and 0.81 in three engines and precisions), of others a guess.
-        instruction_pj: picojoule of one vector instruction beside its arithmetic, in 45 nm; None where unknown.
+        compute_unit: Compute unit that the class belongs to.
+        efficiency: Share of the peak that each kind of computing kernel reaches, in (0, 1].
+        bytes_per_cycle: Bytes that one core streams at most in a cycle, bound by the cache misses that it can have in
+            flight; None if only the bus limits it.
+        bus_share: Share of the bus that these cores reach together, in (0, 1].
+        cache_factor: Effective over streamed bandwidth for dense and pointwise convolutions, which read part of their
+            bytes from a cache; at least 1.
+        other_cache_factor: The same for all other kinds of kernels.
+        call_cycles: Cycles of one core to prepare and dispatch one kernel; None for accelerators, which state
+            `call_us`.
+        call_us: Microseconds to enqueue one kernel on an accelerator; None for CPUs.
+        run_calls: Overhead of an inference, in multiples of the overhead of one call.
+        latency_std: Relative standard deviation of a modelled latency. For CPUs a little above 0.55, the root mean
+            square of the errors on one x86 machine (0.25, 0.44 and 0.81 for three pairs of engine and precision); for
+            accelerators a guess.
+        instruction_pj: Picojoules of one vector instruction apart from its arithmetic, in 45 nm; None if unknown. 70 is
+            what Horowitz (ISSCC 2014) gives for fetching, decoding and controlling an instruction.
     """
 
     compute_unit: ComputeUnit
@@ -97,21 +102,22 @@ CORE_CLASSES: dict[str, CoreClass] = {
         0.55, 0.65, 0.25, 0.45, bytes_per_cycle=None, call_cycles=40000, cache_factor=1.5, run_calls=10,
         instruction_pj=None,
     ),
-    # Good in large dense kernels; depthwise ones have little to reuse, and every call is enqueued and awaited.
+    # Efficient in large dense kernels. Depthwise kernels can reuse little, and every call is enqueued and awaited.
     "mobile-gpu": _accelerator(
         "gpu", 0.35, 0.45, 0.05, 0.1, call_us=35, run_calls=8, cache_factor=1.5, other_cache_factor=1
     ),
     # A graph is compiled as a whole and its activations stay on the chip, but an inference crosses to another processor
-    # and back. Set with sight of one published run of MobileNetV2 and ResNet-50 (0.37 and 1.40 ms, Snapdragon 8 Gen 3).
+    # and back. Chosen to agree with one published run of MobileNetV2 and ResNet-50 (0.37 and 1.40 ms, Snapdragon 8 Gen
+    # 3).
     "npu": _accelerator(
         "npu", 0.1, 0.1, 0.01, 0.03, call_us=1, run_calls=100, cache_factor=4, other_cache_factor=4
     ),
 }  # fmt: skip
-"""By the name that sheets use. In-order cores reach less of their peak than out-of-order ones; `wasm` checks every
-access and has no fused multiply-add; `x86` has its streamed bandwidth stated in the sheet."""
+"""Name in sheets -> class of core. In-order cores reach less of their peak than out-of-order cores; `wasm` checks every
+memory access and has no fused multiply-add; for `x86` and `wasm` the sheet states the streamed bandwidth."""
 
 SCALING = 0.9
-"""Of the second and every further core: threads wait for each other."""
+"""Share of the peak of several cores that they reach together, since threads wait for each other. Assumed."""
 
 MOVING_SHARE = 0.8
-"""Of the streamed bandwidth, that pooling and other reductions reach."""
+"""Share of the streamed bandwidth that pooling and other reductions reach. Assumed: their reads are strided."""

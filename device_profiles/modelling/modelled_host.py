@@ -1,4 +1,4 @@
-"""A modelled profile of this machine: only its peak and its bandwidth are measured, in about a second."""
+"""A modelled profile of this machine, for which only the peak and the bandwidth are measured, in about a second."""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
 from factory_base.errors import ConfigError
 
 HOST = "host"
-"""The name that stands for this machine."""
+"""Name of the profile of this machine."""
 
 _WITH_DOT_PRODUCTS, _WITHOUT = 4, 2
-"""How many times as many multiply-adds of 8 bits as of float32 a vector instruction does."""
+"""8-bit over float32 multiply-adds of one vector instruction: a dot product takes four 8-bit values in the place of one
+float32; without it, values are widened to 16 bits first."""
 
 
 def host_sheet(*, threads: int = 1, precision: Precision = "fp32", engine: str = "onnxruntime") -> SocSheet:
-    """The sheet of this machine, its peak and streamed bandwidth measured with so many threads.
+    """Return the sheet of this machine, with its peak and streamed bandwidth measured.
+
+    Args:
+        threads: Threads to measure with, 1 to the number of cores.
+        precision: Precision of the profile.
+        engine: Engine that the sheet names.
 
     Raises:
-        ConfigError: more threads than cores.
+        ConfigError: `threads` is out of range.
     """
     cores = os.cpu_count() or 1
     if not 1 <= threads <= cores:
         raise ConfigError(f"{threads} threads cannot be measured on this machine; choose 1 to {cores}")
     assumed = find_sheet(HOST)
     if assumed.cpu is None:
-        raise ConfigError(f"the shipped sheet {HOST} has no cpu")
+        raise ConfigError(f"the shipped sheet {HOST} has no section cpu; install the package again")
     peak, clock = measure_peak(threads), clock_ghz()
     wider = _WITH_DOT_PRODUCTS if has_int8_dot_products() else _WITHOUT
     lanes = assumed.cpu.fp32_lanes
     counted = f"{threads} thread{'s' if threads > 1 else ''}"
     cpu = {
         "cores": threads,
-        "clock_ghz": assumed.cpu.clock_ghz if clock is None else _measured(clock, "told by the operating system"),
+        "clock_ghz": assumed.cpu.clock_ghz if clock is None else _measured(clock, "reported by the operating system"),
         "int8_lanes": lanes.model_copy(update={"value": lanes.value * wider}),
         "gmacs_per_s": _measured(peak.gmacs_per_s, f"large product of float32 matrices in torch, {counted}"),
     }
-    streamed = _measured(peak.gbytes_per_s, f"copy of what no cache holds in torch, {counted}")
+    streamed = _measured(peak.gbytes_per_s, f"copy that is too large for the caches in torch, {counted}")
     return assumed.model_copy(
         update={
             "description": f"This machine, modelled from its measured peak and bandwidth: {processor()}.",

@@ -1,4 +1,4 @@
-"""What published figures of chips may be: a value outside was most likely written in another unit."""
+"""Plausible ranges of the published figures of chips. A value outside was most likely written in another unit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plausible:
-    """The values that a figure may have.
+    """The plausible range of a figure.
 
     Attributes:
-        low: smallest.
-        high: largest.
-        unit: of both.
-        below: what smaller values are likely to be, and what to write.
-        above: what larger values are likely to be, and what to write.
+        low: Smallest plausible value.
+        high: Largest plausible value.
+        unit: Unit of both.
+        below: What a smaller value probably is, and what to write instead.
+        above: What a larger value probably is, and what to write instead.
     """
 
     low: float
@@ -24,10 +24,12 @@ class Plausible:
     above: str
 
     def check(self, value: float) -> None:
-        """Raises `ValueError` for a value that is out of range."""
+        """Raise `ValueError` for a value that is out of range."""
         if not self.low <= value <= self.high:
             hint = self.below if value < self.low else self.above
-            raise ValueError(f"{value:g} {self.unit} is implausible, {self.low:g} to {self.high:g} are known; {hint}")
+            raise ValueError(
+                f"{value:g} {self.unit} is implausible, it should be from {self.low:g} to {self.high:g}; {hint}"
+            )
 
 
 PLAUSIBLE = {
@@ -62,7 +64,7 @@ PLAUSIBLE = {
     ),
     "process_nm": Plausible(
         low=1, high=180, unit="nm", below="write the node in nanometres, as in 7",
-        above="it looks like picometres or angstrom: write 7 for 7 nm",
+        above="it looks like picometres or angstroms: write 7 for 7 nm",
     ),
     "running_mw": Plausible(
         low=5, high=200_000, unit="mW", below="it looks like watts: write 1500 for 1.5 W",
@@ -73,4 +75,5 @@ PLAUSIBLE = {
         above="it looks like a figure for a word or a burst: divide by its bits",
     ),
 }  # fmt: skip
-"""What each figure of a sheet may be."""
+"""Key in a sheet -> plausible range. Each range includes chips from microcontrollers to servers, with a margin. A value
+in another unit usually falls outside."""

@@ -1,11 +1,11 @@
-"""From a sheet of published figures to a device profile: a roofline per kind of kernel. Imports no torch.
+"""From a sheet of published figures to a device profile: a roofline for each kind of kernel. Imports no torch.
 
-    rate of a kind      = peak x efficiency of its kind on this class of core
-    streamed bandwidth  = the lower of what the cores can have under way and of a share of the bus
-    bandwidth of a kind = streamed x how often a byte comes from a cache instead
+    rate of a kind      = peak x efficiency of that kind on this class of core
+    streamed bandwidth  = minimum of what the cores can have in flight and of their share of the bus
+    bandwidth of a kind = streamed bandwidth x factor for bytes that come from a cache
     overhead of a call  = cycles to prepare it / clock
 
-All shares are in `core_classes`. Figures are rounded to two digits: they claim no more.
+All shares are in `core_classes`. Results are rounded to two digits, since they are not more accurate than that.
 """
 
 from __future__ import annotations
@@ -31,21 +31,24 @@ from factory_base.errors import ConfigError
 
 T = TypeVar("T")
 
+# Both numbers carry their own source, which every modelled profile repeats.
 _ARENA_RATIO = Figure(value=1.75, provenance="modelled", source="largest of six MobileNet subnets, onnxruntime, x86")
 _ENGINE_MEMORY = SizeFigure.model_validate(
     {"value": "512 KiB", "provenance": "assumed", "source": "of one session, without the library"}
 )
 
 _ARITHMETIC_PJ: dict[Precision, float] = {"fp32": 3.7 + 0.9, "int8": 0.2 + 0.1}
-"""One multiplication and one addition (of int8: into 32 bits) in 45 nm at 0.9 V: Horowitz, "Computing's energy
-problem", ISSCC 2014."""
+"""Picojoules of one multiplication and one addition (for int8, into 32 bits) in 45 nm at 0.9 V. Source: Horowitz,
+"Computing's energy problem", ISSCC 2014."""
 
 _REFERENCE_NM = 45
+"""Process node of Horowitz's figures."""
+
 _INSTRUCTIONS_PER_FMA = 2
-"""A multiply-add and its share of loads, pointers and loops."""
+"""Vector instructions for each multiply-add: itself, and about one for loads, pointers and loops. Assumed."""
 
 _VECTOR_LANES: dict[Precision, int] = {"fp32": 4, "int8": 16}
-"""Of one vector instruction of 128 bits."""
+"""Lanes of one vector instruction of 128 bits, the width on Arm cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +61,10 @@ class _Bound:
 
 
 def profile_of(sheet: SocSheet) -> DeviceProfile:
-    """The modelled profile of a sheet.
+    """Return the modelled profile of a sheet.
 
     Raises:
-        ConfigError: the sheet lacks what its class of cores needs.
+        ConfigError: The sheet lacks a figure that its class of core needs.
     """
     peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
     core = sheet.core
@@ -90,7 +93,7 @@ def profile_of(sheet: SocSheet) -> DeviceProfile:
 
 
 def comment_of(sheet: SocSheet) -> list[str]:
-    """The comment above a modelled profile: how it came about, and every figure with its source."""
+    """Return the comment above a modelled profile: how it was computed, and every figure with its source."""
     return [
         "Computed by `factory profile --modelled`: change the sheet, not this file. Figures are published (read in the",
         "source), unchecked (published, but written from general knowledge), measured or assumed.",
@@ -99,7 +102,7 @@ def comment_of(sheet: SocSheet) -> list[str]:
 
 
 def explained(sheet: SocSheet) -> list[str]:
-    """What a profile rests on, a line each: the chip, the arithmetic, every figure of the sheet with its source."""
+    """Return what a profile rests on, line by line: the chip, the arithmetic, every figure with its source."""
     peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
     return [
         f"Chip: {sheet.soc}.",
@@ -118,7 +121,7 @@ def _peak(sheet: SocSheet) -> _Bound:
     lanes = cpu.fp32_lanes if sheet.precision == "fp32" else _present(cpu.int8_lanes, "cpu.int8_lanes")
     if cpu.gmacs_per_s is not None:
         wider = lanes.value / cpu.fp32_lanes.value
-        words = "as stated in float32" + (f" x {wider:g} for {sheet.precision} lanes" if wider != 1 else "")
+        words = "stated in float32" + (f" x {wider:g} for {sheet.precision} lanes" if wider != 1 else "")
         provenance = _weakest(cpu.gmacs_per_s, *([lanes] if wider != 1 else []))
         return _Bound(value=cpu.gmacs_per_s.value * wider, provenance=provenance, arithmetic=words)
     scaling = 1.0 if cpu.cores == 1 else SCALING
@@ -135,7 +138,7 @@ def _streamed(sheet: SocSheet) -> _Bound:
     core, memory = sheet.core, sheet.memory
     if memory.streamed_gbytes_per_s is not None:
         figure = memory.streamed_gbytes_per_s
-        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic="stated")
+        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic="stated in the sheet")
     bits, rate = _present(memory.bus_bits, "memory.bus_bits"), _present(memory.rate_mt_per_s, "memory.rate_mt_per_s")
     of_bus = bits.value * rate.value / 8e3 * core.bus_share
     bus = _Bound(
@@ -228,13 +231,13 @@ def _energy(sheet: SocSheet) -> EnergyCost | None:
 
 
 def _weakest(*figures: SheetFigure) -> Provenance:
-    """`modelled`, since shares are assumed even of measured peaks, unless a figure itself is assumed."""
+    """`assumed` if a figure is assumed; otherwise `modelled`, since even the shares of measured peaks are assumed."""
     return "assumed" if any(figure.provenance == "assumed" for figure in figures) else "modelled"
 
 
 def _present(value: T | None, name: str) -> T:
     if value is None:
-        raise ConfigError(f"the sheet lacks {name}")
+        raise ConfigError(f"the sheet lacks {name}; add it")
     return value
 
 

@@ -1,7 +1,7 @@
-"""Sheets of published figures of a system on a chip (SoC): what a modelled profile is computed from. Imports no torch.
+"""Sheets of published figures of a system on a chip (SoC), from which profiles are modelled. Imports no torch.
 
-Sheets are YAML; the shipped ones lie in `device_profiles/socs/`. Each figure states where it comes from. Values that no
-chip has are refused with the unit that they look like.
+Sheets are YAML files; the shipped ones are in `device_profiles/socs/`. Each figure states where it comes from. A value
+that no chip has is refused, with the unit that it was probably written in.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from factory_base.errors import ConfigError
 SHEETS_FOLDER = Path(__file__).parents[1] / "socs"
 
 SheetProvenance = Literal["measured", "published", "unchecked", "assumed"]
-"""`published`: read in the source; `unchecked`: published, but written here from general knowledge without looking it
-up; `assumed`: nobody published it."""
+"""`measured`: on the device; `published`: read in the source; `unchecked`: published, but written from general
+knowledge without looking it up; `assumed`: not published."""
 
 DramKind = Literal["DDR3L", "DDR4", "DDR5", "LPDDR3", "LPDDR4", "LPDDR4X", "LPDDR5", "LPDDR5X"]
 
@@ -31,15 +31,16 @@ _RATES: dict[DramKind, tuple[int, int]] = {
     "DDR3L": (800, 2133), "DDR4": (1600, 3200), "DDR5": (3200, 8800), "LPDDR3": (1066, 2133), "LPDDR4": (1600, 3733),
     "LPDDR4X": (2400, 4267), "LPDDR5": (3500, 6400), "LPDDR5X": (6400, 10_700),
 }  # fmt: skip
-"""MT/s that chips use with each kind: a clock in MHz, half of it, lies below."""
-
+"""Lowest and highest rate in MT/s that chips use with each kind of memory: its JEDEC speed grades, and faster ones that
+makers sell. A clock in MHz, half of the rate, is usually below the range."""
 
 _ACCELERATOR_GMACS = {"gpu": 5.0, "npu": 100.0}
-"""Smallest believable peak: below, a figure was written in TFLOPS or TOPS."""
+"""Smallest plausible peak. A smaller value was written in TFLOPS or TOPS: the fastest mobile GPUs reach a few TFLOPS,
+and the fastest NPUs less than 100 TOPS."""
 
 
 class SheetFigure(Document):
-    """A positive number with its origin; the unit is in the name of the key that holds it."""
+    """A positive number with its origin. The unit is in the name of the key that holds it."""
 
     value: Annotated[float, Field(gt=0)]
     provenance: SheetProvenance
@@ -47,7 +48,7 @@ class SheetFigure(Document):
 
 
 class _Section(Document):
-    """A section whose figures are checked against `PLAUSIBLE`, and its class of core against the known ones."""
+    """A section whose figures are checked against `PLAUSIBLE`."""
 
     @field_validator("*")
     @classmethod
@@ -58,16 +59,16 @@ class _Section(Document):
 
 
 class CpuSection(_Section):
-    """The cores that the engine uses, all alike.
+    """The CPU cores that the engine uses, all of one kind.
 
     Attributes:
-        core: a class of `CORE_CLASSES`.
-        cores: used, as many as threads.
-        clock_ghz: of these cores while they work.
-        fp32_lanes: float32 multiply-adds of one core in one cycle.
-        int8_lanes: 8-bit multiply-adds of one core in one cycle; needed for int8 alone.
-        gmacs_per_s: 10^9 float32 multiply-adds per second that these cores reach together, where it was measured; then
-            it stands in the place of cores x clock x lanes.
+        core: Class of the cores, a key of `CORE_CLASSES`.
+        cores: Number of cores used, which is the number of threads.
+        clock_ghz: Clock of these cores while they work.
+        fp32_lanes: Float32 multiply-adds of one core in one cycle.
+        int8_lanes: 8-bit multiply-adds of one core in one cycle; needed for int8 only.
+        gmacs_per_s: 10^9 float32 multiply-adds per second that these cores reach together, if it was measured. It
+            replaces cores x clock x lanes.
     """
 
     core: str
@@ -87,7 +88,7 @@ class AcceleratorSection(_Section):
     """A GPU or NPU.
 
     Attributes:
-        core: a class of `CORE_CLASSES`.
+        core: Class of the accelerator, a key of `CORE_CLASSES`.
         gmacs_per_s: 10^9 multiply-adds per second at the sheet's precision: half of the published operations.
     """
 
@@ -100,26 +101,26 @@ class AcceleratorSection(_Section):
         return _known_core(core, ("gpu", "npu"))
 
     @model_validator(mode="after")
-    def _is_no_tera(self) -> AcceleratorSection:
+    def _is_not_in_tera(self) -> AcceleratorSection:
         unit, peak = CORE_CLASSES[self.core].compute_unit, self.gmacs_per_s.value
         low = _ACCELERATOR_GMACS[unit]
         if peak < low:
             raise ValueError(
-                f"gmacs_per_s {peak:g} is implausible for the unit {unit}, at least {low:g} is expected; it looks like "
+                f"gmacs_per_s {peak:g} is implausible for a {unit}, it should be at least {low:g}; it looks like "
                 "TFLOPS or TOPS: write 500 for 1 TOPS"
             )
         return self
 
 
 class MemorySection(_Section):
-    """The memory that all units share: its bus, or what the cores reach of it.
+    """The memory that all compute units share: its bus, or the bandwidth that the cores reach.
 
     Attributes:
-        kind: of memory.
-        bus_bits: width of all channels together.
-        rate_mt_per_s: 10^6 transfers per second of one pin; twice the clock of double data rate.
-        streamed_gbytes_per_s: 10^9 bytes per second that the cores used read and write, where it is known better than
-            from the bus.
+        kind: Kind of memory.
+        bus_bits: Width of all channels together, bits.
+        rate_mt_per_s: 10^6 transfers per second of one pin: twice the clock, as data moves on both of its edges.
+        streamed_gbytes_per_s: 10^9 bytes per second that the cores in use read and write, if it is known. It replaces
+            the bus.
     """
 
     kind: DramKind | None = None
@@ -128,12 +129,12 @@ class MemorySection(_Section):
     streamed_gbytes_per_s: SheetFigure | None = None
 
     @model_validator(mode="after")
-    def _is_told_once(self) -> MemorySection:
+    def _is_stated_once(self) -> MemorySection:
         bus = [figure is not None for figure in (self.bus_bits, self.rate_mt_per_s)]
         if self.streamed_gbytes_per_s is None and not all(bus):
             raise ValueError("write bus_bits and rate_mt_per_s, or streamed_gbytes_per_s alone")
         if self.streamed_gbytes_per_s is not None and any(bus):
-            raise ValueError("streamed_gbytes_per_s stands in the place of bus_bits and rate_mt_per_s; remove these")
+            raise ValueError("streamed_gbytes_per_s replaces bus_bits and rate_mt_per_s; remove these two")
         return self
 
     @model_validator(mode="after")
@@ -142,19 +143,19 @@ class MemorySection(_Section):
             (low, high), rate = _RATES[self.kind], self.rate_mt_per_s.value
             if not low <= rate <= high:
                 raise ValueError(
-                    f"rate_mt_per_s {rate:g} is implausible for {self.kind}, {low} to {high} MT/s are known; a clock "
-                    "in MHz is half of the rate: write 4266 for 2133 MHz"
+                    f"rate_mt_per_s {rate:g} is implausible for {self.kind}, it should be from {low} to {high} MT/s; a "
+                    "clock in MHz is half of the rate: write 4266 for 2133 MHz"
                 )
         return self
 
 
 class EnergySection(_Section):
-    """What an energy is computed from; only of classes of cores whose instructions have a known price.
+    """The figures that an energy is computed from; only for classes of cores with a known energy per instruction.
 
     Attributes:
-        process_nm: node of the process, nanometres.
-        running_mw: milliwatt of one core while it runs, above an idle device.
-        dram_pj_per_bit: picojoule to move one bit between memory and chip.
+        process_nm: Process node, nanometres.
+        running_mw: Power of one core while it runs, above that of an idle device, milliwatts.
+        dram_pj_per_bit: Energy to move one bit between memory and chip, picojoules.
     """
 
     process_nm: SheetFigure
@@ -163,14 +164,20 @@ class EnergySection(_Section):
 
 
 class SocSheet(Document):
-    """Published figures of one SoC, and the device class that it stands for.
+    """Published figures of one SoC, and the class of devices that it stands for.
 
     Attributes:
-        name: of the profile.
-        soc: the chip whose figures these are, in words.
-        selectors: of the profile, as are the following.
-        cpu: the cores used; either this or `accelerator`.
-        energy: None where no figure could be had.
+        name: Name of the profile.
+        description: Description of the profile.
+        soc: The chip that the figures belong to, in words.
+        selectors: Selectors of the profile.
+        engine: Engine of the profile.
+        precision: Precision of the profile.
+        budgets: Default budgets of the profile.
+        cpu: The CPU cores in use; either this or `accelerator` is given.
+        accelerator: The GPU or NPU in use.
+        memory: The memory.
+        energy: Figures of the energy; None if they are unknown.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -188,27 +195,28 @@ class SocSheet(Document):
     @model_validator(mode="after")
     def _is_of_one_unit(self) -> SocSheet:
         if (self.cpu is None) == (self.accelerator is None):
-            raise ValueError("write one of cpu and accelerator: a profile is of one compute unit")
+            raise ValueError("write either cpu or accelerator: a profile describes one compute unit")
         if self.cpu is not None and self.precision == "int8" and self.cpu.int8_lanes is None:
             raise ValueError("precision int8 needs cpu.int8_lanes")
         if self.core.bytes_per_cycle is None and self.cpu is not None and self.memory.streamed_gbytes_per_s is None:
             raise ValueError(
-                f"what {self.cpu.core} cores stream is not known from the bus; write memory.streamed_gbytes_per_s"
+                f"the bandwidth of {self.cpu.core} cores does not follow from the bus; write "
+                "memory.streamed_gbytes_per_s"
             )
         if self.energy is not None and self.core.instruction_pj is None:
-            raise ValueError("energy: only of CPU cores that a table prices; remove the section")
+            raise ValueError("energy: known only for some classes of CPU cores, not for this one; remove the section")
         return self
 
     @property
     def core(self) -> CoreClass:
-        """The class of the processors used."""
+        """The class of the processors in use."""
         section = self.cpu or self.accelerator
         if section is None:
-            raise ConfigError(f"{self.name}: has neither cpu nor accelerator")
+            raise ConfigError(f"{self.name}: the sheet has neither cpu nor accelerator; add one")
         return CORE_CLASSES[section.core]
 
     def figures(self) -> dict[str, SheetFigure]:
-        """All figures by their place, in the order of the sheet."""
+        """Return all figures by their place, such as `cpu.clock_ghz`, in the order of the sheet."""
         sections = {"cpu": self.cpu, "accelerator": self.accelerator, "memory": self.memory, "energy": self.energy}
         return {
             f"{name}.{key}": value
@@ -220,15 +228,15 @@ class SocSheet(Document):
 
 
 def shipped_sheets() -> tuple[str, ...]:
-    """The names of the sheets that come with the package, sorted."""
+    """Return the names of the sheets that ship with the package, sorted."""
     return tuple(sorted(path.stem for path in SHEETS_FOLDER.glob("*.yaml")))
 
 
 def find_sheet(name_or_path: str) -> SocSheet:
-    """The sheet that a person means: a file, else a shipped one of that name.
+    """Find the sheet that a person means: a file with that path, otherwise a shipped sheet of that name.
 
     Raises:
-        ConfigError: nothing of that name, or the file is faulty.
+        ConfigError: There is no such sheet, or the file is invalid.
     """
     path = Path(name_or_path)
     if path.is_file():
@@ -236,12 +244,12 @@ def find_sheet(name_or_path: str) -> SocSheet:
     if name_or_path in shipped_sheets():
         return load_document(SHEETS_FOLDER / f"{name_or_path}.yaml", SocSheet)
     raise ConfigError(
-        f"SoC sheet {name_or_path!r} is no file and no shipped sheet; {nearest(path.stem, shipped_sheets())}"
+        f"SoC sheet {name_or_path!r} is neither a file nor a shipped sheet; {nearest(path.stem, shipped_sheets())}"
     )
 
 
 def _known_core(core: str, units: tuple[str, ...]) -> str:
     known = [name for name, core_class in CORE_CLASSES.items() if core_class.compute_unit in units]
     if core not in known:
-        raise ValueError(f"{core!r} is no class of core of a {' or '.join(units)}; {nearest(core, known)}")
+        raise ValueError(f"{core!r} is not a class of {' or '.join(units)} cores; {nearest(core, known)}")
     return core

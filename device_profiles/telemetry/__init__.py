@@ -1,1 +1,1 @@
-"""Latencies that apps report from the field."""
+"""Telemetry: latencies that apps report from the field, and what they say about each kind of device."""

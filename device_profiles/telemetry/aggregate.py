@@ -1,7 +1,7 @@
-"""Telemetry is measurement: what rows from the field say of each kind of device, and how many rows stand behind it.
+"""Robust statistics of each kind of device from telemetry rows, with the number of rows behind every value.
 
-Rows of one kind of device are taken as independent runs; that some come from the same handset is not known here.
-Imports no torch.
+Rows of one kind of device are treated as independent runs, since the rows do not show which of them come from the same
+handset. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from device_profiles.telemetry.fit import LEVELS, DeviceFit, ModelFit, Rounding, Values, fit_device
+from device_profiles.telemetry.fit import LEVELS, DeviceFit, ModelFit, Rounding, fit_device
 from device_profiles.telemetry.rows import FAULTS, Rows, read_rows
+from device_profiles.telemetry.values import FEW_ROWS, Values
 from factory_base.documents import Document
 from factory_base.errors import TelemetryError
 from factory_base.quantities import format_duration
@@ -23,15 +24,13 @@ from factory_base.quantities import format_duration
 __all__ = ["DeviceTelemetry", "ModelTelemetry", "Rounding", "Rows", "Telemetry", "aggregate", "digest_for", "read_rows"]
 
 MIN_DIGITS = 12
-"""Of a digest that is not written in full."""
-
-FEW_ROWS = 20
-"""Below so many rows a note says that they are few."""
+"""Shortest prefix of a digest that is accepted. The 48 bits of 12 hex digits tell the models of a family apart; models
+are also named by this prefix."""
 
 _DROPPED = FAULTS[:4]
 _CLOCK = FAULTS[4:]
 _WORDS = {
-    "not_numbers": "are no numbers",
+    "not_numbers": "are not numbers",
     "negative": "are negative",
     "infinite": "are infinite",
     "sent_twice": "were sent twice",
@@ -49,18 +48,18 @@ class ModelTelemetry(Document):
     """One model on one kind of device.
 
     Attributes:
-        model: its digest: in full where it is expected, else as the app wrote it.
-        known: whether something was expected of it.
-        rows: all that could be read.
-        rows_used: without those that are invalid or outliers.
-        outliers: rows that are neither cold nor throttled runs.
-        latency_us: median of the rows used, throttled ones included.
-        low_us: of its 95 % interval.
-        high_us: of its 95 % interval.
+        model: Digest of the model: in full if its latency is expected, otherwise as the app wrote it.
+        known: Whether a latency is expected of the model.
+        rows: Rows that could be read.
+        rows_used: Rows without the invalid ones and the outliers.
+        outliers: Rows that are neither cold nor throttled runs.
+        latency_us: Median of the rows used, throttled runs included.
+        low_us: Lower end of the median's 95 % interval.
+        high_us: Upper end of the median's 95 % interval.
         p95_us: 95th percentile of the rows used.
-        cold_us: median of the runs on a device that is not throttled; what a profile states.
-        relative_std: standard deviation of `cold_us`, relative.
-        quantiles_us: of the rows used, at 1, 5, 10, 25, 50, 75, 90, 95, 99 %.
+        cold_us: Median of the runs on a device that is not throttled, which is the latency that profiles state.
+        relative_std: Relative standard deviation of `cold_us`.
+        quantiles_us: Quantiles of the rows used, at 1, 5, 10, 25, 50, 75, 90, 95 and 99 %.
     """
 
     model: str
@@ -78,14 +77,15 @@ class ModelTelemetry(Document):
 
 
 class Scale(Document):
-    """How many times slower than expected a cold device is, over all models of which something is expected.
+    """How many times slower than expected a cold device is, over all models with an expected latency.
 
     Attributes:
-        low: of the 95 % interval, which allows for models that differ from the device's scale by themselves (with one
-            model that cannot be seen).
-        high: of the 95 % interval.
-        rows: that stand behind it.
-        models: likewise.
+        value: Measured over expected latency.
+        low: Lower end of the 95 % interval. The interval allows for models that deviate from the device's scale on
+            their own, which cannot be seen with a single model.
+        high: Upper end of the 95 % interval.
+        rows: Number of rows behind the value.
+        models: Number of models behind the value.
     """
 
     value: _Positive
@@ -99,8 +99,8 @@ class Throttling(Document):
     """A second, slower mode of a device.
 
     Attributes:
-        share: of the rows used.
-        factor: how many times slower than cold.
+        share: Share of the rows used.
+        factor: How many times slower than a cold device.
     """
 
     share: _Share
@@ -111,16 +111,18 @@ class DeviceTelemetry(Document):
     """One kind of device.
 
     Attributes:
-        rows: all that name it.
-        rows_used: without the dropped ones and outliers.
-        dropped: rows by reason.
-        scale: None where nothing is expected of its models.
-        throttling: None where no second mode is seen. A mode that is less slower than about twice the noise is not.
-        noise: relative standard deviation of single cold runs.
-        step_us: that most latencies are rounded to; 0 where they are not.
-        corrected_rows: that were written in another unit, off by 1000.
-        notes: what was done with the rows, for people.
-        models: those with rows that can be used.
+        device: Name of the kind of device.
+        rows: Rows that name the device.
+        rows_used: Rows without the dropped ones and the outliers.
+        dropped: Reason -> dropped rows.
+        scale: How many times slower than expected the device is; None if nothing is expected of its models.
+        throttling: The second mode; None if none is seen. A mode that is slower by less than about twice the noise
+            cannot be seen.
+        noise: Relative standard deviation of single cold runs.
+        step_us: Step that most latencies are rounded to; 0 if they are not rounded.
+        corrected_rows: Rows that were written in another unit, off by 1000.
+        notes: What was done with the rows, for people.
+        models: Models with usable rows.
     """
 
     device: str
@@ -137,15 +139,15 @@ class DeviceTelemetry(Document):
 
 
 class Telemetry(Document):
-    """All rows of a file.
+    """The statistics of all rows of a file.
 
     Attributes:
-        source: the file.
-        rows: all of it.
-        rows_used: that stand behind the figures.
-        nameless_rows: without a device or a model.
-        unknown_models: rows of each model, as the app wrote it, of which nothing is expected.
-        devices: sorted by name.
+        source: Name of the file.
+        rows: All rows.
+        rows_used: Rows behind the statistics.
+        nameless_rows: Rows without a device or a model.
+        unknown_models: Model without an expected latency, as the app wrote it -> its rows.
+        devices: Kinds of devices, sorted by name.
     """
 
     source: str
@@ -157,7 +159,7 @@ class Telemetry(Document):
 
 
 def digest_for(written: str, known: Collection[str]) -> str | None:
-    """The known digest that `written` is or starts; None where it is none, too short, or fits several."""
+    """Return the known digest that `written` equals or begins; None if it is too short, unknown or ambiguous."""
     if not re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},64}}", written):
         return None
     found = [digest for digest in known if digest.startswith(written)]
@@ -171,20 +173,20 @@ def aggregate(
     rounding: Rounding = "nearest",
     devices: Collection[str] | None = None,
 ) -> Telemetry:
-    """Robust figures of every kind of device.
+    """Compute robust statistics of every kind of device.
 
     Args:
-        rows: see `read_rows`.
-        expected_us: microseconds expected of each model, by its full digest, on whatever device is the reference.
-        rounding: what the app does where it rounds.
-        devices: only these; all if None.
+        rows: Rows from `read_rows`.
+        expected_us: Full digest of a model -> its expected latency on the reference device, microseconds.
+        rounding: How the app rounds latencies, if it does.
+        devices: Kinds of devices to look at; all if None.
 
     Raises:
-        TelemetryError: an expected latency is not above zero.
+        TelemetryError: An expected latency is not above zero.
     """
     for digest, latency in expected_us.items():
         if not (math.isfinite(latency) and latency > 0):
-            raise TelemetryError(f"model {digest}: {latency} us is no latency to expect; give one above zero")
+            raise TelemetryError(f"model {digest}: the expected latency is {latency} us; give one above zero")
     names = [digest_for(written, expected_us) for written in rows.models]
     ends = np.searchsorted(rows.device, np.arange(len(rows.devices) + 1))
     wanted = [index for index, name in enumerate(rows.devices) if devices is None or name in devices]
@@ -281,7 +283,7 @@ def _notes(
     if dropped.get("zero"):
         notes.append(f"{dropped['zero']} rows are zero; dropped")
     if rows.coarsened[index]:
-        notes.append("so many rows that the latencies of some models were counted to four digits")
+        notes.append("so many rows that the latencies of some models were rounded to four digits")
     if fit is None:
         return (*notes, "no row is left")
     if fit.unit_factor != 1:

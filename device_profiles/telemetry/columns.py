@@ -1,4 +1,4 @@
-"""The file formats and columns of telemetry: Parquet or CSV, in chunks."""
+"""The file formats and columns of telemetry: Parquet or CSV, read in chunks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factory_base.errors import TelemetryError
 from factory_base.quantities import US_PER_LATENCY_COLUMN
 
 CHUNK_ROWS = 1 << 18
-"""Rows in memory at a time."""
+"""Rows that are read at a time. A chunk takes tens of MiB, and is large enough that pandas works at full speed."""
 
 _TIMESTAMP = "timestamp"
 _NOT_A_NUMBER = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None"]
@@ -27,9 +27,9 @@ class Columns:
     """The columns that are read.
 
     Attributes:
-        latency: its name, which says the unit.
-        us_per_unit: microseconds in one of that unit.
-        has_timestamp: whether there is a column `timestamp`.
+        latency: Name of the latency column, which states the unit.
+        us_per_unit: Microseconds in one of that unit.
+        has_timestamp: Whether there is a column `timestamp`.
     """
 
     latency: str
@@ -38,49 +38,57 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """All of them."""
+        """The names of all columns that are read."""
         return ["device", "model", self.latency, *([_TIMESTAMP] if self.has_timestamp else [])]
 
 
 def find_columns(names: list[str], source: str) -> Columns:
-    """What to read of a file with these columns. Others are ignored.
+    """Find the columns to read in a file with the columns `names`. Other columns are ignored.
+
+    Args:
+        names: All columns of the file.
+        source: Name of the file, for messages.
 
     Raises:
-        TelemetryError: one is missing (the nearest is named), or the latency is given twice.
+        TelemetryError: A column is missing (the message names the nearest one), or there are several latency columns.
     """
     for needed in ("device", "model"):
         if needed not in names:
-            raise TelemetryError(f"{source}: has no column {needed!r}; {_nearest(needed, names)}")
+            raise TelemetryError(f"{source}: there is no column {needed!r}; {_nearest(needed, names)}")
     latencies = [name for name in US_PER_LATENCY_COLUMN if name in names]
     if not latencies:
         known = ", ".join(US_PER_LATENCY_COLUMN)
-        raise TelemetryError(f"{source}: has no column of latencies, one of {known}; {_nearest('latency_us', names)}")
+        raise TelemetryError(
+            f"{source}: there is no column of latencies, one of {known}; {_nearest('latency_us', names)}"
+        )
     if len(latencies) > 1:
         raise TelemetryError(
-            f"{source}: has the columns {' and '.join(latencies)}; keep one, so that the unit is clear"
+            f"{source}: there are the columns {' and '.join(latencies)}; keep one, so that the unit is clear"
         )
     name = latencies[0]
     return Columns(latency=name, us_per_unit=US_PER_LATENCY_COLUMN[name], has_timestamp=_TIMESTAMP in names)
 
 
 def read_chunks(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:
-    """The columns of a file, and its rows in chunks; a file that starts as Parquet does is Parquet, else CSV.
+    """Open a file and return its columns and its rows in chunks. A file with the magic bytes of Parquet is read as
+    Parquet, any other as CSV.
 
     Raises:
-        TelemetryError: unreadable, empty, neither format, or without the columns; also while it is iterated.
+        TelemetryError: The file is unreadable, empty, in neither format, or lacks a column. Also raised while the
+            chunks are iterated.
     """
     if path.is_dir():
-        raise TelemetryError(f"{path}: is a folder; name a Parquet or CSV file of rows")
+        raise TelemetryError(f"{path}: this is a folder; name a Parquet or CSV file of rows")
     with _reading(path):
         with path.open("rb") as stream:
             start = stream.read(4)
         if not start:
-            raise TelemetryError(f"{path}: is empty; rows with device, model and latency_us are expected")
+            raise TelemetryError(f"{path}: the file is empty; rows with device, model and latency_us are expected")
         return _parquet(path) if start == b"PAR1" else _csv(path)
 
 
 def seconds_since_1970(values: pd.Series) -> NDArray[np.float64]:
-    """Epoch seconds from numbers, dates or ISO texts, (rows,); NaN where nothing can be read."""
+    """Convert numbers, dates or ISO 8601 strings to seconds since 1970, (rows,); NaN if a value cannot be read."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     seconds = np.full(len(values), np.nan)
@@ -93,7 +101,7 @@ def seconds_since_1970(values: pd.Series) -> NDArray[np.float64]:
 
 
 def numbers(values: pd.Series) -> NDArray[np.float64]:
-    """The values as numbers, (rows,); NaN where one is none."""
+    """Convert values to numbers, (rows,); NaN if a value is not a number."""
     if not pd.api.types.is_numeric_dtype(values.dtype):
         values = pd.to_numeric(values, errors="coerce")
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -123,7 +131,7 @@ def _csv(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:
                 path,
                 usecols=columns.names,
                 dtype={"device": str, "model": str},
-                keep_default_na=False,  # a device may be called NA
+                keep_default_na=False,  # a device may be named NA
                 na_values=numeric,
                 chunksize=CHUNK_ROWS,
             )
@@ -138,14 +146,16 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except pd.errors.EmptyDataError as error:
-        raise TelemetryError(f"{path}: is empty; rows with device, model and latency_us are expected") from error
+        raise TelemetryError(
+            f"{path}: the file is empty; rows with device, model and latency_us are expected"
+        ) from error
     except UnicodeDecodeError as error:
-        raise TelemetryError(f"{path}: is neither Parquet nor UTF-8 text; write one of them") from error
+        raise TelemetryError(f"{path}: neither Parquet nor UTF-8 text; save it in one of these formats") from error
     except OSError as error:
         raise TelemetryError(f"{path}: cannot be read ({error.strerror or error}); name a file of rows") from error
     except (pd.errors.ParserError, ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise TelemetryError(f"{path}: is damaged, or no Parquet or CSV ({reason}); export the rows again") from error
+        raise TelemetryError(f"{path}: damaged, or not Parquet or CSV ({reason}); export the rows again") from error
 
 
 def _nearest(needed: str, names: list[str]) -> str:

@@ -1,4 +1,9 @@
-"""Robust statistics of one device's rows: units and rounding first, then the mixture, then what can be said of it."""
+"""Robust statistics of one device's rows: unit and rounding first, then the mixture, then what follows for each model.
+
+Tried values and errors in the comments of this package refer to simulated fleets such as those of
+`benchmarks/telemetry.py`: 25 to 1,000 rows for each device, noise of 1 to 35 %, throttling, outliers, rounding, wrong
+units, and noise with a long tail.
+"""
 
 from __future__ import annotations
 
@@ -11,61 +16,80 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom, t
 
-from device_profiles.telemetry.mixture import LOG_1000, Floats, Intervals, Ints, Mixture, fit_mixture
+from device_profiles.telemetry.mixture import Intervals, Mixture, fit_mixture
+from device_profiles.telemetry.scale import NEGLIGIBLE, Belief, scale_of
+from device_profiles.telemetry.units import NEAR, expectations, in_one_unit, rounding_steps
+from device_profiles.telemetry.values import (
+    FEW_ROWS,
+    LOG_1000,
+    Floats,
+    Ints,
+    Values,
+    log_ratio,
+    weighted_median,
+    weighted_quantiles,
+)
 
 Rounding = Literal["nearest", "down"]
-"""What an app does to a latency that it rounds: `down` is what whole-number division does."""
+"""How an app rounds a latency, if it does. `down` is what integer division does."""
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-"""Of the quantiles that are kept of each model's rows."""
+"""Levels of the quantiles that are kept of each model's rows."""
 
-_STEPS_US = (100_000.0, 10_000.0, 1_000.0, 100.0)
-_WHOLE_MS = 1_000.0
-_SHARE_OF_MULTIPLES = 0.5
-_FLOOR_US = 1e-3
-_FOLD = 0.02
-_BLUR = 12
-_NEAR = (-1.4, 1.8)
-_CLASS_SHARE = 0.01
-_UNCLEAR = math.log(10.0)
-_SURELY_WRONG = math.log(100.0)
 _TRUSTED_WIDTH = 0.02
-_FEW_ROWS = 20
-_POINTS, _GRID = 81, 301
-_NEGLIGIBLE = 1e-6
-_MODEL_STDS = np.array([0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32])
-_MODEL_STD_WEIGHTS = np.gradient(_MODEL_STDS) / (1 + (_MODEL_STDS / 0.1) ** 2)
-"""How far models may be from the device's scale by themselves: all of these are weighed by the models' agreement. The
-weights are a Cauchy density, flat where models usually are."""
+"""Relative rounding, 2 %, up to which rows count about equally for the starting point; beyond it their weight falls
+with the width of the rounding. It is below the noise of single runs. Tried from 0.005 to 0.1."""
 
+_FEWEST_OF_A_MODEL = 3
+"""Rows from which a model gets a starting point of its own: the median of three survives one outlier. 1 and 10 gave the
+same, except that with steps of 10 ms 1 nearly tripled the 95th percentile of the error."""
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Values:
-    """The rows of one device, equal ones as one entry.
+_MAD_TO_STD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution, 1 / inv_cdf(0.75)."""
 
-    Attributes:
-        latency_us: (entries,) finite and at least 0; 0 counts only where values are rounded.
-        model: (entries,) index of the model.
-        count: (entries,) rows.
-        expected_us: (models,) NaN where nothing is expected of a model.
-    """
+_START_NOISES = (0.005, 0.5)
+"""Range of the relative noise that a fit starts from: equal latencies would give 0, and outliers only would give more.
+Tried from (0.001, 1) to (0.02, 0.2)."""
 
-    latency_us: Floats
-    model: Ints
-    count: Floats
-    expected_us: Floats
+_CELLS_PER_NOISE, _CELLS = 4, (0.002, 0.05)
+"""Exact rows are counted in cells of a quarter of the noise, which is fine enough for its shape, within these widths:
+finer cells cost time, and coarser ones would blur modes that are 12 % apart, the least throttling factor. Half and
+twice as many cells, and widths from (0.0005, 0.1) to (0.01, 0.05), gave the same."""
+
+_Z95 = 1.96
+"""Half-width of the 95 % interval of a normal distribution, in standard deviations."""
+
+_POINTS = 81
+"""Centres at which the likelihood of few or rounded rows is computed. The step between them counts as uncertainty: 41
+and 201 points gave intervals that are 23 % wider and 20 % narrower for whole milliseconds, and the same errors."""
+
+_CENTRE_REACH, _ROUNDED_REACH = 5.0, 1.5
+"""Range of these centres: so many standard deviations of a mean, plus so many average widths of the rounding. 4 to 8
+standard deviations gave the same; 1 and 3 widths changed the step, as the number of points does, and so the
+intervals."""
+
+_OPEN_END = 1.0
+"""A latency that was rounded to zero is an interval whose logarithm has no lower end. It is taken to reach down to 1 /
+e of its upper end. 0.5 to 2 gave the same errors, except for coarse steps of 10 ms."""
+
+_QUANTILE_REACH, _QUANTILE_POINTS = 3.0, 65
+"""If a quantile falls into such an interval, the interval reaches down to 1 / 20 of its upper end. The quantile is
+interpolated between so many points, to within 5 %, which is far less than the width of the interval."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ModelFit:
-    """One model on one device; microseconds.
+    """One model on one device.
 
     Attributes:
-        rows_used: neither invalid nor outliers.
-        median_us: of the rows used, with its 95 % interval.
-        quantiles_us: at `LEVELS`.
-        cold_us: median of the cold runs.
-        cold_std: standard deviation of its logarithm.
+        rows_used: Rows that are neither invalid nor outliers.
+        outliers: Rows that are outliers.
+        median_us: Median of the rows used, microseconds.
+        low_us: Lower end of the median's 95 % interval.
+        high_us: Upper end of the median's 95 % interval.
+        quantiles_us: Quantiles of the rows used, at `LEVELS`.
+        cold_us: Median of the cold runs.
+        cold_std: Standard deviation of the logarithm of `cold_us`.
     """
 
     rows_used: int
@@ -83,15 +107,15 @@ class DeviceFit:
     """One device.
 
     Attributes:
-        models: None where no row of a model is left.
-        scale: how many times slower than expected the cold device is, with its 95 % interval; None where nothing is
-            expected of its models.
-        mixture: the fit.
-        rival: another one, where slow runs may be throttling; the interval of the scale holds both.
-        step_us: of rounding; 0 where values are not rounded.
-        zeros: rows of zero that were dropped.
-        corrected: rows that were in another unit than most, or all of them.
-        unit_factor: what all rows were off by (1000.0: written too large); 1 where most were right.
+        models: One fit for each model; None if no row of the model is left.
+        scale: How many times slower than expected the cold device is, and the ends of its 95 % interval; None if
+            nothing is expected of its models.
+        mixture: The fitted distribution.
+        rival: A second fit, if slow runs may be throttling or noise; the interval of the scale includes both.
+        step_us: Step of the rounding; 0 if latencies are not rounded.
+        zeros: Rows with a latency of zero that were dropped.
+        corrected: Rows that were in another unit than most, or all rows.
+        unit_factor: Factor by which all rows were off (1000.0: written too large); 1 if most were right.
     """
 
     models: tuple[ModelFit | None, ...]
@@ -105,30 +129,30 @@ class DeviceFit:
 
 
 def fit_device(values: Values, rounding: Rounding) -> DeviceFit | None:
-    """Everything that is said of one device; None where no row is above zero."""
+    """Fit one device. Returns None if no row is above zero."""
     positive = values.latency_us > 0
     if not positive.any():
         return None
-    expected = _expectations(values)
-    unit = _in_one_unit(values, expected)
+    expected = expectations(values)
+    unit = in_one_unit(values, expected)
     latency = unit.latency_us
-    width = _widths(latency, values.count)
+    width = rounding_steps(latency, values.count)
     step = float(width.max(initial=0.0))
     kept = positive | (step > 0)
     zeros = int(values.count[~kept].sum())
     latency, width, model, count = latency[kept], width[kept], values.model[kept], values.count[kept]
     width = np.where(latency > 0, width, step)
     below = 0.0 if rounding == "down" else 0.5
-    low = _log(latency - below * width, expected[model])
-    high = np.maximum(_log(latency + (1 - below) * width, expected[model]), low)
+    low = log_ratio(latency - below * width, expected[model])
+    high = np.maximum(log_ratio(latency + (1 - below) * width, expected[model]), low)
     rows = _Rows(low=low, high=high, model=model, count=count, expected=expected)
     mixture, rival = _fit(rows, unit.mode)
     known = ~np.isnan(values.expected_us)
     beliefs = [_belief(rows, mixture, index) for index in range(len(expected))]
     models = tuple(_model(rows, mixture, belief, index) for index, belief in enumerate(beliefs))
-    scale = _scale([belief for belief, is_known in zip(beliefs, known, strict=True) if is_known])
+    scale = scale_of([belief for belief, is_known in zip(beliefs, known, strict=True) if is_known])
     if scale is not None and rival is not None:
-        slower = _scale([_belief(rows, rival, int(index)) for index in np.flatnonzero(known)]) or scale
+        slower = scale_of([_belief(rows, rival, int(index)) for index in np.flatnonzero(known)]) or scale
         scale = scale[0], min(scale[1], slower[1]), max(scale[2], slower[2])
     return DeviceFit(
         models=models, scale=scale, mixture=mixture, rival=rival, step_us=step, zeros=zeros, corrected=unit.corrected,
@@ -138,7 +162,7 @@ def fit_device(values: Values, rounding: Rounding) -> DeviceFit | None:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Rows:
-    """Rows as intervals of log(latency / expected); exact ones have no width."""
+    """Rows as intervals of log(latency / expected). An exact latency is an interval without width."""
 
     low: Floats
     high: Floats
@@ -148,150 +172,51 @@ class _Rows:
 
     @property
     def middle(self) -> Floats:
-        """(entries,) of each interval; of one that starts at zero, not far below its end."""
-        return np.asarray(0.5 * (np.maximum(self.low, self.high - 1) + self.high))
+        """The middle of each interval, (entries,)."""
+        return np.asarray(0.5 * (_low_end(self.low, self.high) + self.high))
 
     @property
     def width(self) -> Floats:
-        """(entries,) of each interval, likewise."""
-        return np.asarray(np.minimum(self.high - self.low, 1))
+        """The width of each interval, (entries,)."""
+        return np.asarray(np.minimum(self.high - self.low, _OPEN_END))
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Belief:
-    """What one model's rows say of the logarithm of its ratio: normal distributions of one variance."""
-
-    points: Floats
-    weights: Floats
-    variance: float
-
-    def moments(self) -> tuple[float, float]:
-        """Mean and standard deviation."""
-        mean = float(self.points @ self.weights)
-        return mean, math.sqrt(float((self.points - mean) ** 2 @ self.weights) + self.variance)
-
-
-def _expectations(values: Values) -> Floats:
-    """(models,) where nothing is expected of a model, what puts it in line with the others."""
-    expected = values.expected_us.copy()
-    medians = np.full(len(expected), np.nan)
-    for index in range(len(expected)):
-        mine = (values.model == index) & (values.latency_us > 0)
-        if mine.any():
-            medians[index] = _weighted_median(values.latency_us[mine], values.count[mine])
-    ratios = medians / expected
-    usual = float(np.exp(np.nanmedian(np.log(ratios)))) if np.isfinite(ratios).any() else 1.0
-    expected = np.where(np.isnan(expected), medians / usual, expected)
-    return np.where(np.isnan(expected), 1.0, expected)
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Unit:
-    """Latencies in one unit.
-
-    Attributes:
-        latency_us: (entries,) corrected.
-        mode: of log(latency / expected).
-        corrected: how many rows.
-        factor: what all rows were off by; 1 where most were right.
-    """
-
-    latency_us: Floats
-    mode: float
-    corrected: int
-    factor: float
-
-
-def _in_one_unit(values: Values, expected: Floats) -> _Unit:
-    """Correct what is off by 1000.
-
-    Ratios to the expectation are folded over 1000: their mode is where the device is, whatever the unit. Of several
-    units the one nearest to the expectation is right; a single one is wrong only where the device would be more than
-    100 times slower or faster than expected.
-    """
-    positive = values.latency_us > 0
-    latency, model, count = values.latency_us[positive], values.model[positive], values.count[positive]
-    ratio = _log(latency, expected[model])
-    centre = _folded_mode(ratio, count)
-    unit = np.rint((ratio - centre) / LOG_1000)
-    distance = ratio - centre - unit * LOG_1000
-    near = (distance > _NEAR[0]) & (distance < _NEAR[1])
-    units, inverse = np.unique(unit[near], return_inverse=True)
-    sizes = np.bincount(inverse, count[near])
-    common = units[sizes >= max(_CLASS_SHARE * sizes.sum(), 1)]
-    largest = units[sizes.argmax()]
-    off = centre + largest * LOG_1000
-    if np.isnan(values.expected_us).all() or (len(common) > 1 and abs(centre) > _UNCLEAR):
-        right = largest
-    elif len(common) > 1:
-        right = common[np.abs(centre + common * LOG_1000).argmin()]
-    else:
-        right = 0.0 if abs(off) > _SURELY_WRONG and abs(centre) < _UNCLEAR else largest
-    wrong = near & (unit != right) & np.isin(unit, common)
-    fixed = values.latency_us.copy()
-    fixed[positive] = np.where(wrong, latency / 1000.0 ** (unit - right), latency)
-    whole = 1000.0 ** float(largest - right) if len(common) == 1 else 1.0
-    mode = centre + float(right) * LOG_1000
-    return _Unit(latency_us=fixed, mode=mode, corrected=int(count[wrong].sum()), factor=whole)
-
-
-def _folded_mode(ratio: Floats, count: Floats) -> float:
-    """The mode of ratios folded over 1000, in (-log 1000 / 2, log 1000 / 2]."""
-    cells = round(LOG_1000 / _FOLD)
-    cell = np.floor((ratio / LOG_1000 + 0.5) % 1.0 * cells).astype(np.int64) % cells
-    found = np.bincount(cell, count, minlength=cells)
-    blur = np.bartlett(2 * _BLUR + 1)
-    padded = np.concatenate([found[-_BLUR:], found, found[:_BLUR]])
-    mode = int(np.convolve(padded, blur, mode="valid").argmax())
-    return ((mode + 0.5) / cells - 0.5) * LOG_1000
-
-
-def _widths(latency: Floats, count: Floats) -> Floats:
-    """(entries,) the step of rounding of each value, microseconds; 0 where it is exact.
-
-    Rows are rounded where at least half of them are multiples of a step. For steps above a millisecond three different
-    values must be seen: a few equal latencies say nothing of the step.
-    """
-    total = float(count.sum())
-    for step in _STEPS_US:
-        times = np.rint(latency / step)
-        multiple = np.abs(latency - times * step) <= 1e-6 * np.maximum(latency, 1.0)
-        enough = step <= _WHOLE_MS or (len(np.unique(times[multiple])) >= 3 and total >= _FEW_ROWS)
-        if enough and float(count[multiple].sum()) >= _SHARE_OF_MULTIPLES * total:
-            return np.where(multiple, step, 0.0)
-    return np.zeros(len(latency))
+def _low_end(low: Floats, high: Floats) -> Floats:
+    """The lower ends of intervals; for one that starts at zero, a value not far below its upper end."""
+    return np.asarray(np.maximum(low, high - _OPEN_END))
 
 
 def _fit(rows: _Rows, mode: float) -> tuple[Mixture, Mixture | None]:
-    """The mixture and its rival, from a grid that is fine against the noise; the more exact rows say where to start."""
+    """Fit the mixture and its rival to rows on a grid that is fine compared with the noise, starting near `mode`."""
     middle, width = rows.middle, rows.width
-    near = (middle > mode + _NEAR[0]) & (middle < mode + _NEAR[1])
+    near = (middle > mode + NEAR[0]) & (middle < mode + NEAR[1])
     trust = np.where(near, rows.count / (width + _TRUSTED_WIDTH), 0.0)
     if not near.any():
         near, trust = np.ones(len(middle), np.bool_), rows.count
-    common = _weighted_median(middle, trust)
+    common = weighted_median(middle, trust)
     centre = np.full(len(rows.expected), common)
     for index in range(len(rows.expected)):
         mine = near & (rows.model == index)
-        if rows.count[mine].sum() >= 3:
-            own = _weighted_median(middle[mine], rows.count[mine])
+        if rows.count[mine].sum() >= _FEWEST_OF_A_MODEL:
+            own = weighted_median(middle[mine], rows.count[mine])
             half = 0.5 * width[mine][np.abs(middle[mine] - own).argmin()]
             centre[index] = np.clip(common, own - half, own + half)
     away = np.abs(middle - centre[rows.model])
-    noise = min(max(1.4826 * _weighted_median(away, trust), 0.005), 0.5)
-    grid = min(max(noise / 4, 0.002), 0.05)
+    noise = min(max(_MAD_TO_STD * weighted_median(away, trust), _START_NOISES[0]), _START_NOISES[1])
+    grid = min(max(noise / _CELLS_PER_NOISE, _CELLS[0]), _CELLS[1])
     inside = np.abs(middle) < LOG_1000
     return fit_mixture(_gridded(rows, inside if inside.any() else near, grid), centre, noise)
 
 
 def _gridded(rows: _Rows, inside: NDArray[np.bool_], grid: float) -> Intervals:
-    """Rows that are more exact than `grid` counted in its cells; rounded ones keep their interval."""
+    """Count the rows that are more exact than `grid` in its cells. Rounded rows keep their interval."""
     low, high, model, count = rows.low[inside], rows.high[inside], rows.model[inside], rows.count[inside]
     exact = high - low < grid
     cell = np.floor(0.5 * (low[exact] + high[exact]) / grid).astype(np.int64)
-    span = 1 + 2 * round(LOG_1000 / grid + 2)
-    keys, inverse = np.unique(model[exact] * span + cell + span // 2, return_inverse=True)
-    cells = (keys % span - span // 2) * grid
+    first = int(cell.min()) if len(cell) else 0
+    span = int(cell.max()) - first + 1 if len(cell) else 1
+    keys, inverse = np.unique(model[exact] * span + cell - first, return_inverse=True)
+    cells = (keys % span + first) * grid
     return Intervals(
         low=np.concatenate([cells, low[~exact]]),
         high=np.concatenate([cells + grid, high[~exact]]),
@@ -301,11 +226,11 @@ def _gridded(rows: _Rows, inside: NDArray[np.bool_], grid: float) -> Intervals:
     )
 
 
-def _belief(rows: _Rows, mixture: Mixture, index: int) -> _Belief | None:
-    """What is known of the centre of the cold runs; None without rows.
+def _belief(rows: _Rows, mixture: Mixture, index: int) -> Belief | None:
+    """Estimate the centre of the cold runs of a model; None without rows.
 
-    Many exact rows speak for themselves: the weighted median and its binomial interval. Few or coarsely rounded ones
-    are held against the fitted distribution.
+    With many exact rows the estimate is the weighted median and its binomial interval, which needs no distribution. Few
+    or coarsely rounded rows are compared with the fitted distribution.
     """
     mine = rows.model == index
     low, high, count = rows.low[mine], rows.high[mine], rows.count[mine]
@@ -314,38 +239,47 @@ def _belief(rows: _Rows, mixture: Mixture, index: int) -> _Belief | None:
     if not near.any():
         return None
     low, high, count = low[near], high[near], count[near]
-    middle = 0.5 * (np.maximum(low, high - 1) + high)
+    middle = 0.5 * (_low_end(low, high) + high)
     cold = count * _cold_share(mixture, middle, index)
-    widest = float(np.average(high - np.maximum(low, high - 1), weights=count))
-    if cold.sum() >= _FEW_ROWS and widest < mixture.noise:
-        half = 0.5 * 1.96 / math.sqrt(float(cold.sum()))
-        ends = _weighted_quantiles(middle, cold, np.array([0.5 - half, 0.5, 0.5 + half]))
-        # The spacing of few rows around the median is itself uncertain, hence not below what normal noise gives.
+    width = float(np.average(high - _low_end(low, high), weights=count))
+    if cold.sum() >= FEW_ROWS and width < mixture.noise:
+        # The ranks of a median's interval: the normal approximation of a binomial distribution, std 0.5 / sqrt(rows).
+        half = 0.5 * _Z95 / math.sqrt(float(cold.sum()))
+        ends = weighted_quantiles(middle, cold, np.array([0.5 - half, 0.5, 0.5 + half]))
+        # The spacing of few rows around the median is itself uncertain, so the standard deviation is at least that of
+        # the median of normal noise.
         normal = mixture.noise * math.sqrt(math.pi / 2 / float(cold.sum()))
-        std = max(float(ends[2] - ends[0]) / (2 * 1.96), normal)
-        return _Belief(points=ends[1:2], weights=np.ones(1), variance=std**2 + widest**2 / 12 / float(cold.sum()))
-    return _held_against(mixture, low, high, count, index)
+        std = max(float(ends[2] - ends[0]) / (2 * _Z95), normal)
+        rounding = width**2 / 12 / float(cold.sum())  # width^2 / 12: variance of a uniform distribution
+        return Belief(points=ends[1:2], weights=np.ones(1), variance=std**2 + rounding)
+    return _compared_with(mixture, low, high, count, index)
 
 
 def _cold_share(mixture: Mixture, x: Floats, index: int) -> Floats:
-    """(points,) the probability that a run at `x` that is no outlier is a cold one."""
+    """(points,): the probability that a run at `x` that is not an outlier is a cold one."""
     if not mixture.throttled:
         return np.ones(len(x))
     z = x - mixture.centre[index]
     cold = (1 - mixture.throttled) / mixture.noise * np.exp(-0.5 * (z / mixture.noise) ** 2)
     hot_z = (z - mixture.slowdown) / mixture.throttled_noise
     hot = mixture.throttled / mixture.throttled_noise * np.exp(-0.5 * hot_z**2)
-    return np.asarray(np.where(hot_z > 0, cold / (cold + hot + 1e-300), np.where(z < 0, 1.0, cold / (cold + hot))))
+    share = cold / (cold + hot + 1e-300)  # 1e-300: both densities may underflow to zero
+    return np.asarray(np.where((hot_z <= 0) & (z < 0), 1.0, share))
 
 
-def _held_against(mixture: Mixture, low: Floats, high: Floats, count: Floats, index: int) -> _Belief:
-    """The likelihood of every possible centre, the noise of the device widened for how few rows it comes from."""
+def _compared_with(mixture: Mixture, low: Floats, high: Floats, count: Floats, index: int) -> Belief:
+    """The likelihood of every possible centre, given the other parameters of the fit.
+
+    The noise is widened as in a t distribution for the number of rows. It has one degree of freedom more than there are
+    rows: its prior is worth two rows, and the centre takes one.
+    """
     total = float(count.sum())
-    noise = mixture.noise * float(t.ppf(0.975, total + 1.0)) / 1.96
-    widest = float(np.average(high - np.maximum(low, high - 1), weights=count))
-    reach = 5 * noise / math.sqrt(total) + 1.5 * widest
+    noise = mixture.noise * float(t.ppf(0.975, total + 1.0)) / _Z95
+    rounded = float(np.average(high - _low_end(low, high), weights=count))
+    reach = _CENTRE_REACH * noise / math.sqrt(total) + _ROUNDED_REACH * rounded
     points = mixture.centre[index] + np.linspace(-reach, reach, _POINTS)
     outlying = mixture.outliers / (2 * LOG_1000)
+    # Exact rows get a width far below any noise, so that a mass is proportional to a density.
     span = np.maximum(high - np.maximum(low, -LOG_1000), 1e-9)
     width = np.maximum(high - low, 1e-6)[None, :]
     upper, lower = high[None, :] - points[:, None], (high[None, :] - width) - points[:, None]
@@ -353,44 +287,14 @@ def _held_against(mixture: Mixture, low: Floats, high: Floats, count: Floats, in
     hot_noise = max(mixture.throttled_noise, noise)
     hot = ndtr((upper - mixture.slowdown) / hot_noise) - ndtr((lower - mixture.slowdown) / hot_noise)
     mass = (1 - mixture.outliers) * ((1 - mixture.throttled) * cold + mixture.throttled * hot) + outlying * span
-    score = np.log(np.maximum(mass, 1e-300)) @ count
+    score = np.log(np.maximum(mass, 1e-300)) @ count  # 1e-300: no logarithm of zero
     weights = np.exp(score - score.max())
-    kept, variance = weights > _NEGLIGIBLE, float(points[1] - points[0]) ** 2
-    return _Belief(points=points[kept], weights=weights[kept] / weights[kept].sum(), variance=variance)
+    kept, variance = weights > NEGLIGIBLE, float(points[1] - points[0]) ** 2
+    return Belief(points=points[kept], weights=weights[kept] / weights[kept].sum(), variance=variance)
 
 
-def _scale(of_models: list[_Belief | None]) -> tuple[float, float, float] | None:
-    """The device's scale with its 95 % interval, models allowed to differ from it by more than their noise."""
-    beliefs = [belief for belief in of_models if belief is not None]
-    if not beliefs:
-        return None
-    means, stds = np.array([belief.moments() for belief in beliefs]).T
-    spreads = _MODEL_STDS if len(beliefs) > 1 else _MODEL_STDS[:1]
-    reach = 6 * float(stds.min()) + float(np.ptp(means)) + (2 * spreads[-1] if len(beliefs) < 4 else 0.0)
-    grid = np.linspace(means.min() - reach, means.max() + reach, _GRID)
-    for _ in range(2):
-        density = _density_of_scale(grid, beliefs, spreads)
-        inside = grid[density > _NEGLIGIBLE * density.max()]
-        step = grid[1] - grid[0]
-        grid = np.linspace(inside[0] - step, inside[-1] + step, _GRID)
-    density = _density_of_scale(grid, beliefs, spreads)
-    low, middle, high = np.exp(np.interp([0.025, 0.5, 0.975], np.cumsum(density) / density.sum(), grid))
-    return float(middle), float(low), float(high)
-
-
-def _density_of_scale(grid: Floats, beliefs: list[_Belief], spreads: Floats) -> Floats:
-    variance = (spreads**2)[:, None, None]
-    total = np.zeros((len(spreads), len(grid)))
-    for belief in beliefs:
-        wide = variance + belief.variance
-        likely = np.exp(-0.5 * (grid[None, :, None] - belief.points) ** 2 / wide) / np.sqrt(wide)
-        total += np.log(np.maximum(likely @ belief.weights, 1e-300))
-    weights = np.exp(total - total.max()) * _MODEL_STD_WEIGHTS[: len(spreads), None]
-    return np.asarray(weights.sum(axis=0))
-
-
-def _model(rows: _Rows, mixture: Mixture, belief: _Belief | None, index: int) -> ModelFit | None:
-    """One model's part of the fit."""
+def _model(rows: _Rows, mixture: Mixture, belief: Belief | None, index: int) -> ModelFit | None:
+    """Summarise one model; None if none of its rows is used."""
     mine = rows.model == index
     bottom, top = mixture.reach()
     used = mine & (rows.high >= bottom[index]) & (rows.low <= top[index])
@@ -416,21 +320,22 @@ def _model(rows: _Rows, mixture: Mixture, belief: _Belief | None, index: int) ->
 
 
 def _quantiles(mixture: Mixture, index: int, low: Floats, high: Floats, count: Floats, levels: Floats) -> Floats:
-    """Quantiles of sorted rows; within a rounded value the fitted distribution says how its rows lie."""
+    """Quantiles of sorted rows. Within a rounded value its rows are distributed as in the fit."""
     ends = np.cumsum(count)
     total = float(ends[-1])
     at = np.minimum(np.searchsorted(ends, levels * total, side="left"), len(ends) - 1)
     found = np.empty(len(levels))
     for number, (level, entry) in enumerate(zip(levels, at, strict=True)):
-        left, right = max(float(low[entry]), float(high[entry]) - 3), float(high[entry])
+        left, right = max(float(low[entry]), float(high[entry]) - _QUANTILE_REACH), float(high[entry])
         inner = (level * total - (ends[entry] - count[entry])) / count[entry]
-        if right - left < 1e-9:
+        if right - left < 1e-9:  # an exact value
             found[number] = right
             continue
-        points = np.linspace(left, right, 65)
+        points = np.linspace(left, right, _QUANTILE_POINTS)
         cumulated = mixture.cumulated(points, index)
         mass = cumulated[-1] - cumulated[0]
-        shares = (cumulated - cumulated[0]) / mass if mass > 1e-12 else np.linspace(0, 1, 65)
+        # So far out in the tail that the difference of two values near 1 has no digits left, the rows count as uniform.
+        shares = (cumulated - cumulated[0]) / mass if mass > 1e-12 else np.linspace(0, 1, _QUANTILE_POINTS)
         found[number] = np.interp(inner, shares, points)
     return found
 
@@ -438,9 +343,9 @@ def _quantiles(mixture: Mixture, index: int, low: Floats, high: Floats, count: F
 def _ends(
     mixture: Mixture, index: int, low: Floats, high: Floats, count: Floats, cold: tuple[float, float]
 ) -> tuple[float, float]:
-    """The 95 % interval of the median: by ranks; to the ends of rounded values; of few rows from the fit."""
+    """The 95 % interval of the median: by ranks, extended to the ends of rounded values; from the fit for few rows."""
     n = int(count.sum())
-    if n < _FEW_ROWS:
+    if n < FEW_ROWS:
         half = float(t.ppf(0.975, n + 1)) * cold[1]
         return cold[0] - half, cold[0] + half + (mixture.slowdown if mixture.throttled else 0.0)
     below, above = binom.ppf([0.025, 0.975], n, 0.5) / n
@@ -448,21 +353,5 @@ def _ends(
     ends = np.cumsum(count) / n
     first, last = np.minimum(np.searchsorted(ends, [below, above], side="left"), len(ends) - 1)
     coarse = high[first] - low[first] > mixture.noise
-    lowest = max(float(low[first]), float(high[first]) - 3)
+    lowest = max(float(low[first]), float(high[first]) - _QUANTILE_REACH)
     return (lowest, float(high[last])) if coarse else (float(inner[0]), float(inner[1]))
-
-
-def _weighted_median(values: Floats, weights: Floats) -> float:
-    return float(_weighted_quantiles(values, weights, np.array([0.5]))[0])
-
-
-def _weighted_quantiles(values: Floats, weights: Floats, levels: Floats) -> Floats:
-    """Quantiles of values that stand for `weights` rows each, the middle of a value's rows at the value."""
-    order = np.argsort(values, kind="stable")
-    sorted_weights = weights[order]
-    ends = np.cumsum(sorted_weights)
-    return np.asarray(np.interp(levels * ends[-1], ends - 0.5 * sorted_weights, values[order]))
-
-
-def _log(value: Floats, expected: Floats) -> Floats:
-    return np.asarray(np.log(np.maximum(value, _FLOOR_US) / expected))

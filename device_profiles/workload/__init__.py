@@ -1,1 +1,1 @@
-"""What a network asks of a device: operators, parts, tensors, and the file it is written to."""
+"""Workloads: the operators, parts and tensors of a network, and the file that it is written to."""

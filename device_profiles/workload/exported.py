@@ -1,6 +1,7 @@
-"""What an ATen call becomes in an ONNX file that `exports.onnx.onnx_file` writes.
+"""The ONNX nodes that an ATen call becomes in a file that `exports.onnx.onnx_file` writes.
 
-Observed from the exporter of PyTorch 2.13 at opset 20, operator by operator. Imports no torch: it looks at shapes only.
+Observed operator by operator in files from the exporter of PyTorch 2.13 at opset 20. Imports no torch: only the shapes
+of tensors are read.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from device_profiles.workload.file_size import attribute_bytes, node_bytes, tens
 Args = Sequence[Any]
 
 _UNKNOWN_BYTES = 256
-"""Of a call that is not in the tables: more than nodes of image classifiers take."""
+"""Size of a call that is not in the tables: more than any node of an image classifier takes, so that the file size is
+rather over- than underestimated."""
 _INT64 = 8
+"""Bytes of one axis, shape or index in a constant."""
 _SCALAR, _VECTOR_OF_ONE = tensor_bytes(()), tensor_bytes((1,))
 
 
@@ -25,10 +28,10 @@ class Exported:
     """One node and what comes with it.
 
     Attributes:
-        op_type: "" for a call that leaves no node.
-        attributes: their bytes.
-        others: bytes of further nodes and of constants that are no weights.
-        numbers: how many of those constants are inputs of the node.
+        op_type: Operator of the node; "" for a call that leaves no node.
+        attributes: Bytes of the node's attributes.
+        others: Bytes of further nodes and of constants that are not weights.
+        numbers: Number of these constants that are inputs of the node.
     """
 
     op_type: str
@@ -38,11 +41,11 @@ class Exported:
 
 
 def exported_call(name: str, args: Args) -> Exported:
-    """The node of a call that computes.
+    """Return the node of a call that computes.
 
     Args:
-        name: of the ATen function, without name space, overload and the underscore of in-place ones.
-        args: its arguments by place.
+        name: Name of the ATen function, without namespace, overload and the underscore of in-place functions.
+        args: Positional arguments of the call.
     """
     if name in _PLAIN:
         return _PLAIN[name]
@@ -55,7 +58,12 @@ def exported_call(name: str, args: Args) -> Exported:
 
 @cache
 def exported_view(name: str, axes: int) -> int:
-    """The bytes of a view, for each of its outputs; `axes` of its result if it is a reshape, else of its source."""
+    """Return the bytes of a view for each of its outputs.
+
+    Args:
+        name: Name of the ATen function, as in `exported_call`.
+        axes: Number of axes of the result if the view is a reshape, otherwise of the source.
+    """
     if name in RESHAPES:
         return _reshape(axes)
     if name in ("t", "transpose", "permute"):
@@ -129,7 +137,7 @@ _CLIP = Exported("Clip", others=2 * _SCALAR, numbers=2)
 _GEMM = Exported("Gemm", _attributes(alpha=1.0, beta=1.0, transA=0, transB=1))
 _SOFTMAX = Exported("Softmax", _attributes(axis=-1))
 _TURNED_KEYS = _reshape(3) + _transpose(3) + _reshape(4) - _transpose(4) + 2 * (_VECTOR_OF_ONE - _SCALAR)
-"""The exporter turns the keys of scaled dot-product attention in three axes, and its two scales are vectors."""
+"""In scaled dot-product attention the exporter transposes the keys in three axes, and the two scales are vectors."""
 
 _PLAIN = {
     "relu": Exported("Relu"),
@@ -145,7 +153,7 @@ _PLAIN = {
     "clamp": _CLIP,
     "native_layer_norm": Exported("LayerNormalization", _attributes(axis=-1, epsilon=1e-5, stash_type=1)),
     "_softmax": _SOFTMAX,
-    "_safe_softmax": Exported("Softmax", _attributes(axis=-1), others=_TURNED_KEYS),  # only attention has it
+    "_safe_softmax": Exported("Softmax", _attributes(axis=-1), others=_TURNED_KEYS),  # occurs in attention only
     "addmm": _GEMM,
     "mm": _GEMM,
     "bmm": Exported("MatMul"),

@@ -1,8 +1,8 @@
-"""The graph of an ONNX file, as far as its size goes, built from the ATen calls of a network. Imports no torch.
+"""The graph of an ONNX file, in the detail that its size depends on, built from ATen calls. Imports no torch.
 
-A value of the graph is the output of a node; a view that a file has a node for makes a new one. The 8-bit file is what
-`exports.onnx.quantise` makes of the float32 file: convolutions and matrix products read and write 8-bit values, each
-through a pair of nodes, and keep their weights as integers with a scale per channel.
+A value of the graph is the output of a node. A view that has a node in the file makes a new value. The 8-bit file is
+the one that `exports.onnx.quantise` makes from the float32 file: convolutions and matrix products read and write 8-bit
+values, each through a pair of nodes, and keep their weights as integers with a scale per channel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _QUANTISED = frozenset({"Conv", "Gemm", "MatMul"})
 _ABSORBING = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _VANISHING = frozenset({"Clip", "Relu"})
-"""They disappear into the range of the 8-bit value that they follow."""
+"""Operators that the range of the preceding 8-bit value makes redundant."""
 _FREE_VIEWS = frozenset({"detach", "alias", "lift_fresh"})
 
 _BYTE, _INT32 = 1, 4
@@ -32,13 +32,13 @@ _PAIR = (
     + node_bytes("DequantizeLinear", 3)
     + 2 * (tensor_bytes(()) + tensor_bytes((), _BYTE))
 )
-"""Of an 8-bit value: two nodes, each with a scale and a zero point."""
+"""Bytes of an 8-bit value: two nodes, each with a scale and a zero point."""
 _DEQUANTISED = node_bytes("DequantizeLinear", 3, attribute_bytes("axis", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class _Weight:
-    """A constant that was a tensor of the network; views of one tensor have one owner."""
+    """A constant that is a tensor of the network. Views of one tensor have the same owner."""
 
     owner: int
     shape: tuple[int, ...]
@@ -51,17 +51,18 @@ class _Weight:
 
 @dataclass(slots=True)
 class _Node:
-    """A node, still open to folding.
+    """A node that may still be folded.
 
     Attributes:
-        op_type: "" where `others` say all.
-        reads: values.
-        writes: a value.
-        attributes: their bytes.
-        others: bytes of further nodes and of numbers.
-        numbers: how many of its inputs are numbers.
-        channels: of the output of a convolution or matrix product, or of a normalisation.
-        normalises: whether a convolution or matrix product before it can absorb it.
+        op_type: Operator; "" if `others` holds all bytes.
+        reads: Values that the node reads.
+        writes: Value that the node writes.
+        weights: Constants that the node reads.
+        attributes: Bytes of the attributes.
+        others: Bytes of further nodes and of numbers.
+        numbers: Number of inputs that are numbers.
+        channels: Output channels of a convolution, matrix product or normalisation.
+        normalises: Whether a preceding convolution or matrix product can absorb the node.
     """
 
     op_type: str
@@ -76,7 +77,7 @@ class _Node:
 
     @property
     def own_bytes(self) -> int:
-        """Without the weights."""
+        """Bytes of the node without its weights."""
         if not self.op_type:
             return self.others
         inputs = len(self.reads) + len(self.weights) + self.numbers
@@ -84,7 +85,7 @@ class _Node:
 
 
 class FileGraph:
-    """The graph of a network whose input is `image`. Tensors are told apart by `id`: the caller keeps them alive."""
+    """The graph of a network whose input is `image`. Tensors are identified by `id`, so the caller keeps them alive."""
 
     def __init__(self, image: Tensor) -> None:
         self._values = {id(image): 0}
@@ -94,10 +95,15 @@ class FileGraph:
         self._products: set[int] = set()
 
     def add_view(self, name: str, source: Tensor, outputs: Sequence[Tensor]) -> None:
-        """Note a view of `source`; `name` as in `exported_call`.
+        """Record a view of `source`.
 
-        A matrix product of more than two axes is one node of a file, but PyTorch flattens its arguments before and
-        unflattens its result: such views leave no node.
+        A matrix product with more than two axes is one node of a file, but PyTorch flattens its arguments and
+        unflattens its result. Such views leave no node.
+
+        Args:
+            name: Name of the ATen function, as in `exported_call`.
+            source: Tensor that is viewed.
+            outputs: Tensors that the call returned, at least one.
         """
         output, value = outputs[0], self._value_of(source)
         reshapes = name in RESHAPES
@@ -123,12 +129,14 @@ class FileGraph:
         constants: Sequence[tuple[int, Tensor]],
         output: Tensor,
     ) -> None:
-        """Note a call that computes; `name` and `args` as in `exported_call`.
+        """Record a call that computes.
 
         Args:
-            inputs: those of its tensors that depend on the network's input.
-            constants: the other ones, with a number that is the same for views of one tensor.
-            output: its first result.
+            name: Name of the ATen function, as in `exported_call`.
+            args: Positional arguments of the call.
+            inputs: Its tensors that depend on the network's input.
+            constants: Its other tensors, each with a number that is the same for views of one tensor.
+            output: Its first result.
         """
         reads = tuple(self._value_of(tensor) for tensor in inputs)
         weights = tuple(_Weight(owner, tuple(tensor.shape), tensor.element_size()) for owner, tensor in constants)
@@ -140,7 +148,7 @@ class FileGraph:
             self._add_call(exported_call(name, args), reads, weights, output)
 
     def content(self, outputs: Iterable[Tensor]) -> FileContent:
-        """Bytes of all nodes and constants; `outputs` are the network's. To be asked once."""
+        """Return the bytes of all nodes and constants; `outputs` are the network's. Folds the nodes: call it once."""
         ends = {self._value_of(tensor) for tensor in outputs}
         uses = Counter([value for node in self._nodes for value in node.reads] + list(ends))
         nodes = _folded(self._nodes, uses)
@@ -157,7 +165,7 @@ class FileGraph:
     def _add_product(self, name: str, reads: tuple[int, ...], weights: tuple[_Weight, ...], output: Tensor) -> None:
         views = [view for view in (self._flattened.pop(value, None) for value in reads) if view]
         sources = {view.writes: view.reads[0] for view in views}
-        for view in views:  # a node no more
+        for view in views:  # no longer a node
             view.reads, view.others = (), 0
         reads = tuple(sources.get(value, value) for value in reads)
         call, channels = exported_call("bmm" if views else name, ()), output.shape[-1]
@@ -171,7 +179,7 @@ class FileGraph:
             self._products.add(id(output))
 
     def _value_of(self, tensor: Tensor) -> int:
-        """A new one for what was made unseen: a further output, a constant that was written into."""
+        """The value of `tensor`; a new one if its origin was not recorded (further outputs, overwritten constants)."""
         return self._values[id(tensor)] if id(tensor) in self._values else self._new(tensor)
 
     def _new(self, tensor: Tensor) -> int:
@@ -181,14 +189,14 @@ class FileGraph:
 
 
 def _normalisation(reads: tuple[int, ...], shape: Sequence[int], writes: int) -> _Node:
-    """Where nothing absorbs it: a scale, then a shift per channel."""
+    """A normalisation that nothing absorbs: a scale, then a shift per channel."""
     constants = 2 * tensor_bytes((shape[1], *[1] * (len(shape) - 2)))
     others = node_bytes("Mul", 2) + node_bytes("Add", 2) + constants
     return _Node("", reads, writes, others=others, channels=shape[1], normalises=True)
 
 
 def _folded(nodes: Sequence[_Node], uses: Mapping[int, int]) -> list[_Node]:
-    """Normalisations go into a convolution or matrix product that only they read, as its bias."""
+    """Fold each normalisation into the convolution or matrix product before it, as a bias, if it is the only reader."""
     producers: dict[int, _Node] = {}
     kept = []
     for node in nodes:
@@ -209,7 +217,7 @@ def _float_bytes(nodes: Iterable[_Node]) -> int:
 
 
 def _integer_bytes(nodes: Iterable[_Node], uses: Mapping[int, int], ends: AbstractSet[int]) -> int:
-    """As `_float_bytes`. Who reads a value at the end of the network counts whether it is an 8-bit one."""
+    """As `_float_bytes`, for the 8-bit file. Values at the `ends` of the network stay in float32: they have no pair."""
     eight_bit: set[int] = set()
     kept = []
     for node in nodes:
@@ -225,7 +233,7 @@ def _integer_bytes(nodes: Iterable[_Node], uses: Mapping[int, int], ends: Abstra
 
 
 def _weight_bytes(nodes: Iterable[_Node], size: Callable[[_Node, _Weight], int]) -> int:
-    """Of all nodes: small ones once per use, large ones once."""
+    """Bytes of the weights of all nodes: small weights once per use, large ones once."""
     small, large = 0, {}
     for node in nodes:
         for weight in node.weights:
@@ -241,7 +249,7 @@ def _float_weight(_: _Node, weight: _Weight) -> int:
 
 
 def _integer_weight(node: _Node, weight: _Weight) -> int:
-    """A matrix in bytes, a bias in 32 bits; a scale and a zero point, as wide as the weights, per output channel."""
+    """A matrix in 8 bits, a bias in 32 bits, and per output channel a scale and a zero point as wide as the weights."""
     if node.op_type not in _QUANTISED:
         return _float_weight(node, weight)
     width = _BYTE if len(weight.shape) > 1 else _INT32

@@ -1,4 +1,4 @@
-"""What a network asks of a device: its operators as an engine would run them, and their totals."""
+"""The workload of a network: its operators as an engine would run them, and their totals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ softmax, copies, concatenation); `pool`: pooling and other reductions.
 
 KERNEL_KINDS: tuple[KernelKind, ...] = get_args(KernelKind)
 COMPUTE_KINDS: tuple[KernelKind, ...] = ("conv", "pointwise", "depthwise", "linear")
-"""The kinds that multiply and add; the others only move bytes."""
+"""The kinds that multiply and accumulate; the others only move bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,11 @@ class Operator:
     """One kernel call at batch 1.
 
     Attributes:
-        macs: multiply-accumulate operations; 0 for `elementwise` and `pool`.
-        input_elements: activation elements read.
-        output_elements: activation elements written.
-        weight_elements: constant elements read, the bias of a folded normalisation included.
+        kind: Kind of the kernel.
+        macs: Multiply-accumulate operations; 0 for `elementwise` and `pool`.
+        input_elements: Activation elements read.
+        output_elements: Activation elements written.
+        weight_elements: Constant elements read, the bias of a folded normalisation included.
     """
 
     kind: KernelKind
@@ -40,13 +41,13 @@ class Operator:
 
     @property
     def moved_elements(self) -> int:
-        """Elements that pass between memory and the kernel."""
+        """Elements that move between memory and the kernel."""
         return self.input_elements + self.output_elements + self.weight_elements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTotals:
-    """The sums over all operators of one kind."""
+    """Sums over all operators of one kind."""
 
     macs: int
     moved_elements: int
@@ -56,19 +57,19 @@ class KernelTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A network at batch 1, as far as costs go.
+    """What a network at batch 1 requires of a device: all that the cost models read.
 
     Attributes:
-        operators: in execution order.
-        macs: over all operators.
-        weight_elements: stored constants, each once, normalisation folded where it can be.
-        arena_elements: liveness lower bound of the activations: the largest sum of live tensors over time in execution
-            order, the network's input included, no operator in place, views free.
-        input_elements: of the network's input.
-        input_shape: of the network's input, without the batch.
-        output_shape: of the network's first output, without the batch.
-        file_content: what it takes in an ONNX file beside the header, see `file_size.network_bytes`.
-        totals: one per kind, in the order of `KERNEL_KINDS`.
+        operators: Kernel calls in execution order.
+        macs: MACs of all operators.
+        weight_elements: Elements of the stored constants, each constant once, normalisation folded if possible.
+        arena_elements: Liveness lower bound of the activations: the largest sum of live tensors over time in execution
+            order, including the network's input. No operator runs in place; views take no memory.
+        input_elements: Elements of the network's input.
+        input_shape: Shape of the network's input, without the batch.
+        output_shape: Shape of the network's first output, without the batch.
+        file_content: Bytes in an ONNX file apart from the header, see `file_size.network_bytes`.
+        totals: Sums for each kind, in the order of `KERNEL_KINDS`.
     """
 
     operators: tuple[Operator, ...]
@@ -83,7 +84,7 @@ class Workload:
 
 
 def totals_of(operators: Sequence[Operator]) -> tuple[KernelTotals, ...]:
-    """The sums per kind, in the order of `KERNEL_KINDS`."""
+    """Return the sums for each kind, in the order of `KERNEL_KINDS`."""
     by_kind: dict[KernelKind, list[Operator]] = {kind: [] for kind in KERNEL_KINDS}
     for operator in operators:
         by_kind[operator.kind].append(operator)

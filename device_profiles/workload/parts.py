@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 _UNKNOWN, ABSENT = -2, -1
+"""Stand-ins for a part number: not traced yet, and no part at this link."""
+
 _MOST_ARCS = 200_000
-"""So many are enumerated at most: each takes some milliseconds to trace."""
+"""Most arcs that are enumerated. Tracing takes milliseconds for each, so this many take a quarter of an hour or
+more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What stands at some place of a chain, the same wherever it stands.
+    """A part of a chain. Equal parts at different links are one part.
 
     Attributes:
-        workload: at batch 1.
-        input_shape: without the batch.
-        link: a place where it was found.
-        subnet: a subnet that has it there.
+        workload: Workload at batch 1.
+        input_shape: Shape of its input, without the batch.
+        link: A link at which the part occurs.
+        subnet: A subnet that has the part at that link.
     """
 
     workload: Workload
@@ -44,7 +47,7 @@ class Part:
 
     @property
     def id(self) -> str:
-        """16 hex digits: parts that ask the same of a device have the same."""
+        """16 hex digits, equal for parts with the same input shape and operators."""
         operators = [
             [o.kind, o.macs, o.input_elements, o.output_elements, o.weight_elements] for o in self.workload.operators
         ]
@@ -52,15 +55,15 @@ class Part:
 
 
 class ChainParts:
-    """All parts of a model space that were asked for so far; a part's number is its place in `parts`.
+    """The parts of a model space that were traced so far. The number of a part is its index in `parts`.
 
     Raises:
-        SpaceError: a link names a choice that the space lacks.
+        SpaceError: A link names a choice that the space lacks.
     """
 
     def __init__(self, model_space: ChainModelSpace) -> None:
         self._model_space = model_space
-        self._places = tuple(_Place(model_space.space, link) for link in model_space.links)
+        self._places = tuple(_LinkParts(model_space.space, link) for link in model_space.links)
         self._numbers: dict[tuple[object, ...], int] = {}
         self.parts: list[Part] = []
 
@@ -70,24 +73,24 @@ class ChainParts:
         return tuple(place.link for place in self._places)
 
     def rows(self, vectors: NDArray[np.integer], progress: Progress = silent) -> NDArray[np.int32]:
-        """Part numbers of subnets.
+        """Return the part numbers of subnets.
 
         Args:
-            vectors: (subnets, choices), as `SearchSpace.encode` gives them.
-            progress: told for each subnet that has to be traced.
+            vectors: Subnets as `SearchSpace.encode` returns them, (subnets, choices).
+            progress: Called for each subnet that has to be traced.
 
         Returns:
-            (subnets, links); -1 where a subnet has no part.
+            (subnets, links); -1 if a subnet has no part at a link.
 
         Raises:
-            SpaceError: the vectors are of another space, or a part cannot be traced.
+            SpaceError: The vectors belong to another space, or a part cannot be traced.
         """
         self.learn(vectors, progress)
         found = [place.numbers(vectors) for place in self._places]
         return np.stack(found, axis=1) if found else np.empty((len(vectors), 0), dtype=np.int32)
 
     def learn(self, vectors: NDArray[np.integer], progress: Progress = silent) -> None:
-        """Trace what is not known of these subnets; arguments and errors as of `rows`."""
+        """Trace the parts of these subnets that are not known yet. Arguments and errors as for `rows`."""
         self._check(vectors)
         missing = np.zeros(len(vectors), dtype=bool)
         for place in self._places:
@@ -100,15 +103,15 @@ class ChainParts:
             progress(done + 1, len(wanted), f"{len(self.parts)} distinct parts")
 
     def ends(self, vectors: NDArray[np.integer]) -> tuple[NDArray[np.int32], int]:
-        """The first part of each subnet, (subnets,), and the last part of one of them; the vectors are learnt."""
+        """Return the first part of each subnet, (subnets,), and the last part of one; call `learn` before."""
         return self._places[0].numbers(vectors), self._places[-1].number_of(vectors[0])
 
     def gather(self, vectors: NDArray[np.integer], values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        """For each link, what `values` holds for the parts that subnets have there.
+        """Yield, link by link, the rows of `values` for the parts that subnets have at this link.
 
         Args:
-            vectors: (subnets, choices), learnt before.
-            values: (parts + 1, columns); the last row stands for "no part here".
+            vectors: Subnets that were passed to `learn` before, (subnets, choices).
+            values: Values of each part, (parts + 1, columns); the last row is for a missing part.
 
         Yields:
             (subnets, columns).
@@ -117,30 +120,36 @@ class ChainParts:
             yield values[place.table][place.index(vectors)]
 
     def trace_all(self, progress: Progress = silent) -> None:
-        """Trace every part that the space can produce. Raises `SpaceError` where there are too many."""
+        """Trace every part that the space can produce. Raises `SpaceError` if there are too many."""
         arcs = sum(place.combinations for place in self._places)
         if arcs > _MOST_ARCS:
-            raise SpaceError(f"the space has {arcs} arcs, more than the {_MOST_ARCS} that can be enumerated")
+            raise SpaceError(
+                f"the space has {arcs} arcs, more than the {_MOST_ARCS} that can be enumerated; give fewer options to "
+                "the choices of a link"
+            )
         self.learn(np.array(list(self._covering()), dtype=np.int64), progress)
 
     def arcs(self, link: int) -> tuple[tuple[Choice, ...], NDArray[np.int32]]:
-        """The choices that decide the part at the place of that number, and the part for every combination of them.
+        """Return the choices that determine the part at a link, and the part for every combination of their options.
+
+        Args:
+            link: Index of the link in `links`.
 
         Returns:
-            The choices, and the numbers of traced parts with one axis for each choice, as long as it has options.
+            The choices, and the numbers of the traced parts with one axis for each choice, as long as it has options.
         """
         place = self._places[link]
         return place.choices, place.table[:-1].reshape([len(choice.options) for choice in place.choices])
 
     def modules(self, subnet: SubnetConfig) -> dict[str, nn.Module]:
-        """The parts of a freshly built network, in evaluation mode, by link."""
+        """Return the parts of a newly built network, in evaluation mode, by link."""
         return {name: part.eval() for name, part in self._model_space.parts(self._model_space.build(subnet)).items()}
 
     def _check(self, vectors: NDArray[np.integer]) -> None:
         choices = self._model_space.space.choices
         if vectors.ndim != 2 or vectors.shape[1] != len(choices):
             raise SpaceError(
-                f"vectors of shape {vectors.shape} are not of this space, which has {len(choices)} choices"
+                f"vectors of shape {vectors.shape} do not belong to this space; it needs (subnets, {len(choices)})"
             )
         sizes = np.array([len(choice.options) for choice in choices])
         if len(vectors) and ((low := vectors.min(axis=0)) < 0).any() | ((high := vectors.max(axis=0)) >= sizes).any():
@@ -172,7 +181,7 @@ class ChainParts:
             shape = self.parts[number].workload.output_shape
 
     def _covering(self) -> Iterator[list[int]]:
-        """Vectors of small subnets that together have every part: each place goes through its combinations."""
+        """Vectors of small subnets that together have every part: each link goes through all its combinations."""
         for place in self._places:
             smallest = [0] * len(self._model_space.space.choices)
             for column, index in place.needs:
@@ -184,8 +193,8 @@ class ChainParts:
                 yield vector
 
 
-class _Place:
-    """One link, and what is known of the parts there."""
+class _LinkParts:
+    """One link, and the numbers of the parts that were traced at it."""
 
     def __init__(self, space: SearchSpace, link: Link) -> None:
         names = [choice.name for choice in space]
@@ -205,7 +214,7 @@ class _Place:
         self.needs = [(self._depth_column, self._first_depth)] if self._depth_column is not None else []
 
     def index(self, vectors: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The row of `table` for each of (subnets, choices); the last one stands for "no part here"."""
+        """Return the index into `table` for each of (subnets, choices); the last index is for a missing part."""
         index = np.zeros(len(vectors), dtype=np.int64)
         for column, stride in zip(self.columns, self._strides, strict=True):
             index += vectors[:, column] * stride
@@ -214,11 +223,11 @@ class _Place:
         return index
 
     def numbers(self, vectors: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The part of each of (subnets, choices), -1 where there is none, -2 where it is not known."""
+        """Return the part of each of (subnets, choices): -1 if there is none, -2 if it was not traced yet."""
         return self.table[self.index(vectors)]
 
     def is_complete(self) -> bool:
-        """Whether every combination is known."""
+        """Whether the part of every combination is known."""
         return not (self.table == _UNKNOWN).any()
 
     def number_of(self, vector: NDArray[np.integer]) -> int:
@@ -230,7 +239,7 @@ class _Place:
 
 
 def encoded(space: SearchSpace, subnets: Sequence[SubnetConfig]) -> NDArray[np.int64]:
-    """(subnets, choices): the vectors of `subnets`."""
+    """Return the vectors of `subnets`, (subnets, choices)."""
     return np.array([space.encode(subnet) for subnet in subnets], dtype=np.int64).reshape(
         len(subnets), len(space.choices)
     )

@@ -1,4 +1,4 @@
-"""The networks that a measurement times: spread over sizes, and holding as many different parts as can be."""
+"""The networks that are timed on a device: spread over sizes, with as many different parts as possible."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from factory_base.progress import Progress
 from supernet.space import SearchSpace, SubnetConfig
 
 FEWEST_NETWORKS = 6
-"""Fewer cannot be fitted to."""
+"""Fewest networks that a correction can be fitted to: it has five coefficients and a constant."""
 
 _POOL = 6
-"""Subnets looked at for each network that is timed."""
+"""Subnets considered for each network that is timed. More of them put more different parts into the sample, but each
+has to be traced. In a MobileNet space with 134 parts, 40 networks had 116, 126 and 130 of them with pools of 2, 6 and
+24."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +27,8 @@ class Sample:
     """Subnets to time.
 
     Attributes:
-        fitted: that models are fitted to, the smallest and the largest of the space among them.
-        held_out: that they are judged on.
+        fitted: Subnets that models are fitted to, including the smallest and the largest of the space.
+        held_out: Subnets that the fitted models are evaluated on.
     """
 
     fitted: tuple[SubnetConfig, ...]
@@ -36,16 +38,25 @@ class Sample:
 def sample_networks(
     space: SearchSpace, workloads: Workloads, fitted: int, held_out: int, seed: int, progress: Progress
 ) -> Sample:
-    """Up to `fitted` and `held_out` subnets, both spread evenly over the range of MACs.
+    """Sample up to `fitted` and up to `held_out` subnets, both spread evenly over the range of MACs.
 
-    Of each size the fitted one is that with the most parts that no other has; the held-out one is any other.
+    In each stratum of sizes, the fitted subnet is the one with the most parts that no subnet before it has; the
+    held-out subnet is a random one of the others.
+
+    Args:
+        space: The search space.
+        workloads: Workloads of its model space.
+        fitted: Number of subnets to fit to.
+        held_out: Number of subnets to evaluate on.
+        seed: Seed of the sampling.
+        progress: Called for each subnet of the pool.
 
     Raises:
-        ConfigError: the space has too few subnets, or too few networks are asked for.
+        ConfigError: The space has too few subnets, or `fitted` or `held_out` is too small.
     """
     if fitted < FEWEST_NETWORKS or held_out < 2:
         raise ConfigError(
-            f"{fitted} networks to fit and {held_out} to judge are too few for a cost model; choose at least "
+            f"{fitted} networks to fit and {held_out} to evaluate are too few for a cost model; choose at least "
             f"{FEWEST_NETWORKS} and 2"
         )
     rng = random.Random(seed)
@@ -67,7 +78,7 @@ def sample_networks(
 
 
 def _pool(space: SearchSpace, count: int, rng: random.Random) -> list[SubnetConfig]:
-    """Distinct subnets, the smallest and the largest first; half of them spread over sizes, half uniform."""
+    """Distinct subnets, the smallest and the largest first; half of the others spread over sizes, half uniform."""
     found = dict.fromkeys([space.smallest, space.largest])
     for index in range(count):
         found[space.sample_near(index / count, rng) if index % 2 else space.sample(rng)] = None
@@ -75,7 +86,7 @@ def _pool(space: SearchSpace, count: int, rng: random.Random) -> list[SubnetConf
 
 
 def _first(sizes: NDArray[np.float64], rows: NDArray[np.int32], count: int) -> list[int]:
-    """Rows 0 and 1, and from each stratum of sizes the row with the most parts not seen before."""
+    """Rows 0 and 1, and from each stratum of sizes the row with the most parts that were not seen before."""
     chosen, seen = [0, 1], set(rows[:2].ravel().tolist())
     order = np.array([i for i in np.argsort(sizes, kind="stable") if i > 1])
     for stratum in np.array_split(order, count - 2):

@@ -30,7 +30,7 @@ _REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "var", "va
 
 @dataclass(slots=True)
 class _Node:
-    """An operator that is still open to folding and fusion. Values are numbered; `inputs` are activations only."""
+    """An operator that may still be folded or fused. Values are numbered; `inputs` holds activations only."""
 
     rule: _Rule
     kind: KernelKind
@@ -46,15 +46,20 @@ class _Node:
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
-    """Run `module` in evaluation mode on a meta tensor `(1, *input_shape)` and note what an engine would run.
+    """Run `module` in evaluation mode on a meta tensor `(1, *input_shape)` and record what an engine would run.
 
-    Works for any plain PyTorch network, on the meta device or with real weights; `module` is left as it was. Counted
-    as onnxruntime runs it on a CPU: batch normalisation after a convolution or linear layer is folded; relu, clip,
-    leaky relu, sigmoid, hard sigmoid and tanh directly after one, as its only consumer, are fused; hard-swish, SiLU and
-    GELU are element-wise operators of their own; views are free; what depends on weights alone is a constant.
+    Works for any plain PyTorch network, on the meta device or with real weights, and does not change it. Operators are
+    counted as onnxruntime runs them on a CPU: batch normalisation after a convolution or linear layer is folded; ReLU,
+    clip, leaky ReLU, sigmoid, hard sigmoid and tanh are fused if they directly follow such a layer and are its only
+    consumer; hard-swish, SiLU and GELU are element-wise operators of their own; views are free; anything that depends
+    on weights only is a constant.
+
+    Args:
+        module: The network.
+        input_shape: Shape of its input, without the batch.
 
     Raises:
-        SpaceError: the network does not accept this shape, or decides by the values of its data.
+        SpaceError: The network does not accept this shape, or its control flow depends on the values of its data.
     """
     image = torch.empty((1, *input_shape), device="meta")
     recorder = _Recorder(image)
@@ -63,22 +68,26 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
             outputs = module(image)
     except FactoryError:
         raise
-    except Exception as error:  # a network is the user's own code: it may fail in any way
+    except Exception as error:  # a network is the user's own code, so it may fail in any way
         reason = str(error).strip().split("\n")[0]
         raise SpaceError(
             f"{type(module).__name__} cannot be traced with an input of shape {tuple(image.shape)}: {reason}; "
-            "a network must accept the model space's input shape and not decide by the values of its data"
+            "a network must accept the model space's input shape, and its control flow must not depend on the values "
+            "of its data"
         ) from error
     tensors = list(_tensors_in((outputs,)))
     results = {recorder.value_of(tensor) for tensor in tensors}
     if not results or None in results:
-        raise SpaceError(f"{type(module).__name__} cannot be traced: its output does not depend on its input")
+        raise SpaceError(
+            f"{type(module).__name__} cannot be traced: its output does not depend on its input; return a tensor that "
+            "is computed from the input"
+        )
     values = [value for value in results if value is not None]
     return _workload(recorder, values, tensors)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every call that depends on the input. Tensors are kept alive, so that an `id` names one tensor."""
+    """Records every call that depends on the input. Tensors are kept alive, so that an `id` identifies one tensor."""
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -92,7 +101,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Tensor] = [image]
 
     def value_of(self, tensor: Tensor) -> int | None:
-        """The number of the activation that `tensor` is or views; None for a constant."""
+        """Return the number of the activation that `tensor` is or views; None for a constant."""
         return self._values.get(id(tensor))
 
     def __torch_dispatch__(
@@ -170,7 +179,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._overwrite(output, node.output)
 
     def _overwrite(self, constant: Tensor, value: int) -> None:
-        """A constant buffer that an activation was written into is an activation from here on, and so are its views."""
+        """Treat a constant buffer that an activation was written into, and its views, as an activation from here on."""
         key, elements = self._constants[id(constant)]
         self.elements[value] = elements
         self._values |= {name: value for name, (owner, _) in self._constants.items() if owner == key}
@@ -178,9 +187,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    states = [
-        vars(part) for part in module.modules() if part.training
-    ]  # nn.Module.__setattr__ would cost a millisecond
+    # Attributes are set through `vars`: nn.Module.__setattr__ takes a millisecond in all.
+    states = [vars(part) for part in module.modules() if part.training]
     for state in states:
         state["training"] = False
     try:
@@ -273,7 +281,7 @@ def _fused(nodes: list[_Node], outputs: list[int]) -> list[_Node]:
 
 
 def _absorbs(producer: _Node, node: _Node) -> bool:
-    """Whether `node` disappears into `producer`, which is changed to hold it."""
+    """Whether `node` is folded or fused into `producer`. If so, `producer` is changed to include it."""
     if producer.macs == 0 or producer.has_activation:
         return False
     if node.rule == "batch_norm" and producer.weights:

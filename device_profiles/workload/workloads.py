@@ -1,4 +1,4 @@
-"""The workloads of a model space's subnets, each part of a network traced once. Imports torch to trace."""
+"""The workloads of the subnets of a model space; each part of a chain is traced once. Imports torch only to trace."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Workloads:
     """The workloads of one model space.
 
     Attributes:
-        model_space: whose.
-        chain: its parts, where its networks are chains of them; None otherwise.
+        model_space: The model space.
+        chain: Its parts if its networks are chains of parts; None otherwise.
     """
 
     def __init__(self, model_space: ModelSpace) -> None:
@@ -29,13 +29,13 @@ class Workloads:
         self._known: dict[SubnetConfig, Workload] = {}
 
     def of(self, subnet: SubnetConfig) -> Workload:
-        """The workload of `subnet`. Raises `SpaceError` when it cannot be traced."""
+        """Return the workload of `subnet`. Raises `SpaceError` if it cannot be traced."""
         if subnet not in self._known:
             self._known[subnet] = self._traced(subnet)
         return self._known[subnet]
 
     def rows(self, subnets: Sequence[SubnetConfig]) -> NDArray[np.int32]:
-        """Part numbers, (subnets, links) as `ChainParts.rows` gives them; (subnets, 0) where there is no chain."""
+        """Return part numbers, (subnets, links), as `ChainParts.rows` does; (subnets, 0) if there is no chain."""
         if self.chain is None:
             return np.empty((len(subnets), 0), dtype=np.int32)
         return self.chain.rows(encoded(self.model_space.space, subnets))
@@ -48,7 +48,7 @@ class Workloads:
 
 
 def joined(parts: Sequence[Workload]) -> Workload:
-    """The workload of a chain: each part takes what the one before gives."""
+    """Return the workload of a chain, in which each part takes the output of the one before."""
     operators = tuple(operator for part in parts for operator in part.operators)
     return Workload(
         operators=operators,
@@ -66,10 +66,10 @@ def joined(parts: Sequence[Workload]) -> Workload:
 
 
 def workload_of(model_space: ModelSpace, subnet: SubnetConfig) -> Workload:
-    """The workload of a subnet, traced as a whole; its network is built without memory for weights.
+    """Return the workload of a subnet, traced as a whole. Its network is built without memory for weights.
 
     Raises:
-        SpaceError: the network cannot be traced.
+        SpaceError: The network cannot be traced.
     """
     import torch
 

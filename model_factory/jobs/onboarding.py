@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDe
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
-    found = fleet.onboard(measured, like.profile, name)
+    found = fleet.onboard(measured, like.profile, name, today=date.today())
     profile = write_profile(found.profile, output, found.table)
     return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
 

@@ -59,7 +59,7 @@ class OnnxSession:
 
 
 class OnnxEngine:
-    """ONNX Runtime, with the old exporter because it is quick. Counts what it is asked for."""
+    """ONNX Runtime, with the old exporter because it is quick. Counts its conversions."""
 
     name = "onnxruntime"
 
@@ -96,7 +96,7 @@ class OnnxEngine:
 
 
 class ChainSpace(TinySpace):
-    """The same networks, told as chains: a stem, blocks, a classifier."""
+    """The same networks, declared as chains: a stem, blocks, a classifier."""
 
     links = (
         Link(name="stem", choices=("resolution", "width")),

@@ -15,15 +15,15 @@ from factory_base.quantities import WITH_UNITS
 
 COSTS = Costs(latency_us=9100.0, peak_memory_bytes=3 * 2**20, file_bytes=2**20, macs=1)
 MEMORY = {"ram": "3 GiB", "system_reserve": "1.2 GiB", "app_share": "10 %"}
-THOUGHT_OF = """\
+AS_PEOPLE_THINK = """\
 frame_rate: 30 fps
 memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}
 download: 5 MB
 """
 
 
-def thought_of() -> Budgets:
-    return parse_document(yaml.safe_load(THOUGHT_OF), Budgets, "mine.yaml")
+def derived_budgets() -> Budgets:
+    return parse_document(yaml.safe_load(AS_PEOPLE_THINK), Budgets, "mine.yaml")
 
 
 def refusal(content: dict[str, Any]) -> str:
@@ -54,12 +54,12 @@ def test_excesses_come_worst_first_and_describe_themselves() -> None:
     assert excesses[1].describe() == "latency 9.1 ms exceeds 8 ms"
 
 
-def test_an_excess_that_rounding_hides_is_still_visible() -> None:
+def test_an_excess_that_rounding_would_hide_is_still_visible() -> None:
     excess = Budgets(latency="9.099 ms").excesses(COSTS)[0]
     assert excess.describe() == "latency 9.1 ms (by 0.011 %) exceeds 9.1 ms"
 
 
-def test_a_cost_at_its_limit_is_no_excess() -> None:
+def test_a_cost_at_its_limit_is_not_an_excess() -> None:
     assert Budgets(file_size="1 MiB").excesses(COSTS) == ()
 
 
@@ -84,14 +84,14 @@ def test_a_wrong_budget_is_refused_in_one_line(content: dict[str, Any], message:
 
 
 def test_limits_are_derived_from_frames_ram_and_download() -> None:
-    budgets = thought_of()
+    budgets = derived_budgets()
     assert budgets.latency_us == 33_333
     assert budgets.peak_memory_bytes == int((3 - 1.2) * 2**30 * 0.1)
     assert budgets.file_bytes == 5_000_000
 
 
 def test_a_derived_limit_shows_what_it_comes_from_and_a_given_one_does_not() -> None:
-    assert [limit.describe() for limit in thought_of().limits()] == [
+    assert [limit.describe() for limit in derived_budgets().limits()] == [
         "latency <= 33.3 ms (30 fps)",
         "peak memory <= 184 MiB (10 % of 3 GiB less 1.2 GiB)",
         "file size <= 4.77 MiB (download 5 MB)",
@@ -140,7 +140,7 @@ def test_excesses_of_derived_limits_say_where_the_limit_comes_from() -> None:
         ({"download": "5 MB"}, {"latency": "8 ms"}, {"download": "5 MB", "latency": "8 ms"}),
     ],
 )
-def test_a_target_overrides_a_limit_in_whatever_form_either_has_it(
+def test_a_target_overrides_a_limit_in_whichever_form_each_is_given(
     profile: dict[str, Any], target: dict[str, Any], wins: dict[str, Any]
 ) -> None:
     merged = Budgets(**profile).overridden_by(Budgets(**target))
@@ -182,7 +182,7 @@ def test_a_unit_that_belongs_elsewhere_names_the_key(content: dict[str, Any], me
         ({"frame_rate": math.nan}, "'frame_rate': nan is not a frame rate"),
         ({"frame_rate": "0 fps"}, "'0 fps' is not above zero"),
         ({"frame_rate": "-30 fps"}, "'-30 fps' is not a frame rate"),
-        ({"frame_share": "50 %"}, "50 % of what? Write frame_rate in the same section"),
+        ({"frame_share": "50 %"}, "50 % needs a frame_rate in the same section; add one"),
         ({"frame_rate": "1e6 fps", "frame_share": "9 %"}, "9 % of a frame at 1000000 fps is less than 1 us"),
         ({"download": 5}, "'download': 5 is not a size such as '64 MiB'; units: B, kB, MB"),
         ({"download": "0 MB"}, "'0 MB' is not above zero"),
@@ -191,7 +191,7 @@ def test_a_unit_that_belongs_elsewhere_names_the_key(content: dict[str, Any], me
         ({"memory": {"ram": "3 GiB", "app_share": "9 %"}}, "key 'memory.system_reserve' is missing"),
     ],
 )
-def test_what_cannot_be_derived_from_is_refused(content: dict[str, Any], message: str) -> None:
+def test_a_limit_that_cannot_be_derived_is_refused(content: dict[str, Any], message: str) -> None:
     assert message in refusal(content)
 
 
@@ -214,19 +214,19 @@ def test_a_share_that_may_mean_something_else_is_refused(share: object, message:
 
 
 @pytest.mark.parametrize(("reserve", "left"), [("3 GiB", "0 B"), ("3.2 GiB", "-205 MiB")])
-def test_ram_of_which_nothing_is_left_is_refused_with_the_sum(reserve: str, left: str) -> None:
+def test_a_reserve_that_leaves_no_ram_is_refused_with_the_calculation(reserve: str, left: str) -> None:
     message = refusal({"memory": MEMORY | {"system_reserve": reserve}})
-    assert f"ram 3 GiB - system_reserve {reserve} = {left}, and app_share 10 % of that leaves the model" in message
+    assert f"ram 3 GiB - system_reserve {reserve} = {left}, and app_share 10 % of that leaves nothing" in message
 
 
 def test_budgets_are_written_as_they_were_given() -> None:
-    assert thought_of().model_dump(mode="json", by_alias=True, exclude_none=True, context=WITH_UNITS) == (
-        yaml.safe_load(THOUGHT_OF)
+    assert derived_budgets().model_dump(mode="json", by_alias=True, exclude_none=True, context=WITH_UNITS) == (
+        yaml.safe_load(AS_PEOPLE_THINK)
     )
 
 
 def test_machines_see_the_derived_limits_beside_what_they_come_from() -> None:
-    values = thought_of().model_dump(mode="json")
+    values = derived_budgets().model_dump(mode="json")
     assert (values["latency_us"], values["frames_per_s"]) == (33_333, 30)
     assert (values["file_bytes"], values["download_bytes"]) == (5_000_000, 5_000_000)
 
@@ -241,7 +241,7 @@ def test_what_is_not_used_leaves_no_trace_in_a_digest() -> None:
 
 def test_a_profile_with_derived_budgets_is_read_back_equal(tmp_path: Path) -> None:
     plain = find_profile("midrange", tmp_path).profile
-    profile = plain.model_copy(update={"budgets": thought_of()})
+    profile = plain.model_copy(update={"budgets": derived_budgets()})
     write_profile(profile, tmp_path / "mine.yaml")
     found = find_profile("mine.yaml", tmp_path)
     assert found.profile == profile

@@ -61,13 +61,13 @@ def test_phone_profiles_take_every_phone_from_1_gib_and_more_for_more_ram(tmp_pa
     assert [s.ram_class_min for s in selectors] == [size * GIB for size in (1, 2, 4, 6, 8, 12, 16)]
     assert {s.platform for s in selectors} == {"android"}
     assert not any(s.soc_include for s in selectors)
-    assert not any(s.ram_class_max or s.os_min for s in selectors)  # a richer phone never falls below a poorer one
+    assert not any(s.ram_class_max or s.os_min for s in selectors)  # a phone with more RAM never gets a weaker profile
     cores = [s.cores_min or 0 for s in selectors]
     assert cores[:2] == [0, 0]
     assert cores == sorted(cores)
 
 
-def test_of_all_android_cpu_profiles_exactly_one_is_the_richest_for_each_class_of_ram(tmp_path: Path) -> None:
+def test_exactly_one_android_cpu_profile_has_the_most_ram_for_each_ram_class(tmp_path: Path) -> None:
     profiles = [find_profile(name, tmp_path).profile for name in shipped_profiles()]
     cpu = [p for p in profiles if p.compute_unit == "cpu" and p.selectors.platform == "android"]
     for size in (known for known in RAM_CLASSES if GIB <= known <= 24 * GIB):
@@ -89,7 +89,7 @@ def ram_words(selectors: Selectors) -> str:
     return f"{format_bytes(low)} " + (f"to below {format_bytes(high)}" if high else "and more")
 
 
-def test_the_documented_table_of_profiles_is_true(tmp_path: Path) -> None:
+def test_the_documented_table_of_profiles_is_correct(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     expected = []
@@ -111,7 +111,7 @@ def test_reported_ram_is_rounded_up_to_its_class(reported: float, expected: floa
     assert ram_class(int(reported)) == expected * GIB
 
 
-def test_the_weakest_figure_gives_the_provenance_of_a_latency() -> None:
+def test_a_latency_has_the_weakest_provenance_of_its_numbers() -> None:
     value = content()
     assert parse_document(value, DeviceProfile, "mine").latency_provenance == "modelled"
     value["costs"]["kernels"]["pool"]["overhead_us"]["provenance"] = "assumed"
@@ -143,17 +143,17 @@ def test_a_name_without_a_file_falls_back_to_the_shipped_profile(name: str, tmp_
 
 @pytest.mark.parametrize("name", ["midrnge", "profiles/midrnge.yaml"])
 def test_an_unknown_profile_names_the_nearest(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no file and no shipped profile; did you mean 'midrange'\?"):
+    with pytest.raises(ConfigError, match=r"neither a file nor a shipped profile; did you mean 'midrange'\?"):
         find_profile(name, tmp_path)
 
 
 def test_a_missing_file_elsewhere_does_not_fall_back(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no file and no shipped profile"):
+    with pytest.raises(ConfigError, match="neither a file nor a shipped profile"):
         find_profile("elsewhere/midrange.yaml", tmp_path)
 
 
-def test_a_folder_is_no_profile(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no file and no shipped profile"):
+def test_a_folder_is_not_a_profile(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither a file nor a shipped profile"):
         find_profile(str(tmp_path), tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_comments_do_not_change_the_digest_but_values_do(tmp_path: Path) -> None
 def test_a_missing_kind_of_kernel_is_named() -> None:
     value = content()
     del value["costs"]["kernels"]["depthwise"]
-    assert "no entry for depthwise; needed: conv" in refusal(value)
+    assert "no entry for depthwise; add one for each of conv" in refusal(value)
 
 
 def test_only_kinds_that_compute_have_a_rate() -> None:
@@ -195,10 +195,10 @@ def test_an_arena_ratio_below_one_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ram_class_min": "5 GiB"}, "5 GiB is no class of RAM; classes: 256 MiB"),
+        ({"ram_class_min": "5 GiB"}, "5 GiB is not a RAM class; choose one of 256 MiB"),
         ({"ram_class_min": "8 GiB", "ram_class_max": "8 GiB"}, "must be above ram_class_min 8 GiB"),
         ({"ram_class_min": 4}, "4 is not a size such as"),
-        ({"os_min": "ten"}, "'ten' is no version"),
+        ({"os_min": "ten"}, "'ten' is not a version"),
         ({"cores_min": 0}, "selectors.cores_min"),
         ({"platform": "windows"}, "selectors.platform"),
         ({"cores": 4}, "did you mean 'cores_min'?"),

@@ -1,4 +1,4 @@
-"""Costs of chains: sums over parts equal those of whole networks, one by one, by the thousand, and arc by arc."""
+"""Costs of chains: the sums over parts equal the costs of whole networks, one by one, by the thousand, and by arc."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_costs_by_part_equal_costs_of_whole_networks(space, phone) -> None:
         )  # fmt: skip
 
 
-def test_a_network_costs_the_same_to_the_last_bit_whatever_is_beside_it(space, phone) -> None:
+def test_the_costs_of_a_network_are_bitwise_independent_of_its_batch(space, phone) -> None:
     costs, subnets = DeviceCosts(Workloads(space), phone), some(space, 10)
     assert costs.of(subnets) == [costs.of([subnet])[0] for subnet in subnets]
     assert costs.of([]) == []
@@ -104,10 +104,10 @@ def test_every_part_of_the_space_is_enumerated(space) -> None:
 
 @pytest.mark.parametrize(
     ("vectors", "message"),
-    [(np.zeros((2, 3), int), "vectors of shape .* are not of this space"),
+    [(np.zeros((2, 3), int), "vectors of shape .* do not belong to this space"),
      (None, r"choice 'resolution': an index is outside 0..1")],
 )  # fmt: skip
-def test_vectors_of_no_subnet_are_refused(space, phone, vectors, message: str) -> None:
+def test_vectors_that_are_not_subnets_are_refused(space, phone, vectors, message: str) -> None:
     if vectors is None:
         vectors = np.zeros((2, len(space.space.choices)), int)
         vectors[1, 0] = 2
@@ -116,12 +116,12 @@ def test_vectors_of_no_subnet_are_refused(space, phone, vectors, message: str) -
 
 
 def test_a_space_without_links_has_no_arcs(tiny_space, phone) -> None:
-    with pytest.raises(SpaceError, match="TinySpace declares no chain of parts"):
+    with pytest.raises(SpaceError, match="TinySpace has no costs for each arc: it declares no chain of parts"):
         DeviceCosts(Workloads(tiny_space), phone).arcs()
 
 
 def table_for(space, **changes) -> LatencyTable:
-    """Every part takes 10 us, and 2 us more in a network; the errors are invented."""
+    """A table in which every part takes 10 us, and 2 us more in a network. The errors are made up."""
     chain = ChainParts(space)
     chain.trace_all()
     parts = [{"id": p.id, "alone_us": 10.0, "relative_std": 0.01, "measured": True} for p in chain.parts]
@@ -149,13 +149,13 @@ def test_a_table_replaces_the_kernels(space, phone) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": "another"}, "its latency table is of another model space; measure it again"),
-        ({"engine": "mnn"}, "states engine onnxruntime, its latency table has mnn"),
-        ({"precision": "int8"}, "states precision fp32, its latency table has int8"),
+        ({"space": "another"}, "its latency table belongs to another model space; measure it again"),
+        ({"engine": "mnn"}, "states engine onnxruntime, but its latency table has mnn"),
+        ({"precision": "int8"}, "states precision fp32, but its latency table has int8"),
         ({"threads": 1000}, "its latency table has 1000"),
     ],
 )
-def test_a_table_of_something_else_is_refused_by_name(space, phone, changes, message: str) -> None:
+def test_a_table_that_does_not_match_is_refused_with_the_difference(space, phone, changes, message: str) -> None:
     table = table_for(space, threads=phone.profile.threads).model_copy(update=changes)
     with pytest.raises(ConfigError, match=message):
         DeviceCosts(Workloads(space), with_table(phone, table))
@@ -171,24 +171,24 @@ def damaged(space, tmp_path: Path, change) -> Path:
 
 
 @pytest.mark.parametrize("latency", [-1.0, 0.0, float("nan"), float("inf")])
-def test_latencies_that_are_none_are_refused(space, tmp_path: Path, latency: float) -> None:
+def test_invalid_latencies_are_refused(space, tmp_path: Path, latency: float) -> None:
     path = damaged(space, tmp_path, lambda value: value["parts"][3].update(alone_us=latency))
     with pytest.raises(ConfigError, match=r"host.latency.json: 'parts.3.alone_us': input should be"):
         read_table(path, sha256_file(path))
 
 
-def test_a_table_cut_in_half_is_noticed(space, tmp_path: Path) -> None:
+def test_a_truncated_table_is_noticed(space, tmp_path: Path) -> None:
     path = damaged(space, tmp_path, lambda value: value.update(parts=value["parts"][::2]))
-    with pytest.raises(ConfigError, match=r"has \d+ of \d+ parts; the file was cut: measure again"):
+    with pytest.raises(ConfigError, match=r"has \d+ of \d+ parts: the file is truncated; measure again"):
         read_table(path, sha256_file(path))
     path.write_text(path.read_text()[: len(path.read_text()) // 2])
-    with pytest.raises(ConfigError, match=r"is not valid JSON .* the latency table is damaged: measure again"):
+    with pytest.raises(ConfigError, match=r"is not valid JSON .* the latency table is damaged, measure again"):
         read_table(path, sha256_file(path))
 
 
 def test_a_table_that_is_missing_or_another_is_noticed(space, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="latency table is missing; keep it beside the profile"):
+    with pytest.raises(ConfigError, match="latency table is missing; put it beside the profile"):
         read_table(tmp_path / "none.json", "0" * 64)
     write_table(table_for(space), tmp_path / "t.json")
-    with pytest.raises(ConfigError, match="is not the table that the profile was written with"):
+    with pytest.raises(ConfigError, match="this is not the table that the profile was written with"):
         read_table(tmp_path / "t.json", "0" * 64)

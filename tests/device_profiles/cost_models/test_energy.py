@@ -1,4 +1,4 @@
-"""Energy of an inference: its arithmetic, its provenance, and that parts add up to networks."""
+"""The energy of an inference: its arithmetic, its provenance, and sums over parts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def some(space, count: int):
     return [space.space.smallest, space.space.largest, *(space.space.sample(rng) for _ in range(count))]
 
 
-def test_energy_is_work_at_its_price_and_power_times_time(tiny_space) -> None:
+def test_energy_is_that_of_macs_and_bytes_plus_power_times_time(tiny_space) -> None:
     workload = workload_of(tiny_space, tiny_space.space.largest)
     (costs,) = costs_of([workload], phone(PRICES).profile)
     moved = 4 * sum(operator.moved_elements for operator in workload.operators)
@@ -77,13 +77,13 @@ def test_knowing_the_energy_changes_no_other_cost(chain_space) -> None:
         assert np.array_equal(getattr(with_energy, name), getattr(without, name))
 
 
-def test_the_weakest_figure_gives_the_provenance_of_an_energy() -> None:
+def test_an_energy_has_the_weakest_provenance_of_its_numbers() -> None:
     assert phone(PRICES).profile.energy_provenance == "modelled"
     assumed = PRICES.model_copy(update={"running_mw": figure(1000, "assumed")})
     assert phone(assumed).profile.energy_provenance == "assumed"
 
 
-def test_the_price_of_a_mac_scales_with_the_process_and_the_precision() -> None:
+def test_the_energy_of_a_mac_scales_with_the_process_and_the_precision() -> None:
     sheet = find_sheet("midrange")
     fp32, int8 = (profile_of(sheet.model_copy(update={"precision": p})).costs.energy for p in ("fp32", "int8"))
     assert fp32.pj_per_mac.value == pytest.approx((3.7 + 0.9 + 2 * 70 / 4) * 7 / 45, rel=0.03)
@@ -93,7 +93,7 @@ def test_the_price_of_a_mac_scales_with_the_process_and_the_precision() -> None:
 
 
 @pytest.mark.parametrize("name", ["flagship_npu", "glasses", "browser", "host"])
-def test_nothing_is_claimed_where_no_figure_could_be_had(name: str) -> None:
+def test_profiles_of_classes_without_figures_state_no_energy(name: str) -> None:
     assert find_profile(name, Path("nowhere")).profile.costs.energy is None
 
 

@@ -43,7 +43,7 @@ def test_without_a_measured_peak_nothing_is_claimed() -> None:
     assert utilisation(NETWORK, device(None)) == ()
 
 
-def test_the_peak_of_this_machine_is_believable() -> None:
+def test_the_peak_of_this_machine_is_plausible() -> None:
     peak = measure_peak(1)
     assert 0.5 < peak.gmacs_per_s < 5000
     assert 0.2 < peak.gbytes_per_s < 2000

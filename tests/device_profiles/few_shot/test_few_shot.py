@@ -1,4 +1,4 @@
-"""The empirical-Bayes update, on devices that are drawn from a known population."""
+"""The empirical-Bayes update on devices that are drawn from a known population."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = PLACES * OPTIONS + 1
 
 
 def designs(count: int, seed: int):
-    """(count, COLUMNS): one option a place, and the constant."""
+    """(count, COLUMNS): one random option at each place, and the constant."""
     options = np.random.default_rng(seed).integers(0, OPTIONS, (count, PLACES))
     rows = np.zeros((count, COLUMNS))
     for place in range(PLACES):
@@ -24,7 +24,7 @@ def designs(count: int, seed: int):
 
 
 def population(count: int, seed: int = 0):
-    """Costs of devices that differ in scale, along two directions, and a little in each column."""
+    """Yield costs of devices that differ in scale, along two directions, and a little in each column."""
     rng = np.random.default_rng(seed)
     mean = np.append(rng.uniform(20, 200, COLUMNS - 1), 50.0)
     directions = np.random.default_rng(99).normal(0, 0.25, (2, COLUMNS))
@@ -46,7 +46,7 @@ def known() -> list[KnownDevice]:
 
 @pytest.fixture(scope="module")
 def new() -> list[KnownDevice]:
-    """Of the same population, but none of `known`."""
+    """Devices of the same population that are not in `known`."""
     return [device(costs, 50 + seed) for seed, costs in enumerate(population(20)) if seed >= 12]
 
 
@@ -55,7 +55,7 @@ def errors(prior, one: KnownDevice, chosen) -> float:
     return float(np.mean(np.abs(mean / (one.design @ one.costs_us) - 1)))
 
 
-def test_ten_networks_bring_a_device_near_that_the_prior_alone_misses(known, new) -> None:
+def test_ten_networks_predict_a_device_that_one_network_does_not(known, new) -> None:
     prior = fit_prior(known)
     one = np.mean([errors(prior, d, [0]) for d in new])
     ten = np.mean([errors(prior, d, range(10)) for d in new])
@@ -98,7 +98,7 @@ def test_the_scale_of_a_device_makes_no_difference(known, new) -> None:
     assert wider == pytest.approx(37 * std)
 
 
-def test_suggested_networks_tell_more_than_random_ones(known) -> None:
+def test_suggested_networks_are_more_informative_than_random_ones(known) -> None:
     prior, pool = fit_prior(known), designs(300, 7)
     chosen = suggest(prior, pool, 4)
     assert len(set(chosen)) == 4

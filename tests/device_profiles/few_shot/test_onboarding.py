@@ -1,8 +1,9 @@
-"""A new device from few networks: profile, table, and what a search makes of its uncertainty."""
+"""A new device from a few networks: its profile, its table, and the use of its uncertainty in budgets."""
 
 from __future__ import annotations
 
 import random
+from datetime import date
 from pathlib import Path
 from statistics import NormalDist
 
@@ -23,6 +24,7 @@ from factory_base.progress import silent
 
 KNOWN = ("browser", "flagship", "lowend_1gb", "speaker")
 NETWORKS = 6
+TODAY = date(2026, 3, 1)
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def fleet(workloads, tmp_path: Path) -> Fleet:
 
 
 def measured_on(workloads, folder: Path, count: int = NETWORKS, factor: float = 3.0) -> MeasuredNetworks:
-    """A device that is `factor` times as slow as `midrange`, which the fleet does not know."""
+    """Measurements of a device that is `factor` times as slow as `midrange`, which the fleet does not know."""
     rng, space = random.Random(1), workloads.model_space.space
     drawn = dict.fromkeys([space.smallest, space.largest])
     drawn |= dict.fromkeys(space.sample(rng) for _ in range(40))
@@ -52,8 +54,8 @@ def midrange_us(workloads, subnets, folder: Path):
 
 
 def onboarded(fleet: Fleet, measured: MeasuredNetworks, folder: Path):
-    """As a user gets it: written, and found again."""
-    new = fleet.onboard(measured, find_profile("midrange", folder).profile, "phone")
+    """Return the new profile as a user gets it: written to a file and found again."""
+    new = fleet.onboard(measured, find_profile("midrange", folder).profile, "phone", today=TODAY)
     write_profile(new.profile, folder / "phone.yaml", new.table)
     return find_profile("phone.yaml", folder)
 
@@ -79,10 +81,15 @@ def test_the_profile_says_where_its_numbers_come_from(fleet, workloads, tmp_path
     assert profile.budgets.confidence == 0.9
 
 
-def test_few_networks_are_taken_and_said_to_leave_wide_intervals(fleet, workloads, tmp_path: Path) -> None:
+def test_the_profile_and_the_table_state_the_given_day(fleet, workloads, tmp_path: Path) -> None:
+    found = onboarded(fleet, measured_on(workloads, tmp_path), tmp_path)
+    assert found.profile.costs.measured_on == found.table.measured_on == TODAY
+
+
+def test_few_networks_are_accepted_with_a_note_on_wide_intervals(fleet, workloads, tmp_path: Path) -> None:
     like = find_profile("midrange", tmp_path).profile
-    few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone")
-    more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone")
+    few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone", today=TODAY)
+    more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone", today=TODAY)
     assert few.notes[0].startswith("2 networks are few: intervals are wide")
     assert few.profile.costs.latency_std.value > more.profile.costs.latency_std.value
     assert few.table.errors is None
@@ -90,7 +97,7 @@ def test_few_networks_are_taken_and_said_to_leave_wide_intervals(fleet, workload
 
 
 @pytest.mark.parametrize("factor", [3000.0, 0.003])
-def test_seconds_taken_for_milliseconds_are_noticed_by_the_scale_of_known_devices(
+def test_seconds_given_as_milliseconds_are_noticed_by_the_scale_of_known_devices(
     fleet, workloads, tmp_path: Path, factor: float
 ) -> None:
     with pytest.raises(ConfigError, match=r"times those of the known devices; are they in the unit"):
@@ -142,18 +149,18 @@ def test_a_budget_with_a_confidence_counts_the_bound(fleet, workloads, tmp_path:
 
 
 @pytest.mark.parametrize("confidence", ["20 %", "100 %"])
-def test_a_confidence_that_says_nothing_is_refused(confidence: str) -> None:
-    with pytest.raises(ValueError, match=r"is outside 50 % to 99\.9 %, the probabilities that can be asked"):
+def test_a_confidence_that_is_out_of_range_is_refused(confidence: str) -> None:
+    with pytest.raises(ValueError, match=r"is outside the allowed range, 50 % to 99\.9 %"):
         Budgets(latency="8 ms", confidence=confidence)
 
 
-def test_a_target_may_ask_for_another_confidence() -> None:
+def test_a_target_may_require_another_confidence() -> None:
     both = Budgets(latency="8 ms", confidence="90 %").overridden_by(Budgets(latency="5 ms"))
     assert (both.latency_us, both.confidence) == (5000, 0.9)
     assert both.overridden_by(Budgets(confidence="99 %")).limits()[0].describe() == "latency <= 5 ms with 99 %"
 
 
-def test_suggestions_go_on_from_what_is_measured(fleet, tmp_path: Path) -> None:
+def test_suggestions_exclude_what_is_measured(fleet, tmp_path: Path) -> None:
     like = find_profile("midrange", tmp_path).profile
     first = fleet.suggest(5, like)
     assert len(set(first)) == 5
@@ -171,17 +178,18 @@ def test_imported_tables_are_devices_too(workloads, tmp_path: Path) -> None:
     assert predicted == pytest.approx(3 * midrange_us(workloads, subnets, tmp_path), rel=0.1)
 
 
-def test_without_known_devices_or_a_chain_nothing_is_promised(tiny_space, workloads, tmp_path: Path) -> None:
+def test_without_known_devices_or_a_chain_onboarding_is_refused(tiny_space, workloads, tmp_path: Path) -> None:
     like = find_profile("midrange", tmp_path).profile
     with pytest.raises(ConfigError, match="no known device to start from; name profiles or measured tables"):
         Fleet(workloads, silent).suggest(3, like)
-    with pytest.raises(ConfigError, match="TinySpace is no chain of parts"):
+    with pytest.raises(ConfigError, match="TinySpace is not a chain of parts"):
         Fleet(Workloads(tiny_space), silent)
 
 
-def test_a_cut_uncertainty_is_noticed(fleet, workloads, tmp_path: Path) -> None:
-    table = fleet.onboard(measured_on(workloads, tmp_path), find_profile("midrange", tmp_path).profile, "phone").table
+def test_a_truncated_uncertainty_is_noticed(fleet, workloads, tmp_path: Path) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    table = fleet.onboard(measured_on(workloads, tmp_path), like, "phone", today=TODAY).table
     content = table.model_dump(mode="json")
     content["uncertainty"]["own_us"].pop()
-    with pytest.raises(ValueError, match="its uncertainty is not of all parts and the constant"):
+    with pytest.raises(ValueError, match=r"its uncertainty does not cover the \d+ parts and the constant"):
         type(table).model_validate(content)

@@ -263,7 +263,7 @@ def test_threads_that_the_machine_lacks_are_refused(tiny_space, onnx_engine, tmp
 
 
 def test_too_few_networks_are_refused(tiny_space, onnx_engine, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"5 networks to fit and 2 to judge are too few .* at least 6 and 2"):
+    with pytest.raises(ConfigError, match=r"5 networks to fit and 2 to evaluate are too few .* at least 6 and 2"):
         run(tiny_space, onnx_engine, tmp_path, networks=5)
 
 

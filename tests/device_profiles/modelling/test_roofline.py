@@ -1,4 +1,4 @@
-"""From a sheet to a profile: the arithmetic, what it claims of its origin; shipped profiles are its result."""
+"""From a sheet to a profile: the arithmetic and the stated provenance. Shipped profiles are its result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_peak_is_cores_times_clock_times_lanes_and_a_share_of_it_is_reached(
     assert kernels["pool"].gmacs_per_s is None
 
 
-def test_one_core_does_not_wait_for_another() -> None:
+def test_a_single_core_does_not_wait_for_another() -> None:
     sheet = find_sheet("midrange")
     one, two = (profile_of(changed(sheet, "cpu", cores=cores)) for cores in (1, 2))
     ratio = two.costs.kernels["conv"].gmacs_per_s.value / one.costs.kernels["conv"].gmacs_per_s.value
@@ -71,7 +71,7 @@ def test_int8_has_the_peak_of_int8_lanes() -> None:
     assert int8.precision == "int8"
 
 
-def test_one_assumed_figure_makes_what_follows_from_it_assumed() -> None:
+def test_an_assumed_figure_makes_what_follows_from_it_assumed() -> None:
     profile = profile_of(changed(find_sheet("midrange"), "memory", bus_bits=figure(32, "assumed")))
     kernel = profile.costs.kernels["conv"]
     assert kernel.gbytes_per_s.provenance == "assumed"
@@ -86,7 +86,7 @@ def test_measured_figures_still_give_a_modelled_latency() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
-def test_the_explanation_tells_every_figure_with_its_source(name: str) -> None:
+def test_the_explanation_states_every_figure_with_its_source(name: str) -> None:
     sheet = find_sheet(name)
     text = "\n".join(explained(sheet))
     for place, found in sheet.figures().items():
@@ -94,7 +94,7 @@ def test_the_explanation_tells_every_figure_with_its_source(name: str) -> None:
 
 
 def mobilenet_v2() -> nn.Module:
-    """Of 300 million multiply-adds at 224 pixels, without normalisation, which is folded."""
+    """MobileNetV2 with 300 million multiply-adds at 224 pixels, without normalisation, which is folded."""
     layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU6()]
     width = 32
     rows = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -1,4 +1,4 @@
-"""Sheets of published figures: what is read, and what is refused with a hint at the right unit."""
+"""Sheets of published figures: what is read, and what is refused with a hint to the right unit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_shipped_profile_has_a_sheet_and_every_sheet_a_profile() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_sheets())
-def test_a_shipped_sheet_is_of_its_name_and_every_figure_has_a_source(name: str) -> None:
+def test_a_shipped_sheet_states_its_name_and_a_source_for_every_figure(name: str) -> None:
     sheet = find_sheet(name)
     assert sheet.name == name
     assert sheet.figures()
@@ -40,7 +40,7 @@ def test_a_shipped_sheet_is_of_its_name_and_every_figure_has_a_source(name: str)
 
 
 @pytest.mark.parametrize("name", CORE_CLASSES)
-def test_a_class_of_cores_states_a_share_for_every_kind_that_computes(name: str) -> None:
+def test_a_class_of_core_states_a_share_for_every_kind_that_computes(name: str) -> None:
     core = CORE_CLASSES[name]
     assert set(core.efficiency) == set(COMPUTE_KINDS)
     assert all(0 < share <= 1 for share in core.efficiency.values())
@@ -57,7 +57,9 @@ def test_a_file_is_read_before_a_shipped_sheet(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_unknown_sheet_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'midrnge' is no file and no shipped sheet; did you mean 'midrange'\?"):
+    with pytest.raises(
+        ConfigError, match=r"'midrnge' is neither a file nor a shipped sheet; did you mean 'midrange'\?"
+    ):
         find_sheet("midrnge")
 
 
@@ -128,9 +130,9 @@ def test_a_peak_in_tera_operations_is_refused(name: str, tera: float) -> None:
 @pytest.mark.parametrize(
     ("name", "section", "core", "message"),
     [
-        ("midrange", "cpu", "cortexa76", "'cortexa76' is no class of core of a cpu; did you mean 'cortex-a76'?"),
-        ("midrange", "cpu", "npu", "'npu' is no class of core of a cpu"),
-        ("flagship_npu", "accelerator", "cortex-a53", "is no class of core of a gpu or npu; known: mobile-gpu, npu"),
+        ("midrange", "cpu", "cortexa76", "'cortexa76' is not a class of cpu cores; did you mean 'cortex-a76'?"),
+        ("midrange", "cpu", "npu", "'npu' is not a class of cpu cores"),
+        ("flagship_npu", "accelerator", "cortex-a53", "is not a class of gpu or npu cores; known: mobile-gpu, npu"),
     ],
 )
 def test_an_unknown_class_of_core_is_refused(name: str, section: str, core: str, message: str) -> None:
@@ -139,17 +141,17 @@ def test_an_unknown_class_of_core_is_refused(name: str, section: str, core: str,
     assert message in refusal(value)
 
 
-def test_a_sheet_is_of_one_compute_unit() -> None:
+def test_a_sheet_describes_one_compute_unit() -> None:
     value = content() | {"accelerator": content("flagship_npu")["accelerator"]}
-    assert "write one of cpu and accelerator" in refusal(value)
+    assert "write either cpu or accelerator" in refusal(value)
     del value["accelerator"], value["cpu"]
-    assert "write one of cpu and accelerator" in refusal(value)
+    assert "write either cpu or accelerator" in refusal(value)
 
 
-def test_a_bandwidth_is_told_once() -> None:
+def test_a_bandwidth_is_stated_once() -> None:
     value = content()
     value["memory"]["streamed_gbytes_per_s"] = {"value": 9.4, "provenance": "measured", "source": "a copy"}
-    assert "stands in the place of bus_bits and rate_mt_per_s; remove these" in refusal(value)
+    assert "streamed_gbytes_per_s replaces bus_bits and rate_mt_per_s; remove these two" in refusal(value)
     del value["memory"]["streamed_gbytes_per_s"], value["memory"]["bus_bits"]
     assert "write bus_bits and rate_mt_per_s, or streamed_gbytes_per_s alone" in refusal(value)
 
@@ -157,9 +159,9 @@ def test_a_bandwidth_is_told_once() -> None:
 def test_what_a_class_of_core_needs_is_named() -> None:
     value = content()
     value["cpu"]["core"] = "x86"
-    assert "what x86 cores stream is not known from the bus; write memory.streamed_gbytes_per_s" in refusal(value)
+    assert "bandwidth of x86 cores does not follow from the bus; write memory.streamed_gbytes_per_s" in refusal(value)
     value = content() | {"precision": "int8"}
     del value["cpu"]["int8_lanes"]
     assert "precision int8 needs cpu.int8_lanes" in refusal(value)
     value = content("host") | {"energy": content()["energy"]}
-    assert "energy: only of CPU cores that a table prices" in refusal(value)
+    assert "energy: known only for some classes of CPU cores" in refusal(value)

@@ -1,4 +1,4 @@
-"""Rows of telemetry of devices whose latencies are known."""
+"""Simulated telemetry rows of devices whose true latencies are known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def frame(model, latency, device="maker phone", **columns) -> pd.DataFrame:
 
 
 def measured(rows: pd.DataFrame, folder: Path, expected=EXPECTED, **options) -> Telemetry:
-    """What is said of rows that went through a file."""
+    """Aggregate rows that are written to a file and read again."""
     path = folder / "rows.parquet"
     rows.to_parquet(path, index=False)
     return aggregate(read_rows(path, NOW), expected, **options)
@@ -47,7 +47,7 @@ def device_of(rows: pd.DataFrame, folder: Path, **options) -> DeviceTelemetry:
 
 
 def many(rng, folder, devices=60, **how) -> tuple[np.ndarray, list[DeviceTelemetry]]:
-    """True scales of simulated devices, and what was found."""
+    """Return the true scales of simulated devices and what was found for each."""
     scales = np.exp(rng.uniform(np.log(0.5), np.log(4), devices))
     frames = [frame(*runs(rng, scale, **how), device=f"{number:03}") for number, scale in enumerate(scales)]
     return scales, list(measured(pd.concat(frames), folder).devices)

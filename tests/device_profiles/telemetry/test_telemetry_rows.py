@@ -1,4 +1,4 @@
-"""Files of rows: formats, what is wrong with rows, and what is wrong with files."""
+"""Files of telemetry rows: their formats, faults of rows, and faults of files."""
 
 import time
 
@@ -53,7 +53,7 @@ def test_short_and_upper_case_digests_name_the_same_model(rng, tmp_path):
 
 
 @pytest.mark.parametrize("written", ["00" * 5, "not hex at all", "zz" * 32, "ab" * 33, "0123456789ab"])
-def test_what_is_no_known_digest_is_unknown(written):
+def test_what_is_not_a_known_digest_is_unknown(written):
     assert digest_for(written, DIGESTS) is None
 
 
@@ -61,7 +61,7 @@ def test_a_digest_that_starts_two_models_is_neither():
     assert digest_for("ab" * 8, ["ab" * 32, "ab" * 8 + "00" * 24]) is None
 
 
-def test_values_that_are_no_latency_are_dropped_and_counted(rng, tmp_path):
+def test_values_that_are_not_latencies_are_dropped_and_counted(rng, tmp_path):
     model, latency = runs(rng, 2.0, outliers=0)
     for start, bad in enumerate((np.nan, -5.0, np.inf, 0.0)):
         latency[start * 10 : start * 10 + 10] = bad
@@ -71,7 +71,7 @@ def test_values_that_are_no_latency_are_dropped_and_counted(rng, tmp_path):
     assert device.scale.value == pytest.approx(2.0, rel=0.02)
 
 
-def test_impossible_timestamps_are_dropped_where_they_are_few_and_kept_where_most_are(rng, tmp_path):
+def test_impossible_timestamps_are_dropped_if_they_are_few_and_kept_if_most_are(rng, tmp_path):
     for share in (0.1, 0.9):
         wrong = np.arange(1000) < 1000 * share
         rows = frame(*runs(rng, 2.0), timestamp=np.where(wrong, NOW + 1e8, NOW - 1000.0 - np.arange(1000)))
@@ -112,7 +112,7 @@ def test_rows_without_a_device_or_a_model_are_counted(rng, tmp_path):
     assert (telemetry.nameless_rows, telemetry.rows, telemetry.devices[0].rows) == (15, 1000, 985)
 
 
-def test_a_device_of_which_no_row_is_left_is_still_named(tmp_path):
+def test_a_device_without_a_usable_row_is_still_named(tmp_path):
     device = device_of(frame([0, 1], [-1.0, 0.0]), tmp_path)
     assert (device.rows, device.rows_used, device.models, device.scale) == (2, 0, (), None)
     assert device.notes[-1] == "no row is left"
@@ -137,21 +137,21 @@ def test_a_million_rows_of_one_device_take_seconds_and_a_bounded_table(rng, tmp_
     assert len(rows.count) < 100_000
     assert rows.count.sum() == device.rows == 1_000_000
     assert device.scale.value == pytest.approx(2.0, rel=0.002)
-    assert "so many rows that the latencies of some models were counted to four digits" in device.notes
+    assert "so many rows that the latencies of some models were rounded to four digits" in device.notes
 
 
 def test_a_file_without_rows_is_refused(refused):
-    assert "is empty; rows with device, model and latency_us are expected" in refused("")
-    assert "has columns but no rows" in refused(HEADER)
+    assert "the file is empty; rows with device, model and latency_us are expected" in refused("")
+    assert "the file has columns but no rows" in refused(HEADER)
 
 
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("devise,model,latency_us", "has no column 'device'; did you mean 'devise'?"),
-        ("device,modell,latency_us", "has no column 'model'; did you mean 'modell'?"),
+        ("devise,model,latency_us", "there is no column 'device'; did you mean 'devise'?"),
+        ("device,modell,latency_us", "there is no column 'model'; did you mean 'modell'?"),
         ("device,model,latencyus", "one of latency_us, latency_ms, latency_s; did you mean 'latencyus'?"),
-        ("device,model,latency_us,latency_ms", "has the columns latency_us and latency_ms; keep one"),
+        ("device,model,latency_us,latency_ms", "there are the columns latency_us and latency_ms; keep one"),
     ],
 )
 def test_missing_or_double_columns_are_named_with_the_nearest(refused, header, words):
@@ -159,13 +159,13 @@ def test_missing_or_double_columns_are_named_with_the_nearest(refused, header, w
 
 
 def test_a_column_of_texts_is_refused_with_an_example(refused):
-    assert "the column latency_us holds no number, but such as '8 ms'" in refused(f"{HEADER}a,b,8 ms\n")
+    assert "the column latency_us holds no numbers, but values such as '8 ms'" in refused(f"{HEADER}a,b,8 ms\n")
 
 
-def test_what_is_neither_csv_nor_parquet_is_refused(refused, tmp_path):
+def test_a_file_that_is_neither_csv_nor_parquet_is_refused(refused, tmp_path):
     assert "neither Parquet nor UTF-8 text" in refused(b"\xff\xfe\x00\x01")
-    assert "is damaged, or no Parquet or CSV" in refused(b"PAR1 cut")
-    with pytest.raises(TelemetryError, match="is a folder; name a Parquet or CSV file"):
+    assert "damaged, or not Parquet or CSV" in refused(b"PAR1 cut")
+    with pytest.raises(TelemetryError, match="this is a folder; name a Parquet or CSV file"):
         read_rows(tmp_path, NOW)
     with pytest.raises(TelemetryError, match="cannot be read"):
         read_rows(tmp_path / "gone.csv", NOW)
@@ -173,11 +173,11 @@ def test_what_is_neither_csv_nor_parquet_is_refused(refused, tmp_path):
 
 def test_installations_instead_of_kinds_of_devices_are_refused(refused, monkeypatch):
     monkeypatch.setattr(telemetry_rows, "MOST_DEVICES", 3)
-    assert "must be the kind of a device, not one installation" in refused(
+    assert "must name a kind of device, not one installation" in refused(
         HEADER + "".join(f"{device},{DIGESTS[0]},900\n" for device in "abcd")
     )
 
 
 def test_an_expected_latency_of_zero_is_refused(tmp_path):
-    with pytest.raises(TelemetryError, match="is no latency to expect; give one above zero"):
+    with pytest.raises(TelemetryError, match=r"the expected latency is 0\.0 us; give one above zero"):
         measured(frame([0], [900.0]), tmp_path, expected={DIGESTS[0]: 0.0})

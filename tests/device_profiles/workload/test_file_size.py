@@ -1,4 +1,4 @@
-"""The arithmetic of file sizes against the bytes that onnx itself writes."""
+"""The arithmetic of file sizes, compared with the bytes that onnx itself writes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_content_of_a_chain_is_the_sum_over_its_parts(activation: type[nn.Mo
     assert whole.file_content.of(precision) == sum(part.file_content.of(precision) for part in parts)
 
 
-def test_where_a_layer_stands_changes_nothing() -> None:
+def test_the_position_of_a_layer_does_not_matter() -> None:
     layer = nn.Conv2d(8, 8, 1)
     contents = [trace(nn.Sequential(*[layer] * count), (8, 6, 6)).file_content.fp32 for count in (1, 2, 20, 200)]
     assert [content / contents[0] for content in contents] == [1, 2, 20, 200]
@@ -86,14 +86,14 @@ def test_a_small_weight_counts_once_per_use_and_a_large_one_once() -> None:
     assert twice == 2 * once - tensor_bytes((33, 33, 1, 1))
 
 
-def test_a_file_of_int8_is_a_quarter_of_the_weights_and_more_for_scales_and_pairs() -> None:
+def test_an_int8_file_takes_a_quarter_of_the_weights_plus_scales_and_pairs() -> None:
     workload = trace(nn.Sequential(nn.Conv2d(256, 512, 1), nn.Flatten(), nn.Linear(512, 100)), (256, 1, 1))
     weights = workload.weight_elements
     assert 4 * weights < file_bytes(workload, "fp32") < 4 * weights + 2000
     assert weights < file_bytes(workload, "int8") < weights + 612 * (12 + 5) + 4000
 
 
-def test_what_the_tables_do_not_know_counts_generously() -> None:
+def test_calls_that_are_not_in_the_tables_are_overestimated() -> None:
     workload = trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softplus()), (3, 4, 4))
     known = trace(nn.Conv2d(3, 4, 1), (3, 4, 4))
     assert workload.file_content.fp32 == known.file_content.fp32 + 256

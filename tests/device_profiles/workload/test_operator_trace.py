@@ -179,7 +179,7 @@ def test_totals_are_the_sums_of_the_operators() -> None:
         (nn.Conv2d(4, 8, 3), "expects 4 channels, got 3"),
         (nn.Conv2d(3, 8, 9), "larger than its padded input"),
         (nn.Linear(9, 2), "cannot be traced with an input of shape"),
-        (Function(lambda _, x: x.relu() if x.sum() > 0 else x), "not decide by the values"),
+        (Function(lambda _, x: x.relu() if x.sum() > 0 else x), "control flow must not depend on the values"),
         (Function(lambda self, _: self.w * 2, w=torch.ones(3)), "does not depend on its input"),
     ],
 )

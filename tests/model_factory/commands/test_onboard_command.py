@@ -76,7 +76,7 @@ def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet,
     write(fleet, [{"height": 3, "latency_ms.old": 1.0}])
     answer = factory(built, *arguments)
     assert answer.code == 1
-    assert "is of another search space" in answer.error
+    assert "belongs to another search space" in answer.error
 
 
 def test_without_measurements_the_command_says_what_to_do(built, factory):

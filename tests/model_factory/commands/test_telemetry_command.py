@@ -80,7 +80,7 @@ def test_rows_of_other_models_leave_with_2_and_are_named(factory, built, write_r
     ("options", "words"),
     [
         (("gone.csv", "--family", "dist/tiny"), "gone.csv: cannot be read"),
-        (("factory.yaml", "--family", "dist/tiny"), "has no column 'device'"),
+        (("factory.yaml", "--family", "dist/tiny"), "there is no column 'device'"),
         (("rows", "--family", "gone"), "the telemetry cannot be compared: gone: cannot be read"),
     ],
 )
