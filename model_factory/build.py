@@ -233,15 +233,19 @@ def _shared_note(group: Sequence[SearchOutcome]) -> str:
     name, binding = loosest.found.profile.name, sorted(_binding_budgets(loosest))
     if binding:
         return (
-            f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {' or '.join(binding)}: "
-            "raise that budget if the device allows it"
+            f"{names} get the same model; on {name} a more accurate scored subnet exceeds only the budget for "
+            f"{' or '.join(map(_words, binding))}: raise that budget if the device allows it"
         )
     slack = loosest.budgets.slack(loosest.result.pick.costs)
-    used = ", ".join(f"{share:.0%} of {budget}" for budget, share in slack.items())
+    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
     return (
         f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
         "add larger options to the model space to use the rest, or remove all but one of these targets"
     )
+
+
+def _words(budget: str) -> str:
+    return budget.replace("_", " ")
 
 
 def _binding_budgets(outcome: SearchOutcome) -> set[str]:

@@ -72,7 +72,7 @@ def plot_front(front: DeviceFront, path: Path) -> None:
 def loss_svg(curve: TrainingCurve, prefix: str) -> str:
     """An `<svg>` element of the training loss by step; `prefix` as in `front_svg`."""
     with _style(_VARIABLES):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         steps, loss = _thinned(curve.steps), _thinned(curve.loss)
         axes.plot(steps, loss, color=_VARIABLES.accent, linewidth=1.3, marker="." if len(steps) == 1 else "")
@@ -83,7 +83,7 @@ def loss_svg(curve: TrainingCurve, prefix: str) -> str:
 def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
     """An `<svg>` element of the held-out accuracy of the largest and smallest subnet; `prefix` as in `front_svg`."""
     with _style(_VARIABLES):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for points, colour, marker in (
             (curve.largest_accuracy, _VARIABLES.accent, "o"),

@@ -26,6 +26,7 @@ from supernet.space import SubnetConfig
 
 _VERSION = 5
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
+_NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NANO = 1e9
 _PPM = 1e6
 
@@ -119,7 +120,7 @@ def subnet_summary(subnet: SubnetConfig) -> str:
     for word in ("depth", "width"):
         found = [str(value) for name, value in values.items() if name.endswith(f".{word}")]
         if found:
-            parts.append(f"{word} {'-'.join(found)}")
+            parts.append(f"{word} {_NO_BREAK.join(found)}")
     return ", ".join(parts) or subnet.id
 
 
