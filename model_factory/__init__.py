@@ -18,11 +18,12 @@ def _check_siblings() -> None:
         spec = importlib.util.find_spec(name)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != root:
-            raise ImportError(
-                f"the package {name!r} of supernet-factory is expected in {root}, but "
-                + (f"{origin} hides it" if origin else "it cannot be found")
-                + "; rename or uninstall what hides it, or install supernet-factory in a virtual environment of its own"
+            problem = (
+                f"is hidden by {origin}; rename or uninstall that one, or use a separate virtual environment"
+                if origin
+                else "cannot be found; install supernet-factory again"
             )
+            raise ImportError(f"the package {name!r} of supernet-factory, expected in {root}, {problem}")
 
 
 _check_siblings()

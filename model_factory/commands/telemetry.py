@@ -46,7 +46,7 @@ def telemetry(
     ] = RoundingName.nearest,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare latencies from the field with promised ones. Exit code 0: all kept; 1: one is broken; 2: unknown."""
+    """Compare latencies from the field with promised ones. Exit code 0: none is broken; 1: one is; 2: unknown."""
     import time
 
     from model_factory.jobs.telemetry import compare
