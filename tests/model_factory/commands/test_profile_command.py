@@ -41,7 +41,7 @@ def test_a_search_uses_the_table_and_a_damaged_one_ends_in_one_line(measured, bu
     answer = factory(built, "search", "--device", path, "--quiet")
     table.write_text(whole)
     assert answer.code == 1
-    assert "the latency table is damaged: measure again" in answer.error
+    assert "the latency table is damaged, measure again" in answer.error
 
 
 def test_a_table_of_another_engine_version_is_named_in_the_search(measured, built, factory, tmp_path):
