@@ -1,27 +1,27 @@
-# The commands of README.md. Needs only Python 3.11 or newer, git and make.
+# The commands of README.md. They need only Python 3.11 or newer, git and make.
 #
 #   make demo                                 set up, then train, search and export the embedded digits
 #   make test                                 set up, then run the tests
 #   make check                                set up, then run the linters
-#   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, refuse it when it is worse than OLD
+#   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, and refuse it if it is worse than OLD
 #   make clean                                remove the environment and caches, not runs/ and dist/
 
 PYTHON ?= python3
 VENV ?= .venv
 FACTORY ?= $(VENV)/bin/factory
 
-# `make family`. CONFIG: empty is the embedded digits. OLD: the folder of the last family, empty when there is none.
-# NEW: where the build leaves the family, beside the config. FLAGS: limits for `factory diff`.
+# For `make family`. CONFIG: a config; if empty, that of the embedded digits. OLD: the folder of the last family; empty if
+# there is none. NEW: the folder that the build writes, beside the config. FLAGS: limits for `factory diff`.
 CONFIG ?=
 OLD ?=
 FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
 
-# `make test`: how many processes share the tests; 0 for none but pytest's own.
+# For `make test`: the number of processes that share the tests; with 0 pytest runs them all in its own.
 WORKERS ?= auto
 
-# Nothing that runs here sends usage data, whatever a library does by default.
+# ONNX Runtime sends usage data by default; nothing that runs here may.
 export ORT_DISABLE_TELEMETRY = 1
 
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
@@ -40,8 +40,8 @@ check: $(VENV)/.ready-check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# With a FACTORY of your own nothing is set up. `make` itself leaves with 2 on any failure; the line
-# `*** [family] Error 1` gives the exit code of the command that failed.
+# Nothing is set up if FACTORY names another command. `make` itself exits with 2 on any failure; its line
+# `*** [family] Error 1` states the exit code of the command that failed.
 family: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
 	@if [ -n "$(OLD)" ] && [ "$(OLD)" -ef "$(NEW)" ]; then \
 		echo "error: OLD and NEW are both $(NEW), which the build writes; copy the last family elsewhere" >&2; exit 2; fi
@@ -50,7 +50,7 @@ family: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
 	@if [ -z "$(OLD)" ]; then echo "$(NEW): the first family, nothing to compare it with"; else \
 		set -x; $(FACTORY) diff "$(OLD)" "$(NEW)" $(FLAGS); fi
 
-# For scripts: where `make family` leaves the family.
+# For scripts: prints the folder that `make family` writes.
 family-folder:
 	@echo "$(NEW)"
 
@@ -59,7 +59,7 @@ clean:
 
 $(VENV)/.ready: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
-		echo "error: there is no '$(PYTHON)'; install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }
+		echo "error: there is no '$(PYTHON)'; install Python 3.11 or newer, or run make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version) is too old; 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up $(VENV) (a few minutes the first time)"

@@ -1,6 +1,7 @@
 """The model factory: train one supernet, search it per device, export a family with a manifest.
 
-The sibling packages have generic names, so their place is checked here, before anything of them is imported.
+The sibling packages have generic names. This module checks, before any of them is imported, that each is found beside
+it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ def _check_siblings() -> None:
         spec = importlib.util.find_spec(name)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != root:
-            raise ImportError(
-                f"the package {name!r} of supernet-factory is hidden by {origin or 'nothing that can be imported'}; "
-                f"expected it in {root}. Rename or uninstall the other one, or use a virtual environment of its own."
+            problem = (
+                f"is hidden by {origin}; rename or uninstall that one, or use a separate virtual environment"
+                if origin
+                else "cannot be found; install supernet-factory again"
             )
+            raise ImportError(f"the package {name!r} of supernet-factory, expected in {root}, {problem}")
 
 
 _check_siblings()

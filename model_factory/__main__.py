@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from factory_base.errors import FactoryError
 
 _INTERRUPTED = 130
+"""The exit code that shells give to a process that Ctrl-C ended: 128 plus the number of the signal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process.
+    """Run the command line and exit the process.
 
     Args:
-        arguments: The words behind `factory`; by default those that the process was started with.
+        arguments: The arguments that follow `factory`; by default those of the process.
     """
-    # Waiting OpenMP threads that spin make two processes on the same cores many times slower than one after the other.
+    # OpenMP threads that spin while they wait make two processes on the same cores many times slower than two in turn.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from model_factory.cli import app
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _leave_interrupted()
     except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:  # Typer has caught the interrupt
+        if leaving.code == _INTERRUPTED:  # Typer turns an interrupt into this exit code
             _leave_interrupted()
         raise
     except BrokenPipeError:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave_interrupted() -> None:
-    print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
     sys.exit(_INTERRUPTED)
 
 

@@ -1,8 +1,8 @@
-"""The whole loop, the file to read first: each arrow of the picture in the README is one call in `build`.
+"""The whole loop, and the file to read first: each arrow of the picture in the README is one call in `build`.
 
-Every stage is a function of values that returns a frozen value. It is done once per content of its inputs: a stage that
-is found done reads its record from the run folder. Images, model space and supernet (`Materials`) are loaded when a
-stage first needs them, so a build in which nothing changed loads none.
+Every stage is a function that takes values and returns a frozen value. It runs again only if its inputs have changed;
+otherwise its result is read from a record in the run folder. Images, model space and supernet (`Materials`) are loaded
+when a stage first needs them, so a build in which nothing changed loads none of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
 from model_factory.stages.report import report_stage
 from model_factory.stages.score import score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
-from model_factory.stages.train import OtherTraining, Trained, assist_training, finished_training, train_stage
+from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
 
@@ -38,9 +38,9 @@ class Built:
 
     Attributes:
         manifest: The manifest as written.
-        outcomes: What the search found, one per target.
-        exported: The model of each outcome, in the same order.
-        notes: What a person should know, for example that two targets get the same model.
+        outcomes: The outcome of the search for each target.
+        exported: The exported model of each outcome, in the same order.
+        notes: Sentences for people, for example that two targets get the same model.
         seconds: Duration of the build.
     """
 
@@ -57,29 +57,31 @@ def build(
     *,
     may_train: bool = True,
     limits: TrainingLimits | None = None,
-    other: OtherTraining = "refuse",
+    on_mismatch: OnMismatch = "refuse",
 ) -> Built:
-    """Train, score, search every target, fine-tune, export, write manifest and report; do again only what changed.
+    """Train, score, search every target, fine-tune, export, write manifest and report; run again only what changed.
 
     Args:
-        run: What to build.
+        run: The run to build.
         console: Shows progress.
         may_train: Whether to train if there is no trained supernet.
-        limits: Limits on a training run, if there is one.
-        other: What to do about a finished supernet that was trained with another config.
+        limits: Limits on the training run, if there is one.
+        on_mismatch: What to do if the finished supernet was trained with another config.
 
     Raises:
-        FactoryError: A stage cannot be done; each says why.
+        FactoryError: A stage failed; the message states the reason.
     """
     if process_count() > 1:
-        raise ConfigError("`factory build` is one process; use torchrun for `factory train` only, then build")
+        raise ConfigError(
+            "`factory build` runs in one process; use torchrun for `factory train` only, then build without torchrun"
+        )
     started = time.monotonic()
     if not may_train:
         _require_checkpoint(run)
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
-        run, materials, trained = _trained_supernet(run, console, limits, other)
+        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
@@ -102,19 +104,25 @@ def build(
 
 
 def train(
-    run: Run, console: Console, limits: TrainingLimits | None = None, other: OtherTraining = "refuse"
+    run: Run, console: Console, limits: TrainingLimits | None = None, on_mismatch: OnMismatch = "refuse"
 ) -> Trained | None:
-    """Only the training, within `limits`, on all processes that `torchrun` started, if it did.
+    """Train the supernet within `limits`, together with the other processes if `torchrun` started several.
+
+    Args:
+        run: The run to train.
+        console: Shows progress.
+        limits: Limits on the training run.
+        on_mismatch: What to do if the finished supernet was trained with another config.
 
     Returns:
         The trained supernet; None in every process but the first.
 
     Raises:
-        FactoryError: The training cannot be done.
+        FactoryError: Training failed, or was refused; the message states the reason.
     """
     if process_count() == 1:
         with exclusive(run.folder, "train"):
-            return _trained_supernet(_begin(run, limits), console, limits, other)[2]
+            return _trained_supernet(_begin(run, limits), console, limits, on_mismatch)[2]
     from supernet.training.workers import workers
 
     with workers(run.config.training.device) as processes:
@@ -127,7 +135,7 @@ def train(
             return None
         with exclusive(run.folder, "train"):
             run = _begin(run, limits)
-            finished = finished_training(run, console, other)
+            finished = finished_training(run, console, on_mismatch)
             if not processes.from_first(finished is None):
                 return finished
             materials = Materials(run, console)
@@ -136,9 +144,16 @@ def train(
 
 
 def search(run: Run, console: Console, device: str) -> SearchOutcome:
-    """The search for one device, which need not be a target of the config.
+    """Search for one device, which need not be a target of the config.
+
+    Args:
+        run: The run whose trained supernet is searched.
+        console: Shows progress.
+        device: A profile as people write it on the command line: a file, or a name.
 
     Raises:
+        ConfigError: There is no such profile, or it is wrong.
+        EngineError: The engine of the profile is not installed.
         MissingRunError: There is no supernet that was trained with this config.
         BudgetError: No subnet meets the budgets.
     """
@@ -153,7 +168,7 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
 
 
 def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    """Which targets get the same model, why, and what to do if that is not wanted."""
+    """Notes that name targets which get the same model, the reason, and what to do if that is not wanted."""
     groups: dict[str, list[SearchOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
@@ -161,12 +176,12 @@ def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
 
 
 def process_count() -> int:
-    """How many processes `torchrun` started for this work; 1 without it."""
+    """The number of processes that `torchrun` started for this command; 1 without `torchrun`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _require_checkpoint(run: Run) -> None:
-    """So that a command in the wrong place leaves nothing behind."""
+    """Raise `MissingRunError` if nothing was trained, before a command in the wrong folder creates any file."""
     if not run.checkpoint.is_file():
         raise MissingRunError(
             f"no trained supernet of {run.origin} in {run.folder}; run `factory train` or `factory build` first"
@@ -174,7 +189,7 @@ def _require_checkpoint(run: Run) -> None:
 
 
 def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
-    """The run with the schedule that was fitted for it before, if there is one; its folder is tidied."""
+    """Remove what killed commands left half written; return the run with the schedule that was fitted to it, if any."""
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
     run = planned_run(run, limits or TrainingLimits())
@@ -183,10 +198,10 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
 
 
 def _trained_supernet(
-    run: Run, console: Console, limits: TrainingLimits | None = None, other: OtherTraining = "refuse"
+    run: Run, console: Console, limits: TrainingLimits | None = None, on_mismatch: OnMismatch = "refuse"
 ) -> tuple[Run, Materials, Trained]:
-    """The supernet that was trained before, or else train one in this process, by a plan that fits the limits."""
-    finished = finished_training(run, console, other)
+    """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
+    finished = finished_training(run, console, on_mismatch)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker
@@ -201,13 +216,13 @@ def _targets(run: Run) -> list[FoundProfile]:
     names = [f.profile.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"{run.origin}: two targets use profiles with the name {twice[0]!r}; rename one")
+        raise ConfigError(f"{run.origin}: two targets use profiles named {twice[0]!r}; rename one of them")
     for f in found:
         get_engine(f.profile.engine)
         if (f.profile.engine, f.profile.precision) != ("onnxruntime", "fp32"):
             raise ConfigError(
                 f"{f.origin}: is for {f.profile.engine} in {f.profile.precision}, but a build exports fp32 files for "
-                "onnxruntime only; take a profile of that, or use `factory search` to see what this one would get"
+                "onnxruntime only; name a profile for those, or run `factory search` to see what this device would get"
             )
     return found
 
@@ -218,18 +233,22 @@ def _shared_note(group: Sequence[SearchOutcome]) -> str:
     name, binding = loosest.found.profile.name, sorted(_binding_budgets(loosest))
     if binding:
         return (
-            f"{names} get the same model; on {name} only {' and '.join(binding)} keeps a more accurate scored subnet "
-            "out: raise that budget if the device allows it"
+            f"{names} get the same model; on {name} a more accurate scored subnet exceeds only the budget for "
+            f"{' or '.join(map(_words, binding))}: raise that budget if the device allows it"
         )
     slack = loosest.budgets.slack(loosest.result.pick.costs)
-    used = ", ".join(f"{share:.0%} of {budget}" for budget, share in slack.items())
+    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
     return (
         f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
         "add larger options to the model space to use the rest, or remove all but one of these targets"
     )
 
 
+def _words(budget: str) -> str:
+    return budget.replace("_", " ")
+
+
 def _binding_budgets(outcome: SearchOutcome) -> set[str]:
-    """The budgets that alone keep a more accurate scored subnet out."""
+    """Every budget that is the only one which some more accurate scored subnet exceeds."""
     better = (c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy)
     return {c.excesses[0].budget for c in better if len(c.excesses) == 1}

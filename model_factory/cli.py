@@ -1,4 +1,4 @@
-"""The `factory` command: the table of its commands, one file each in `model_factory/commands`."""
+"""The `factory` command: a table of its commands, each of which has a file in `model_factory/commands`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "init": init,
     "import-ofa": import_ofa,
 }
-"""In the order of `factory --help`."""
+"""The commands by name, in the order in which `factory --help` lists them."""
 
 for name, command in COMMANDS.items():
     app.command(name=name)(command)

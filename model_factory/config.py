@@ -18,11 +18,11 @@ from supernet.training.config import TrainingConfig
 from supernet.training.finetune_config import FinetuneConfig
 
 CONFIG_NAME = "factory.yaml"
-"""The name a command looks for in its folder and the folders above."""
+"""The file name that commands look for in the current folder and in the folders above it."""
 
 
 def _space_tag(value: Any) -> str | None:
-    """Which class reads a `model` section; None where its `space` is missing or unknown."""
+    """The tag of the class that reads a `model` section; None if the `space` in it is not known."""
     space = value.get("space", "mobilenet") if isinstance(value, dict) else getattr(value, "space", None)
     if isinstance(space, str) and ":" in space:
         return _IMPORTED
@@ -39,39 +39,40 @@ if TYPE_CHECKING:
     ModelSection = SpaceConfig
 else:
     ModelSection = Annotated[
-        Union[_SECTIONS],  # noqa: UP007 - made from the table
+        Union[_SECTIONS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
         Discriminator(_space_tag),
     ]
 
 
 class TargetConfig(Document):
-    """One device profile that the family serves."""
+    """One device profile for which the family has a model."""
 
     device: str
     """A profile: a file (relative to the config), a name in `profiles/` beside the config, or a shipped one."""
     budgets: Budgets = Budgets()
-    """Override the profile's default budgets for this task."""
+    """Budgets for this task, which override the default budgets of the profile."""
 
 
 class ExportConfig(Document):
-    """How the models are written."""
+    """The form of the exported files."""
 
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
-    """Whether files take any batch size; the default is a batch of one, as an app runs them."""
+    """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
 
 
 class FactoryConfig(Document):
-    """A whole config."""
+    """A whole config, as `factory.yaml` holds it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-    """Of the family; `runs/<name>` and `dist/<name>` are called after it."""
+    """Name of the family, and of its folders `runs/<name>` and `dist/<name>`."""
     release: int = Field(default=1, ge=1)
-    """Number of this release; must grow from one published family to the next."""
+    """Number of this release, which must grow from one published family to the next."""
     seed: int = Field(default=0, ge=0)
+    """Seed of all random choices, from the held-out split to the subnets that are scored."""
     threads: int = Field(default=2, ge=1)
-    """CPU threads of training and scoring. Another number gives other rounding, hence another family."""
+    """CPU threads of training and scoring. Another number rounds differently and therefore gives another family."""
     data: DataConfig
     model: ModelSection
     training: TrainingConfig
@@ -80,6 +81,7 @@ class FactoryConfig(Document):
     """Train each chosen subnet a little further on its own before it is exported; `{}` takes the defaults."""
     export: ExportConfig = ExportConfig()
     targets: tuple[TargetConfig, ...] = Field(min_length=1)
+    """The devices to search for, each of which becomes a tier of the family."""
 
     @field_validator("model", mode="before")
     @classmethod
@@ -130,7 +132,7 @@ class FactoryConfig(Document):
 
 
 def find_config(start: Path) -> Path | None:
-    """The nearest `factory.yaml` in `start` or a folder above it."""
+    """The nearest `factory.yaml` in `start` or a folder above it; None if there is none."""
     for folder in (start, *start.parents):
         if (folder / CONFIG_NAME).is_file():
             return folder / CONFIG_NAME
@@ -141,7 +143,7 @@ def load_config(path: Path) -> FactoryConfig:
     """Read a config.
 
     Raises:
-        ConfigError: missing or wrong.
+        ConfigError: The file cannot be read, or is not a valid config.
     """
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name a config file, or use --run for a run folder")
@@ -149,6 +151,6 @@ def load_config(path: Path) -> FactoryConfig:
 
 
 def shipped_configs() -> Path:
-    """The folder of the configs that ship, in a wheel or in a checkout."""
+    """The folder of the shipped configs, in a wheel or in a checkout."""
     inside = Path(__file__).parent / "configs"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"

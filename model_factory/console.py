@@ -1,4 +1,4 @@
-"""What people see while long work runs: the stage, how far it is, how long it still takes."""
+"""Progress for people: the stage that is running, how much of it is done, and the time left."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from contextlib import contextmanager
 
 from factory_base.progress import Progress
 
-_PLAIN_INTERVAL_S = 5.0
+_LINE_INTERVAL_S = 5.0
+"""Time between two lines of progress in a log: short enough to show that work goes on, long enough for a short log."""
 
 
 class Console:
     """Writes to standard error, so that standard output stays for results.
 
     Args:
-        quiet: show nothing.
+        quiet: Whether to write nothing at all.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Write one line."""
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Progress]:
-        """A stage of long work; the yielded listener is to be told how far it is."""
+        """Show a stage of long work while the context is open; report its progress to the yielded function."""
         started = time.monotonic()
         if self._quiet:
             yield _ignore
@@ -70,7 +71,7 @@ def _live(title: str) -> Iterator[Progress]:
 
 
 class _Lines:
-    """For logs: a line every few seconds."""
+    """Progress for logs: a line every few seconds."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -81,7 +82,7 @@ class _Lines:
         now = time.monotonic()
         if self._first_done is None:  # a resumed stage starts above zero
             self._first_done, self._started = done, now
-        if now - self._last < _PLAIN_INTERVAL_S:
+        if now - self._last < _LINE_INTERVAL_S:
             return
         self._last = now
         passed = done - self._first_done

@@ -1,4 +1,9 @@
-"""Where a run lies, and how a command finds it (DESIGN.md section 7)."""
+"""The files of a run, and how a command finds its run.
+
+A command uses the run that `--run` names (a folder `runs/<name>`), else that of the config that `--config` names, else
+that of the nearest `factory.yaml` in the current folder or above, else that of the embedded digits. The folders `runs/`
+and `dist/` are beside the config; those of the digits are in the current folder.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +20,24 @@ from factory_base.quantities import WITH_UNITS
 from model_factory.config import FactoryConfig, find_config, load_config, shipped_configs
 
 RESOLVED_CONFIG = "config.resolved.yaml"
+"""Name of the file in a run folder with the whole config, defaults included."""
 ORIGIN = "origin.txt"
+"""Name of the file in a run folder with the path of its config."""
 DIGITS_CONFIG = "digits.yaml"
+"""Name of the shipped config of the embedded digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One config and the folders it works in.
+    """A config and the folders that commands read and write for it.
 
     Attributes:
-        config: the parsed config.
-        config_folder: relative paths in the config start here.
-        origin: the file the config was read from.
-        base: the folder that holds `runs/` and `dist/`.
-        folder: `runs/<name>`.
-        family_folder: `dist/<name>`.
+        config: The parsed config.
+        config_folder: The folder from which relative paths in the config start.
+        origin: The file that the config was read from.
+        base: The folder that holds `runs/` and `dist/`.
+        folder: The run folder, `runs/<name>`.
+        family_folder: The folder of the family, `dist/<name>`.
     """
 
     config: FactoryConfig
@@ -41,22 +49,22 @@ class Run:
 
     @property
     def resolved_config(self) -> Path:
-        """The whole config, defaults included."""
+        """The file with the whole config, defaults included."""
         return self.folder / RESOLVED_CONFIG
 
     @property
     def origin_note(self) -> Path:
-        """The path of the config that the run was made from."""
+        """The file with the path of the config that the run was made from."""
         return self.folder / ORIGIN
 
     @property
     def plan(self) -> Path:
-        """The schedule that was fitted to limits on time and memory."""
+        """The file with the schedule that was fitted to limits on time and memory."""
         return self.folder / "plan.json"
 
     @property
     def fingerprints(self) -> Path:
-        """Digests of data files by size and time of change, so that unchanged ones are not read again."""
+        """The file with digests of data files by size and time of change, so that unchanged ones are not read again."""
         return self.folder / "fingerprints.json"
 
     @property
@@ -66,7 +74,7 @@ class Run:
 
     @property
     def training_state(self) -> Path:
-        """The state of an unfinished training run, from which it goes on."""
+        """The state of an unfinished training run, from which it resumes."""
         return self.folder / "training.safetensors"
 
     @property
@@ -91,12 +99,12 @@ class Run:
 
     @property
     def manifest(self) -> Path:
-        """What the app reads."""
+        """The manifest of the family, which the app reads."""
         return self.family_folder / "manifest.json"
 
     @property
     def report(self) -> Path:
-        """The page about the family."""
+        """The report page of the family."""
         return self.family_folder / "report.html"
 
     def stage_record(self, stage: str) -> Path:
@@ -112,27 +120,27 @@ class Run:
         return self.folder / "finetuned" / f"{subnet_id}.safetensors"
 
     def finetuning_state(self, subnet_id: str) -> Path:
-        """The state of an unfinished fine-tuning, from which it goes on."""
+        """The state of an unfinished fine-tuning, from which it resumes."""
         return self.folder / "finetuned" / f"{subnet_id}.training.safetensors"
 
     def predictions(self, subnet_id: str) -> Path:
-        """What the exported file of a subnet answers to the test images."""
+        """The predictions of a subnet's exported file for the test images."""
         return self.folder / "predictions" / f"{subnet_id}.npy"
 
     def front_plot(self, device: str) -> Path:
-        """The picture of the Pareto front of one device."""
+        """The plot of the Pareto front of one device."""
         return self.folder / "plots" / f"{device}.png"
 
     def default_profile(self, name: str) -> Path:
-        """Where a command writes a profile if it is not told another place."""
+        """The file that a command writes a profile to by default."""
         return self.base / "profiles" / f"{name}.yaml"
 
     def profile(self, device: str, *, typed: bool = False) -> FoundProfile:
-        """The profile that the config names or, where `typed`, a command. Raises `ConfigError`."""
+        """The profile that the config names or, if `typed`, that a person named in a command. Raises `ConfigError`."""
         return find_profile(device, self.config_folder, typed=typed)
 
     def budgets_for(self, found: FoundProfile) -> Budgets:
-        """The profile's budgets, overridden by those of the target that names the same profile."""
+        """The budgets of a profile, overridden by those of the target that names the same profile, if there is one."""
         budgets = found.profile.budgets
         for target in self.config.targets:
             if self.profile(target.device).profile.name == found.profile.name:
@@ -140,27 +148,27 @@ class Run:
         return budgets
 
     def write_resolved_config(self) -> None:
-        """Leave the whole config, defaults included, and its place in the run folder. Raises `DiskError`.
+        """Write the whole config, defaults included, and its path to the run folder. Raises `DiskError`.
 
-        A command that is given the written file works in this run, with these values.
+        A command that is given the resolved config works in this run, with the values of that file.
         """
         values = self.config.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        header = f"# Resolved from {self.origin.name}; relative paths start where that lies.\n"
+        header = f"# Resolved from {self.origin.name}; relative paths start from the folder of that file.\n"
         write_text(self.resolved_config, header + text)
         write_text(self.origin_note, f"{self.origin.resolve()}\n")
 
 
 def find_run(run_folder: Path | None, config_file: Path | None) -> Run:
-    """The run a command means: `--run`, `--config`, the nearest `factory.yaml` upward, or the embedded digits.
+    """The run of a command: that of `--run`, of `--config`, of the nearest `factory.yaml`, or of the embedded digits.
 
     Args:
-        run_folder: a folder `runs/<name>` beside a config.
-        config_file: a config.
+        run_folder: The value of `--run`, a folder `runs/<name>`.
+        config_file: The value of `--config`.
 
     Raises:
-        ConfigError: both are given, or the config is wrong.
-        MissingRunError: the run folder is none.
+        ConfigError: Both are given, or the config cannot be read or is wrong.
+        MissingRunError: `run_folder` is not a run folder.
     """
     if run_folder and config_file:
         raise ConfigError("--run and --config exclude each other; give one of them")
@@ -189,12 +197,12 @@ def open_run(config_file: Path, folder: Path) -> Run:
 
 def _from_run_folder(folder: Path) -> Run:
     if not (folder / ORIGIN).is_file():
-        raise MissingRunError(f"{folder}: is no run folder (no {ORIGIN} in it); `factory build` makes one")
+        raise MissingRunError(f"{folder}: is not a run folder (it has no {ORIGIN}); `factory build` makes one")
     return open_run(_origin(folder), folder.resolve().parent.parent)
 
 
 def _from_resolved(path: Path) -> Run:
-    """The run in whose folder `path` lies, with the values in `path` instead of those of the file it came from."""
+    """The run whose folder holds `path`, with the values in `path` instead of those of the config it was made from."""
     return replace(open_run(path, path.resolve().parent.parent.parent), origin=_origin(path.parent))
 
 

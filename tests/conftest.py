@@ -1,4 +1,4 @@
-"""What tests of several packages share."""
+"""Fixtures that the tests of several packages share."""
 
 from ssh_board import shared_ssh_board, ssh_board
 from tiny_app import (

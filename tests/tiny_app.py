@@ -1,7 +1,7 @@
-"""One tiny digits family that all command-line tests share, and ways to run the command.
+"""A tiny family of the digits that all tests of the command line share, and fixtures that run the command.
 
-`factory` runs it in this process, which spares the imports; `factory_process` in a process of its own, for tests of
-signals, limits of a process, many workers, or a user's own modules.
+`factory` runs it in this process, which saves the imports; `factory_process` runs it in a process of its own, for tests
+of signals, limits of a process, several workers, or a user's own modules.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ targets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a command left with and said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -56,19 +56,19 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The one line a person sees; fails where there is another one, or a traceback."""
+        """The only line that a person sees; fails if there are more lines, or a traceback."""
         (line,) = self.err.splitlines()
         assert line.startswith("error: ")
         return line
 
     @property
     def stages(self) -> list[str]:
-        """The stages that were done."""
+        """The stages that ran."""
         return [line.partition(":")[0] for line in self.err.splitlines() if ": done in " in line]
 
 
-def _hear_ctrl_c() -> None:
-    """A shell starts background jobs deaf to Ctrl-C, and their children inherit that."""
+def _restore_ctrl_c() -> None:
+    """Restore the default: background jobs of a shell start with Ctrl-C ignored, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -78,13 +78,13 @@ Run = Callable[..., Answer]
 
 @pytest.fixture(scope="session")
 def start_factory() -> Start:
-    """Start the command in a folder, as its own process."""
+    """Starts the command in a folder, in a process of its own."""
 
     def start(cwd: Path, *arguments: object, prefix: tuple[str, ...] = ("-m", "model_factory"), **options: Any) -> Any:
         command = [sys.executable, *prefix, *map(str, arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        options = {"preexec_fn": _hear_ctrl_c} | options
+        options = {"preexec_fn": _restore_ctrl_c} | options
         return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
 
     return start
@@ -92,7 +92,7 @@ def start_factory() -> Start:
 
 @pytest.fixture(scope="session")
 def factory_process(start_factory: Start) -> Run:
-    """Run the command in a folder, as its own process, to its end."""
+    """Runs the command in a folder, in a process of its own, and waits for its end."""
 
     def run(cwd: Path, *arguments: object, **options: Any) -> Answer:
         process = start_factory(cwd, *arguments, **options)
@@ -104,7 +104,7 @@ def factory_process(start_factory: Start) -> Run:
 
 @pytest.fixture(scope="session")
 def factory() -> Run:
-    """Run the command in a folder, in this process, to its end."""
+    """Runs the command in a folder, in this process."""
 
     def run(cwd: Path, *arguments: object) -> Answer:
         out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
@@ -130,7 +130,7 @@ def tiny_config() -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, factory: Run) -> Path:
-    """A folder with `factory.yaml` and the finished family. Read it, do not change it."""
+    """A folder with `factory.yaml` and the finished family. Tests may read it, but not change it."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
     answer = factory(folder, "build")
@@ -146,7 +146,7 @@ def app(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Path:
-    """Only the config."""
+    """A folder with the config and nothing else."""
     folder = tmp_path / "app"
     folder.mkdir()
     (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
@@ -155,7 +155,7 @@ def empty_app(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit_config() -> Callable[[Path, str, str], None]:
-    """Replace a text in an app's config."""
+    """Replaces a text in the config of an app."""
 
     def edit(folder: Path, old: str, new: str) -> None:
         path = folder / "factory.yaml"
@@ -168,7 +168,7 @@ def edit_config() -> Callable[[Path, str, str], None]:
 
 @pytest.fixture
 def published() -> Callable[[Path], dict[str, bytes]]:
-    """The content of every file of the tiny family, without the report."""
+    """Returns the content of every file of the tiny family except the report."""
 
     def read(folder: Path) -> dict[str, bytes]:
         family = folder / "dist" / "tiny"
@@ -180,7 +180,7 @@ def published() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def children_seconds() -> Callable[[], float]:
-    """Processor time that finished child processes took so far: unlike a clock, it stands a busy machine."""
+    """Returns the processor time of all finished child processes, which does not depend on how busy the machine is."""
 
     def seconds() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -191,7 +191,7 @@ def children_seconds() -> Callable[[], float]:
 
 @pytest.fixture
 def steps_done() -> Callable[[Path], int]:
-    """The steps of the training whose state lies in a file."""
+    """Returns the number of steps done, given the file of a training state."""
 
     def read(state: Path) -> int:
         with state.open("rb") as stream:

@@ -1,1 +1,1 @@
-"""The commands, one file each: parse, call one function, print."""
+"""The commands, one file each. A command parses its options, calls one function, and prints what it returns."""

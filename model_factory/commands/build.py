@@ -1,4 +1,4 @@
-"""`factory build`, `factory export` and `factory report`: the whole loop, or what is left of it after the training."""
+"""`factory build`, `factory export` and `factory report`: the whole loop, or the part of it that follows training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_factory.commands.options import (
     RunOption,
     chosen_run,
     limits,
-    other_training,
+    on_mismatch,
 )
 from model_factory.commands.tables import latency_text, print_table
 
@@ -32,38 +32,45 @@ def build(
     retrain: RetrainOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Do everything: train, search, fine-tune the picks, export, write manifest and report. Only what changed runs."""
+    """Train, search, export and report; run again only what changed.
+
+    With a `finetune` section in the config, the picks are trained a little further before they are exported.
+    """
     from model_factory import build as pipeline
     from model_factory.console import Console
 
-    where = chosen_run(run, config)
+    chosen = chosen_run(run, config)
     built = pipeline.build(
-        where, Console(quiet), limits=limits(max_hours, max_memory_gib), other=other_training(retrain)
+        chosen, Console(quiet), limits=limits(max_hours, max_memory_gib), on_mismatch=on_mismatch(retrain)
     )
-    print_family(built, where)
+    print_family(built, chosen)
 
 
 def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
-    """Search all targets and write the family from a supernet that is trained; picks may be fine-tuned."""
+    """Write the family from a supernet that is already trained.
+
+    All targets are searched. With a `finetune` section in the config, the picks are trained a little further before
+    they are exported.
+    """
     from model_factory import build as pipeline
     from model_factory.console import Console
 
-    where = chosen_run(run, config)
-    print_family(pipeline.build(where, Console(quiet), may_train=False), where)
+    chosen = chosen_run(run, config)
+    print_family(pipeline.build(chosen, Console(quiet), may_train=False), chosen)
 
 
 def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
-    """Write report.html of the family and print its path."""
+    """Write the family's report.html and print its path."""
     from model_factory import build as pipeline
     from model_factory.console import Console
 
-    where = chosen_run(run, config)
-    pipeline.build(where, Console(quiet), may_train=False)
-    typer.echo(where.report)
+    chosen = chosen_run(run, config)
+    pipeline.build(chosen, Console(quiet), may_train=False)
+    typer.echo(chosen.report)
 
 
 def print_family(built: Built, run: Run) -> None:
-    """The tiers of a finished family, the paths of its files, and the budgets that were derived."""
+    """Print the tiers of a finished family, the paths of its files, and the budgets that were derived."""
     from factory_base.quantities import format_bytes
 
     rows = []

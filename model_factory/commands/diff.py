@@ -1,14 +1,15 @@
-"""`factory diff`: whether a family is worse than another one."""
+"""`factory diff`: check whether a family is worse than an earlier one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_factory.commands.options import FamilyArgument, JsonOption
+from model_factory.commands.options import JsonOption
 from model_factory.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -16,12 +17,21 @@ if TYPE_CHECKING:
 
 
 def diff(
-    old: FamilyArgument,
-    new: FamilyArgument,
-    max_accuracy_drop: Annotated[float, typer.Option(help="As a fraction: 0.005 is half a point.", min=0, max=1)] = 0.0,
-    max_latency_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
-    max_memory_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
-    max_bytes_increase: Annotated[float, typer.Option(help="Relative.", min=0)] = 0.05,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier family: its folder or its manifest.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The family to check: its folder or its manifest.")],
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(metavar="F", help="Accepted drop in accuracy: 0.005 is half a percentage point.", min=0, max=1),
+    ] = 0.0,
+    max_latency_increase: Annotated[
+        float, typer.Option(metavar="F", help="Accepted increase in latency: 0.05 is 5 %.", min=0)
+    ] = 0.05,
+    max_memory_increase: Annotated[
+        float, typer.Option(metavar="F", help="Accepted increase in peak memory: 0.05 is 5 %.", min=0)
+    ] = 0.05,
+    max_bytes_increase: Annotated[
+        float, typer.Option(metavar="F", help="Accepted increase in file size: 0.05 is 5 %.", min=0)
+    ] = 0.05,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two families tier by tier. Exit code 0: nothing got worse; 1: a tier did; 2: they cannot be compared."""
@@ -42,7 +52,7 @@ def diff(
 
 
 def print_diff(diff: FamilyDiff) -> None:
-    """The change of every tier, then what got worse."""
+    """Print the changes of every tier, then what got worse."""
     header = ("tier", "platform", "", "model", "accuracy (95 % interval)", "costs")
     rows = [
         (

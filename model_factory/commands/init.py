@@ -1,4 +1,4 @@
-"""`factory init`: a config and profiles to start from."""
+"""`factory init`: write a config and device profiles to start from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from model_factory.commands.options import TemplateName
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to put factory.yaml and profiles/.")] = Path(),
-    template: Annotated[TemplateName, typer.Option(help="The shipped config to start from.")] = TemplateName.digits,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder for factory.yaml and profiles/.")
+    ] = Path(),
+    template: Annotated[
+        TemplateName, typer.Option(metavar="NAME", help=f"The shipped config to copy: {', '.join(TemplateName)}.")
+    ] = TemplateName.digits,
 ) -> None:
-    """Scaffold a config of your own and a folder of device profiles to edit."""
+    """Write a config and device profiles to start from."""
     from model_factory.jobs.scaffold import scaffold
 
     for path in scaffold(folder, template.value):
         typer.echo(f"wrote {path}")
-    typer.echo("next: edit them, then run `factory build` in that folder")
+    typer.echo("next: edit these files, then run `factory build` in that folder")

@@ -1,4 +1,4 @@
-"""`factory onboard`: a profile of a device that is not at hand."""
+"""`factory onboard`: make a profile of a device that is not at hand."""
 
 from __future__ import annotations
 
@@ -16,25 +16,43 @@ if TYPE_CHECKING:
 def onboard(
     measurements: Annotated[
         Path | None,
-        typer.Argument(help="Measured networks: CSV or Parquet, as --suggest leaves it.", show_default=False),
-    ] = None,
-    like: Annotated[str, typer.Option(help="A profile with the facts, budgets and memory of the device.")] = "midrange",
-    prior: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Known devices: a profile, or a table of networks by devices (CSV, Parquet). May be repeated. Default "
-            "is profiles beside the config that have a latency table, and the shipped ones.",
+        typer.Argument(
+            metavar="FILE",
+            help="Measured networks: a CSV or Parquet file with the columns of the one that --suggest writes.",
             show_default=False,
         ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="The device, if the file names several.", show_default=False)] = None,
+    like: Annotated[
+        str, typer.Option(metavar="PROFILE", help="A profile with the facts, budgets and memory of the device.")
+    ] = "midrange",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRIOR",
+            help="Known devices: a profile, or a table of networks by devices (CSV or Parquet); may be repeated. By "
+            "default the profiles beside the config that have a latency table, and the shipped ones.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="The device to use, if FILE names several.", show_default=False),
+    ] = None,
     suggest: Annotated[
-        int | None, typer.Option(help="Write this many networks to measure next instead.", min=1, show_default=False)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Make no profile: write N networks to measure next, and a file for their latencies.",
+            min=1,
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Default is profiles/onboarded.yaml beside the config; with --suggest the folder networks.",
+            metavar="PATH",
+            help="The profile to write, by default profiles/onboarded.yaml beside the config. With --suggest the "
+            "folder to write, by default networks.",
             show_default=False,
         ),
     ] = None,
@@ -42,22 +60,22 @@ def onboard(
     config: ConfigOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Make a profile of a device that is not at hand, from 5 to 10 networks measured on it and known devices."""
+    """Make a profile of a device from 5 to 10 measured networks. The device need not be at hand."""
     from model_factory.console import Console
     from model_factory.jobs import onboarding
 
-    where, console = chosen_run(run, config), Console(quiet)
+    chosen, console = chosen_run(run, config), Console(quiet)
     request = onboarding.Request(measurements=measurements, only=only, priors=tuple(prior or ()), like=like)
     if suggest is not None:
-        folder = output or where.base / "networks"
-        print_suggestion(onboarding.suggest(where, console, request, suggest, folder))
+        folder = output or chosen.base / "networks"
+        print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder))
     else:
-        path = output or where.default_profile("onboarded")
-        print_onboarded(onboarding.onboard(where, console, request, path))
+        path = output or chosen.default_profile("onboarded")
+        print_onboarded(onboarding.onboard(chosen, console, request, path))
 
 
 def print_onboarded(device: NewDevice) -> None:
-    """What was made of a few measured networks, how far to trust it, and what to do with it."""
+    """Print what the new profile rests on, how far to trust it, and how to use it."""
     table, costs = device.table, device.profile.costs
     measured = f"{table.fitted_networks} networks" + (f", {costs.rows} rows" if costs.rows else "")
     print(f"measured       {measured}")
@@ -65,7 +83,7 @@ def print_onboarded(device: NewDevice) -> None:
         print(f"prior          {costs.latency_std.source.partition('prior of ')[2]}")
     if table.errors is not None:
         print(
-            f"predictions    each measured network from the others: mean error {table.errors.mape:.1%}, "
+            f"predictions    of each measured network from the others: mean error {table.errors.mape:.1%}, "
             f"{table.errors.within_10:.0%} within 10 %"
         )
     for note in device.notes:
@@ -77,8 +95,8 @@ def print_onboarded(device: NewDevice) -> None:
 
 
 def print_suggestion(suggestion: Suggestion) -> None:
-    """The networks to measure, and where to write their latencies."""
+    """Print the networks to measure, and the file for their latencies."""
     folder = suggestion.sheet.parent
     print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
-    print(f"their files are in {folder}; time each at batch 1 on the device, then")
+    print(f"their files are in {folder}; time each of them with batch size 1 on the device, then")
     print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet}`")

@@ -1,4 +1,4 @@
-"""Options that several commands share. Imports nothing heavy: every command line starts here."""
+"""Options that several commands share. This module imports nothing heavy, because every command line loads it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from model_factory.run import Run
-    from model_factory.stages.train import OtherTraining
+    from model_factory.stages.train import OnMismatch
     from supernet.planning.plan import TrainingLimits
 
-# Closed choices. Tests compare them with the types and tables that they name, which would be slow to import here.
+# Closed choices. They repeat the types and tables that they name, which are slow to import; a test compares the two.
 
 
 class EngineName(StrEnum):
@@ -48,7 +48,7 @@ class RoundingName(StrEnum):
 
 
 class TemplateName(StrEnum):
-    """The configs that ship."""
+    """The names of the shipped configs."""
 
     cifar10 = "cifar10"
     cifar10_gpu = "cifar10_gpu"
@@ -57,21 +57,34 @@ class TemplateName(StrEnum):
     mobile_int8 = "mobile_int8"
 
 
-RunOption = Annotated[Path | None, typer.Option("--run", help="A run folder (runs/<name>).", show_default=False)]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", metavar="DIR", help="A run folder, runs/<name>.", show_default=False)
+]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="A config; default is the nearest factory.yaml upward.", show_default=False),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A config; by default the nearest factory.yaml in this folder or above, else the embedded digits.",
+        show_default=False,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 MaxHoursOption = Annotated[
     float | None,
-    typer.Option(help="Train for at most this long, with fewer epochs; kept for later commands.", show_default=False),
+    typer.Option(
+        metavar="HOURS",
+        help="Train for at most this many hours, with fewer epochs if need be; later commands keep to it.",
+        show_default=False,
+    ),
 ]
 MaxMemoryOption = Annotated[
     float | None,
     typer.Option(
-        help="Train in at most this much memory (the GPU's if it trains), with smaller micro-batches.",
+        metavar="GIB",
+        help="Train in at most this much memory (of the GPU, if one trains), with smaller micro-batches if need be; "
+        "later commands keep to it.",
         show_default=False,
     ),
 ]
@@ -82,11 +95,11 @@ AdoptOption = Annotated[
     bool,
     typer.Option("--adopt", help="Keep a finished supernet that was trained with another config, and train nothing."),
 ]
-FamilyArgument = Annotated[Path, typer.Argument(help="A family's folder or its manifest.")]
+FamilyArgument = Annotated[Path, typer.Argument(metavar="FAMILY", help="A family's folder or its manifest.")]
 
 
 def chosen_run(run: Path | None, config: Path | None) -> Run:
-    """The run that `--run` or `--config` names; see `find_run`."""
+    """The run of a command with these options; see `find_run`. Raises as that does."""
     from model_factory.run import find_run
 
     return find_run(run, config)
@@ -99,8 +112,8 @@ def limits(max_hours: float | None, max_memory_gib: float | None) -> TrainingLim
     return TrainingLimits(max_hours=max_hours, max_memory_gib=max_memory_gib)
 
 
-def other_training(retrain: bool, adopt: bool = False) -> OtherTraining:
-    """What to do about a finished supernet of another config. Raises `ConfigError` if both flags are given."""
+def on_mismatch(retrain: bool, adopt: bool = False) -> OnMismatch:
+    """What to do if the finished supernet is of another config. Raises `ConfigError` if both options are given."""
     from factory_base.errors import ConfigError
 
     if retrain and adopt:

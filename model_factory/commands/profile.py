@@ -1,4 +1,4 @@
-"""`factory profile`: measure a machine, or model a device."""
+"""`factory profile`: measure a machine, or model a device from a sheet."""
 
 from __future__ import annotations
 
@@ -21,51 +21,59 @@ def profile(
         str | None,
         typer.Option(
             metavar="SHEET",
-            help="Measure no network: compute the profile from a sheet of published figures, a file or a shipped name; "
-            "`host` is this machine, of which only peak and bandwidth are measured.",
+            help="Time no network, but compute the profile from a sheet of published figures (a file or a shipped "
+            "name). For the sheet `host`, which is this machine, peak and bandwidth are measured.",
             show_default=False,
         ),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="The inference engine.")] = EngineName.onnxruntime,
     precision: Annotated[PrecisionName, typer.Option(help="The precision of the model files.")] = PrecisionName.fp32,
-    threads: Annotated[int, typer.Option(help="Threads of the engine.", min=1)] = 1,
-    networks: Annotated[int, typer.Option(help="Networks to fit to, and to take parts from.", min=6)] = 40,
-    held_out: Annotated[int, typer.Option(help="Further networks to judge predictions on.", min=2)] = 16,
-    rounds: Annotated[int, typer.Option(help="Visits to each network and part.", min=4)] = 40,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of the engine.", min=1)] = 1,
+    networks: Annotated[
+        int, typer.Option(metavar="N", help="Networks to fit predictions to, and to take parts from.", min=6)
+    ] = 40,
+    held_out: Annotated[int, typer.Option(metavar="N", help="Further networks to test predictions on.", min=2)] = 16,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Rounds, in each of which every file is timed.", min=4)] = 40,
     on: Annotated[
         str,
         typer.Option(
-            help="The machine that is measured: here; a Linux board as ssh:[USER@]HOST[:PORT][,python=PATH]"
-            "[,config=FILE], where HOST may be one of ~/.ssh/config and FILE replaces that; an Android phone as "
-            "adb:[SERIAL],binary=FILE[,library=FILE][,version=V][,taskset=MASK], FILE being the engine's benchmark "
-            "program; or browser:DIST[,port=NUMBER][,lan] for any browser that opens the address that is printed, DIST "
-            "being node_modules/onnxruntime-web/dist.",
+            metavar="MACHINE",
+            help="The machine to measure. This one: here. A Linux board: ssh:[USER@]HOST[:PORT] [,python=PATH] "
+            "[,config=FILE], where HOST may be a name in ~/.ssh/config and FILE is read instead of that. An Android "
+            "phone: adb:[SERIAL],binary=FILE [,library=FILE] [,version=V] [,taskset=MASK], where binary is the "
+            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan], where DIST is "
+            "node_modules/onnxruntime-web/dist; open the address that is printed. Write all of these without spaces.",
         ),
     ] = "here",
     output: Annotated[
         Path | None,
-        typer.Option(help="Default is profiles/host.yaml beside the config, or the sheet's name.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="The profile to write; by default profiles/NAME.yaml beside the config, where NAME is host, ssh, adb "
+            "or browser, or the name of the sheet.",
+            show_default=False,
+        ),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a machine in the real engine and write a device profile of it, or model a device from a sheet."""
+    """Measure a machine, or model a device, and write its profile."""
     from device_profiles.measuring.measure import Plan
     from model_factory.console import Console
     from model_factory.jobs.measuring import ModelledPlan, measure, model_device
 
-    where, console = chosen_run(run, config), Console(quiet)
+    chosen, console = chosen_run(run, config), Console(quiet)
     if modelled is not None:
         asked = ModelledPlan(
             sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
         )
-        print_modelled(model_device(where, console, asked, output=output))
+        print_modelled(model_device(chosen, console, asked, output=output))
         return
     plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
-    print_profiled(measure(where, console, plan, engine=engine.value, place=on, output=output))
+    print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output))
 
 
 def print_profiled(profiled: Profiled) -> None:
-    """What was measured, how far to trust it, and what to do with it."""
+    """Print what was measured, how far to trust it, and how to use it."""
     costs, table = profiled.profile.costs, profiled.table
     print(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
@@ -79,14 +87,14 @@ def print_profiled(profiled: Profiled) -> None:
         )
     else:
         print(
-            f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no table: the model space"
+            f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no latency table, because"
         )
-        print("               declares no chain of parts")
+        print("               the model space declares no chain of parts")
     print(f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)")
     if costs.spread is not None:
         print(
             f"single runs    95th percentile {costs.spread.p95_over_p50:.2f} times the median; without a pause for "
-            f"{costs.spread.sustained_seconds:g} s {costs.spread.sustained_over_p50:.2f} times the latency stated"
+            f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
         print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
@@ -94,7 +102,7 @@ def print_profiled(profiled: Profiled) -> None:
 
 
 def print_modelled(modelled: Modelled) -> None:
-    """What a modelled profile rests on, how far to trust it, and what to do with it."""
+    """Print what a modelled profile rests on, how far to trust it, and how to use it."""
     from device_profiles.modelling.roofline import explained
 
     for line in explained(modelled.sheet):
@@ -108,6 +116,6 @@ def print_modelled(modelled: Modelled) -> None:
 
 
 def _given(context: typer.Context) -> tuple[str, ...]:
-    """The options that stand on the command line."""
+    """Names of the options that a person gave, as opposed to those with their defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return tuple(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")

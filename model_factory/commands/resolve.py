@@ -1,4 +1,4 @@
-"""`factory resolve`: device facts as people type them, and the answer as people read it."""
+"""`factory resolve`: show which model a device gets."""
 
 from __future__ import annotations
 
@@ -19,20 +19,39 @@ def resolve(
     family: FamilyArgument,
     platform: Annotated[PlatformName, typer.Option(help="The platform of the device.")],
     ram: Annotated[
-        str | None, typer.Option(help="What the kernel reports, for example 3GiB.", show_default=False)
+        str | None,
+        typer.Option(metavar="SIZE", help="RAM as the kernel reports it, for example 3GiB.", show_default=False),
     ] = None,
-    cores: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    cores: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of processor cores.", min=1, show_default=False)
+    ] = None,
     os_version: Annotated[
         str | None,
-        typer.Option("--os", help="For example 12.1; on Android the API level, for example 34.", show_default=False),
+        typer.Option(
+            "--os",
+            metavar="VERSION",
+            help="OS version, for example 12.1; on Android the API level, for example 34.",
+            show_default=False,
+        ),
     ] = None,
-    soc: Annotated[str | None, typer.Option(help="Maker/model, for example Acme/A1.", show_default=False)] = None,
-    free_disk: Annotated[str | None, typer.Option(help="For example 500MB.", show_default=False)] = None,
-    free_memory: Annotated[str | None, typer.Option(help="For example 200MiB.", show_default=False)] = None,
-    engine_version: Annotated[str | None, typer.Option(help="Version of the app's engine.", show_default=False)] = None,
+    soc: Annotated[
+        str | None,
+        typer.Option(metavar="SOC", help="System on a chip as maker/model, for example Acme/A1.", show_default=False),
+    ] = None,
+    free_disk: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Free space for model files, for example 500MB.", show_default=False),
+    ] = None,
+    free_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Available memory, for example 200MiB.", show_default=False)
+    ] = None,
+    engine_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Version of ONNX Runtime in the app.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which model a device gets, and why each other candidate is rejected."""
+    """Show which model a device gets, and why others are rejected."""
     facts = facts_from_text(
         platform=platform.value,
         ram=ram,
@@ -84,7 +103,7 @@ def facts_from_text(
 
 
 def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
-    """What a device with these facts gets from `family`. Raises `ManifestError`."""
+    """The model that a device with these facts gets from `family`, and the reasons. Raises `ManifestError`."""
     from exports.client.python import resolver
     from exports.family.manifest import manifest_path, read_manifest
     from factory_base.files import read_json
@@ -94,7 +113,7 @@ def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
 
 
 def print_resolution(resolution: Resolution) -> None:
-    """The answer, then why each other candidate is rejected."""
+    """Print the model that the device gets, then why others are rejected."""
     print(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})")
     for reason in resolution.reasons:
         model = f" {reason.model}" if reason.model else ""

@@ -1,4 +1,4 @@
-"""`factory search`: what one device gets."""
+"""`factory search`: search the trained supernet for one device."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 
 
 def search(
-    device: Annotated[str, typer.Option("--device", help="A profile: a file, or a shipped name such as midrange.")],
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help="A profile: a file, a name in profiles/ beside the config, or a shipped name such as midrange.",
+        ),
+    ],
     run: RunOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Search the trained supernet for one device; print the Pareto front and the pick."""
+    """Search the trained supernet for one device. Prints the Pareto front and the pick."""
     from model_factory import build as pipeline
     from model_factory.console import Console
 
-    where = chosen_run(run, config)
-    outcome = pipeline.search(where, Console(quiet), device)
-    plot = write_search_plot(outcome, where)
+    chosen = chosen_run(run, config)
+    outcome = pipeline.search(chosen, Console(quiet), device)
+    plot = write_search_plot(outcome, chosen)
     if as_json:
         typer.echo(search_json(outcome, plot))
     else:
@@ -40,7 +46,7 @@ def search(
 
 
 def print_search(outcome: SearchOutcome, plot: Path) -> None:
-    """The Pareto front of one device and the pick."""
+    """Print the Pareto front of one device and the pick."""
     from factory_base.quantities import format_bytes, format_duration, format_energy
 
     profile, pick = outcome.found.profile, outcome.result.pick
@@ -49,7 +55,7 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
     print("budgets: " + ("; ".join(limits) or "none"))
     if (kept := _kept(outcome)) is not None:
-        print(f"the pick keeps its latency with a probability of {kept:.1%}, by the errors that the profile states")
+        print(f"the pick keeps its latency budget with a probability of {kept:.1%}, given the errors in the profile")
     basis = profile.energy_provenance
     energy_column = [] if basis is None else [f"energy ({basis})"]
     load_column = [] if pick.costs.load_us is None else ["load"]
@@ -73,7 +79,7 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     print_table(columns, rows)
     if note := _table_note(outcome):
         print(f"note: {note}")
-    print(f"scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
+    print(f"subnets scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
 
 
 def search_json(outcome: SearchOutcome, plot: Path) -> str:
@@ -95,7 +101,7 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
-    """Leave the front as a picture in the run folder. Raises `DiskError`."""
+    """Plot the front in a file in the run folder. Raises `DiskError`."""
     from model_factory.report.plots import plot_front
     from model_factory.stages.report import device_front
 
@@ -112,7 +118,7 @@ def _shown(outcome: SearchOutcome) -> Sequence[Candidate]:
 
 
 def _table_note(outcome: SearchOutcome) -> str:
-    """A warning if the latency table is of another version of the engine than the one installed here; else ""."""
+    """A warning if the latency table was measured with another version of the engine than the installed one; or ""."""
     from exports.engines import ENGINES, get_engine
     from factory_base.errors import EngineError
 
@@ -126,13 +132,13 @@ def _table_note(outcome: SearchOutcome) -> str:
     if installed == table.engine_version:
         return ""
     return (
-        f"the latency table was measured with {table.engine} {table.engine_version}, installed here is {installed}; if "
-        "the device has that too, measure it again with `factory profile`"
+        f"the latency table was measured with {table.engine} {table.engine_version}, but {installed} is installed; if "
+        "the device has that version, too, measure it again with `factory profile`"
     )
 
 
 def _kept(outcome: SearchOutcome) -> float | None:
-    """The probability that the pick keeps its latency budget; None without a budget or a known deviation."""
+    """The probability that the pick keeps its latency budget; None without a budget or a known standard deviation."""
     limit = outcome.budgets.latency_us
     return None if limit is None else outcome.result.pick.costs.kept_probability(limit)
 

@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from device_profiles.costs import Costs
 
 _MIN_WIDTH = 100
-"""Narrower terminals, and pipes, get lines as long as the table needs instead of folded cells."""
-_PIPE_WIDTH = 160
+"""Columns below which folded cells would make the tables unreadable; narrower terminals get `_FULL_WIDTH` instead."""
+_FULL_WIDTH = 160
+"""Columns in which tables fit without folded cells, for narrow terminals and for pipes."""
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people, with one column for each entry of `header`."""
+    """Print a table for people, with one column for each entry of `header`."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -26,12 +27,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal or console.width < _MIN_WIDTH:
-        console = Console(width=max(_MIN_WIDTH, _PIPE_WIDTH))
+        console = Console(width=_FULL_WIDTH)
     console.print(table)
 
 
 def latency_text(costs: Costs) -> str:
-    """The latency, with its standard deviation if that is known."""
+    """A latency for people, with its relative standard deviation if that is known."""
     from factory_base.quantities import format_duration
 
     text = format_duration(costs.latency_us)

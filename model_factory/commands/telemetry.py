@@ -1,4 +1,4 @@
-"""`factory telemetry`: latencies from the field against what a family promises."""
+"""`factory telemetry`: compare latencies from the field with those that a family promises."""
 
 from __future__ import annotations
 
@@ -16,60 +16,72 @@ from model_factory.commands.tables import print_table
 if TYPE_CHECKING:
     from device_profiles.telemetry.aggregate import DeviceTelemetry
     from exports.family.field import FieldReport, TierField
-    from model_factory.jobs.telemetry import Judged
+    from model_factory.jobs.telemetry import FieldComparison
 
 MOST_SHOWN = 20
-"""Devices or models that are shown to people, so that a page holds them; JSON holds all."""
+"""Devices, or models, that the text for people lists, so that it fits on a page; the JSON holds all of them."""
 
 
 def telemetry(
-    rows: Annotated[Path, typer.Argument(help="Parquet or CSV: device, model, latency_us (or _ms, _s), timestamp.")],
-    family: Annotated[Path, typer.Option(help="The family that the app had: its folder or its manifest.")],
+    rows: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ROWS",
+            help="A Parquet or CSV file with columns device, model, latency_us (or latency_ms, latency_s) and, if you "
+            "like, timestamp.",
+        ),
+    ],
+    family: Annotated[
+        Path, typer.Option(metavar="FAMILY", help="The family that the app had: its folder or its manifest.")
+    ],
     measurements: Annotated[
-        Path | None, typer.Option(help="Write what each device measured, as CSV.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the latencies of each device to this CSV file.", show_default=False),
     ] = None,
-    max_excess: Annotated[float, typer.Option(help="Relative: over the promise, but still kept.", min=0)] = 0.0,
+    max_excess: Annotated[
+        float, typer.Option(metavar="F", help="Accepted excess over a promised latency: 0.05 is 5 %.", min=0)
+    ] = 0.0,
     rounding: Annotated[
-        RoundingName, typer.Option(help="How the app rounds to whole milliseconds.")
+        RoundingName, typer.Option(help="How the app rounds latencies to whole milliseconds.")
     ] = RoundingName.nearest,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare latencies from the field with what a family promises. Exit code 0: kept; 1: broken; 2: unknown."""
+    """Compare latencies from the field with promised ones. Exit code 0: none is broken; 1: one is; 2: unknown."""
     import time
 
-    from model_factory.jobs.telemetry import judge
+    from model_factory.jobs.telemetry import compare
 
-    judged = judge(
+    compared = compare(
         rows, family, now=time.time(), max_excess=max_excess, rounding=rounding.value, measurements=measurements
     )
     if as_json:
-        typer.echo(judged_json(judged))
+        typer.echo(comparison_json(compared))
     else:
-        print_judged(judged)
-    raise typer.Exit(judged.report.exit_code)
+        print_comparison(compared)
+    raise typer.Exit(compared.report.exit_code)
 
 
-def print_judged(judged: Judged) -> None:
-    """Every tier, what is odd about devices and rows, then what is broken."""
-    report = judged.report
+def print_comparison(compared: FieldComparison) -> None:
+    """Print every tier, notes on devices and rows, then the promises that are broken."""
+    report = compared.report
     rows = [_cells(line) for line in report.tiers]
     header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
     print_table(header, rows)
     for line in _notes(report):
         print(f"note: {line}")
-    if judged.measurements is not None:
-        print(f"{judged.measurements}: {judged.measured} measurements written")
+    if compared.measurements is not None:
+        print(f"{compared.measurements}: {compared.measured} measurements written")
     for line in report.broken:
         print(f"broken: {line}")
     if report.exit_code == 2:
-        print("unknown: no row is of a model whose latency the manifest promises")
+        print("unknown: no row belongs to a model whose latency the manifest promises")
     elif not report.broken:
         print("no promise is broken")
 
 
-def judged_json(judged: Judged) -> str:
-    """What `print_judged` shows and all devices, as JSON."""
-    report = judged.report
+def comparison_json(compared: FieldComparison) -> str:
+    """What `print_comparison` shows, and all devices, as JSON."""
+    report = compared.report
     value = {
         "family": report.family_id,
         "release": report.release,
@@ -77,7 +89,7 @@ def judged_json(judged: Judged) -> str:
         "tiers": [asdict(line) for line in report.tiers],
         "broken": report.broken,
         "exit_code": report.exit_code,
-        "measurements": None if judged.measurements is None else str(judged.measurements),
+        "measurements": None if compared.measurements is None else str(compared.measurements),
         "telemetry": report.telemetry.model_dump(mode="json"),
     }
     return json.dumps(value, indent=2)
@@ -109,17 +121,17 @@ def _notes(report: FieldReport) -> Iterator[str]:
                 "tier are compared with the longest latency promised"
             )
     if telemetry.nameless_rows:
-        yield f"{telemetry.nameless_rows} rows have no device or no model; dropped"
+        yield f"{telemetry.nameless_rows} rows were dropped, because they name no device or no model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
         yield f"model {written}: {count} rows, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
-        yield f"{len(unknown) - MOST_SHOWN} more models are not the family's; --json names all"
+        yield f"{len(unknown) - MOST_SHOWN} more models do not belong to the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
         yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
-        yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all"
+        yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all of them"
 
 
 def _scale(device: DeviceTelemetry) -> str:

@@ -1,4 +1,4 @@
-"""`factory train`: only the training, also on many processes."""
+"""`factory train`: train the supernet, in one process or in many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_factory.commands.options import (
     RunOption,
     chosen_run,
     limits,
-    other_training,
+    on_mismatch,
 )
 
 
@@ -27,17 +27,17 @@ def train(
     adopt: AdoptOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train the supernet, or go on where an interrupted training run stopped."""
+    """Train the supernet, or resume an interrupted training run."""
     from model_factory import build as pipeline
     from model_factory.console import Console
     from model_factory.stages.plan import fitting_notes
 
-    where, other = chosen_run(run, config), other_training(retrain, adopt)
-    trained = pipeline.train(where, Console(quiet), limits(max_hours, max_memory_gib), other)
-    if trained is None:  # an assisting process of torchrun
+    chosen, mismatch = chosen_run(run, config), on_mismatch(retrain, adopt)
+    trained = pipeline.train(chosen, Console(quiet), limits(max_hours, max_memory_gib), mismatch)
+    if trained is None:  # a process of torchrun other than the first
         return
     last = trained.curve[-1]
     small = "" if last.smallest_accuracy is None else f", smallest subnet {last.smallest_accuracy:.2%}"
-    typer.echo(f"{where.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
-    for note in fitting_notes(where):
+    typer.echo(f"{chosen.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
+    for note in fitting_notes(chosen):
         typer.echo(f"note: {note}")

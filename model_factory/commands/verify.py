@@ -1,4 +1,4 @@
-"""`factory verify`: whether a family is whole."""
+"""`factory verify`: check that a family is complete, unchanged, and computes what it should."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
-    """Recompute every digest and run every model on the samples that ship with the family. Exit code 1 on any fault."""
+    """Check every digest, and run every model on the samples. Exit code 1 if there is any fault."""
     from exports.family.verify import verify_family
 
     outcome = verify_family(family)
@@ -27,7 +27,7 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
 
 def print_checks(report: VerifyReport) -> None:
-    """Every check of a family; faults last, then the verdict."""
+    """Print every check of a family, the faults last, then the result."""
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
     faults = sum(not check.ok for check in report.checks)

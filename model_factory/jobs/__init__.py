@@ -1,1 +1,1 @@
-"""What commands do beside the build: measure, onboard, import, resolve, look at the field."""
+"""The work of commands outside the build: measure, model and onboard devices, import, scaffold, read telemetry."""

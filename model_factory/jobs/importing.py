@@ -1,4 +1,4 @@
-"""`factory import-ofa`: an official once-for-all checkpoint becomes a supernet of ours and a config to train it on."""
+"""`factory import-ofa`: convert an official once-for-all checkpoint to a supernet and a config for further training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from supernet.weights.import_ofa import import_ofa, ofa_supernet
 _WEIGHTS_NAME = "supernet.safetensors"
 
 _TEMPLATE = """\
-# Made by `factory import-ofa`. Fill in `data`, then run `factory build` beside this file.
+# Written by `factory import-ofa`. Fill in `data`, then run `factory build` in the folder of this file.
 name: {name}
 release: 1
 seed: 0
@@ -23,18 +23,18 @@ threads: 2
 
 data:
   source: folder          # or: parquet | npz | package.module:callable
-  path: images            # yours, relative to this file: a folder per class
+  path: images            # your images, relative to this file: one folder per class
   image_size: {image_size}
 
 model:
   space: {space}
   width_mult: {width_mult}
-  resolutions: {resolutions}   # yours; the largest is at most image_size
-  depths: {depths}     # the weights need the largest option of depths, kernels and expands, and kernel 3
+  resolutions: {resolutions}   # choose yours; the largest is at most image_size
+  depths: {depths}     # keep the largest option of depths, kernels and expands, and kernel 3: the weights need them
   kernels: {kernels}
   expands: {expands}
 
-training:                 # fine-tuning: all sizes from the start, gently
+training:                 # continued training: all sizes from the start, at a low learning rate
   initial_weights: {weights}
   fresh_parameters: [classifier.*]  # leave this out if your classes are the {classes} of the weights, in their order
   epochs: 10
@@ -54,15 +54,15 @@ targets:                  # device profiles; `budgets` override a profile's own
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedSupernet:
-    """What was found and written.
+    """What a checkpoint held, and the files that were written.
 
     Attributes:
-        config: the space, with the family's options and the width multiplier.
-        classes: of the classifier.
-        parameters: of the supernet, kernel matrices included.
-        subnets: how many it spans.
-        weights: the written checkpoint.
-        config_file: the written config.
+        config: The model space, with the options of the checkpoint's family and its width multiplier.
+        classes: Number of outputs of the classifier.
+        parameters: Number of parameters of the supernet, kernel matrices included.
+        subnets: Number of subnets in the space.
+        weights: The checkpoint that was written.
+        config_file: The config that was written.
     """
 
     config: OfaConfig
@@ -74,12 +74,12 @@ class ImportedSupernet:
 
 
 def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
-    """Write the supernet in `checkpoint` to `folder`, with a config that trains it on.
+    """Write the supernet in `checkpoint` to `folder`, with a config that continues its training.
 
     Raises:
-        CheckpointError: `checkpoint` is no official once-for-all supernet, see `supernet.weights.import_ofa`.
-        ConfigError: a file to be written exists.
-        DiskError: a file cannot be written.
+        CheckpointError: `checkpoint` is not an official once-for-all supernet; see `supernet.weights.import_ofa`.
+        ConfigError: A file that would be written exists already.
+        DiskError: A file cannot be written.
     """
     weights, config_file = folder / _WEIGHTS_NAME, folder / CONFIG_NAME
     for path in (weights, config_file):

@@ -30,7 +30,13 @@ from model_factory.stages.materials import Materials
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """A profile that was measured, and its file."""
+    """A measured profile.
+
+    Attributes:
+        path: Its file.
+        profile: The profile.
+        table: Its latency table; None if the model space declares no chain of parts.
+    """
 
     path: Path
     profile: DeviceProfile
@@ -39,7 +45,13 @@ class Profiled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modelled:
-    """A profile that was computed from a sheet, and its file."""
+    """A profile that was computed from a sheet.
+
+    Attributes:
+        path: Its file.
+        profile: The profile.
+        sheet: The sheet.
+    """
 
     path: Path
     profile: DeviceProfile
@@ -48,14 +60,14 @@ class Modelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelledPlan:
-    """What to model.
+    """What `factory profile --modelled` was asked for.
 
     Attributes:
         sheet: A file, a shipped name, or `host`.
-        engine: The engine of this machine; sheets other than `host` name theirs, and the precision and threads too.
+        engine: The engine to model this machine with. Every other sheet states engine, precision and threads itself.
         precision: Precision of the model files.
         threads: Threads of the engine.
-        given: The options that a person wrote on the command line.
+        given: Names of the options that a person gave; those that do not apply to the sheet are refused.
     """
 
     sheet: str
@@ -73,12 +85,13 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, 
         console: Shows progress.
         plan: What to measure.
         engine: A key of `ENGINES`.
-        place: The machine, see `get_runner`.
-        output: The file, which names the profile; by default `profiles/host.yaml`, or `profiles/ssh.yaml` and so on.
+        place: The machine as `--on` names it; see `get_runner`.
+        output: The file, whose name is that of the profile; by default `profiles/host.yaml`, `profiles/ssh.yaml` and
+            so on.
 
     Raises:
-        ConfigError: There is no such place.
-        EngineError: The engine is missing, the machine is gone, or it was too noisy to be measured.
+        ConfigError: `place` is not known.
+        EngineError: The engine is missing, the machine cannot be reached, or it is too noisy to be measured.
         DiskError: The profile cannot be written.
     """
     path = output or run.default_profile("host" if place == "here" else place.partition(":")[0])
@@ -108,28 +121,28 @@ def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path
     """Compute a profile from a sheet; it goes to `output` or `profiles/<name>.yaml` beside the config of `run`.
 
     Raises:
-        ConfigError: There is no such sheet, it is faulty, an option does not apply, or the profile would replace
+        ConfigError: There is no such sheet, it is wrong, an option does not apply to it, or the profile would replace
             measured latencies.
         EngineError: The engine is missing.
         DiskError: The profile cannot be written.
     """
     sheet = _sheet(plan, console)
     path = output or run.default_profile(sheet.name)
-    spare_measured(path, ("measured", "few_shot"))
+    refuse_to_replace(path, ("measured", "few_shot"))
     profile = profile_of(sheet)
     write_profile(profile, path, comment=comment_of(sheet))
     return Modelled(path=path, profile=profile, sheet=sheet)
 
 
 def _sheet(plan: ModelledPlan, console: Console) -> SocSheet:
-    idle = [name for name in ("networks", "held_out", "rounds", "on") if name in plan.given]
+    unused = [name for name in ("networks", "held_out", "rounds", "on") if name in plan.given]
     if plan.sheet == HOST:
-        _refuse(idle, "times no network")
+        _refuse(unused, "times no network")
         get_engine(plan.engine)
         with console.stage("measure peak and bandwidth"):
             return host_sheet(threads=plan.threads, precision=plan.precision, engine=plan.engine)
     stated = [name for name in ("engine", "precision", "threads") if name in plan.given]
-    _refuse([*idle, *stated], f"takes everything from the sheet {plan.sheet}")
+    _refuse([*unused, *stated], f"takes everything from the sheet {plan.sheet}")
     return find_sheet(plan.sheet)
 
 
@@ -139,17 +152,17 @@ def _refuse(options: Sequence[str], why: str) -> None:
         raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
 
 
-def spare_measured(path: Path, spared: Sequence[Provenance]) -> None:
-    """Raise `ConfigError` if `path` holds latencies of a provenance that took work to get."""
+def refuse_to_replace(path: Path, protected: Sequence[Provenance]) -> None:
+    """Raise `ConfigError` if `path` is a profile whose latencies have a protected provenance: they took work to get."""
     if not path.is_file():
         return
     provenance = load_document(path, DeviceProfile).latency_provenance
-    if provenance in spared:
+    if provenance in protected:
         raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")
 
 
 def _also_shown(progress: Progress, runner: Runner) -> Progress:
-    """Progress that the measured machine shows too, if it has a screen for it."""
+    """Progress that the measured machine shows, too, if it has a screen for it."""
     if not isinstance(runner, ShowsProgress):
         return progress
     shows = runner

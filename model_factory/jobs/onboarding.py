@@ -1,4 +1,4 @@
-"""`factory onboard`: a profile of a device that is not at hand, from known devices and a few measured networks."""
+"""`factory onboard`: make a profile of a device from a few networks measured on it and from known devices."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from exports.engines import get_engine
 from factory_base.errors import ConfigError
 from factory_base.files import exclusive, write_text
 from model_factory.console import Console
-from model_factory.jobs.measuring import spare_measured
+from model_factory.jobs.measuring import refuse_to_replace
 from model_factory.run import Run
 from model_factory.stages.materials import Materials
 from supernet.space import SubnetConfig
 
 _TABLES = (".csv", ".parquet")
+"""Suffixes of files that hold a table of networks by devices; any other prior is a profile."""
 _CALIBRATION_INPUTS = 4
+"""Inputs that calibrate an int8 file: any few will do, because the weights are random and only the speed matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for.
+    """What `factory onboard` was asked for.
 
     Attributes:
-        measurements: of the new device, CSV or Parquet; None where nothing is measured yet.
-        only: the device in `measurements`, where it names several.
-        priors: known devices: profiles, or tables of networks by devices; none stands for the profiles beside the
-            config that have a latency table, and the shipped ones.
-        like: a profile with the facts, budgets and memory of the new device.
+        measurements: A CSV or Parquet file with networks measured on the new device; None if there is none yet.
+        only: The device to use, if `measurements` names several.
+        priors: Known devices: profiles, or tables of networks by devices. If empty, the profiles beside the config that
+            have a latency table, and the shipped ones.
+        like: A profile with the facts, budgets and memory of the new device.
     """
 
     measurements: Path | None
@@ -49,7 +51,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDevice:
-    """A profile that was made, where it lies, and what a person should know."""
+    """A profile made from few measurements.
+
+    Attributes:
+        path: Its file.
+        profile: The profile.
+        table: Its latency table.
+        notes: Sentences for people on the measurements and the priors.
+    """
 
     path: Path
     profile: DeviceProfile
@@ -59,24 +68,29 @@ class NewDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """Networks to measure: their files, and the sheet to fill in."""
+    """Networks to measure.
+
+    Attributes:
+        sheet: The CSV file to fill in; the networks' files are beside it.
+        networks: The networks, in the order in which they were chosen.
+    """
 
     sheet: Path
     networks: tuple[SubnetConfig, ...]
 
 
 def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDevice:
-    """Make a profile from the measurements of `request`; it goes to `output`, its name is the file's.
+    """Make a profile from the measurements of `request` and write it to `output`, whose name is that of the profile.
 
     Raises:
-        ConfigError: the measurements or a known device are of another space, or faulty, or `output` holds a measured
-            table.
-        DiskError: the profile cannot be written.
+        ConfigError: The measurements or a known device belong to another space or are wrong, or `output` is a measured
+            profile.
+        DiskError: The profile cannot be written.
     """
     if request.measurements is None:
-        raise ConfigError("no measurements; give a file, or ask for networks to measure with --suggest 5")
+        raise ConfigError("no measurements; name a file of them, or ask for networks to measure with --suggest 5")
     name = profile_name(output)
-    spare_measured(output, ("measured",))
+    refuse_to_replace(output, ("measured",))
     materials = Materials(run, console)
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
@@ -87,20 +101,20 @@ def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDe
 
 
 def suggest(run: Run, console: Console, request: Request, count: int, folder: Path) -> Suggestion:
-    """Choose networks to measure next, and leave their files and a sheet for their latencies in `folder`.
+    """Choose networks to measure next; write their files and a sheet for their latencies to `folder`.
 
-    The networks have random weights, which makes no difference to their speed.
+    The networks have random weights, which do not change their speed.
 
     Raises:
-        ConfigError: a known device is of another space, or there is a sheet that would be overwritten.
-        EngineError: the engine of the new device cannot express a network.
-        DiskError: a file cannot be written.
+        ConfigError: A known device belongs to another space, or a sheet would be overwritten.
+        EngineError: The engine of the new device cannot run a network.
+        DiskError: A file cannot be written.
     """
     sheet = folder / "measurements.csv"
     if sheet.exists() and not (request.measurements and request.measurements.resolve() == sheet.resolve()):
         raise ConfigError(
-            f"{sheet} exists and may hold latencies; go on from it with `factory onboard {sheet} --suggest {count}`, "
-            "or choose another --output"
+            f"{sheet} exists and may hold latencies; add to it with `factory onboard {sheet} --suggest {count}`, or "
+            "choose another --output"
         )
     materials = Materials(run, console)
     space = materials.model_space.space
@@ -128,7 +142,7 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
 
 
 def _fleet(run: Run, materials: Materials, console: Console, request: Request, like: FoundProfile) -> Fleet:
-    with console.stage("look at all parts of the model space") as progress:
+    with console.stage("trace all parts of the model space") as progress:
         fleet = Fleet(materials.workloads, progress, run.config.seed)
     space = materials.model_space.space
     for prior in request.priors:
@@ -138,19 +152,20 @@ def _fleet(run: Run, materials: Materials, console: Console, request: Request, l
         else:
             fleet.add_profile(run.profile(prior, typed=True))
     if not request.priors:
-        for found in _usual_devices(run):
+        for found in _default_priors(run):
             fleet.add_profile(found)
     return fleet
 
 
-def _usual_devices(run: Run) -> list[FoundProfile]:
+def _default_priors(run: Run) -> list[FoundProfile]:
+    """The profiles beside the config that have a measured latency table, and the shipped ones."""
     mine = [run.profile(str(path)) for path in sorted((run.config_folder / "profiles").glob("*.yaml"))]
     tables = [found for found in mine if found.table is not None and found.table.uncertainty is None]
     return [*tables, *(run.profile(name) for name in shipped_profiles())]
 
 
 def _sheet(networks: Sequence[SubnetConfig], measured: MeasuredNetworks | None) -> str:
-    """A CSV with a row for each network; those that are measured already keep their latencies."""
+    """CSV text with a row for each network; those that were measured already keep their latencies."""
     known = list(zip(measured.subnets, measured.latency_us.tolist(), strict=True)) if measured else []
     rows = [*((s, f"{us / 1e3:.6g}") for s, us in known), *((s, "") for s in networks)]
     stream = io.StringIO()

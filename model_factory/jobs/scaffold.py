@@ -1,4 +1,4 @@
-"""`factory init`: a config and profiles to start from, the same files that ship."""
+"""`factory init`: copy a shipped config and the shipped device profiles to a folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def scaffold(folder: Path, template: str) -> list[Path]:
     """Copy a shipped config to `folder/factory.yaml` and the shipped profiles to `folder/profiles/`.
 
     Raises:
-        ConfigError: the template is unknown, or a file is already there.
-        DiskError: a file cannot be written.
+        ConfigError: The template is unknown, or a file exists already.
+        DiskError: A file cannot be written.
     """
     templates = {path.stem: path for path in shipped_configs().glob("*.yaml")}
     if template not in templates:

@@ -1,1 +1,1 @@
-"""`report.html`: what a family is, how well it does, what it costs, and which of these figures were measured."""
+"""`report.html`: the models of a family, their accuracy and costs, and which of these numbers were measured."""

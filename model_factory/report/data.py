@@ -1,4 +1,4 @@
-"""What a report shows, as plain values. Imports nothing heavy."""
+"""The contents of a report as plain values. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ class TierRow:
     """One tier of the manifest and the model it selects.
 
     Attributes:
-        rank: the highest is tried first; 0 is the floor, which takes whatever is left.
-        subnet_summary: the subnet in a few words for people.
-        accuracy: of the exported file on the test split, 0 to 1.
-        accuracy_low: lower end of its 95 % interval.
-        accuracy_high: upper end of its 95 % interval.
-        latency_us: None where the tier stands for no device, as the floor does.
-        latency_basis: `measured`, `few_shot`, `modelled` or `assumed`; "" without a latency.
-        latency_budget_us: None where latency has no budget; likewise the other budgets.
-        macs: of one inference.
-        parity_max_abs: largest difference of an output between the file in its engine and PyTorch.
-        budget_origins: what a budget is derived from, such as `30 fps`, by its name; only of those that are.
-        arena: how the activations of the file are planned, for people, or "".
-        load_us: from file to session; None where nobody measured it.
-        energy_uj: of one inference; None where the device has no figures for it.
-        energy_basis: `modelled` or `assumed`; "" without an energy.
-        uses: where the time goes, where the device's peak was measured.
-        note: one sentence, or "".
+        tier: Name of the tier.
+        platform: Platform of the tier, or `any`.
+        rank: Place in the order in which tiers are tried, the highest first; 0 is the floor, for all other devices.
+        model_id: Name of the model in the manifest.
+        subnet_summary: The subnet in a few words.
+        accuracy: Accuracy of the exported file on the test images, 0 to 1.
+        accuracy_low: Lower end of the 95 % interval of the accuracy.
+        accuracy_high: Upper end of the 95 % interval of the accuracy.
+        latency_us: Latency on the tier's device; None if the tier is not for one device, as the floor is not.
+        latency_basis: Provenance of the latency: `measured`, `few_shot`, `modelled` or `assumed`; "" without a latency.
+        latency_budget_us: Latency budget; None if there is none.
+        peak_memory_bytes: Peak memory of one inference.
+        peak_memory_budget_bytes: Budget of the peak memory; None if there is none.
+        file_bytes: Size of the exported file.
+        file_budget_bytes: Budget of the file size; None if there is none.
+        macs: MACs of one inference.
+        parity_max_abs: Largest absolute difference of an output between the file in its engine and PyTorch.
+        budget_origins: What each derived budget was derived from, such as `30 fps`, by the name of the budget.
+        arena: How well the activations of the file are planned, for people; "" if that is not known.
+        load_us: Time from the file to a session that is ready to run; None if it was not measured.
+        energy_uj: Energy of one inference; None if the profile states none.
+        energy_basis: Provenance of the energy: `modelled` or `assumed`; "" without an energy.
+        uses: Time and share of the peak for each kind of kernel; empty if the device's peak was not measured.
+        note: One sentence on the tier, or "".
     """
 
     tier: str
@@ -66,11 +73,12 @@ class FrontPoint:
     """One scored subnet on one device.
 
     Attributes:
-        accuracy: on the held-out split, 0 to 1.
-        on_front: on the Pareto front of accuracy against latency.
-        picked: the one that is exported.
-        feasible: inside all budgets.
-        label: names it to people.
+        latency_us: Predicted latency.
+        accuracy: Accuracy on the held-out images, 0 to 1.
+        on_front: Whether it is on the Pareto front of accuracy against latency.
+        picked: Whether it is the pick, which is exported.
+        feasible: Whether it keeps all budgets.
+        label: Its name for people.
     """
 
     latency_us: float
@@ -83,7 +91,14 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFront:
-    """Every subnet scored for one device. `latency_basis` as in `TierRow`."""
+    """Every subnet that was scored for one device.
+
+    Attributes:
+        device: Name of the device's profile.
+        latency_basis: Provenance of the latencies: `measured`, `few_shot`, `modelled` or `assumed`.
+        points: The subnets.
+        latency_budget_us: Latency budget; None if there is none.
+    """
 
     device: str
     latency_basis: str
@@ -93,13 +108,14 @@ class DeviceFront:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCurve:
-    """How training went.
+    """The course of a training run.
 
     Attributes:
-        steps: where `loss` was noted; as long as it.
-        largest_accuracy: (step, accuracy on the held-out split) of the largest subnet.
-        smallest_accuracy: likewise of the smallest.
-        phase_boundary: the step at which the sandwich rule began; None without such a change.
+        steps: Steps at which the loss was recorded.
+        loss: Training loss at each of `steps`.
+        largest_accuracy: Pairs of a step and the held-out accuracy of the largest subnet, 0 to 1.
+        smallest_accuracy: Pairs of a step and the held-out accuracy of the smallest subnet, 0 to 1.
+        phase_boundary: The step at which the sandwich rule began; None if it applied from the first step.
     """
 
     steps: tuple[int, ...]
@@ -114,13 +130,21 @@ class ReportData:
     """Everything in a report.
 
     Attributes:
-        labels_count: classes of the task.
-        curve: None where no training was recorded.
-        measured: sentences on what was measured, and where.
-        modelled: sentences on what was not.
-        warnings: sentences on what the reader must know before using the family.
-        versions: of the libraries that shape the result, by name.
-        stage_seconds: wall-clock time by stage of the build.
+        family_id: Name of the family.
+        release: Number of the release.
+        dataset_name: Name of the data set for people.
+        train_count: Number of training images.
+        heldout_count: Number of held-out images.
+        test_count: Number of test images.
+        labels_count: Number of classes.
+        curve: Course of the training run; None if it was not recorded.
+        fronts: The scored subnets of each target.
+        tiers: All tiers of the manifest.
+        measured: Sentences on what was measured, and on which machine.
+        modelled: Sentences on what was modelled or assumed.
+        warnings: Sentences on what a reader must know before using the family.
+        versions: Versions of the libraries that shape the result, by name.
+        stage_seconds: Durations of the long stages, by name.
         supernet_digest: SHA-256 of the checkpoint.
     """
 

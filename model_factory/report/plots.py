@@ -21,9 +21,10 @@ from factory_base.quantities import format_duration
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
 
 _MAX_LOSS_POINTS = 400
+"""Points of a loss curve: about one for each pixel that the plot is wide. Longer curves are averaged."""
 _FAR = 3.0
-"""A budget over so many times the slowest point is not drawn to scale."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML and fonts know none of these
+"""A budget beyond this multiple of the largest latency is noted at the edge, since a line would squeeze the points."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # characters that XML does not allow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class _Palette:
 
 
 _ON_WHITE = _Palette(ink="#1b1f24", muted="#8a94a0", line="#d9dee3", accent="#1f5fbf", pick="#c2410c", budget="#6b4fa0")
-# Colours that stand for CSS variables: an inlined SVG follows the page from light to dark.
+# Placeholders that `_svg` replaces with CSS variables, so that the plots in a page follow it from light to dark.
 _VARIABLES = _Palette(
     ink="#010203", muted="#010204", line="#010205", accent="#010206", pick="#010207", budget="#010208"
 )
@@ -47,9 +48,9 @@ def front_svg(front: DeviceFront, accuracy_limits: tuple[float, float], prefix: 
     """An `<svg>` element of accuracy against latency on one device.
 
     Args:
-        front: what to draw.
-        accuracy_limits: of the vertical axis, shared by the devices of a report.
-        prefix: of all ids, so that several plots fit in one page.
+        front: The scored subnets of the device.
+        accuracy_limits: Limits of the vertical axis, which all devices of a report share.
+        prefix: Prefix of all ids, so that the ids of several plots in one page differ.
     """
     with _style(_VARIABLES):
         figure = Figure(figsize=(3.9, 2.9), layout="constrained")
@@ -69,9 +70,9 @@ def plot_front(front: DeviceFront, path: Path) -> None:
 
 
 def loss_svg(curve: TrainingCurve, prefix: str) -> str:
-    """An `<svg>` element of the training loss; many steps are averaged in groups."""
+    """An `<svg>` element of the training loss by step; `prefix` as in `front_svg`."""
     with _style(_VARIABLES):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         steps, loss = _thinned(curve.steps), _thinned(curve.loss)
         axes.plot(steps, loss, color=_VARIABLES.accent, linewidth=1.3, marker="." if len(steps) == 1 else "")
@@ -80,9 +81,9 @@ def loss_svg(curve: TrainingCurve, prefix: str) -> str:
 
 
 def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
-    """An `<svg>` element of the held-out accuracy of the largest and the smallest subnet."""
+    """An `<svg>` element of the held-out accuracy of the largest and smallest subnet; `prefix` as in `front_svg`."""
     with _style(_VARIABLES):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for points, colour, marker in (
             (curve.largest_accuracy, _VARIABLES.accent, "o"),
@@ -95,7 +96,7 @@ def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
 
 
 def accuracy_limits(fronts: Sequence[DeviceFront]) -> tuple[float, float]:
-    """Limits of the accuracy axis that hold every point of `fronts`, with a margin."""
+    """Limits of the accuracy axis that include every point of `fronts`, with a margin."""
     values = [point.accuracy for front in fronts for point in front.points]
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = max(0.05 * (high - low), 0.005)
@@ -123,7 +124,7 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
         axes.plot(*xy, color=palette.accent, linewidth=1.1, drawstyle="steps-post", label="Pareto front", zorder=1)
     _draw_budget(axes, front, scale, palette)
     picked = [p for p in shown if p.picked]
-    _scatter(axes, picked, scale, "picked", marker="D", s=46, color=palette.pick, zorder=3)
+    _scatter(axes, picked, scale, "pick", marker="D", s=46, color=palette.pick, zorder=3)
     axes.set_ylim(*limits)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -134,7 +135,7 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
 
 
 def _draw_budget(axes: Axes, front: DeviceFront, scale: float, palette: _Palette) -> None:
-    """A line; where it would squeeze the points into a corner, only a note that it lies to the right."""
+    """Draw the latency budget as a line or, if it is far to the right, as a note at the edge."""
     budget = front.latency_budget_us
     if budget is None:
         return
@@ -189,14 +190,14 @@ def _style(palette: _Palette) -> Iterator[None]:
         "font.family": "sans-serif", "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "factory",
     }  # fmt: skip
     with rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a browser has the fonts
-        rcdefaults()  # a user's own matplotlibrc must not change a report
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the browser has the fonts
+        rcdefaults()  # a matplotlibrc of the user must not change a report
         rcParams.update({**settings, "text.color": palette.ink})
         yield
 
 
 def _svg(figure: Figure, prefix: str, title: str) -> str:
-    """The figure as one element: ids prefixed, colours as CSS variables, no date, no metadata."""
+    """The figure as one element, with prefixed ids, CSS variables for colours, and neither date nor metadata."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
@@ -210,6 +211,6 @@ def _svg(figure: Figure, prefix: str, title: str) -> str:
 
 
 def _clean(text: str, limit: int = 36) -> str:
-    """`text` without control characters, shortened to what fits above a small plot."""
+    """`text` without control characters, cut to what fits above a small plot."""
     plain = _CONTROL.sub(" ", text)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no network and no script."""
+"""A report as one HTML file, without scripts and without files from elsewhere."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetUse:
-    """How much of a budget is used, for people.
+    """A cost and the share of its budget that it uses, for people.
 
     Attributes:
-        value: with its unit; a dash where there is none.
-        budget: with its unit; "" without a budget.
-        percent: of the budget; 0 without one.
-        share: `percent` for people; never reads 100 % when it is above.
-        origin: what the budget is derived from; "" where it was given.
+        value: The cost with its unit; a dash if it is not known.
+        budget: The budget with its unit; "" without a budget.
+        percent: The cost in percent of the budget; 0 without a budget.
+        share: `percent` as text, which never reads 100 % if the budget is exceeded; "" without a budget.
+        origin: What the budget was derived from; "" if it was given directly.
     """
 
     value: str
@@ -45,7 +45,7 @@ class Platform:
 
 
 def render_report(data: ReportData) -> str:
-    """The page. The same data give the same text."""
+    """The page as text. The same data give the same text."""
     from model_factory.report.plots import accuracy_limits, accuracy_svg, front_svg, loss_svg
 
     environment = Environment(
@@ -78,13 +78,13 @@ def write_report(data: ReportData, path: Path) -> None:
 
 
 def by_platform(tiers: Sequence[TierRow]) -> tuple[Platform, ...]:
-    """`tiers` grouped by platform, the highest rank first; tiers for any platform come last."""
+    """`tiers` grouped by platform, with the highest rank first; those for any platform come last."""
     ordered = sorted(tiers, key=lambda tier: (tier.platform == "any", tier.platform, -tier.rank))
     return tuple(Platform(name=n, tiers=tuple(g)) for n, g in groupby(ordered, key=lambda tier: tier.platform))
 
 
 def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
-    """Of latency, peak memory and file size."""
+    """Latency, peak memory and file size of a tier, each with its budget."""
     origins = tier.budget_origins
     return (
         _use(tier.latency_us, tier.latency_budget_us, format_duration, origins.get("latency", "")),
@@ -94,7 +94,7 @@ def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
 
 
 def latency_note(tier: TierRow) -> str:
-    """Where the latency comes from, then load time and energy where they are known."""
+    """The provenance of the latency, then the load time and the energy if they are known."""
     load = [] if tier.load_us is None else [f"load {format_duration(tier.load_us)}"]
     energy = [] if tier.energy_uj is None else [f"energy {format_energy(tier.energy_uj)} ({tier.energy_basis})"]
     return ", ".join([tier.latency_basis, *load, *energy])
@@ -113,7 +113,7 @@ def _percent(fraction: float) -> str:
 
 
 def _count(number: float) -> str:
-    """A count for people: `12.3 M`."""
+    """A count for people, such as `12.3 M`."""
     for unit in ("", " k", " M"):
         if number < 999.5:
             return f"{number:.3g}{unit}"
@@ -122,7 +122,7 @@ def _count(number: float) -> str:
 
 
 def _amount(number: int, noun: str, plural: str = "") -> str:
-    """`1 model`, `3 models`."""
+    """A number with its noun, such as `1 model` or `3 models`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 

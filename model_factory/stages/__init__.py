@@ -1,1 +1,1 @@
-"""The stages of a build, one file each, and the one way a stage is cached."""
+"""The stages of a build, one file each, and the one way in which stages are cached."""

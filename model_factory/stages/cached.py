@@ -1,10 +1,10 @@
-"""A stage is done once: a finished one leaves a record with the digest of its inputs and of its files.
+"""The cache of stages: a finished stage leaves a record with its result and the digests of its inputs and its files.
 
     stage = Stage(run=run, name="calibration", version=1, inputs={...}, libraries=("torch",), codec=TypeAdapter(int))
     images = stage.cached(lambda: calibrate(...))
 
 A record is one JSON file in `runs/<name>/stages`. It is used only if its key is that of the stage, its own digest is
-right, and every file that it names is unchanged; otherwise the stage is done again.
+right, and every file that it names is unchanged; otherwise the stage runs again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Stage(Generic[T]):
     """One stage of one run.
 
     Attributes:
-        run: Its folder holds the record.
-        name: Names the record.
-        version: Grows when the code of the stage computes something else from the same inputs.
-        inputs: The JSON values that shape the result.
+        run: The run, whose folder holds the record.
+        name: Name of the stage and of its record.
+        version: Version of the code of the stage, which grows if the same inputs no longer give the same result.
+        inputs: JSON values that shape the result.
+        codec: Converts the result to JSON and back.
         libraries: Distributions whose versions shape the result and are part of the key.
-        noted: Distributions whose versions are recorded, but not part of the key.
-        codec: Reads and writes the result.
+        noted: Distributions whose versions are recorded but are not part of the key.
     """
 
     run: Run
@@ -55,11 +55,11 @@ class Stage(Generic[T]):
         return stage_key(self.name, self.version, self.libraries, self.inputs)
 
     def cached(self, compute: Callable[[], T], files: Callable[[T], Iterable[Path]] = lambda _: ()) -> T:
-        """The recorded result, or else what `compute` returns, which is then recorded.
+        """The recorded result or, if there is none, the result of `compute`, which is then recorded.
 
         Args:
-            compute: Does the stage.
-            files: The files that the stage left for later stages, below the folder of the config.
+            compute: Runs the stage.
+            files: Lists the files that later stages read, given the result; they are in the run's base folder or below.
 
         Raises:
             DiskError: The record cannot be written.
@@ -68,17 +68,17 @@ class Stage(Generic[T]):
         return self.save(result := compute(), files(result)) if found is None else found
 
     def load(self) -> T | None:
-        """The recorded result; None if the stage never finished with this key, or its record or a file changed."""
+        """The recorded result; None if the stage never finished with this key, or the record or a file was changed."""
         record = self.record()
         if record is None or record["key"] != self.key or not unchanged(record, self.run):
             return None
         try:
             return self.codec.validate_python(record["result"], strict=False)
         except ValidationError:
-            return None  # written by another version of the factory
+            return None  # recorded by another version of the factory
 
     def save(self, result: T, files: Iterable[Path] = ()) -> T:
-        """Record that the stage is finished; `files` are what later stages will read. Raises `DiskError`."""
+        """Record `result` and the digests of `files`, which later stages read. Raises `DiskError`."""
         record = {
             "key": self.key,
             "result": self.codec.dump_python(result, mode="json"),
@@ -90,7 +90,7 @@ class Stage(Generic[T]):
         return result
 
     def record(self) -> dict[str, Any] | None:
-        """The record as it was written, whatever its key; None if there is none or it was damaged."""
+        """The record, whatever its key; None if there is none or it was damaged."""
         record = read_record(self.run.stage_record(self.name))
         if record is None:
             return None
@@ -108,7 +108,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def unchanged(record: Mapping[str, Any], run: Run) -> bool:
-    """Whether every file that the record names has the content that it had."""
+    """Whether every file that the record names still has the recorded digest."""
     files = ((run.base / name, digest) for name, digest in record["files"].items())
     return all(path.is_file() and sha256_file(path) == digest for path, digest in files)
 

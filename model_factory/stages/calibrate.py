@@ -1,4 +1,4 @@
-"""The calibration stage: how many training images every subnet's batch normalisation is recalibrated on."""
+"""The calibration stage: choose the number of training images on which every subnet is recalibrated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def calibrate_stage(run: Run, materials: Materials, console: Console, trained: T
 
 
 def evaluation_inputs(run: Run, trained: Trained) -> dict[str, Any]:
-    """What shapes the accuracy of a recalibrated subnet, for the keys of all stages that measure one."""
+    """Everything that shapes the accuracy of a recalibrated subnet, for the keys of all stages that measure one."""
     config = run.config
     return {
         "checkpoint": trained.checkpoint_sha256,

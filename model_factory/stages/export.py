@@ -1,4 +1,4 @@
-"""The export stage: each chosen subnet as a file, with parity and the accuracy of that file on the test images."""
+"""The export stage: write each pick as a file, and measure the file's parity and its accuracy on the test images."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from supernet.space import SubnetConfig
 
 _VERSION = 4
 _PARITY_IMAGES = 128
-"""Held-out images on which a file must answer as the PyTorch module does: enough for each class of a small task, and
-seconds of work for the largest network."""
+"""Held-out images on which a file must compute what the PyTorch module computes: enough for several of each class of a
+small task, and a few seconds of work for the largest network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What is recorded of an exported file.
+    """The recorded facts about an exported file.
 
     Attributes:
         artifact: The file.
-        parameters: Parameters of the network.
-        correct: Test images that the file labels right.
-        images: Test images.
+        parameters: Number of parameters of the network.
+        correct: Number of test images that the file labels correctly.
+        images: Number of test images.
     """
 
     artifact: Artifact
@@ -50,13 +50,13 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A subnet as a file.
+    """An exported subnet.
 
     Attributes:
         subnet: The subnet.
-        facts: The file and its accuracy.
-        predictions: The file that holds its answers to the test images.
-        finetuned: What fine-tuning did to the subnet before; None if it was not fine-tuned.
+        facts: The exported file and its accuracy.
+        predictions: The NumPy file with the predictions of the exported file for the test images.
+        finetuned: The result of fine-tuning; None if the subnet was not fine-tuned.
     """
 
     subnet: SubnetConfig
@@ -66,11 +66,11 @@ class Exported:
 
     @property
     def artifact(self) -> Artifact:
-        """The file."""
+        """The exported file."""
         return self.facts.artifact
 
     def evaluation(self) -> Evaluation:
-        """What the file answers to the test images."""
+        """The accuracy and the predictions of the exported file on the test images."""
         import numpy as np
 
         predictions = np.load(self.predictions, allow_pickle=False)
@@ -93,13 +93,15 @@ def export_stage(
         materials: Its supernet and images.
         console: Shows progress.
         trained: The trained supernet.
-        calibration_images: Training images that the subnet is recalibrated on.
-        outcome: What the search found.
-        finetuned: What fine-tuning did to the pick; its own weights are exported if they are better.
+        calibration_images: Number of training images on which the subnet is recalibrated.
+        outcome: The outcome of the search for the target.
+        finetuned: The result of fine-tuning the pick; its own weights are exported if they are better.
 
     Raises:
-        EngineError, ParityError, DiskError: As `exports` says.
-        BudgetError: The file is larger than the target allows.
+        EngineError: The network cannot be exported.
+        ParityError: The file does not compute what the network computes.
+        DiskError: A file cannot be written.
+        BudgetError: The file is larger than the target's budget.
     """
     subnet = outcome.result.pick.subnet
     weights = finetuned if finetuned and finetuned.kept else None
@@ -141,10 +143,10 @@ def export_stage(
 
 
 def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:
-    """The search predicts file sizes from above; here the real file is compared with the budget."""
+    """Raise `BudgetError` if the file exceeds the budget: the search knew only a prediction of its size."""
     limit = next((limit for limit in outcome.budgets.limits() if limit.budget == "file_size"), None)
     if limit is not None and artifact.bytes > limit.value:
         raise BudgetError(
             f"target {outcome.found.profile.name!r}: the exported file has {format_bytes(artifact.bytes)}, but its "
-            f"budget is {limit.describe()}; lower the budget by the difference so that a smaller subnet is picked"
+            f"budget is {limit.describe()}; lower the budget by the difference, so that a smaller subnet is picked"
         )

@@ -1,4 +1,4 @@
-"""The family stage: samples, evaluation and the manifest, written last."""
+"""The family stage: write samples, evaluation and, last, the manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _SAMPLES = 8
-"""Images that ship with a family: as many as show most classes of a small task, in a few kilobytes."""
+"""Test images that ship with a family: enough to show most classes of a small task, in a few kilobytes."""
 _PPM = 1_000_000
 _MIB = 2**20
 
@@ -39,7 +39,18 @@ def family_stage(
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
 ) -> Manifest:
-    """Write samples, evaluation and manifest; `exported[i]` is the model of `outcomes[i]`. Raises `DiskError`."""
+    """Write samples, evaluation and manifest.
+
+    Args:
+        run: The run.
+        materials: Its images and workloads.
+        trained: The trained supernet.
+        outcomes: The outcome of the search for each target.
+        exported: The exported model of each outcome, in the same order.
+
+    Raises:
+        DiskError: A file cannot be written.
+    """
 
     def write() -> str:
         return write_family(run.family_folder, _family_spec(run, materials, trained, outcomes, exported)).family_id
@@ -68,7 +79,7 @@ def family_stage(
 
 
 def _config_sha256(run: Run) -> str:
-    """Digest of what shapes the family."""
+    """Digest of all values in the config that shape the family."""
     return digest_of(shaping_values(run.config))
 
 
@@ -111,7 +122,7 @@ def _family_spec(
 def _model_specs(
     materials: Materials, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
 ) -> tuple[ModelSpec, ...]:
-    """One per distinct model. Its memory is the largest that a tier using it needs; its latencies cover all targets."""
+    """A spec for each distinct model, with the largest peak memory on its targets and the latencies on all targets."""
     from device_profiles.cost_models.device_costs import DeviceCosts
 
     specs = {}
@@ -146,7 +157,7 @@ def _model_specs(
 
 
 def _sample_rows(labels: NDArray[np.int64]) -> list[int]:
-    """Rows of samples that show as many classes as possible."""
+    """Rows of the test images that become samples: they show as many classes as possible."""
     rows: list[int] = []
     for kind in sorted(set(labels.tolist())):
         rows.append(int((labels == kind).argmax()))

@@ -1,4 +1,4 @@
-"""The stage between the pick and its export: fine-tune each chosen subnet, if the config asks for it."""
+"""The fine-tuning stage: train each pick a little further before it is exported, if the config asks for it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finetuned:
-    """What fine-tuning did to one subnet.
+    """The result of fine-tuning one subnet.
 
     Attributes:
         subnet: The subnet.
         before: Accuracy on the held-out images with the shared weights, 0 to 1.
-        after: The same with its own weights.
-        sha256: Digest of its own weights.
-        seconds: Duration of its training.
+        after: Accuracy on the held-out images with its own weights, 0 to 1.
+        sha256: Digest of the file of its own weights.
+        seconds: Duration of the fine-tuning.
     """
 
     subnet: SubnetConfig
@@ -51,7 +51,7 @@ class Finetuned:
 
     @property
     def kept(self) -> bool:
-        """Whether its own weights are better than the shared ones, and therefore exported."""
+        """Whether its own weights are better than the shared ones and are therefore exported."""
         return self.after > self.before
 
     def describe(self) -> str:
@@ -69,12 +69,23 @@ def finetune_stage(
     calibration_images: int,
     subnets: Sequence[SubnetConfig],
 ) -> dict[SubnetConfig, Finetuned]:
-    """Train each of `subnets` further on its own; nothing if the config has no `finetune` section.
+    """Train each of `subnets` further on its own; do nothing if the config has no `finetune` section.
 
-    The supernet's checkpoint stays as it is. What was found for other subnets is kept, in case they are chosen again.
+    The checkpoint of the supernet does not change. Results for other subnets are kept in case they are picked again.
+
+    Args:
+        run: The run.
+        materials: Its supernet and images.
+        console: Shows progress.
+        trained: The trained supernet.
+        calibration_images: Number of training images on which subnets are recalibrated.
+        subnets: The picks; a subnet that is the pick of several targets is fine-tuned once.
+
+    Returns:
+        The result for each of `subnets`; empty without a `finetune` section.
 
     Raises:
-        TrainingError, DataError, DiskError: As `supernet.training.training` says.
+        TrainingError, DataError, DiskError: As `supernet.train` raises them.
         CheckpointError, SpaceError: The supernet cannot be read, or a subnet is not part of it.
     """
     config = run.config.finetune
@@ -87,16 +98,16 @@ def finetune_stage(
     if missing:
         with console.stage("fine-tune") as progress:
             for index, subnet in enumerate(missing):
-                part = _part(progress, index, len(missing), subnet)
+                overall = _overall(progress, index, len(missing), subnet)
                 recipe, stage = config.recipe(run.config.training), stages[subnet]
-                tuned = _finetune(run, materials, console, calibration_images, subnet, recipe, stage.key, part)
+                tuned = _finetune(run, materials, console, calibration_images, subnet, recipe, stage.key, overall)
                 done[subnet] = stage.save(tuned, [run.finetuned_weights(subnet.id)])
                 _remove_states(run, subnet)
     return done
 
 
 def finetuned_supernet(run: Run, materials: Materials, subnet: SubnetConfig) -> Supernet:
-    """The weights that `finetune_stage` left, as a supernet of that subnet alone. Raises `CheckpointError`."""
+    """The fine-tuned weights of `subnet`, as a supernet of that subnet alone. Raises `CheckpointError`."""
     from supernet.training.checkpoint import load_supernet
     from supernet.training.finetune import OneSubnet
 
@@ -104,7 +115,7 @@ def finetuned_supernet(run: Run, materials: Materials, subnet: SubnetConfig) -> 
 
 
 def finetuning_lines(found: Iterable[Finetuned | None]) -> tuple[str, ...]:
-    """A line per fine-tuned subnet, each once."""
+    """A line for each fine-tuned subnet, without repetitions."""
     return tuple(dict.fromkeys(one.describe() for one in found if one is not None))
 
 
@@ -124,8 +135,8 @@ def _stage(run: Run, trained: Trained, subnet: SubnetConfig, finetune: FinetuneC
     )
 
 
-def _part(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
-    """Progress in the training of one subnet, as progress in that of all: each has equally many steps."""
+def _overall(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
+    """Converts progress with one subnet to progress with all of them, which have equally many steps."""
 
     def report(done: int, total: int, detail: str = "") -> None:
         progress(index * total + done, count * total, f"{subnet.id}, {index + 1} of {count}: {detail}")

@@ -1,4 +1,4 @@
-"""What identifies a data set without decoding it, and a model space without importing it: files and their contents."""
+"""Fingerprints of a data set that is not decoded and of a model space that is not imported: digests of their files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
 
 
 def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[str, Any]:
-    """A JSON value that changes when the `data` section or a file it names changes: content or place below `path`.
+    """A JSON value that changes if the `data` section changes, or the content or the name of a file below its paths.
 
-    Files are hashed once; `memo_file` remembers the digests by size and time of change. What a callable source reads is
-    not known, so only its code counts.
+    Args:
+        config: The `data` section. The files that a callable source reads are not known, so only its code counts.
+        folder: The folder of the config.
+        memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: A file cannot be read.
     """
     memo = _Memo(memo_file)
     try:
@@ -37,19 +39,19 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = shaping_values(config, exclude={"path", "test_path"})  # places; the content is in the digests
+    section = shaping_values(config, exclude={"path", "test_path"})  # the digests stand for the content there
     return {"config": section, "files": [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]}
 
 
 def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
-    """Distributions beside PyTorch whose code builds the networks of a model space."""
+    """Distributions other than PyTorch whose code builds the networks of a model space."""
     return ("transformers",) if isinstance(config, TransformersConfig) else ()
 
 
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space beside the `model` section: the code of an imported one.
+    """What shapes a model space apart from the `model` section: the code of an imported space; else empty.
 
-    Empty for the model spaces that ship. Keys of stages that build networks take it in.
+    It is part of the keys of all stages that build networks.
 
     Raises:
         SpaceError: A file of the code cannot be read.
@@ -63,22 +65,22 @@ def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
 
 
 def weights_fingerprint(initial_weights: str | None, folder: Path, checkpoint: Path) -> dict[str, Any]:
-    """The content of the file that training starts from; empty where it starts from random weights.
+    """The digest of the weights from which training starts; empty if it starts from random weights.
 
     Args:
-        initial_weights: of the config.
-        folder: of the config.
-        checkpoint: the file that training writes.
+        initial_weights: The path in the config; None for random weights.
+        folder: The folder of the config.
+        checkpoint: The file that training writes.
 
     Raises:
-        CheckpointError: the file cannot be read.
-        ConfigError: it is `checkpoint`.
+        CheckpointError: The file cannot be read.
+        ConfigError: The file is `checkpoint`.
     """
     if initial_weights is None:
         return {}
     path = located(initial_weights, folder)
     if path.resolve() == checkpoint.resolve():
-        raise ConfigError(f"{path}: is where this run keeps its own result; start from a copy of it elsewhere")
+        raise ConfigError(f"{path}: is the file that this run writes; start from a copy of it elsewhere")
     try:
         return {"initial_weights": sha256_file(path)}
     except OSError as error:
@@ -93,7 +95,7 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:
-    """Every file below a folder or a glob, named relative to its fixed part; a single file has no name."""
+    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path ""."""
     wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
     if wild is not None:
         root = Path(*path.parts[:wild])
@@ -102,19 +104,19 @@ def _below(path: Path) -> list[tuple[str, Path]]:
 
 
 def _walked(root: Path) -> list[tuple[str, Path]]:
-    """Every file below `root`, through links to folders too, as deep as a source looks; fast for a million files."""
+    """Every file below `root`, also through links to folders, as deep as sources look; fast for a million files."""
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
         below = Path(folder).relative_to(root)
         if len(below.parts) >= _DEPTH:
             folders.clear()
-        there = (name for name in files if name[0] != "." or Path(folder, name).is_file())  # no editor's dead links
+        there = (name for name in files if name[0] != "." or Path(folder, name).is_file())  # editors leave dead links
         found += [((below / name).as_posix(), Path(folder, name)) for name in there]
     return sorted(found)
 
 
 def _code(module: str, folder: Path) -> list[tuple[str, Path]]:
-    """The module's file, or every Python file of the package it lies in."""
+    """The file of a module, or every Python file of the package that holds it."""
     try:
         with importable(folder):
             spec = importlib.util.find_spec(module.partition(".")[0])
@@ -133,6 +135,8 @@ def _named(root: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
 
 
 class _Memo:
+    """Digests of files in a JSON file, each with the size and the time of change that the file had."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
@@ -142,7 +146,7 @@ class _Memo:
         self._new: dict[str, list[Any]] = {}
 
     def digests(self, paths: Sequence[Path]) -> list[str]:
-        """Of each file; those that changed are read, several at a time (hashing frees the GIL)."""
+        """The digest of each file. Changed files are read, several at a time, because hashing releases the GIL."""
         marks = [self._mark(path) for path in paths]
         known = [self._old.get(str(path)) for path in paths]
         found = [str(k[2]) if isinstance(k, list) and k[:2] == m else "" for k, m in zip(known, marks, strict=True)]

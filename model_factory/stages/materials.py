@@ -1,4 +1,4 @@
-"""What several stages need and only some runs load: images, model space, supernet. Each is made on first use."""
+"""What several stages share but a build without changes never loads: images, model space and supernet."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 _IMAGES_VERSION = 1
 
 CHECK_IMAGES = 1000
-"""Training images for the recalibration in checks during training."""
+"""Training images on which checks during training recalibrate: enough for a curve, at little cost in time."""
 
 
 class Materials:
     """The images, the model space and the supernet of one run, each loaded when it is first needed.
 
     Args:
-        run: Whose data, model and checkpoint.
+        run: The run, whose config names the data and the model space, and whose folder has the checkpoint.
         console: Shows progress.
-        classes: Number of classes, if it is known without loading the images.
+        classes: Number of classes if it is known; else the images are loaded to find it.
     """
 
     def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
@@ -58,10 +58,10 @@ class Materials:
 
         config, folder = self._run.config, self._run.config_folder
         with self._console.stage("read images") as progress:
-            return load_splits(config.data, folder, config.seed, progress, self._shelf())
+            return load_splits(config.data, folder, config.seed, progress, self._image_cache())
 
-    def _shelf(self) -> ImageCache | None:
-        """Where decoded images may be kept; none for data that is not read from files."""
+    def _image_cache(self) -> ImageCache | None:
+        """The cache of decoded images in the run folder; None for data that is not read from files."""
         from model_factory.stages.cached import stage_key
         from model_factory.stages.fingerprint import data_fingerprint
         from supernet.data.image_cache import ImageCache
@@ -82,12 +82,12 @@ class Materials:
         made = make_model_space(config, self._classes or len(self.splits.class_names), self._run.config_folder)
         shape = made.input_shape(made.space.largest)
         if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build gives images (3, size, size)")
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
         return made
 
     @cached_property
     def workloads(self) -> Workloads:
-        """Workloads of the model space."""
+        """Workloads of the subnets of the model space."""
         from device_profiles.workload.workloads import Workloads
 
         return Workloads(self.model_space)
@@ -107,18 +107,18 @@ class Materials:
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
     def examples(
-        self, part: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+        self, split: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
     ) -> Examples:
-        """`part` for training (with `augmentation`, on `device`) or evaluation (without); see `ImageExamples.of`."""
+        """A split for training, with `augmentation` on `device`, or for evaluation; see `ImageExamples.of`."""
         from supernet.data.image_examples import ImageExamples
 
         if self._run.config.data.workers:
             device = None  # other processes cannot read a GPU's memory
-        return ImageExamples.of(part, self.normalisation, augmentation, device)
+        return ImageExamples.of(split, self.normalisation, augmentation, device)
 
     @cached_property
     def loader_workers(self) -> int:
-        """Processes that prepare training batches: as the config says, else none for images in memory."""
+        """Number of processes that prepare training batches: that of the config, else 0 if the images are in memory."""
         from supernet.data.loading import spare_cores
         from supernet.data.types import OnDemandImages
 
@@ -127,7 +127,7 @@ class Materials:
         return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
 
     def calibration(self, progress: Progress) -> Calibration:
-        """How many training images recalibration takes. Raises `CheckpointError`, `SpaceError`."""
+        """Choose the number of training images for recalibration. Raises `CheckpointError`, `SpaceError`."""
         from supernet.evaluation.calibration import choose_calibration
 
         search = self._run.config.search
@@ -141,7 +141,16 @@ class Materials:
         )
 
     def calibrated(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> nn.Module:
-        """The extracted subnet, recalibrated on the first `images` of the seeded draw, in evaluation mode."""
+        """An extracted subnet in evaluation mode, recalibrated on `images` training images.
+
+        Args:
+            subnet: The subnet.
+            images: Number of training images, drawn with the seed of the config.
+            supernet: The supernet to extract from; by default the trained one.
+
+        Raises:
+            CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
+        """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import calibration_rows
         from supernet.evaluation.evaluation import recalibrate
@@ -152,7 +161,7 @@ class Materials:
         return recalibrate((supernet or self.supernet).extract(subnet), inputs)
 
     def heldout_accuracy(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> float:
-        """Share of the held-out images that the subnet, recalibrated on `images`, labels right, in [0, 1]."""
+        """Share of the held-out images that the subnet labels correctly, 0 to 1; arguments as in `calibrated`."""
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.evaluation import accuracy
 
@@ -160,15 +169,15 @@ class Materials:
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
         return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
 
-    def inputs(self, part: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
-        """The images of `part` as the subnet's inputs, made slice by slice."""
+    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
+        """The images of a split as inputs of the subnet."""
         from supernet.data.examples import ExampleInputs
 
-        return ModelInputs(ExampleInputs(self.examples(part), self.model_space.input_shape(subnet)))
+        return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet)))
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy, made when a slice is asked for."""
+    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy; each slice is computed on access."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs

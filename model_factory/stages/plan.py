@@ -1,4 +1,4 @@
-"""The plan of a training run: measured and fitted before the run starts, shown, and kept in the run folder."""
+"""The planning stage: measure, fit and show the schedule of a training run before it starts, and store it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from supernet.training.workers import Workers
 
 _SECTIONS = ("data", "model", "training", "seed", "threads")
-"""The parts of a config that shape a training run."""
+"""The sections of a config that shape a training run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,12 @@ class KeptPlan:
     """A plan as the run folder holds it.
 
     Attributes:
-        asked: Digest of the config that it was made for.
-        limits: The limits that it keeps.
-        schedule: The keys of the training section that fitting may change.
-        changes: What fitting changed, a line each.
+        asked: Digest of the config that the plan was made for.
+        limits: The limits that the plan keeps.
+        schedule: Values of the keys of the `training` section that fitting may change.
+        changes: The changes that fitting made, one line each.
         line: The plan in one line.
-        step_seconds: Duration of a step of the largest network, or a little more.
+        step_seconds: Duration of a step that trains the largest network alone, or an upper bound of it.
     """
 
     asked: str
@@ -48,10 +48,10 @@ class KeptPlan:
 
 
 def planned_run(run: Run, limits: TrainingLimits) -> Run:
-    """`run` with the schedule that was fitted for it, unless `limits` ask for another one.
+    """`run` with the schedule that was fitted to it, unless `limits` ask for another one.
 
-    A fitted schedule stands as long as the config that it was fitted for is unchanged. Limits that are not given are
-    as they were then.
+    A fitted schedule is used as long as the config that it was fitted for is unchanged. Limits that are not given are
+    those that it was fitted to.
     """
     kept = _kept(run)
     if kept is None or limits.over(kept.limits) != kept.limits:
@@ -60,15 +60,15 @@ def planned_run(run: Run, limits: TrainingLimits) -> Run:
 
 
 def fitting_notes(run: Run) -> tuple[str, ...]:
-    """What fitting changed in the schedule of `run`, a line each."""
+    """The changes that fitting made to the schedule of `run`, one line each."""
     kept = _kept(run)
     return () if kept is None else kept.changes
 
 
 def plan_stage(run: Run, materials: Materials, console: Console, limits: TrainingLimits, workers: Workers) -> Run:
-    """Plan the training run that is about to start, or find the plan that it was begun with; show the plan.
+    """Plan the training run that is about to start, or read the plan that it was started with; show the plan.
 
-    Every process of `workers` calls this; only the first one reads and writes the run folder.
+    Every process of `workers` calls this function; only the first one reads and writes the run folder.
 
     Args:
         run: The run to train.
@@ -78,11 +78,13 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         workers: The processes that will train.
 
     Returns:
-        `run` with the fitted schedule, which is to be used from here on.
+        `run` with the fitted schedule; use this run from here on.
 
     Raises:
         PlanError: No schedule fits the limits.
-        DataError, TrainingError, DiskError: As their packages say.
+        DataError: The images cannot be read.
+        TrainingError: A trial step failed.
+        DiskError: The plan cannot be written.
     """
     kept = _kept(run) if workers.is_first else None
     limits = limits if kept is None else limits.over(kept.limits)
@@ -127,7 +129,7 @@ def _measure(
 
 
 def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float) -> tuple[str, ...]:
-    """What the fine-tuning of the picks will add, if the config asks for it: as if each were the largest network."""
+    """The time that fine-tuning will add, if the config asks for it, as if each pick were the largest network."""
     from supernet.training.training import steps_of
 
     if config.finetune is None:
@@ -150,14 +152,14 @@ def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) 
         step_seconds=plan.costs.largest_step_seconds,
     )
     if write:
-        values = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # it is in the costs
+        values = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # part of the costs
         note = {**values, "fitted": _digest(kept.applied_to(run)), "costs": asdict(plan.costs)}
         write_json(run.plan, note)
     return kept
 
 
 def _kept(run: Run) -> KeptPlan | None:
-    """The plan in the run folder if it was made for this config, or if this config is what it made of another one."""
+    """The plan in the run folder, if it was made for this config or if this config is its result; else None."""
     if not run.plan.is_file():
         return None
     try:
@@ -173,7 +175,7 @@ def _kept(run: Run) -> KeptPlan | None:
             step_seconds=(note["costs"]["alone"] or note["costs"]["sandwich"])["seconds"],
         )
     except (FactoryError, KeyError, TypeError):
-        return None  # damaged from outside: plan again
+        return None  # damaged: plan again
 
 
 def _digest(run: Run) -> str:

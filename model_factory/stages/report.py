@@ -1,4 +1,4 @@
-"""From a finished build to the values of its report."""
+"""The report stage: the values of a finished build as a page for people."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from model_factory.stages.search import SearchOutcome, subnet_values
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 
-_VERSION = 4
+_VERSION = 5
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
+_NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NANO = 1e9
 _PPM = 1e6
 
@@ -40,7 +41,21 @@ def report_stage(
     exported: Sequence[Exported],
     notes: Sequence[str],
 ) -> None:
-    """Write report.html beside the manifest. Raises `DiskError`."""
+    """Write report.html beside the manifest.
+
+    Args:
+        run: The run.
+        materials: Its model space.
+        console: Shows progress.
+        trained: The trained supernet.
+        manifest: The manifest of the family.
+        outcomes: The outcome of the search for each target.
+        exported: The exported model of each outcome, in the same order.
+        notes: What a reader must know before using the family, a sentence each.
+
+    Raises:
+        DiskError: The page cannot be written.
+    """
 
     def write() -> bool:
         from model_factory.report.render import write_report
@@ -76,7 +91,7 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
 
 
 def device_front(outcome: SearchOutcome) -> DeviceFront:
-    """The scored subnets of one target as points."""
+    """The scored subnets of one target as points of a plot."""
     front = {candidate.subnet for candidate in outcome.result.front}
     points = tuple(
         FrontPoint(
@@ -105,7 +120,7 @@ def subnet_summary(subnet: SubnetConfig) -> str:
     for word in ("depth", "width"):
         found = [str(value) for name, value in values.items() if name.endswith(f".{word}")]
         if found:
-            parts.append(f"{word} {'-'.join(found)}")
+            parts.append(f"{word} {_NO_BREAK.join(found)}")
     return ", ".join(parts) or subnet.id
 
 
@@ -197,7 +212,7 @@ def _tier_row(
 
 
 def _arena(path: Path) -> str:
-    """How the file's activations are planned; "" where their shapes depend on data, so that nothing can be planned."""
+    """How well the file's activations are planned; "" if they cannot be, because their shapes depend on the data."""
     from exports.onnx.graph_memory import plan_graph
 
     try:
@@ -215,19 +230,25 @@ def _uses(materials: Materials, subnet: SubnetConfig, outcome: SearchOutcome | N
 def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[str, ...]:
     machines = {o.found.profile.name: o.found.profile.costs.machine for o in outcomes if o.found.profile.costs.machine}
     return (
-        "Accuracy: of each exported file, in its engine, on the whole test split; the search saw held-out images only.",
-        "Parity: of each exported file against PyTorch, on held-out images.",
+        "Test accuracy: of each exported file, in its engine, on all test images, which the search did not use.",
+        "Parity: of each exported file, compared with PyTorch on held-out images.",
         "File size: of each exported file.",
-        *(f"Latency on {device}: from kernels timed on {machine}." for device, machine in machines.items()),
+        *(f"Latency on {device}: predicted from kernels timed on {machine}." for device, machine in machines.items()),
         *(f"{line[0].upper()}{line[1:]}." for line in finetuning_lines(e.finetuned for e in exported)),
     )
 
 
 def _modelled(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    guessed = [o.found.profile.name for o in outcomes if o.found.profile.latency_provenance in ("modelled", "assumed")]
-    latency = (f"Latency on {', '.join(guessed)}: from published figures of such devices; nobody timed one.",)
+    profiles = [outcome.found.profile for outcome in outcomes]
+    untimed = [p.name for p in profiles if p.latency_provenance in ("modelled", "assumed")]
+    few_shot = [p.name for p in profiles if p.latency_provenance == "few_shot"]
+    figures = "computed from published or assumed figures of such devices; none was timed"
     return (
-        *(latency if guessed else ()),
-        "Peak memory: weights, planned activations and an allowance for the engine.",
-        "File size during the search: computed from the subnet; the real file is checked.",
+        *([f"Latency on {', '.join(untimed)}: {figures}."] if untimed else ()),
+        *(
+            f"Latency on {name}: predicted from a few networks measured on it and from known devices."
+            for name in few_shot
+        ),
+        "Peak memory: the sum of weights, planned activations and an allowance for the engine.",
+        "File size in the search: computed from the subnet; the exported file is compared with the budget.",
     )

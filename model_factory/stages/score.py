@@ -1,4 +1,4 @@
-"""The scoring stage: the subnets that all targets share, each with its accuracy on the held-out images."""
+"""The scoring stage: measure the held-out accuracy of the subnets that all targets share."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ def score_stage(
         materials: Its supernet and images.
         console: Shows progress.
         trained: The trained supernet.
-        calibration_images: Training images that each subnet is recalibrated on.
+        calibration_images: Number of training images on which each subnet is recalibrated.
+
+    Returns:
+        The scored subnets.
 
     Raises:
-        CheckpointError, SpaceError, FactoryError: The supernet or the study's storage cannot be used.
+        CheckpointError, SpaceError: The supernet cannot be read.
+        FactoryError: The storage of the study cannot be used.
     """
     from search.archive import Scored
 
@@ -66,7 +70,11 @@ def score_stage(
 
 
 def open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
-    """The study of scored subnets: one per checkpoint and way of scoring. Raises `FactoryError`."""
+    """The study of scored subnets, one for each checkpoint and way of scoring.
+
+    Raises:
+        FactoryError: The storage of the study cannot be used.
+    """
     from search.archive import Archive
 
     libraries = ("torch", "numpy", *space_libraries(run.config.model))

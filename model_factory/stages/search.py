@@ -1,4 +1,4 @@
-"""The search stage: the subnet of one target."""
+"""The search stage: pick the subnet of one target."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _VERSION = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOutcome:
-    """What the search of one target found.
+    """The outcome of the search for one target.
 
     Attributes:
-        found: The target's profile.
-        budgets: The profile's budgets, overridden by the target's.
+        found: The profile of the target.
+        budgets: The budgets of the profile, overridden by those of the target.
         result: The pick and all candidates.
     """
 
@@ -52,20 +52,20 @@ def search_stage(
     shared: tuple[Scored, ...],
     found: FoundProfile,
 ) -> SearchOutcome:
-    """Choose the subnet of one target.
+    """Pick the subnet of one target.
 
     Args:
         run: The run.
         materials: Its supernet and images.
         console: Shows progress.
         trained: The trained supernet.
-        calibration_images: Training images that each subnet is recalibrated on.
+        calibration_images: Number of training images on which each subnet is recalibrated.
         shared: The scored subnets that all targets share.
-        found: The target's profile.
+        found: The profile of the target.
 
     Raises:
         BudgetError: No subnet meets the budgets.
-        ConfigError: The profile's latency table is of another model space.
+        ConfigError: The latency table of the profile belongs to another model space.
     """
     from search.target import TargetResult
 
@@ -108,12 +108,12 @@ def search_stage(
 
 
 def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
-    """The JSON form of a subnet in keys: pairs rather than an object, because the order is part of the value."""
+    """A subnet as JSON for keys: pairs rather than an object, because their order matters."""
     return [[name, option] for name, option in subnet.values]
 
 
 def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
-    """What identifies an outcome in the keys of later stages."""
+    """The values that identify an outcome in the keys of later stages."""
     from dataclasses import asdict
 
     return {

@@ -1,7 +1,7 @@
 """The training stage: find the supernet that was trained with this config, or train it.
 
-A finished checkpoint is never overwritten without being asked. The key of a training run holds the config, the data
-and the code of the model space; the versions of the libraries are recorded beside it and reported when they differ.
+A finished supernet is replaced only if a person asks for it. The key of a training run holds the config, the data and
+the code of the model space; the versions of the libraries are recorded beside it, and reported if they have changed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,21 @@ _LIBRARIES = ("torch", "numpy", "pillow", "scikit-learn")
 _NAMED_CHANGES = 4
 """Differences between two configs that a message names; more would not fit in a line."""
 
-OtherTraining = Literal["refuse", "retrain", "adopt"]
-"""What to do about a finished supernet that was trained with another config: refuse to go on, train anew and replace
-it, or take it as it is."""
+OnMismatch = Literal["refuse", "retrain", "adopt"]
+"""What to do if the finished supernet was trained with another config: stop with an error, train anew and replace it,
+or use it as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveRow:
-    """One check during training."""
+    """One check during training.
+
+    Attributes:
+        step: The number of steps done.
+        loss: The training loss.
+        largest_accuracy: Held-out accuracy of the largest subnet, 0 to 1; None if it was not checked.
+        smallest_accuracy: Held-out accuracy of the smallest subnet, 0 to 1; None if it was not checked.
+    """
 
     step: int
     loss: float
@@ -48,17 +55,17 @@ class CurveRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A trained supernet and the facts of its data, as later stages need them without loading either.
+    """Facts about a trained supernet and its data, so that later stages need to load neither.
 
     Attributes:
         checkpoint_sha256: Digest of the checkpoint.
         class_names: Names of the classes, in the order of the outputs.
-        counts: Training, held-out and test images.
+        counts: Numbers of training, held-out and test images.
         mean: Mean of each channel of the training images.
         std: Standard deviation of each channel of the training images.
         data_sha256: Digest of all images in use, their labels and the class names.
         test_sha256: Digest of the test images, their labels and the class names.
-        largest_only_steps: Steps at the start in which the largest network trained alone.
+        largest_only_steps: Number of steps at the start in which the largest network trained alone.
         curve: The checks during training.
         seconds: Duration of the training run.
     """
@@ -78,18 +85,17 @@ class Trained:
 _CODEC = TypeAdapter(Trained)
 
 
-def finished_training(run: Run, console: Console, other: OtherTraining = "refuse") -> Trained | None:
-    """The supernet in the run folder; None if there is none, or if it is to be trained anew.
+def finished_training(run: Run, console: Console, on_mismatch: OnMismatch = "refuse") -> Trained | None:
+    """The finished supernet in the run folder; None if there is none, or if it is to be trained anew.
 
     Args:
-        run: The run, with the schedule that was fitted for it.
+        run: The run, with the schedule that was fitted to it.
         console: Shows what is unusual about the supernet.
-        other: What to do if it was trained with another config.
+        on_mismatch: What to do if the supernet was trained with another config, or its file was changed.
 
     Raises:
-        MissingRunError: The supernet was trained with another config, or changed, and `other` says to refuse it, or
-            it cannot be adopted.
-        ConfigError, DataError, SpaceError, CheckpointError: What the config names cannot be read.
+        MissingRunError: The supernet does not match and `on_mismatch` is `refuse`, or it cannot be adopted.
+        ConfigError, DataError, SpaceError, CheckpointError: A file that the config names cannot be read.
     """
     stage = _stage(run)
     found = stage.load()
@@ -99,11 +105,11 @@ def finished_training(run: Run, console: Console, other: OtherTraining = "refuse
     if not run.checkpoint.is_file():
         return None
     if (earlier := _earlier_record(stage)) is not None:
-        console.say(f"{run.checkpoint}: trained by an earlier version of the factory with this config; in use")
+        console.say(f"{run.checkpoint}: was trained with this config by an earlier version of the factory; it is used")
         return stage.save(earlier, [run.checkpoint])
-    if other == "adopt":
+    if on_mismatch == "adopt":
         return _adopt(stage, console)
-    if other == "retrain":
+    if on_mismatch == "retrain":
         console.say(f"{run.checkpoint}: {_difference(stage)}; training anew, as asked")
         return None
     raise MissingRunError(
@@ -113,16 +119,18 @@ def finished_training(run: Run, console: Console, other: OtherTraining = "refuse
 
 
 def train_stage(run: Run, materials: Materials, console: Console, workers: Workers) -> Trained:
-    """Train the supernet, or go on with an interrupted training run, and leave the checkpoint.
+    """Train the supernet, or resume an interrupted training run, and write the checkpoint.
 
     Args:
         run: The run, as `plan_stage` returned it.
         materials: Its images and model space.
         console: Shows progress.
-        workers: The processes that train; this is the first one, the others call `assist_training`.
+        workers: The processes that train. The first one calls this function, the others call `assist_training`.
 
     Raises:
-        DataError, TrainingError, DiskError: As their packages say.
+        DataError: The images cannot be read.
+        TrainingError: Training diverged, or cannot be done as the config says.
+        DiskError: A file cannot be written.
     """
     from supernet.training.checkpoint import save_supernet
     from supernet.training.training import good_state_file
@@ -150,7 +158,7 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
 
 
 def assist_training(run: Run, materials: Materials, console: Console, workers: Workers) -> None:
-    """Train along with the first process, which alone writes to the run folder. Raises as `train_stage` does."""
+    """Train together with the first process, which alone writes to the run folder. Raises as `train_stage` does."""
     _fit(run, materials, console, "", workers)
 
 
@@ -172,7 +180,7 @@ def _inputs(run: Run) -> dict[str, Any]:
     return {
         "model": config.model.model_dump(mode="json"),
         **model_code(config.model, run.config_folder),
-        "training": shaping_values(config.training, exclude={"initial_weights"}),  # its content counts, not its place
+        "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
         **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),
         "seed": config.seed,
         "threads": config.threads,
@@ -180,7 +188,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Workers) -> tuple[Supernet, Outcome]:
-    """Train a fresh supernet, or go on with an interrupted training run; the supernet comes back on the CPU."""
+    """Train a new supernet, or resume an interrupted training run; returns the supernet on the CPU."""
     from supernet.sharing.supernet import Supernet
     from supernet.training.events import TensorBoardEvents
     from supernet.training.training import train
@@ -224,7 +232,7 @@ def _report_libraries(stage: Stage[Trained], console: Console) -> None:
 
 
 def _earlier_record(stage: Stage[Trained]) -> Trained | None:
-    """What a version of the factory recorded whose keys held the versions of the libraries, if its key is right."""
+    """The record of an earlier version of the factory, if its key is right; its keys held the versions of libraries."""
     run = stage.run
     record = read_record(run.stage_record(stage.name))
     if record is None or "digest" in record:
@@ -236,7 +244,7 @@ def _earlier_record(stage: Stage[Trained]) -> Trained | None:
 
 
 def _adopt(stage: Stage[Trained], console: Console) -> Trained:
-    """Take the finished supernet as if it had been trained with this config."""
+    """Record the finished supernet as if it had been trained with this config."""
     run = stage.run
     record = read_record(run.stage_record(stage.name))
     found = None if record is None else _result(record, run)
@@ -260,12 +268,12 @@ def _result(record: Mapping[str, Any], run: Run) -> Trained | None:
 
 
 def _difference(stage: Stage[Trained]) -> str:
-    """Why the finished supernet is not the one of this config, for people."""
+    """The reason why the finished supernet does not match this config, for people."""
     record = stage.record()
     if record is None:
-        return "its record is missing, damaged, or of an earlier version of the factory"
+        return "its record is missing, damaged, or from an earlier version of the factory"
     if record["key"] == stage.key:
-        return "was changed after its training"
+        return "was changed after it was trained"
     then, now = _flat(record["inputs"]), _flat(stage.inputs)
     names = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
     shown = ", ".join(_change(name, then.get(name), now.get(name)) for name in names[:_NAMED_CHANGES])

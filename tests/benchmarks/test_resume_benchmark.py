@@ -18,8 +18,8 @@ def test_a_training_killed_inside_a_write_ends_identical_and_the_last_line_says_
     assert (tmp_path / "kept" / "killed-0" / "runs" / "resume" / "supernet.safetensors").is_file()
 
 
-def test_numbers_that_make_no_sense_are_refused(factory, tmp_path):
+def test_numbers_that_make_no_sense_are_refused(factory_process, tmp_path):
     for arguments in (("--kills", 0), ("--kills", 2, "--in-write", 3)):
-        answer = factory(tmp_path, *arguments, prefix=(SCRIPT,))
+        answer = factory_process(tmp_path, *arguments, prefix=(SCRIPT,))
         assert answer.code == 2
         assert "--kills must be at least 1, and --in-write between 0 and --kills" in answer.err

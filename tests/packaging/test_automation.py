@@ -1,4 +1,4 @@
-"""Makefile, `.ci/run` and the workflows: they call the commands that a person calls."""
+"""Makefile, `.ci/run` and the workflows call the commands that a person calls."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_family_workflow_runs_on_a_schedule_and_on_demand():
     assert set(triggers) == {"schedule", "workflow_dispatch"}
 
 
-def test_the_family_workflow_publishes_only_what_was_not_refused():
+def test_the_family_workflow_publishes_only_a_family_that_was_not_refused():
     uploads = [step for step in steps("family.yml") if "upload-artifact" in step.get("uses", "")]
     published, refused = uploads
     assert "if" not in published
@@ -72,12 +72,12 @@ def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_pa
 
 
 def with_programs(folder: Path) -> dict[str, str]:
-    """An environment in which all programs that tests drive are there, so that none is installed."""
+    """An environment in which all programs that tests use seem to be installed."""
     script(folder / "dpkg", "exit 0")
     return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "MODEL_FACTORY_ONNXRUNTIME_WEB": "dist"}
 
 
-def test_the_ci_script_goes_on_where_programs_cannot_be_installed(tmp_path):
+def test_the_ci_script_continues_if_programs_cannot_be_installed(tmp_path):
     script(tmp_path / "make", "exit 0")
     for name in ("dpkg", "apt-get", "npm"):
         script(tmp_path / name, "exit 1")
@@ -114,7 +114,7 @@ def test_make_finds_the_family_folder_of_a_config(tmp_path, line, folder):
     assert make("family-folder", CONFIG=str(config)).stdout.strip() == f"{tmp_path}/{folder}"
 
 
-def test_make_family_without_a_config_is_the_embedded_digits():
+def test_make_family_without_a_config_builds_the_embedded_digits():
     assert make("family-folder").stdout.strip() == "dist/digits"
 
 

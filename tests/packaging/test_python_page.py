@@ -1,4 +1,4 @@
-"""The program in `docs/python.md` runs as it stands."""
+"""The program in `docs/python.md` runs unchanged."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_the_program_prints_pick_file_and_tiers(ran) -> None:
     assert large == "8000000000 bytes of RAM: tier floor, the floor is for every device that gets no tier above it"
 
 
-def test_the_program_writes_below_its_folder_alone(ran) -> None:
+def test_the_program_writes_only_below_its_folder(ran) -> None:
     folder, _ = ran
     assert sorted(path.name for path in folder.iterdir()) == ["demo", "page.py"]
     manifest = json.loads((folder / "demo/family/manifest.json").read_text())
     assert [tier["id"] for tier in manifest["tiers"]] == ["floor", "speaker"]
 
 
-def test_the_program_uses_public_names_alone() -> None:
+def test_the_program_uses_only_public_names() -> None:
     modules = re.findall(r"^(?:from|import) (\S+)", program(), re.M)
     assert set(modules) == {"json", "pathlib", "torch", "device_profiles", "exports", "search", "supernet"}

@@ -1,4 +1,4 @@
-"""The built wheel: what is in it, and that it works away from the checkout."""
+"""The built wheel has the right files and works away from the checkout."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_top_level_names_are_the_six_packages(names):
         "*/py.typed",
     ],
 )
-def test_files_that_are_no_code_are_in_it(names, pattern):
+def test_files_other_than_code_are_in_it(names, pattern):
     expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern) if path.is_file()}
     assert expected
     assert expected <= names
@@ -85,7 +85,7 @@ def test_no_file_names_the_machine_that_built_it(wheel):
     assert not found
 
 
-def test_the_installed_wheel_answers_away_from_the_checkout(installed, tmp_path):
+def test_the_installed_wheel_works_away_from_the_checkout(installed, tmp_path):
     script = "import model_factory; print(model_factory.__file__)"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", script]
@@ -94,7 +94,7 @@ def test_the_installed_wheel_answers_away_from_the_checkout(installed, tmp_path)
     assert "build" in run_installed(installed, tmp_path, "--help").stdout
 
 
-def test_the_installed_wheel_scaffolds_what_the_checkout_ships(installed, tmp_path):
+def test_the_installed_wheel_writes_the_files_that_the_checkout_ships(installed, tmp_path):
     run_installed(installed, tmp_path, "init", "app")
     config = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(config) == yaml.safe_load((ROOT / "configs" / "digits.yaml").read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ def test_the_installed_wheel_scaffolds_what_the_checkout_ships(installed, tmp_pa
     assert written == {path.name for path in (ROOT / "device_profiles" / "profiles").glob("*.yaml")}
 
 
-def test_torch_is_pinned_below_the_release_that_was_not_tried(wheel):
+def test_torch_is_pinned_below_the_first_release_that_was_not_tested(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(name).decode().splitlines()

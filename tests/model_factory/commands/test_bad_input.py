@@ -1,4 +1,4 @@
-"""What people get wrong ends with one line and an exit code, never with a traceback."""
+"""Mistakes of a user end with one line and an exit code, never with a traceback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
         ("batch_size: 64", "batch_size: 6400", "fewer than one batch of 6400"),
     ],
 )
-def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, words):
+def test_a_wrong_config_ends_in_one_line(factory, app, edit_config, right, wrong, words):
     edit_config(app, right, wrong)
     shutil.rmtree(app / "runs")
     answer = factory(app, "build", "--quiet")
@@ -55,7 +55,7 @@ def test_a_wrong_config_is_one_line(factory, app, edit_config, right, wrong, wor
     assert words in answer.error
 
 
-def test_a_storage_that_cannot_be_used_is_one_line(factory, app, edit_config):
+def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_config):
     edit_config(app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
     (app / "runs" / "tiny" / "stages" / "score.json").unlink()
     answer = factory(app, "build", "--quiet")
@@ -69,7 +69,7 @@ def test_a_storage_that_cannot_be_used_is_one_line(factory, app, edit_config):
         (("build", "--config", "gone.yaml"), "gone.yaml: cannot be read (No such file or directory)"),
         (("build", "--config", "."), "is a folder; name a config file"),
         (("build", "--run", "runs/x", "--config", "factory.yaml"), "--run and --config exclude each other"),
-        (("build", "--run", "runs"), "is no run folder"),
+        (("build", "--run", "runs"), "is not a run folder"),
         (("search", "--device", "midrnage"), "did you mean 'midrange'?"),
         (("search", "--device", "factory.yaml"), "factory.yaml: "),
         (("search", "--device", "midrange"), "run `factory train`"),
@@ -78,7 +78,7 @@ def test_a_storage_that_cannot_be_used_is_one_line(factory, app, edit_config):
         (("verify", "factory.yaml"), "is not valid JSON"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
+def test_a_wrong_argument_ends_in_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
     answer = factory(empty_app, *arguments)
     assert answer.code == 1
     assert words in answer.error
@@ -92,7 +92,7 @@ def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_a
         (("--platform", "android", "--free-disk", "much"), "--free-disk: 'much' is not a size"),
     ],
 )
-def test_a_wrong_device_fact_is_one_line(factory, built, arguments, words):
+def test_a_wrong_device_fact_ends_in_one_line(factory, built, arguments, words):
     answer = factory(built, "resolve", "dist/tiny", *arguments)
     assert answer.code == 1
     assert words in answer.error
@@ -111,14 +111,14 @@ def test_a_wrong_device_fact_is_one_line(factory, built, arguments, words):
         ),
     ],
 )
-def test_a_closed_choice_lists_what_is_allowed_and_leaves_with_2(factory, empty_app, arguments, words):
+def test_a_closed_choice_lists_what_is_allowed_and_exits_with_2(factory, empty_app, arguments, words):
     answer = factory(empty_app, *arguments)
     assert answer.code == 2
     assert words in answer.err
     assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
 
 
-def test_an_unknown_option_leaves_with_2(factory, built):
+def test_an_unknown_option_exits_with_2(factory, built):
     answer = factory(built, "build", "--bogus")
     assert answer.code == 2
     assert "No such option: --bogus" in answer.err
@@ -133,7 +133,7 @@ def test_a_budget_that_nothing_meets_names_it_and_what_the_smallest_subnet_needs
 
 
 @pytest.mark.parametrize("content", ['{"key": "', '{"key": 1, "result": 2}'])
-def test_a_half_written_record_is_made_again(factory, app, built, published, content):
+def test_a_stage_with_a_half_written_record_runs_again(factory, app, built, published, content):
     (app / "runs" / "tiny" / "stages" / "family.json").write_text(content, encoding="utf-8")
     answer = factory(app, "build")
     assert answer.code == 0
@@ -141,7 +141,7 @@ def test_a_half_written_record_is_made_again(factory, app, built, published, con
     assert published(app) == published(built)
 
 
-def test_a_damaged_study_is_one_line(factory, app):
+def test_a_damaged_study_ends_in_one_line(factory, app):
     (app / "runs" / "tiny" / "study.db").write_bytes(b"no database at all" * 100)
     answer = factory(app, "search", "--device", "highend", "-q")
     assert answer.code == 1
@@ -149,7 +149,7 @@ def test_a_damaged_study_is_one_line(factory, app):
 
 
 @pytest.mark.parametrize("lost", ["train", "score", "family"])
-def test_a_full_disk_is_one_line_and_the_next_build_goes_on(factory, factory_process, app, built, published, lost):
+def test_a_full_disk_ends_in_one_line_and_the_next_build_resumes(factory, factory_process, app, built, published, lost):
     (app / "runs" / "tiny" / "stages" / f"{lost}.json").unlink()
     if lost == "train":
         (app / "runs" / "tiny" / "supernet.safetensors").unlink()

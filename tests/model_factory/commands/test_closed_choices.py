@@ -1,4 +1,4 @@
-"""The enums of the command line are the types and tables that they stand for."""
+"""The enums of the command line have the values of the types and tables that they repeat."""
 
 from __future__ import annotations
 

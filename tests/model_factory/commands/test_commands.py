@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 
 
-def test_build_prints_the_tiers_and_where_the_family_lies(factory, app):
+def test_build_prints_the_tiers_and_the_path_of_the_family(factory, app):
     answer = factory(app, "build", "--quiet")
     assert answer.code == 0
     assert all(text in answer.out for text in ("speaker", "midrange", "dist/tiny/manifest.json", "report.html"))
 
 
-def test_verify_passes_and_says_what_it_checked(factory, built):
+def test_verify_passes_and_names_what_it_checked(factory, built):
     answer = factory(built, "verify", "dist/tiny/manifest.json")
     assert answer.code == 0
     assert "all passed" in answer.out
 
 
-def test_verify_leaves_with_1_and_names_the_changed_file(factory, app):
+def test_verify_exits_with_1_and_names_the_changed_file(factory, app):
     (model, *_) = sorted((app / "dist" / "tiny" / "models").iterdir())
     model.write_bytes(model.read_bytes()[:-1] + b"\0")
     answer = factory(app, "verify", "dist/tiny", "--json")
@@ -47,7 +47,7 @@ def test_diff_of_a_family_with_itself_finds_nothing_worse(factory, built):
     assert "nothing got worse" in answer.out
 
 
-def test_diff_leaves_with_1_when_a_limit_is_broken(factory, app, edit_config):
+def test_diff_exits_with_1_if_a_limit_is_exceeded(factory, app, edit_config):
     before = (app / "dist" / "tiny").rename(app / "old")
     edit_config(app, "latency: 1 ms", "latency: 0.05 ms")
     assert factory(app, "build", "-q").code == 0
@@ -57,7 +57,7 @@ def test_diff_leaves_with_1_when_a_limit_is_broken(factory, app, edit_config):
     assert factory(app, "diff", before, "dist/tiny", "--max-accuracy-drop", "1").code == 0
 
 
-def test_diff_leaves_with_2_when_there_is_nothing_to_compare(factory, built):
+def test_diff_exits_with_2_if_there_is_nothing_to_compare(factory, built):
     answer = factory(built, "diff", "dist/gone", "dist/tiny")
     assert answer.code == 2
     assert "dist/gone" in answer.error
@@ -84,13 +84,13 @@ def test_search_prefers_a_file_to_a_shipped_profile_and_says_so(factory, app):
 
 
 def test_a_run_folder_names_its_run_from_anywhere(factory, app, tmp_path):
-    factory(app, "build", "-q")  # the copy notes its own place
+    factory(app, "build", "-q")  # records the folder of the copy
     answer = factory(tmp_path, "report", "--run", app / "runs" / "tiny")
     assert answer.code == 0
     assert answer.out.strip() == str(app / "dist" / "tiny" / "report.html")
 
 
-def test_export_writes_a_lost_family_again_without_training(factory, app, built, published):
+def test_export_writes_a_deleted_family_again_without_training(factory, app, built, published):
     for path in sorted((app / "dist").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     answer = factory(app, "export")
@@ -98,7 +98,7 @@ def test_export_writes_a_lost_family_again_without_training(factory, app, built,
     assert published(app) == published(built)
 
 
-def test_init_scaffolds_a_config_that_builds_and_never_overwrites(factory, tmp_path):
+def test_init_writes_a_config_that_can_be_built_and_never_overwrites(factory, tmp_path):
     assert factory(tmp_path, "init", "mine").code == 0
     assert (tmp_path / "mine" / "profiles" / "midrange.yaml").is_file()
     again = factory(tmp_path, "init", "mine")

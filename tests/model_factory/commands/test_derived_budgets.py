@@ -30,7 +30,7 @@ def test_a_search_shows_the_derived_limits_and_what_they_come_from(factory, thou
         assert f"{limit}, " in line
 
 
-def test_a_program_reads_the_derived_limits_and_their_form(factory, thoughtful):
+def test_the_json_has_the_derived_limits_and_their_form(factory, thoughtful):
     budgets = json.loads(factory(thoughtful, "search", "--device", "midrange", "--json").out)["budgets"]
     assert (budgets["latency_us"], budgets["frames_per_s"], budgets["frame_share"]) == (1000, 500, 0.5)
     assert budgets["peak_memory_bytes"] == 2**29 // 100
@@ -47,7 +47,7 @@ def test_the_resolved_config_keeps_the_form_and_can_be_read_again(factory, thoug
     assert again.stages == []
 
 
-def test_the_family_and_its_report_show_derived_limits_of_those_tiers_that_have_them(factory, thoughtful):
+def test_the_family_and_its_report_show_the_derived_limits_of_the_tiers_that_have_them(factory, thoughtful):
     answer = factory(thoughtful, "build")
     lines = [line for line in answer.out.splitlines() if line.startswith("budgets ")]
     assert lines == [f"budgets  midrange: {LATENCY}, {MEMORY}, {FILE}"]
@@ -56,7 +56,7 @@ def test_the_family_and_its_report_show_derived_limits_of_those_tiers_that_have_
         assert report.count(origin) == 1
 
 
-def test_a_frame_rate_that_nothing_keeps_is_named(factory, app, edit_config):
+def test_a_frame_rate_that_no_subnet_reaches_is_named(factory, app, edit_config):
     edit_config(app, "latency: 1 ms", "frame_rate: 1000000 fps")
     answer = factory(app, "search", "--device", "midrange", "--quiet")
     assert answer.code == 1

@@ -1,4 +1,4 @@
-"""A build with a `finetune` section: each pick is trained on by itself before it is exported."""
+"""A build with a `finetune` section: each pick is trained further on its own before it is exported."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_each_pick_is_fine_tuned_once_and_its_own_weights_are_exported(factory, 
     assert answer.code == 0, answer.err
     assert answer.stages.count("fine-tune") == 1
     assert not {"train supernet", "score shared subnets", "search speaker", "search midrange"} & set(answer.stages)
-    told = [line for line in answer.out.splitlines() if "fine-tuned: held-out accuracy" in line]
-    assert len(told) == 2
+    lines = [line for line in answer.out.splitlines() if "fine-tuned: held-out accuracy" in line]
+    assert len(lines) == 2
     report = (app / "dist" / "tiny" / "report.html").read_text(encoding="utf-8")
-    assert all(line.partition("subnet ")[2] in report for line in told)
+    assert all(line.partition("subnet ")[2] in report for line in lines)
     models = {name for name in before if name.startswith("models/")}
     after = published(app)
-    better = [line for line in told if "shared weights are exported" not in line]
+    better = [line for line in lines if "shared weights are exported" not in line]
     assert len({name for name in after if name.startswith("models/")} - models) >= len(better) > 0
     weights = {file.stem: sha256_file(file) for file in (app / "runs" / "tiny" / "finetuned").iterdir()}
     named = [m["subnet"]["finetuned_sha256"] for m in described(after) if "finetuned_sha256" in m["subnet"]]
@@ -52,7 +52,7 @@ def test_export_fine_tunes_a_pick_that_two_targets_share_once(factory, app, edit
     assert len(list((app / "runs" / "tiny" / "finetuned").iterdir())) == 1
 
 
-def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(
+def test_a_killed_fine_tuning_is_resumed_and_ends_with_the_same_files(
     start_factory, factory, app, edit_config, published, steps_done
 ):
     edit_config(app, "targets:\n", "finetune: {epochs: 8, learning_rate: 0.1}\ntargets:\n")
@@ -80,7 +80,7 @@ def test_a_killed_fine_tuning_goes_on_and_ends_with_the_same_files(
     assert published(app) == killed
 
 
-def test_picks_that_get_no_better_keep_the_shared_weights(factory, app, edit_config, published):
+def test_picks_that_do_not_improve_keep_the_shared_weights(factory, app, edit_config, published):
     before = published(app)
     edit_config(app, "targets:\n", "finetune: {epochs: 0.2, learning_rate: 1.0e-9}\ntargets:\n")
     answer = factory(app, "build")

@@ -1,4 +1,4 @@
-"""`factory import-ofa`: what it writes, what it says, what it refuses."""
+"""`factory import-ofa`: what it writes, prints and refuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What the command wrote and said."""
+    """What the command wrote and printed."""
 
     folder: Path
     out: str
@@ -55,7 +55,7 @@ def test_it_writes_a_config_that_trains_on_these_weights(imported):
     assert config.training.fresh_parameters == ("classifier.*",)
 
 
-def test_it_says_what_it_found_and_what_to_do_next(imported):
+def test_it_prints_what_it_found_and_what_to_do_next(imported):
     for words in ("ofa_proxyless, width multiplier 0.15, 7 classes", "7.8e+20 subnets", "factory build", "running st"):
         assert words in imported.out
 
@@ -73,7 +73,7 @@ def test_it_overwrites_nothing(factory, tmp_path, checkpoint):
     ("name", "words"),
     [("gone", "cannot be read (No such file"), ("text", "not a PyTorch checkpoint")],
 )
-def test_a_wrong_file_is_one_line_and_leaves_nothing_behind(factory, tmp_path, name, words):
+def test_a_wrong_file_ends_in_one_line_and_leaves_nothing_behind(factory, tmp_path, name, words):
     (tmp_path / "text").write_text("no weights here")
     answer = factory(tmp_path, "import-ofa", name, "--output", "mine")
     assert answer.code == 1

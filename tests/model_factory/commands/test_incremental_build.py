@@ -1,4 +1,4 @@
-"""A build does again only what changed."""
+"""A build runs again only what changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_second_build_does_nothing_in_under_five_seconds(factory_process, app,
     assert published(app) == published(built)
 
 
-def test_editing_one_profile_redoes_only_that_targets_search_and_export(factory, app):
+def test_editing_one_profile_repeats_only_the_search_and_the_export_of_that_target(factory, app):
     before = record_times(app)
     text = (SHIPPED_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
     (app / "profiles").mkdir()
@@ -39,7 +39,7 @@ def test_editing_one_profile_redoes_only_that_targets_search_and_export(factory,
     assert changed == {"search-midrange", "family", "report"}
 
 
-def test_a_comment_in_a_profile_or_config_redoes_nothing(factory, app, edit_config):
+def test_a_comment_in_a_profile_or_config_repeats_nothing(factory, app, edit_config):
     text = (SHIPPED_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
     (app / "profiles").mkdir()
     (app / "profiles" / "midrange.yaml").write_text(f"# mine\n{text}", encoding="utf-8")
@@ -47,7 +47,7 @@ def test_a_comment_in_a_profile_or_config_redoes_nothing(factory, app, edit_conf
     assert factory(app, "build").stages == []
 
 
-def test_tightening_one_budget_redoes_only_that_target(factory, app, edit_config):
+def test_tightening_one_budget_repeats_only_that_target(factory, app, edit_config):
     edit_config(app, "latency: 1 ms", "latency: 0.055 ms")
     answer = factory(app, "build")
     assert answer.code == 0, answer.err
@@ -56,7 +56,7 @@ def test_tightening_one_budget_redoes_only_that_target(factory, app, edit_config
     assert "train supernet" not in answer.stages
 
 
-def test_a_new_target_trains_and_scores_nothing_shared_again(factory, app, edit_config):
+def test_a_new_target_repeats_neither_training_nor_shared_scores(factory, app, edit_config):
     edit_config(app, "targets:\n", "targets:\n  - {device: flagship}\n")
     answer = factory(app, "build")
     assert answer.code == 0, answer.err

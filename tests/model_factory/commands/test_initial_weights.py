@@ -1,4 +1,4 @@
-"""A training that starts from weights that somebody brings along."""
+"""A training run that starts from the weights in a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def app_with_weights(empty_app: Path) -> Path:
     return empty_app
 
 
-def test_a_training_goes_on_from_sorted_weights_and_only_their_content_matters(factory, app_with_weights, edit_config):
+def test_training_starts_from_sorted_weights_of_which_only_the_content_matters(factory, app_with_weights, edit_config):
     start = "initial_weights: weights.safetensors, sort_by_importance: true, fresh_parameters: ['classifier.*']"
     edit_config(app_with_weights, "epochs: 10", f"epochs: 1, largest_only: 0, {start}")
     first = factory(app_with_weights, "train")
@@ -65,8 +65,8 @@ def test_the_fingerprint_of_weights_is_their_content(tmp_path: Path):
     assert weights_fingerprint(None, tmp_path, tmp_path / "own") == {}
 
 
-def test_weights_must_exist_and_not_be_the_result_of_the_same_run(tmp_path: Path):
+def test_weights_must_exist_and_must_not_be_the_result_of_the_same_run(tmp_path: Path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         weights_fingerprint("none", tmp_path, tmp_path / "own")
-    with pytest.raises(ConfigError, match="is where this run keeps its own result"):
+    with pytest.raises(ConfigError, match="is the file that this run writes"):
         weights_fingerprint("runs/../own", tmp_path, tmp_path / "own")

@@ -1,4 +1,4 @@
-"""Ctrl-C and `kill -9` at any moment: nothing is damaged, and what was finished is not done again."""
+"""After Ctrl-C or `kill -9` at any moment nothing is damaged, and finished stages do not run again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 def kill_after(process: subprocess.Popen[str], line: str, delay: float) -> None:
     """SIGKILL `delay` seconds after the process has written a line that starts with `line`."""
     assert process.stderr is not None
-    assert any(text.startswith(line) for text in process.stderr), f"never said {line!r}"
+    assert any(text.startswith(line) for text in process.stderr), f"never printed {line!r}"
     time.sleep(delay)
     process.kill()
     process.communicate()
@@ -49,11 +49,11 @@ def kill_after(process: subprocess.Popen[str], line: str, delay: float) -> None:
 
 
 def heed_ctrl_c() -> None:
-    """Background jobs of a shell, and so all their children, are started with it ignored."""
+    """Restore the default: background jobs of a shell start with Ctrl-C ignored, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(
+def test_ctrl_c_in_training_prints_one_line_and_the_next_build_resumes(
     start_factory, factory, empty_app, built, published, steps_done
 ):
     state = empty_app / "runs" / "tiny" / "training.safetensors"
@@ -62,7 +62,7 @@ def test_ctrl_c_in_training_is_one_line_and_the_next_build_goes_on(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "interrupted; run the same command again to go on where it stopped\n"
+    assert err == "interrupted; run the same command again to continue where it stopped\n"
     assert steps_done(state) > 0
     assert factory(empty_app, "build", "-q").code == 0
     assert published(empty_app) == published(built)

@@ -1,4 +1,4 @@
-"""The make target that the workflow calls: a first, an unchanged and a worsened family."""
+"""The make target that the workflow calls: for a first family, for an unchanged one, and for failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_family(
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """A `factory` that prints its arguments, and leaves with a code of its own for one command."""
+    """A `factory` that prints its arguments and exits with a given code for one command."""
 
     def make(command: str = "", code: int = 0) -> str:
         path = tmp_path / "factory"
@@ -63,7 +63,7 @@ def test_a_first_family_is_built_and_verified_and_compared_with_nothing(app, sta
     assert "the first family, nothing to compare it with" in answer.stdout
 
 
-def test_limits_are_handed_to_the_comparison(app, stand_in):
+def test_limits_are_passed_to_the_comparison(app, stand_in):
     answer = make_family(app, app / "old", "--max-accuracy-drop 1", stand_in())
     assert f"called: diff {app / 'old'} {app / 'dist' / 'tiny'} --max-accuracy-drop 1" in answer.stdout
 

@@ -39,7 +39,7 @@ model: {space: vit, resolutions: [8, 16], patch: 4, widths: [8, 16], depths: [1,
 
 @pytest.fixture
 def with_model(empty_app, tiny_config):
-    """Replace the `model` section of the tiny config, and shorten the training."""
+    """Replaces the `model` section of the tiny config, and shortens training."""
 
     def replace(section: str) -> Path:
         text = re.sub(r"model:\n(  .*\n)+", lambda _: section, tiny_config)
@@ -86,23 +86,23 @@ def test_a_vision_transformer_is_built(factory, with_model):
         ),
     ],
 )
-def test_a_wrong_model_section_is_one_line(factory, with_model, section, message):
+def test_a_wrong_model_section_ends_in_one_line(factory, with_model, section, message):
     answer = factory(with_model(section), "build")
     assert answer.code == 1
     assert message in answer.error
 
 
-def test_a_model_space_that_cannot_be_imported_is_one_line(factory_process, with_model):
+def test_a_model_space_that_cannot_be_imported_ends_in_one_line(factory_process, with_model):
     answer = factory_process(with_model(IMPORTED), "build")
     error = "error: nets:Nets: cannot be imported (ModuleNotFoundError: No module named 'nets'); install it, or put it"
     assert answer.err.splitlines()[-1].startswith(error)
     assert "Traceback" not in answer.err
 
 
-def test_an_imported_model_space_that_takes_no_images_is_refused(factory_process, with_model):
+def test_an_imported_model_space_with_inputs_other_than_images_is_refused(factory_process, with_model):
     app = with_model(IMPORTED)
     (app / "nets.py").write_text(NETS.replace("(3, subnet", "(1, subnet").replace("Conv2d(3", "Conv2d(1"))
     answer = factory_process(app, "build")
-    error = "error: nets:Nets: takes inputs of shape (1, 12, 12), but a build gives images (3, size, size)"
+    error = "error: nets:Nets: takes inputs of shape (1, 12, 12), but a build has images (3, size, size)"
     assert answer.err.splitlines()[-1] == error
     assert "Traceback" not in answer.err

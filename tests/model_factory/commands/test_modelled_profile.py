@@ -1,4 +1,4 @@
-"""`factory profile --modelled` as a user meets it, and energies in a search."""
+"""`factory profile --modelled` on the command line, and energies in a search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_shipped_sheet_gives_the_shipped_profile_and_is_explained(factory, emp
     assert "x.yaml: written; use it with `factory search --device x.yaml`" in answer.out
 
 
-def test_a_sheet_of_ones_own_goes_beside_the_config(factory, empty_app):
+def test_the_profile_of_a_users_own_sheet_is_written_beside_the_config(factory, empty_app):
     text = (SHEETS_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
     (empty_app / "mine.yaml").write_text(text.replace("name: midrange", "name: lab_phone"), encoding="utf-8")
     assert factory(empty_app, "profile", "--modelled", "mine.yaml", "--quiet").code == 0
@@ -52,14 +52,14 @@ def test_the_host_takes_a_second_and_never_replaces_what_was_measured(factory, e
         (("factory.yaml",), "factory.yaml: unknown key"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
+def test_a_wrong_argument_ends_in_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):
     answer = factory(empty_app, "profile", "--modelled", *arguments, "--quiet")
     assert answer.code == 1
     assert words in answer.error
     assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
 
 
-def test_a_unit_mistake_in_a_sheet_is_one_line(factory, empty_app):
+def test_a_wrong_unit_in_a_sheet_ends_in_one_line(factory, empty_app):
     text = (SHEETS_FOLDER / "midrange.yaml").read_text(encoding="utf-8")
     (empty_app / "mine.yaml").write_text(text.replace("clock_ghz: {value: 2.2,", "clock_ghz: {value: 2200,"), "utf-8")
     answer = factory(empty_app, "profile", "--modelled", "mine.yaml", "--quiet")
@@ -67,7 +67,7 @@ def test_a_unit_mistake_in_a_sheet_is_one_line(factory, empty_app):
     assert "mine.yaml: 'cpu.clock_ghz': 2200 GHz is implausible" in answer.error
 
 
-def test_a_search_shows_energies_where_they_are_known(factory, app):
+def test_a_search_shows_energies_that_the_profile_states(factory, app):
     shown = factory(app, "search", "--device", "midrange", "--quiet")
     assert "energy (assumed)" in shown.out
     assert " uJ " in shown.out
@@ -76,7 +76,7 @@ def test_a_search_shows_energies_where_they_are_known(factory, app):
     assert value["pick"]["energy_uj"] > 0
 
 
-def test_a_search_claims_no_energy_where_none_is_known(factory, app):
+def test_a_search_shows_no_energy_if_the_profile_states_none(factory, app):
     assert "energy (" not in factory(app, "search", "--device", "host", "--quiet").out
     value = json.loads(factory(app, "search", "--device", "host", "--json", "--quiet").out)
     assert value["energy_provenance"] is None

@@ -1,4 +1,4 @@
-"""`factory onboard` as a user meets it: networks to measure, a sheet to fill in, a profile to search with."""
+"""`factory onboard` on the command line: networks to measure, a sheet to fill in, a profile to search with."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_few_latencies_make_a_profile_that_a_search_uses(sheet, built, factory
     path = tmp_path / "phone.yaml"
     answer = factory(built, "onboard", sheet, "--output", path, "--quiet")
     assert answer.code == 0, answer.err
-    for words in ("5 networks, 5 rows", "each measured network from the others", "probability of 90%", "written"):
+    for words in ("5 networks, 5 rows", "of each measured network from the others", "probability of 90%", "written"):
         assert words in answer.out
     found = factory(built, "search", "--device", path, "--json", "--quiet")
     assert found.code == 0, found.err
@@ -79,7 +79,7 @@ def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet,
     assert "belongs to another search space" in answer.error
 
 
-def test_without_measurements_the_command_says_what_to_do(built, factory):
+def test_without_measurements_the_error_says_what_to_do(built, factory):
     answer = factory(built, "onboard", "--quiet")
     assert answer.code == 1
     assert "--suggest 5" in answer.error

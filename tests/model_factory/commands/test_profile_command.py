@@ -1,4 +1,4 @@
-"""`factory profile` as a user meets it: a profile with its table, then a search with it."""
+"""`factory profile` on the command line: a profile with its table, then a search with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from device_profiles.measuring import benchmark, measure
 
 @pytest.fixture(scope="module")
 def measured(built, factory, tmp_path_factory):
-    """The answer of the command and its file. Other tests make the machine noisy, which is refused elsewhere."""
+    """The answer of the command and its file. Limits on noise are off, because other tests make the machine noisy."""
     path = tmp_path_factory.mktemp("measured") / "lab.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "SUSTAINED_SECONDS", 0.5)
@@ -24,7 +24,7 @@ def measured(built, factory, tmp_path_factory):
     return answer, path
 
 
-def test_the_command_tells_how_far_to_trust_its_table(measured):
+def test_the_command_states_how_far_to_trust_its_table(measured):
     answer, path = measured
     for words in ("parts timed", "held-out networks: mean error", "repeatability", "peak", "lab.yaml: written"):
         assert words in answer.out
@@ -32,7 +32,7 @@ def test_the_command_tells_how_far_to_trust_its_table(measured):
     assert len(table["parts"]) == table["part_count"] > 0
 
 
-def test_a_search_uses_the_table_and_a_damaged_one_is_one_line(measured, built, factory):
+def test_a_search_uses_the_table_and_a_damaged_one_ends_in_one_line(measured, built, factory):
     _, path = measured
     assert factory(built, "search", "--device", path, "--quiet").code == 0
     table = path.with_name("lab.latency.json")
@@ -41,7 +41,7 @@ def test_a_search_uses_the_table_and_a_damaged_one_is_one_line(measured, built, 
     answer = factory(built, "search", "--device", path, "--quiet")
     table.write_text(whole)
     assert answer.code == 1
-    assert "the latency table is damaged: measure again" in answer.error
+    assert "the latency table is damaged, measure again" in answer.error
 
 
 def test_a_table_of_another_engine_version_is_named_in_the_search(measured, built, factory, tmp_path):
@@ -53,7 +53,7 @@ def test_a_table_of_another_engine_version_is_named_in_the_search(measured, buil
     (tmp_path / "lab.yaml").write_text(text.replace("SHA", sha256(older.encode()).hexdigest()))
     answer = factory(built, "search", "--device", tmp_path / "lab.yaml", "--quiet")
     assert answer.code == 0, answer.err
-    assert "the latency table was measured with onnxruntime 1.2.3, installed here is" in answer.out
+    assert "the latency table was measured with onnxruntime 1.2.3, but " in answer.out
     assert " load " in answer.out
 
 
@@ -70,7 +70,7 @@ def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
     assert "is for mnn in fp32, but a build exports fp32 files for onnxruntime only" in answer.error
 
 
-def test_a_place_that_cannot_be_measured_is_one_line(built, factory):
+def test_a_machine_that_cannot_be_measured_ends_in_one_line(built, factory):
     answer = factory(built, "profile", "--on", "browser:nowhere", "--quiet")
     assert answer.code == 1
     assert "nowhere: is not the folder 'dist' of onnxruntime-web" in answer.error

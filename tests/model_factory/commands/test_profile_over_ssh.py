@@ -1,4 +1,4 @@
-"""`factory profile --on ssh:...` as a user meets it."""
+"""`factory profile --on ssh:...` on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_board_gets_a_profile_that_names_it(built, factory, ssh_board, tmp_pat
     assert "parts timed" in answer.out
 
 
-def test_a_board_that_is_not_there_is_one_line(built, factory, ssh_board, tmp_path):
+def test_a_board_that_cannot_be_reached_ends_in_one_line(built, factory, ssh_board, tmp_path):
     ssh_board.stop()
     answer = factory(built, "profile", "--on", f"ssh:{ssh_board.where()}", "--output", tmp_path / "x.yaml", "--quiet")
     assert answer.code == 1

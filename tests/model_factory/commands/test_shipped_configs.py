@@ -26,7 +26,7 @@ CONFIGS = sorted(shipped_configs().glob("*.yaml"))
 NAMES = [path.stem for path in CONFIGS]
 CLASSES = 10
 SIZES = {"cifar10_gpu": (40e6, 60e6), "imagenet": (400e6, 1e9), "mobile_int8": (400e6, 1.2e9)}
-"""Multiply-accumulates of the largest network."""
+"""Ranges of the MACs of the largest network."""
 REDUCED: dict[str, Any] = {
     "epochs": 1,
     "batch_size": 4,
@@ -46,7 +46,7 @@ def space_of(config: FactoryConfig) -> ModelSpace:
     return make_model_space(config.model, CLASSES)
 
 
-def test_the_configs_asked_for_are_there() -> None:
+def test_all_documented_configs_are_shipped() -> None:
     assert {"digits", "cifar10", "cifar10_gpu", "imagenet", "mobile_int8"} <= set(NAMES)
 
 
@@ -68,7 +68,7 @@ def test_the_smallest_network_fits_every_target_and_the_largest_does_not_fit_all
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_largest_network_has_the_size_that_the_config_speaks_of(name: str) -> None:
+def test_the_largest_network_has_the_size_that_the_config_states(name: str) -> None:
     space = space_of(load_config(shipped_configs() / f"{name}.yaml"))
     low, high = SIZES[name]
     assert low <= count_macs(space, space.space.largest) <= high
@@ -89,7 +89,7 @@ def test_a_step_of_each_phase_changes_the_weights(config: FactoryConfig, tmp_pat
     model = config.model.model_copy(update={"resolutions": config.model.resolutions[:1]})
     supernet = Supernet(make_model_space(model, CLASSES))
     before = [parameter.detach().clone() for parameter in supernet.parameters()]
-    said: list[str] = []
+    lines: list[str] = []
     train(
         supernet,
         noise(model.resolutions[0], config),
@@ -98,9 +98,9 @@ def test_a_step_of_each_phase_changes_the_weights(config: FactoryConfig, tmp_pat
         state_file=tmp_path / "state.safetensors",
         key="",
         check=lambda _: 1.0,
-        notify=said.append,
+        notify=lines.append,
     )
-    assert not said
+    assert not lines
     assert not all(map(torch.equal, before, supernet.parameters()))
 
 

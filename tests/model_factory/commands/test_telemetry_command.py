@@ -1,4 +1,4 @@
-"""`factory telemetry` as a user meets it, and its benchmark in the reduced form."""
+"""`factory telemetry` on the command line, and its benchmark in the reduced form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from device_profiles.profile import find_profile
 
 @pytest.fixture
 def write_rows(built, tmp_path):
-    """Rows of one device and every model of the tiny family, so many times slower than promised."""
+    """Writes rows of one device with every model of the tiny family, slower than promised by a given factor."""
     manifest = json.loads((built / "dist" / "tiny" / "manifest.json").read_text())
 
     def write(slower: float, **columns: str) -> Path:
@@ -33,13 +33,13 @@ def write_rows(built, tmp_path):
     return write
 
 
-def test_kept_promises_leave_with_0(factory, built, write_rows):
+def test_kept_promises_exit_with_0(factory, built, write_rows):
     answer = factory(built, "telemetry", write_rows(0.5), "--family", "dist/tiny")
     assert (answer.code, answer.err) == (0, "")
     assert "no promise is broken" in answer.out
 
 
-def test_broken_promises_name_the_tier_and_leave_with_1(factory, built, write_rows):
+def test_broken_promises_name_the_tier_and_exit_with_1(factory, built, write_rows):
     answer = factory(built, "telemetry", write_rows(2.0), "--family", "dist/tiny/manifest.json")
     assert answer.code == 1
     assert "broken: tier " in answer.out
@@ -57,7 +57,7 @@ def test_json_and_measurements_hold_every_device(factory, built, write_rows, tmp
     assert len(out.read_text().splitlines()) == 1 + len(device["models"])
 
 
-def test_measurements_of_the_field_bring_up_a_device(factory, built, write_rows, tmp_path):
+def test_measurements_from_the_field_onboard_a_device(factory, built, write_rows, tmp_path):
     out = tmp_path / "measured.csv"
     factory(built, "telemetry", write_rows(3.0), "--family", "dist/tiny", "--measurements", out)
     path = tmp_path / "acme.yaml"
@@ -69,10 +69,10 @@ def test_measurements_of_the_field_bring_up_a_device(factory, built, write_rows,
     assert f"{profile.costs.rows} rows" in profile.costs.latency_std.source
 
 
-def test_rows_of_other_models_leave_with_2_and_are_named(factory, built, write_rows):
+def test_rows_of_other_models_are_named_and_exit_with_2(factory, built, write_rows):
     answer = factory(built, "telemetry", write_rows(1.0, model="ab" * 32), "--family", "dist/tiny")
     assert answer.code == 2
-    assert "unknown: no row is of a model" in answer.out
+    assert "unknown: no row belongs to a model" in answer.out
     assert f"model {'ab' * 32}: " in answer.out
 
 
@@ -84,7 +84,7 @@ def test_rows_of_other_models_leave_with_2_and_are_named(factory, built, write_r
         (("rows", "--family", "gone"), "the telemetry cannot be compared: gone: cannot be read"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_leaves_with_2(factory, built, write_rows, options, words):
+def test_a_wrong_argument_ends_in_one_line_and_exits_with_2(factory, built, write_rows, options, words):
     rows, *rest = options
     answer = factory(built, "telemetry", write_rows(1.0) if rows == "rows" else rows, *rest)
     assert answer.code == 2

@@ -1,4 +1,4 @@
-"""`torchrun ... -m model_factory train`: one training by two processes."""
+"""`torchrun ... -m model_factory train`: one training run in two processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def torchrun(factory_process, folder, *arguments):
-    """The command on two processes. Their lines come mixed with those of torch."""
+    """Run the command in two processes. Their lines are mixed with those of PyTorch."""
     return factory_process(folder, *arguments, prefix=TORCHRUN)
 
 
@@ -43,5 +43,7 @@ def test_a_build_under_torchrun_is_refused(factory, empty_app, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     answer = factory(empty_app, "build")
     assert answer.code == 1
-    assert answer.error == "error: `factory build` is one process; use torchrun for `factory train` only, then build"
+    assert answer.error == (
+        "error: `factory build` runs in one process; use torchrun for `factory train` only, then build without torchrun"
+    )
     assert not (empty_app / "runs").exists()

@@ -1,4 +1,4 @@
-"""A small report."""
+"""A small report for all tests of this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`report.html`: complete, self-contained, reproducible, safe."""
+"""`report.html` is complete, self-contained, reproducible and safe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = "模 <script>alert(1)</script> & \"quotes\" 'too' $x_1$ \x00\x0b \ud80
 
 
 class _Page(HTMLParser):
-    """Notes every element with its attributes."""
+    """Collects every element with its attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def test_nothing_is_loaded_from_elsewhere(report: ReportData) -> None:
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", page))
 
 
-def test_every_tier_and_its_figures_appear(report: ReportData) -> None:
+def test_every_tier_and_its_numbers_appear(report: ReportData) -> None:
     page = render_report(report)
     for text in ("midrange", "flagship", "model-1", "model-2", "90.0 %", "88.0 % – 92.0 %", "1.5 M", "3 M", "900 us"):
         assert text in page
@@ -54,14 +54,14 @@ def test_every_tier_and_its_figures_appear(report: ReportData) -> None:
     assert "50 % of 1 MiB" in page
 
 
-def test_test_accuracy_and_heldout_accuracy_are_told_apart(report: ReportData) -> None:
+def test_test_accuracy_and_held_out_accuracy_are_distinguished(report: ReportData) -> None:
     page = render_report(report)
     assert "359 test images" in page
-    assert "143 held-out images, which steered the" in page
+    assert "143 held-out images, which guided the" in page
     assert ">held-out accuracy</text>" in page
 
 
-def test_what_was_measured_modelled_and_warned_of_is_listed(report: ReportData) -> None:
+def test_the_page_lists_what_was_measured_and_modelled_and_all_warnings(report: ReportData) -> None:
     page = render_report(report)
     for text in ("<li>parity</li>", "<li>latency</li>", "<li>both tiers are close</li>", "2.13.0", "61.0 s", "0" * 64):
         assert text in page
@@ -90,7 +90,7 @@ def test_hostile_text_stays_text(report: ReportData) -> None:
         ElementTree.fromstring(svg)
 
 
-def test_plots_are_valid_xml_with_ids_of_their_own(report: ReportData) -> None:
+def test_plots_are_valid_xml_with_distinct_ids(report: ReportData) -> None:
     page = render_report(replace(report, fronts=report.fronts * 2))
     roots = [ElementTree.fromstring(svg) for svg in svgs(page)]
     assert len(roots) == 4
@@ -132,14 +132,14 @@ def test_the_order_of_tiers_is_that_of_the_resolver(report: ReportData) -> None:
     ("latency", "budget", "share"),
     [(500.0, 1000.0, "50 %"), (1000.0, 1000.0, "100 %"), (1000.01, 1000.0, "100.01 %"), (2000.0, 1000.0, "200 %")],
 )
-def test_a_broken_budget_never_reads_as_kept(report: ReportData, latency: float, budget: float, share: str) -> None:
+def test_an_exceeded_budget_never_reads_as_kept(report: ReportData, latency: float, budget: float, share: str) -> None:
     tier = replace(report.tiers[0], latency_us=latency, latency_budget_us=budget)
     assert budget_uses(tier)[0].share == share
     page = render_report(replace(report, tiers=(tier,)))
     assert ('class="bar over"' in page) == (latency > budget)
 
 
-def test_a_derived_budget_says_what_it_comes_from(report: ReportData) -> None:
+def test_a_derived_budget_states_what_it_was_derived_from(report: ReportData) -> None:
     tier = replace(report.tiers[0], budget_origins={"latency": "1000 fps"})
     assert [use.origin for use in budget_uses(tier)] == ["1000 fps", "", ""]
     assert '<small class="origin">1000 fps</small>' in render_report(replace(report, tiers=(tier,)))
@@ -177,7 +177,7 @@ def test_the_arena_the_load_time_and_the_use_of_the_machine_are_shown(report: Re
     assert "Where the time goes" not in render_report(report)
 
 
-def test_an_energy_is_shown_with_its_origin_where_it_is_known(report: ReportData) -> None:
+def test_a_known_energy_is_shown_with_its_provenance(report: ReportData) -> None:
     known = replace(report.tiers[0], energy_uj=1234.0, energy_basis="assumed")
     assert "modelled, energy 1.23 mJ (assumed)" in render_report(replace(report, tiers=(known,)))
     assert latency_note(replace(known, load_us=4200.0)) == "modelled, load 4.2 ms, energy 1.23 mJ (assumed)"

@@ -1,4 +1,4 @@
-"""Plots on their own."""
+"""Plots, without the page that holds them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_front_without_points_becomes_a_picture(front: DeviceFront, tmp_path: 
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
-def test_a_place_that_cannot_be_written_is_named(front: DeviceFront, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(front: DeviceFront, tmp_path: Path) -> None:
     (tmp_path / "front.png").mkdir()
     with pytest.raises(DiskError, match=r"front\.png: cannot be written"):
         plot_front(front, tmp_path / "front.png")
@@ -64,7 +64,7 @@ def test_latency_is_in_a_unit_that_people_read(front: DeviceFront, scale: float,
     assert f"latency, modelled ({unit})" in svg
 
 
-def test_only_what_exists_is_drawn(front: DeviceFront) -> None:
+def test_a_missing_pick_or_budget_is_not_drawn(front: DeviceFront) -> None:
     every = front_svg(front, (0.0, 1.0), "a")
     unlimited = replace(front, latency_budget_us=None, points=tuple(replace(p, picked=False) for p in front.points))
     assert "var(--pick)" in every
@@ -73,7 +73,7 @@ def test_only_what_exists_is_drawn(front: DeviceFront) -> None:
     assert "var(--budget)" not in front_svg(unlimited, (0.0, 1.0), "a")
 
 
-def test_limits_hold_every_point(front: DeviceFront) -> None:
+def test_limits_include_every_point(front: DeviceFront) -> None:
     low, high = accuracy_limits([front])
     assert low < min(p.accuracy for p in front.points)
     assert high > max(p.accuracy for p in front.points)
@@ -82,7 +82,7 @@ def test_limits_hold_every_point(front: DeviceFront) -> None:
     assert accuracy_limits([alike])[0] < accuracy_limits([alike])[1]
 
 
-def test_long_training_stays_small(report: ReportData) -> None:
+def test_the_plot_of_a_long_training_run_stays_small(report: ReportData) -> None:
     assert report.curve is not None
     steps = tuple(range(100_000))
     long = replace(report.curve, steps=steps, loss=tuple(1.0 + step % 7 for step in steps))

@@ -1,4 +1,4 @@
-"""A build must notice every change of its data."""
+"""The fingerprint of data changes with every change that matters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_renamed_class_and_a_moved_image_are_changes(tmp_path):
     assert len({str(f) for f in (first, second, fingerprint(tmp_path, source="folder", path="data"))}) == 3
 
 
-def test_the_place_of_the_data_is_no_change(tmp_path):
+def test_moving_the_data_is_not_a_change(tmp_path):
     write(tmp_path / "data/a/1.png", "one")
     first = fingerprint(tmp_path, source="folder", path="data")
     (tmp_path / "data").rename(tmp_path / "moved")
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path, monkeypatch):
         fingerprint(tmp_path, source="parquet", path="a.parquet")
 
 
-def test_how_images_are_kept_and_read_is_no_change(tmp_path):
+def test_the_way_images_are_cached_and_read_is_not_a_change(tmp_path):
     write(tmp_path / "data/a/1.png", "one")
     first = fingerprint(tmp_path, source="folder", path="data")
     second = fingerprint(tmp_path, source="folder", path="data", cache="none", workers=3, memory_limit="1 GiB")

@@ -1,4 +1,4 @@
-"""How a run keeps and reads its images."""
+"""The images of a run: cached and read as the config says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from supernet.data.types import OnDemandImages
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    """A config of pictures in a folder `pets`, without those pictures."""
+    """A config of images in a folder `pets`, without the images."""
     return {
         "name": "pets",
         "threads": 1,
@@ -45,7 +45,7 @@ def write_pictures(folder: Path) -> None:
         Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(path)
 
 
-def test_images_over_the_limit_are_kept_in_the_run_folder(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_images_over_the_limit_are_cached_in_the_run_folder(tmp_path: Path, config: dict[str, Any]) -> None:
     write_pictures(tmp_path)
     splits = materials(tmp_path, config).splits
     assert isinstance(splits.test.images, OnDemandImages)
@@ -73,7 +73,7 @@ def test_inputs_are_the_same_in_memory_and_on_demand(tmp_path: Path, config: dic
     assert np.array_equal(inputs[0], inputs[2])
 
 
-def test_processes_prepare_batches_where_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_processes_prepare_batches_if_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:
     write_pictures(tmp_path)
     assert materials(tmp_path, config, cache="memory").loader_workers == 0
     assert materials(tmp_path, config, cache="none").loader_workers >= 1

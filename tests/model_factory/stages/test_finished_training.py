@@ -1,4 +1,4 @@
-"""A finished supernet is found again, never trained over in silence, and kept or replaced as a person says."""
+"""A finished supernet is found again, never replaced unless a person asks for it, and can be adopted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKPOINT = Path("runs", "tiny", "supernet.safetensors")
 
 
 def edit_record(app: Path, change: dict[str, Any], *, sign: bool = True) -> None:
-    """Change the record of the training, with its own digest made right again or left as it was."""
+    """Change the record of the training run; with `sign`, make its own digest right again."""
     record = json.loads((app / RECORD).read_text(encoding="utf-8")) | change
     if sign:
         record["digest"] = digest_of({name: value for name, value in record.items() if name != "digest"})
@@ -36,7 +36,7 @@ def test_another_library_version_is_reported_and_the_supernet_stays_in_use(facto
     assert "train supernet" not in answer.stages
 
 
-def test_another_config_is_refused_with_what_differs_and_what_to_do(factory, app, edit_config):
+def test_another_config_is_refused_with_the_differences_and_what_to_do(factory, app, edit_config):
     before = (app / CHECKPOINT).read_bytes()
     edit_config(app, "epochs: 10", "epochs: 3")
     answer = factory(app, "build")
@@ -49,7 +49,7 @@ def test_another_config_is_refused_with_what_differs_and_what_to_do(factory, app
     assert (app / CHECKPOINT).read_bytes() == before
 
 
-def test_retrain_replaces_it_once(factory, app, edit_config):
+def test_retrain_replaces_the_supernet_once(factory, app, edit_config):
     edit_config(app, "epochs: 10", "epochs: 1")
     before = (app / CHECKPOINT).read_bytes()
     answer = factory(app, "train", "--retrain")
@@ -59,7 +59,7 @@ def test_retrain_replaces_it_once(factory, app, edit_config):
     assert factory(app, "train", "--retrain").stages == []
 
 
-def test_adopt_keeps_it_and_trains_nothing(factory, app, edit_config):
+def test_adopt_keeps_the_supernet_and_trains_nothing(factory, app, edit_config):
     before = (app / CHECKPOINT).read_bytes()
     edit_config(app, "epochs: 10", "epochs: 3")
     answer = factory(app, "train", "--adopt")
@@ -85,13 +85,13 @@ def test_retrain_and_adopt_exclude_each_other(factory, app):
 def test_a_damaged_checkpoint_is_refused_and_cannot_be_adopted(factory, app):
     (app / CHECKPOINT).write_bytes((app / CHECKPOINT).read_bytes()[:1000])
     answer = factory(app, "search", "--device", "midrange")
-    assert "was changed after its training" in answer.error
+    assert "was changed after it was trained" in answer.error
     answer = factory(app, "train", "--adopt")
     assert "cannot be adopted" in answer.error
 
 
 @pytest.mark.parametrize("change", [{"result": {}}, {"key": 1}])
-def test_an_edited_record_is_not_believed(factory, app, change):
+def test_an_edited_record_is_not_trusted(factory, app, change):
     edit_record(app, change, sign=False)
     answer = factory(app, "search", "--device", "midrange")
     assert answer.code == 1

@@ -1,4 +1,4 @@
-"""The record of a stage: used only if its key, its digest and its files are right."""
+"""The record of a stage is used only if its key, its digest and its files are right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stage(run) -> Stage[Result]:
 
 
 def not_again() -> Result:
-    raise AssertionError("the stage was done again")
+    raise AssertionError("the stage ran again")
 
 
 def test_a_finished_stage_is_read_as_it_was_written(stage):
@@ -42,12 +42,12 @@ def test_a_finished_stage_is_read_as_it_was_written(stage):
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"inputs": {"seed": 1}}, {"libraries": ("numpy",)}, {"name": "x"}])
-def test_a_stage_with_another_key_is_done_again(stage, change):
+def test_a_stage_with_another_key_runs_again(stage, change):
     stage.save(RESULT)
     assert replace(stage, **change).load() is None
 
 
-def test_a_library_that_is_only_noted_leaves_the_key_alone(stage):
+def test_a_library_that_is_only_noted_does_not_change_the_key(stage):
     stage.save(RESULT)
     assert replace(stage, noted=("numpy",)).load() == RESULT
 
@@ -59,19 +59,19 @@ def test_a_record_with_one_number_changed_is_not_used(stage, run):
     assert stage.load() is None
 
 
-def test_a_record_of_another_form_is_not_used(stage):
+def test_a_record_with_a_result_of_another_type_is_not_used(stage):
     replace(stage, codec=TypeAdapter(int)).save(5)
     assert stage.load() is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"key": 1}', "null"])
-def test_what_is_not_a_record_is_not_used(stage, run, text):
+def test_a_file_that_is_not_a_record_is_not_used(stage, run, text):
     run.stage_record("count").parent.mkdir(parents=True)
     run.stage_record("count").write_text(text, encoding="utf-8")
     assert stage.load() is None
 
 
-def test_a_stage_whose_file_changed_or_went_is_done_again(stage, run):
+def test_a_stage_runs_again_if_its_file_was_changed_or_deleted(stage, run):
     left = run.base / "left.bin"
     left.write_bytes(b"1")
     stage.save(RESULT, [left])
@@ -83,7 +83,7 @@ def test_a_stage_whose_file_changed_or_went_is_done_again(stage, run):
     assert stage.load() is None
 
 
-def test_nothing_composes_a_path_of_a_run_folder_but_the_run():
+def test_only_run_composes_paths_of_a_run_folder():
     root = Path(__file__).parents[3] / "model_factory"
     sources = [path for path in root.rglob("*.py") if path.name != "run.py"]
     offenders = [path.name for path in sources if "run.folder /" in path.read_text(encoding="utf-8")]

@@ -1,4 +1,4 @@
-"""`factory train` says what it will take, and keeps to the time and memory it is given."""
+"""`factory train` states what it will take, and keeps to its limits on time and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model_factory.config import load_config
 from model_factory.console import Console
 from model_factory.run import find_run
 from model_factory.stages.plan import planned_run
-from model_factory.stages.train import OtherTraining
+from model_factory.stages.train import OnMismatch
 from supernet.planning.plan import TrainingLimits
 
 ENDLESS = "epochs: 1000000"
@@ -31,11 +31,11 @@ Train = Callable[..., list[str]]
 
 @pytest.fixture
 def trained(capsys) -> Train:
-    """Train in a folder, or with a config; what a person was told."""
+    """Trains with a config; returns the lines that a person saw."""
 
-    def run(config: Path, other: OtherTraining = "refuse", **limits: float) -> list[str]:
+    def run(config: Path, on_mismatch: OnMismatch = "refuse", **limits: float) -> list[str]:
         capsys.readouterr()
-        train(find_run(None, config), Console(), TrainingLimits(**limits), other)
+        train(find_run(None, config), Console(), TrainingLimits(**limits), on_mismatch)
         return capsys.readouterr().err.splitlines()
 
     return run
@@ -43,7 +43,7 @@ def trained(capsys) -> Train:
 
 @pytest.fixture
 def config(empty_app, edit_config) -> Path:
-    """One that would train for weeks."""
+    """A config that would train for weeks."""
     edit_config(empty_app, "epochs: 10", ENDLESS)
     edit_config(empty_app, "save_every: 0.1", "save_every: 5")
     return empty_app / "factory.yaml"
@@ -51,19 +51,19 @@ def config(empty_app, edit_config) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted_once(tiny_config, tmp_path_factory) -> tuple[Path, str]:
-    """A folder whose config was fitted to `HOURS` and trained once, and what a person was told."""
+    """A folder whose config was fitted to `HOURS` and trained once, and the text that a person saw."""
     folder = tmp_path_factory.mktemp("fitted")
     text = tiny_config.replace("epochs: 10", ENDLESS).replace("save_every: 0.1", "save_every: 5")
     (folder / "factory.yaml").write_text(text, encoding="utf-8")
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told):
+    shown = io.StringIO()
+    with contextlib.redirect_stderr(shown):
         train(find_run(None, folder / "factory.yaml"), Console(), TrainingLimits(max_hours=HOURS))
-    return folder, told.getvalue()
+    return folder, shown.getvalue()
 
 
 @pytest.fixture
 def fitted(fitted_once, tmp_path) -> Path:
-    """The config of a copy of it that a test may change."""
+    """The config in a copy of that folder, which a test may change."""
     return Path(shutil.copytree(fitted_once[0], tmp_path / "fitted")) / "factory.yaml"
 
 
@@ -83,22 +83,22 @@ def weights(config: Path) -> str:
     return sha256_file(run_folder(config) / "supernet.safetensors")
 
 
-def did_nothing(told: list[str]) -> bool:
-    return not any("done in" in line for line in told)
+def did_nothing(lines: list[str]) -> bool:
+    return not any("done in" in line for line in lines)
 
 
-def test_a_training_begins_with_its_plan_and_leaves_events(trained, empty_app):
-    told = trained(empty_app / "factory.yaml")
-    (plan,) = (line for line in told if line.startswith("plan: "))
+def test_a_training_run_starts_with_its_plan_and_writes_events(trained, empty_app):
+    lines = trained(empty_app / "factory.yaml")
+    (plan,) = (line for line in lines if line.startswith("plan: "))
     assert plan.startswith("plan: 70 steps (28 largest alone at ")
     assert all(part in plan for part in (", 42 sandwich at ", "about ", "peak memory ", "data"))
     assert list((empty_app / "runs" / "tiny" / "events").glob("*/events.out.tfevents.*"))
 
 
-def test_the_plan_tells_what_fine_tuning_will_add(trained, empty_app, edit_config):
+def test_the_plan_states_what_fine_tuning_will_add(trained, empty_app, edit_config):
     edit_config(empty_app, "targets:\n", "finetune: {epochs: 2}\ntargets:\n")
-    told = trained(empty_app / "factory.yaml")
-    (line,) = (line for line in told if line.startswith("after the search: "))
+    lines = trained(empty_app / "factory.yaml")
+    (line,) = (line for line in lines if line.startswith("after the search: "))
     assert line.startswith("after the search: fine-tuning of up to 2 subnets, 14 steps each, at most about ")
 
 
@@ -124,22 +124,22 @@ def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, fitted_on
     assert weights(copy) == before
 
 
-def test_other_limits_fit_the_schedule_anew_if_a_person_says_so(trained, fitted):
+def test_other_limits_fit_the_schedule_anew_if_a_person_asks_for_it(trained, fitted):
     first = epochs(fitted)
     with pytest.raises(MissingRunError, match=r"trained with another config or other data \(training\.epochs"):
         trained(fitted, max_hours=HOURS * 2)
-    told = trained(fitted, other="retrain", max_hours=HOURS * 2)
-    assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in told)
+    lines = trained(fitted, on_mismatch="retrain", max_hours=HOURS * 2)
+    assert any(line.startswith("fitted to --max-hours 0.001: 1000000 -> ") for line in lines)
     assert epochs(fitted) != first
 
 
-def test_a_fitted_schedule_ends_with_the_config_it_was_made_for(trained, fitted, edit_config):
+def test_a_fitted_schedule_is_dropped_if_the_config_changes(trained, fitted, edit_config):
     edit_config(fitted.parent, ENDLESS, "epochs: 2")
-    assert any(line.startswith("plan: 14 steps") for line in trained(fitted, other="retrain"))
+    assert any(line.startswith("plan: 14 steps") for line in trained(fitted, on_mismatch="retrain"))
     assert epochs(fitted) == 2
 
 
-def test_a_plan_that_was_damaged_is_ignored(fitted):
+def test_a_damaged_plan_is_ignored(fitted):
     path, run = run_folder(fitted) / "plan.json", find_run(None, fitted)
     whole = read_json(path)
     assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(fitted)
@@ -151,8 +151,8 @@ def test_a_plan_that_was_damaged_is_ignored(fitted):
         assert planned_run(run, TrainingLimits()) == run
 
 
-def test_limits_that_nothing_fits_leave_no_plan(trained, config, edit_config):
-    edit_config(config.parent, "batch_size: 64", "batch_size: 16")  # few micro-batch sizes to try
+def test_limits_that_no_schedule_fits_leave_no_plan(trained, config, edit_config):
+    edit_config(config.parent, "batch_size: 64", "batch_size: 16")  # fewer micro-batch sizes to try
     with pytest.raises(PlanError, match=r"--max-memory-gib 0\.01 is too little"):
         trained(config, max_memory_gib=0.01)
     with pytest.raises(PlanError, match="--max-hours 1e-09 allows 0 training steps"):
@@ -160,7 +160,7 @@ def test_limits_that_nothing_fits_leave_no_plan(trained, config, edit_config):
     assert not (run_folder(config) / "plan.json").exists()
 
 
-def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_factory, factory, config, edit_config):
+def test_a_killed_training_run_is_resumed_with_the_fitted_schedule(start_factory, factory, config, edit_config):
     edit_config(config.parent, "save_every: 5", "save_every: 0.1")
     process = start_factory(config.parent, "train", "--max-hours", HOURS * 8)
     assert any(line.startswith("plan: ") for line in process.stderr)
@@ -178,6 +178,6 @@ def test_a_killed_training_goes_on_with_the_schedule_that_was_fitted(start_facto
     assert epochs(config) == fitted
 
 
-def test_a_limit_that_is_no_number_above_zero_is_one_clear_line(factory, config):
+def test_a_limit_that_is_not_a_number_above_zero_ends_in_one_clear_line(factory, config):
     answer = factory(config.parent, "build", "--max-hours", "0")
     assert (answer.code, answer.error) == (1, "error: --max-hours 0: must be a number above zero")
