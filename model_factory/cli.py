@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import typer
 
-from model_factory.commands.build import build, export, report
+from model_factory.commands.build import build
 from model_factory.commands.diff import diff
+from model_factory.commands.export import export
 from model_factory.commands.import_ofa import import_ofa
 from model_factory.commands.init import init
 from model_factory.commands.onboard import onboard
 from model_factory.commands.profile import profile
+from model_factory.commands.report import report
 from model_factory.commands.resolve import resolve
 from model_factory.commands.search import search
 from model_factory.commands.telemetry import telemetry

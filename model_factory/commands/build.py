@@ -1,10 +1,8 @@
-"""`factory build`, `factory export` and `factory report`: the whole loop, or the part of it that follows training."""
+"""`factory build`: the whole loop."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import typer
 
 from model_factory.commands.options import (
     ConfigOption,
@@ -44,29 +42,6 @@ def build(
         chosen, Console(quiet), limits=limits(max_hours, max_memory_gib), on_mismatch=on_mismatch(retrain)
     )
     print_family(built, chosen)
-
-
-def export(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
-    """Write the family from a supernet that is already trained.
-
-    All targets are searched. With a `finetune` section in the config, the picks are trained a little further before
-    they are exported.
-    """
-    from model_factory import build as pipeline
-    from model_factory.console import Console
-
-    chosen = chosen_run(run, config)
-    print_family(pipeline.build(chosen, Console(quiet), may_train=False), chosen)
-
-
-def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOption = False) -> None:
-    """Write the family's report.html and print its path."""
-    from model_factory import build as pipeline
-    from model_factory.console import Console
-
-    chosen = chosen_run(run, config)
-    pipeline.build(chosen, Console(quiet), may_train=False)
-    typer.echo(chosen.report)
 
 
 def print_family(built: Built, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,7 @@ def onboard(
         print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder))
     else:
         path = output or chosen.default_profile("onboarded")
-        print_onboarded(onboarding.onboard(chosen, console, request, path))
+        print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today()))
 
 
 def print_onboarded(device: NewDevice) -> None:

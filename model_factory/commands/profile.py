@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,8 @@ def profile(
         print_modelled(model_device(chosen, console, asked, output=output))
         return
     plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
-    print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output))
+    today = date.today()
+    print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today))
 
 
 def print_profiled(profiled: Profiled) -> None:

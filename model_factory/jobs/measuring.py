@@ -77,7 +77,9 @@ class ModelledPlan:
     given: tuple[str, ...] = ()
 
 
-def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, output: Path | None) -> Profiled:
+def measure(
+    run: Run, console: Console, plan: Plan, *, engine: str, place: str, output: Path | None, today: date
+) -> Profiled:
     """Measure a machine for the model space of `run`; the profile goes to `output`.
 
     Args:
@@ -88,6 +90,7 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, 
         place: The machine as `--on` names it; see `get_runner`.
         output: The file, whose name is that of the profile; by default `profiles/host.yaml`, `profiles/ssh.yaml` and
             so on.
+        today: The date that the profile states.
 
     Raises:
         ConfigError: `place` is not known.
@@ -110,7 +113,7 @@ def measure(run: Run, console: Console, plan: Plan, *, engine: str, place: str, 
                 replace(plan, seed=run.config.seed),
                 folder=run.measurements,
                 progress=_also_shown(progress, runner),
-                today=date.today(),
+                today=today,
                 runner=runner,
             )
     profile = write_profile(measured.profile.model_copy(update={"name": name}), path, measured.table)

@@ -79,8 +79,10 @@ class Suggestion:
     networks: tuple[SubnetConfig, ...]
 
 
-def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDevice:
+def onboard(run: Run, console: Console, request: Request, output: Path, *, today: date) -> NewDevice:
     """Make a profile from the measurements of `request` and write it to `output`, whose name is that of the profile.
+
+    The profile states `today` as the date of its table.
 
     Raises:
         ConfigError: The measurements or a known device belong to another space or are wrong, or `output` is a measured
@@ -95,7 +97,7 @@ def onboard(run: Run, console: Console, request: Request, output: Path) -> NewDe
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
-    found = fleet.onboard(measured, like.profile, name, today=date.today())
+    found = fleet.onboard(measured, like.profile, name, today=today)
     profile = write_profile(found.profile, output, found.table)
     return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
 
