@@ -77,8 +77,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sgd, float16, alpha-divergence": {"precision": "float16", "distillation": "alpha"},
     "sgd, diverged and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 4},
 }
-"""Together they have both optimizers, all precisions and losses, an EMA teacher, micro-batches and a roll-back. The last
-one diverges because of its learning rate."""
+"""Together they have both optimizers, all precisions and losses, an EMA teacher, micro-batches and a roll-back. The
+last one diverges because of its learning rate."""
 
 ATTEMPTS = 5
 """Starts of a run that ends before it can be killed, before it is counted as not killed."""
