@@ -130,10 +130,8 @@ def parse(arguments: list[str], description: str | None = __doc__) -> argparse.N
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure this machine; all metrics. Raises `FactoryError`."""
     space, found, timer = measured_host(options, folder, "seconds")
-    if found.table is None:
-        raise SystemExit("error: networks of the space are not chains of parts, so there is no latency table")
     return {
-        **metrics(space, found, found.table),
+        **metrics(space, found),
         "table_seconds": round(timer.table_seconds(found, options.rounds), 1),
         "phases": timer.seconds,
         "engine": found.profile.costs.machine,
@@ -167,10 +165,12 @@ def measured_host(
     return space, found, timer
 
 
-def metrics(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> dict[str, Any]:
+def metrics(space: ChainModelSpace, found: MeasuredHost) -> dict[str, Any]:
     """Errors of the table and of the baselines on the held-out networks."""
     measured, workloads = found.measurements, Workloads(space)
-    chain = workloads.chain
+    table, chain = found.table, workloads.chain
+    if table is None or chain is None:
+        raise SystemExit("error: networks of the space are not chains of parts, so there is no latency table")
     chain.trace_all()
     rows = chain.rows(encoded(space.space, measured.subnets))
     alone = {part.id: part.alone_us for part in table.parts}

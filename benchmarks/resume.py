@@ -80,6 +80,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 """Together they have both optimizers, all precisions and losses, an EMA teacher, micro-batches and a roll-back. The
 last one diverges because of its learning rate."""
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Environment variables of the command: the order of sums, and so the bits, depends on the number of threads."""
+
 ATTEMPTS = 5
 """Starts of a run that ends before it can be killed, before it is counted as not killed."""
 
@@ -154,7 +157,7 @@ class TrainingRun:
         """The running command; killed at the end if it still runs."""
         command = [sys.executable, "-m", "model_factory", "train"]
         pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, cwd=self.folder, **pipes) as process:
+        with subprocess.Popen(command, cwd=self.folder, env=os.environ | ONE_THREAD, **pipes) as process:
             try:
                 yield process
             finally:
@@ -195,7 +198,6 @@ class TrainingRun:
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
     options = parse(arguments)
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     started = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as temporary:
