@@ -1,10 +1,10 @@
-"""The once-for-all MobileNetV3 supernet of width 1.0 as elastic layers, to compare against. No benchmark by itself.
+"""The once-for-all MobileNetV3 supernet of width 1.0 as elastic layers, a baseline. Not a benchmark itself.
 
-The way the field writes it (Cai et al., "Once-for-All", 2020; mit-han-lab/once-for-all): every layer holds the largest
-weights and, as state, its active size; its forward pass slices the weights. Kernels shrink by learned transforms,
-batch normalisation is dynamic, hard-swish and hard-sigmoid are composed of ReLU6. Float32 and channels first. Written
-lean: nothing is copied that the original does not copy. Held against the original (package `ofa`, 0.1.0 of 2023-07-20)
-on the same sandwich steps, in turn, it takes 0.99 of its CPU time.
+It is written as in the original (Cai et al., "Once-for-All", 2020; mit-han-lab/once-for-all): every layer holds the
+largest weights and, as mutable state, its active size; its forward pass slices the weights. Kernels shrink by learned
+transforms, batch normalisation is dynamic, and hard-swish and hard-sigmoid are composed of ReLU6. It computes in
+float32, channels first, and copies nothing that the original does not copy. On the same sandwich steps, taking turns
+with the original (package `ofa`, 0.1.0 of 2023-07-20), it needs 0.99 times the CPU time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# The architecture of the original supernet, `OFAMobileNetV3` with width 1.0.
 STEM = 16
 WIDTHS = (24, 40, 80, 112, 160)
 STRIDES = (2, 2, 2, 1, 2)
@@ -27,7 +28,13 @@ EXPANDED, MIXED = 960, 1280
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:
-    """A subnet: `depths` per stage; `kernels` and `expands` per block, four to a stage, absent ones ignored."""
+    """A subnet.
+
+    Attributes:
+        depths: Number of blocks of each stage.
+        kernels: Kernel of each block, with four blocks per stage; those of absent blocks are ignored.
+        expands: Expansion of each block, likewise.
+    """
 
     depths: tuple[int, ...]
     kernels: tuple[int, ...]
@@ -35,7 +42,7 @@ class Active:
 
     @staticmethod
     def of(values: Mapping[str, float]) -> Active:
-        """The subnet of the product's config `values`, with choices named as `stages.0.blocks.1.kernel`."""
+        """The subnet with the product's choices `values`, which have names such as `stages.0.blocks.1.kernel`."""
         blocks = [f"stages.{s}.blocks.{b}" for s in range(len(WIDTHS)) for b in range(DEPTHS[-1])]
         return Active(
             depths=tuple(int(values[f"stages.{s}.depth"]) for s in range(len(WIDTHS))),
@@ -46,19 +53,19 @@ class Active:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activations:
-    """How the two activations that PyTorch has functions for are computed."""
+    """How to compute the two activations for which PyTorch has functions."""
 
     hard_swish: Callable[[Tensor], Tensor]
     hard_sigmoid: Callable[[Tensor], Tensor]
 
 
 def hard_swish(x: Tensor) -> Tensor:
-    """As the original composes it."""
+    """Hard-swish, composed as in the original."""
     return x * functional.relu6(x + 3.0, inplace=True) / 6.0
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """As the original composes it."""
+    """Hard-sigmoid, composed as in the original."""
     return functional.relu6(x + 3.0, inplace=True) / 6.0
 
 
@@ -67,12 +74,12 @@ LIBRARY = Activations(hard_swish=functional.hardswish, hard_sigmoid=functional.h
 
 
 def relu(x: Tensor) -> Tensor:
-    """In place."""
+    """ReLU in place."""
     return functional.relu(x, inplace=True)
 
 
 def round_channels(value: float) -> int:
-    """To a multiple of 8, and not below 0.9 of `value`."""
+    """`value` rounded to a multiple of 8, but not below 0.9 times `value` (Sandler et al., 2018)."""
     rounded = max(8, int(value + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * value else rounded
 
@@ -87,7 +94,7 @@ class PointwiseNorm(nn.Module):
         self.active = outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """The active part of the convolution for `x`, then of the norm."""
+        """Apply the active part of the convolution for the channels of `x`, then that of the norm."""
         weight = self.weight[: self.active, : x.shape[1]].contiguous()
         return dynamic_norm(self.norm, functional.conv2d(x, weight))
 
@@ -103,7 +110,7 @@ class DepthwiseNorm(nn.Module):
         self.stride, self.active = stride, KERNELS[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The active kernel for the channels of `x`, then the active part of the norm."""
+        """Apply the active kernel for the channels of `x`, then the active part of the norm."""
         channels = x.shape[1]
         weight = self.weight[:channels]
         if self.active <= 5:
@@ -153,7 +160,7 @@ class Block(nn.Module):
         self.shortcut = not first
 
     def activate(self, kernel: int, expand: int) -> None:
-        """Set the active sizes."""
+        """Set the active kernel and expansion."""
         self.expand.active = round_channels(self.expand.weight.shape[1] * expand)
         self.depthwise.active = kernel
 
@@ -208,7 +215,7 @@ class ElasticMobileNet(nn.Module):
 
 
 def dynamic_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Normalise by the batch, with the leading part of `norm`, whose running statistics follow."""
+    """Normalise by batch statistics with the leading part of `norm`, and update its running statistics."""
     n = x.shape[1]
     mean, variance = norm.running_mean[:n], norm.running_var[:n]
     return functional.batch_norm(x, mean, variance, norm.weight[:n], norm.bias[:n], True, norm.momentum, norm.eps)

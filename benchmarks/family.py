@@ -1,10 +1,13 @@
-"""Build a family (or read one) and print its table: cost, accuracy of every exported file on the test split, time.
+"""Build a family, or read one, and print its table: costs, and accuracy of every exported file on the test images.
 
-    python benchmarks/family.py --quick
+    python benchmarks/family.py
     python benchmarks/family.py --config configs/cifar10.yaml --folder /tmp/cifar10
     python benchmarks/family.py --family dist/digits
 
-The last line of standard output is one JSON object; a Markdown table stands before it.
+`--quick` builds the digits family with 1 epoch instead of 20, 8 scored subnets instead of 24, 1 trial instead of 3 per
+target, and 3 targets instead of 8. Its accuracies are those of a model that is hardly trained.
+
+Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from common import log, make_parser, parse_options, processor
 from numpy.typing import NDArray
 
 from exports.family.diff import paired_difference
@@ -35,19 +39,23 @@ from model_factory.run import DIGITS_CONFIG, Run, open_run
 from model_factory.stages.cached import library_version
 
 PPM = 1_000_000
+"""The manifest states accuracies in parts per million."""
+
 QUICK_TARGETS = ("speaker", "lowend_1gb", "flagship")
+"""The smallest and the largest phone, and a device on another platform, so that the manifest has two platforms."""
+
 LIBRARIES = ("torch", "onnxruntime", "optuna", "numpy")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark; the exit code is 1 where the family cannot be built or fails `verify`."""
+    """Run the benchmark; the exit code is 1 if the family cannot be built or fails `verify`."""
     options = parse(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `factory` command does, before torch is imported
     try:
         with tempfile.TemporaryDirectory() as temporary:
             result = measure(options, Path(temporary))
     except FactoryError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log(f"error: {error}")
         return 1
     print_markdown(result)
     print(json.dumps(result))
@@ -56,22 +64,21 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, help="a config; default is the embedded digits")
+    parser = make_parser(__doc__)
+    parser.add_argument("--config", type=Path, help="a config; default is the shipped config of the embedded digits")
     parser.add_argument("--family", type=Path, help="read this finished family instead of building one")
     parser.add_argument("--folder", type=Path, help="build in this folder and keep it; default is a temporary one")
     parser.add_argument("--seed", type=int, help="replace the config's seed, to see the spread")
-    parser.add_argument("--quick", action="store_true", help="a reduced digits family, within a minute")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments, {})
     if options.family and (options.config or options.quick or options.folder or options.seed is not None):
-        parser.error("--family reads a finished family; it goes with no other option")
+        parser.error("--family reads a finished family, so it cannot be combined with other options; leave them out")
     if options.quick and options.config:
-        parser.error("--quick has a config of its own; leave --config out")
+        parser.error("--quick has a config of its own, so it cannot be combined with --config; leave one of them out")
     return options
 
 
 def measure(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
-    """Build or read, then collect every figure. Raises `FactoryError`."""
+    """Build or read a family, and collect all metrics. Raises `FactoryError`."""
     if options.family:
         family: Path = options.family
         built: dict[str, Any] = {"config": None, "seed": None, "threads": None, "seconds": None}
@@ -85,7 +92,7 @@ def measure(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
             "threads": run.config.threads,
             "seconds": round(seconds, 1),
         }
-    return {"benchmark": "family", "quick": options.quick, **built, **figures(family), **surroundings()}
+    return {"benchmark": "family", "quick": options.quick, **built, **metrics(family), **environment()}
 
 
 def make_run(options: argparse.Namespace, temporary: Path) -> Run:
@@ -102,10 +109,10 @@ def make_run(options: argparse.Namespace, temporary: Path) -> Run:
 
 
 def quick_config(source: Path, folder: Path) -> Path:
-    """The digits config with little training, few subnets and three targets."""
+    """Write the digits config with little training, few subnets and three targets into `folder`; its path."""
     value = yaml.safe_load(source.read_text(encoding="utf-8"))
     value["name"] = "digits-quick"
-    value["training"]["epochs"] = 5
+    value["training"]["epochs"] = 1
     value["search"] |= {"shared_subnets": 8, "trials_per_target": 1, "feasible_per_target": 1, "pool": 40}
     value["targets"] = [target for target in value["targets"] if target["device"] in QUICK_TARGETS]
     path = folder / "quick.yaml"
@@ -113,15 +120,15 @@ def quick_config(source: Path, folder: Path) -> Path:
     return path
 
 
-def figures(family: Path) -> dict[str, Any]:
-    """What the family's own files say. Raises `ManifestError`."""
+def metrics(family: Path) -> dict[str, Any]:
+    """Metrics from the files of the family. Raises `ManifestError`."""
     manifest = read_manifest(family)
     models = sorted(manifest.models.items(), key=lambda item: item[1].subnet.macs)
     (first, smallest), (last, largest) = models[0], models[-1]
     folder = family if family.is_dir() else family.parent
     labels = load(folder, manifest.evaluation.labels.name)
-    right = {name: load(folder, manifest.evaluation.predictions[name].name) == labels for name in (first, last)}
-    change = asdict(paired_difference(right[first], right[last]))
+    correct = {name: load(folder, manifest.evaluation.predictions[name].name) == labels for name in (first, last)}
+    change = asdict(paired_difference(correct[first], correct[last]))
     return {
         "family_id": manifest.family_id,
         "tiers": [row(manifest, tier) for tier in manifest.tiers if tier.rank],
@@ -136,7 +143,7 @@ def figures(family: Path) -> dict[str, Any]:
 
 
 def row(manifest: Manifest, tier: Tier) -> dict[str, Any]:
-    """One tier; the latency is that of its own device."""
+    """The row of one tier, with the latency on its own device."""
     model = manifest.models[tier.models[0]]
     perf = next(perf for perf in model.perf if perf.device == tier.id)
     return {
@@ -153,25 +160,20 @@ def row(manifest: Manifest, tier: Tier) -> dict[str, Any]:
 
 
 def accuracy(model: Model) -> float:
-    """Of the exported file on the test split, in [0, 1]."""
+    """Accuracy of the exported file on the test images, in [0, 1]."""
     return model.quality.value_ppm / PPM
 
 
 def load(folder: Path, name: str) -> NDArray[np.uint16]:
-    """An evaluation array of the family, `(images,)`."""
+    """An evaluation array of the family, (images,)."""
     array: NDArray[np.uint16] = np.load(folder / name, allow_pickle=False)
     return array
 
 
-def surroundings() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Machine and versions."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.machine(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: library_version(name) for name in LIBRARIES},

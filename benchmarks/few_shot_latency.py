@@ -1,75 +1,107 @@
-"""How well do 5 or 10 measured networks bring up a device that nobody measured before?
+"""How well do 5 or 10 measured networks predict the latencies of a device that was never measured before?
 
     python benchmarks/few_shot_latency.py --data PATH/help_fbnet
     python benchmarks/few_shot_latency.py --data PATH/help_fbnet --folder /tmp/wide      # and on this machine
 
-Published latencies first (5,000 networks of the FBNet space on 27 devices, HELP, NeurIPS 2021): HELP's nine source
-devices are the prior, from which every hyper-parameter comes, by leaving one out; its three test devices get 10 random
-networks or 5 chosen ones, 20 draws each (of chosen ones, 20 draws of the 400 networks that are chosen from). Then each
-device whose latencies are real measurements is left out in turn, with 10 random networks, against MACs alone and
-ridge regression from scratch, its strength chosen by leaving one of the ten out.
+First, on published latencies (5,000 networks of the FBNet space on 27 devices, HELP, NeurIPS 2021). HELP's nine source
+devices are the prior, and all hyper-parameters are chosen on them by leave-one-out. On each of its three test devices,
+10 random or 5 chosen networks are "measured", in 20 draws each; for chosen networks, the 400 to choose from are drawn.
+Then each device whose latencies are real measurements is left out in turn, with 10 random networks. The predictions are
+compared with MACs alone and with ridge regression from scratch, whose strength is chosen by leave-one-out.
 
-With `--folder`, on this machine: the wide MobileNet space of `host_latency.py` is measured in several settings (engine,
-precision, threads), each is held back in turn, and 10 of its networks and the tables of the others predict 60 further
-networks. The folder keeps files and rounds, those of `host_latency.py --folder` among them, so an interrupted run
-goes on. The last line of standard output is one JSON object.
+With `--folder`, on this machine too: the wide MobileNet space of `host_latency.py` is measured in several settings
+(engine, precision, threads). Each setting is held back in turn, and 10 of its networks and the tables of the other
+settings predict 60 further networks. The folder keeps files and rounds, and reuses those of `host_latency.py --folder`,
+so an interrupted run can be resumed.
+
+`--quick` takes 3 draws instead of 20. On this machine it measures one setting, as `host_latency.py --quick` does: 5 of
+6 networks predict 3 others, in a space of shorter networks. One setting is what can be measured within a minute, so the
+shipped profiles replace the tables of other settings, as in every call with a single setting.
+
+The last line of standard output is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are imported: their threads would disturb timing
+
 import numpy as np
-from host_latency import wide_space
+from common import environment, log, make_parser, parse_options
+from cpu_time_runner import CpuTimeRunner
+from host_latency import QUICK as HOST_QUICK
 from numpy.typing import NDArray
-from paired import TINY, surroundings
+from paired import short_wide_space, wide_space
 
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.few_shot.network_tables import MeasuredNetworks
 from device_profiles.few_shot.onboarding import CONFIDENCE, Fleet
 from device_profiles.few_shot.posterior import KnownDevice, Prior, fit_costs, fit_prior, stretch_of, suggest, update
 from device_profiles.measuring.measure import MeasuredHost, Plan, measure_host
-from device_profiles.profile import FoundProfile
+from device_profiles.profile import FoundProfile, find_profile, shipped_profiles
 from device_profiles.workload.workloads import Workloads
 from exports.engines import get_engine
+from factory_base.errors import FactoryError
 from factory_base.progress import silent
 from supernet.spaces.mobilenet import MobileNetSpace
-from supernet.spaces.mobilenet_config import MobileNetConfig
 
 SOURCES = (
     "1080ti_1", "1080ti_32", "1080ti_64", "silver_4114", "silver_4210r", "samsung_a50", "pixel3", "essential_ph_1",
     "samsung_s7",
 )  # fmt: skip
 TESTS = ("raspi4", "eyeriss", "fpga")
+"""Source and test devices of HELP (Lee et al., 2021, table 2)."""
+
 SUMS = ("raspi4", "fpga", "eyeriss", "pixel3")
-"""Devices whose latencies are sums of a block table, as the README beside the data says."""
+"""Devices whose latencies are sums of a table of blocks, as the README beside the data states."""
 
 SETTINGS = ("onnxruntime:fp32:1", "onnxruntime:fp32:2", "mnn:fp32:1", "mnn:fp32:2",
             "onnxruntime:int8:1", "onnxruntime:int8:2")  # fmt: skip
+RANDOM, CHOSEN = 10, 5
+"""Networks measured on a new device, as many as HELP takes, and half as many when they are chosen."""
+
 POOL = 400
+"""Networks to choose from, as many as `Fleet.suggest` draws."""
+
+BOUND = 0.9
+"""Probability with which a latency should stay below its bound."""
+
 RIDGES = tuple(10.0**power for power in range(-3, 4))
+"""Strengths of the ridge regression from scratch: from next to none to almost the mean; design columns are 0 or 1."""
 
 FBNET_STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
-"""Width, blocks, stride (Wu et al., 2019, table 1); the stem gives 16 channels at 112 x 112."""
+"""Width, number of blocks and stride of each stage (Wu et al., 2019, table 1), after 16 channels at 112 x 112."""
 
 FBNET_OPERATORS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1), None)
-"""Kernel, expansion, groups of the pointwise convolutions; the last one skips."""
+"""Kernel, expansion, and groups of the pointwise convolutions, of each operator; the last one skips its block."""
 
 FBNET_REST = 3 * 16 * 9 * 112 * 112 + 352 * 1984 * 7 * 7 + 1984 * 1000
-"""MACs outside the blocks."""
+"""MACs outside the blocks: stem, last pointwise convolution, classifier (Wu et al., 2019, table 1)."""
+
+QUICK = {"draws": 3, "settings": ["onnxruntime:fp32:1"], "measured": 5, **HOST_QUICK}
+"""Each draw takes some seconds for all devices; for the measured networks see `host_latency`."""
 
 Matrix = NDArray[np.float64]
 
 
 class Published:
-    """The file: designs, MACs and latencies of its networks."""
+    """The designs, MACs and latencies of the networks in the file of published latencies.
+
+    Attributes:
+        design: (networks, columns); which operator each block has, one-hot, and 1 for the constant.
+        macs: (networks,).
+        latency_us: Latencies (networks,) in microseconds, by device.
+    """
 
     def __init__(self, folder: Path) -> None:
         import pandas as pd
@@ -77,7 +109,7 @@ class Published:
         frame = pd.read_parquet(folder / "latency.parquet")
         blocks = frame[[name for name in frame if name.startswith("block_")]].to_numpy()
         kinds = len(FBNET_OPERATORS)
-        one_hot = [(blocks[:, [place]] == np.arange(kinds)).astype(np.float64) for place in range(blocks.shape[1])]
+        one_hot = [(blocks[:, [block]] == np.arange(kinds)).astype(np.float64) for block in range(blocks.shape[1])]
         self.design = np.column_stack([*one_hot, np.ones(len(blocks))])
         costs = fbnet_macs()
         self.macs = FBNET_REST + costs[np.arange(blocks.shape[1]), blocks].sum(axis=1)
@@ -86,7 +118,7 @@ class Published:
         self.latency_us: dict[str, Matrix] = {name: 1e3 * frame[prefix + name].to_numpy() for name in names}
 
     def known(self, name: str) -> KnownDevice:
-        """A device with all its networks."""
+        """A device on which all networks were measured."""
         latency_us = self.latency_us[name]
         start = np.full(self.design.shape[1], latency_us.mean() / self.design[0].sum())
         costs = fit_costs(self.design, latency_us, start, own=1.0)
@@ -94,7 +126,7 @@ class Published:
 
 
 def fbnet_macs() -> Matrix:
-    """(blocks, operators) of the FBNet space."""
+    """MACs of each operator in each block of the FBNet space, (blocks, operators)."""
     rows, width, side = [], 16, 112
     for out_width, blocks, first_stride in FBNET_STAGES:
         for block in range(blocks):
@@ -115,7 +147,7 @@ def fbnet_macs() -> Matrix:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark."""
+    """Run the benchmark; the exit code is 1 if this machine cannot be measured."""
     options = parse(arguments)
     result: dict[str, Any] = {"benchmark": "few_shot_latency"}
     if options.data:
@@ -123,43 +155,50 @@ def main(arguments: list[str]) -> int:
         result |= source_split(published, options.draws, options.seed)
         result |= left_out(published, options.draws, options.seed)
     if options.folder:
-        result |= own_machine(options)
-    result |= {"draws": options.draws, "quick": options.quick, **surroundings(options.seed)}
+        try:
+            result |= own_machine(options)
+        except FactoryError as error:
+            log(f"error: {error}")
+            return 1
+    result |= {"draws": options.draws, "quick": options.quick, **environment(options.seed)}
     print(json.dumps(result))
     return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder with latency.parquet")
     parser.add_argument("--folder", type=Path, help="measure this machine too, and keep what was measured here")
-    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), help="engine:precision:threads")
-    parser.add_argument("--networks", type=int, default=40, help="that tables are fitted to, and 10 are drawn from")
-    parser.add_argument("--held-out", type=int, default=60, help="that predictions are judged on")
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), help="settings, as engine:precision:threads")
+    parser.add_argument(
+        "--networks", type=int, default=40, help="networks that tables are fitted to and draws are from"
+    )
+    parser.add_argument("--held-out", type=int, default=60, help="networks that predictions are judged on")
+    parser.add_argument("--measured", type=int, default=RANDOM, help="networks of a draw, on this machine")
+    parser.add_argument("--rounds", type=int, default=40, help="visits to each network and part")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a tiny space on this machine")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments, QUICK)
     if not (options.data or options.folder):
-        parser.error("give --data, --folder or both")
+        parser.error("nothing to measure: give --data, --folder or both")
     return options
 
 
 def source_split(published: Published, draws: int, seed: int) -> dict[str, Any]:
-    """HELP's sources and test devices."""
+    """Scores on HELP's test devices, whose prior is HELP's source devices."""
     devices = [published.known(name) for name in SOURCES]
     prior = fit_prior(devices, seed=seed)
     print("| device | 10 random: rank, within 10 %, below 90 % bound | 5 chosen: the same |\n|---|--:|--:|")
     rows: dict[str, tuple[Matrix, Matrix]] = {}
     for name in TESTS:
         rng = np.random.default_rng(seed)
-        random = [rng.choice(len(published.design), 10, replace=False) for _ in range(draws)]
+        random = [rng.choice(len(published.design), RANDOM, replace=False) for _ in range(draws)]
         pools = [rng.choice(len(published.design), POOL, replace=False) for _ in range(draws)]
-        chosen = [pool[suggest(prior, published.design[pool], 5)] for pool in pools]
+        chosen = [pool[suggest(prior, published.design[pool], CHOSEN)] for pool in pools]
         rows[name] = (judged(published, name, prior, devices, random), judged(published, name, prior, devices, chosen))
         ten, five = (means.mean(axis=0) for means in rows[name])
-        print(f"| {name} | {figures(ten)} | {figures(five)} |")
+        print(f"| {name} | {cell(ten)} | {cell(five)} |")
     ten, five = (np.stack([rows[name][i] for name in TESTS]) for i in range(2))  # (devices, draws, 3)
     return {
         "mean_spearman_10": round(float(ten[..., 0].mean()), 4),
@@ -177,7 +216,7 @@ def source_split(published: Published, draws: int, seed: int) -> dict[str, Any]:
 def judged(
     published: Published, name: str, prior: Prior, devices: Sequence[KnownDevice], draws: Sequence[NDArray[np.int64]]
 ) -> Matrix:
-    """(draws, 3): rank correlation, share within 10 %, share below the 90 % bound, on all networks not measured."""
+    """(draws, 3): Rank correlation, share within 10 %, share below the 90 % bound, over all networks not measured."""
     stretch = stretch_of(devices, prior, len(draws[0]))
     return np.array([one_draw(published, name, prior, stretch, rows) for rows in draws])
 
@@ -185,30 +224,30 @@ def judged(
 def one_draw(
     published: Published, name: str, prior: Prior, stretch: float, rows: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """As `judged`."""
+    """One row of `judged`, for the measured networks `rows`."""
     latency_us = published.latency_us[name]
     others = np.setdiff1d(np.arange(len(latency_us)), rows)
     posterior = update(prior, published.design[rows], latency_us[rows], stretch)
     mean, std = posterior.predict(published.design[others])
     rank, _, within = scores(mean, latency_us[others])
-    return rank, within, float(np.mean(latency_us[others] <= mean + 1.2816 * std))
+    return rank, within, float(np.mean(latency_us[others] <= mean + NormalDist().inv_cdf(BOUND) * std))
 
 
 def scores(predicted: Matrix, truth: Matrix) -> tuple[float, float, float]:
-    """Rank correlation, mean relative error, share within 10 %."""
+    """Rank correlation, mean relative error, share of networks within 10 %."""
     from scipy.stats import spearmanr
 
     error = np.abs(predicted / truth - 1)
     return float(spearmanr(predicted, truth).statistic), float(error.mean()), float((error <= 0.1).mean())
 
 
-def figures(row: Matrix) -> str:
-    """Three figures of a table."""
+def cell(row: Matrix) -> str:
+    """Three values as one cell of a table."""
     return f"{row[0]:.3f}, {row[1]:.1%}, {row[2]:.1%}"
 
 
 def left_out(published: Published, draws: int, seed: int) -> dict[str, Any]:
-    """Each really measured device in turn, all other such devices being known."""
+    """Each device with real measurements is left out in turn; all other such devices are the prior."""
     names = [name for name in published.latency_us if name not in SUMS]
     devices = {name: published.known(name) for name in names}
     print("\n| device | few-shot: rank, error, within 10 % | MACs alone | ridge from scratch |\n|---|--:|--:|--:|")
@@ -216,7 +255,7 @@ def left_out(published: Published, draws: int, seed: int) -> dict[str, Any]:
     for name in names:
         prior = fit_prior([devices[other] for other in names if other != name], seed=seed)
         rng = np.random.default_rng(seed)
-        rows = [rng.choice(len(published.design), 10, replace=False) for _ in range(draws)]
+        rows = [rng.choice(len(published.design), RANDOM, replace=False) for _ in range(draws)]
         found[name] = np.mean([compared(published, name, prior, chosen) for chosen in rows], axis=0)
         cells = [f"{rank:.3f}, {error:.1%}, {within:.0%}" for rank, error, within in found[name]]
         print(f"| {name} | {' | '.join(cells)} |")
@@ -235,7 +274,7 @@ def left_out(published: Published, draws: int, seed: int) -> dict[str, Any]:
 def compared(
     published: Published, name: str, prior: Prior, rows: NDArray[np.int64]
 ) -> list[tuple[float, float, float]]:
-    """Scores of the few-shot prediction, of MACs times a constant, of ridge regression from scratch."""
+    """Scores of the few-shot prediction, of MACs times a constant, and of ridge regression from scratch."""
     latency_us = published.latency_us[name]
     others = np.setdiff1d(np.arange(len(latency_us)), rows)
     few = update(prior, published.design[rows], latency_us[rows]).predict(published.design[others])[0]
@@ -246,7 +285,10 @@ def compared(
 
 
 def ridge_from_scratch(design: Matrix, latency_us: Matrix, others: Matrix) -> Matrix:
-    """Ridge regression on the same columns, the mean not shrunk, the best strength by leaving one out."""
+    """Predictions of a ridge regression on the same columns, with an unpenalised mean.
+
+    The strength is chosen by leave-one-out.
+    """
     centre, level = design.mean(axis=0), latency_us.mean()
     shifted = design - centre
     kernel = shifted @ shifted.T
@@ -261,19 +303,19 @@ def ridge_from_scratch(design: Matrix, latency_us: Matrix, others: Matrix) -> Ma
 
 
 def own_machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Every setting of this machine held back in turn."""
-    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
+    """Scores on this machine, each setting being held back in turn. Raises `FactoryError`."""
+    space = short_wide_space() if options.quick else wide_space()
     found = {setting: measured_setting(setting, space, options) for setting in options.settings}
     workloads = Workloads(space)
     print("\n| held back | rank | mean error | within 10 % | below 90 % bound |\n|---|--:|--:|--:|--:|")
     rows, seconds = {}, []
     for held_back in options.settings:
         fleet = Fleet(workloads, silent, options.seed)
-        for setting, host in found.items():
-            if setting != held_back:
-                fleet.add_profile(FoundProfile(profile=host.profile, origin=setting, digest="", table=host.table))
+        for profile in known_devices({name: host for name, host in found.items() if name != held_back}):
+            fleet.add_profile(profile)
         draws = [
-            held_back_draw(fleet, workloads, found[held_back], options.seed + draw) for draw in range(options.draws)
+            held_back_draw(fleet, workloads, found[held_back], options.measured, options.seed + draw)
+            for draw in range(options.draws)
         ]
         rows[held_back] = np.mean([draw[0] for draw in draws], axis=0)
         seconds += [draw[1] for draw in draws]
@@ -293,29 +335,43 @@ def own_machine(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def known_devices(others: Mapping[str, MeasuredHost]) -> list[FoundProfile]:
+    """The tables of the other settings; the shipped profiles if there is no other setting."""
+    if not others:
+        return [find_profile(name, Path()) for name in shipped_profiles()]
+    return [
+        FoundProfile(profile=host.profile, origin=setting, digest="", table=host.table)
+        for setting, host in others.items()
+    ]
+
+
 def measured_setting(setting: str, space: MobileNetSpace, options: argparse.Namespace) -> MeasuredHost:
-    """Tables and networks of one setting."""
-    engine, precision, threads = setting.split(":")
+    """The table and the measured networks of one setting. Raises `FactoryError`."""
+    engine_name, precision, threads = setting.split(":")
+    engine = get_engine(engine_name)
     plan = Plan(
         threads=int(threads),
         precision="int8" if precision == "int8" else "fp32",
-        networks=6 if options.quick else options.networks,
-        held_out=4 if options.quick else options.held_out,
-        rounds=4 if options.quick else 40,
+        networks=options.networks,
+        held_out=options.held_out,
+        rounds=options.rounds,
         seed=options.seed,
     )
 
-    def tell(done: int, total: int, detail: str = "") -> None:
+    def show(done: int, total: int, detail: str = "") -> None:
         print(f"\r{setting}: {done}/{total} {detail:60}", end="", file=sys.stderr, flush=True)
 
+    runner = CpuTimeRunner(engine) if options.quick else None
     today = date.today()
-    return measure_host(space, get_engine(engine), plan, folder=options.folder, progress=tell, today=today)
+    return measure_host(space, engine, plan, folder=options.folder, progress=show, today=today, runner=runner)
 
 
-def held_back_draw(fleet: Fleet, workloads: Workloads, host: MeasuredHost, seed: int) -> tuple[list[float], float]:
-    """Scores on held-out networks after 10 of the others were measured, and the seconds of the onboarding."""
+def held_back_draw(
+    fleet: Fleet, workloads: Workloads, host: MeasuredHost, count: int, seed: int
+) -> tuple[list[float], float]:
+    """Scores on held-out networks after `count` of the others were measured, and the seconds of the onboarding."""
     measured = host.measurements
-    chosen = np.random.default_rng(seed).permutation(measured.fitted)[:10]
+    chosen = np.random.default_rng(seed).permutation(measured.fitted)[:count]
     few = MeasuredNetworks(
         subnets=tuple(measured.subnets[i] for i in chosen), latency_us=measured.network_us[chosen], rows=len(chosen)
     )

@@ -1,23 +1,31 @@
-"""How well does a measured table predict the latency of networks that it has never seen?
+"""How well does a measured table predict the latency of networks that were not used to fit it?
 
     python benchmarks/host_latency.py
     python benchmarks/host_latency.py --engine mnn
     python benchmarks/host_latency.py --precision int8
 
 Does what `factory profile` does for a wide MobileNet space (elastic resolution, width, depth, kernel and expansion,
-128 to 224 pixels): times 40 networks and their parts, interpolates all other parts, fits the correction. Further
-networks, spread over the whole range of sizes, are timed in the same rounds; nothing is fitted to them, and no part is
-timed because they have it. Two baselines see the same networks: MACs times a constant, and the features of the
-correction without a table. `table_seconds` is wall time without what the held-out networks cost.
+128 to 224 pixels): times 40 networks and their parts, interpolates all other parts, and fits the correction. Held-out
+networks, spread over the whole range of sizes, are timed in the same rounds. Nothing is fitted to them, and parts that
+only they have are not timed. Baselines on the same networks are MACs times a fitted constant, the fitted features of
+the correction without a table, and the sum of the parts with nothing fitted. `table_seconds` is wall-clock time without
+what the held-out networks cost.
 
-Run it on a quiet machine. With `--folder` an interrupted run goes on; the last line of standard output is one JSON
-object.
+Run it on a quiet machine. With `--folder`, an interrupted run can be resumed.
+
+`--quick` fits 6 networks and judges on 3, in 20 rounds, in a space of shorter networks with all but one of the stages
+(`paired.short_wide_space`). It takes CPU time instead of wall-clock time, so that other work on the machine matters
+little; therefore `table_seconds` is only approximate. With 6 networks the baseline `features` has as many coefficients
+as networks, so it overfits. The minute is kept with one thread in fp32.
+
+The last line of standard output is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -25,44 +33,42 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are imported: their threads would disturb timing
+
 import numpy as np
 import torch
+from common import environment, log, make_parser, parse_options
+from cpu_time_runner import CpuTimeRunner
 from numpy.typing import NDArray
-from paired import TINY, surroundings
+from paired import short_wide_space, wide_space
 
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.latency_table import LatencyTable, part_terms, summed
 from device_profiles.measuring.measure import MeasuredHost, Plan, measure_host
 from device_profiles.measuring.table_fit import prediction_errors
 from device_profiles.profile import FoundProfile
-from device_profiles.workload.parts import ChainParts, encoded
+from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
 from exports.engines import get_engine
+from factory_base.errors import FactoryError
 from factory_base.files import read_json, write_json
 from supernet.chain import ChainModelSpace
 from supernet.spaces.mobilenet import MobileNetSpace
-from supernet.spaces.mobilenet_config import MobileNetConfig
 
 PHASES = ("looking at subnets", "converting network", "loading", "timing", "sustained run", "distinct parts")
+"""Words in the progress messages of `measure_host` by which phases are told apart."""
+
+QUICK = {"networks": 6, "held_out": 3, "rounds": 20}
+"""6 is the fewest networks that a cost model is fitted to; for the rounds see `cpu_time_runner`."""
 
 
-def wide_space() -> MobileNetSpace:
-    """A MobileNet space with elastic widths, for 1000 classes."""
-    options: dict[str, Any] = {"depths": [1, 2, 3], "kernels": [3, 5, 7], "expands": [3, 4, 6]}
-    stages: list[dict[str, Any]] = [
-        {"widths": [16, 24], "depths": [1], "kernels": [3], "expands": [1]},
-        {"widths": [16, 24, 32], "stride": 2, **options},
-        {"widths": [24, 40, 56], "stride": 2, "squeeze_excite": True, **options},
-        {"widths": [48, 80, 112], "stride": 2, "activation": "hard_swish", **options},
-        {"widths": [64, 112, 160], "squeeze_excite": True, "activation": "hard_swish", **options},
-        {"widths": [96, 160, 224], "stride": 2, "squeeze_excite": True, "activation": "hard_swish", **options},
-    ]
-    section = {"resolutions": [128, 160, 192, 224], "stem_width": 16, "stem_stride": 2, "stages": stages}
-    return MobileNetSpace(MobileNetConfig.model_validate({**section, "head_width": 960}), 1000)
+class PhaseTimer:
+    """A progress listener that adds up wall-clock time by phase, in a file, so that all parts of a resumed run count.
 
-
-class Clock:
-    """Wall time by phase, kept in a file, so that a run in several goes is counted whole. A listener of progress."""
+    Args:
+        path: The JSON file with the seconds of each phase.
+        fitted: Number of networks that are fitted to; those converted after them are held out.
+    """
 
     def __init__(self, path: Path, fitted: int) -> None:
         self._path, self._fitted = path, fitted
@@ -78,11 +84,11 @@ class Clock:
         phase = next((phase for phase in PHASES if phase in detail), detail)
         held_out = phase == "converting network" and done >= self._fitted
         if phase != self._phase.removesuffix(", held-out"):
-            print(f"{done}/{total} {detail}", file=sys.stderr, flush=True)
+            log(f"{done}/{total} {detail}")
         self._phase, self._since = phase + (", held-out" if held_out else ""), now
 
     def table_seconds(self, found: MeasuredHost, rounds: int) -> float:
-        """All phases, without the conversion and the visits of held-out networks (one warm-up run a visit)."""
+        """All phases, without conversions of and visits to held-out networks (a visit has one warm-up run)."""
         self(0, 0)
         total = sum(seconds for phase, seconds in self.seconds.items() if not phase.endswith("held-out"))
         measured = found.measurements
@@ -93,55 +99,78 @@ class Clock:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark."""
+    """Run the benchmark; the exit code is 1 if the machine cannot be measured."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    space, plan = asked(options)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        clock = Clock(folder / f"seconds-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
-        engine = get_engine(options.engine)
-        found = measure_host(space, engine, plan, folder=folder, progress=clock, today=date.today())
-        seconds = clock.table_seconds(found, plan.rounds)
-    if found.table is None:
-        raise SystemExit("error: the space is no chain of parts")
-    result = figures(space, found, found.table) | {"table_seconds": round(seconds, 1), "phases": clock.seconds}
-    result |= {"engine": found.profile.costs.machine, "quick": options.quick, **surroundings(options.seed)}
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            result = measure(options, options.folder or Path(temporary))
+    except FactoryError as error:
+        log(f"error: {error}")
+        return 1
     print_table(result)
     print(json.dumps(result))
     return 0
 
 
-def parse(arguments: list[str], described: str | None = __doc__) -> argparse.Namespace:
-    """The command line; also of `modelled_latency.py`, which measures the same networks."""
-    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(arguments: list[str], description: str | None = __doc__) -> argparse.Namespace:
+    """The command line; also that of `modelled_latency.py`, which measures the same networks."""
+    parser = make_parser(description)
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "int8"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--networks", type=int, default=40, help="that are fitted to")
-    parser.add_argument("--held-out", type=int, default=60, help="that predictions are judged on")
+    parser.add_argument("--networks", type=int, default=40, help="networks that the table is fitted to")
+    parser.add_argument("--held-out", type=int, default=60, help="networks that predictions are judged on")
+    parser.add_argument("--rounds", type=int, default=40, help="visits to each network and part")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="keep files and rounds here, and go on from them")
-    parser.add_argument("--quick", action="store_true", help="a tiny space, few networks")
-    return parser.parse_args(arguments)
+    parser.add_argument("--folder", type=Path, help="keep files and rounds here, and resume from them")
+    return parse_options(parser, arguments, QUICK)
 
 
-def asked(options: argparse.Namespace) -> tuple[MobileNetSpace, Plan]:
-    """The model space, and what is measured of it."""
-    space = MobileNetSpace(MobileNetConfig.model_validate(TINY), 10) if options.quick else wide_space()
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure this machine; all metrics. Raises `FactoryError`."""
+    space, found, timer = measured_host(options, folder, "seconds")
+    return {
+        **metrics(space, found),
+        "table_seconds": round(timer.table_seconds(found, options.rounds), 1),
+        "phases": timer.seconds,
+        "engine": found.profile.costs.machine,
+        "quick": options.quick,
+        **environment(options.seed),
+    }
+
+
+def measured_host(
+    options: argparse.Namespace, folder: Path, name: str
+) -> tuple[MobileNetSpace, MeasuredHost, PhaseTimer]:
+    """The model space, what was measured of it, and the time that it took; `name` begins the timer's file name.
+
+    Raises:
+        FactoryError: The engine refuses a network, or the machine is too noisy.
+    """
+    space, engine = short_wide_space() if options.quick else wide_space(), get_engine(options.engine)
     plan = Plan(
         threads=options.threads,
         precision=options.precision,
-        networks=6 if options.quick else options.networks,
-        held_out=2 if options.quick else options.held_out,
+        networks=options.networks,
+        held_out=options.held_out,
+        rounds=options.rounds,
         seed=options.seed,
     )
-    return space, plan
+    suffix = "-quick" if options.quick else ""
+    timer_file = folder / f"{name}-{options.engine}-{options.precision}-{options.threads}{suffix}.json"
+    timer = PhaseTimer(timer_file, plan.networks)
+    runner = CpuTimeRunner(engine) if options.quick else None
+    found = measure_host(space, engine, plan, folder=folder, progress=timer, today=date.today(), runner=runner)
+    return space, found, timer
 
 
-def figures(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> dict[str, Any]:
+def metrics(space: ChainModelSpace, found: MeasuredHost) -> dict[str, Any]:
     """Errors of the table and of the baselines on the held-out networks."""
-    measured, chain = found.measurements, ChainParts(space)
+    measured, workloads = found.measurements, Workloads(space)
+    table, chain = found.table, workloads.chain
+    if table is None or chain is None:
+        raise SystemExit("error: networks of the space are not chains of parts, so there is no latency table")
     chain.trace_all()
     rows = chain.rows(encoded(space.space, measured.subnets))
     alone = {part.id: part.alone_us for part in table.parts}
@@ -162,7 +191,7 @@ def figures(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) ->
         **errors["table"],
         "baselines": {name: errors[name] for name in ("sum_of_parts", "macs", "features")},
         "repeatability_p95": round(measured.repeatability_p95, 4),
-        "arc_sum_difference": arc_sum_difference(space, found, table),
+        "arc_sum_difference": arc_sum_difference(workloads, space, found, table),
         "slowdown": round(measured.timing.slowdown, 3),
         "fastest_us": round(float(truth.min()), 1),
         "slowest_us": round(float(truth.max()), 1),
@@ -173,10 +202,10 @@ def figures(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) ->
     }
 
 
-def arc_sum_difference(space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> float:
-    """Largest relative difference between the sum of a network's arcs and its predicted latency."""
+def arc_sum_difference(workloads: Workloads, space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> float:
+    """The largest relative difference between the sum of a network's arcs and its predicted latency."""
     device = FoundProfile(profile=found.profile, origin="this measurement", digest="", table=table)
-    costs = DeviceCosts(Workloads(space), device)
+    costs = DeviceCosts(workloads, device)
     arcs, worst = costs.arcs(), 0.0
     for subnet in found.measurements.subnets:
         values, total = subnet.to_dict(), costs.constant_us
@@ -188,7 +217,7 @@ def arc_sum_difference(space: ChainModelSpace, found: MeasuredHost, table: Laten
 
 
 def least_squares(features: NDArray[np.float64], truth: NDArray[np.float64], fitted: int) -> NDArray[np.float64]:
-    """Predictions for all rows from a fit of relative errors to the first `fitted` ones."""
+    """Predictions for all rows, from coefficients that minimise the relative errors of the first `fitted` rows."""
     system = features[:fitted] / truth[:fitted, None]
     coefficients, *_ = np.linalg.lstsq(system, np.ones(fitted), rcond=None)
     return np.asarray(features @ coefficients)

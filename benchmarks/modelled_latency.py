@@ -3,76 +3,85 @@
     python benchmarks/modelled_latency.py
     python benchmarks/modelled_latency.py --precision int8 --threads 2
 
-A modelled profile knows a machine by two figures, its peak and its bandwidth, and by assumed shares of them for each
-kind of kernel (`device_profiles/core_classes.py`). For this machine the two are measured in a second. The networks are
-those that `host_latency.py` holds out: random subnets of its wide MobileNet space; nothing is fitted to them but one
-scale, the best for all, where a row says so. Beside it: MACs times the best constant, which is what MACs alone tell.
-Since size decides the order of networks that differ widely in it, the rank correlation of latency per MAC is reported
-too: of what MACs do not tell.
+A modelled profile describes a machine by two numbers, its peak and its bandwidth, and by assumed shares of them for
+each kind of kernel (`device_profiles/modelling/core_classes.py`). Both are measured on this machine, in a second or
+two. The networks are those that `host_latency.py` holds out: random subnets of its wide MobileNet space. Nothing is
+fitted to them except one scale, the best one for all networks, in rows that say so. The baseline is MACs times the best
+constant, which is all that MACs alone can predict. Among networks that differ widely in size, size decides the order;
+therefore the rank correlation of latency per MAC is reported too, which shows what the model adds to MACs.
 
 `--folder` is that of `host_latency.py`: networks that it converted and rounds that it measured with the same
-`--networks`, `--held-out` and `--seed` are taken from there. Otherwise this script measures them, which wants a quiet
-machine. The last line of standard output is one JSON object.
+`--networks`, `--held-out`, `--rounds` and `--seed` are reused. Without them this script measures the networks, which
+needs a quiet machine.
+
+`--quick` times the networks of `host_latency.py --quick`, 3 of them held out, in 20 rounds: shorter networks, in CPU
+time. Peak and bandwidth are measured in wall-clock time as in the full form, so other work on the machine changes the
+scale.
+
+The last line of standard output is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from host_latency import Clock, asked, least_squares, parse
+from common import environment, log
+from host_latency import least_squares, measured_host, parse
 from numpy.typing import NDArray
-from paired import surroundings
 
 from device_profiles.cost_models.models import LatencyModel, latency_by_kind
-from device_profiles.measuring.measure import measure_host
 from device_profiles.modelling.modelled_host import host_sheet
 from device_profiles.modelling.roofline import profile_of
 from device_profiles.profile import DeviceProfile
 from device_profiles.workload.operators import KERNEL_KINDS, Workload
 from device_profiles.workload.workloads import Workloads
-from exports.engines import get_engine
+from factory_base.errors import FactoryError
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark."""
+    """Run the benchmark; the exit code is 1 if the machine cannot be measured."""
     options = parse(arguments, __doc__)
     torch.set_num_threads(1)
-    space, plan = asked(options)
-    sheet = host_sheet(threads=options.threads, precision=options.precision, engine=options.engine)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        clock = Clock(folder / f"modelled-{options.engine}-{options.precision}-{options.threads}.json", plan.networks)
-        engine = get_engine(options.engine)
-        found = measure_host(space, engine, plan, folder=folder, progress=clock, today=date.today())
-    measured = found.measurements
-    workloads = Workloads(space)
-    networks = [workloads.of(subnet) for subnet in measured.subnets[measured.fitted :]]
-    profile = profile_of(sheet)
-    figures = {place: figure.value for place, figure in sheet.figures().items()}
-    result = {
-        **errors(networks, measured.network_us[measured.fitted :], profile),
-        "networks": len(networks),
-        "repeatability_p95": round(measured.repeatability_p95, 4),
-        "sheet": figures,
-        "shares_of_time": shares(networks, profile),
-        "engine": found.profile.costs.machine,
-        "quick": options.quick,
-        **surroundings(options.seed),
-    }
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            result = measure(options, options.folder or Path(temporary))
+    except FactoryError as error:
+        log(f"error: {error}")
+        return 1
     print_table(result)
     print(json.dumps(result))
     return 0
 
 
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Model and measure this machine; all metrics. Raises `FactoryError`."""
+    sheet = host_sheet(threads=options.threads, precision=options.precision, engine=options.engine)
+    space, found, _ = measured_host(options, folder, "modelled")
+    measured = found.measurements
+    workloads = Workloads(space)
+    networks = [workloads.of(subnet) for subnet in measured.subnets[measured.fitted :]]
+    profile = profile_of(sheet)
+    return {
+        **errors(networks, measured.network_us[measured.fitted :], profile),
+        "networks": len(networks),
+        "repeatability_p95": round(measured.repeatability_p95, 4),
+        "sheet": {place: figure.value for place, figure in sheet.figures().items()},
+        "shares_of_time": shares(networks, profile),
+        "engine": found.profile.costs.machine,
+        "quick": options.quick,
+        **environment(options.seed),
+    }
+
+
 def errors(networks: list[Workload], truth: NDArray[np.float64], profile: DeviceProfile) -> dict[str, Any]:
-    """Of the modelled profile as it is, with the best scale, and of MACs with the best constant."""
+    """Errors of the modelled profile as it is and with the best scale, and of MACs with the best constant."""
     modelled = LatencyModel().predict(networks, profile)
     macs = np.array([float(network.macs) for network in networks])
     return {
@@ -86,12 +95,12 @@ def errors(networks: list[Workload], truth: NDArray[np.float64], profile: Device
 
 
 def scaled(values: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`values` times the constant that makes their relative errors least, in squares."""
+    """`values` times the constant that minimises the sum of their squared relative errors."""
     return least_squares(values[:, None], truth, len(truth))
 
 
 def judged(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
-    """Rank correlation, mean absolute relative error, shares within 10 and 20 %."""
+    """Rank correlation, mean absolute relative error, shares of networks within 10 and 20 %."""
     off = np.abs(predicted / truth - 1)
     return {
         "spearman": rank_correlation(predicted, truth),
@@ -102,14 +111,14 @@ def judged(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[s
 
 
 def rank_correlation(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Spearman's."""
+    """Spearman's rank correlation."""
     from scipy.stats import spearmanr
 
     return round(float(spearmanr(predicted, truth).statistic), 4)
 
 
 def shares(networks: list[Workload], profile: DeviceProfile) -> dict[str, float]:
-    """Where the modelled time of all networks goes."""
+    """Share of the modelled time of all networks, by kind of kernel."""
     totals = {kind: sum(latency_by_kind(network, profile)[kind] for network in networks) for kind in KERNEL_KINDS}
     return {kind: round(time / sum(totals.values()), 3) for kind, time in totals.items()}
 

@@ -1,25 +1,28 @@
-"""How well the activation arena is planned: against the lower bound, and against what engines hold.
+"""How well is the activation arena planned, compared with its lower bound and with engines?
 
     python benchmarks/peak_memory.py
     python benchmarks/peak_memory.py --spaces ofa_mbv3 --subnets 5 --engines onnxruntime
 
 Every subnet is exported with random weights and planned from its ONNX file (`exports.onnx.graph_memory`).
-`arena_over_bound` is the worst plan over its own liveness bound, of all plans made; 1 means that every one is proven
-optimal.
+`arena_over_bound` is the largest ratio of a plan to its own liveness bound, over all plans; 1 means that every plan is
+proven optimal.
 
-* ExecuTorch plans ahead of time for its portable kernels (input kept by the caller, batch normalisation folded,
-  constants computed ahead, both as in the ONNX file). `max_relative_difference` is between the arenas;
-  `max_relative_difference_of_bounds` between the most bytes that live at one step by either side's account of the same
-  network, so it tells whether the graph is understood, whatever the planners make of it; `plan_over_executorch` and
-  `executorch_over_bound` tell which planner did better.
-* LiteRT's arena is read from the addresses of its tensors, without delegates. Its graphs hold copies that ONNX has not
-  (channels last, padding), so `litert_over_plan` is a ratio, not a test.
-* ONNX Runtime's is what its allocator had in use at most in one run: also scratch, copies of layout and repacked
-  weights, so it is a rough upper bound.
+* ExecuTorch plans ahead of time for its portable kernels. As in the ONNX file, batch normalisation is folded and
+  constants are computed ahead; the caller keeps the input. `max_relative_difference` compares the arenas.
+  `max_relative_difference_of_bounds` compares the largest number of bytes alive at one step as either side counts them,
+  so it shows whether both see the same graph, however they plan it. `plan_over_executorch` and `executorch_over_bound`
+  show which planner did better.
+* LiteRT's arena is read from the addresses of its tensors, without delegates. Its graphs contain copies that the ONNX
+  graph does not (channels last, padding), so `litert_over_plan` is a ratio, not a test.
+* ONNX Runtime's arena is the most memory that its allocator had in use during one run. It includes scratch memory,
+  copies in other layouts and repacked weights, so it is a rough upper bound.
 
-ExecuTorch and LiteRT are optional; where one is missing the script says how to install it and goes on. Each brings many
-packages, so give it an environment of its own. The last line of standard output is one JSON object; a Markdown table
-stands before it.
+ExecuTorch and LiteRT are optional; if one is missing, the script says how to install it and continues without it. Each
+installs many packages, so give it an environment of its own.
+
+`--quick` takes one random subnet per space instead of three, in three of the seven spaces.
+
+Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from paired import random_subnets, surroundings, tiny_space
+from common import environment, log, make_parser, parse_options
+from paired import random_subnets, tiny_space
 from torch import nn
 
 from exports.engines import get_engine
@@ -51,18 +55,32 @@ from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
 
 CLASSES = {"cifar10": 10, "cifar10_gpu": 10, "digits": 10, "imagenet": 1000, "mobile_int8": 1000}
-"""Of the shipped configs with a convolutional space."""
+"""Numbers of classes for the spaces of the shipped configs with convolutional networks."""
+
 NEEDS = {
     "executorch": ("executorch", "pip install executorch"),
     "litert": ("litert_torch", "pip install litert-torch ai-edge-litert"),
     "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
 }
-"""The module to look for, and how to get it."""
+"""The module that each engine needs, and how to install it."""
+
+QUICK = {"spaces": ["digits", "cifar10", "ofa_mbv3"], "subnets": 1}
+"""Small, middle and large networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One subnet: its plans, and the arena of every engine asked, in bytes."""
+    """The plans of one subnet, and its arena in every engine, in bytes.
+
+    Attributes:
+        space: Name of the model space.
+        subnet: Id of the subnet.
+        fused: Plan for an executor that fuses activations; the input is in the arena.
+        fused_without_input: The same plan without the input.
+        portable: Plan for an executor that fuses nothing, without the input.
+        arenas: Arena of each engine.
+        executorch_bound: Most bytes alive at one step as ExecuTorch counts them; None without ExecuTorch.
+    """
 
     space: str
     subnet: str
@@ -74,7 +92,7 @@ class Planned:
 
     @property
     def over_bound(self) -> float:
-        """The worst of the plans over its bound."""
+        """The largest ratio of a plan to its bound."""
         return max(plan.over_bound for plan in (self.fused, self.fused_without_input, self.portable))
 
 
@@ -88,15 +106,15 @@ def main(arguments: list[str]) -> int:
         space = make_space(name)
         for subnet in random_subnets(space, options.subnets, options.seed):
             found.append(measure(name, space, subnet, engines))
-            tell(f"{name} {subnet.id}: {found[-1].fused.describe()}; {found[-1].arenas}")
+            log(f"{name} {subnet.id}: {found[-1].fused.describe()}; {found[-1].arenas}")
     result = {
         "benchmark": "peak_memory",
         "quick": options.quick,
-        **figures(found),
+        **metrics(found),
         "subnets": len(found),
         "engines": {name: version(NEEDS[name][0].replace("_", "-")) for name in engines},
         "spaces": options.spaces,
-        **surroundings(options.seed),
+        **environment(options.seed),
     }
     print_markdown(found)
     print(json.dumps(result))
@@ -105,18 +123,15 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     spaces = [*CLASSES, "ofa_mbv3", "ofa_proxyless"]
     parser.add_argument("--spaces", nargs="+", choices=[*spaces, "tiny"], default=spaces)
     parser.add_argument("--subnets", type=int, default=3, help="random subnets per space")
     parser.add_argument("--engines", nargs="*", choices=[*NEEDS], default=[*NEEDS])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a tiny space; its figures say nothing")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.spaces, options.subnets = ["tiny"], 2
+    options = parse_options(parser, arguments, QUICK)
     if options.subnets < 1:
-        parser.error("--subnets takes at least 1")
+        parser.error(f"--subnets must be at least 1, got {options.subnets}")
     return options
 
 
@@ -132,16 +147,16 @@ def make_space(name: str) -> ModelSpace:
 
 
 def is_installed(engine: str) -> bool:
-    """Whether the engine can be asked; says how to get it if not."""
+    """Whether the engine is installed; if not, log how to install it."""
     module, hint = NEEDS[engine]
     if importlib.util.find_spec(module) is None:
-        tell(f"{engine} is not installed, so it is left out; {hint}")
+        log(f"{engine} is not installed, so it is left out; {hint}")
         return False
     return True
 
 
 def measure(name: str, space: ModelSpace, subnet: SubnetConfig, engines: list[str]) -> Planned:
-    """Export, plan and ask the engines."""
+    """Export and plan a subnet, and measure its arena in the engines."""
     module, shape = space.build(subnet).eval(), space.input_shape(subnet)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -166,12 +181,12 @@ def measure(name: str, space: ModelSpace, subnet: SubnetConfig, engines: list[st
 
 
 def onnxruntime_arena(path: Path) -> int:
-    """Most bytes in use in one run."""
+    """The most bytes that ONNX Runtime has in use during one run."""
     return get_engine("onnxruntime").load(path, 1).peak_memory_bytes() or 0
 
 
 def executorch_arena(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The bytes that ExecuTorch plans, and the most that live at one step by its own lifetimes."""
+    """The bytes that ExecuTorch plans, and the most bytes alive at one step by its own lifetimes."""
     from executorch.exir import ExecutorchBackendConfig, to_edge
     from executorch.exir.passes import MemoryPlanningPass
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
@@ -188,7 +203,7 @@ def executorch_arena(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, in
 
 
 def executorch_buffers(nodes: Any) -> list[Buffer]:
-    """The tensors that ExecuTorch gave a place, each once."""
+    """The tensors that ExecuTorch placed in memory, each once."""
     placed = {}
     for node in nodes:
         specs = node.meta.get("spec")
@@ -202,7 +217,7 @@ def executorch_buffers(nodes: Any) -> list[Buffer]:
 
 
 def litert_arena(module: nn.Module, shape: tuple[int, ...], path: Path) -> int:
-    """The bytes from the lowest to the highest address of an activation, the input included."""
+    """The bytes from the lowest to the highest address of an activation, including the input."""
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -219,8 +234,8 @@ def litert_arena(module: nn.Module, shape: tuple[int, ...], path: Path) -> int:
     return int(max(s + v.nbytes for s, v in zip(starts, views, strict=True)) - min(starts))
 
 
-def figures(found: list[Planned]) -> dict[str, Any]:
-    """What the JSON says; a figure of an engine that was not asked is left out."""
+def metrics(found: list[Planned]) -> dict[str, Any]:
+    """The metrics of all subnets; those of engines that were left out are missing."""
     result: dict[str, Any] = {"arena_over_bound": max(planned.over_bound for planned in found)}
     if "executorch" in found[0].arenas:
         plans, bounds = [p.portable.arena_bytes for p in found], [p.portable.bound_bytes for p in found]
@@ -243,7 +258,7 @@ def figures(found: list[Planned]) -> dict[str, Any]:
 
 
 def difference(ours: list[int], theirs: list[int]) -> float:
-    """The largest, relative to theirs."""
+    """The largest difference, relative to `theirs`."""
     return max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -251,11 +266,6 @@ def extremes(name: str, above: list[int], below: list[int]) -> dict[str, float]:
     """The smallest and the largest ratio."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return {f"{name}_min": round(min(ratios), 4), f"{name}_max": round(max(ratios), 4)}
-
-
-def tell(what: str) -> None:
-    """On standard error."""
-    print(what, file=sys.stderr, flush=True)
 
 
 def print_markdown(found: list[Planned]) -> None:

@@ -1,14 +1,16 @@
-"""Kill trainings at random moments, go on, and compare the weights bit by bit with those of undisturbed trainings.
+"""Do training runs that are killed at random moments and resumed end with the same bits as undisturbed ones?
 
     python benchmarks/resume.py
     python benchmarks/resume.py --kills 4 --in-write 2 --folder /tmp/resume
 
-Every training is the real command, `factory train`, in a process of its own, on the embedded digits. It saves its state
-after every step. A kill is SIGKILL. Kills inside a write are aimed: the process is stopped as soon as an unfinished
-file is seen, and killed if that file is still unfinished then. Four recipes take turns; see `RECIPES`.
+Every training run is the real command, `factory train`, in a process of its own, on the embedded digits. It saves its
+training state after every step. A kill is SIGKILL. To kill inside a write, the process is stopped as soon as an
+unfinished file is seen, and killed if that file is still unfinished then. Four recipes take turns; see `RECIPES`.
 
-The last line of standard output is one JSON object: of `killed` trainings, `killed_in_write` of them in the write of
-a checkpoint, `identical` ended with the same bits. The exit code is 1 where these are fewer than asked for.
+`--quick` kills one training run, inside a write, instead of 20, of which 8 are inside a write; so it uses one recipe.
+
+The last line of standard output is one JSON object: of `killed` training runs, `killed_in_write` were killed while they
+wrote a file, and `identical` ended with the same bits. The exit code is 1 if any of these is less than asked for.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from common import log, make_parser, parse_options, processor
 
 from factory_base.files import TEMPORARY_MARK
 from model_factory.stages.cached import library_version
@@ -60,6 +63,8 @@ CONFIG: dict[str, Any] = {
     "search": {"calibration_images": 60},
     "targets": [{"device": "midrange"}],
 }
+"""A training run of 26 steps (52 in the last recipe), short, and with files so large that a write can be seen."""
+
 RECIPES: dict[str, dict[str, Any]] = {
     "adamw, teacher ema, micro-batches": {
         "optimizer": "adamw",
@@ -72,21 +77,38 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sgd, float16, alpha-divergence": {"precision": "float16", "distillation": "alpha"},
     "sgd, diverged and rolled back": {"learning_rate": 2.0, "warmup": 0.5, "epochs": 4},
 }
+"""Together they have both optimizers, all precisions and losses, an EMA teacher, micro-batches and a roll-back. The
+last one diverges because of its learning rate."""
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Environment variables of the command: the order of sums, and so the bits, depends on the number of threads."""
+
 ATTEMPTS = 5
+"""Starts of a run that ends before it can be killed, before it is counted as not killed."""
+
 PATIENCE_S = 300.0
+"""Seconds to wait for the step at which to kill: many times what a whole run takes on a busy machine."""
+
 STEP_POLL_S, WRITE_POLL_S = 0.005, 0.0002
+"""Seconds between looks at a run: a fraction of a step, and a fraction of the write of a training state."""
+
+START_SHARE, STEP_DELAY_S = 0.3, 0.1
+"""A kill before the first step comes within this share of the whole run, which starting takes at least; any other kill
+comes within this many seconds, about the time of a step, after the step."""
+
+QUICK = {"kills": 1, "in_write": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undisturbed:
-    """A training that nobody disturbed.
+    """An undisturbed training run.
 
     Attributes:
-        weights: bytes of the checkpoint.
-        curve: what the checks saw.
-        steps: of the training.
-        rolled_back: whether it diverged and was rolled back.
-        seconds: from the start of the command to its end.
+        weights: Bytes of the checkpoint.
+        curve: Results of the checks.
+        steps: Number of steps.
+        rolled_back: Whether it diverged and was rolled back.
+        seconds: Time from the start of the command to its end.
     """
 
     weights: bytes
@@ -98,13 +120,13 @@ class Undisturbed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A training that was killed once.
+    """A training run that was killed once and resumed.
 
     Attributes:
-        recipe: name in `RECIPES`.
-        step: finished steps in its newest state when it was killed; 0 without a state.
-        unfinished: the file whose write the kill cut off, "" for none.
-        identical: whether it ended like the undisturbed one.
+        recipe: Name in `RECIPES`.
+        step: Finished steps in its newest training state when it was killed; 0 without a state.
+        unfinished: Name of the file that it was writing when it was killed; "" if it was not writing one.
+        identical: Whether it ended with the weights and the curve of the undisturbed run.
     """
 
     recipe: str
@@ -113,13 +135,13 @@ class Outcome:
     identical: bool
 
 
-class Training:
-    """`factory train` in a folder of its own.
+class TrainingRun:
+    """The command `factory train` in a folder of its own.
 
     Args:
-        folder: made with a config for the recipe; a folder that exists is replaced.
-        recipe: name in `RECIPES`.
-        seed: of the config.
+        folder: Created with a config for the recipe; an existing folder is replaced.
+        recipe: Name in `RECIPES`.
+        seed: Seed in the config.
     """
 
     def __init__(self, folder: Path, recipe: str, seed: int) -> None:
@@ -132,35 +154,35 @@ class Training:
 
     @contextmanager
     def process(self) -> Iterator[subprocess.Popen[str]]:
-        """The command at work; killed at the end where it still is."""
+        """The running command; killed at the end if it still runs."""
         command = [sys.executable, "-m", "model_factory", "train"]
         pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, cwd=self.folder, **pipes) as process:
+        with subprocess.Popen(command, cwd=self.folder, env=os.environ | ONE_THREAD, **pipes) as process:
             try:
                 yield process
             finally:
                 process.kill()
 
     def finish(self) -> str:
-        """Train to the end; what was said on the way. Raises `RuntimeError` where it fails."""
+        """Train to the end; returns the messages of the command. Raises `RuntimeError` if it fails."""
         with self.process() as process:
-            said = process.communicate()[1]
+            messages = process.communicate()[1]
         if process.returncode:
-            raise RuntimeError(f"{self.recipe}: factory train ended with {process.returncode}: {said}")
-        return said
+            raise RuntimeError(f"{self.recipe}: factory train ended with exit code {process.returncode}: {messages}")
+        return messages
 
     def weights(self) -> bytes:
-        """Of the finished training."""
+        """Bytes of the checkpoint of the finished run."""
         return (self.run_folder / "supernet.safetensors").read_bytes()
 
     def curve(self) -> list[dict[str, Any]]:
-        """Of the finished training."""
+        """Results of the checks of the finished run."""
         record = json.loads((self.run_folder / "stages" / "train.json").read_text(encoding="utf-8"))
         curve: list[dict[str, Any]] = record["result"]["curve"]
         return curve
 
     def step(self) -> int:
-        """Finished steps in the newest state, 0 without one; read from the header, since it is small."""
+        """Finished steps in the newest training state, from its header, which is small; 0 without a state."""
         try:
             with (self.run_folder / "training.safetensors").open("rb") as stream:
                 header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
@@ -169,14 +191,13 @@ class Training:
         return int(json.loads(header["__metadata__"]["training"])["progression"]["step"])
 
     def unfinished(self) -> Path | None:
-        """A checkpoint that is being written, or was when the process was killed."""
+        """A file of weights that is being written, or was when the process was killed; None if there is none."""
         return next(self.run_folder.glob(f"*.safetensors{TEMPORARY_MARK}*"), None)
 
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
     options = parse(arguments)
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     started = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -187,10 +208,10 @@ def main(arguments: list[str]) -> int:
             }
             outcomes = list(disturb(folder, undisturbed, options))
     except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log(f"error: {error}")
         return 1
     print_table(outcomes, undisturbed)
-    result = figures(outcomes, undisturbed, options) | {"seconds": round(time.monotonic() - started, 1)}
+    result = metrics(outcomes, undisturbed, options) | {"seconds": round(time.monotonic() - started, 1)}
     print(json.dumps(result))
     asked = (options.kills, options.kills, options.in_write)
     found = (result["identical"], result["killed"], min(result["killed_in_write"], options.in_write))
@@ -199,44 +220,44 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="trainings, each killed once (default %(default)s)")
+    parser = make_parser(__doc__)
+    parser.add_argument("--kills", type=int, default=20, help="training runs, each killed once (default 20)")
     parser.add_argument(
-        "--in-write", type=int, default=8, help="how many of them inside a write, at least (default %(default)s)"
+        "--in-write", type=int, default=8, help="how many of them to kill inside a write, at least (default 8)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the trainings (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kills and of the training runs (default 0)")
     parser.add_argument("--folder", type=Path, help="train in this folder and keep it; default is a temporary one")
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments, QUICK)
     if not 0 <= options.in_write <= options.kills or options.kills < 1:
         parser.error("--kills must be at least 1, and --in-write between 0 and --kills")
     return options
 
 
 def train_undisturbed(folder: Path, recipe: str, seed: int) -> Undisturbed:
-    """The training that the killed ones are compared with."""
+    """The training run that killed ones are compared with."""
     started = time.monotonic()
-    training = Training(folder, recipe, seed)
-    said = training.finish()
+    training = TrainingRun(folder, recipe, seed)
+    messages = training.finish()
     curve, seconds = training.curve(), time.monotonic() - started
-    print(f"undisturbed: {recipe}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    log(f"undisturbed: {recipe}: {seconds:.1f} s")
     return Undisturbed(
         weights=training.weights(),
         curve=curve,
         steps=curve[-1]["step"],
-        rolled_back="roll-back 1" in said,
+        rolled_back="roll-back 1" in messages,
         seconds=seconds,
     )
 
 
 def disturb(folder: Path, undisturbed: dict[str, Undisturbed], options: argparse.Namespace) -> Iterator[Outcome]:
-    """Kill as many trainings as asked for, the aimed ones first, and let each go on to its end."""
+    """Kill as many training runs as asked for, first those inside a write, and resume each to its end."""
     rng = random.Random(options.seed)
     recipes = list(undisturbed)
     for number in range(options.kills):
         recipe = recipes[number % len(recipes)]
-        training = Training(folder / f"killed-{number}", recipe, options.seed)
+        training = TrainingRun(folder / f"killed-{number}", recipe, options.seed)
         if not any(kill(training, undisturbed[recipe], rng, number < options.in_write) for _ in range(ATTEMPTS)):
-            print(f"{number + 1}/{options.kills}: {recipe}: ended before every kill", file=sys.stderr, flush=True)
+            log(f"{number + 1}/{options.kills}: {recipe}: ended before it could be killed, {ATTEMPTS} times")
             continue
         step, unfinished = training.step(), training.unfinished()
         training.finish()
@@ -244,14 +265,14 @@ def disturb(folder: Path, undisturbed: dict[str, Undisturbed], options: argparse
         identical = training.weights() == expected.weights and training.curve() == expected.curve
         cut = unfinished.name.partition(TEMPORARY_MARK)[0] if unfinished else ""
         outcome = Outcome(recipe=recipe, step=step, unfinished=cut, identical=identical)
-        print(f"{number + 1}/{options.kills}: {describe(outcome)}", file=sys.stderr, flush=True)
+        log(f"{number + 1}/{options.kills}: {describe(outcome)}")
         yield outcome
 
 
-def kill(training: Training, undisturbed: Undisturbed, rng: random.Random, in_write: bool) -> bool:
-    """Start `training`, kill it at a random moment, inside a write where asked for; False where it ended before."""
+def kill(training: TrainingRun, undisturbed: Undisturbed, rng: random.Random, in_write: bool) -> bool:
+    """Start `training` and kill it at a random moment, if asked inside a write; False if it ended before."""
     step = rng.randrange(undisturbed.steps)
-    delay = rng.random() * (0.3 * undisturbed.seconds if step == 0 else 0.1)
+    delay = rng.random() * (START_SHARE * undisturbed.seconds if step == 0 else STEP_DELAY_S)
     deadline = time.monotonic() + PATIENCE_S
     with training.process() as process:
         while training.step() < step and process.poll() is None and time.monotonic() < deadline:
@@ -264,8 +285,8 @@ def kill(training: Training, undisturbed: Undisturbed, rng: random.Random, in_wr
     return process.returncode == -signal.SIGKILL
 
 
-def stopped_in_write(process: subprocess.Popen[str], training: Training) -> bool:
-    """Whether `process` now stands still with a checkpoint half written; else it goes on."""
+def stopped_in_write(process: subprocess.Popen[str], training: TrainingRun) -> bool:
+    """Whether `process` is now stopped with a half-written file; otherwise it continues."""
     if training.unfinished() is None:
         return False
     process.send_signal(signal.SIGSTOP)
@@ -280,14 +301,14 @@ def stopped_in_write(process: subprocess.Popen[str], training: Training) -> bool
 
 
 def describe(outcome: Outcome) -> str:
-    """One line for people."""
+    """The outcome in one line."""
     place = f"in the write of {outcome.unfinished}" if outcome.unfinished else "between writes"
     same = "identical" if outcome.identical else "DIFFERENT"
     return f"{outcome.recipe}: killed after step {outcome.step}, {place}: {same}"
 
 
 def print_table(outcomes: list[Outcome], undisturbed: dict[str, Undisturbed]) -> None:
-    """A row per recipe."""
+    """The outcomes as Markdown, one row per recipe."""
     print("| recipe | steps | killed | inside a write | identical |")
     print("|---|--:|--:|--:|--:|")
     for recipe, expected in undisturbed.items():
@@ -297,12 +318,13 @@ def print_table(outcomes: list[Outcome], undisturbed: dict[str, Undisturbed]) ->
     print()
 
 
-def figures(
+def metrics(
     outcomes: list[Outcome], undisturbed: dict[str, Undisturbed], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """What the last line says."""
+    """The JSON object of the last line."""
     return {
         "benchmark": "resume",
+        "quick": options.quick,
         "identical": sum(outcome.identical for outcome in outcomes),
         "killed": len(outcomes),
         "killed_in_write": sum(bool(outcome.unfinished) for outcome in outcomes),
@@ -316,16 +338,6 @@ def figures(
         "seed": options.seed,
         "date": date.today().isoformat(),
     }
-
-
-def processor() -> str:
-    """The name of the CPU where the system tells it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
     python benchmarks/sharing_overhead.py
     python benchmarks/sharing_overhead.py --spaces ofa --subnets 5
 
-Both sides run in turn in one process as training runs them: channels last, batch statistics, fast depthwise gradients,
-float32. `ratio` is with the subnet's structure known from an earlier step, `first_use_ratio` with nothing known of it,
-each the median over random subnets, of the worst space. Times are CPU seconds. The last line of standard output is one
-JSON object; a Markdown table stands before it.
+Both sides take turns in one process and run as in training: channels last, batch statistics, fast depthwise gradients,
+float32. For `ratio`, the structure of the subnet is known from an earlier step; for `first_use_ratio`, it is built in
+the timed step. Each is the median over random subnets, in the space where it is worst. Times are CPU seconds.
+
+`--quick` takes 2 random subnets per space instead of 20, and 2 timed steps of each side instead of 7.
+
+Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
+from common import environment, log, make_parser, parse_options
 from paired import (
     cifar_space,
     cpu_seconds,
@@ -30,7 +34,6 @@ from paired import (
     random_subnets,
     random_supernet,
     spread,
-    surroundings,
     tiny_space,
 )
 from torch import nn
@@ -48,7 +51,10 @@ SPACES: dict[str, Callable[[], ModelSpace]] = {
     "ofa_sized": lambda: ofa_sized_space(64),
     "tiny": tiny_space,
 }
+"""The once-for-all spaces are measured at 64 pixels, since at 224 a step of batch 64 would take several seconds."""
+
 RATIOS = ("ratio", "first_use_ratio")
+QUICK = {"subnets": 2, "repeats": 2}
 
 
 def main(arguments: list[str]) -> int:
@@ -66,7 +72,7 @@ def main(arguments: list[str]) -> int:
         "subnets": options.subnets,
         "repeats": options.repeats,
         "spaces": found,
-        **surroundings(options.seed),
+        **environment(options.seed),
     }
     print_markdown(found)
     print(json.dumps(result))
@@ -75,23 +81,20 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--spaces", nargs="+", choices=[*SPACES], default=["cifar10", "ofa", "ofa_sized"])
     parser.add_argument("--subnets", type=int, default=20, help="random subnets per space")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each side per subnet")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64, help="images of a step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a tiny space and few steps; its figures say nothing")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.spaces, options.subnets, options.repeats, options.batch = ["tiny"], 2, 2, 8
+    options = parse_options(parser, arguments, QUICK)
     if min(options.subnets, options.repeats) < 1 or options.batch < 2:
-        parser.error("--subnets and --repeats take at least 1, --batch at least 2")
+        parser.error("--subnets and --repeats must be at least 1, --batch at least 2")
     return options
 
 
 def measure_space(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The ratios of one space, over its subnets."""
+    """The ratios in one space: smallest, median and largest over its subnets."""
     space = SPACES[name]()
     supernet = random_supernet(space, options.seed).train().to(memory_format=torch.channels_last)
     ratios: dict[str, list[float]] = {"ratio": [], "first_use_ratio": [], "plain_ms": []}
@@ -101,12 +104,12 @@ def measure_space(name: str, options: argparse.Namespace) -> dict[str, Any]:
         ratios["first_use_ratio"].append(seconds["first"] / seconds["plain"])
         ratios["plain_ms"].append(1000 * seconds["plain"])
         medians = ", ".join(f"{key} {statistics.median(values):.3f}" for key, values in ratios.items())
-        print(f"{name}: {len(ratios['ratio'])}/{options.subnets} subnets, {medians}", file=sys.stderr, flush=True)
+        log(f"{name}: {len(ratios['ratio'])}/{options.subnets} subnets, {medians}")
     return {key: spread(values) for key, values in ratios.items()}
 
 
 def measure_subnet(supernet: Supernet, subnet: SubnetConfig, options: argparse.Namespace) -> dict[str, float]:
-    """Median CPU seconds of a step: `plain`, `shared`, and `first`, which makes the structure too."""
+    """Median CPU seconds of a step: `plain`, `shared`, and `first`, which also builds the structure of the subnet."""
     generator = torch.Generator().manual_seed(options.seed)
     x = torch.randn(options.batch, *supernet.model_space.input_shape(subnet), generator=generator)
     x = x.contiguous(memory_format=torch.channels_last)
@@ -126,7 +129,7 @@ def measure_subnet(supernet: Supernet, subnet: SubnetConfig, options: argparse.N
 
 
 def step(module: nn.Module, x: torch.Tensor, labels: torch.Tensor, *subnet: SubnetConfig) -> None:
-    """Forward and backward; gradients are made anew."""
+    """A forward and a backward pass with fresh gradients."""
     module.zero_grad(set_to_none=True)
     with FastDepthwise():
         functional.cross_entropy(module(x, *subnet), labels).backward()

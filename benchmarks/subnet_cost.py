@@ -1,21 +1,25 @@
-"""What one subnet costs: extraction, recalibration of batch normalisation, scoring; each against the plain way.
+"""What one subnet costs: extraction, recalibration of batch normalisation, scoring; each against plain PyTorch.
 
     python benchmarks/subnet_cost.py
     python benchmarks/subnet_cost.py --parts extract --subnets 10
 
-Networks are of the once-for-all MobileNetV3 space at 64 pixels, with random weights, on one thread, in float32. Both
-sides run in turn in one process on the same images in memory, resized and normalised: the cost of that is in neither.
-`--space ofa_sized` leaves out the official supernets' learned kernel transforms, which an extraction computes.
+Networks belong to the once-for-all MobileNetV3 space at 64 pixels, with random weights, on one thread, in float32. Both
+sides take turns in one process on the same images, which are in memory, resized and normalised; preparing them is not
+timed. `--space ofa_sized` leaves out the official supernets' learned kernel transforms, which an extraction computes.
 
-* `extract_ratio`: `extract(s)` over `[p.clone() for p in parameters]`, with caches cold, as they are between scorings;
-  the `_hot` one back to back, and `first_` with nothing known of the subnet, so that its network is built.
-* `recalibrate_ratio`: over `module.train()` with a cumulative mean, channels first, hard-swish put together from its
-  parts, in batches of 100, as peers do.
-* `score_ratio`: over `module.eval()` of the same kind. `equal_predictions` is the share of images that both label
-  alike, given the same statistics.
+* `extract_ratio`: `extract(s)` over `[p.clone() for p in parameters]`, with cold caches, as they are between scorings.
+  `extract_ratio_hot` is measured back to back; for `first_extract_ratio` the structure of the subnet is built too.
+* `recalibrate_ratio`: over `module.train()` with a cumulative mean, channels first, with hard-swish composed of its
+  parts, in batches of 100, as other once-for-all libraries do.
+* `score_ratio`: over `module.eval()` of the same network. `equal_predictions` is the share of images that get the same
+  label on both sides, given the same statistics.
 
-Times are CPU seconds; a ratio is the median over subnets. The last line of standard output is one JSON object; a
-Markdown table stands before it.
+Times are CPU seconds; a ratio is the median over subnets.
+
+`--quick` takes 2 subnets instead of 5, one timed run of each side instead of 3, and recalibrates on 200 images instead
+of 2,000 and scores 500 instead of 5,000.
+
+Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
+from common import environment, log, make_parser, parse_options
 from paired import (
     cpu_seconds,
     ofa_sized_space,
@@ -38,7 +43,6 @@ from paired import (
     random_subnets,
     random_supernet,
     spread,
-    surroundings,
     tiny_space,
 )
 from torch import Tensor, nn
@@ -56,7 +60,18 @@ SPACES: dict[str, Callable[[], ModelSpace]] = {
     "ofa_sized": lambda: ofa_sized_space(64),
     "tiny": tiny_space,
 }
+"""At 64 pixels, since at 224 each part would take minutes."""
+
 CACHE_FLOATS = 1 << 24
+"""64 MiB of float32: touching them all evicts what a processor's caches hold."""
+
+EXTRACTION_REPEATS = 5
+"""Timed extractions for each timed run of the other parts: they take milliseconds, and scatter more."""
+
+COARSE_SIDE = 8
+"""Height and width of the random patterns that images are interpolated from, so that they are smooth, as photos are."""
+
+QUICK = {"subnets": 2, "repeats": 1, "recalibrated": 200, "scored": 500}
 
 
 def main(arguments: list[str]) -> int:
@@ -71,7 +86,7 @@ def main(arguments: list[str]) -> int:
         for done, subnet in enumerate(subnets, 1):
             for key, value in MEASURES[part](supernet, subnet, options).items():
                 found.setdefault(key, []).append(value)
-            tell(f"{part}: {done}/{len(subnets)} subnets")
+            log(f"{part}: {done}/{len(subnets)} subnets")
     spreads = {key: spread(values) for key, values in found.items()}
     result = {
         "benchmark": "subnet_cost",
@@ -83,7 +98,7 @@ def main(arguments: list[str]) -> int:
         "repeats": options.repeats,
         "recalibrated_images": options.recalibrated,
         "scored_images": options.scored,
-        **surroundings(options.seed),
+        **environment(options.seed),
     }
     print_markdown(spreads)
     print(json.dumps(result))
@@ -92,38 +107,36 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--space", choices=[*SPACES], default="ofa")
     parser.add_argument("--subnets", type=int, default=5, help="random subnets")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="timed runs of each side; extraction takes five times more"
+        "--repeats", type=int, default=3, help="timed runs of each side; five times as many of extraction"
     )
-    parser.add_argument("--recalibrated", type=int, default=2000, help="images")
-    parser.add_argument("--scored", type=int, default=5000, help="images")
-    parser.add_argument("--plain-batch", type=int, default=100, help="images of a batch of the plain way")
+    parser.add_argument("--recalibrated", type=int, default=2000, help="images to recalibrate on")
+    parser.add_argument("--scored", type=int, default=5000, help="images to score")
+    parser.add_argument("--plain-batch", type=int, default=100, help="images in a batch of the plain side")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a tiny space and few images; its figures say nothing")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.space, options.subnets, options.repeats = "tiny", 2, 1
-        options.recalibrated, options.scored = 200, 300
+    options = parse_options(parser, arguments, QUICK)
     if min(options.subnets, options.repeats, options.plain_batch) < 1 or min(options.recalibrated, options.scored) < 2:
-        parser.error("--subnets, --repeats and --plain-batch take at least 1, numbers of images at least 2")
+        parser.error(
+            "--subnets, --repeats and --plain-batch must be at least 1, --recalibrated and --scored at least 2"
+        )
     return options
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Network inputs in memory, channels first, handed out channels last as the product's own are."""
+    """Network inputs in memory. The tensor is channels first; slices are channels last, as the product's inputs are."""
 
     tensor: Tensor
 
     @staticmethod
     def random(count: int, shape: tuple[int, ...], seed: int) -> Images:
-        """Smooth patterns of differing brightness and contrast, (count, *shape)."""
+        """Smooth patterns with different brightness and contrast, (count, *shape)."""
         generator = torch.Generator().manual_seed(seed)
-        coarse = torch.randn(count, shape[0], 8, 8, generator=generator)
+        coarse = torch.randn(count, shape[0], COARSE_SIDE, COARSE_SIDE, generator=generator)
         levels, contrasts = torch.randn(2, count, shape[0], 1, 1, generator=generator)
         return Images(functional.interpolate(coarse * contrasts.abs() + levels, size=shape[1:], mode="bilinear"))
 
@@ -135,15 +148,15 @@ class Images:
 
 
 class ComposedHardSwish(nn.Module):
-    """x * relu6(x + 3) / 6, as networks wrote it before libraries had it."""
+    """x * relu6(x + 3) / 6, as it was written before libraries had a function for it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Apply it to each element of a tensor of any shape."""
         return x * functional.relu6(x + 3.0, inplace=True) / 6.0
 
 
 def composed(module: nn.Module) -> nn.Module:
-    """`module` with every hard-swish put together from its parts; changed in place."""
+    """`module`, changed in place, with every hard-swish composed of its parts."""
     for name, child in module.named_children():
         if isinstance(child, nn.Hardswish):
             setattr(module, name, ComposedHardSwish())
@@ -165,7 +178,7 @@ def measure_extraction(supernet: Supernet, subnet: SubnetConfig, options: argpar
         "copy": lambda: [parameter.clone() for parameter in parameters],
         "extract": lambda: supernet.extract(subnet),
     }
-    repeats = 5 * options.repeats
+    repeats = EXTRACTION_REPEATS * options.repeats
     hot = cpu_seconds(sides, repeats, before=lambda: supernet.extract(subnet))
     cold = cpu_seconds(sides, repeats, before=lambda: other_work.add_(1))
     new = cpu_seconds({"first": first}, repeats, before=lambda: other_work.add_(1))
@@ -180,7 +193,7 @@ def measure_extraction(supernet: Supernet, subnet: SubnetConfig, options: argpar
 
 
 def measure_recalibration(supernet: Supernet, subnet: SubnetConfig, options: argparse.Namespace) -> dict[str, float]:
-    """The ratio, both times in seconds, and how alike the networks predict."""
+    """The ratio, both times in seconds, and the share of equal predictions afterwards."""
     images = Images.random(options.recalibrated, supernet.model_space.input_shape(subnet), options.seed)
     plain, ours = composed(supernet.extract(subnet)), supernet.extract(subnet)
     sides = {
@@ -198,7 +211,7 @@ def measure_recalibration(supernet: Supernet, subnet: SubnetConfig, options: arg
 
 
 def measure_scoring(supernet: Supernet, subnet: SubnetConfig, options: argparse.Namespace) -> dict[str, float]:
-    """The ratio, both times in seconds, the share of equal predictions, and how many classes they name."""
+    """The ratio, both times in seconds, the share of equal predictions, and the number of predicted classes."""
     images = Images.random(options.scored, supernet.model_space.input_shape(subnet), options.seed)
     ours = recalibrate(supernet.extract(subnet), Images(images.tensor[: options.recalibrated]))
     plain = supernet.extract(subnet)
@@ -220,7 +233,7 @@ def measure_scoring(supernet: Supernet, subnet: SubnetConfig, options: argparse.
 
 
 def plain_recalibrate(module: nn.Module, images: Tensor, batch: int) -> None:
-    """The cumulative mean of the statistics of batches."""
+    """Set the running statistics to the cumulative mean over batches of `batch` images."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
@@ -232,7 +245,7 @@ def plain_recalibrate(module: nn.Module, images: Tensor, batch: int) -> None:
 
 
 def plain_predict(module: nn.Module, images: Tensor, batch: int) -> Tensor:
-    """Classes, (n,)."""
+    """Predicted classes, (n,)."""
     module.eval()
     with torch.no_grad():
         return torch.cat([module(part).argmax(1) for part in images.split(batch)])
@@ -241,14 +254,9 @@ def plain_predict(module: nn.Module, images: Tensor, batch: int) -> Tensor:
 MEASURES = {"extract": measure_extraction, "recalibrate": measure_recalibration, "score": measure_scoring}
 
 
-def tell(what: str) -> None:
-    """On standard error."""
-    print(what, file=sys.stderr, flush=True)
-
-
 def print_markdown(spreads: dict[str, dict[str, float]]) -> None:
     """The table for `benchmarks/README.md`."""
-    print("| figure | median | range over subnets |")
+    print("| metric | median | range over subnets |")
     print("|---|--:|--:|")
     for key, value in spreads.items():
         print(f"| {key} | {value['median']:g} | {value['min']:g} to {value['max']:g} |")

@@ -2,9 +2,13 @@
 
     python benchmarks/text_sst2.py --data DIR
 
-DIR holds `train.tsv`, `dev.tsv` and `test.tsv`, lines of `sentence<TAB>label`. The dev part is the held-out data, the
-test part is used for the final figures only. The smallest network alone gets as many epochs, hard labels, and the best
-of three learning rates on the dev part. The last line of standard output is one JSON object.
+DIR contains `train.tsv`, `dev.tsv` and `test.tsv` with lines of `sentence<TAB>label`. The dev split is held out; the
+test split is used for the final accuracies only. The smallest network is trained alone for as many epochs, with hard
+labels and the best of three learning rates on the dev split.
+
+`--quick` trains everything for one epoch instead of two, so accuracies are lower.
+
+Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -12,12 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from factory_base.errors import FactoryError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
+from common import environment, log, make_parser, parse_options
 
 from supernet.data.examples import ExampleInputs
 from supernet.data.text import Vocabulary, load_sentences
@@ -60,14 +63,21 @@ RECIPE: dict[str, Any] = {
     "device": "cpu",
     "save_every": 3600,
 }
+"""Small enough for a few minutes on one core; RECIPE is the usual one of small transformers, without a search."""
+
 LEARNING_RATE = 2e-3
 LEARNING_RATES_ALONE = (1e-3, 2e-3, 4e-3)
+"""The learning rate of the supernet, and around it those among which the network trained alone has its best."""
+
 WORD_DROPOUT = 0.2
+"""Share of the words of a training sentence that are replaced by the unknown word, against overfitting."""
+
+QUICK = {"epochs": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
-    """The three parts as tokens."""
+class TokenSplits:
+    """The three splits as tokens, and the vocabulary of the training split."""
 
     vocabulary: Vocabulary
     train: TokenExamples
@@ -76,30 +86,30 @@ class Texts:
 
 
 class Single:
-    """One subnet of a model space as a space of its own: what is trained alone."""
+    """A model space that has a single subnet of another model space, so that it can be trained alone."""
 
     def __init__(self, whole: ModelSpace, subnet: SubnetConfig) -> None:
         self._whole, self._subnet = whole, subnet
         self.space = SearchSpace(tuple(Choice(name=name, options=(value,)) for name, value in subnet.values))
 
     def build(self, _subnet: SubnetConfig) -> torch.nn.Module:
-        """The network."""
+        """The network; the argument is ignored, since there is only one subnet."""
         return self._whole.build(self._subnet)
 
     def input_shape(self, _subnet: SubnetConfig) -> tuple[int, ...]:
-        """Its input."""
+        """The shape of its input."""
         return self._whole.input_shape(self._subnet)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark; the exit code is 1 where the data cannot be read."""
+    """Run the benchmark; the exit code is 1 if the data cannot be read."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             result = measure(options, Path(temporary))
     except FactoryError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log(f"error: {error}")
         return 1
     print_table(result)
     print(json.dumps(result))
@@ -108,17 +118,17 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of train.tsv, dev.tsv and test.tsv")
+    parser = make_parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv")
     parser.add_argument("--epochs", type=float, default=2, help="passes over the training sentences")
     parser.add_argument("--vocabulary", type=int, default=8000, help="number of tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args(arguments)
+    return parse_options(parser, arguments, QUICK)
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Train everything, then touch the test part. Raises `FactoryError`."""
+    """Train everything, and only then use the test split. Raises `FactoryError`."""
     texts = read(options.data, options.vocabulary)
     space = text_space(texts)
     started = time.monotonic()
@@ -143,53 +153,54 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "sentences": [len(texts.train), len(texts.dev), len(texts.test)],
         "tokens": len(texts.vocabulary),
         "count": space.space.count(),
-        **surroundings(options),
+        "quick": options.quick,
+        **environment(options.seed),
     }
 
 
-def read(folder: Path, size: int) -> Texts:
-    """The parts in `folder`; the vocabulary comes from the training part. Raises `DataError`."""
-    parts = {name: load_sentences(folder / f"{name}.tsv") for name in ("train", "dev", "test")}
-    vocabulary = Vocabulary.build(parts["train"].sentences, size)
+def read(folder: Path, size: int) -> TokenSplits:
+    """The splits in `folder`; the vocabulary comes from the training split. Raises `DataError`."""
+    splits = {name: load_sentences(folder / f"{name}.tsv") for name in ("train", "dev", "test")}
+    vocabulary = Vocabulary.build(splits["train"].sentences, size)
     length = SECTION["lengths"][-1]
-    return Texts(
+    return TokenSplits(
         vocabulary=vocabulary,
-        train=TokenExamples.of(parts["train"], vocabulary, length, WORD_DROPOUT),
-        dev=TokenExamples.of(parts["dev"], vocabulary, length),
-        test=TokenExamples.of(parts["test"], vocabulary, length),
+        train=TokenExamples.of(splits["train"], vocabulary, length, WORD_DROPOUT),
+        dev=TokenExamples.of(splits["dev"], vocabulary, length),
+        test=TokenExamples.of(splits["test"], vocabulary, length),
     )
 
 
-def text_space(texts: Texts) -> ModelSpace:
+def text_space(texts: TokenSplits) -> ModelSpace:
     """The model space, for two classes."""
     return make_model_space(TextEncoderConfig(vocabulary=len(texts.vocabulary), **SECTION), classes=2)
 
 
 def tiers(space: SearchSpace) -> dict[str, SubnetConfig]:
-    """Largest, middle (the middle option of every choice) and smallest."""
+    """The largest, the middle (middle option of every choice) and the smallest subnet."""
     middle = space.subnet({choice.name: choice.options[len(choice.options) // 2] for choice in space})
     return {"largest": space.largest, "middle": middle, "smallest": space.smallest}
 
 
 def fit(
-    supernet: Supernet, texts: Texts, options: argparse.Namespace, rate: float, name: Path, *, shared: bool
+    supernet: Supernet, texts: TokenSplits, options: argparse.Namespace, rate: float, name: Path, *, shared: bool
 ) -> Supernet:
-    """`supernet`, trained: by the sandwich rule, or as one network on hard labels."""
+    """Train `supernet` by the sandwich rule, or its largest network alone on hard labels."""
     alone = {} if shared else {"largest_only": 1.0}
     config = TrainingConfig(epochs=options.epochs, learning_rate=rate, **RECIPE | alone)
     train(
         supernet, texts.train, config,
         seed=options.seed, state_file=name.with_suffix(".safetensors"), key=name.name,
         check=lambda subnet: score(supernet, subnet, texts.dev),
-        progress=lambda done, total, detail="": tell(f"{name.name} {done}/{total} {detail}", done == total),
+        progress=lambda done, total, detail="": show(f"{name.name} {done}/{total} {detail}", done == total),
     )  # fmt: skip
     return supernet
 
 
 def best_alone(
-    space: ModelSpace, subnet: SubnetConfig, texts: Texts, options: argparse.Namespace, folder: Path
+    space: ModelSpace, subnet: SubnetConfig, texts: TokenSplits, options: argparse.Namespace, folder: Path
 ) -> tuple[Supernet, float]:
-    """`subnet` trained alone at the learning rate that is best on the dev part, and that rate."""
+    """`subnet`, trained alone with the learning rate that is best on the dev split, and that rate."""
     found = []
     for rate in LEARNING_RATES_ALONE:
         trained = Supernet(Single(space, subnet), options.seed)
@@ -199,8 +210,8 @@ def best_alone(
     return trained, rate
 
 
-def row(supernet: Supernet, name: str, subnet: SubnetConfig, texts: Texts) -> dict[str, Any]:
-    """The figures of one shared subnet."""
+def row(supernet: Supernet, name: str, subnet: SubnetConfig, texts: TokenSplits) -> dict[str, Any]:
+    """Sizes and accuracies of one subnet with shared weights."""
     return {
         "subnet": name,
         "macs": count_macs(supernet.model_space, subnet),
@@ -216,24 +227,8 @@ def score(supernet: Supernet, subnet: SubnetConfig, examples: TokenExamples) -> 
     return accuracy(supernet.extract(subnet).eval(), inputs, examples.labels)
 
 
-def surroundings(options: argparse.Namespace) -> dict[str, Any]:
-    """Machine, threads, versions, seed, date."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores",
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "seed": options.seed,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def tell(text: str, is_last: bool) -> None:
-    """One line of progress that replaces itself."""
+def show(text: str, is_last: bool) -> None:
+    """Print progress on standard error; each line replaces the one before."""
     print(f"\r{text:<78}", end="\n" if is_last else "", file=sys.stderr, flush=True)
 
 

@@ -1,16 +1,21 @@
-"""How fast is a training step of the sandwich rule, against elastic layers as the field writes them?
+"""How fast is a training step of the sandwich rule, compared with elastic layers as they are usually written?
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --device cuda
 
-A step trains the largest, the smallest and two random subnets of the once-for-all MobileNetV3 space (width 1.0): labels
-for the largest, its outputs for the others; clipped SGD. The product's side is its own trainer. The other side is
-`elastic_layers.py`, eager, float32, channels first, with composed hard-swish. All sides take the same subnets, in turn,
-in one process; the random ones are new at every step, so the product's step includes building them.
+A step trains the largest, the smallest and two random subnets of the once-for-all MobileNetV3 space (width 1.0): the
+largest with labels, the others with its outputs, by SGD with clipped gradients. The product's side is its own trainer.
+The other side is `elastic_layers.py`, eager, float32, channels first, with composed hard-swish. All sides train the
+same subnets and take turns in one process. The random subnets are new at every step, so the product's step includes
+building them.
 
-On a CPU the figures are of CPU time, so that other work on the machine counts little; on a GPU of wall-clock time.
-`causes` adds the product's remedies to the elastic layers one after the other. The last line of standard output is one
-JSON object; Markdown tables stand before it.
+On a CPU, CPU time is measured, so that other work on the machine matters little; on a GPU, wall-clock time. `causes`
+adds the product's optimizations to the elastic layers one after the other.
+
+`--quick` times 2 steps of each side instead of 9, in float32 only. `causes`, the ratios with the C library's default
+handling of freed memory, and the comparison with a GPU's matrix product are left out.
+
+Standard output ends with Markdown tables and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -30,8 +35,9 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
 import torch
+from common import environment, log, make_parser, parse_options
 from elastic_layers import COMPOSED, LIBRARY, Activations, Active, ElasticMobileNet
-from paired import ofa_space, spread, surroundings
+from paired import ofa_space, spread
 from torch import Tensor
 from torch.nn import functional
 
@@ -47,25 +53,41 @@ from supernet.training.trainer import Trainer
 from supernet.training.workers import one_worker
 
 CLASSES, RANDOM_SUBNETS = 1000, 2
+"""Of the once-for-all supernet and of the sandwich rule, as Yu et al. (2020) use it."""
+
 GOAL = 2.0
+"""The ratio to reach: if float32 does not, `ratio` is that of the fastest precision."""
+
 MATMUL_SIZE = 8192
-NORMALISATION = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+"""Height and width of the matrices whose product shows what a GPU can reach: large enough to keep any GPU busy."""
+
+MEAN, STD = 127.5, 63.75
+"""Of pixels from 0 to 255: half of the range and a quarter of it. Images are random, so any values do."""
+
+NORMALISATION = Normalisation(mean=(MEAN / 255,) * 3, std=(STD / 255,) * 3)
 DEFAULTS = {"cpu": (64, 64), "cuda": (256, 160)}
-"""Batch and resolution."""
+"""Batch and resolution: on a CPU a step takes seconds, a GPU is kept busy."""
+
 PRODUCT = ("float32", "bfloat16")
+"""Precisions of the product's side; the first one is its default."""
+
+WARM_UPS = 3
+"""Untimed calls before a GPU is timed, in which libraries choose their kernels."""
+
+QUICK = {"repeats": 2}
 
 Step = Callable[[int], None]
-"""Trains with the random subnets of repeat number so-and-so."""
+"""Trains one step with the random subnets of the repeat with the given number."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark; the exit code is 1 where the device is missing."""
+    """Run the benchmark; the exit code is 1 if the device is missing."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     try:
         result = measure(options)
     except FactoryError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log(f"error: {error}")
         return 1
     print_markdown(result)
     print(json.dumps(result))
@@ -74,33 +96,33 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--device", choices=[*DEFAULTS], default="cpu")
-    parser.add_argument("--batch", type=int, help="images; default 64, on a GPU 256")
+    parser.add_argument("--batch", type=int, help="images of a step; default 64, on a GPU 256")
     parser.add_argument("--resolution", type=int, help="pixels; default 64, on a GPU 160")
     parser.add_argument("--repeats", type=int, default=9, help="timed steps of each side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="few small images, one repeat; its figures say nothing")
-    options = parser.parse_args(arguments)
-    batch, resolution = (8, 32) if options.quick else DEFAULTS[options.device]
+    options = parse_options(parser, arguments, QUICK)
+    batch, resolution = DEFAULTS[options.device]
     options.batch, options.resolution = options.batch or batch, options.resolution or resolution
-    options.repeats = 1 if options.quick else options.repeats
     if options.batch < 2 or options.resolution < 32 or min(options.repeats, options.threads) < 1:
-        parser.error("--batch takes at least 2, --resolution at least 32, --repeats and --threads at least 1")
+        parser.error("--batch must be at least 2, --resolution at least 32, --repeats and --threads at least 1")
     return options
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Every figure. Raises `TrainingError` where the device is missing."""
-    task = Task(options)
-    sides = {"elastic": elastic_step(task), **{name: product_step(task, name) for name in PRODUCT}}
-    before = timed(sides, options, "memory as the C library keeps it") if options.device == "cpu" else {}
-    if options.device == "cpu":
+    """All metrics. Raises `TrainingError` if the device is missing."""
+    task, is_cpu = Task(options), options.device == "cpu"
+    precisions = PRODUCT[:1] if options.quick else PRODUCT
+    sides = {"elastic": elastic_step(task), **{name: product_step(task, name) for name in precisions}}
+    before = timed(sides, options, "default handling of freed memory") if is_cpu and not options.quick else {}
+    if is_cpu:
         keep_freed_memory()
-    sides |= remedies(task)
+    if not options.quick:
+        sides |= optimizations(task)
     taken = timed(sides, options, "freed memory kept")
-    ratios = {name: paired_ratios(taken, "elastic", name) for name in PRODUCT}
+    ratios = {name: paired_ratios(taken, "elastic", name) for name in precisions}
     medians = {name: statistics.median(values) for name, values in ratios.items()}
     chosen = "float32" if medians["float32"] >= GOAL else max(medians, key=lambda name: medians[name])
     return {
@@ -115,14 +137,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         **{f"ratio_{name}": round(value, 3) for name, value in medians.items()},
         "ratio_spread": {name: spread(values) for name, values in ratios.items()},
         "images_per_second": {name: round(options.batch / statistics.median(taken[name]), 2) for name in taken},
-        "causes": causes(taken, before),
-        **({"default_memory": default_memory(before)} if before else {"peak": peak(task, options)}),
-        **surroundings(options.seed),
+        **({} if options.quick else details(taken, before, task, options)),
+        **environment(options.seed),
     }
 
 
+def details(
+    taken: Mapping[str, list[float]], before: Mapping[str, list[float]], task: Task, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What the quick form leaves out. On a CPU `before` has the steps before freed memory was kept, else nothing."""
+    memory_or_peak = {"default_memory": default_memory(before)} if before else {"peak": peak(task, options)}
+    return {"causes": causes(taken, before), **memory_or_peak}
+
+
 class Task:
-    """What all sides train: images, labels and subnets."""
+    """The images, labels and subnets that all sides train."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.seed = options.seed
@@ -136,18 +165,18 @@ class Task:
         self._drawn = [self.space.space.sample(rng) for _ in range((options.repeats + 1) * RANDOM_SUBNETS)]
 
     def drawn(self, repeat: int) -> list[SubnetConfig]:
-        """The random subnets of one repeat."""
+        """The random subnets of the repeat with that number."""
         return self._drawn[repeat * RANDOM_SUBNETS :][:RANDOM_SUBNETS]
 
 
 class Listed:
-    """A sampler that gives `subnets` in turn. See `supernet.training.sampling.Sampler`."""
+    """A sampler that returns `subnets` in turn. See `supernet.training.sampling.Sampler`."""
 
     def __init__(self) -> None:
         self.subnets: list[SubnetConfig] = []
 
     def sample(self, rng: random.Random, index: int) -> SubnetConfig:  # noqa: ARG002 - the signature of all samplers
-        """The next of them."""
+        """The subnet at `index`, starting over after the last one."""
         return self.subnets[index % len(self.subnets)]
 
 
@@ -159,7 +188,8 @@ def product_step(task: Task, precision: str) -> Step:
     sampler, workers = Listed(), task.workers
     examples = ImageExamples(images=task.images, labels=task.labels, normalisation=NORMALISATION)
     supernet = Supernet(task.space, task.seed)
-    trainer = Trainer(supernet, examples, config, steps=1000, seed=task.seed, workers=workers, sampler=sampler)
+    steps = 1000  # of the learning rate's schedule, on which the time of a step does not depend
+    trainer = Trainer(supernet, examples, config, steps=steps, seed=task.seed, workers=workers, sampler=sampler)
     batch = examples.batch(torch.arange(len(task.labels)), None)
 
     def step(repeat: int) -> None:
@@ -170,12 +200,13 @@ def product_step(task: Task, precision: str) -> Step:
 
 
 def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last: bool = False) -> Step:
-    """A step of the elastic layers with the same recipe; the inputs are ready-made."""
+    """A step of the elastic layers with the same recipe. The inputs are normalised beforehand."""
     torch.manual_seed(task.seed)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     net = ElasticMobileNet(CLASSES, activations).to(task.workers.device, memory_format=memory_format).train()
+    # The rate does not change the time of a step; all else is what the product's trainer does by default.
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    x = ((task.images.float() - 127.5) / 63.75).contiguous(memory_format=memory_format)
+    x = ((task.images.float() - MEAN) / STD).contiguous(memory_format=memory_format)
     space = task.space.space
 
     def step(repeat: int) -> None:
@@ -193,8 +224,8 @@ def elastic_step(task: Task, activations: Activations = COMPOSED, channels_last:
     return step
 
 
-def remedies(task: Task) -> dict[str, Step]:
-    """The elastic layers with the product's remedies, each with all before it."""
+def optimizations(task: Task) -> dict[str, Step]:
+    """The elastic layers with the product's optimizations, each on top of those before it."""
     channels_last = elastic_step(task, LIBRARY, channels_last=True)
 
     def with_gradients(repeat: int) -> None:
@@ -206,7 +237,7 @@ def remedies(task: Task) -> dict[str, Step]:
 
 
 def timed(sides: Mapping[str, Step], options: argparse.Namespace, title: str) -> dict[str, list[float]]:
-    """Seconds of every step of each side, all sides in turn, in changing order, after one untimed step of each."""
+    """Seconds of every step of each side. All sides take turns, in changing order, after one untimed step of each."""
     clock = time.process_time if options.device == "cpu" else _device_clock
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(options.repeats + 1):
@@ -218,7 +249,7 @@ def timed(sides: Mapping[str, Step], options: argparse.Namespace, title: str) ->
             if repeat:
                 taken[name].append(seconds)
         state = ", ".join(f"{name} {statistics.median(values):.3f} s" for name, values in taken.items() if values)
-        print(f"{title}: {repeat}/{options.repeats} {state}", file=sys.stderr, flush=True)
+        log(f"{title}: {repeat}/{options.repeats} {state}")
     return taken
 
 
@@ -228,12 +259,12 @@ def _device_clock() -> float:
 
 
 def paired_ratios(taken: Mapping[str, list[float]], slow: str, fast: str) -> list[float]:
-    """How many times faster `fast` is, repeat by repeat."""
+    """How many times as fast as `slow` the side `fast` is, for each repeat."""
     return [one / other for one, other in zip(taken[slow], taken[fast], strict=True)]
 
 
 def causes(taken: Mapping[str, list[float]], before: Mapping[str, list[float]]) -> dict[str, float]:
-    """What each remedy gives on top of those before it; kept memory, measured apart, on the product in float32."""
+    """The gain of each optimization over those before it; that of kept memory is for the product in float32."""
     ladder = ["elastic", *(name for name in taken if name not in ("elastic", *PRODUCT)), *PRODUCT]
     names = {"float32": "slices instead of elastic layers", "bfloat16": "bfloat16"}
     found = {
@@ -246,14 +277,14 @@ def causes(taken: Mapping[str, list[float]], before: Mapping[str, list[float]]) 
 
 
 def default_memory(before: Mapping[str, list[float]]) -> dict[str, float]:
-    """The ratios before freed memory is kept."""
+    """The ratios with the C library's default handling of freed memory."""
     return {f"ratio_{name}": round(statistics.median(paired_ratios(before, "elastic", name)), 3) for name in PRODUCT}
 
 
 def peak(task: Task, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """How near the largest network's forward and backward pass comes to the device's own dense matrix product."""
+    """How close the largest network's forward and backward pass comes to the device's own dense matrix product."""
     macs = count_macs(task.space, task.space.space.largest)
-    operations = 3 * 2 * macs * options.batch  # backward twice as many as forward
+    operations = 3 * 2 * macs * options.batch  # 2 per MAC; the backward pass takes twice as many as the forward pass
     found = {}
     for precision in PRODUCT:
         dtype = getattr(torch, precision)
@@ -269,7 +300,7 @@ def peak(task: Task, options: argparse.Namespace) -> dict[str, dict[str, float]]
 
 def _largest_pass(task: Task, dtype: torch.dtype) -> Callable[[], Any]:
     supernet = Supernet(task.space, task.seed).to(task.workers.device, memory_format=torch.channels_last).train()
-    x: Tensor = ((task.images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
+    x: Tensor = ((task.images.float() - MEAN) / STD).contiguous(memory_format=torch.channels_last)
 
     def compute() -> None:
         supernet.zero_grad()
@@ -281,9 +312,9 @@ def _largest_pass(task: Task, dtype: torch.dtype) -> Callable[[], Any]:
 
 
 def _median_seconds(work: Callable[[], Any], repeats: int) -> float:
-    """Of wall-clock time on the device, after three times untimed."""
+    """Median wall-clock seconds on the device, after `WARM_UPS` untimed calls."""
     taken = []
-    for repeat in range(-3, repeats):
+    for repeat in range(-WARM_UPS, repeats):
         started = _device_clock()
         work()
         if repeat >= 0:
@@ -297,16 +328,16 @@ def print_markdown(result: dict[str, Any]) -> None:
     print(f"| side | {unit} | over the elastic layers, median (range) |")
     print("|---|--:|--:|")
     print(f"| elastic layers, float32 | {result['images_per_second']['elastic']:.1f} | 1 |")
-    for name in PRODUCT:
-        found = result["ratio_spread"][name]
+    for name, found in result["ratio_spread"].items():
         cell = f"{found['median']:.2f} ({found['min']:.2f}-{found['max']:.2f})"
         print(f"| product, {name} | {result['images_per_second'][name]:.1f} | {cell} |")
-    print("\n| remedy, on top of those before | faster by |")
-    print("|---|--:|")
-    for name, value in result["causes"].items():
-        print(f"| {name} | {value:.2f} |")
+    if "causes" in result:
+        print("\n| optimization, on top of those before | times as fast |")
+        print("|---|--:|")
+        for name, value in result["causes"].items():
+            print(f"| {name} | {value:.2f} |")
     if result["ratio_float32"] < GOAL:
-        print(f"\n`ratio` is that of {result['ratio_precision']}; the default, float32, has `ratio_float32`.")
+        print(f"\n`ratio` is that of {result['ratio_precision']}; that of the default, float32, is `ratio_float32`.")
     print()
 
 

@@ -1,8 +1,7 @@
-"""`benchmarks/modelled_latency.py`: its figures, on networks whose latencies are known."""
+"""`benchmarks/modelled_latency.py`: its metrics, on networks whose latencies are known."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -17,9 +16,8 @@ from device_profiles.workload.tracing import trace
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    return importlib.import_module("modelled_latency")
+def script(load) -> ModuleType:
+    return load("modelled_latency")
 
 
 @pytest.fixture

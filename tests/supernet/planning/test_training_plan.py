@@ -61,7 +61,7 @@ def plan(space, images, config=None, **limits):
 class HungryImages:
     """`images` whose inputs take so many MiB of memory each; more than `most` at a time exceed the GPU's memory."""
 
-    def __init__(self, images, most: int = 1000, mib: int = 4) -> None:
+    def __init__(self, images, most: int = 1000, mib: int = 8) -> None:
         self._images, self._most, self._mib, self.labels = images, most, mib, images.labels
 
     def __len__(self) -> int:
