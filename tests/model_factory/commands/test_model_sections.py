@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,15 @@ model: {space: vit, resolutions: [8, 16], patch: 4, widths: [8, 16], depths: [1,
 """
 
 
+@pytest.fixture(autouse=True)
+def fresh_nets():
+    """A user's module belongs to one test: the next one has another of that name."""
+    sys.modules.pop("nets", None)
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("nets", None)
+
+
 @pytest.fixture
 def with_model(empty_app, tiny_config):
     """Replaces the `model` section of the tiny config, and shortens training."""
@@ -50,10 +61,10 @@ def with_model(empty_app, tiny_config):
     return replace
 
 
-def test_an_imported_model_space_is_built_and_a_change_of_its_code_is_noticed(factory, factory_process, with_model):
+def test_an_imported_model_space_is_built_and_a_change_of_its_code_is_noticed(factory, with_model):
     app = with_model(IMPORTED)
     (app / "nets.py").write_text(NETS)
-    first = factory_process(app, "build")
+    first = factory(app, "build")
     assert first.code == 0, first.err
     assert "train supernet" in first.stages
     assert factory(app, "build").stages == []
@@ -61,7 +72,8 @@ def test_an_imported_model_space_is_built_and_a_change_of_its_code_is_noticed(fa
     changed = factory(app, "build")
     assert changed.code == 1
     assert "was trained with another config or other data (model_code" in changed.error
-    retrained = factory_process(app, "train", "--retrain")
+    del sys.modules["nets"]
+    retrained = factory(app, "train", "--retrain")
     assert retrained.code == 0, retrained.err
     assert "train supernet" in retrained.stages
 
@@ -92,17 +104,17 @@ def test_a_wrong_model_section_ends_in_one_line(factory, with_model, section, me
     assert message in answer.error
 
 
-def test_a_model_space_that_cannot_be_imported_ends_in_one_line(factory_process, with_model):
-    answer = factory_process(with_model(IMPORTED), "build")
+def test_a_model_space_that_cannot_be_imported_ends_in_one_line(factory, with_model):
+    answer = factory(with_model(IMPORTED), "build")
     error = "error: nets:Nets: cannot be imported (ModuleNotFoundError: No module named 'nets'); install it, or put it"
     assert answer.err.splitlines()[-1].startswith(error)
     assert "Traceback" not in answer.err
 
 
-def test_an_imported_model_space_with_inputs_other_than_images_is_refused(factory_process, with_model):
+def test_an_imported_model_space_with_inputs_other_than_images_is_refused(factory, with_model):
     app = with_model(IMPORTED)
     (app / "nets.py").write_text(NETS.replace("(3, subnet", "(1, subnet").replace("Conv2d(3", "Conv2d(1"))
-    answer = factory_process(app, "build")
+    answer = factory(app, "build")
     error = "error: nets:Nets: takes inputs of shape (1, 12, 12), but a build has images (3, size, size)"
     assert answer.err.splitlines()[-1] == error
     assert "Traceback" not in answer.err

@@ -162,7 +162,7 @@ def test_limits_that_no_schedule_fits_leave_no_plan(trained, config, edit_config
 
 def test_a_killed_training_run_is_resumed_with_the_fitted_schedule(start_factory, factory, config, edit_config):
     edit_config(config.parent, "save_every: 5", "save_every: 0.1")
-    process = start_factory(config.parent, "train", "--max-hours", HOURS * 8)
+    process = start_factory(config.parent, "train", "--max-hours", HOURS * 3)
     assert any(line.startswith("plan: ") for line in process.stderr)
     state, deadline = run_folder(config) / "training.safetensors", time.monotonic() + 60
     while not state.is_file() and time.monotonic() < deadline:
@@ -173,7 +173,7 @@ def test_a_killed_training_run_is_resumed_with_the_fitted_schedule(start_factory
     fitted = epochs(config)
     answer = factory(config.parent, "train")
     assert any(line.startswith("plan, as made before: ") for line in answer.err.splitlines())
-    assert "note: fitted to --max-hours 0.004: 1000000 -> " in answer.out
+    assert "note: fitted to --max-hours 0.0015: 1000000 -> " in answer.out
     assert "plan training" not in answer.stages
     assert epochs(config) == fitted
 
