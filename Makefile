@@ -24,7 +24,8 @@ WORKERS ?= auto
 # ONNX Runtime sends usage data by default; nothing that runs here may.
 export ORT_DISABLE_TELEMETRY = 1
 
-PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
+# Python compiles what is imported when it is; compiling all that is installed takes half a minute.
+PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile
 
 .PHONY: demo test check family family-folder clean
 
@@ -32,7 +33,7 @@ demo: $(VENV)/.ready
 	$(FACTORY) build
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready-check
 	$(VENV)/bin/ruff check .

@@ -1,14 +1,18 @@
-"""Makefile, `.ci/run` and the workflows call the commands that a person calls."""
+"""Makefile, the scripts in `.ci` and the workflows call the commands that a person calls."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +100,89 @@ def test_the_ci_script_stops_at_the_first_failure(tmp_path):
     answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True)
     assert answer.returncode == 3
     assert (tmp_path / "calls").read_text().split() == ["check"]
+
+
+def test_the_engines_script_runs_the_tests_that_are_marked(tmp_path):
+    script(tmp_path / "make", f'echo "$@: $PYTEST_ADDOPTS" >> {tmp_path / "calls"}; pwd >> {tmp_path / "calls"}')
+    environment = with_programs(tmp_path) | {"PYTEST_ADDOPTS": "--color=no"}
+    subprocess.run([ROOT / ".ci" / "engines"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "calls").read_text().splitlines() == ["test: --color=no -m engines -rs", str(ROOT)]
+
+
+def test_the_selection_of_the_engines_script_wins_over_that_of_the_project(tmp_path):
+    (tmp_path / "pytest.ini").write_text('[pytest]\naddopts = -m "not engines"\nmarkers = engines\n', encoding="utf-8")
+    text = "import pytest\n@pytest.mark.engines\ndef test_one(): pass\ndef test_other(): pass\n"
+    (tmp_path / "test_them.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    environment = os.environ | {"PYTEST_ADDOPTS": "-m engines -rs"}
+    answer = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert "test_one" in answer.stdout
+    assert "test_other" not in answer.stdout
+
+
+@pytest.fixture
+def run_lowest(tmp_path):
+    """Runs `.ci/lowest` with a Python that makes a stand-in environment, in which every call is noted but not done."""
+
+    def run(root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+        tool = script(tmp_path / "tool", f'echo "$@" >> {tmp_path / "calls"}')
+        makes = f'mkdir -p "$4/bin" && cp {tool} "$4/bin/python"'
+        python = script(tmp_path / "python", f'if [ "$2" = venv ]; then {makes}; else exec {sys.executable} "$@"; fi')
+        given = os.environ | {"PYTHON": str(python), "VENV": str(tmp_path / "venv"), "TORCH": ""} | environment
+        return subprocess.run([root / ".ci" / "lowest"], env=given, capture_output=True, text=True)
+
+    return run
+
+
+def lower_bounds() -> dict[str, str]:
+    """The requirements that `.ci/lowest` installs, and the lower end of each range."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [text for name in ("test", "mnn", "transformers") for text in project["optional-dependencies"][name]]
+    found = {}
+    for requirement in map(Requirement, project["dependencies"] + extras):
+        (version,) = (part.version for part in requirement.specifier if part.operator == ">=")
+        assert found.setdefault(requirement.name, version) == version
+    return found
+
+
+def test_the_script_of_lowest_versions_pins_every_requirement_to_its_lower_bound(run_lowest, tmp_path):
+    answer = run_lowest()
+    assert answer.returncode == 0
+    pins = dict(line.split("==") for line in (tmp_path / "venv" / "lowest.txt").read_text().splitlines())
+    assert pins == lower_bounds()
+    assert f"torch=={pins['torch']}" in answer.stdout
+    install, tests = (tmp_path / "calls").read_text().splitlines()
+    assert f"--constraint {tmp_path / 'venv' / 'lowest.txt'} --editable .[test,mnn,transformers]" in install
+    assert tests.startswith("-m pytest ")
+
+
+def test_the_script_of_lowest_versions_takes_another_torch_if_it_is_named(run_lowest, tmp_path):
+    assert run_lowest(TORCH="2.13.0").returncode == 0
+    pins = dict(line.split("==") for line in (tmp_path / "venv" / "lowest.txt").read_text().splitlines())
+    assert pins == lower_bounds() | {"torch": "2.13.0"}
+
+
+def test_the_script_of_lowest_versions_runs_and_leaves_out_only_tests_that_exist(run_lowest, tmp_path):
+    run_lowest()
+    words = (tmp_path / "calls").read_text().splitlines()[-1].split()
+    nodes = [word.removeprefix("--deselect=") for word in words if "tests/" in word]
+    assert len(nodes) > 10
+    for node in nodes:
+        path, _, test = node.partition("::")
+        assert (ROOT / path).exists(), node
+        assert not test or f"def {test.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), node
+
+
+@pytest.mark.parametrize("requirement", ["numpy", "numpy<3", "numpy~=1.26", "numpy>=1.26; python_version > '3'"])
+def test_the_script_of_lowest_versions_names_a_range_that_it_cannot_read(run_lowest, tmp_path, requirement):
+    shutil.copytree(ROOT / ".ci", tmp_path / "checkout" / ".ci")
+    extras = "test = []\nmnn = []\ntransformers = []\n"
+    text = f'[project]\ndependencies = ["{requirement}"]\n[project.optional-dependencies]\n{extras}'
+    (tmp_path / "checkout" / "pyproject.toml").write_text(text, encoding="utf-8")
+    answer = run_lowest(tmp_path / "checkout")
+    assert answer.returncode == 1
+    assert "has no lower bound of the form name>=version" in answer.stderr
+    assert not (tmp_path / "calls").exists()
 
 
 @pytest.mark.parametrize(

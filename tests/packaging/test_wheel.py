@@ -106,5 +106,5 @@ def test_torch_is_pinned_below_the_first_release_that_was_not_tested(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(name).decode().splitlines()
-    assert "Requires-Dist: torch<2.14,>=2.8" in lines
+    assert "Requires-Dist: torch<2.14,>=2.9" in lines
     assert "Requires-Python: >=3.11" in lines

@@ -10,6 +10,8 @@ from exports.engines import get_engine
 from exports.engines.mnn import _convert
 from factory_base.errors import EngineError
 
+pytestmark = pytest.mark.engines
+
 pytest.importorskip("MNN")
 
 

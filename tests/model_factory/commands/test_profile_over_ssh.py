@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from device_profiles.measuring import benchmark, measure
 from device_profiles.measuring.runner import processor
 from device_profiles.profile import find_profile
+
+pytestmark = pytest.mark.engines
 
 
 def test_a_board_gets_a_profile_that_names_it(built, factory, ssh_board, tmp_path, monkeypatch):

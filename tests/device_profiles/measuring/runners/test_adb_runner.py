@@ -34,7 +34,10 @@ from device_profiles.profile_writer import write_profile
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
 
-pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs the Debian package adb")
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.skipif(shutil.which("adb") is None, reason="needs the Debian package adb"),
+]
 
 STAND_IN = Path(__file__).with_name("perf_test_stand_in.py")
 SHAPE = (3, 16, 16)

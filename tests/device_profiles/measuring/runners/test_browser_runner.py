@@ -30,6 +30,8 @@ from exports.engines import get_engine
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
 
+pytestmark = pytest.mark.engines
+
 DIST = os.environ.get("MODEL_FACTORY_ONNXRUNTIME_WEB", "")
 SHAPE = (3, 24, 24)
 ROUNDS = 4

@@ -25,6 +25,8 @@ from exports.engines import get_engine
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
 
+pytestmark = pytest.mark.engines
+
 ROUNDS = 4
 NETWORKS = 8
 PLAN = measure.Plan(networks=NETWORKS - 2, held_out=2, rounds=ROUNDS)
