@@ -12,6 +12,7 @@ import torch
 
 from factory_base.errors import ConfigError, PlanError, TrainingError
 from supernet.data.image_examples import Normalisation
+from supernet.planning import preflight
 from supernet.planning.plan import (
     MEMORY_MARGIN,
     TIME_MARGIN,
@@ -61,7 +62,7 @@ def plan(space, images, config=None, **limits):
 class HungryImages:
     """`images` whose inputs take so many MiB of memory each; more than `most` at a time exceed the GPU's memory."""
 
-    def __init__(self, images, most: int = 1000, mib: int = 8) -> None:
+    def __init__(self, images, most: int = 1000, mib: int = 4) -> None:
         self._images, self._most, self._mib, self.labels = images, most, mib, images.labels
 
     def __len__(self) -> int:
@@ -206,17 +207,27 @@ def test_hours_reduce_the_epochs_and_the_plan_says_so(small_space, easy_images):
     assert re.match(r"fitted to --max-hours 0.01: 10000000 -> [\d.]+ epochs \(40,000,000 -> ", found.changes[0])
 
 
+@pytest.fixture
+def few_timed_steps(monkeypatch):
+    """For tests of memory, which does not depend on how many steps are timed."""
+    monkeypatch.setattr(preflight, "_MOST_TIMED", 4)
+
+
+@pytest.mark.usefixtures("few_timed_steps")
 def test_memory_reduces_the_micro_batches_and_the_plan_says_so(small_space, easy_images):
     hungry, config = HungryImages(easy_images), recipe(batch_size=64)
     peak = plan(small_space, hungry, config).peak_bytes
-    limit = (peak - 128 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 256 MiB less
+    limit = (peak - 64 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 128 MiB less
     found = plan(small_space, hungry, config, max_memory_gib=limit)
     assert found.config == config.model_copy(update={"micro_batch_size": 32})
     assert found.peak_bytes <= limit * GIB * (1 - MEMORY_MARGIN)
     assert re.search(r"micro-batches of 64 -> 32 examples .*batch normalisation sees 32 at a time", found.changes[0])
 
 
-def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_least(small_space, easy_images):
+@pytest.mark.usefixtures("few_timed_steps")
+def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_least(
+    small_space, easy_images, few_timed_steps
+):
     with pytest.raises(PlanError, match=r"0.01 is too little.*micro-batches of 8 examples") as caught:
         plan(small_space, easy_images, max_memory_gib=0.01)
     least = float(re.search(r"at least ([\d.]+),", str(caught.value))[1])
@@ -224,6 +235,7 @@ def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_leas
     assert found.changes == ()
 
 
+@pytest.mark.usefixtures("few_timed_steps")
 def test_a_full_gpu_is_an_error_and_micro_batches_that_fit_are_found(small_space, easy_images):
     hungry = HungryImages(easy_images, most=16, mib=0)
     with pytest.raises(PlanError, match=r"too little memory for micro-batches of 32 examples.*--max-memory-gib"):
