@@ -112,6 +112,7 @@ def quick_config(source: Path, folder: Path) -> Path:
     """Write the digits config with little training, few subnets and three targets into `folder`; its path."""
     value = yaml.safe_load(source.read_text(encoding="utf-8"))
     value["name"] = "digits-quick"
+    # As little as leaves every stage something to do: 15 steps, and subnets of different sizes to choose among.
     value["training"]["epochs"] = 1
     value["search"] |= {"shared_subnets": 8, "trials_per_target": 1, "feasible_per_target": 1, "pool": 40}
     value["targets"] = [target for target in value["targets"] if target["device"] in QUICK_TARGETS]

@@ -16,7 +16,7 @@ Run it on a quiet machine. With `--folder`, an interrupted run can be resumed.
 `--quick` fits 6 networks and judges on 3, in 20 rounds, in a space of shorter networks with all but one of the stages
 (`paired.short_wide_space`). It takes CPU time instead of wall-clock time, so that other work on the machine matters
 little; therefore `table_seconds` is only approximate. With 6 networks the baseline `features` has as many coefficients
-as networks, so it overfits. The minute is kept with one thread in fp32.
+as networks, so it overfits. It keeps within a minute with one thread in fp32; int8 files take longer to convert.
 
 The last line of standard output is one JSON object.
 """
@@ -56,7 +56,7 @@ from supernet.chain import ChainModelSpace
 from supernet.spaces.mobilenet import MobileNetSpace
 
 PHASES = ("looking at subnets", "converting network", "loading", "timing", "sustained run", "distinct parts")
-"""Words in the progress messages of `measure_host` by which phases are told apart."""
+"""Words in the progress messages of `measure_host` that identify its phases."""
 
 QUICK = {"networks": 6, "held_out": 3, "rounds": 20}
 """6 is the fewest networks that a cost model is fitted to; for the rounds see `cpu_time_runner`."""

@@ -48,8 +48,8 @@ DAY = 86_400.0
 OUTLIERS = 0.05
 GROUPS = ("rounded", "throttled", "wrong_unit_or_clock")
 SHARES = (0.3, 0.25, 0.2)
-"""Shares of rows that are outliers, and of devices in each group. These and the numbers in `device_rows` are assumed:
-bad enough that a mean is useless, see the baselines."""
+"""Shares of rows that are outliers, and of devices in each group. These and the numbers of the simulation below are
+assumed: worse than one would expect, so bad that a mean is useless (see the baselines)."""
 
 QUICK = {"devices": 100}
 
