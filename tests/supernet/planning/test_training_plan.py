@@ -225,9 +225,7 @@ def test_memory_reduces_the_micro_batches_and_the_plan_says_so(small_space, easy
 
 
 @pytest.mark.usefixtures("few_timed_steps")
-def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_least(
-    small_space, easy_images, few_timed_steps
-):
+def test_memory_that_no_micro_batch_fits_is_refused_and_the_error_names_the_least(small_space, easy_images):
     with pytest.raises(PlanError, match=r"0.01 is too little.*micro-batches of 8 examples") as caught:
         plan(small_space, easy_images, max_memory_gib=0.01)
     least = float(re.search(r"at least ([\d.]+),", str(caught.value))[1])
