@@ -67,6 +67,7 @@ def fit_table(
     terms = part_terms(chain.parts, estimate.latency_us)
     constant, coefficients = fit_correction(summed(rows[: found.fitted], terms), found.network_us[: found.fitted])
     predicted = constant + summed(rows[found.fitted :], terms) @ coefficients
+    estimated = zip(chain.parts, estimate.latency_us.tolist(), estimate.relative_std.tolist(), strict=True)
     return LatencyTable(
         space=space_digest(space),
         engine=setting.engine.name,
@@ -83,9 +84,7 @@ def fit_table(
         part_count=len(chain.parts),
         parts=tuple(
             TablePart(id=part.id, alone_us=us, relative_std=std, measured=number in found.parts)
-            for number, (part, us, std) in enumerate(
-                zip(chain.parts, estimate.latency_us.tolist(), estimate.relative_std.tolist(), strict=True)
-            )
+            for number, (part, us, std) in enumerate(estimated)
         ),
     )
 
