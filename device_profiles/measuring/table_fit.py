@@ -48,8 +48,8 @@ def fit_table(
         today: The date that the table states.
 
     Raises:
-        ConfigError: the space is not a chain of parts.
-        SpaceError: the space has too many parts.
+        ConfigError: The space is not a chain of parts.
+        SpaceError: The space has too many parts.
     """
     chain, space = workloads.chain, workloads.model_space
     if chain is None or not isinstance(space, ChainModelSpace):
