@@ -39,7 +39,8 @@ import pandas as pd
 from common import environment, make_parser, parse_options
 from numpy.typing import NDArray
 
-from device_profiles.telemetry.aggregate import DeviceTelemetry, Telemetry, aggregate, read_rows
+from device_profiles.telemetry.aggregate import DeviceTelemetry, Telemetry, aggregate
+from device_profiles.telemetry.rows import read_rows
 
 NOW = 1_795_000_000.0
 """Time at which the rows are read, in seconds since 1970 (18 November 2026). Fixed, so that rows are reproducible."""

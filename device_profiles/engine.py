@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "int8"]
 """`fp32`: weights and activations in float32; `int8`: 8-bit integers with scales from calibration inputs."""
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Session(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from device_profiles.profile import FoundProfile
 from exports.engines import get_engine
 from exports.family.records import Manifest
-from factory_base.errors import ConfigError, MissingRunError
+from factory_base.errors import ConfigError, FactoryError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
 from model_factory.run import Run
@@ -135,7 +135,11 @@ def train(
             return None
         with exclusive(run.folder, "train"):
             run = _begin(run, limits)
-            finished = finished_training(run, console, on_mismatch)
+            try:
+                finished = _finished(run, console, on_mismatch)
+            except FactoryError:
+                processes.from_first(False)  # the others wait to hear whether there is anything to train
+                raise
             if not processes.from_first(finished is None):
                 return finished
             materials = Materials(run, console)
@@ -192,16 +196,22 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     """Remove what killed commands left half written; return the run with the schedule that was fitted to it, if any."""
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
-    run = planned_run(run, limits or TrainingLimits())
-    run.write_resolved_config()
-    return run
+    return planned_run(run, limits or TrainingLimits())
+
+
+def _finished(run: Run, console: Console, on_mismatch: OnMismatch) -> Trained | None:
+    """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
+    finished = finished_training(run, console, on_mismatch)
+    if finished is not None:
+        run.write_resolved_config()
+    return finished
 
 
 def _trained_supernet(
     run: Run, console: Console, limits: TrainingLimits | None = None, on_mismatch: OnMismatch = "refuse"
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = finished_training(run, console, on_mismatch)
+    finished = _finished(run, console, on_mismatch)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker

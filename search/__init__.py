@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from factory_base.lazy import public
 
@@ -30,8 +30,5 @@ _MODULES = {
 }
 """The module of each public name."""
 
-_load, __dir__ = public(__name__, _MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    return _load(name)
+if not TYPE_CHECKING:  # type checkers would accept every name of a package with a `__getattr__`
+    __getattr__, __dir__ = public(__name__, _MODULES)

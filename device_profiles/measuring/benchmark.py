@@ -123,8 +123,8 @@ class Benchmark:
         """Convert everything, and time it in `runner`.
 
         Raises:
-            EngineError: the engine refuses a network, or the machine is gone.
-            DiskError: a file cannot be written.
+            EngineError: The engine refuses a network, or the machine is gone.
+            DiskError: A file cannot be written.
         """
         networks = len(self._subnets)
         total = networks + self._setting.rounds + 1

@@ -132,8 +132,8 @@ def measure_host(
         runner: The machine that times the networks; None is this machine.
 
     Raises:
-        ConfigError: the machine or the engine cannot carry out the plan, or the space is too small.
-        EngineError: the engine refuses a network, or the machine is too noisy or gets slower.
+        ConfigError: The machine or the engine cannot carry out the plan, or the space is too small.
+        EngineError: The engine refuses a network, or the machine is too noisy or gets slower.
     """
     runner = runner or LocalRunner(engine)
     machine = runner.machine()

@@ -79,7 +79,7 @@ class Runner(Protocol):
             (timed,) microseconds from a file to a session that is ready: the median of `LOADS` loads of each.
 
         Raises:
-            EngineError: the engine refuses a file, or the machine is gone.
+            EngineError: The engine refuses a file, or the machine is gone.
         """
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:

@@ -48,8 +48,8 @@ def fit_table(
         today: The date that the table states.
 
     Raises:
-        ConfigError: the space is not a chain of parts.
-        SpaceError: the space has too many parts.
+        ConfigError: The space is not a chain of parts.
+        SpaceError: The space has too many parts.
     """
     chain, space = workloads.chain, workloads.model_space
     if chain is None or not isinstance(space, ChainModelSpace):
@@ -67,6 +67,7 @@ def fit_table(
     terms = part_terms(chain.parts, estimate.latency_us)
     constant, coefficients = fit_correction(summed(rows[: found.fitted], terms), found.network_us[: found.fitted])
     predicted = constant + summed(rows[found.fitted :], terms) @ coefficients
+    estimated = zip(chain.parts, estimate.latency_us.tolist(), estimate.relative_std.tolist(), strict=True)
     return LatencyTable(
         space=space_digest(space),
         engine=setting.engine.name,
@@ -83,9 +84,7 @@ def fit_table(
         part_count=len(chain.parts),
         parts=tuple(
             TablePart(id=part.id, alone_us=us, relative_std=std, measured=number in found.parts)
-            for number, (part, us, std) in enumerate(
-                zip(chain.parts, estimate.latency_us.tolist(), estimate.relative_std.tolist(), strict=True)
-            )
+            for number, (part, us, std) in enumerate(estimated)
         ),
     )
 

@@ -15,13 +15,11 @@ import numpy as np
 from pydantic import Field
 
 from device_profiles.telemetry.fit import LEVELS, DeviceFit, ModelFit, Rounding, fit_device
-from device_profiles.telemetry.rows import FAULTS, Rows, read_rows
+from device_profiles.telemetry.rows import FAULTS, Rows
 from device_profiles.telemetry.values import FEW_ROWS, Values
 from factory_base.documents import Document
 from factory_base.errors import TelemetryError
 from factory_base.quantities import format_duration
-
-__all__ = ["DeviceTelemetry", "ModelTelemetry", "Rounding", "Rows", "Telemetry", "aggregate", "digest_for", "read_rows"]
 
 MIN_DIGITS = 12
 """Shortest prefix of a digest that is accepted. The 48 bits of 12 hex digits tell the models of a family apart; models

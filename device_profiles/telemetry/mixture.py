@@ -45,11 +45,11 @@ missed. The share 0.25 alone, or other factors and shares, gave nearly the same.
 
 _FIRST_STEPS, _MOST_PROMISING, _MORE_STEPS = 3, 2, 12
 """To save time, every start climbs a few steps, and the best ones some more, before one is followed to the end. After a
-single step the best cannot be told yet: a fifth of the throttled devices was missed. Following 1 to 6 of them gave
+single step the best is not clear yet: a fifth of the throttled devices was missed. Following 1 to 6 of them gave
 nearly the same; 6 took half as much time again."""
 
 _FACTORS = (1.12, 4.0)
-"""Throttling factors that are believed. Less than 12 % cannot be told from noise. Clocks rarely fall below a quarter,
+"""Throttling factors that are believed. Less than 12 % looks like noise. Clocks rarely fall below a quarter,
 so a larger factor is another cause. A lower end of 1.3 missed throttling by 1.25; 1.05, or an upper end of 8, changed
 nothing."""
 

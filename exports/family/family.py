@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.engines import get_engine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from exports.family.artifact import MODELS, Artifact, Evaluation, evaluate_artifact, export_artifact
+from exports.family.artifact import MODELS, Artifact
 from exports.family.manifest import FILE_NAME, FLOOR, encode_manifest, first_fault, read_manifest
 from exports.family.npy import npy_bytes
 from exports.family.records import (
@@ -44,17 +44,6 @@ from exports.family.samples import EVALUATION, EXPECTED, SAMPLES, png_bytes, run
 from exports.family.specs import FamilySpec, ModelSpec, TierSpec
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes, write_bytes, write_text
-
-__all__ = [
-    "Artifact",
-    "Evaluation",
-    "FamilySpec",
-    "ModelSpec",
-    "TierSpec",
-    "evaluate_artifact",
-    "export_artifact",
-    "write_family",
-]
 
 
 def write_family(folder: Path, spec: FamilySpec) -> Manifest:

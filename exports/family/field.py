@@ -18,13 +18,12 @@ from scipy.stats import t
 from device_profiles.telemetry.aggregate import (
     DeviceTelemetry,
     ModelTelemetry,
-    Rounding,
-    Rows,
     Telemetry,
     aggregate,
     digest_for,
 )
-from device_profiles.telemetry.fit import LEVELS
+from device_profiles.telemetry.fit import LEVELS, Rounding
+from device_profiles.telemetry.rows import Rows
 from exports.family.manifest import read_manifest
 from exports.family.records import Basis, Manifest, Model, Perf, Tier
 from factory_base.errors import ManifestError, TelemetryError

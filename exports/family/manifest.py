@@ -10,10 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
-from exports.family.records import FORMAT_VERSION, MAX_INTEGER, SCHEMA_URN, Manifest, Selector, Soc, Tier
+from exports.family.records import FORMAT_VERSION, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
 from factory_base.errors import ManifestError
-
-__all__ = ["Manifest", "Selector", "Soc", "manifest_schema", "parse_manifest", "read_manifest", "reference_faults"]
 
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")

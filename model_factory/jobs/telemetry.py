@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_profiles.telemetry.aggregate import Rounding, read_rows
+from device_profiles.telemetry.fit import Rounding
+from device_profiles.telemetry.rows import read_rows
 from exports.family.field import FieldReport, family_in_field, write_measurements
 
 

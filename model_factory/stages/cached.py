@@ -9,8 +9,9 @@ right, and every file that it names is unchanged; otherwise the stage runs again
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from factory_base.errors import FactoryError
-from factory_base.files import digest_of, read_json, sha256_file, write_json
+from factory_base.files import digest_of, read_json, sha256_bytes, sha256_file, write_json
 from model_factory.run import Run
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class Stage(Generic[T]):
     inputs: Mapping[str, Any]
     codec: TypeAdapter[T]
     libraries: tuple[str, ...] = ()
-    noted: tuple[str, ...] = field(default=())
+    noted: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -86,7 +87,7 @@ class Stage(Generic[T]):
             "inputs": dict(self.inputs),
             "libraries": {name: library_version(name) for name in (*self.libraries, *self.noted)},
         }
-        write_json(self.run.stage_record(self.name), {**record, _DIGEST: digest_of(record)})
+        write_json(self.run.stage_record(self.name), {**record, _DIGEST: _digest(record)})
         return result
 
     def record(self) -> dict[str, Any] | None:
@@ -95,7 +96,7 @@ class Stage(Generic[T]):
         if record is None:
             return None
         content = {name: value for name, value in record.items() if name != _DIGEST}
-        return content if record.get(_DIGEST) == digest_of(content) and "result" in content else None
+        return content if record.get(_DIGEST) == _digest(content) and "result" in content else None
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -105,6 +106,11 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except FactoryError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    """Digest of a record. Unlike a key, a result may hold an infinite number, such as the SQNR of equal outputs."""
+    return sha256_bytes(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
 
 
 def unchanged(record: Mapping[str, Any], run: Run) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -24,6 +25,9 @@ from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, subnet_values
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
+
+if TYPE_CHECKING:
+    from supernet.sharing.supernet import Supernet
 
 _VERSION = 4
 _PARITY_IMAGES = 128
@@ -108,21 +112,8 @@ def export_stage(
     predictions = run.predictions(subnet.id)
 
     def export() -> FileFacts:
-        with console.stage(f"export {subnet.id}") as progress:
-            engine_options = shaping_values(run.config.export)
-            engine = get_engine("onnxruntime", **engine_options)
-            own = finetuned_supernet(run, materials, subnet) if weights else None
-            module = materials.calibrated(subnet, calibration_images, own)
-            shape = materials.model_space.input_shape(subnet)
-            images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
-            threads, test = run.config.threads, materials.splits.test
-            artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
-            evaluation = evaluate_artifact(
-                artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
-            )
-        write_bytes(predictions, npy_bytes(evaluation.predictions))
-        parameters = sum(parameter.numel() for parameter in module.parameters())
-        return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+        own = finetuned_supernet(run, materials, subnet) if weights else None
+        return _written(run, materials, console, calibration_images, subnet, own)
 
     stage = Stage(
         run=run,
@@ -140,6 +131,30 @@ def export_stage(
     facts = stage.cached(export, lambda f: (run.family_folder / f.artifact.path, predictions))
     _check_file_budget(outcome, facts.artifact)
     return Exported(subnet=subnet, facts=facts, predictions=predictions, finetuned=finetuned)
+
+
+def _written(
+    run: Run,
+    materials: Materials,
+    console: Console,
+    calibration_images: int,
+    subnet: SubnetConfig,
+    own: Supernet | None,
+) -> FileFacts:
+    """Export the subnet, with its `own` weights if it has some, check the file's parity, and evaluate the file."""
+    threads, test = run.config.threads, materials.splits.test
+    with console.stage(f"export {subnet.id}") as progress:
+        module = materials.calibrated(subnet, calibration_images, own)
+        engine = get_engine("onnxruntime", **shaping_values(run.config.export))
+        shape = materials.model_space.input_shape(subnet)
+        images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
+        artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
+        evaluation = evaluate_artifact(
+            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
+        )
+    write_bytes(run.predictions(subnet.id), npy_bytes(evaluation.predictions))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
 
 
 def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:

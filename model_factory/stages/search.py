@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -94,17 +94,21 @@ def search_stage(
         run=run,
         name=f"search-{name}-{found.digest[:8]}",
         version=_VERSION,
-        inputs={
-            **evaluation_inputs(run, trained),
-            "search": shaping_values(run.config.search),
-            "shared": digest_of([[subnet_values(s.subnet), s.accuracy] for s in shared]),
-            "profile": found.digest,
-            "budgets": budgets.model_dump(mode="json"),
-        },
+        inputs=_inputs(run, trained, shared, found),
         libraries=("torch", "optuna", "scikit-learn", *space_libraries(run.config.model)),
         codec=TypeAdapter(TargetResult),
     )
     return SearchOutcome(found=found, budgets=budgets, result=stage.cached(search))
+
+
+def _inputs(run: Run, trained: Trained, shared: tuple[Scored, ...], found: FoundProfile) -> dict[str, Any]:
+    return {
+        **evaluation_inputs(run, trained),
+        "search": shaping_values(run.config.search),
+        "shared": digest_of([[subnet_values(s.subnet), s.accuracy] for s in shared]),
+        "profile": found.digest,
+        "budgets": run.budgets_for(found).model_dump(mode="json"),
+    }
 
 
 def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
@@ -114,8 +118,6 @@ def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
 
 def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
     """The values that identify an outcome in the keys of later stages."""
-    from dataclasses import asdict
-
     return {
         "profile": outcome.found.digest,
         "budgets": outcome.budgets.model_dump(mode="json"),

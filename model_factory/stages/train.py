@@ -7,7 +7,7 @@ the code of the model space; the versions of the libraries are recorded beside i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +22,7 @@ from model_factory.stages.fingerprint import data_fingerprint, model_code, space
 from model_factory.stages.materials import CHECK_IMAGES, Materials
 
 if TYPE_CHECKING:
+    from supernet.data.types import Splits
     from supernet.sharing.supernet import Supernet
     from supernet.training.training import Outcome
     from supernet.training.workers import Workers
@@ -32,7 +33,7 @@ _NAMED_CHANGES = 4
 """Differences between two configs that a message names; more would not fit in a line."""
 
 OnMismatch = Literal["refuse", "retrain", "adopt"]
-"""What to do if the finished supernet was trained with another config: stop with an error, train anew and replace it,
+"""What to do if the finished supernet was trained with another config: stop with an error, retrain and replace it,
 or use it as it is."""
 
 
@@ -86,7 +87,7 @@ _CODEC = TypeAdapter(Trained)
 
 
 def finished_training(run: Run, console: Console, on_mismatch: OnMismatch = "refuse") -> Trained | None:
-    """The finished supernet in the run folder; None if there is none, or if it is to be trained anew.
+    """The finished supernet in the run folder; None if there is none, or if it is to be retrained.
 
     Args:
         run: The run, with the schedule that was fitted to it.
@@ -104,17 +105,18 @@ def finished_training(run: Run, console: Console, on_mismatch: OnMismatch = "ref
         return found
     if not run.checkpoint.is_file():
         return None
-    if (earlier := _earlier_record(stage)) is not None:
+    if (earlier := _earlier_result(stage)) is not None:
         console.say(f"{run.checkpoint}: was trained with this config by an earlier version of the factory; it is used")
         return stage.save(earlier, [run.checkpoint])
     if on_mismatch == "adopt":
         return _adopt(stage, console)
     if on_mismatch == "retrain":
-        console.say(f"{run.checkpoint}: {_difference(stage)}; training anew, as asked")
+        console.say(f"{run.checkpoint}: {_difference(stage)}; retraining, as requested")
         return None
+    adopting = ", or keep it as it is with `factory train --adopt`" if _recorded_result(stage) is not None else ""
     raise MissingRunError(
         f"{run.checkpoint}: {_difference(stage)}; give the config another `name`, replace the supernet with "
-        "`factory train --retrain`, or keep it as it is with `factory train --adopt`"
+        f"`factory train --retrain`{adopting}"
     )
 
 
@@ -138,15 +140,9 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
     stage = _stage(run)
     supernet, outcome = _fit(run, materials, console, stage.key, workers)
     save_supernet(run.checkpoint, supernet)
-    splits = materials.splits
     trained = Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
-        class_names=splits.class_names,
-        counts=(len(splits.train), len(splits.heldout), len(splits.test)),
-        mean=splits.mean,
-        std=splits.std,
-        data_sha256=splits.digest,
-        test_sha256=splits.test_digest,
+        **_data_facts(materials.splits),
         largest_only_steps=round(outcome.curve[-1].step * run.config.training.largest_only),
         curve=tuple(CurveRow(**asdict(point)) for point in outcome.curve),
         seconds=outcome.seconds,
@@ -160,6 +156,18 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
 def assist_training(run: Run, materials: Materials, console: Console, workers: Workers) -> None:
     """Train together with the first process, which alone writes to the run folder. Raises as `train_stage` does."""
     _fit(run, materials, console, "", workers)
+
+
+def _data_facts(splits: Splits) -> dict[str, Any]:
+    """The values of `Trained` that describe the data."""
+    return {
+        "class_names": splits.class_names,
+        "counts": (len(splits.train), len(splits.heldout), len(splits.test)),
+        "mean": splits.mean,
+        "std": splits.std,
+        "data_sha256": splits.digest,
+        "test_sha256": splits.test_digest,
+    }
 
 
 def _stage(run: Run) -> Stage[Trained]:
@@ -231,11 +239,11 @@ def _report_libraries(stage: Stage[Trained], console: Console) -> None:
         console.say(f"note: the supernet was trained with {', '.join(changed)}; it stays in use")
 
 
-def _earlier_record(stage: Stage[Trained]) -> Trained | None:
-    """The record of an earlier version of the factory, if its key is right; its keys held the versions of libraries."""
+def _earlier_result(stage: Stage[Trained]) -> Trained | None:
+    """The result that an earlier version of the factory recorded for this config; its keys held library versions."""
     run = stage.run
-    record = read_record(run.stage_record(stage.name))
-    if record is None or "digest" in record:
+    record = _earlier_record(run)
+    if record is None:
         return None
     transformers = {name: library_version(name) for name in space_libraries(run.config.model)}
     data = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
@@ -243,21 +251,38 @@ def _earlier_record(stage: Stage[Trained]) -> Trained | None:
     return _result(record, run) if record.get("key") == key else None
 
 
+def _earlier_record(run: Run) -> dict[str, Any] | None:
+    """The record of an earlier version of the factory, whose records had no digest of themselves."""
+    record = read_record(run.stage_record("train"))
+    return record if record is not None and "digest" not in record else None
+
+
 def _adopt(stage: Stage[Trained], console: Console) -> Trained:
-    """Record the finished supernet as if it had been trained with this config."""
+    """Record the finished supernet as if it had been trained with this config and its present data."""
     run = stage.run
-    record = read_record(run.stage_record(stage.name))
-    found = None if record is None else _result(record, run)
+    found = _recorded_result(stage)
     if found is None:
         raise MissingRunError(
             f"{run.checkpoint}: cannot be adopted, because it is not the file that a training run recorded in "
-            f"{run.stage_record(stage.name)}; train anew with `factory train --retrain`"
+            f"{run.stage_record(stage.name)}; retrain with `factory train --retrain`"
         )
     from supernet.training.checkpoint import load_supernet
 
-    load_supernet(run.checkpoint, Materials(run, console, len(found.class_names)).model_space)
+    materials = Materials(run, console)
+    if materials.splits.class_names != found.class_names:
+        raise MissingRunError(
+            f"{run.checkpoint}: cannot be adopted, because the {len(found.class_names)} classes that it was trained "
+            "for are not those of the data; retrain with `factory train --retrain`"
+        )
+    load_supernet(run.checkpoint, materials.model_space)
     console.say(f"{run.checkpoint}: {_difference(stage)}; adopted as it is, nothing was trained")
-    return stage.save(found, [run.checkpoint])
+    return stage.save(replace(found, **_data_facts(materials.splits)), [run.checkpoint])
+
+
+def _recorded_result(stage: Stage[Trained]) -> Trained | None:
+    """The result that was recorded for the checkpoint, whatever its config; None if the file or record was changed."""
+    record = stage.record() or _earlier_record(stage.run)
+    return None if record is None else _result(record, stage.run)
 
 
 def _result(record: Mapping[str, Any], run: Run) -> Trained | None:

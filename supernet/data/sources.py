@@ -8,7 +8,7 @@ from typing import Final
 
 from factory_base.files import digest_of
 from factory_base.progress import Progress, silent
-from supernet.data.caching import ChannelCounts, Channels, Selection, cache_images
+from supernet.data.caching import Selection, cache_images
 from supernet.data.callables import load_callable_source
 from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
@@ -18,7 +18,7 @@ from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
 from supernet.data.splitting import plan_splits
-from supernet.data.types import Images, Splits, chunks_of
+from supernet.data.types import Splits
 
 Loader = Callable[[DataConfig, Path], Source]
 """`(config, folder of the config file) -> Source`; raises `ConfigError` and `DataError`."""
@@ -69,11 +69,3 @@ def load_splits(
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
     )
-
-
-def channel_statistics(images: Images) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel of `images`; see `ChannelCounts.mean_and_std`. Raises `DataError`."""
-    counts = ChannelCounts()
-    for chunk in chunks_of(images):
-        counts.add(chunk)
-    return counts.mean_and_std()

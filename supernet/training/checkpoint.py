@@ -95,7 +95,7 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
     if metadata.get("space") != space_digest(model_space):
         raise CheckpointError(
             f"{path}: was trained for a model space other than the config's; "
-            "run `factory train` again, or restore the model section of the config"
+            "retrain with `factory train --retrain`, or restore the model section of the config"
         )
     supernet = Supernet(model_space)
     with torch.no_grad():  # buffers come from the model space
@@ -119,4 +119,6 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first") from error
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: is not a readable checkpoint ({error}); run `factory train` again") from error
+        raise CheckpointError(
+            f"{path}: is not a readable checkpoint ({error}); retrain with `factory train --retrain`"
+        ) from error

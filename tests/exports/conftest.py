@@ -10,8 +10,10 @@ from torch import nn
 
 from exports.client.python.preprocess import model_input
 from exports.engines import get_engine
-from exports.family.family import FamilySpec, ModelSpec, TierSpec, evaluate_artifact, export_artifact, write_family
+from exports.family.artifact import evaluate_artifact, export_artifact
+from exports.family.family import write_family
 from exports.family.records import Perf, Provenance, Selector
+from exports.family.specs import FamilySpec, ModelSpec, TierSpec
 
 LABELS = ("cat", "dog", "owl", "yak")
 MEAN, STD = (500_000, 450_000, 400_000), (250_000, 260_000, 270_000)

@@ -25,7 +25,7 @@ NOTEBOOK = {
 
 def names_for_type_checkers(package: str) -> set[str]:
     source = Path(importlib.import_module(package).__file__ or "").read_text(encoding="utf-8")
-    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
     return {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 

@@ -52,8 +52,8 @@ def get_runner(where: str, engine: Engine) -> Runner:
     """The runner for `where`: `here`, or a key of `RUNNERS`, a colon and an address.
 
     Raises:
-        ConfigError: the key is unknown, or the address is not valid.
-        EngineError: the machine cannot time files of this engine.
+        ConfigError: The key is unknown, or the address is not valid.
+        EngineError: The machine cannot time files of this engine.
     """
     word, _, address = where.partition(":")
     if word not in RUNNERS:

@@ -124,7 +124,7 @@ class AdbRunner:
         engine: Name of the engine of the files.
 
     Raises:
-        EngineError: no program is known for this engine.
+        EngineError: No program is known for this engine.
     """
 
     def __init__(self, address: AdbAddress, engine: str) -> None:

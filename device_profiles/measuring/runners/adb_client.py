@@ -73,7 +73,7 @@ class Phone:
         """Run `command`, whose arguments the caller has quoted; standard output and standard error are merged.
 
         Raises:
-            EngineError: the phone is gone, or did not answer in a minute.
+            EngineError: The phone is gone, or did not answer in a minute.
         """
         done = _adb("-s", self.serial, "shell", _with_status(command), seconds=_ANSWER_SECONDS)
         text, marker, code = done.stdout.replace("\r\n", "\n").rpartition(_EXIT)
@@ -85,7 +85,7 @@ class Phone:
         """Run `command` and yield each line when it arrives; standard output and standard error are merged.
 
         Raises:
-            EngineError: the phone is gone, printed nothing for `timeout_s` seconds, or aborted the command.
+            EngineError: The phone is gone, printed nothing for `timeout_s` seconds, or aborted the command.
         """
         arguments = [_program(), "-s", self.serial, "shell", _with_status(command)]
         with tempfile.TemporaryFile() as errors:

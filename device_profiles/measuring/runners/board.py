@@ -330,7 +330,7 @@ def make_room(folder: Path, size: int, wanted: dict[str, int]) -> None:
     """Delete files of earlier measurements, oldest first, while the disk is too full for `size` bytes.
 
     Raises:
-        BoardError: that is not enough.
+        BoardError: There is not enough space even then.
     """
     old = sorted((path for path in folder.iterdir() if path.name not in wanted), key=lambda path: path.stat().st_mtime)
     while old and shutil.disk_usage(str(folder)).free < size + DISK_RESERVE:
@@ -349,7 +349,7 @@ def hold_machine(token: str) -> Any:
     A process with the same `token` is left over from a lost connection of this measurement, and is ended.
 
     Raises:
-        BoardError: another measurement holds the lock.
+        BoardError: Another measurement holds the lock.
     """
     import fcntl
 

@@ -112,8 +112,8 @@ class BrowserRunner:
         notify: Called with lines that people should read: the address to open, and which browser opened it.
 
     Raises:
-        ConfigError: the folder is not that of ONNX Runtime Web.
-        EngineError: files of this engine do not run in a page, or the port cannot be used.
+        ConfigError: The folder is not that of ONNX Runtime Web.
+        EngineError: Files of this engine do not run in a page, or the port cannot be used.
     """
 
     def __init__(

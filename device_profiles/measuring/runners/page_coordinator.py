@@ -171,8 +171,8 @@ class PageCoordinator:
             content: Everything else that the page needs.
 
         Raises:
-            EngineError: the page is gone.
-            PageFailure: the page cannot load or run a file.
+            EngineError: The page is gone.
+            PageFailure: The page cannot load or run a file.
         """
         with self._changed:
             self._jobs += 1
@@ -202,7 +202,7 @@ class PageCoordinator:
         """Register a new page, which replaces an older one; its name and the machine.
 
         Raises:
-            PageRefused: the page is not on the machine that this run measures, or its timer is too coarse.
+            PageRefused: The page is not on the machine that this run measures, or its timer is too coarse.
         """
         machine = facts.machine()
         with self._changed:

@@ -106,7 +106,7 @@ class PageServer:
         port: Port to serve on; 0 is any free one.
 
     Raises:
-        EngineError: the port is in use or not allowed.
+        EngineError: The port is in use or not allowed.
     """
 
     def __init__(self, coordinator: PageCoordinator, served: ServedFiles, host: str, port: int) -> None:

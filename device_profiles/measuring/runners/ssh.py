@@ -142,8 +142,8 @@ class SshRunner:
         retry_pauses_s: Seconds to wait before each attempt to reach a lost board again.
 
     Raises:
-        ConfigError: the address is not valid.
-        EngineError: boards do not run this engine.
+        ConfigError: The address is not valid.
+        EngineError: Boards do not run this engine.
     """
 
     def __init__(

@@ -81,8 +81,8 @@ class Link:
         timeout_s: The connection counts as lost after so many seconds without a message.
 
     Raises:
-        EngineError: there is no such command on this machine.
-        LinkLostError: our program does not start on the board.
+        EngineError: There is no such command on this machine.
+        LinkLostError: Our program does not start on the board.
     """
 
     def __init__(self, name: str, command: list[str], timeout_s: float) -> None:
@@ -120,8 +120,8 @@ class Link:
             values: Arguments of the request.
 
         Raises:
-            EngineError: the board answers with an error, which is the message.
-            LinkLostError: no answer comes.
+            EngineError: The board answers with an error, which is the message.
+            LinkLostError: No answer comes.
         """
         self._send(do, values)
         return self._done(extra_s)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from device_profiles.telemetry.aggregate import DeviceTelemetry, Telemetry, aggregate, read_rows
+from device_profiles.telemetry.aggregate import DeviceTelemetry, Telemetry, aggregate
+from device_profiles.telemetry.rows import read_rows
 
 NOW = 1_795_000_000.0
 EXPECTED = {f"{index:02x}" * 32: latency for index, latency in enumerate((900.0, 1600.0, 4200.0, 15000.0))}

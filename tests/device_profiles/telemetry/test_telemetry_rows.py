@@ -8,7 +8,8 @@ import pytest
 from simulated_rows import DIGESTS, EXPECTED, NOW, device_of, frame, measured, runs
 
 import device_profiles.telemetry.rows as telemetry_rows
-from device_profiles.telemetry.aggregate import aggregate, digest_for, read_rows
+from device_profiles.telemetry.aggregate import aggregate, digest_for
+from device_profiles.telemetry.rows import read_rows
 from factory_base.errors import TelemetryError
 
 HEADER = "device,model,latency_us\n"

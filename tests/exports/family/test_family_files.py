@@ -7,9 +7,11 @@ from PIL import Image
 
 from exports.client.python.preprocess import model_input
 from exports.engines import get_engine
-from exports.family.family import TierSpec, evaluate_artifact, export_artifact, write_family
+from exports.family.artifact import evaluate_artifact, export_artifact
+from exports.family.family import write_family
 from exports.family.manifest import read_manifest
 from exports.family.records import Selector
+from exports.family.specs import TierSpec
 from factory_base.errors import DataError, ManifestError, ParityError
 from factory_base.files import sha256_file
 

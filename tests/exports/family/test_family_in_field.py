@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from device_profiles.telemetry.aggregate import read_rows
+from device_profiles.telemetry.rows import read_rows
 from exports.family.field import family_in_field, write_measurements
 from exports.family.manifest import read_manifest
 from exports.family.records import Perf

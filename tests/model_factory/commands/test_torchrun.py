@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
 import yaml
 
+from factory_base.errors import MissingRunError
 from factory_base.files import read_json
+from model_factory.build import train
+from model_factory.console import Console
+from model_factory.run import find_run
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "model_factory")
 
@@ -47,3 +55,14 @@ def test_a_build_under_torchrun_is_refused(factory, empty_app, monkeypatch):
         "error: `factory build` runs in one process; use torchrun for `factory train` only, then build without torchrun"
     )
     assert not (empty_app / "runs").exists()
+
+
+def test_a_first_process_that_refuses_lets_the_others_end(app, edit_config, monkeypatch):
+    edit_config(app, "epochs: 10", "epochs: 3")
+    sent = []
+    first = SimpleNamespace(is_first=True, from_first=sent.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("supernet.training.workers.workers", lambda _: nullcontext(first))
+    with pytest.raises(MissingRunError, match="was trained with another config"):
+        train(find_run(None, app / "factory.yaml"), Console(quiet=True))
+    assert sent == [False]

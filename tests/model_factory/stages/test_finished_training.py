@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from factory_base.files import digest_of, sha256_file
@@ -16,6 +17,8 @@ from model_factory.stages.fingerprint import data_fingerprint
 from model_factory.stages.train import _LIBRARIES, _inputs, finished_training
 
 RECORD = Path("runs", "tiny", "stages", "train.json")
+EARLIER_INPUTS = "ea8765c75fc8c9c8f87c3a9693093deb3897e3e464d82bbf8f1c2fa4924430a3"
+"""Digest of the inputs in the key of the tiny app's training run, as versions before digests in records computed it."""
 CHECKPOINT = Path("runs", "tiny", "supernet.safetensors")
 
 
@@ -47,6 +50,7 @@ def test_another_config_is_refused_with_the_differences_and_what_to_do(factory, 
     assert "--retrain" in error
     assert "--adopt" in error
     assert (app / CHECKPOINT).read_bytes() == before
+    assert "epochs: 10.0" in (app / "runs" / "tiny" / "config.resolved.yaml").read_text(encoding="utf-8")
 
 
 def test_retrain_replaces_the_supernet_once(factory, app, edit_config):
@@ -65,16 +69,36 @@ def test_adopt_keeps_the_supernet_and_trains_nothing(factory, app, edit_config):
     answer = factory(app, "train", "--adopt")
     assert answer.code == 0, answer.err
     assert "adopted as it is, nothing was trained" in answer.err
-    assert answer.stages == []
+    assert answer.stages == ["read images"]
     assert factory(app, "build").code == 0
     assert (app / CHECKPOINT).read_bytes() == before
 
 
+def test_an_adopted_supernet_is_judged_on_the_present_data(factory, app, edit_config):
+    edit_config(app, "limit: 600", "limit: 500")
+    assert factory(app, "train", "--adopt").code == 0
+    answer = factory(app, "build")
+    assert answer.code == 0, answer.err
+    assert {"score shared subnets", "search speaker"} <= set(answer.stages)
+    manifest = json.loads((app / "dist" / "tiny" / "manifest.json").read_text(encoding="utf-8"))
+    labels = np.load(app / "dist" / "tiny" / "evaluation" / "labels.npy")
+    assert [model["quality"]["images"] for model in manifest["models"].values()] == [len(labels)] * 2
+    assert factory(app, "verify", "dist/tiny").code == 0
+
+
+def test_a_supernet_of_other_classes_cannot_be_adopted(factory, app, edit_config):
+    edit_config(app, "epochs: 10", "epochs: 3")
+    result = json.loads((app / RECORD).read_text(encoding="utf-8"))["result"]
+    edit_record(app, {"result": result | {"class_names": [f"class {n}" for n in range(10)]}})
+    answer = factory(app, "train", "--adopt", "--quiet")
+    assert "the 10 classes that it was trained for are not those of the data" in answer.error
+
+
 def test_a_supernet_of_another_space_cannot_be_adopted(factory, app, edit_config):
     edit_config(app, "head_width: 32", "head_width: 40")
-    answer = factory(app, "train", "--adopt")
+    answer = factory(app, "train", "--adopt", "--quiet")
     assert answer.code == 1
-    assert "supernet.safetensors" in answer.error
+    assert "supernet.safetensors: was trained for a model space other than the config's" in answer.error
 
 
 def test_retrain_and_adopt_exclude_each_other(factory, app):
@@ -86,6 +110,7 @@ def test_a_damaged_checkpoint_is_refused_and_cannot_be_adopted(factory, app):
     (app / CHECKPOINT).write_bytes((app / CHECKPOINT).read_bytes()[:1000])
     answer = factory(app, "search", "--device", "midrange")
     assert "was changed after it was trained" in answer.error
+    assert "--adopt" not in answer.error
     answer = factory(app, "train", "--adopt")
     assert "cannot be adopted" in answer.error
 
@@ -96,12 +121,15 @@ def test_an_edited_record_is_not_trusted(factory, app, change):
     answer = factory(app, "search", "--device", "midrange")
     assert answer.code == 1
     assert "its record is missing, damaged" in answer.error
+    assert "cannot be adopted" in factory(app, "train", "--adopt").error
 
 
 def test_a_supernet_recorded_by_an_earlier_version_is_recognised(app):
     run = find_run(None, app / "factory.yaml")
     data = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
-    key = cached.stage_key("train", 1, _LIBRARIES, {**_inputs(run), "data": data})
+    inputs = {**_inputs(run), "data": data}
+    assert digest_of(inputs) == EARLIER_INPUTS
+    key = cached.stage_key("train", 1, _LIBRARIES, inputs)
     record = json.loads((app / RECORD).read_text(encoding="utf-8"))
     (app / RECORD).write_text(json.dumps({name: record[name] for name in ("result", "files")} | {"key": key}))
     found = finished_training(run, Console(quiet=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def not_again() -> Result:
 def test_a_finished_stage_is_read_as_it_was_written(stage):
     assert stage.cached(lambda: RESULT) == RESULT
     assert stage.cached(not_again) == RESULT
+
+
+def test_a_result_may_hold_an_infinite_number(stage):
+    endless = Result(number=3, pairs=(("sqnr_db", math.inf),))
+    stage.save(endless)
+    assert stage.load() == endless
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"inputs": {"seed": 1}}, {"libraries": ("numpy",)}, {"name": "x"}])

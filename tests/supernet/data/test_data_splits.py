@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from factory_base.errors import DataError
+from supernet.data.caching import ChannelCounts
 from supernet.data.config import DataConfig
 from supernet.data.source_splits import Source, SourceSplit
-from supernet.data.sources import channel_statistics, load_splits
+from supernet.data.sources import load_splits
 from supernet.data.splitting import SplitPlan, plan_splits, stratified
 from supernet.data.types import LabelledImages, RawDataset
 
@@ -91,15 +92,22 @@ def test_statistics_are_those_of_the_train_split() -> None:
     assert splits.mean[0] == round(splits.mean[0], 6)
 
 
+def statistics(images):
+    """Mean and standard deviation of each channel, as sources compute them."""
+    counts = ChannelCounts()
+    counts.add(images)
+    return counts.mean_and_std()
+
+
 def test_a_constant_channel_can_be_divided_by() -> None:
     images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
     images[0, 0] = 255
-    assert channel_statistics(images) == ((0.5, 0.0, 0.0), (0.5, 0.003922, 0.003922))
+    assert statistics(images) == ((0.5, 0.0, 0.0), (0.5, 0.003922, 0.003922))
 
 
 def test_images_of_one_colour_are_refused() -> None:
     with pytest.raises(DataError, match="one and the same colour"):
-        channel_statistics(np.full((2, 3, 4, 4), 7, dtype=np.uint8))
+        statistics(np.full((2, 3, 4, 4), 7, dtype=np.uint8))
 
 
 @pytest.mark.parametrize(

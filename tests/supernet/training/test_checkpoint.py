@@ -56,7 +56,7 @@ def test_the_seed_decides_the_initial_weights() -> None:
 
 @pytest.mark.parametrize("change", [{"head_width": 16}, {"resolutions": [8, 16]}, {"classes": 5}])
 def test_the_checkpoint_of_another_space_is_refused(checkpoint: Path, change: dict) -> None:
-    with pytest.raises(CheckpointError, match="a model space other than the config's; run `factory train`"):
+    with pytest.raises(CheckpointError, match="a model space other than the config's; retrain with `factory train"):
         load_supernet(checkpoint, space_of(**change))
 
 
