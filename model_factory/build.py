@@ -64,7 +64,7 @@ def build(
     Args:
         run: The run to build.
         console: Shows progress.
-        may_train: Whether to train if there is no trained supernet.
+        may_train: Whether to train if there is no trained supernet, or to continue its interrupted training run.
         limits: Limits on the training run, if there is one.
         on_mismatch: What to do if the finished supernet was trained with another config.
 
@@ -81,7 +81,7 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
-        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch)
+        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
@@ -118,8 +118,11 @@ def train(
         The trained supernet; None in every process but the first.
 
     Raises:
+        MissingRunError: There is no supernet to adopt.
         FactoryError: Training failed, or was refused; the message states the reason.
     """
+    if on_mismatch == "adopt":
+        _require_checkpoint(run)
     if process_count() == 1:
         with exclusive(run.folder, "train"):
             return _trained_supernet(_begin(run, limits), console, limits, on_mismatch)[2]
@@ -165,7 +168,7 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
     get_engine(found.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
-        run, materials, trained = _trained_supernet(_begin(run), console)
+        run, materials, trained = _trained_supernet(_begin(run), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         return search_stage(run, materials, console, trained, images, shared, found)
@@ -199,19 +202,24 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     return planned_run(run, limits or TrainingLimits())
 
 
-def _finished(run: Run, console: Console, on_mismatch: OnMismatch) -> Trained | None:
+def _finished(run: Run, console: Console, on_mismatch: OnMismatch, *, may_train: bool = True) -> Trained | None:
     """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
-    finished = finished_training(run, console, on_mismatch)
+    finished = finished_training(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         run.write_resolved_config()
     return finished
 
 
 def _trained_supernet(
-    run: Run, console: Console, limits: TrainingLimits | None = None, on_mismatch: OnMismatch = "refuse"
+    run: Run,
+    console: Console,
+    limits: TrainingLimits | None = None,
+    on_mismatch: OnMismatch = "refuse",
+    *,
+    may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = _finished(run, console, on_mismatch)
+    finished = _finished(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker
