@@ -248,12 +248,9 @@ def _targets(run: Run) -> list[FoundProfile]:
 def _shared_note(group: Sequence[SearchOutcome]) -> str:
     names = ", ".join(outcome.found.profile.name for outcome in group)
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
-    name, binding = loosest.found.profile.name, sorted(_binding_budgets(loosest))
-    if binding:
-        return (
-            f"{names} get the same model; on {name} a more accurate scored subnet exceeds only the budget for "
-            f"{' or '.join(map(_words, binding))}: raise that budget if the device allows it"
-        )
+    name = loosest.found.profile.name
+    if blocking := _blocking_budgets(loosest):
+        return f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.result.pick.costs)
     used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
     return (
@@ -266,7 +263,14 @@ def _words(budget: str) -> str:
     return budget.replace("_", " ")
 
 
-def _binding_budgets(outcome: SearchOutcome) -> set[str]:
-    """Every budget that is the only one which some more accurate scored subnet exceeds."""
-    better = (c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy)
-    return {c.excesses[0].budget for c in better if len(c.excesses) == 1}
+def _blocking_budgets(outcome: SearchOutcome) -> str:
+    """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
+    better = [c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy]
+    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
+    if alone:
+        return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
+    if better:
+        nearest = min(better, key=lambda candidate: len(candidate.excesses))
+        together = sorted(_words(excess.budget) for excess in nearest.excesses)
+        return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
+    return ""
