@@ -64,7 +64,7 @@ def build(
     Args:
         run: The run to build.
         console: Shows progress.
-        may_train: Whether to train if there is no trained supernet.
+        may_train: Whether to train if there is no trained supernet, or to continue its interrupted training run.
         limits: Limits on the training run, if there is one.
         on_mismatch: What to do if the finished supernet was trained with another config.
 
@@ -81,7 +81,7 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
-        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch)
+        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
@@ -118,8 +118,11 @@ def train(
         The trained supernet; None in every process but the first.
 
     Raises:
+        MissingRunError: There is no supernet to adopt.
         FactoryError: Training failed, or was refused; the message states the reason.
     """
+    if on_mismatch == "adopt":
+        _require_checkpoint(run)
     if process_count() == 1:
         with exclusive(run.folder, "train"):
             return _trained_supernet(_begin(run, limits), console, limits, on_mismatch)[2]
@@ -165,7 +168,7 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
     get_engine(found.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
-        run, materials, trained = _trained_supernet(_begin(run), console)
+        run, materials, trained = _trained_supernet(_begin(run), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         return search_stage(run, materials, console, trained, images, shared, found)
@@ -199,19 +202,24 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     return planned_run(run, limits or TrainingLimits())
 
 
-def _finished(run: Run, console: Console, on_mismatch: OnMismatch) -> Trained | None:
+def _finished(run: Run, console: Console, on_mismatch: OnMismatch, *, may_train: bool = True) -> Trained | None:
     """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
-    finished = finished_training(run, console, on_mismatch)
+    finished = finished_training(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         run.write_resolved_config()
     return finished
 
 
 def _trained_supernet(
-    run: Run, console: Console, limits: TrainingLimits | None = None, on_mismatch: OnMismatch = "refuse"
+    run: Run,
+    console: Console,
+    limits: TrainingLimits | None = None,
+    on_mismatch: OnMismatch = "refuse",
+    *,
+    may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = _finished(run, console, on_mismatch)
+    finished = _finished(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker
@@ -240,12 +248,9 @@ def _targets(run: Run) -> list[FoundProfile]:
 def _shared_note(group: Sequence[SearchOutcome]) -> str:
     names = ", ".join(outcome.found.profile.name for outcome in group)
     loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
-    name, binding = loosest.found.profile.name, sorted(_binding_budgets(loosest))
-    if binding:
-        return (
-            f"{names} get the same model; on {name} a more accurate scored subnet exceeds only the budget for "
-            f"{' or '.join(map(_words, binding))}: raise that budget if the device allows it"
-        )
+    name = loosest.found.profile.name
+    if blocking := _blocking_budgets(loosest):
+        return f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.result.pick.costs)
     used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
     return (
@@ -258,7 +263,14 @@ def _words(budget: str) -> str:
     return budget.replace("_", " ")
 
 
-def _binding_budgets(outcome: SearchOutcome) -> set[str]:
-    """Every budget that is the only one which some more accurate scored subnet exceeds."""
-    better = (c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy)
-    return {c.excesses[0].budget for c in better if len(c.excesses) == 1}
+def _blocking_budgets(outcome: SearchOutcome) -> str:
+    """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
+    better = [c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy]
+    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
+    if alone:
+        return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
+    if better:
+        nearest = min(better, key=lambda candidate: len(candidate.excesses))
+        together = sorted(_words(excess.budget) for excess in nearest.excesses)
+        return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
+    return ""

@@ -28,12 +28,15 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train the supernet, or resume an interrupted training run."""
+    from factory_base.errors import ConfigError
     from model_factory import build as pipeline
     from model_factory.console import Console
     from model_factory.stages.plan import fitting_notes
 
-    chosen, mismatch = chosen_run(run, config), on_mismatch(retrain, adopt)
-    trained = pipeline.train(chosen, Console(quiet), limits(max_hours, max_memory_gib), mismatch)
+    chosen, mismatch, limited = chosen_run(run, config), on_mismatch(retrain, adopt), limits(max_hours, max_memory_gib)
+    if adopt and limited.is_given:
+        raise ConfigError("--adopt trains nothing, so it cannot be limited; leave --max-hours and --max-memory-gib out")
+    trained = pipeline.train(chosen, Console(quiet), limited, mismatch)
     if trained is None:  # a process of torchrun other than the first
         return
     last = trained.curve[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ def finetune_stage(
     trained: Trained,
     calibration_images: int,
     subnets: Sequence[SubnetConfig],
-) -> dict[SubnetConfig, Finetuned]:
+) -> Mapping[SubnetConfig, Finetuned]:
     """Train each of `subnets` further on its own; do nothing if the config has no `finetune` section.
 
     The checkpoint of the supernet does not change. Results for other subnets are kept in case they are picked again.

@@ -86,13 +86,16 @@ class Trained:
 _CODEC = TypeAdapter(Trained)
 
 
-def finished_training(run: Run, console: Console, on_mismatch: OnMismatch = "refuse") -> Trained | None:
+def finished_training(
+    run: Run, console: Console, on_mismatch: OnMismatch = "refuse", *, may_train: bool = True
+) -> Trained | None:
     """The finished supernet in the run folder; None if there is none, or if it is to be retrained.
 
     Args:
         run: The run, with the schedule that was fitted to it.
         console: Shows what is unusual about the supernet.
         on_mismatch: What to do if the supernet was trained with another config, or its file was changed.
+        may_train: Whether a training run that replaces the supernet, and was interrupted, may continue.
 
     Raises:
         MissingRunError: The supernet does not match and `on_mismatch` is `refuse`, or it cannot be adopted.
@@ -110,6 +113,13 @@ def finished_training(run: Run, console: Console, on_mismatch: OnMismatch = "ref
         return stage.save(earlier, [run.checkpoint])
     if on_mismatch == "adopt":
         return _adopt(stage, console)
+    if _is_interrupted(stage):
+        if not may_train:
+            raise MissingRunError(
+                f"{run.checkpoint}: its training run was interrupted; continue it with `factory train`"
+            )
+        console.say(f"{run.checkpoint}: its training run was interrupted and continues")
+        return None
     if on_mismatch == "retrain":
         console.say(f"{run.checkpoint}: {_difference(stage)}; retraining, as requested")
         return None
@@ -283,6 +293,15 @@ def _recorded_result(stage: Stage[Trained]) -> Trained | None:
     """The result that was recorded for the checkpoint, whatever its config; None if the file or record was changed."""
     record = stage.record() or _earlier_record(stage.run)
     return None if record is None else _result(record, stage.run)
+
+
+def _is_interrupted(stage: Stage[Trained]) -> bool:
+    """Whether a training run with this config has started, but its result was not recorded yet."""
+    from supernet.training.checkpoint import state_key
+    from supernet.training.training import good_state_file
+
+    state = stage.run.training_state
+    return any(state_key(path) == stage.key for path in (state, good_state_file(state)))
 
 
 def _result(record: Mapping[str, Any], run: Run) -> Trained | None:

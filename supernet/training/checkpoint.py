@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +76,15 @@ def load_state(path: Path, key: str) -> TrainingState | None:
         return None
 
 
+def state_key(path: Path) -> str | None:
+    """The key of the run that the state in `path` belongs to, or None if there is no state or it is damaged."""
+    try:
+        with _opened(path) as file:
+            return str(json.loads(file.metadata()["training"])["key"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
+
+
 def space_digest(model_space: ModelSpace) -> str:
     """Digest of what a checkpoint and a model space must agree on: choices, and layers of the largest network."""
     largest = model_space.build(model_space.space.largest)
@@ -111,11 +123,18 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The safetensors file at `path`. Raises `CheckpointError` if it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first") from error
     except (OSError, SafetensorError) as error:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from factory_base.errors import DiskError
 from factory_base.files import digest_of, sha256_file
 from model_factory.console import Console
 from model_factory.run import find_run
 from model_factory.stages import cached
+from model_factory.stages.cached import Stage
 from model_factory.stages.fingerprint import data_fingerprint
 from model_factory.stages.train import _LIBRARIES, _inputs, finished_training
 
@@ -99,6 +101,51 @@ def test_a_supernet_of_another_space_cannot_be_adopted(factory, app, edit_config
     answer = factory(app, "train", "--adopt", "--quiet")
     assert answer.code == 1
     assert "supernet.safetensors: was trained for a model space other than the config's" in answer.error
+
+
+def test_there_must_be_a_supernet_to_adopt(factory, empty_app):
+    answer = factory(empty_app, "train", "--adopt")
+    assert answer.code == 1
+    assert "no trained supernet" in answer.error
+    assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
+
+
+def test_adopting_takes_no_limits(factory, app):
+    answer = factory(app, "train", "--adopt", "--max-hours", "1")
+    assert (answer.code, answer.error.partition(";")[0]) == (
+        1,
+        "error: --adopt trains nothing, so it cannot be limited",
+    )
+
+
+def test_a_supernet_that_could_not_be_recorded_is_recorded_by_the_next_training_command(
+    factory, empty_app, built, monkeypatch
+):
+    def full_disk(stage: Stage, *_: object) -> None:
+        raise DiskError(f"{stage.name}: the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "save", full_disk)
+        assert "the disk is full" in factory(empty_app, "train").err
+    assert (empty_app / CHECKPOINT).is_file()
+    search = factory(empty_app, "search", "--device", "midrange", "--quiet")
+    assert search.error.endswith("its training run was interrupted; continue it with `factory train`")
+    assert factory(empty_app, "train").code == 0
+    assert (empty_app / CHECKPOINT).read_bytes() == (built / CHECKPOINT).read_bytes()
+    assert factory(empty_app, "train").stages == []
+
+
+def test_an_interrupted_retraining_continues_without_being_requested_again(factory, app, edit_config, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    edit_config(app, "epochs: 10", "epochs: 2")
+    with monkeypatch.context() as patch:
+        patch.setattr("supernet.training.checkpoint.save_supernet", interrupt)
+        assert factory(app, "train", "--retrain").code == 130
+    answer = factory(app, "train")
+    assert answer.code == 0, answer.err
+    assert "its training run was interrupted and continues" in answer.err
 
 
 def test_retrain_and_adopt_exclude_each_other(factory, app):
