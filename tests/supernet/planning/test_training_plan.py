@@ -62,7 +62,7 @@ def plan(space, images, config=None, **limits):
 class HungryImages:
     """`images` whose inputs take so many MiB of memory each; more than `most` at a time exceed the GPU's memory."""
 
-    def __init__(self, images, most: int = 1000, mib: int = 4) -> None:
+    def __init__(self, images, most: int = 1000, mib: int = 8) -> None:
         self._images, self._most, self._mib, self.labels = images, most, mib, images.labels
 
     def __len__(self) -> int:
@@ -217,7 +217,7 @@ def few_timed_steps(monkeypatch):
 def test_memory_reduces_the_micro_batches_and_the_plan_says_so(small_space, easy_images):
     hungry, config = HungryImages(easy_images), recipe(batch_size=64)
     peak = plan(small_space, hungry, config).peak_bytes
-    limit = (peak - 64 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 128 MiB less
+    limit = (peak - 128 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 256 MiB less
     found = plan(small_space, hungry, config, max_memory_gib=limit)
     assert found.config == config.model_copy(update={"micro_batch_size": 32})
     assert found.peak_bytes <= limit * GIB * (1 - MEMORY_MARGIN)
