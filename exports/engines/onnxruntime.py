@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OLDEST_VERSIONS: Final = {18: "1.14.0", 19: "1.15.0", 20: "1.17.0", 21: "1.18.0", 22: "1.20.0", 23: "1.23.0"}
-"""Opset -> the first ONNX Runtime that runs it, from its compatibility table. For 23 that says 1.22, which refuses the IR
-version of such files: 1.23 was the first that opened them (`.ci/lowest`)."""
+"""Opset -> the first ONNX Runtime that runs it, from its compatibility table. For 23 the table says 1.22, which refuses
+the IR version of such files: 1.23 was the first that opened them (`.ci/lowest`)."""
 
 
 class OnnxRuntimeEngine:

@@ -215,7 +215,7 @@ def few_timed_steps(monkeypatch):
 
 @pytest.mark.usefixtures("few_timed_steps")
 def test_memory_reduces_the_micro_batches_and_the_plan_says_so(small_space, easy_images):
-    hungry, config = HungryImages(easy_images), recipe(batch_size=64)
+    hungry, config = HungryImages(easy_images), recipe(batch_size=64, largest_only=1)
     peak = plan(small_space, hungry, config).peak_bytes
     limit = (peak - 128 * 2**20) / (1 - MEMORY_MARGIN) / GIB  # half of the batch takes 256 MiB less
     found = plan(small_space, hungry, config, max_memory_gib=limit)
