@@ -69,7 +69,7 @@ def onboard(
     request = onboarding.Request(measurements=measurements, only=only, priors=tuple(prior or ()), like=like)
     if suggest is not None:
         folder = output or chosen.base / "networks"
-        print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder))
+        print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder), like)
     else:
         path = output or chosen.default_profile("onboarded")
         print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today()))
@@ -95,9 +95,9 @@ def print_onboarded(device: NewDevice) -> None:
     print(f"{device.path}: written; use it with `factory search --device {device.path}`, or name it in the targets")
 
 
-def print_suggestion(suggestion: Suggestion) -> None:
+def print_suggestion(suggestion: Suggestion, like: str) -> None:
     """Print the networks to measure, and the file for their latencies."""
     folder = suggestion.sheet.parent
     print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
     print(f"their files are in {folder}; time each of them with batch size 1 on the device, then")
-    print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet}`")
+    print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet} --like {like}`")

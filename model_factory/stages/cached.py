@@ -78,8 +78,18 @@ class Stage(Generic[T]):
         except ValidationError:
             return None  # recorded by another version of the factory
 
-    def save(self, result: T, files: Iterable[Path] = ()) -> T:
-        """Record `result` and the digests of `files`, which later stages read. Raises `DiskError`."""
+    def save(self, result: T, files: Iterable[Path] = (), adopted: Mapping[str, Any] | None = None) -> T:
+        """Record a result.
+
+        Args:
+            result: The result.
+            files: Files that later stages read; their digests are recorded.
+            adopted: The earlier record, if this result was made from other inputs and is taken as it is: the inputs
+                and libraries that it was really made with stay on record.
+
+        Raises:
+            DiskError: The record cannot be written.
+        """
         record = {
             "key": self.key,
             "result": self.codec.dump_python(result, mode="json"),
@@ -87,6 +97,8 @@ class Stage(Generic[T]):
             "inputs": dict(self.inputs),
             "libraries": {name: library_version(name) for name in (*self.libraries, *self.noted)},
         }
+        if adopted is not None:
+            record |= {name: adopted[name] for name in ("inputs", "libraries") if name in adopted}
         write_json(self.run.stage_record(self.name), {**record, _DIGEST: _digest(record)})
         return result
 

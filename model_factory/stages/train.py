@@ -104,7 +104,7 @@ def finished_training(
     stage = _stage(run)
     found = stage.load()
     if found is not None:
-        _report_libraries(stage, console)
+        _report_differences(stage, console)
         return found
     if not run.checkpoint.is_file():
         return None
@@ -240,13 +240,16 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
     return supernet.cpu(), outcome
 
 
-def _report_libraries(stage: Stage[Trained], console: Console) -> None:
-    then = (stage.record() or {}).get("libraries", {})
+def _report_differences(stage: Stage[Trained], console: Console) -> None:
+    record = stage.record() or {}
+    then = record.get("libraries", {})
     changed = [
         f"{name} {old} (now {library_version(name)})" for name, old in then.items() if old != library_version(name)
     ]
     if changed:
         console.say(f"note: the supernet was trained with {', '.join(changed)}; it stays in use")
+    if differences := _changes(record, stage):
+        console.say(f"note: the supernet was adopted, not trained with this config ({differences})")
 
 
 def _earlier_result(stage: Stage[Trained]) -> Trained | None:
@@ -286,7 +289,8 @@ def _adopt(stage: Stage[Trained], console: Console) -> Trained:
         )
     load_supernet(run.checkpoint, materials.model_space)
     console.say(f"{run.checkpoint}: {_difference(stage)}; adopted as it is, nothing was trained")
-    return stage.save(replace(found, **_data_facts(materials.splits)), [run.checkpoint])
+    earlier = stage.record() or _earlier_record(run)
+    return stage.save(replace(found, **_data_facts(materials.splits)), [run.checkpoint], earlier)
 
 
 def _recorded_result(stage: Stage[Trained]) -> Trained | None:
@@ -318,11 +322,17 @@ def _difference(stage: Stage[Trained]) -> str:
         return "its record is missing, damaged, or from an earlier version of the factory"
     if record["key"] == stage.key:
         return "was changed after it was trained"
+    changes = _changes(record, stage)
+    return f"was trained with another config or other data ({changes or 'another version of the factory'})"
+
+
+def _changes(record: Mapping[str, Any], stage: Stage[Trained]) -> str:
+    """The inputs that differ from those in the record, for people; "" if none does."""
     then, now = _flat(record["inputs"]), _flat(stage.inputs)
     names = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
     shown = ", ".join(_change(name, then.get(name), now.get(name)) for name in names[:_NAMED_CHANGES])
     more = f" and {len(names) - _NAMED_CHANGES} more" if len(names) > _NAMED_CHANGES else ""
-    return f"was trained with another config or other data ({shown or 'another version of the factory'}{more})"
+    return shown + more
 
 
 def _change(name: str, then: Any, now: Any) -> str:

@@ -72,8 +72,12 @@ def test_adopt_keeps_the_supernet_and_trains_nothing(factory, app, edit_config):
     assert answer.code == 0, answer.err
     assert "adopted as it is, nothing was trained" in answer.err
     assert answer.stages == ["read images"]
-    assert factory(app, "build").code == 0
+    again = factory(app, "build")
+    assert again.code == 0
+    assert "note: the supernet was adopted, not trained with this config (training.epochs 10.0, now 3.0)" in again.err
     assert (app / CHECKPOINT).read_bytes() == before
+    edit_config(app, "epochs: 3", "epochs: 5")
+    assert "(training.epochs 10.0, now 5.0)" in factory(app, "build").err
 
 
 def test_an_adopted_supernet_is_judged_on_the_present_data(factory, app, edit_config):
