@@ -18,8 +18,9 @@ FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
 
-# For `make test`: the number of processes that share the tests; with 0 pytest runs them all in its own.
-WORKERS ?= auto
+# For `make test`: the number of processes that share the tests; with 0 pytest runs them all in its own. By default one more
+# than there are cores, because some tests wait for servers, signals and files.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 # ONNX Runtime sends usage data by default; nothing that runs here may.
 export ORT_DISABLE_TELEMETRY = 1

@@ -55,7 +55,7 @@ def test_export_fine_tunes_a_pick_that_two_targets_share_once(factory, app, edit
 def test_a_killed_fine_tuning_is_resumed_and_ends_with_the_same_files(
     start_factory, factory, app, edit_config, published, steps_done
 ):
-    edit_config(app, "targets:\n", "finetune: {epochs: 8, learning_rate: 0.1}\ntargets:\n")
+    edit_config(app, "targets:\n", "finetune: {epochs: 4, learning_rate: 0.1}\ntargets:\n")
     states = app / "runs" / "tiny" / "finetuned"
     process = start_factory(app, "build")
     while not list(states.glob("*.training.safetensors")):
