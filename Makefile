@@ -3,6 +3,7 @@
 #   make demo                                 set up, then train, search and export the embedded digits
 #   make test                                 set up, then run the tests
 #   make check                                set up, then run the linters
+#   make setup                                set up for both at once
 #   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, and refuse it if it is worse than OLD
 #   make clean                                remove the environment and caches, not runs/ and dist/
 
@@ -28,10 +29,14 @@ export ORT_DISABLE_TELEMETRY = 1
 # Python compiles what is imported when it is; compiling all that is installed takes half a minute.
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile
 
-.PHONY: demo test check family family-folder clean
+.PHONY: demo setup test check family family-folder clean
 
 demo: $(VENV)/.ready
 	$(FACTORY) build
+
+# Both sets of tools at once, for scripts that check and test.
+setup: $(VENV)/.ready-check,test
+	@touch $(VENV)/.ready-check $(VENV)/.ready-test
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder

@@ -71,7 +71,7 @@ def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_pa
     script(tmp_path / "make", f'echo "$@" >> {tmp_path / "calls"}; pwd >> {tmp_path / "calls"}')
     environment = with_programs(tmp_path)
     subprocess.run([ROOT / ".ci" / "run"], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert (tmp_path / "calls").read_text().split() == ["check", str(ROOT), "test", str(ROOT)]
+    assert (tmp_path / "calls").read_text().split() == ["setup", str(ROOT), "check", str(ROOT), "test", str(ROOT)]
     assert "    make test " in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -99,7 +99,7 @@ def test_the_ci_script_stops_at_the_first_failure(tmp_path):
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True)
     assert answer.returncode == 3
-    assert (tmp_path / "calls").read_text().split() == ["check"]
+    assert (tmp_path / "calls").read_text().split() == ["setup"]
 
 
 def test_the_engines_script_runs_the_tests_that_are_marked(tmp_path):

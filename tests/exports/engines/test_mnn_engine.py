@@ -10,7 +10,7 @@ from exports.engines import get_engine
 from exports.engines.mnn import _convert
 from factory_base.errors import EngineError
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.smoke]
 
 pytest.importorskip("MNN")
 

@@ -8,7 +8,7 @@ from device_profiles.measuring import benchmark, measure
 from device_profiles.measuring.runner import processor
 from device_profiles.profile import find_profile
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.smoke]
 
 
 def test_a_board_gets_a_profile_that_names_it(built, factory, ssh_board, tmp_path, monkeypatch):

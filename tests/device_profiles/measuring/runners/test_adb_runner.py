@@ -150,6 +150,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[measure.MeasuredHos
     return measured(folder, LocalRunner(QuickEngine())), folder
 
 
+@pytest.mark.smoke
 def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(adb: AdbSetup, local) -> None:
     here, folder = local
     with adb.phone():

@@ -24,7 +24,7 @@ from device_profiles.measuring.runners.ssh_link import Link, LinkLostError, star
 from factory_base.errors import EngineError
 from factory_base.files import sha256_file
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.smoke]
 
 SHAPE = (3, 16, 16)
 LIMITS = {"seconds": timing.VISIT_SECONDS, "repeats": list(timing.REPEATS)}

@@ -148,6 +148,7 @@ def as_page(registered: dict[str, str]) -> bytes:
 
 
 @needs_browser
+@pytest.mark.smoke
 def test_a_page_ranks_networks_by_size_and_computes_what_onnxruntime_computes(opened, files) -> None:
     runner = opened.runner
     machine = runner.machine()
