@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from supernet.data.examples import Examples as Examples
     from supernet.data.image_examples import ImageExamples as ImageExamples
     from supernet.data.image_examples import Normalisation as Normalisation
+    from supernet.data.image_examples import image_examples as image_examples
     from supernet.data.sources import load_splits as load_splits
     from supernet.data.text import Vocabulary as Vocabulary
     from supernet.data.text import load_sentences as load_sentences
@@ -94,6 +95,7 @@ _MODULES = {
     "accuracy": "supernet.evaluation.evaluation",
     "choose_calibration": "supernet.evaluation.calibration",
     "count_macs": "supernet.sharing.macs",
+    "image_examples": "supernet.data.image_examples",
     "keep_freed_memory": "supernet.planning.memory",
     "load_sentences": "supernet.data.text",
     "load_splits": "supernet.data.sources",

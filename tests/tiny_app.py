@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from model_factory.__main__ import main
 
@@ -130,12 +131,21 @@ def tiny_config() -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, factory: Run) -> Path:
-    """A folder with `factory.yaml` and the finished family. Tests may read it, but not change it."""
-    folder = tmp_path_factory.mktemp("app")
-    (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
-    answer = factory(folder, "build")
-    assert answer.code == 0, answer.err
-    return folder
+    """A folder with `factory.yaml` and the finished family. Tests may read it, but not change it.
+
+    Of the processes that share the tests the first one that needs it builds it, and each of them has a copy.
+    """
+    folder, shared = tmp_path_factory.mktemp("app"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "built.lock"):
+        if not (shared / "built").is_dir():
+            (folder / "factory.yaml").write_text(CONFIG, encoding="utf-8")
+            answer = factory(folder, "build")
+            assert answer.code == 0, answer.err
+            shutil.copytree(folder, shared / "partly built")
+            (shared / "partly built").rename(shared / "built")
+    return Path(shutil.copytree(shared / "built", folder, dirs_exist_ok=True))
 
 
 @pytest.fixture

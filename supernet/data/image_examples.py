@@ -13,7 +13,7 @@ from factory_base.errors import DataError
 from supernet.data.augmentation import augment
 from supernet.data.augmentation_config import AugmentConfig
 from supernet.data.examples import Draws
-from supernet.data.types import LabelledImages, OnDemandImages
+from supernet.data.types import LabelledImages, OnDemandImages, Splits
 
 _DEVICE_SHARE = 1 / 8  # of a GPU's memory for the images: training needs the rest
 
@@ -116,3 +116,11 @@ class ImageExamples:
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
         """float32 (b, *shape). See `Examples`."""
         return to_input(batch, shape[-1], self.normalisation)
+
+
+def image_examples(splits: Splits) -> tuple[ImageExamples, ImageExamples, ImageExamples]:
+    """The training, held-out and test images of a data set as examples, without augmentation, in this order."""
+    normalisation = Normalisation(mean=splits.mean, std=splits.std)
+    parts = (splits.train, splits.heldout, splits.test)
+    train, heldout, test = (ImageExamples.of(part, normalisation) for part in parts)
+    return train, heldout, test

@@ -54,4 +54,4 @@ def test_the_program_writes_only_below_its_folder(ran) -> None:
 
 def test_the_program_uses_only_public_names() -> None:
     modules = re.findall(r"^(?:from|import) (\S+)", program(), re.M)
-    assert set(modules) == {"json", "pathlib", "torch", "device_profiles", "exports", "search", "supernet"}
+    assert set(modules) == {"json", "pathlib", "device_profiles", "exports", "search", "supernet"}
