@@ -26,7 +26,9 @@ WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # ONNX Runtime sends usage data by default; nothing that runs here may.
 export ORT_DISABLE_TELEMETRY = 1
 
-# Python compiles what is imported when it is; compiling all that is installed takes half a minute.
+# Python compiles what is imported when it is, and keeps the bytecode even if the environment forbids that: else every
+# process of a test would compile PyTorch again. Compiling all that is installed takes half a minute.
+export PYTHONDONTWRITEBYTECODE =
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile
 
 .PHONY: demo setup test check family family-folder clean
