@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,16 @@ from typing import Any, Final, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from factory_base.errors import ConfigError
+from factory_base.errors import ConfigError, ForeignError
+from factory_base.foreign import INT64, printable, read_regular
+
+_MAX_BYTES = 4 * 2**20
+"""Far more than a person writes; a latency table, which is larger, is JSON."""
+_MAX_DEPTH, _MAX_VALUES = 50, 100_000
+"""Limits on nesting, of which our own files need less than 10 levels, and on values, each alias counted as all that it
+stands for."""
+_INTEGER_CHARACTERS = 80
+"""As many as 64 bits take in base 2, with underscores."""
 
 
 class Document(BaseModel):
@@ -61,24 +71,95 @@ def shaping_values(document: BaseModel, *, exclude: Collection[str] = ()) -> dic
 
 
 def load_yaml(path: Path) -> Any:
-    """The YAML value in `path`.
+    """The YAML value in `path`: a regular file of at most 4 MiB whose mappings name each key once.
 
     Raises:
-        ConfigError: The file is missing, unreadable, or not YAML. The message names the line and column.
+        ConfigError: The file is missing, unreadable, or not YAML; a key is repeated; an integer exceeds 64 bits or a
+            number is not finite; the file is too large or nested too deep. The message names the line and column.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        return yaml.load(read_regular(path, _MAX_BYTES).decode("utf-8"), Loader=_StrictLoader)
+    except ForeignError as error:
+        raise ConfigError(str(error)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", error)).split())
-        raise ConfigError(f"{path}{where}: is not valid YAML ({problem})") from error
+        problem = printable(" ".join(str(getattr(error, "problem", error)).split()))
+        stated = problem if isinstance(error, _RefusedValueError) else f"is not valid YAML ({problem})"
+        raise ConfigError(f"{path}{where}: {stated}") from error
     except ValueError as error:
-        raise ConfigError(f"{path}: a value is not a valid date or number ({error}); put text in quotes") from error
+        raise ConfigError(
+            f"{path}: a value is not a valid date or number ({printable(str(error))}); put text in quotes"
+        ) from error
+
+
+class _RefusedValueError(yaml.MarkedYAMLError):
+    """Valid YAML that is refused nevertheless."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML values, without what hides a mistake or grows without bounds."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._values = 0
+        self._sizes: dict[int, int] = {}
+        """The number of values below each finished node, by `id`."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node; refuses deep nesting, and aliases that contain themselves or make too many values."""
+        is_alias = self.check_event(yaml.AliasEvent)
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise _fault(f"is nested deeper than {_MAX_DEPTH} levels", mark)
+        before = self._values
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise _fault("an alias stands for a value that contains it", mark)
+        self._values += self._sizes[id(node)] if is_alias else 1
+        if self._values > _MAX_VALUES:
+            raise _fault(f"holds more than {_MAX_VALUES:,} values, each alias counted as what it stands for", mark)
+        self._sizes[id(node)] = self._values - before
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The next mapping; refuses a key that is given twice. Keys that `<<` merges in may be given again."""
+        node = super().compose_mapping_node(anchor)
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            value = self.construct_object(key)
+            if value in seen:
+                first = seen[value] + 1
+                raise _fault(f"key {key.value!r} is repeated, first given in line {first}", key.start_mark)
+            seen[value] = key.start_mark.line
+        return node
+
+    def construct_bounded_int(self, node: yaml.ScalarNode) -> int:
+        """An integer of at most 64 bits."""
+        if len(node.value) > _INTEGER_CHARACTERS or (value := self.construct_yaml_int(node)) not in INT64:
+            raise _fault(f"the integer {node.value[:40]} exceeds 64 bits", node.start_mark)
+        return int(value)
+
+    def construct_finite_float(self, node: yaml.ScalarNode) -> float:
+        """A finite number."""
+        value = float(self.construct_yaml_float(node))
+        if not math.isfinite(value):
+            raise _fault(f"the number {node.value[:40]} is not finite", node.start_mark)
+        return value
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_bounded_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_finite_float)
+
+
+def _fault(problem: str, mark: yaml.Mark) -> _RefusedValueError:
+    return _RefusedValueError(problem=problem, problem_mark=mark)
 
 
 def load_document(path: Path, model: type[D]) -> D:

@@ -18,6 +18,10 @@ class ConfigError(FactoryError):
     """A file that people write (config, profile) or a command-line value is wrong."""
 
 
+class ForeignError(FactoryError):
+    """A file or message from outside cannot be read safely: not a regular file, too large, or not what it should be."""
+
+
 class DataError(FactoryError):
     """A data set is missing, damaged or unsuitable for training."""
 

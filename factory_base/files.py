@@ -11,10 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from factory_base.errors import BusyError, DiskError, FactoryError
+from factory_base.errors import BusyError, DiskError
+from factory_base.foreign import parse_json, read_regular
 
 TEMPORARY_MARK = ".partial-"
 """Part of the name of a file that is still being written. A killed process leaves such files, never half a result."""
+_MAX_JSON_BYTES = 256 * 2**20
+"""A hundred times the largest file of JSON that a build writes."""
 
 
 @contextmanager
@@ -50,21 +53,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically. Raises `DiskError`."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`.
+    """The JSON value in `path`, read as `factory_base.foreign` reads files from outside: somebody may have edited it.
 
     Raises:
-        FactoryError: The file is missing or is not JSON.
+        ForeignError: The file is missing, is not JSON, or exceeds a limit.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FactoryError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise FactoryError(f"{path}: is not valid JSON ({error})") from error
+    return parse_json(read_regular(path, _MAX_JSON_BYTES), str(path), max_bytes=_MAX_JSON_BYTES)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from factory_base.errors import BusyError, DiskError, FactoryError
+from factory_base.errors import BusyError, DiskError, ForeignError
 from factory_base.files import (
     TEMPORARY_MARK,
     atomic_path,
@@ -101,13 +101,13 @@ def test_json_comes_back_and_is_written_for_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "cannot be read"), (b"{", "not valid JSON"), (b"\xff", "JSON")]
+    ("content", "message"), [(None, "cannot be read"), (b"{", "not valid JSON"), (b"\xff", "is not UTF-8 text")]
 )
 def test_unreadable_json_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(FactoryError, match=rf"a.json: .*{message}"):
+    with pytest.raises(ForeignError, match=rf"a.json: .*{message}"):
         read_json(path)
 
 

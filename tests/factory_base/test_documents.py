@@ -78,7 +78,7 @@ def test_invalid_yaml_is_one_line_with_its_location(tmp_path: Path, text: str, m
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.yaml: cannot be read \(No such file or directory\)"):
         load_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(ConfigError, match="is a folder"):
         load_yaml(tmp_path)
 
 
@@ -93,8 +93,45 @@ def test_infinity_is_refused(tmp_path: Path) -> None:
         rate: float
 
     (tmp_path / "a.yaml").write_text("rate: .inf")
-    with pytest.raises(ConfigError, match=r"'rate': .*finite"):
+    with pytest.raises(ConfigError, match=r"line 1, column 7: the number .inf is not finite"):
         load_document(tmp_path / "a.yaml", Rate)
+
+
+def alias_bomb(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nname: x\nseed: 2", r"line 3, column 1: key 'seed' is repeated, first given in line 1$"),
+        ("a: {b: 1, 'b': 2}", r"line 1, column 11: key 'b' is repeated"),
+        ("- {1: a, 0x1: b}", r"key '0x1' is repeated"),
+        ("a: 1.0e+999", r"line 1, column 4: the number 1.0e\+999 is not finite$"),
+        ("a: 9223372036854775808", r"the integer 9223372036854775808 exceeds 64 bits$"),
+        ("a: " + "9" * 5000, r"the integer 9+ exceeds 64 bits$"),
+        ("[" * 3000 + "]" * 3000, r"line 1, column 51: is nested deeper than 50 levels$"),
+        (alias_bomb(9), r"holds more than 100,000 values"),
+        ("a: &a [1, *a]", r"line 1, column 11: an alias stands for a value that contains it$"),
+        ("a: 1\n" * 1_000_000, "is larger than the limit"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_yaml_that_hides_a_mistake_or_grows_without_bounds_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\nagain: *base\nbig: -9223372036854775808"
+    )
+    value = load_yaml(tmp_path / "a.yaml")
+    assert value["other"] == {"a": 1, "b": 3}
+    assert value["again"] == {"a": 1, "b": 2}
+    assert value["big"] == -(2**63)
 
 
 def test_the_nearest_word_is_suggested_or_else_all_are_listed() -> None:
