@@ -58,7 +58,7 @@ class LinkLostError(Exception):
 def start_command(python: str) -> str:
     """The command that the board's shell runs: `python`, which must be safe there, and a loader of our program.
 
-    The loader reads the two files of the program from its input. The first becomes a module under the name that the
+    The loader reads the two files of the program, one after the other, from its input. The first becomes a module under the name that the
     second imports it by. Nothing is imported from the working directory, which may hold anything.
     """
     oldest, name = f"({OLDEST_PYTHON[0]},{OLDEST_PYTHON[1]})", board_engines.__name__
@@ -66,8 +66,9 @@ def start_command(python: str) -> str:
         f'import sys,types;sys.version_info<{oldest} and sys.exit("{TOO_OLD} %d.%d" % sys.version_info[:2]);'
         "sys.path=[p for p in sys.path if p];"
         f'engines=sys.modules["{name}"]=types.ModuleType("{name}");'
-        f'exec(compile(sys.stdin.buffer.read({len(_ENGINES_SOURCE)}),"board_engines.py","exec"),engines.__dict__);'
-        f'exec(compile(sys.stdin.buffer.read({len(_SOURCE)}),"board.py","exec"))'
+        f"source=sys.stdin.buffer.read({len(_ENGINES_SOURCE) + len(_SOURCE)});"
+        f'exec(compile(source[:{len(_ENGINES_SOURCE)}],"board_engines.py","exec"),engines.__dict__);'
+        f'exec(compile(source[{len(_ENGINES_SOURCE)}:],"board.py","exec"))'
     )
     return f"{python} -c '{program}'"
 
