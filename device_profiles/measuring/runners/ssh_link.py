@@ -58,8 +58,8 @@ class LinkLostError(Exception):
 def start_command(python: str) -> str:
     """The command that the board's shell runs: `python`, which must be safe there, and a loader of our program.
 
-    The loader reads the two files of the program, one after the other, from its input. The first becomes a module under the name that the
-    second imports it by. Nothing is imported from the working directory, which may hold anything.
+    The loader reads the two files of the program, one after the other, from its input. The first becomes a module under
+    the name that the second imports it by. Nothing is imported from the working directory, which may hold anything.
     """
     oldest, name = f"({OLDEST_PYTHON[0]},{OLDEST_PYTHON[1]})", board_engines.__name__
     program = (
