@@ -136,7 +136,7 @@ class _StrictLoader(yaml.SafeLoader):
             value = self.construct_object(key)
             if value in seen:
                 first = seen[value] + 1
-                raise _fault(f"key {key.value!r} is repeated, first given in line {first}", key.start_mark)
+                raise _fault(f"key {key.value!r} is given twice, first in line {first}", key.start_mark)
             seen[value] = key.start_mark.line
         return node
 

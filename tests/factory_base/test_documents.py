@@ -106,9 +106,9 @@ def alias_bomb(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nname: x\nseed: 2", r"line 3, column 1: key 'seed' is repeated, first given in line 1$"),
-        ("a: {b: 1, 'b': 2}", r"line 1, column 11: key 'b' is repeated"),
-        ("- {1: a, 0x1: b}", r"key '0x1' is repeated"),
+        ("seed: 1\nname: x\nseed: 2", r"line 3, column 1: key 'seed' is given twice, first in line 1$"),
+        ("a: {b: 1, 'b': 2}", r"line 1, column 11: key 'b' is given twice"),
+        ("- {1: a, 0x1: b}", r"key '0x1' is given twice"),
         ("a: 1.0e+999", r"line 1, column 4: the number 1.0e\+999 is not finite$"),
         ("a: 9223372036854775808", r"the integer 9223372036854775808 exceeds 64 bits$"),
         ("a: " + "9" * 5000, r"the integer 9+ exceeds 64 bits$"),
