@@ -166,7 +166,5 @@ def _version(option: str, text: str | None) -> str | None:
 
     if text is not None and (len(text) > _MAX_VERSION or not _VERSION.fullmatch(text)):
         shown = text if len(text) <= _MAX_VERSION else f"{text[:_MAX_VERSION]}..."
-        raise ConfigError(
-            f"{option}: {shown!r} is not a version; write up to {_MAX_VERSION} characters such as 12.1"
-        )
+        raise ConfigError(f"{option}: {shown!r} is not a version; write up to {_MAX_VERSION} characters such as 12.1")
     return text

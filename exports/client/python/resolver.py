@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SUPPORTED_MAJOR = 1
-SUPPORTED_CRITICAL: frozenset[str] = frozenset()
-"""The critical features that this resolver supports. Manifests of version 1 have none."""
+SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file"})
+"""The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
+yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`."""
 
 RAM_CLASSES_MIB = (256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536)
 """The sizes of RAM with which devices are sold, in MiB. A part of the contract: selectors compare these classes."""
