@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.foreign import printable
 from model_factory.commands.options import FamilyArgument, JsonOption, PlatformName
 
 if TYPE_CHECKING:
@@ -115,19 +116,17 @@ def facts_from_text(
 def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
     """The model that a device with these facts gets from `family`, and the reasons. Raises `ManifestError`."""
     from exports.client.python import resolver
-    from exports.family.manifest import manifest_path, read_manifest
-    from factory_base.files import read_json
+    from exports.family.manifest import read_manifest_value
 
-    read_manifest(family)
-    return resolver.resolve(read_json(manifest_path(family)), facts)
+    return resolver.resolve(read_manifest_value(family), facts)
 
 
 def print_resolution(resolution: Resolution) -> None:
     """Print the model that the device gets, then why others are rejected."""
-    print(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})")
+    print(printable(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})"))
     for reason in resolution.reasons:
         model = f" {reason.model}" if reason.model else ""
-        print(f"  {reason.tier}{model}: {reason.text} [{reason.code}]")
+        print(printable(f"  {reason.tier}{model}: {reason.text} [{reason.code}]"))
 
 
 def resolution_json(resolution: Resolution) -> str:
