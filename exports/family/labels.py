@@ -15,7 +15,7 @@ from exports.family.files import read_file
 from exports.family.records import Manifest
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.files import sha256_bytes
-from factory_base.foreign import parse_json
+from factory_base.foreign import parse_json, printable
 
 LABELS = "labels"
 """The folder of the file of labels in a family's folder."""
@@ -36,9 +36,16 @@ def labels_name(data: bytes) -> str:
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Raise `ManifestError` if no family can have these labels: too many, or too long."""
+    """Raise `ManifestError` if no family can have these labels: too many, too long, or not valid Unicode."""
     if len(labels) > MAX_CLASSES:
         raise ManifestError(f"there are {len(labels):,} classes, a family has at most {MAX_CLASSES:,}; merge some")
+    for label in labels:
+        try:
+            label.encode()
+        except UnicodeEncodeError as error:  # for example the name of a folder that is not UTF-8
+            raise ManifestError(
+                f"the class name '{printable(label, 80)}' is not valid Unicode; rename the class, such as its folder"
+            ) from error
     size = len(labels_bytes(labels))
     if size > MAX_LABELS_BYTES:
         raise ManifestError(

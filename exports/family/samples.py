@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SAMPLES = "samples"
 EXPECTED = "samples/expected"
 EVALUATION = "evaluation"
+MAX_EXPECTED_BYTES = 1 << 26
+"""The largest file of expected outputs. 8 samples, 10,000 classes and 50 models take about 36 MB."""
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:

@@ -21,12 +21,10 @@ from exports.family.isolated import IsolatedRuns, ModelTimeoutError, SampleRun
 from exports.family.labels import LABELS, family_labels
 from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
 from exports.family.records import File, Manifest, Model, NormaliseStep, ResizeStep
-from exports.family.samples import EVALUATION, SAMPLES, decode_png
+from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png
 from factory_base.errors import FactoryError, ForeignError, ManifestError
 from factory_base.foreign import parse_json
 
-MAX_EXPECTED_BYTES = 1 << 26
-"""The largest file of expected outputs that is read. 8 samples, 10,000 classes and 50 models take about 36 MB."""
 _MAX_EXPECTED_VALUES = 8_000_000
 MAX_SAMPLE_BYTES = 1 << 26
 """The largest sample that is read: an image of `MAX_SIDE` that cannot be compressed."""
