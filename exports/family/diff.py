@@ -17,7 +17,7 @@ from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
-from factory_base.quantities import format_bytes, format_duration
+from factory_base.quantities import amount, format_bytes, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +306,7 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
     changes, notes = [], []
     for key, perf in before.items():
         device, threads, unit, basis = key
-        name = f"latency_us on {device}, {threads} {'thread' if threads == 1 else 'threads'}, {unit}, {basis}"
+        name = f"latency_us on {device}, {amount(threads, 'thread')}, {unit}, {basis}"
         follower = after.get(key)
         if follower is None:
             notes.append(f"{name}: not compared, because the new family does not state it")

@@ -13,6 +13,7 @@ from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
 from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable, read_regular
+from factory_base.quantities import amount
 
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
@@ -180,7 +181,10 @@ def _label_faults(manifest: Manifest) -> Iterator[str]:
         if task.labels_file not in manifest.files():
             yield f"the file {task.labels_file.name!r} is described twice, with different contents"
     elif task.output.classes != len(task.labels):
-        yield f"the output has {task.output.classes} classes, but there are {len(task.labels)} labels"
+        yield (
+            f"the output has {amount(task.output.classes, 'class', 'classes')}, "
+            f"but there {'is' if len(task.labels) == 1 else 'are'} {amount(len(task.labels), 'label')}"
+        )
 
 
 def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:

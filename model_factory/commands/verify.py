@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from factory_base.foreign import printable
+from factory_base.quantities import amount
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ def print_checks(report: VerifyReport) -> None:
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print(f"{'ok   ' if check.ok else 'FAULT'}  {printable(check.name)}: {printable(check.detail, _DETAIL)}")
     faults = sum(not check.ok for check in report.checks)
-    found = f"{faults} {'fault' if faults == 1 else 'faults'}"
-    print(f"{len(report.checks)} checks, {found if faults else 'all passed'}")
+    print(f"{amount(len(report.checks), 'check')}, {amount(faults, 'fault') if faults else 'all passed'}")
 
 
 def verify_json(report: VerifyReport) -> str:
