@@ -111,13 +111,15 @@ def parse_json(data: bytes, name: str) -> Any:
     """
     try:
         check_structure(data)
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=unique_keys,
             parse_int=bounded_integer,
             parse_float=finite_number,
             parse_constant=finite_number,
         )
+        json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair, which is not Unicode
+        return value
     except ValueError as error:
         raise ValueError(f"{name} is damaged ({error}); download it again") from error
 
