@@ -21,7 +21,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
-from model_factory.stages.family import family_stage
+from model_factory.stages.family import check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
@@ -81,7 +81,7 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
-        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, may_train=may_train)
+        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
@@ -91,14 +91,14 @@ def build(
             export_stage(run, materials, console, trained, images, outcome, finetuned.get(pick))
             for outcome, pick in zip(outcomes, picks, strict=True)
         ]
-        manifest = family_stage(run, materials, trained, outcomes, exported)
+        family = family_stage(run, materials, trained, outcomes, exported)
         notes = (*fitting_notes(run), *shared_model_notes(outcomes))
-        report_stage(run, materials, console, trained, manifest, outcomes, exported, notes)
+        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
-        manifest=manifest,
+        manifest=family.manifest,
         outcomes=tuple(outcomes),
         exported=tuple(exported),
-        notes=(*notes, *finetuning_lines(e.finetuned for e in exported)),
+        notes=(*notes, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
     )
 
@@ -138,14 +138,16 @@ def train(
             return None
         with exclusive(run.folder, "train"):
             run = _begin(run, limits)
+            materials = Materials(run, console)
             try:
                 finished = _finished(run, console, on_mismatch)
+                if finished is None:
+                    check_family_limits(run, materials, console, ())
             except FactoryError:
                 processes.from_first(False)  # the others wait to hear whether there is anything to train
                 raise
             if not processes.from_first(finished is None):
                 return finished
-            materials = Materials(run, console)
             run = plan_stage(run, materials, console, limits or TrainingLimits(), processes)
             return train_stage(run, materials, console, processes)
 
@@ -215,6 +217,7 @@ def _trained_supernet(
     console: Console,
     limits: TrainingLimits | None = None,
     on_mismatch: OnMismatch = "refuse",
+    targets: Sequence[FoundProfile] = (),
     *,
     may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
@@ -225,6 +228,7 @@ def _trained_supernet(
     from supernet.training.workers import one_worker
 
     materials, process = Materials(run, console), one_worker(run.config.training.device)
+    check_family_limits(run, materials, console, targets)
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.foreign import printable
 from model_factory.commands.options import JsonOption
 from model_factory.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from exports.family.diff import FamilyDiff, TierChange
+    from exports.family.diff import FamilyDiff, TierChange, ValueChange
 
 
 def diff(
@@ -61,16 +62,18 @@ def print_diff(diff: FamilyDiff) -> None:
             "WORSE" if change.worse else change.status,
             _models(change),
             _accuracy(change),
-            "\n".join(_value(v.name, v.old, v.new) for v in change.values if v.old != v.new),
+            "\n".join(_value(v) for v in change.values if v.old != v.new),
         )
         for change in diff.tiers
     ]
     print_table(header, rows)
     for change in diff.tiers:
         for note in change.notes:
-            print(f"note: {change.tier}: {note}")
+            print(printable(f"note: {change.tier}: {note}"))
+    for note in diff.notes:
+        print(printable(f"note: {note}"))
     for line in diff.worse:
-        print(f"worse: {line}")
+        print(printable(f"worse: {line}"))
     if not diff.worse:
         print("nothing got worse")
 
@@ -93,5 +96,6 @@ def _accuracy(change: TierChange) -> str:
     return f"{a.mean:+.2%} ({a.low:+.2%} to {a.high:+.2%})"
 
 
-def _value(name: str, old: int, new: int) -> str:
-    return f"{name} {old} > {new}" + (f" ({new / old - 1:+.1%})" if old else "")
+def _value(change: ValueChange) -> str:
+    relative = f" ({change.new / change.old - 1:+.1%})" if change.old else ""
+    return f"{change.label} {change.shown(change.old)} > {change.shown(change.new)}{relative}"

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from factory_base.foreign import printable
+from factory_base.quantities import amount
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
     from exports.family.verify import VerifyReport
+
+_DETAIL = 2000
+"""The most characters of a check's detail that are printed; file names may have 255 each."""
 
 
 def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
@@ -29,9 +34,9 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
     for check in sorted(report.checks, key=lambda check: not check.ok):
-        print(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
+        print(f"{'ok   ' if check.ok else 'FAULT'}  {printable(check.name)}: {printable(check.detail, _DETAIL)}")
     faults = sum(not check.ok for check in report.checks)
-    print(f"{len(report.checks)} checks, " + (f"{faults} faults" if faults else "all passed"))
+    print(f"{amount(len(report.checks), 'check')}, {amount(faults, 'fault') if faults else 'all passed'}")
 
 
 def verify_json(report: VerifyReport) -> str:

@@ -113,7 +113,8 @@ def export_stage(
 
     def export() -> FileFacts:
         own = finetuned_supernet(run, materials, subnet) if weights else None
-        return _written(run, materials, console, calibration_images, subnet, own)
+        title = f"export {outcome.found.profile.name}"
+        return _written(run, materials, console, title, calibration_images, subnet, own)
 
     stage = Stage(
         run=run,
@@ -137,21 +138,23 @@ def _written(
     run: Run,
     materials: Materials,
     console: Console,
+    title: str,
     calibration_images: int,
     subnet: SubnetConfig,
     own: Supernet | None,
 ) -> FileFacts:
     """Export the subnet, with its `own` weights if it has some, check the file's parity, and evaluate the file."""
     threads, test = run.config.threads, materials.splits.test
-    with console.stage(f"export {subnet.id}") as progress:
+    with console.stage(title) as progress:
         module = materials.calibrated(subnet, calibration_images, own)
         engine = get_engine("onnxruntime", **shaping_values(run.config.export))
         shape = materials.model_space.input_shape(subnet)
         images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
         artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
         evaluation = evaluate_artifact(
-            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
-        )
+            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads,
+            lambda done, total, _="": progress(done, total, "test images"),
+        )  # fmt: skip
     write_bytes(run.predictions(subnet.id), npy_bytes(evaluation.predictions))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
