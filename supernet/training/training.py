@@ -15,13 +15,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from factory_base.errors import TrainingError
+from factory_base.errors import CheckpointError, TrainingError
 from factory_base.progress import Progress, silent
 from supernet.data.examples import Draws, Examples
 from supernet.data.loading import BatchLoader
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.training.checkpoint import TrainingState, load_state, save_state
+from supernet.training.checkpoint import NOT_CONTINUED, TrainingNote, TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
 from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
 from supernet.training.sampling import SAMPLERS
@@ -187,6 +187,7 @@ class _Session:
         self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
         self.curve: list[CurvePoint] = []
         self.rollbacks = 0
+        self._said: set[str] = set()
         self._losses: list[float] = []
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
@@ -235,18 +236,18 @@ class _Session:
         self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
         self.trainer.is_consistent = True
         self.save(self.state_file)  # a run killed from here on must not resume from a newer state at the old rate
-        if self.workers.is_first:
-            self.callbacks[2](
-                f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
-                f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
-            )
+        self._notify(
+            f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+            f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
+        )
 
     def resume(self) -> None:
         """Continue from the newest state of this run, else from its last good state, else from the start."""
         state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
         if state is not None:
             self._restore(state)
-            self._earlier_seconds = state.seconds
+            self._earlier_seconds = state.note.seconds
+            self._notify(f"training continues after step {state.note.progression.step:,} of {self.steps:,}")
         elif self.workers.count > 1:  # initial weights may differ if unlike machines have sorted them
             initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
             self._initial = self.workers.from_first(initial)
@@ -256,16 +257,15 @@ class _Session:
         """Write everything that a later process needs to continue. Raises `DiskError`."""
         if not self.workers.is_first:
             return
-        state = TrainingState(
+        note = TrainingNote(
             key=self.key,
             progression=self.trainer.now,
             curve=tuple(self.curve),
             losses=tuple(self._losses),
             rollbacks=self.rollbacks,
             seconds=self._seconds(),
-            tensors=self.trainer.tensors(),
         )
-        save_state(path, state)
+        save_state(path, TrainingState(note=note, tensors=self.trainer.tensors()))
 
     def outcome(self) -> Outcome:
         """The result of the finished run."""
@@ -278,8 +278,31 @@ class _Session:
         )
 
     def _read(self, path: Path) -> TrainingState | None:
-        state: TrainingState | None = load_state(path, self.key) if self.workers.is_first else None
-        return self.workers.from_first(state)  # type: ignore[no-any-return]
+        """The state in `path`, on every worker; None if there is none that this run can continue from."""
+        return self.workers.from_first(self._loaded(path) if self.workers.is_first else None)  # type: ignore[no-any-return]
+
+    def _loaded(self, path: Path) -> TrainingState | None:
+        try:
+            state = load_state(path, self.key)
+            if state is not None and (fault := self._misfit(state)):
+                raise CheckpointError(f"{path}: is damaged: it {fault}; {NOT_CONTINUED}")
+        except CheckpointError as error:
+            self._notify(str(error))
+            return None
+        return state
+
+    def _misfit(self, state: TrainingState) -> str:
+        """What is wrong with a state that has the key of this run, for people; "" if nothing is."""
+        step, curve = state.note.progression.step, state.note.curve
+        if step > self.steps or (step == self.steps and not (curve and curve[-1].step == step)):
+            return f"is at step {step}, but this run has {self.steps} steps with a check at the end"
+        return self.trainer.misfit(state.tensors)
+
+    def _notify(self, text: str) -> None:
+        """Show a line to the user once, by the first worker."""
+        if self.workers.is_first and text not in self._said:
+            self._said.add(text)
+            self.callbacks[2](text)
 
     def _restore(self, state: TrainingState | None) -> None:
         """Return to `state`, or to the start if it is None. The number of roll-backs never decreases."""
@@ -287,9 +310,9 @@ class _Session:
             self.trainer.restore(self._initial, Progression())
             self.curve, self._losses = [], []
             return
-        self.trainer.restore(state.tensors, state.progression)
-        self.curve, self._losses = list(state.curve), list(state.losses)
-        self.rollbacks = max(self.rollbacks, state.rollbacks)
+        self.trainer.restore(state.tensors, state.note.progression)
+        self.curve, self._losses = list(state.note.curve), list(state.note.losses)
+        self.rollbacks = max(self.rollbacks, state.note.rollbacks)
 
     def _check(self) -> None:
         """Add a point to the curve and save this state as the last good one. Raises `DivergenceError`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from factory_base.errors import TrainingError
@@ -105,6 +108,60 @@ def test_a_rolled_back_run_that_is_resumed_has_the_same_outcome(easy_images, tmp
     resumed, _ = run(poisoned, tmp_path)
     assert resumed.curve == undisturbed.curve
     assert (resumed.rollbacks, resumed.learning_rate_scale) == (1, 0.5)
+
+
+def interrupted(data, tmp_path: Path, after: int) -> None:
+    """Start a run and interrupt it at its check number `after`, counted from 0."""
+    checks = iter(range(99))
+
+    def check(_: object) -> float:
+        if next(checks) == after:
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, check=check, save_every=1e-9, largest_only=1.0)
+
+
+def test_a_resumed_run_says_after_which_step_it_continues(easy_images, tmp_path: Path) -> None:
+    interrupted(easy_images, tmp_path, 2)
+    assert run(easy_images, tmp_path, largest_only=1.0)[1] == ["training continues after step 5 of 20"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: t.pop("weights.largest.1.bias"), "it lacks the tensor 'weights.largest.1.bias'"),
+        (lambda t: t.update({"weights.largest.1.bias": torch.ones(3)}), r"has the shape \(3,\) instead of \(8,\)"),
+        (lambda t: t.update({"other": torch.ones(1)}), "the tensor 'other'"),
+        (lambda t: t.update({"optimizer.step.largest.1.bias": torch.ones(())}), "'optimizer.step.largest.1.bias'"),
+    ],
+)
+def test_a_damaged_state_is_named_and_the_last_good_one_continued(easy_images, tmp_path: Path, change, reason) -> None:
+    interrupted(easy_images, tmp_path, 2)
+    path = tmp_path / "s.safetensors"
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    change(tensors)
+    save_file(tensors, path, metadata)
+    _, (fault, continued) = run(easy_images, tmp_path, largest_only=1.0)
+    assert re.search(rf"s.safetensors: is damaged: .*{reason}.*; it is not continued", fault)
+    assert continued == "training continues after step 4 of 20"
+
+
+def test_the_unfinished_state_of_another_run_is_named(easy_images, tmp_path: Path) -> None:
+    interrupted(easy_images, tmp_path, 1)
+    config = TrainingConfig(epochs=1, batch_size=32)
+    notes: list[str] = []
+    train(
+        Supernet(LinearSpace()), easy_images, config,
+        seed=0, state_file=tmp_path / "s.safetensors", key="another", check=lambda _: 0.5, notify=notes.append,
+    )  # fmt: skip
+    assert [note.partition(": ")[0] for note in notes] == [
+        f"{tmp_path}/s.safetensors",
+        f"{tmp_path}/s.good.safetensors",
+    ]
+    assert all("belongs to a training run with another config" in note for note in notes)
 
 
 def points(*losses: float) -> list[CurvePoint]:
