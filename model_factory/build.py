@@ -21,7 +21,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
-from model_factory.stages.family import family_stage
+from model_factory.stages.family import chance_notes, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
@@ -92,7 +92,8 @@ def build(
             for outcome, pick in zip(outcomes, picks, strict=True)
         ]
         manifest = family_stage(run, materials, trained, outcomes, exported)
-        notes = (*fitting_notes(run), *shared_model_notes(outcomes))
+        chance = chance_notes(run, manifest, outcomes, exported)
+        notes = (*fitting_notes(run), *shared_model_notes(outcomes), *chance)
         report_stage(run, materials, console, trained, manifest, outcomes, exported, notes)
     return Built(
         manifest=manifest,

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.family.artifact import Z95
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import IncomparableError, ManifestError
 from factory_base.files import sha256_bytes
+from factory_base.intervals import Z95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

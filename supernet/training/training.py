@@ -77,6 +77,7 @@ def train(
     state_file: Path,
     key: str,
     check: Check,
+    check_images: int | None = None,
     workers: Workers | None = None,
     loader_workers: int = 0,
     progress: Progress = silent,
@@ -117,6 +118,8 @@ def train(
             ignored. The last good state is kept beside it as `<stem>.good<suffix>`.
         key: Digest of everything that shapes the run.
         check: Called about ten times in a run, but at least every five epochs and at most twice an epoch.
+        check_images: Number of held-out images behind each result of `check`; None if they are so many that chance
+            does not matter.
         workers: The processes that train together; by default this process alone, on the CPU.
         loader_workers: Number of processes that prepare batches; with 0 this process prepares them.
         progress: Called after every step.
@@ -130,14 +133,14 @@ def train(
         DiskError: A training state cannot be written.
     """
     session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file)
-    session.callbacks = (check, progress, notify, events)
+    session.callbacks, session.check_images = (check, progress, notify, events), check_images
     session.resume()
     try:
         while session.trainer.now.step < session.steps:
             try:
                 session.run(loader_workers)
             except DivergenceError as error:
-                session.roll_back(str(error))
+                session.roll_back(error)
     except KeyboardInterrupt:
         if session.trainer.is_consistent:
             session.save(state_file)
@@ -165,6 +168,7 @@ class _Session:
     """The work of one process on a run."""
 
     callbacks: tuple[Check, Progress, Notify, Events | None]
+    check_images: int | None
 
     def __init__(
         self,
@@ -221,14 +225,14 @@ class _Session:
                     self.save(self.state_file)
                     saved = time.monotonic()
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: DivergenceError) -> None:
         """Return to the last good state, or to the start, with half the learning rate. Raises `TrainingError`."""
         self.rollbacks += 1
         rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
         if self.rollbacks > self.config.rollbacks:
             raise TrainingError(
                 f"{reason}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
-                f"set training.learning_rate below {rate:.3g}, or check the data"
+                f"set training.learning_rate below {rate:.3g}, or check {reason.check}"
             )
         scale = self.trainer.now.learning_rate_scale / 2
         self.trainer.is_consistent = False  # an interruption must not save a state that is half restored
@@ -328,7 +332,7 @@ class _Session:
         self.curve.append(
             CurvePoint(step=self.trainer.now.step, loss=loss, largest_accuracy=largest, smallest_accuracy=smallest)
         )
-        check_curve(self.curve, self.chance, self.steps)
+        check_curve(self.curve, self.chance, self.steps, self.check_images)
         self._losses.clear()
         self.save(good_state_file(self.state_file))
         if events is not None and self.workers.is_first:
