@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
@@ -24,7 +25,7 @@ from model_factory.stages.export import Exported, export_stage
 from model_factory.stages.family import chance_notes, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
-from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
+from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
 from model_factory.stages.score import score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
@@ -137,10 +138,11 @@ def train(
                 run = plan_stage(run, materials, quiet, limits or TrainingLimits(), processes)
                 assist_training(run, materials, quiet, processes)
             return None
-        with exclusive(run.folder, "train"):
-            run = _begin(run, limits)
+        with ExitStack() as held:
             try:
-                finished = _finished(run, console, on_mismatch)
+                held.enter_context(exclusive(run.folder, "train"))
+                run = _begin(run, limits)
+                finished = _finished(run, console, limits, on_mismatch)
             except FactoryError:
                 processes.from_first(False)  # the others wait to hear whether there is anything to train
                 raise
@@ -203,11 +205,20 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     return planned_run(run, limits or TrainingLimits())
 
 
-def _finished(run: Run, console: Console, on_mismatch: OnMismatch, *, may_train: bool = True) -> Trained | None:
+def _finished(
+    run: Run,
+    console: Console,
+    limits: TrainingLimits | None,
+    on_mismatch: OnMismatch,
+    *,
+    may_train: bool = True,
+) -> Trained | None:
     """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
     finished = finished_training(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         run.write_resolved_config()
+        for note in unused_limits(run, limits or TrainingLimits()):
+            console.say(note)
     return finished
 
 
@@ -220,7 +231,7 @@ def _trained_supernet(
     may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = _finished(run, console, on_mismatch, may_train=may_train)
+    finished = _finished(run, console, limits, on_mismatch, may_train=may_train)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker

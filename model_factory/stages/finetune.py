@@ -200,7 +200,7 @@ def _train(
         workers=workers,
         loader_workers=materials.loader_workers,
         progress=progress,
-        notify=console.say,
+        notify=lambda line: console.say(f"fine-tuning of {subnet.id}: {line}"),
     )
 
 

@@ -65,6 +65,17 @@ def fitting_notes(run: Run) -> tuple[str, ...]:
     return () if kept is None else kept.changes
 
 
+def unused_limits(run: Run, limits: TrainingLimits) -> tuple[str, ...]:
+    """A line about `limits` if the finished supernet of `run` was not trained within them."""
+    kept = _kept(run)
+    if not limits.is_given or (kept is not None and limits.over(kept.limits) == kept.limits):
+        return ()
+    return (
+        f"note: {limits.describe()} has no effect, because the supernet is trained already; to train within this "
+        "limit, give the config another `name`",
+    )
+
+
 def plan_stage(run: Run, materials: Materials, console: Console, limits: TrainingLimits, workers: Workers) -> Run:
     """Plan the training run that is about to start, or read the plan that it was started with; show the plan.
 

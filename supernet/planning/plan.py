@@ -55,6 +55,11 @@ class TrainingLimits:
         """Whether there is any limit."""
         return self.max_hours is not None or self.max_memory_gib is not None
 
+    def describe(self) -> str:
+        """The options of the command line that give these limits: `--max-hours 2`."""
+        options = (("--max-hours", self.max_hours), ("--max-memory-gib", self.max_memory_gib))
+        return " ".join(f"{option} {value:g}" for option, value in options if value is not None)
+
     def over(self, earlier: TrainingLimits) -> TrainingLimits:
         """These limits, completed by those of `earlier` that are not given here."""
         return TrainingLimits(

@@ -89,7 +89,7 @@ def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int, images: 
         of = "" if images is None else f" of {images:,} images"
         few = "" if images is None or images >= FEW_IMAGES else f", of which {images} are few: data.heldout_fraction"
         raise DivergenceError(
-            f"the held-out accuracy of the largest network fell from {best:.1%} to {now:.1%}{of}, which is chance, "
+            f"the held-out accuracy fell from {best:.1%} to {now:.1%}{of}, which is chance, "
             f"at step {last.step} of {steps}",
             f"the held-out images and their labels{few}",
         )

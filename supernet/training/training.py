@@ -354,11 +354,13 @@ class _Session:
     def _describe(self) -> str:
         """A phrase for the progress line."""
         share = f"data {self._loader_share():.0%} of the time"
+        space = self.trainer.supernet.model_space.space
+        one = space.largest == space.smallest  # such as a subnet that is fine-tuned
         if not self.curve:
-            return f"largest network alone, {share}" if self.trainer.trains_alone else share
+            return f"largest network alone, {share}" if self.trainer.trains_alone and not one else share
         last = self.curve[-1]
         small = "" if last.smallest_accuracy is None else f", smallest {last.smallest_accuracy:.1%}"
-        return f"held-out: largest {last.largest_accuracy:.1%}{small}, {share}"
+        return f"held-out: {'' if one else 'largest '}{last.largest_accuracy:.1%}{small}, {share}"
 
     def _loader_share(self) -> float:
         return self._waited / max(1e-9, time.monotonic() - self._started)
