@@ -151,6 +151,14 @@ def test_a_damaged_plan_is_ignored(fitted):
     for limits in ({"max_days": 1}, {"max_hours": -1}, {"max_hours": "soon"}, None):
         write_json(path, whole | {"limits": limits})
         assert planned_run(run, TrainingLimits()) == run
+    for change in (
+        {"schedule": {"epochs": -1.0, "micro_batch_size": None}},
+        {"schedule": {"epochs": "many", "micro_batch_size": None}},
+        {"costs": whole["costs"] | {"alone": None, "sandwich": None}},
+        {"costs": whole["costs"] | {"sandwich": {"seconds": "long"}}},
+    ):
+        write_json(path, whole | change)
+        assert planned_run(run, TrainingLimits()) == run
     for text in ("{", "[]", "", '{"asked": 1}'):
         path.write_text(text, encoding="utf-8")
         assert planned_run(run, TrainingLimits()) == run
