@@ -91,8 +91,8 @@ def unused_limits(run: Run, limits: TrainingLimits) -> tuple[str, ...]:
     )
 
 
-def planned_seconds(run: Run, examples: int) -> Callable[[int], float] | None:
-    """The predicted time of the first `n` training steps of a planned run, as a function of `n`; None without a plan.
+def planned_seconds(run: Run, examples: int) -> Callable[[int], float]:
+    """The predicted time of the first `n` training steps, as a function of `n`; without a plan, `n` itself.
 
     Args:
         run: The run, as `plan_stage` returned it.
@@ -102,7 +102,7 @@ def planned_seconds(run: Run, examples: int) -> Callable[[int], float] | None:
 
     kept, training = _kept(run), run.config.training
     if kept is None:
-        return None
+        return float
     steps = steps_of(training, examples)
     return seconds_until(training, steps, check_interval(steps, examples // training.batch_size), kept.costs)
 

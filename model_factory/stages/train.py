@@ -21,6 +21,7 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version, read_record, stage_key, unchanged
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries, weights_fingerprint
 from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.plan import planned_seconds
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
@@ -249,7 +250,8 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
         seed=run.config.seed,
         notify=console.say,
     )
-    with console.stage("train supernet") as progress, TensorBoardEvents(run.events(key)) as events:
+    work = planned_seconds(run, len(materials.splits.train))
+    with console.stage("train supernet", work) as progress, TensorBoardEvents(run.events(key)) as events:
         outcome = train(
             supernet,
             materials.examples(materials.splits.train, training.augment, workers.device),
