@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
@@ -21,10 +22,10 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
-from model_factory.stages.family import check_family_limits, family_stage
+from model_factory.stages.family import chance_notes, check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
-from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
+from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
 from model_factory.stages.score import score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
@@ -92,7 +93,8 @@ def build(
             for outcome, pick in zip(outcomes, picks, strict=True)
         ]
         family = family_stage(run, materials, trained, outcomes, exported)
-        notes = (*fitting_notes(run), *shared_model_notes(outcomes))
+        chance = chance_notes(run, family.manifest, outcomes, exported)
+        notes = (*fitting_notes(run), *shared_model_notes(outcomes), *chance)
         report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
         manifest=family.manifest,
@@ -136,11 +138,12 @@ def train(
                 run = plan_stage(run, materials, quiet, limits or TrainingLimits(), processes)
                 assist_training(run, materials, quiet, processes)
             return None
-        with exclusive(run.folder, "train"):
-            run = _begin(run, limits)
-            materials = Materials(run, console)
+        with ExitStack() as held:
             try:
-                finished = _finished(run, console, on_mismatch)
+                held.enter_context(exclusive(run.folder, "train"))
+                run = _begin(run, limits)
+                materials = Materials(run, console)
+                finished = _finished(run, console, limits, on_mismatch)
                 if finished is None:
                     check_family_limits(run, materials, console, ())
             except FactoryError:
@@ -204,11 +207,20 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     return planned_run(run, limits or TrainingLimits())
 
 
-def _finished(run: Run, console: Console, on_mismatch: OnMismatch, *, may_train: bool = True) -> Trained | None:
+def _finished(
+    run: Run,
+    console: Console,
+    limits: TrainingLimits | None,
+    on_mismatch: OnMismatch,
+    *,
+    may_train: bool = True,
+) -> Trained | None:
     """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
     finished = finished_training(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         run.write_resolved_config()
+        for note in unused_limits(run, limits or TrainingLimits()):
+            console.say(note)
     return finished
 
 
@@ -222,7 +234,7 @@ def _trained_supernet(
     may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = _finished(run, console, on_mismatch, may_train=may_train)
+    finished = _finished(run, console, limits, on_mismatch, may_train=may_train)
     if finished is not None:
         return run, Materials(run, console, len(finished.class_names)), finished
     from supernet.training.workers import one_worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from factory_base.progress import Progress
@@ -29,16 +29,22 @@ class Console:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def stage(self, title: str) -> Iterator[Progress]:
-        """Show a stage of long work while the context is open; report its progress to the yielded function."""
+    def stage(self, title: str, work: Callable[[int], float] = float) -> Iterator[Progress]:
+        """Show a stage of long work while the context is open; report its progress to the yielded function.
+
+        Args:
+            title: The stage.
+            work: How much of the work, in any unit, the first `n` units of progress are, as a function of `n`. The time
+                left is that of the rest of the work; by default all units take equally long.
+        """
         started = time.monotonic()
         if self._quiet:
             yield _ignore
         elif sys.stderr.isatty():
-            with _live(title) as listener:
+            with _live(title, work) as listener:
                 yield listener
         else:
-            yield _Lines(title)
+            yield _Lines(title, work)
         self.say(f"{title}: done in {time.monotonic() - started:.1f} s")
 
 
@@ -47,25 +53,25 @@ def _ignore(done: int, total: int, detail: str = "") -> None:
 
 
 @contextmanager
-def _live(title: str) -> Iterator[Progress]:
+def _live(title: str, work: Callable[[int], float]) -> Iterator[Progress]:
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[detail]}"),
     )
     with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, detail="")
+        task = bar.add_task(title, total=None, count="", detail="")
 
         def listener(done: int, total: int, detail: str = "") -> None:
-            bar.update(task, completed=done, total=total, detail=detail)
+            bar.update(task, completed=work(done), total=work(total), count=f"{done}/{total}", detail=detail)
 
         yield listener
 
@@ -73,8 +79,8 @@ def _live(title: str) -> Iterator[Progress]:
 class _Lines:
     """Progress for logs: a line every few seconds."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self, title: str, work: Callable[[int], float]) -> None:
+        self._title, self._work = title, work
         self._started = self._last = time.monotonic()
         self._first_done: int | None = None
 
@@ -85,6 +91,6 @@ class _Lines:
         if now - self._last < _LINE_INTERVAL_S:
             return
         self._last = now
-        passed = done - self._first_done
-        left = f", {(now - self._started) * (total - done) / passed:.0f} s left" if passed else ""
+        passed, rest = self._work(done) - self._work(self._first_done), self._work(total) - self._work(done)
+        left = f", {(now - self._started) * rest / passed:.0f} s left" if passed > 0 else ""
         print(f"{self._title}: {done}/{total}{left}  {detail}", file=sys.stderr, flush=True)

@@ -41,6 +41,7 @@ from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
 from supernet.chain import ChainModelSpace
+from supernet.model_space import space_name
 from supernet.space import SubnetConfig
 
 CONFIDENCE = 0.9
@@ -104,7 +105,7 @@ class Fleet:
         chain, space = workloads.chain, workloads.model_space
         if chain is None or not isinstance(space, ChainModelSpace):
             raise ConfigError(
-                f"{type(space).__name__} is not a chain of parts, so a few networks do not determine the others; "
+                f"{space_name(space)} is not a chain of parts, so a few networks do not determine the others; "
                 "declare `links` and `parts`, or measure the device with `factory profile`"
             )
         chain.trace_all(progress)

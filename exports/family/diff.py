@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.family.artifact import Z95
 from exports.family.files import read_file
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
@@ -17,6 +16,7 @@ from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
+from factory_base.intervals import Z95
 from factory_base.quantities import amount, format_bytes, format_duration
 
 

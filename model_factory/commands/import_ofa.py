@@ -32,6 +32,8 @@ def print_import(imported: ImportedSupernet) -> None:
     print(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
     print(f"wrote {imported.weights}")
     print(f"wrote {imported.config_file}")
+    for note in imported.notes:
+        print(f"note: {note}")
     print(
         "not kept: running statistics of batch normalisation; subnets are recalibrated when they are scored or exported"
     )

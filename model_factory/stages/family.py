@@ -20,11 +20,12 @@ from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec,
 from factory_base.documents import shaping_values
 from factory_base.errors import ManifestError
 from factory_base.files import digest_of
+from factory_base.intervals import is_at_chance
 from model_factory import __version__
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
-from model_factory.stages.export import Exported
+from model_factory.stages.export import Exported, FileFacts
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
@@ -182,6 +183,40 @@ def _label_notes(manifest: Manifest) -> tuple[str, ...]:
     return (
         f"the names of the {manifest.task.output.classes:,} classes do not fit into the manifest and are in "
         f"{file.name}; apps that do not know the critical feature {LABELS_FEATURE!r} keep their earlier family",
+    )
+
+
+def chance_notes(
+    run: Run, manifest: Manifest, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
+) -> tuple[str, ...]:
+    """A note for each model whose accuracy on the test images could as well be that of guessing.
+
+    Args:
+        run: The run.
+        manifest: The manifest of the family, whose files are those of the build.
+        outcomes: The outcome of the search for each target.
+        exported: The exported model of each outcome, in the same order.
+    """
+    import numpy as np
+
+    labels = np.load(run.family_folder / manifest.evaluation.labels.name, allow_pickle=False)
+    chance = float(np.bincount(labels).max()) / len(labels)
+    targets: dict[str, list[str]] = {}
+    for outcome, e in zip(outcomes, exported, strict=True):
+        targets.setdefault(e.artifact.model_id, []).append(outcome.found.profile.name)
+    facts = {e.artifact.model_id: e.facts for e in exported}
+    return tuple(
+        _chance_note(", ".join(names), facts[model_id], chance)
+        for model_id, names in targets.items()
+        if is_at_chance(facts[model_id].correct, facts[model_id].images, chance)
+    )
+
+
+def _chance_note(targets: str, facts: FileFacts, chance: float) -> str:
+    return (
+        f"the model of {targets} labels {facts.correct:,} of {facts.images:,} test images correctly "
+        f"({facts.correct / facts.images:.1%}), which does not differ from always answering the most frequent class "
+        f"({chance:.1%}); before you ship it, train longer, check the labels, or test on more images"
     )
 
 
