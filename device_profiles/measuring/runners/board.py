@@ -129,7 +129,7 @@ class Board:
         self._noise: Any = None
         self._sessions: OrderedDict[int, Any] = OrderedDict()
 
-    def handshake(self, engine: str, token: str) -> Values:
+    def hello(self, engine: str, token: str) -> Values:
         """Reserve this machine for the measurement `token`; facts about it, or the packages that it `lacks`."""
         if not sys.platform.startswith("linux"):
             raise BoardError(f"this is {sys.platform}; only Linux can be measured over SSH")
@@ -403,7 +403,7 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-REQUESTS = ("handshake", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
+REQUESTS = ("hello", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
 
 
 def serve(channel: Channel) -> None:
