@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Engine, Precision
-from device_profiles.measuring.reported import REMEDY, checked
-from device_profiles.measuring.rounds import RUNS, Round, read_rounds
+from device_profiles.measuring.reported import REMEDY, RUNS, checked
+from device_profiles.measuring.rounds import Round, read_rounds
 from device_profiles.measuring.runner import Runner, TimedFile
 from device_profiles.measuring.timing import Timing, medians, summarise
 from device_profiles.workload.operators import KernelKind

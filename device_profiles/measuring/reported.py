@@ -43,6 +43,8 @@ RunUs = Annotated[float, Field(strict=True, ge=SHORTEST_US, le=LONGEST_US, allow
 Runs = Annotated[tuple[RunUs, ...], Field(min_length=1), FailFast()]
 """Microseconds of one run or more. Reading stops at the first fault: a million of them would take gigabytes."""
 
+RUNS: Final = TypeAdapter(Runs)
+
 _T = TypeVar("_T")
 
 
@@ -98,7 +100,7 @@ def fault_of(error: ValidationError) -> str:
         return f"unknown key {place!r}"
     if fault["type"] == "missing":
         return f"key {place!r} is missing"
-    message = printable(fault["msg"].removeprefix("Value error, "))
+    message = "input should be an object" if fault["type"] == "model_type" else printable(fault["msg"])
     return f"{f'{place!r}: ' if place else ''}{message[0].lower()}{message[1:]}, got {_shown(fault['input'])}"
 
 

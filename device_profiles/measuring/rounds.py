@@ -53,7 +53,6 @@ class Rounds:
         write_json(path, content | ({"unfinished": list(self.begun.items())} if self.begun else {}))
 
 
-RUNS: Final = TypeAdapter(Runs)
 _ROUND: Final = TypeAdapter(Round)
 _VISIT: Final = TypeAdapter(tuple[int, Runs])
 
