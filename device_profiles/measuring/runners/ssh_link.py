@@ -278,11 +278,13 @@ class _Errors:
         """Whether it printed more than is allowed."""
         return self._bytes > _STDERR_BYTES
 
-    def take(self, line: bytes) -> None:
+    def take(self, line: bytes) -> bool:
+        """Keep a line; whether more may come."""
         self._lines.append(line)
         self._bytes += len(line)
         if self.flooded:
             self._process.kill()
+        return not self.flooded
 
     def lines(self) -> tuple[str, ...]:
         """The lines that are not empty, printable."""
@@ -290,13 +292,17 @@ class _Errors:
         return tuple(printable(text) for text in texts if text)
 
 
-def _reader(stream: IO[bytes] | None, limit: int, take: Callable[[bytes], object]) -> threading.Thread:
-    """A thread that passes each line to `take`, long ones in pieces of `limit` bytes, then an empty one at the end."""
+def _reader(stream: IO[bytes] | None, limit: int, take: Callable[[bytes], bool]) -> threading.Thread:
+    """A thread that passes each line to `take`, long ones in pieces of `limit` bytes, then an empty one at the end.
+
+    It ends early if `take` returns False.
+    """
 
     def read() -> None:
         with suppress(OSError, ValueError):
             while stream is not None and (line := stream.readline(limit)):
-                take(line)
+                if not take(line):
+                    return
         take(b"")
 
     thread = threading.Thread(target=read, daemon=True)
@@ -304,12 +310,13 @@ def _reader(stream: IO[bytes] | None, limit: int, take: Callable[[bytes], object
     return thread
 
 
-def _put(lines: queue.Queue[bytes], line: bytes, closed: threading.Event) -> None:
-    """Wait until there is room for the line, or nobody will take it any more."""
+def _put(lines: queue.Queue[bytes], line: bytes, closed: threading.Event) -> bool:
+    """Wait until there is room for the line; False if nobody will take it any more."""
     while not closed.is_set():
         with suppress(queue.Full):
             lines.put(line, timeout=_LOOK_S)
-            return
+            return True
+    return False
 
 
 def _end(
