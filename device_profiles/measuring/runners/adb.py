@@ -232,6 +232,8 @@ class AdbRunner:
         self, files: Sequence[int], runs: int | None = None, timeout_s: float = _TIMEOUT_S
     ) -> Iterator[tuple[int, Reading]]:
         """Run the files in one command; yields the reading of each as soon as it arrives. Raises `EngineError`."""
+        if not files:
+            return
         phone, models = self._connected(), [self._models[file] for file in files]
         jobs = (f"job {m.name} {runs or m.runs(_VISIT_US, *_RUNS)} {m.shape}" for m in models)
         shell = f'run() {{ {self._function}; }}; job() {{ run "$@" </dev/null; code=$?; echo; echo {END}$code; }}'
