@@ -108,4 +108,6 @@ def _shown(value: Any) -> str:
     """A value in messages. Lists and objects may be long, so they are not shown."""
     if isinstance(value, dict | list | tuple):
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write those of 4,300 digits
     return printable(repr(value), 60)
