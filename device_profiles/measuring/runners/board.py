@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -290,7 +291,7 @@ def processor(proc: Path = Path("/proc")) -> str:
         key, _, value = line.partition(":")
         fields[key.strip()].append(value.strip())
     parts = fields["CPU part"] if "0x41" in fields["CPU implementer"] else []
-    arm = [ARM_CORES.get(int(part, 16), f"ARM {part}") for part in parts]
+    arm = [ARM_CORES.get(int(part, 16), f"ARM {part}") for part in parts if re.fullmatch("0x[0-9a-fA-F]{1,8}", part)]
     cores = " + ".join(f"{arm.count(name)} x {name}" for name in dict.fromkeys(arm))
     board = _text(proc / "device-tree" / "model").strip("\0 \n")
     if board:
@@ -299,9 +300,9 @@ def processor(proc: Path = Path("/proc")) -> str:
     return next(iter(names), "") or cores or platform.processor() or platform.machine()
 
 
-def memory(name: str) -> int:
+def memory(name: str, proc: Path = Path("/proc")) -> int:
     """Bytes of an entry of /proc/meminfo."""
-    entries = {line.partition(":")[0]: line.split()[1] for line in _text(Path("/proc/meminfo")).splitlines()}
+    entries = dict(re.findall(r"^(\w+):\s*([0-9]{1,15}) kB$", _text(proc / "meminfo"), re.MULTILINE))
     if name == "MemAvailable" and name not in entries:  # kernels before 3.14
         name = "MemFree"
     if name not in entries:

@@ -227,6 +227,7 @@ ARM = "processor\t: 0\nmodel name\t: ARMv7 Processor rev 3 (v7l)\nCPU implemente
         (ARM.format("0xd05") * 6 + ARM.format("0xd41") * 2, "", "6 x Cortex-A55 + 2 x Cortex-A78"),
         (ARM.format("0xfff"), "", "1 x ARM 0xfff"),
         ("isa\t: rv64imafdc\n", "Star Five\0", "Star Five"),
+        (ARM.format("nonsense") + ARM.format("0xd08"), "", "1 x Cortex-A72"),
     ],
 )
 def test_a_board_and_its_processor_are_named(cpuinfo, model, name, tmp_path):
@@ -235,6 +236,18 @@ def test_a_board_and_its_processor_are_named(cpuinfo, model, name, tmp_path):
         (tmp_path / "device-tree").mkdir()
         (tmp_path / "device-tree" / "model").write_text(model)
     assert processor(tmp_path) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MemTotal:\n", "MemTotal: x kB\n", "\n\nMemTotal:  " + "9" * 5000 + " kB\n", "\xb2"]
+)
+def test_memory_that_the_kernel_does_not_report_as_it_should_is_one_line(text, tmp_path):
+    (tmp_path / "meminfo").write_text(text)
+    with pytest.raises(BoardError, match="/proc/meminfo has no entry MemTotal"):
+        board.memory("MemTotal", tmp_path)
+    (tmp_path / "meminfo").write_text(text + "\nMemTotal:        2048 kB\nMemFree: 1 kB\nHugePages_Total:       0\n")
+    assert board.memory("MemTotal", tmp_path) == 2**21
+    assert board.memory("MemAvailable", tmp_path) == 2**10
 
 
 def test_a_program_whose_other_side_is_gone_ends_and_a_request_to_it_fails(alone):
