@@ -42,7 +42,7 @@ def profile(
             help="The machine to measure. This one: here. A Linux board: ssh:[USER@]HOST[:PORT] [,python=PATH] "
             "[,config=FILE], where HOST may be a name in ~/.ssh/config and FILE is read instead of that. An Android "
             "phone: adb:[SERIAL],binary=FILE [,library=FILE] [,version=V] [,taskset=MASK], where binary is the "
-            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan], where DIST is "
+            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan] [,host=NAME], where DIST is "
             "node_modules/onnxruntime-web/dist; open the address that is printed. Write all of these without spaces.",
         ),
     ] = "here",
