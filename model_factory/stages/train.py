@@ -19,7 +19,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version, read_record, stage_key, unchanged
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries, weights_fingerprint
-from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
@@ -81,6 +81,11 @@ class Trained:
     largest_only_steps: int
     curve: tuple[CurveRow, ...]
     seconds: float
+
+    @property
+    def data(self) -> KnownData:
+        """What the supernet was trained with."""
+        return KnownData(classes=len(self.class_names), counts=self.counts, sha256=self.data_sha256)
 
 
 _CODEC = TypeAdapter(Trained)
