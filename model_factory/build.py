@@ -236,7 +236,7 @@ def _trained_supernet(
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
     finished = _finished(run, console, limits, on_mismatch, may_train=may_train)
     if finished is not None:
-        return run, Materials(run, console, len(finished.class_names)), finished
+        return run, Materials(run, console, finished.data), finished
     from supernet.training.workers import one_worker
 
     materials, process = Materials(run, console), one_worker(run.config.training.device)

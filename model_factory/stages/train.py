@@ -20,7 +20,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version, read_record, stage_key, unchanged
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries, weights_fingerprint
-from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
 from model_factory.stages.plan import planned_seconds
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class Trained:
     largest_only_steps: int
     curve: tuple[CurveRow, ...]
     seconds: float
+
+    @property
+    def data(self) -> KnownData:
+        """What the supernet was trained with."""
+        return KnownData(classes=len(self.class_names), counts=self.counts, sha256=self.data_sha256)
 
 
 _CODEC = TypeAdapter(Trained)

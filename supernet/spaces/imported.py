@@ -26,6 +26,17 @@ _ROUNDING = 1e-4
 _BATCH = 2  # the smallest batch that shows whether a network keeps the batch axis
 
 
+def check_imported_space(config: ImportedConfig, folder: Path) -> None:
+    """Check that the callable of `config.space` exists and takes the options; it is not called.
+
+    Raises:
+        ConfigError: The module or the callable does not exist, or takes other arguments.
+    """
+    with importable(folder):
+        make = import_callable(config.space, folder, "a model space")
+        _check_arguments(make, {"classes": 2, **config.options}, config.space)
+
+
 def load_imported_space(config: ImportedConfig, classes: int, folder: Path) -> ModelSpace:
     """Call `config.space` as `callable(classes=classes, **options)`, and run its smallest and largest network once.
 
