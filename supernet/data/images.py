@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from factory_base.errors import DataError
+from factory_base.processors import usable_cores
 from factory_base.progress import Progress
 from supernet.data.source_splits import SourceSplit, checked_labels
 from supernet.data.types import Images, Rows
@@ -77,7 +77,7 @@ def decode_many(count: int, decode_one: Callable[[int], Images], size: int, prog
         for start in range(0, count, _CHUNK):
             fill(start)
         return images
-    pool = ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=min(_MOST_THREADS, usable_cores()))
     try:
         futures = {start: pool.submit(fill, start) for start in range(0, count, _CHUNK)}
         for start, future in futures.items():

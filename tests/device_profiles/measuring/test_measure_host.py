@@ -5,7 +5,6 @@ converted files.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError, EngineError
+from factory_base.processors import usable_cores
 from factory_base.progress import silent
 from supernet.space import Choice, SearchSpace
 
@@ -256,7 +256,7 @@ def test_a_machine_that_throttles_half_way_is_refused(
         run(tiny_space, onnx_engine, tiny.copy(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("threads", [0, -1, (os.cpu_count() or 1) + 1])
+@pytest.mark.parametrize("threads", [0, -1, usable_cores() + 1])
 def test_threads_that_the_machine_lacks_are_refused(tiny_space, onnx_engine, tmp_path: Path, threads: int) -> None:
     with pytest.raises(ConfigError, match=rf"{threads} threads cannot be measured .* choose 1 to"):
         run(tiny_space, onnx_engine, tmp_path, threads=threads)
