@@ -30,7 +30,7 @@ _CLOCK = FAULTS[4:]
 _WORDS = {
     "not_numbers": "are not numbers",
     "negative": "are negative",
-    "infinite": "are infinite",
+    "infinite": "are infinite, or longer than twelve days",
     "sent_twice": "were sent twice",
     "future": "have a timestamp in the future",
     "before_2015": "have a timestamp before 2015",
@@ -146,6 +146,7 @@ class Telemetry(Document):
         nameless_rows: Rows without a device or a model.
         unknown_models: Model without an expected latency, as the app wrote it -> its rows.
         devices: Kinds of devices, sorted by name.
+        notes: What was done with the whole file, for people.
     """
 
     source: str
@@ -154,6 +155,7 @@ class Telemetry(Document):
     nameless_rows: _Count
     unknown_models: dict[str, _Count]
     devices: tuple[DeviceTelemetry, ...]
+    notes: tuple[str, ...] = ()
 
 
 def digest_for(written: str, known: Collection[str]) -> str | None:
@@ -204,6 +206,7 @@ def aggregate(
         nameless_rows=rows.nameless,
         unknown_models=unknown,
         devices=tuple(sorted(found, key=lambda device: device.device)),
+        notes=rows.notes,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.foreign import printable
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
 
@@ -114,6 +115,7 @@ def _cells(line: TierField) -> tuple[str, ...]:
 def _notes(report: FieldReport) -> Iterator[str]:
     telemetry = report.telemetry
     yield f"{telemetry.rows_used} of {telemetry.rows} rows were used"
+    yield from telemetry.notes
     for line in report.tiers:
         if line.shared_with:
             yield (
@@ -124,12 +126,12 @@ def _notes(report: FieldReport) -> Iterator[str]:
         yield f"{telemetry.nameless_rows} rows were dropped, because they name no device or no model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
-        yield f"model {written}: {count} rows, but the family has no such model"
+        yield f"model {printable(written)}: {count} rows, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
         yield f"{len(unknown) - MOST_SHOWN} more models do not belong to the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
-        yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
+        yield f"{printable(device.device)}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
         yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all of them"
 
