@@ -49,6 +49,7 @@ class MeasuredNetworks:
         subnets: The networks.
         latency_us: Measured latency of each network, (networks,).
         rows: Number of measurements behind all of them.
+        source: The table, for messages.
         column: The column of the latencies, which states their unit.
         notes: What people should know about how the table was read, a sentence each.
     """
@@ -56,6 +57,7 @@ class MeasuredNetworks:
     subnets: tuple[SubnetConfig, ...]
     latency_us: NDArray[np.float64]
     rows: int
+    source: str = "the measurements"
     column: str = "latency_us"
     notes: tuple[str, ...] = ()
 
@@ -130,8 +132,9 @@ def read_measurements(path: Path, space: SearchSpace, device: str | None = None)
         _check_agreement(subnet, table.row[members], latency_us[members], table.shown)
     means = [np.average(np.log(latency_us[members]), weights=weights[members]) for members in groups.values()]
     return MeasuredNetworks(
-        subnets=tuple(groups), latency_us=np.exp(means), rows=int(weights.sum()), column=column, notes=table.notes
-    )
+        subnets=tuple(groups), latency_us=np.exp(means), rows=int(weights.sum()), source=table.shown, column=column,
+        notes=table.notes,
+    )  # fmt: skip
 
 
 def read_fleet(path: Path, space: SearchSpace) -> dict[str, MeasuredNetworks]:
@@ -157,8 +160,9 @@ def read_fleet(path: Path, space: SearchSpace) -> dict[str, MeasuredNetworks]:
         latency_us = _latencies(table.where(present), name) * US_PER_LATENCY_COLUMN[unit]
         chosen = tuple(subnet for subnet, is_there in zip(subnets, present, strict=True) if is_there)
         found[printable(device, 60)] = MeasuredNetworks(
-            subnets=chosen, latency_us=latency_us, rows=len(chosen), column=name, notes=table.notes
-        )
+            subnets=chosen, latency_us=latency_us, rows=len(chosen), source=table.shown, column=printable(name, 60),
+            notes=table.notes,
+        )  # fmt: skip
     return found
 
 

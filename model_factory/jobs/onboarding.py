@@ -25,7 +25,7 @@ from model_factory.run import Run
 from model_factory.stages.materials import Materials
 from supernet.space import SubnetConfig
 
-_TABLES = (".csv", ".parquet")
+_TABLES = (".csv", ".tsv", ".parquet")
 """Suffixes of files that hold a table of networks by devices; any other prior is a profile."""
 _CALIBRATION_INPUTS = 4
 """Inputs that calibrate an int8 file: any few will do, because the weights are random and only the speed matters."""
@@ -41,12 +41,14 @@ class Request:
         priors: Known devices: profiles, or tables of networks by devices. If empty, the profiles beside the config that
             have a latency table, and the shipped ones.
         like: A profile with the facts, budgets and memory of the new device.
+        trust_units: Accept latencies that differ from those of `like` as units do.
     """
 
     measurements: Path | None
     only: str | None
     priors: tuple[str, ...]
     like: str
+    trust_units: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +59,14 @@ class NewDevice:
         path: Its file.
         profile: The profile.
         table: Its latency table.
+        priors: Names of the known devices that the predictions start from.
         notes: Sentences for people on the measurements and the priors.
     """
 
     path: Path
     profile: DeviceProfile
     table: LatencyTable
+    priors: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -97,9 +101,9 @@ def onboard(run: Run, console: Console, request: Request, output: Path, *, today
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
-    found = fleet.onboard(measured, like.profile, name, today=today)
+    found = fleet.onboard(measured, like.profile, name, today=today, trust_units=request.trust_units)
     profile = write_profile(found.profile, output, found.table)
-    return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
+    return NewDevice(path=output, profile=profile, table=found.table, priors=found.priors, notes=found.notes)
 
 
 def suggest(run: Run, console: Console, request: Request, count: int, folder: Path) -> Suggestion:
@@ -148,9 +152,9 @@ def _fleet(run: Run, materials: Materials, console: Console, request: Request, l
         fleet = Fleet(materials.workloads, progress, run.config.seed)
     space = materials.model_space.space
     for prior in request.priors:
-        if Path(prior).suffix in _TABLES:
+        if Path(prior).suffix.lower() in _TABLES:
             for name, networks in read_fleet(Path(prior), space).items():
-                fleet.add_measured(name, networks, like.profile)
+                fleet.add_measured(name, networks, like.profile, trust_units=request.trust_units)
         else:
             fleet.add_profile(run.profile(prior, typed=True))
     if not request.priors:
