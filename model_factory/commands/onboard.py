@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory_base.quantities import counted
-from model_factory.commands.options import ConfigOption, QuietOption, RunOption, chosen_run
+from model_factory.commands.options import ConfigOption, ForceOption, QuietOption, RunOption, chosen_run
 
 if TYPE_CHECKING:
     from model_factory.jobs.onboarding import NewDevice, Suggestion
@@ -66,6 +66,7 @@ def onboard(
             show_default=False,
         ),
     ] = None,
+    force: ForceOption = False,
     run: RunOption = None,
     config: ConfigOption = None,
     quiet: QuietOption = False,
@@ -83,7 +84,7 @@ def onboard(
         print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder), like)
     else:
         path = output or chosen.default_profile("onboarded")
-        print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today()))
+        print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today(), force=force))
 
 
 def print_onboarded(device: NewDevice) -> None:

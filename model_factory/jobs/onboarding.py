@@ -15,12 +15,11 @@ from device_profiles.few_shot.network_tables import MeasuredNetworks, read_fleet
 from device_profiles.few_shot.onboarding import Fleet
 from device_profiles.latency_table import LatencyTable
 from device_profiles.profile import DeviceProfile, FoundProfile, profile_name, shipped_profiles
-from device_profiles.profile_writer import write_profile
+from device_profiles.profile_writer import refuse_to_replace, write_profile
 from exports.engines import get_engine
 from factory_base.errors import ConfigError
 from factory_base.files import exclusive, write_text
 from model_factory.console import Console
-from model_factory.jobs.measuring import refuse_to_replace
 from model_factory.run import Run
 from model_factory.stages.materials import Materials
 from supernet.space import SubnetConfig
@@ -83,20 +82,23 @@ class Suggestion:
     networks: tuple[SubnetConfig, ...]
 
 
-def onboard(run: Run, console: Console, request: Request, output: Path, *, today: date) -> NewDevice:
+def onboard(
+    run: Run, console: Console, request: Request, output: Path, *, today: date, force: bool = False
+) -> NewDevice:
     """Make a profile from the measurements of `request` and write it to `output`, whose name is that of the profile.
 
-    The profile states `today` as the date of its table.
+    The profile states `today` as the date of its table. With `force` it replaces any profile there.
 
     Raises:
         ConfigError: The measurements or a known device belong to another space or are wrong, or `output` is a measured
-            profile.
+            or edited profile.
         DiskError: The profile cannot be written.
     """
     if request.measurements is None:
         raise ConfigError("no measurements; name a file of them, or ask for networks to measure with --suggest 5")
     name = profile_name(output)
-    refuse_to_replace(output, ("measured",))
+    if not force:
+        refuse_to_replace(output, ("measured",))
     materials = Materials(run, console)
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
