@@ -42,7 +42,7 @@ def host_sheet(*, threads: int = 1, precision: Precision = "fp32", engine: str =
         "cores": threads,
         "clock_ghz": assumed.cpu.clock_ghz if clock is None else _measured(clock, "reported by the operating system"),
         "int8_lanes": lanes.model_copy(update={"value": lanes.value * wider}),
-        "gmacs_per_s": _measured(peak.gmacs_per_s, f"large product of float32 matrices in torch, {counted}"),
+        "gmacs_per_s": _measured(peak.gmacs_per_s, f"best float32 product or convolution in torch, {counted}"),
     }
     streamed = _measured(peak.gbytes_per_s, f"copy that is too large for the caches in torch, {counted}")
     return assumed.model_copy(

@@ -110,7 +110,9 @@ def print_profiled(profiled: Profiled) -> None:
             f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
-        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+        cached = costs.peak.cached_gbytes_per_s
+        caches = f", {cached:g} GB/s in caches" if cached else ""
+        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
     print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
 
 

@@ -81,7 +81,8 @@ def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet,
 
 def test_microseconds_as_milliseconds_are_refused_unless_they_are_meant(sheet, built, factory, tmp_path):
     wrong = tmp_path / "wrong.csv"
-    write(wrong, [{**row, "latency_ms": str(1000 * float(row["latency_ms"]))} for row in read(sheet)])
+    rows = [row for row in read(sheet) if row["latency_ms"]]
+    write(wrong, [{**row, "latency_ms": str(1000 * float(row["latency_ms"]))} for row in rows])
     arguments = ("onboard", wrong, "--output", tmp_path / "p.yaml", "--quiet")
     answer = factory(built, *arguments)
     assert answer.code == 1
