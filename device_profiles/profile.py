@@ -40,8 +40,11 @@ what its kernel reports, since a kernel reports less than is built in."""
 SHIPPED_FOLDER = Path(__file__).parent / "profiles"
 
 _Source = Annotated[str, Field(min_length=1)]
-_Positive = Annotated[float, Field(gt=0)]
-_NotNegative = Annotated[float, Field(ge=0)]
+_SMALLEST, _LARGEST = 1e-12, 1e12
+"""No figure of a device is smaller or larger in the unit of its key, and no cost computed from them overflows."""
+
+_Positive = Annotated[float, Field(ge=_SMALLEST, le=_LARGEST)]
+_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
 _NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 _Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 

@@ -100,7 +100,8 @@ class TableFile:
             read_options=arrow_csv.ReadOptions(
                 column_names=[str(place) for place in range(len(self.columns))],
                 skip_rows=1,
-                encoding=self.encoding,
+                # Arrow reads plain UTF-8 without a check; this makes it decode all bytes before it parses them.
+                encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding,
                 block_size=BLOCK_BYTES,
                 use_threads=False,  # threads would not know the numbers of rows
             ),
@@ -129,6 +130,7 @@ class TableFile:
                 )
         _check_sizes(file.metadata, names, self.shown)
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(names)):
+            batch.validate(full=True)  # of indices and texts, which are not checked when they are read
             yield {name: _decoded(batch.column(name)) for name in names}
 
 

@@ -18,7 +18,7 @@ from device_profiles.telemetry.timestamps import Timestamps
 from factory_base.documents import nearest
 from factory_base.errors import ForeignError, TelemetryError
 from factory_base.foreign import printable
-from factory_base.quantities import US_PER_LATENCY_COLUMN
+from factory_base.quantities import US_PER_LATENCY_COLUMN, counted
 
 _TIMESTAMP = "timestamp"
 
@@ -121,22 +121,30 @@ class RowFile:
 
     def notes(self) -> tuple[str, ...]:
         """What people should know about how the file was read, a sentence each. Call it when all rows were read."""
-        torn = [f"{len(self._torn)} rows were dropped, for example: {self._torn[0]}"] if self._torn else []
+        torn = [f"{counted(len(self._torn), 'row')} were dropped, for example: {self._torn[0]}"] if self._torn else []
         numbers = self._notation.describe() if self._notation else ""
         return tuple(filter(None, [*torn, numbers, *self._timestamps.notes()]))
 
     def _chunk(self, batch: dict[str, Any]) -> Chunk:
         written = batch[self.columns.latency]
-        try:
-            latency = numbers_of(written, self._notation_of(written)) * self.columns.us_per_unit
-            has_time = self.columns.has_timestamp
-            seconds = self._timestamps.seconds(batch[_TIMESTAMP]) if has_time else np.full(len(latency), self._now)
-        except ForeignError as error:
-            raise TelemetryError(f"{self.source}: a column {error}") from error
+        notation = self._notation_of(written)
+        with self._naming(self.columns.latency):
+            latency = numbers_of(written, notation) * self.columns.us_per_unit
+        seconds = np.full(len(latency), self._now)
+        if self.columns.has_timestamp:
+            with self._naming(_TIMESTAMP):
+                seconds = self._timestamps.seconds(batch[_TIMESTAMP])
         return Chunk(
             device=self._names(batch["device"]), model=self._names(batch["model"]), latency_us=latency,
             seconds=seconds, written=written,
         )  # fmt: skip
+
+    @contextmanager
+    def _naming(self, column: str) -> Iterator[None]:
+        try:
+            yield
+        except ForeignError as error:
+            raise TelemetryError(f"{self.source}: the column {column!r} {error}") from error
 
     def _notation_of(self, array: Any) -> Notation:
         """How the file writes numbers: what the first chunk shows in which there is anything to see."""

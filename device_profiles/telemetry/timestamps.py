@@ -27,6 +27,9 @@ so the unit of a number is never in doubt."""
 _LONGEST = 64
 """Characters of a timestamp: twice as many as ISO 8601 with nanoseconds and a time zone takes."""
 
+_FARTHEST = 1e15
+"""Seconds: an infinite timestamp is as wrong as one of thirty million years."""
+
 _DAY_OR_MONTH_FIRST = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b"
 
 
@@ -58,7 +61,7 @@ class Timestamps:
         rest = np.isnan(seconds)
         if rest.any() and is_text(array):
             seconds[rest] = self._from_texts(array.filter(rest))
-        return seconds
+        return np.clip(seconds, -_FARTHEST, _FARTHEST)
 
     def notes(self) -> list[str]:
         """What people should know, a sentence each."""
