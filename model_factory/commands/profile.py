@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_factory.commands.options import ConfigOption, EngineName, PrecisionName, QuietOption, RunOption, chosen_run
+from model_factory.commands.options import (
+    ConfigOption,
+    EngineName,
+    ForceOption,
+    PrecisionName,
+    QuietOption,
+    RunOption,
+    chosen_run,
+)
 
 if TYPE_CHECKING:
     from model_factory.jobs.measuring import Modelled, Profiled
@@ -55,6 +63,7 @@ def profile(
             show_default=False,
         ),
     ] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure a machine, or model a device, and write its profile."""
@@ -67,11 +76,13 @@ def profile(
         asked = ModelledPlan(
             sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
         )
-        print_modelled(model_device(chosen, console, asked, output=output))
+        print_modelled(model_device(chosen, console, asked, output=output, force=force))
         return
     plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
     today = date.today()
-    print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today))
+    print_profiled(
+        measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today, force=force)
+    )
 
 
 def print_profiled(profiled: Profiled) -> None:
@@ -99,7 +110,9 @@ def print_profiled(profiled: Profiled) -> None:
             f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
-        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+        cached = costs.peak.cached_gbytes_per_s
+        caches = f", {cached:g} GB/s in caches" if cached else ""
+        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
     print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.foreign import printable
+from factory_base.quantities import counted
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
 
@@ -70,7 +72,7 @@ def print_comparison(compared: FieldComparison) -> None:
     for line in _notes(report):
         print(f"note: {line}")
     if compared.measurements is not None:
-        print(f"{compared.measurements}: {compared.measured} measurements written")
+        print(f"{compared.measurements}: {counted(compared.measured, 'measurement')} written")
     for line in report.broken:
         print(f"broken: {line}")
     if report.exit_code == 2:
@@ -113,7 +115,8 @@ def _cells(line: TierField) -> tuple[str, ...]:
 
 def _notes(report: FieldReport) -> Iterator[str]:
     telemetry = report.telemetry
-    yield f"{telemetry.rows_used} of {telemetry.rows} rows were used"
+    yield f"{telemetry.rows_used} of {counted(telemetry.rows, 'row')} used"
+    yield from telemetry.notes
     for line in report.tiers:
         if line.shared_with:
             yield (
@@ -121,21 +124,22 @@ def _notes(report: FieldReport) -> Iterator[str]:
                 "tier are compared with the longest latency promised"
             )
     if telemetry.nameless_rows:
-        yield f"{telemetry.nameless_rows} rows were dropped, because they name no device or no model"
+        yield f"{counted(telemetry.nameless_rows, 'row')} dropped, for want of a device or a model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
-        yield f"model {written}: {count} rows, but the family has no such model"
+        yield f"model {printable(written)}: {counted(count, 'row')}, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
-        yield f"{len(unknown) - MOST_SHOWN} more models do not belong to the family; --json names all of them"
+        yield f"{counted(len(unknown) - MOST_SHOWN, 'more model')} not of the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
-        yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
+        yield f"{printable(device.device)}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
-        yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all of them"
+        yield f"notes on {counted(len(odd) - MOST_SHOWN, 'more device')}; --json holds all of them"
 
 
 def _scale(device: DeviceTelemetry) -> str:
     scale = device.scale
     if scale is None:
         return ""
-    return f"{scale.value:.3g} times the promised latency ({scale.low:.3g} to {scale.high:.3g}, {scale.rows} rows); "
+    rows = counted(scale.rows, "row")
+    return f"{scale.value:.3g} times the promised latency ({scale.low:.3g} to {scale.high:.3g}, {rows}); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from statistics import NormalDist
@@ -90,18 +91,48 @@ def test_few_networks_are_accepted_with_a_note_on_wide_intervals(fleet, workload
     like = find_profile("midrange", tmp_path).profile
     few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone", today=TODAY)
     more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone", today=TODAY)
-    assert few.notes[0].startswith("2 networks are few: intervals are wide")
+    assert few.notes[0].startswith("only 2 networks measured: intervals are wide")
     assert few.profile.costs.latency_std.value > more.profile.costs.latency_std.value
     assert few.table.errors is None
     assert more.table.errors.networks == 8
 
 
-@pytest.mark.parametrize("factor", [3000.0, 0.003])
-def test_seconds_given_as_milliseconds_are_noticed_by_the_scale_of_known_devices(
-    fleet, workloads, tmp_path: Path, factor: float
+@pytest.mark.parametrize("speed", [1 / 30, 1 / 5, 1, 3, 30])
+@pytest.mark.parametrize(
+    ("column", "slip", "words"),
+    [
+        ("latency_ms", 1000, "look like us, not ms"),
+        ("latency_ms", 0.001, "look like s, not ms"),
+        ("latency_us", 1000, "look like ns, not us"),
+        ("latency_s", 1e6, "look like us, not s"),
+        ("latency_s", 0.001, "do not look like s"),
+    ],
+)
+def test_a_wrong_unit_is_noticed_and_named_for_every_plausible_device(
+    fleet, workloads, tmp_path: Path, speed: float, column: str, slip: float, words: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"times those of the known devices; are they in the unit"):
-        onboarded(fleet, measured_on(workloads, tmp_path, factor=factor), tmp_path)
+    measured = replace(measured_on(workloads, tmp_path, factor=speed * slip), column=column)
+    with pytest.raises(
+        ConfigError, match=rf"column {column} are .* times those .* predicted for midrange: they {words};"
+    ):
+        onboarded(fleet, measured, tmp_path)
+
+
+@pytest.mark.parametrize("speed", [1 / 30, 30])
+def test_a_device_that_is_thirty_times_slower_or_faster_is_accepted(fleet, workloads, tmp_path, speed: float) -> None:
+    subnet = workloads.model_space.space.largest
+    (predicted,) = DeviceCosts(
+        workloads, onboarded(fleet, measured_on(workloads, tmp_path, factor=speed), tmp_path)
+    ).of([subnet])
+    assert predicted.latency_us == pytest.approx(speed * midrange_us(workloads, [subnet], tmp_path)[0], rel=0.2)
+
+
+def test_units_can_be_trusted_whatever_they_say(fleet, workloads, tmp_path: Path) -> None:
+    like, measured = find_profile("midrange", tmp_path).profile, measured_on(workloads, tmp_path, factor=300.0)
+    fleet.onboard(measured, like, "phone", today=TODAY, trust_units=True)
+    fleet.add_measured("phone", measured, like, trust_units=True)
+    with pytest.raises(ConfigError, match=r"the column latency_us are 300 times those .* --trust-units"):
+        fleet.add_measured("phone", measured, like)
 
 
 def test_one_network_in_another_unit_is_named(fleet, workloads, tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_a_device_that_may_really_be_forty_times_slower_is_left_alone(rng, tmp_p
     device = device_of(frame(*runs(rng, 40.0)), tmp_path)
     assert device.scale.value == pytest.approx(40.0, rel=0.02)
     assert device.corrected_rows == 0
+    assert any("times what is expected: kept as they are; check the unit" in note for note in device.notes)
 
 
 @pytest.mark.parametrize("scale", [41_234.567, 4e7, 2e-5])
