@@ -127,7 +127,7 @@ def replace_expected(folder, data):
     ("data", "message"),
     [
         (b"[]", "does not hold the outputs of each model"),
-        (b'{"a": 1, "a": 2}', "key 'a' is repeated"),
+        (b'{"a": 1, "a": 2}', "key 'a' is given twice"),
         (b'{"large": {"tolerance_micro": 1e999}}', "the number 1e999 is too large"),
         (b"[" * 100_000, "nested deeper than 8"),
         (b"{", "not valid JSON"),
