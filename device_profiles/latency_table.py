@@ -149,6 +149,10 @@ class LatencyTable(Document):
                 f"its uncertainty does not cover the {self.part_count} parts and the constant: the file is truncated; "
                 "run `factory onboard` again"
             )
+        if spread and any(len({len(row) for row in rows}) > 1 for rows in (spread.shared_us, spread.learnt_us)):
+            raise ValueError(
+                "the rows of its uncertainty differ in length: the file is damaged; run `factory onboard` again"
+            )
         return self
 
     def part_latency_us(self, parts: Sequence[Part]) -> NDArray[np.float64]:

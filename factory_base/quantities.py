@@ -44,11 +44,6 @@ _UNITS: dict[Kind, dict[str, float]] = {
 }
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`, `1,000 rows`: a number of things for people; the plural of `noun` ends in an s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def parse_duration_us(text: object) -> int:
     """`"8 ms"` -> 8000 microseconds.
 

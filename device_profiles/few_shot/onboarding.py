@@ -41,7 +41,7 @@ from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
-from factory_base.quantities import counted
+from factory_base.wording import counted
 from supernet.chain import ChainModelSpace
 from supernet.model_space import space_name
 from supernet.space import SubnetConfig

@@ -20,7 +20,8 @@ from device_profiles.telemetry.units import UNCLEAR
 from device_profiles.telemetry.values import FEW_ROWS, Values
 from factory_base.documents import Document
 from factory_base.errors import TelemetryError
-from factory_base.quantities import counted, format_duration
+from factory_base.quantities import format_duration
+from factory_base.wording import counted
 
 MIN_DIGITS = 12
 """Shortest prefix of a digest that is accepted. The 48 bits of 12 hex digits tell the models of a family apart; models

@@ -18,7 +18,8 @@ from device_profiles.telemetry.timestamps import Timestamps
 from factory_base.documents import nearest
 from factory_base.errors import ForeignError, TelemetryError
 from factory_base.foreign import printable
-from factory_base.quantities import US_PER_LATENCY_COLUMN, counted
+from factory_base.quantities import US_PER_LATENCY_COLUMN
+from factory_base.wording import counted
 
 _TIMESTAMP = "timestamp"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory_base.quantities import counted
+from factory_base.wording import counted
 from model_factory.commands.options import ConfigOption, ForceOption, QuietOption, RunOption, chosen_run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory_base.foreign import printable
-from factory_base.quantities import counted
+from factory_base.wording import counted
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
 

@@ -16,10 +16,12 @@ from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.cost_models.models import LatencyModel
 from device_profiles.few_shot.network_tables import MeasuredNetworks
 from device_profiles.few_shot.onboarding import Fleet
+from device_profiles.latency_table import LatencyTable
 from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
+from factory_base.documents import parse_document
 from factory_base.errors import ConfigError
 from factory_base.progress import silent
 
@@ -215,6 +217,15 @@ def test_without_known_devices_or_a_chain_onboarding_is_refused(tiny_space, work
         Fleet(workloads, silent).suggest(3, like)
     with pytest.raises(ConfigError, match="TinySpace is not a chain of parts"):
         Fleet(Workloads(tiny_space), silent)
+
+
+@pytest.mark.parametrize("field", ["shared_us", "learnt_us"])
+def test_uncertainties_of_unequal_length_are_refused(fleet, workloads, tmp_path: Path, field: str) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    value = fleet.onboard(measured_on(workloads, tmp_path), like, "phone", today=TODAY).table.model_dump(mode="json")
+    value["uncertainty"][field][2] = value["uncertainty"][field][2][:-1]
+    with pytest.raises(ConfigError, match="the rows of its uncertainty differ in length"):
+        parse_document(value, LatencyTable, "phone.latency.json")
 
 
 def test_a_truncated_uncertainty_is_noticed(fleet, workloads, tmp_path: Path) -> None:
