@@ -10,6 +10,7 @@ right, and every file that it names is unchanged; otherwise the stage runs again
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,7 +93,7 @@ class Stage(Generic[T]):
         """
         record = {
             "key": self.key,
-            "result": self.codec.dump_python(result, mode="json"),
+            "result": _finite(self.codec.dump_python(result, mode="json")),
             "files": {str(path.relative_to(self.run.base)): sha256_file(path) for path in files},
             "inputs": dict(self.inputs),
             "libraries": {name: library_version(name) for name in (*self.libraries, *self.noted)},
@@ -121,8 +122,17 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _digest(record: Mapping[str, Any]) -> str:
-    """Digest of a record. Unlike a key, a result may hold an infinite number, such as the SQNR of equal outputs."""
+    """Digest of a record."""
     return sha256_bytes(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with infinite numbers, such as the SQNR of equal outputs, as text, which the codecs read back."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list) else value
 
 
 def unchanged(record: Mapping[str, Any], run: Run) -> bool:
