@@ -245,8 +245,8 @@ def _trained_supernet(
     return run, materials, train_stage(run, materials, console, process)
 
 
-def _targets(run: Run) -> list[FoundProfile]:
-    found = [run.profile(target.device) for target in run.config.targets]
+def _targets(run: Run) -> tuple[FoundProfile, ...]:
+    found = run.targets
     names = [f.profile.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

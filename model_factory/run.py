@@ -8,6 +8,7 @@ and `dist/` are beside the config; those of the digits are in the current folder
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -27,7 +28,7 @@ DIGITS_CONFIG = "digits.yaml"
 """Name of the shipped config of the embedded digits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A config and the folders that commands read and write for it.
 
@@ -139,11 +140,16 @@ class Run:
         """The profile that the config names or, if `typed`, that a person named in a command. Raises `ConfigError`."""
         return find_profile(device, self.config_folder, typed=typed)
 
+    @cached_property
+    def targets(self) -> tuple[FoundProfile, ...]:
+        """The profile of each target of the config, in their order; read once per command. Raises `ConfigError`."""
+        return tuple(self.profile(target.device) for target in self.config.targets)
+
     def budgets_for(self, found: FoundProfile) -> Budgets:
         """The budgets of a profile, overridden by those of the target that names the same profile, if there is one."""
         budgets = found.profile.budgets
-        for target in self.config.targets:
-            if self.profile(target.device).profile.name == found.profile.name:
+        for target, known in zip(self.config.targets, self.targets, strict=True):
+            if known.profile.name == found.profile.name:
                 budgets = budgets.overridden_by(target.budgets)
         return budgets
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from factory_base.errors import FactoryError
 from factory_base.files import atomic_path
 from factory_base.progress import Progress, silent
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig], float]
@@ -32,14 +32,6 @@ database driver, and a file or connection that cannot be opened."""
 _OPENING_ERRORS: Final = (*_STORAGE_ERRORS, ValueError, LookupError, RuntimeError)
 """What they raise, in addition, when they are opened: a URL with an invalid port (`ValueError`) or with braces, which
 Optuna takes for a template (`LookupError`), and tables of another version of Optuna (`RuntimeError`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A subnet and its accuracy on the held-out images, in [0, 1]."""
-
-    subnet: SubnetConfig
-    accuracy: float
 
 
 class Archive:

@@ -13,9 +13,10 @@ from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
+from search.scored import Scored
 
 if TYPE_CHECKING:
-    from search.archive import Archive, Scored
+    from search.archive import Archive
 
 _VERSION = 3
 _STUDY_VERSION = 2
@@ -40,7 +41,6 @@ def score_stage(
         CheckpointError, SpaceError: The supernet cannot be read.
         FactoryError: The storage of the study cannot be used.
     """
-    from search.archive import Scored
 
     def score() -> tuple[Scored, ...]:
         from search.design import shared_subnets
