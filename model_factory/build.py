@@ -27,7 +27,7 @@ from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
-from model_factory.stages.score import score_stage
+from model_factory.stages.score import check_storage, score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
@@ -82,6 +82,8 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
+        if not run.checkpoint.is_file():
+            check_storage(run)
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)

@@ -94,9 +94,9 @@ class Run:
         return self.folder / "measurements"
 
     @property
-    def storage(self) -> str:
-        """URL of the Optuna storage."""
-        return self.config.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+    def storage(self) -> str | Path:
+        """The URL of the Optuna storage that the config names, or else the SQLite file in the run folder."""
+        return self.config.search.storage or self.folder / "study.db"
 
     @property
     def manifest(self) -> Path:

@@ -69,6 +69,14 @@ def score_stage(
     return stage.cached(score)
 
 
+def check_storage(run: Run) -> None:
+    """Raise `FactoryError` if the storage that the config names cannot be used, before hours of training."""
+    if run.config.search.storage is not None:
+        from search.archive import open_storage
+
+        open_storage(run.config.search.storage)
+
+
 def open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
     """The study of scored subnets, one for each checkpoint and way of scoring.
 

@@ -63,6 +63,12 @@ def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_confi
     assert "search storage 'nosuchdb://x'" in answer.error
 
 
+def test_a_storage_that_cannot_be_used_is_found_before_training(factory, empty_app, edit_config):
+    edit_config(empty_app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
+    answer = factory(empty_app, "build")
+    assert "search storage 'nosuchdb://x'" in answer.error
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
