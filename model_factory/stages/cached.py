@@ -9,7 +9,6 @@ right, and every file that it names is unchanged; otherwise the stage runs again
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +18,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from factory_base.errors import FactoryError
-from factory_base.files import digest_of, read_json, sha256_bytes, sha256_file, write_json
+from factory_base.files import digest_of, sha256_file
 from model_factory.run import Run
+from model_factory.stages.sealed import read_sealed, read_unsealed, write_sealed
 
 T = TypeVar("T")
-
-_DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,30 +96,19 @@ class Stage(Generic[T]):
         }
         if adopted is not None:
             record |= {name: adopted[name] for name in ("inputs", "libraries") if name in adopted}
-        write_json(self.run.stage_record(self.name), {**record, _DIGEST: _digest(record)})
+        write_sealed(self.run.stage_record(self.name), record)
         return result
 
     def record(self) -> dict[str, Any] | None:
         """The record, whatever its key; None if there is none or it was damaged."""
-        record = read_record(self.run.stage_record(self.name))
-        if record is None:
-            return None
-        content = {name: value for name, value in record.items() if name != _DIGEST}
-        return content if record.get(_DIGEST) == _digest(content) and "result" in content else None
+        record = read_sealed(self.run.stage_record(self.name))
+        return record if record is not None and "result" in record else None
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None if there is none."""
-    try:
-        record = read_json(path) if path.is_file() else None
-    except FactoryError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    """Digest of a record. Unlike a key, a result may hold an infinite number, such as the SQNR of equal outputs."""
-    return sha256_bytes(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
+def damaged_records(run: Run) -> list[Path]:
+    """The records of stages that were damaged or edited, so that their stages run again."""
+    found = sorted(run.stages.glob("*.json")) if run.stages.is_dir() else []
+    return [path for path in found if read_sealed(path) is None and "result" not in (read_unsealed(path) or {})]
 
 
 def unchanged(record: Mapping[str, Any], run: Run) -> bool:

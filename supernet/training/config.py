@@ -16,7 +16,7 @@ class TrainingConfig(Document):
     Limits on numbers only catch typing errors.
     """
 
-    epochs: float = Field(gt=0, le=100_000)
+    epochs: float = Field(gt=0, le=1_000_000_000)
     """Passes over the training examples."""
     batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Examples in one step, over all workers."""

@@ -15,7 +15,7 @@ to 0.2 on CIFAR-10 (benchmarks/README.md)."""
 class FinetuneConfig(Document):
     """How each chosen subnet is trained a little further on its own. All other settings are those of `training`."""
 
-    epochs: float = Field(default=1.0, gt=0, le=100_000)
+    epochs: float = Field(default=1.0, gt=0, le=1_000_000_000)
     """Passes over the training examples, for each chosen subnet."""
     learning_rate: float | None = Field(default=None, gt=0, le=1000)
     """Peak learning rate; by default a sixth of that in `training`."""
