@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -84,6 +84,8 @@ def _inside(outer: Any, part: int | str) -> Iterator[Any]:
         yield from (field for name, field in outer.model_fields.items() if part in (name, field.alias))
     elif isinstance(part, int) and Ellipsis in get_args(outer):
         yield get_args(outer)[0]
+    elif get_origin(outer) is dict:
+        yield get_args(outer)[1]
     else:
         yield from (found for argument in get_args(outer) for found in _inside(argument, part))
 
