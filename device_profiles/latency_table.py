@@ -21,6 +21,7 @@ from device_profiles.workload.parts import Part
 from device_profiles.workload.workloads import workload_of
 from factory_base.documents import Document, parse_document
 from factory_base.errors import ConfigError, ForeignError
+from factory_base.fields import MAX_FIGURE, NotNegative, Positive, Threads
 from factory_base.files import digest_of, sha256_bytes, write_json
 from factory_base.foreign import parse_json, read_regular
 from supernet.chain import ChainModelSpace
@@ -33,12 +34,7 @@ weights are in caches in another state."""
 _MAX_BYTES, _MAX_VALUES = 256 * 2**20, 12_000_000
 """Limits of a table's file: two hundred thousand parts, the most that are enumerated, with some fifty numbers each."""
 
-_LARGEST = 1e12
-"""Twelve days in microseconds. Nothing in a table is larger, and no sum of products overflows."""
-
-_Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
-_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
-_Finite = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+_Finite = Annotated[float, Field(ge=-MAX_FIGURE, le=MAX_FIGURE)]
 _Count = Annotated[int, Field(ge=0, le=_MAX_VALUES)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -55,8 +51,8 @@ class TablePart(Document):
     """
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-    alone_us: _Positive
-    relative_std: _NotNegative
+    alone_us: Positive
+    relative_std: NotNegative
     measured: bool
 
 
@@ -71,8 +67,8 @@ class PredictionErrors(Document):
         spearman: Rank correlation of predictions and measurements.
     """
 
-    networks: Annotated[int, Field(ge=2)]
-    mape: _NotNegative
+    networks: Annotated[int, Field(ge=2, le=1_000_000_000)]
+    mape: NotNegative
     within_5: _Share
     within_10: _Share
     spearman: Annotated[float, Field(ge=-1, le=1)]
@@ -93,9 +89,9 @@ class TableUncertainty(Document):
     """
 
     shared_us: tuple[tuple[_Finite, ...], ...]
-    own_us: tuple[_NotNegative, ...]
+    own_us: tuple[NotNegative, ...]
     learnt_us: tuple[tuple[_Finite, ...], ...]
-    noise: _NotNegative
+    noise: NotNegative
 
 
 class LatencyTable(Document):
@@ -127,10 +123,10 @@ class LatencyTable(Document):
     engine: str
     engine_version: str
     precision: Precision
-    threads: Annotated[int, Field(ge=1)]
+    threads: Threads
     machine: str
     measured_on: date
-    repeatability_p95: _NotNegative | None
+    repeatability_p95: NotNegative | None
     constant_us: _Finite
     coefficients: tuple[_Finite, _Finite, _Finite, _Finite, _Finite]
     fitted_networks: _Count

@@ -19,6 +19,7 @@ from device_profiles.latency_table import LatencyTable, read_table
 from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError
+from factory_base.fields import Name, NotNegative, Positive, Threads, is_name
 from factory_base.files import digest_of
 from factory_base.quantities import SizeBytes, format_bytes
 
@@ -40,13 +41,6 @@ what its kernel reports, since a kernel reports less than is built in."""
 SHIPPED_FOLDER = Path(__file__).parent / "profiles"
 
 _Source = Annotated[str, Field(min_length=1)]
-_SMALLEST, _LARGEST = 1e-12, 1e12
-"""No figure of a device is smaller or larger in the unit of its key, and no cost computed from them overflows."""
-
-_Positive = Annotated[float, Field(ge=_SMALLEST, le=_LARGEST)]
-_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
-_NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
-_Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 
 
 def ram_class(ram_bytes: int) -> int:
@@ -57,7 +51,7 @@ def ram_class(ram_bytes: int) -> int:
 class Figure(Document):
     """A positive number with its origin; the unit is in the name of the key that holds it."""
 
-    value: _Positive
+    value: Positive
     provenance: Provenance
     source: _Source
 
@@ -65,7 +59,7 @@ class Figure(Document):
 class TimeFigure(Document):
     """A time in microseconds with its origin. It may be zero."""
 
-    value: _NotNegative
+    value: NotNegative
     provenance: Provenance
     source: _Source
 
@@ -101,7 +95,7 @@ class Selectors(Document):
     platform: Platform
     ram_class_min: SizeBytes | None = None
     ram_class_max: SizeBytes | None = None
-    cores_min: Annotated[int, Field(ge=1)] | None = None
+    cores_min: Annotated[int, Field(ge=1, le=100_000)] | None = None
     os_min: str | None = None
     soc_include: tuple[SocPattern, ...] = ()
     soc_exclude: tuple[SocPattern, ...] = ()
@@ -117,8 +111,8 @@ class Selectors(Document):
     @field_validator("os_min")
     @classmethod
     def _is_a_version(cls, version: str | None) -> str | None:
-        if version is not None and not re.fullmatch(r"\d+(\.\d+){0,3}", version):
-            raise ValueError(f"{version!r} is not a version; write it in quotes, as in '10' or '12.1'")
+        if version is not None and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}", version):
+            raise ValueError(f"{version!r:.80} is not a version; write it in quotes, as in '10' or '12.1'")
         return version
 
     @model_validator(mode="after")
@@ -153,8 +147,8 @@ class KernelCost(Document):
 class LoadCost(Document):
     """The time from a file to a session that is ready: a constant, plus a time for each MiB of the file."""
 
-    fixed_us: _NotNegative
-    us_per_mib: _NotNegative
+    fixed_us: NotNegative
+    us_per_mib: NotNegative
 
 
 class RunSpread(Document):
@@ -166,9 +160,9 @@ class RunSpread(Document):
         sustained_seconds: Duration of that run, seconds.
     """
 
-    p95_over_p50: _Positive
-    sustained_over_p50: _Positive
-    sustained_seconds: _Positive
+    p95_over_p50: Positive
+    sustained_over_p50: Positive
+    sustained_seconds: Positive
 
 
 class MachinePeak(Document):
@@ -182,9 +176,9 @@ class MachinePeak(Document):
             it was not measured.
     """
 
-    gmacs_per_s: _Positive
-    gbytes_per_s: _Positive
-    cached_gbytes_per_s: _Positive | None = None
+    gmacs_per_s: Positive
+    gbytes_per_s: Positive
+    cached_gbytes_per_s: Positive | None = None
 
     @property
     def fastest_gbytes_per_s(self) -> float:
@@ -251,14 +245,14 @@ class CostParameters(Document):
     latency_std: Figure | None = None
     energy: EnergyCost | None = None
     machine: str = ""
-    prediction_error: _NotNegative | None = None
-    repeatability_p95: _NotNegative | None = None
+    prediction_error: NotNegative | None = None
+    repeatability_p95: NotNegative | None = None
     measured_on: date | None = None
     spread: RunSpread | None = None
     load: LoadCost | None = None
     peak: MachinePeak | None = None
     table: TableReference | None = None
-    rows: Annotated[int, Field(ge=1)] | None = None
+    rows: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
 
     @field_validator("arena_ratio")
     @classmethod
@@ -299,12 +293,12 @@ class DeviceProfile(Document):
         costs: Numbers that the cost models use.
     """
 
-    name: _Name
+    name: Name
     description: str
     selectors: Selectors
-    engine: _Name = "onnxruntime"
+    engine: Name = "onnxruntime"
     compute_unit: ComputeUnit = "cpu"
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    threads: Threads = 1
     precision: Precision = "fp32"
     budgets: Budgets = Budgets()
     costs: CostParameters
@@ -358,7 +352,7 @@ def profile_name(path: Path) -> str:
         ConfigError: The name is not a valid profile name.
     """
     name = path.stem.lower()
-    if not re.fullmatch(_NAME_PATTERN, name):
+    if not is_name(name):
         raise ConfigError(
             f"{path}: {name!r} is not a valid profile name; choose an --output of letters, digits, dots, dashes and "
             "underscores"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from factory_base.errors import ConfigError, ForeignError
+from factory_base.faults import limits_at, shown, value_fault
 from factory_base.foreign import INT64, printable, read_regular
 
 _MAX_BYTES = 4 * 2**20
@@ -29,8 +30,22 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `yes` and `true`, which Python takes for the number 1, where a number is expected."""
+        values = value if isinstance(value, list) else (value,)
+        if any(isinstance(one, bool) for one in values):
+            field = cls.model_fields[str(info.field_name)]
+            if not {bool, Any} & set(_types(field.annotation)):
+                raise ValueError(f"must not be true or false, got {shown(value)}")
+        return value
+
 
 D = TypeVar("D", bound=Document)
+
+_MAX_FAULTS = 100
+"""Unknown keys for which the nearest known key is looked for: far more than are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +63,12 @@ HANDLING: Final = Handling()
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: the nearest of the `known` words, or all of them if none is near."""
     options = sorted(known)
-    match = difflib.get_close_matches(word, options, n=1)
+    match = _near(word, options)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(options) or 'none'}"
+
+
+def _near(word: str, options: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(word, options, n=1)
 
 
 def shaping_values(document: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
@@ -176,31 +195,55 @@ def parse_document(value: Any, model: type[D], source: str) -> D:
         source: Name of the file, for messages.
 
     Raises:
-        ConfigError: `value` does not fit `model`. The message names the first fault and its place on one line and, for
-            an unknown key, the nearest known one.
+        ConfigError: `value` does not fit `model`. The message states every fault with its place, the value and what is
+            allowed and, for an unknown key, the nearest known one.
     """
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: holds {type(value).__name__}, expected keys: {', '.join(_keys_at(model, ()))}")
+        raise ConfigError(f"{source}: holds {shown(value)}, expected keys: {', '.join(_keys_at(model, ()))}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # A misspelt key is reported twice, as unknown and as missing: the unknown one is what the user has to correct.
-        faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ConfigError(f"{source}: {_describe(dict(faults[0]), model)}{more}") from error
+        raise ConfigError.of_faults(source, _faults(error, model)) from error
+
+
+def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """A line for each fault, unknown keys first: they are what the user has to correct."""
+    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    meant = {
+        (*fault["loc"][:-1], near[0])
+        for fault in faults[:_MAX_FAULTS]
+        if fault["type"] == "extra_forbidden"
+        and (near := _near(str(fault["loc"][-1]), _keys_at(model, fault["loc"][:-1])))
+    }
+    around = {fault["loc"][:end] for fault in faults for end in range(len(fault["loc"]))}
+    # A misspelt key is reported twice, as unknown and as missing; a value of several types for each of them; and a list
+    # with a wrong entry as too short as well.
+    lines = {
+        _location(fault["loc"]): _describe(dict(fault), model)
+        for fault in faults
+        if not (fault["type"] == "missing" and fault["loc"] in meant)
+        and not (fault["type"] == "too_short" and fault["loc"] in around)
+    }
+    return list(lines.values())
 
 
 def _describe(fault: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [str(part) for part in fault["loc"] if not str(part).startswith("<")]  # `<name>`: a member of a union
-    place = ".".join(location) or "the file"
+    location = _location(fault["loc"])
+    place = printable(".".join(map(str, location)))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{place}'; {nearest(location[-1], _keys_at(model, fault['loc'][:-1]))}"
+        return f"unknown key '{place}'; {nearest(str(location[-1]), _keys_at(model, location[:-1]))}"
     if fault["type"] == "missing":
         return f"key '{place}' is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"'{place}': {message[0].lower()}{message[1:]}" + (
-        "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
-    )
+    stated = value_fault(fault, _keys_at(model, location), limits_at(model, location))
+    return f"'{place}': {stated}" if place else stated
+
+
+def _location(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The keys and positions that lead to a value, without the members of a union, which Pydantic names as well."""
+    named = [part for part in parts if not (isinstance(part, str) and (part.startswith("<") or part == "[key]"))]
+    while named and named[-1] in ("int", "float"):
+        named.pop()
+    return tuple(named)
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -213,6 +256,12 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
 def _models_in(owner: type[BaseModel], part: int | str) -> list[type[BaseModel]]:
     fields = (field for name, field in owner.model_fields.items() if part in (name, field.alias))
     return [model for field in fields for model in _flatten(field.annotation)]
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _types(part)
 
 
 def _flatten(annotation: Any) -> list[type[BaseModel]]:

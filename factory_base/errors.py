@@ -1,8 +1,12 @@
-"""Every error that a user can cause. The command line prints the message on one line and exits with `exit_code`."""
+"""Every error that a user can cause. The command line prints its lines, usually one, and exits with `exit_code`."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+_MOST_FAULTS = 20
+"""Faults of one file that are stated: about as many as a terminal shows."""
 
 
 class FactoryError(Exception):
@@ -13,9 +17,38 @@ class FactoryError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def lines(self) -> tuple[str, ...]:
+        """The message as it is printed, without line breaks in a line."""
+        return (" ".join(str(self).split()),)
+
 
 class ConfigError(FactoryError):
-    """A file that people write (config, profile) or a command-line value is wrong."""
+    """A file that people write (config, profile) or a command-line value is wrong.
+
+    Args:
+        message: The message, in one line.
+        faults: The faults that the message lists, if there are several, which are then printed in a line each.
+        heading: The line above them.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = (), heading: str = "") -> None:
+        super().__init__(message)
+        self._printed = (heading, *faults) if faults else ()
+
+    @classmethod
+    def of_faults(cls, source: str, faults: Sequence[str]) -> Self:
+        """The error for a file with at least one fault, of which the first 20 are stated."""
+        if len(faults) == 1:
+            return cls(f"{source}: {faults[0]}")
+        stated = [" ".join(fault.split()) for fault in faults[:_MOST_FAULTS]]
+        if len(faults) > _MOST_FAULTS:
+            stated.append(f"and {len(faults) - _MOST_FAULTS} more")
+        heading = f"{source}: {len(faults)} mistakes"
+        return cls(f"{heading}: {'; '.join(stated)}", stated, heading)
+
+    def lines(self) -> tuple[str, ...]:
+        """See `FactoryError`; several faults in a file have a line each, below a heading."""
+        return self._printed or super().lines()
 
 
 class ForeignError(FactoryError):

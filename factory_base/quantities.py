@@ -12,12 +12,14 @@ WITH_UNITS: Final = "with units"
 """Context of `model_dump` that writes quantities with their units, so that they can be read again."""
 
 _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)\s*$")
+_MOST_CHARACTERS = 64
+"""No quantity that a person writes is longer. Matching a longer text could take time in the square of its length."""
 _ROUNDS_TO_ZERO = 0.5
 """Durations and sizes are whole microseconds and bytes, so anything up to this would become 0."""
-_LARGEST = 2.0**63
-"""Microseconds and bytes stay within a signed 64-bit integer."""
 _SLOWEST_FPS, _FASTEST_FPS = 1e-6, 1e6
 """A frame lasts at least 1 us, the unit of latencies, and at most 10^12 us (12 days); all else is a slip."""
+_LONGEST_US, _MOST_BYTES = 1e12, 2.0**50
+"""The duration of a frame at the slowest rate, and 1 PiB; all above is a slip."""
 _SMALLEST_PERCENT = 5e-5
 """Shares are rounded to a millionth, so anything up to half of one would become 0."""
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -36,6 +38,13 @@ EXAMPLES: dict[Kind, str] = {
     "frame rate": "a frame rate such as '30 fps'",
     "share": "a share such as '10 %' or 0.1",
 }
+_MOST: dict[Kind, str] = {
+    "duration": "1000000 s",
+    "size": "1048576 GiB",
+    "frame rate": "1000000 fps",
+    "share": "100 %",
+}
+"""The largest quantity of each kind in words."""
 _UNITS: dict[Kind, dict[str, float]] = {
     "duration": _US_PER_UNIT,
     "size": _BYTES_PER_UNIT,
@@ -50,7 +59,7 @@ def parse_duration_us(text: object) -> int:
     Raises:
         ValueError: The unit is missing or unknown, or the duration is not above zero or too large.
     """
-    return round(_parse(text, "duration", _ROUNDS_TO_ZERO, _LARGEST))
+    return round(_parse(text, "duration", _ROUNDS_TO_ZERO, _LONGEST_US))
 
 
 def parse_bytes(text: object) -> int:
@@ -59,7 +68,7 @@ def parse_bytes(text: object) -> int:
     Raises:
         ValueError: The unit is missing or unknown, or the size is not above zero or too large.
     """
-    return round(_parse(text, "size", _ROUNDS_TO_ZERO, _LARGEST))
+    return round(_parse(text, "size", _ROUNDS_TO_ZERO, _MOST_BYTES))
 
 
 def parse_frame_rate(text: object) -> float:
@@ -90,7 +99,7 @@ def parse_share(value: object) -> float:
 
 def kind_of(value: object) -> Kind | None:
     """The kind of quantity that the unit in `value` measures, or None if there is no known unit."""
-    match = _NUMBER.match(value) if isinstance(value, str) else None
+    match = _matched(value)
     return next((kind for kind, units in _UNITS.items() if match and match[2] in units), None)
 
 
@@ -149,13 +158,18 @@ def _short(value: float) -> str:
 
 def _parse(text: object, kind: Kind, above: float, most: float) -> float:
     units = _UNITS[kind]
-    match = _NUMBER.match(text) if isinstance(text, str) else None
+    match = _matched(text)
     if match is None or match[2] not in units:
-        raise ValueError(f"{text!r} is not {EXAMPLES[kind]}; units: {', '.join(units)}")
+        raise ValueError(f"{text!r:.{_MOST_CHARACTERS}} is not {EXAMPLES[kind]}; units: {', '.join(units)}")
     value = float(match[1]) * units[match[2]]
     if not above < value <= most:
-        raise ValueError(f"{text!r} is {'too large' if value > most else 'not above zero'}; write {EXAMPLES[kind]}")
+        fault = f"too large, the most is {_MOST[kind]}" if value > most else "not above zero"
+        raise ValueError(f"{text!r} is {fault}; write {EXAMPLES[kind]}")
     return value
+
+
+def _matched(text: object) -> re.Match[str] | None:
+    return _NUMBER.match(text) if isinstance(text, str) and len(text) <= _MOST_CHARACTERS else None
 
 
 def _exact(value: float, kind: Kind, parse: Callable[[object], float]) -> str:

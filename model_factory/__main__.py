@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, prog_name="factory")
     except FactoryError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print("error: " + "\n  ".join(error.lines()), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _leave_interrupted()

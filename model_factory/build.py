@@ -20,6 +20,7 @@ from factory_base.errors import ConfigError, FactoryError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
 from model_factory.run import Run
+from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
 from model_factory.stages.family import chance_notes, check_family_limits, family_stage
@@ -27,7 +28,7 @@ from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
-from model_factory.stages.score import score_stage
+from model_factory.stages.score import check_storage, score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
@@ -80,8 +81,10 @@ def build(
     if not may_train:
         _require_checkpoint(run)
     with exclusive(run.folder, "build"):
-        run = _begin(run, limits)
+        run = _begin(run, console, limits)
         targets = _targets(run)
+        if not run.checkpoint.is_file():
+            check_storage(run)
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
@@ -127,7 +130,7 @@ def train(
         _require_checkpoint(run)
     if process_count() == 1:
         with exclusive(run.folder, "train"):
-            return _trained_supernet(_begin(run, limits), console, limits, on_mismatch)[2]
+            return _trained_supernet(_begin(run, console, limits), console, limits, on_mismatch)[2]
     from supernet.training.workers import workers
 
     with workers(run.config.training.device) as processes:
@@ -141,7 +144,7 @@ def train(
         with ExitStack() as held:
             try:
                 held.enter_context(exclusive(run.folder, "train"))
-                run = _begin(run, limits)
+                run = _begin(run, console, limits)
                 materials = Materials(run, console)
                 finished = _finished(run, console, limits, on_mismatch)
                 if finished is None:
@@ -173,7 +176,7 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
     get_engine(found.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
-        run, materials, trained = _trained_supernet(_begin(run), console, may_train=False)
+        run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         return search_stage(run, materials, console, trained, images, shared, found)
@@ -200,11 +203,18 @@ def _require_checkpoint(run: Run) -> None:
         )
 
 
-def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
-    """Remove what killed commands left half written; return the run with the schedule that was fitted to it, if any."""
+def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> Run:
+    """Remove what killed commands left half written, and report what is damaged.
+
+    Returns:
+        The run with the schedule that was fitted to it, if any.
+    """
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
-    return planned_run(run, limits or TrainingLimits())
+    run.note_origin()
+    for path in damaged_records(run):
+        console.say(f"{path}: is damaged and not used")
+    return planned_run(run, limits or TrainingLimits(), console)
 
 
 def _finished(
@@ -245,8 +255,8 @@ def _trained_supernet(
     return run, materials, train_stage(run, materials, console, process)
 
 
-def _targets(run: Run) -> list[FoundProfile]:
-    found = [run.profile(target.device) for target in run.config.targets]
+def _targets(run: Run) -> tuple[FoundProfile, ...]:
+    found = run.targets
     names = [f.profile.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

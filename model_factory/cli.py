@@ -22,7 +22,6 @@ from model_factory.commands.verify import verify
 
 app = typer.Typer(
     help="Train one supernet, search it per device, export a family of models with a manifest.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,6 +43,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import-ofa": import_ofa,
 }
 """The commands by name, in the order in which `factory --help` lists them."""
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Without a command, show the help and exit with 2: what Click does by itself depends on its version."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
 
 for name, command in COMMANDS.items():
     app.command(name=name)(command)

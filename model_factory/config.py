@@ -10,6 +10,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from device_profiles.budgets import Budgets
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError
+from factory_base.faults import shown
+from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
@@ -26,7 +28,7 @@ def _space_tag(value: Any) -> str | None:
     space = value.get("space", "mobilenet") if isinstance(value, dict) else getattr(value, "space", None)
     if isinstance(space, str) and ":" in space:
         return _IMPORTED
-    return f"<{space}>" if space in MODEL_SPACES else None
+    return f"<{space}>" if isinstance(space, str) and space in MODEL_SPACES else None
 
 
 _IMPORTED = "<package.module:callable>"
@@ -65,13 +67,13 @@ class ExportConfig(Document):
 class FactoryConfig(Document):
     """A whole config, as `factory.yaml` holds it."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    name: Name
     """Name of the family, and of its folders `runs/<name>` and `dist/<name>`."""
-    release: int = Field(default=1, ge=1)
+    release: int = Field(default=1, ge=1, le=LARGEST_EXACT)
     """Number of this release, which must grow from one published family to the next."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_EXACT)
     """Seed of all random choices, from the held-out split to the subnets that are scored."""
-    threads: int = Field(default=2, ge=1)
+    threads: Threads = 2
     """CPU threads of training and scoring. Another number rounds differently and therefore gives another family."""
     data: DataConfig
     model: ModelSection
@@ -80,16 +82,18 @@ class FactoryConfig(Document):
     finetune: FinetuneConfig | None = None
     """Train each chosen subnet a little further on its own before it is exported; `{}` takes the defaults."""
     export: ExportConfig = ExportConfig()
-    targets: tuple[TargetConfig, ...] = Field(min_length=1)
+    targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
 
     @field_validator("model", mode="before")
     @classmethod
     def _known_space(cls, section: Any) -> Any:
         if _space_tag(section) is None:
-            space = section.get("space") if isinstance(section, dict) else section
+            space = section.get("space") if isinstance(section, dict) else None
             known = [*MODEL_SPACES, "package.module:callable"]
-            raise ValueError(f"unknown model space {space!r}; {nearest(str(space), known)}")
+            if not isinstance(space, str):
+                raise ValueError(f"must be a section whose key space is one of {', '.join(known)}, got {shown(space)}")
+            raise ValueError(f"unknown model space {shown(space)}; {nearest(space, known)}")
         return section
 
     @field_validator("targets")

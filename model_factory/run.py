@@ -7,15 +7,18 @@ and `dist/` are beside the config; those of the digits are in the current folder
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile, find_profile
-from factory_base.errors import ConfigError, MissingRunError
-from factory_base.files import write_text
+from factory_base.errors import ConfigError, ForeignError, MissingRunError
+from factory_base.files import write_bytes, write_text
+from factory_base.foreign import printable, read_regular
 from factory_base.quantities import WITH_UNITS
 from model_factory.config import FactoryConfig, find_config, load_config, shipped_configs
 
@@ -23,11 +26,13 @@ RESOLVED_CONFIG = "config.resolved.yaml"
 """Name of the file in a run folder with the whole config, defaults included."""
 ORIGIN = "origin.txt"
 """Name of the file in a run folder with the path of its config."""
+_MAX_NOTE_BYTES = 2**16
+"""Far more than the longest path has."""
 DIGITS_CONFIG = "digits.yaml"
 """Name of the shipped config of the embedded digits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A config and the folders that commands read and write for it.
 
@@ -93,9 +98,9 @@ class Run:
         return self.folder / "measurements"
 
     @property
-    def storage(self) -> str:
-        """URL of the Optuna storage."""
-        return self.config.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+    def storage(self) -> str | Path:
+        """The URL of the Optuna storage that the config names, or else the SQLite file in the run folder."""
+        return self.config.search.storage or self.folder / "study.db"
 
     @property
     def manifest(self) -> Path:
@@ -107,9 +112,14 @@ class Run:
         """The report page of the family."""
         return self.family_folder / "report.html"
 
+    @property
+    def stages(self) -> Path:
+        """The folder of records of finished stages."""
+        return self.folder / "stages"
+
     def stage_record(self, stage: str) -> Path:
         """The record of a finished stage."""
-        return self.folder / "stages" / f"{stage}.json"
+        return self.stages / f"{stage}.json"
 
     def events(self, key: str) -> Path:
         """The folder of TensorBoard event files of the training run with this key."""
@@ -139,11 +149,16 @@ class Run:
         """The profile that the config names or, if `typed`, that a person named in a command. Raises `ConfigError`."""
         return find_profile(device, self.config_folder, typed=typed)
 
+    @cached_property
+    def targets(self) -> tuple[FoundProfile, ...]:
+        """The profile of each target of the config, in their order; read once per command. Raises `ConfigError`."""
+        return tuple(self.profile(target.device) for target in self.config.targets)
+
     def budgets_for(self, found: FoundProfile) -> Budgets:
         """The budgets of a profile, overridden by those of the target that names the same profile, if there is one."""
         budgets = found.profile.budgets
-        for target in self.config.targets:
-            if self.profile(target.device).profile.name == found.profile.name:
+        for target, known in zip(self.config.targets, self.targets, strict=True):
+            if known.profile.name == found.profile.name:
                 budgets = budgets.overridden_by(target.budgets)
         return budgets
 
@@ -154,9 +169,17 @@ class Run:
         """
         values = self.config.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        header = f"# Resolved from {self.origin.name}; relative paths start from the folder of that file.\n"
+        header = f"# Resolved from {printable(self.origin.name)}; relative paths start from the folder of that file.\n"
         write_text(self.resolved_config, header + text)
-        write_text(self.origin_note, f"{self.origin.resolve()}\n")
+        self._write_origin()
+
+    def note_origin(self) -> None:
+        """Write the path of the config to a new run folder, so that `--run` finds it. Raises `DiskError`."""
+        if not self.origin_note.exists():
+            self._write_origin()
+
+    def _write_origin(self) -> None:
+        write_bytes(self.origin_note, os.fsencode(self.origin.resolve()) + b"\n")
 
 
 def find_run(run_folder: Path | None, config_file: Path | None) -> Run:
@@ -198,7 +221,13 @@ def open_run(config_file: Path, folder: Path) -> Run:
 def _from_run_folder(folder: Path) -> Run:
     if not (folder / ORIGIN).is_file():
         raise MissingRunError(f"{folder}: is not a run folder (it has no {ORIGIN}); `factory build` makes one")
-    return open_run(_origin(folder), folder.resolve().parent.parent)
+    origin = _origin(folder)
+    if not origin.is_file():
+        raise ConfigError(
+            f"{folder / ORIGIN}: names {printable(str(origin))}, which is not there; write the path of this run's "
+            "config there, or name it with --config"
+        )
+    return open_run(origin, folder.resolve().parent.parent)
 
 
 def _from_resolved(path: Path) -> Run:
@@ -207,4 +236,12 @@ def _from_resolved(path: Path) -> Run:
 
 
 def _origin(folder: Path) -> Path:
-    return Path((folder / ORIGIN).read_text(encoding="utf-8").strip())
+    """The path of the config that the run in `folder` was made from. Raises `ConfigError`."""
+    path = folder / ORIGIN
+    try:
+        name = os.fsdecode(read_regular(path, _MAX_NOTE_BYTES)).removesuffix("\n")
+    except ForeignError as error:
+        raise ConfigError(str(error)) from error
+    if not name or "\0" in name:
+        raise ConfigError(f"{path}: holds no path; write that of this run's config there, or name it with --config")
+    return Path(name)

@@ -8,10 +8,10 @@ from factory_base.lazy import public
 
 if TYPE_CHECKING:
     from search.archive import Archive as Archive
-    from search.archive import Scored as Scored
     from search.config import SearchConfig as SearchConfig
     from search.design import shared_subnets as shared_subnets
     from search.predictor import AccuracyPredictor as AccuracyPredictor
+    from search.scored import Scored as Scored
     from search.target import Candidate as Candidate
     from search.target import Target as Target
     from search.target import TargetResult as TargetResult
@@ -21,7 +21,7 @@ _MODULES = {
     "AccuracyPredictor": "search.predictor",
     "Archive": "search.archive",
     "Candidate": "search.target",
-    "Scored": "search.archive",
+    "Scored": "search.scored",
     "SearchConfig": "search.config",
     "Target": "search.target",
     "TargetResult": "search.target",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,12 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
-from factory_base.errors import FactoryError
+from factory_base.errors import FactoryError, SpaceError
 from factory_base.files import atomic_path
 from factory_base.progress import Progress, silent
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig], float]
@@ -34,19 +37,11 @@ _OPENING_ERRORS: Final = (*_STORAGE_ERRORS, ValueError, LookupError, RuntimeErro
 Optuna takes for a template (`LookupError`), and tables of another version of Optuna (`RuntimeError`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A subnet and its accuracy on the held-out images, in [0, 1]."""
-
-    subnet: SubnetConfig
-    accuracy: float
-
-
 class Archive:
     """The scored subnets of one supernet.
 
     Args:
-        storage: The URL of an Optuna storage.
+        storage: The URL of an Optuna storage, or a file for one in SQLite.
         name: The name of the study. There is one study per checkpoint and way of scoring.
         space: The search space; its choices become the parameters of the trials.
 
@@ -54,12 +49,11 @@ class Archive:
         FactoryError: The storage cannot be opened.
     """
 
-    def __init__(self, storage: str, name: str, space: SearchSpace) -> None:
+    def __init__(self, storage: str | Path, name: str, space: SearchSpace) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._storage = space, storage
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
-        with _storage_errors(storage, _OPENING_ERRORS):
-            opened = RDBStorage(storage)
+        opened = open_storage(storage)
         with _storage_errors(storage):
             self._study = optuna.create_study(
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
@@ -69,9 +63,9 @@ class Archive:
         """Every scored subnet and its accuracy.
 
         Raises:
-            FactoryError: The storage cannot be read.
+            FactoryError: The storage cannot be read, or holds a trial that this class did not write.
         """
-        return {self._subnet_of(trial): float(trial.value or 0.0) for trial in self._finished()}
+        return {self._subnet_of(trial): self._accuracy_of(trial) for trial in self._finished()}
 
     def score(
         self, subnets: Sequence[SubnetConfig], evaluate: Evaluate, purpose: str, progress: Progress = silent
@@ -132,11 +126,55 @@ class Archive:
             self._study.add_trial(trial)
 
     def _subnet_of(self, trial: FrozenTrial) -> SubnetConfig:
-        return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
+        try:
+            return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
+        except (KeyError, SpaceError) as error:
+            raise self._refused(trial, "is not a subnet of this model space") from error
+
+    def _accuracy_of(self, trial: FrozenTrial) -> float:
+        accuracy = math.nan if trial.value is None else float(trial.value)
+        if not 0 <= accuracy <= 1:
+            raise self._refused(trial, f"has accuracy {accuracy:g}, outside 0 to 1")
+        return accuracy
+
+    def _refused(self, trial: FrozenTrial, reason: str) -> FactoryError:
+        """The error for a trial that somebody changed or added."""
+        return FactoryError(
+            f"{_shown(self._storage)}: trial {trial.number} of study {self._study.study_name!r} {reason}; delete "
+            f"{'the file' if isinstance(self._storage, Path) else 'that study'}, and its subnets are scored again"
+        )
+
+
+def open_storage(storage: str | Path) -> RDBStorage:
+    """The storage at a URL or in an SQLite file, which is made if it is not there. Raises `FactoryError`."""
+    with _storage_errors(storage, _OPENING_ERRORS):
+        return RDBStorage(storage) if isinstance(storage, str) else _sqlite(storage)
+
+
+def _sqlite(path: Path) -> RDBStorage:
+    """The storage in the file `path`, which is opened by its name and not by a URL.
+
+    A URL, which Optuna takes for a template, gives a meaning to several characters that the name of a folder may have.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    resolved = path.resolve()
+    return RDBStorage(
+        "sqlite://",
+        engine_kwargs={
+            "creator": lambda: sqlite3.connect(resolved, check_same_thread=False),
+            "poolclass": QueuePool,  # the default for this URL, which names no file, is one connection per thread
+        },
+    )
+
+
+def _shown(storage: str | Path) -> str:
+    """The storage in messages, without a password."""
+    return str(storage) if isinstance(storage, Path) else repr(re.sub(r"://[^@/]*@", "://***@", storage))
 
 
 @contextmanager
-def _storage_errors(storage: str, errors: tuple[type[Exception], ...] = _STORAGE_ERRORS) -> Iterator[None]:
+def _storage_errors(storage: str | Path, errors: tuple[type[Exception], ...] = _STORAGE_ERRORS) -> Iterator[None]:
     """Turn `errors` into one line that names the storage and the first cause, which the storages wrap several times."""
     try:
         yield
@@ -145,7 +183,9 @@ def _storage_errors(storage: str, errors: tuple[type[Exception], ...] = _STORAGE
         while root.__cause__ is not None:
             root = root.__cause__
         reason = str(root).split("\n")[0]
-        shown = re.sub(r"://[^@/]*@", "://***@", storage)  # without a password
-        raise FactoryError(
-            f"search storage {shown!r} cannot be used: {reason}; check `storage` in the search section"
-        ) from error
+        advice = (
+            "check `storage` in the search section"
+            if isinstance(storage, str)
+            else "move the file away if it is damaged, and its subnets are scored again"
+        )
+        raise FactoryError(f"search storage {_shown(storage)} cannot be used: {reason}; {advice}") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search.archive import Scored
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from device_profiles.budgets import Budgets, Excess
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from search.archive import Scored
 from search.config import SearchConfig
 from search.feasible import find_feasible
 from search.predictor import AccuracyPredictor
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 _MUTATION = 0.15

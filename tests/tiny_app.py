@@ -57,10 +57,11 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The only line that a person sees; fails if there are more lines, or a traceback."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("error: ")
-        return line
+        """All that a person sees: a line, or a heading and an indented line for each mistake in a file."""
+        first, *more = self.err.splitlines()
+        assert first.startswith("error: ")
+        assert all(line.startswith("  ") for line in more)
+        return "\n".join((first, *more))
 
     @property
     def stages(self) -> list[str]:

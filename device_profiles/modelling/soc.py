@@ -18,6 +18,7 @@ from device_profiles.modelling.plausible import PLAUSIBLE
 from device_profiles.profile import Selectors
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError
+from factory_base.fields import Name, Positive, Threads
 
 SHEETS_FOLDER = Path(__file__).parents[1] / "socs"
 
@@ -42,7 +43,7 @@ and the fastest NPUs less than 100 TOPS."""
 class SheetFigure(Document):
     """A positive number with its origin. The unit is in the name of the key that holds it."""
 
-    value: Annotated[float, Field(gt=0)]
+    value: Positive
     provenance: SheetProvenance
     source: Annotated[str, Field(min_length=1)]
 
@@ -72,7 +73,7 @@ class CpuSection(_Section):
     """
 
     core: str
-    cores: Annotated[int, Field(ge=1, le=1024)]
+    cores: Threads
     clock_ghz: SheetFigure
     fp32_lanes: SheetFigure
     int8_lanes: SheetFigure | None = None
@@ -180,11 +181,11 @@ class SocSheet(Document):
         energy: Figures of the energy; None if they are unknown.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    name: Name
     description: str
     soc: Annotated[str, Field(min_length=1)]
     selectors: Selectors
-    engine: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] = "onnxruntime"
+    engine: Name = "onnxruntime"
     precision: Precision = "fp32"
     budgets: Budgets = Budgets()
     cpu: CpuSection | None = None

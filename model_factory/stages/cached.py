@@ -9,8 +9,6 @@ right, and every file that it names is unchanged; otherwise the stage runs again
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +18,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from factory_base.errors import FactoryError
-from factory_base.files import digest_of, read_json, sha256_bytes, sha256_file, write_json
+from factory_base.files import digest_of, sha256_file
 from model_factory.run import Run
+from model_factory.stages.sealed import read_sealed, read_unsealed, write_sealed
 
 T = TypeVar("T")
-
-_DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,46 +89,26 @@ class Stage(Generic[T]):
         """
         record = {
             "key": self.key,
-            "result": _finite(self.codec.dump_python(result, mode="json")),
+            "result": self.codec.dump_python(result, mode="json"),
             "files": {str(path.relative_to(self.run.base)): sha256_file(path) for path in files},
             "inputs": dict(self.inputs),
             "libraries": {name: library_version(name) for name in (*self.libraries, *self.noted)},
         }
         if adopted is not None:
             record |= {name: adopted[name] for name in ("inputs", "libraries") if name in adopted}
-        write_json(self.run.stage_record(self.name), {**record, _DIGEST: _digest(record)})
+        write_sealed(self.run.stage_record(self.name), record)
         return result
 
     def record(self) -> dict[str, Any] | None:
         """The record, whatever its key; None if there is none or it was damaged."""
-        record = read_record(self.run.stage_record(self.name))
-        if record is None:
-            return None
-        content = {name: value for name, value in record.items() if name != _DIGEST}
-        return content if record.get(_DIGEST) == _digest(content) and "result" in content else None
+        record = read_sealed(self.run.stage_record(self.name))
+        return record if record is not None and "result" in record else None
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None if there is none."""
-    try:
-        record = read_json(path) if path.is_file() else None
-    except FactoryError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    """Digest of a record."""
-    return sha256_bytes(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
-
-
-def _finite(value: Any) -> Any:
-    """A JSON value with infinite numbers, such as the SQNR of equal outputs, as text, which the codecs read back."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list) else value
+def damaged_records(run: Run) -> list[Path]:
+    """The records of stages that were damaged or edited, so that their stages run again."""
+    found = sorted(run.stages.glob("*.json")) if run.stages.is_dir() else []
+    return [path for path in found if read_sealed(path) is None and "result" not in (read_unsealed(path) or {})]
 
 
 def unchanged(record: Mapping[str, Any], run: Run) -> bool:

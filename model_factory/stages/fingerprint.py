@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from factory_base.documents import shaping_values
-from factory_base.errors import CheckpointError, ConfigError, DataError, FactoryError, SpaceError
-from factory_base.files import read_json, sha256_file, write_json
+from factory_base.errors import CheckpointError, ConfigError, DataError, SpaceError
+from factory_base.files import sha256_file
+from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
-from supernet.data.source_splits import located
+from supernet.data.source_splits import located, wildcards
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 
@@ -97,10 +98,9 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
 
 def _below(path: Path) -> list[tuple[str, Path]]:
     """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path ""."""
-    wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
+    wild = wildcards(path)
     if wild is not None:
-        root = Path(*path.parts[:wild])
-        return _named(root, root.glob("/".join(path.parts[wild:])))
+        return _named(wild[0], wild[0].glob(wild[1]))
     return _walked(path) if path.is_dir() else [("", path)] if path.is_file() else []
 
 
@@ -147,14 +147,14 @@ def _named(root: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
 
 
 class _Memo:
-    """Digests of files in a JSON file, each with the size and the time of change that the file had."""
+    """Digests of files in a JSON file, each with the size and the time of change that the file had.
+
+    The file holds a digest of itself; if that is wrong, every file is read again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._old = read_json(path) if path.is_file() else {}
-        except FactoryError:
-            self._old = {}
+        self._old = (read_sealed(path) or {}).get("files", {})
         self._new: dict[str, list[Any]] = {}
 
     def digests(self, paths: Sequence[Path]) -> list[str]:
@@ -176,4 +176,4 @@ class _Memo:
 
     def save(self) -> None:
         if self._new != self._old:
-            write_json(self._path, self._new)
+            write_sealed(self._path, {"files": self._new})

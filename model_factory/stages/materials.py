@@ -59,12 +59,6 @@ class Materials:
     """
 
     def __init__(self, run: Run, console: Console, known: KnownData | None = None) -> None:
-        import torch
-
-        from supernet.planning.memory import keep_freed_memory
-
-        keep_freed_memory()
-        torch.set_num_threads(run.config.threads)
         self._run, self._console, self._known = run, console, known
 
     @cached_property
@@ -73,6 +67,7 @@ class Materials:
         from supernet.data.sources import load_splits
         from supernet.spaces import check_model_section
 
+        self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
         check_model_section(config.model, folder)
         with self._console.stage("read images") as progress:
@@ -102,6 +97,15 @@ class Materials:
                 f"the factory or of Pillow; if its accuracy has fallen, {again}"
             )
 
+    def _prepare_torch(self) -> None:
+        """Set threads and memory handling of PyTorch, before `splits` or `model_space`, where all work starts."""
+        import torch
+
+        from supernet.planning.memory import keep_freed_memory
+
+        keep_freed_memory()
+        torch.set_num_threads(self._run.config.threads)
+
     def _image_cache(self) -> ImageCache | None:
         """The cache of decoded images in the run folder; None for data that is not read from files."""
         from model_factory.stages.cached import stage_key
@@ -120,6 +124,7 @@ class Materials:
         """The model space of the config. Raises `ConfigError`, `SpaceError`."""
         from supernet.spaces import make_model_space
 
+        self._prepare_torch()
         config = self._run.config.model
         made = make_model_space(
             config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder

@@ -10,11 +10,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from factory_base.documents import shaping_values
 from factory_base.errors import FactoryError
-from factory_base.files import digest_of, read_json, write_json
+from factory_base.files import digest_of
 from model_factory.config import FactoryConfig
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.sealed import read_sealed, read_unsealed, write_sealed
 from supernet.planning.plan import TrainingCosts, TrainingLimits, TrainingPlan, seconds_until, time_span
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ class KeptPlan:
 _CODEC = TypeAdapter(KeptPlan)
 
 
-def planned_run(run: Run, limits: TrainingLimits) -> Run:
+def planned_run(run: Run, limits: TrainingLimits, console: Console) -> Run:
     """`run` with the schedule that was fitted to it, unless `limits` ask for another one.
 
     A fitted schedule is used as long as the config that it was fitted for is unchanged. Limits that are not given are
-    those that it was fitted to.
+    those that it was fitted to. A damaged plan is reported and not used.
     """
     kept = _kept(run)
+    if _written(run) == "damaged":
+        console.say(f"{run.plan}: is damaged and not used; training makes a new plan")
     if kept is None or limits.over(kept.limits) != kept.limits:
         return run
     return kept.applied_to(run)
@@ -129,8 +132,6 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         DiskError: The plan cannot be written.
     """
     kept = _kept(run) if workers.is_first else None
-    if workers.is_first and _written(run) == "damaged":
-        console.say(f"{run.plan}: is damaged; the training run is planned anew")
     limits = limits if kept is None else limits.over(kept.limits)
     if kept is not None and not (kept.limits == limits and (limits.is_given or run.training_state.is_file())):
         kept = None
@@ -201,7 +202,7 @@ def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) 
         costs=plan.costs,
     )
     if write:
-        write_json(run.plan, asdict(kept))
+        write_sealed(run.plan, asdict(kept))
     return kept
 
 
@@ -218,10 +219,10 @@ def _kept(run: Run) -> KeptPlan | None:
 
 def _written(run: Run) -> KeptPlan | Literal["damaged"] | None:
     """The plan in the run folder, whatever config it was made for; None if there is none."""
-    if not run.plan.is_file():
+    if not run.plan.exists():
         return None
+    content = read_sealed(run.plan) or read_unsealed(run.plan)
     try:
-        content = read_json(run.plan)
         kept = _CODEC.validate_python(content)
     except (FactoryError, ValidationError):
         return "damaged"

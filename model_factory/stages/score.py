@@ -13,9 +13,10 @@ from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
+from search.scored import Scored
 
 if TYPE_CHECKING:
-    from search.archive import Archive, Scored
+    from search.archive import Archive
 
 _VERSION = 3
 _STUDY_VERSION = 2
@@ -40,7 +41,6 @@ def score_stage(
         CheckpointError, SpaceError: The supernet cannot be read.
         FactoryError: The storage of the study cannot be used.
     """
-    from search.archive import Scored
 
     def score() -> tuple[Scored, ...]:
         from search.design import shared_subnets
@@ -67,6 +67,14 @@ def score_stage(
         codec=TypeAdapter(tuple[Scored, ...]),
     )
     return stage.cached(score)
+
+
+def check_storage(run: Run) -> None:
+    """Raise `FactoryError` if the storage that the config names cannot be used, before hours of training."""
+    if run.config.search.storage is not None:
+        from search.archive import open_storage
+
+        open_storage(run.config.search.storage)
 
 
 def open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:

@@ -19,10 +19,10 @@ from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.score import open_archive
 from model_factory.stages.train import Trained
+from search.scored import Scored
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
-    from search.archive import Scored
     from search.target import TargetResult
 
 _VERSION = 4

@@ -18,10 +18,11 @@ from factory_base.files import digest_of, sha256_file
 from factory_base.intervals import is_at_chance, wilson
 from model_factory.console import Console
 from model_factory.run import Run
-from model_factory.stages.cached import Stage, library_version, read_record, stage_key, unchanged
+from model_factory.stages.cached import Stage, library_version, stage_key, unchanged
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries, weights_fingerprint
 from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
 from model_factory.stages.plan import planned_seconds
+from model_factory.stages.sealed import read_unsealed
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
@@ -306,8 +307,7 @@ def _earlier_result(stage: Stage[Trained]) -> Trained | None:
 
 def _earlier_record(run: Run) -> dict[str, Any] | None:
     """The record of an earlier version of the factory, whose records had no digest of themselves."""
-    record = read_record(run.stage_record("train"))
-    return record if record is not None and "digest" not in record else None
+    return read_unsealed(run.stage_record("train"))
 
 
 def _adopt(stage: Stage[Trained], console: Console) -> Trained:

@@ -15,10 +15,10 @@ class AugmentConfig(Document):
 
     flip: bool = False
     """Whether to mirror half of the images left to right. Do not use it for digits and text."""
-    shift: int = Field(default=4, ge=0)
+    shift: int = Field(default=4, ge=0, le=1024)
     """Largest shift in pixels in each direction, below the image size; the border is reflected. 4 is usual for images
     of 32 pixels (He et al., 2016); it adds little if images are cropped."""
-    crop_area: float = Field(default=1.0, gt=0, le=1)
+    crop_area: float = Field(default=1.0, ge=0.001, le=1)
     """Smallest share of the area that a random crop keeps before it is resized to the full size; 1 turns crops off.
     0.25 to 0.35 suits photographs and small networks, 0.08 (Szegedy et al., 2015) large networks and long training."""
     crop_ratio: float = Field(default=4 / 3, ge=1, le=4)
@@ -31,7 +31,7 @@ class AugmentConfig(Document):
     """Largest strength of an operation; each draws its own strength from 0 to this value, and its direction. 1 means a
     rotation by 30 degrees, a shear of 0.3, a translation by 0.45 of the size, a change of brightness, contrast or
     saturation by 90 %, 4 of 8 bits removed, and all levels inverted. 0.3 is RandAugment's 9 of 30 for a ResNet-50."""
-    cutout: int = Field(default=0, ge=0)
+    cutout: int = Field(default=0, ge=0, le=1024)
     """Side in pixels of one grey square per image, at most the image size (DeVries and Taylor, 2017); 0 turns it
     off."""
 

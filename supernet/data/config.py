@@ -57,7 +57,7 @@ class DataConfig(Document):
     label_column: str = "label"
     heldout_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
-    limit: int | None = Field(default=None, ge=4)
+    limit: int | None = Field(default=None, ge=4, le=1_000_000_000)
     options: dict[str, Any] = Field(default_factory=dict)
     cache: Annotated[Literal["auto", "memory", "disk", "none"], HANDLING] = "auto"
     memory_limit: Annotated[SizeBytes, HANDLING] = 4 * 2**30

@@ -10,7 +10,7 @@ from pathlib import Path
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
 from supernet.data.config import DataConfig
-from supernet.data.source_splits import located
+from supernet.data.source_splits import located, wildcards
 from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
 FOLDER_DEPTH = 3
@@ -129,11 +129,11 @@ def _found(named: str, folder: Path, key: str) -> _Found:
     if path.is_dir():
         files, unread = _below(path, key)
         return _Found(path=named, root=path, by_split=paths_by_split(files, path), is_folder=True, unread=tuple(unread))
-    wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
-    if wild is None or path.is_file():
+    wild = wildcards(path)
+    if wild is None:
         return _Found(path=named, root=path.parent, by_split={None: _checked([path], path, key)}, is_folder=False)
-    root = Path(*path.parts[:wild])
-    files = _checked(sorted(p for p in root.glob("/".join(path.parts[wild:])) if not p.is_dir()), path, key)
+    root, pattern = wild
+    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir()), path, key)
     return _Found(path=named, root=root, by_split=paths_by_split(files, root), is_folder=False)
 
 

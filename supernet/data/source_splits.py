@@ -113,6 +113,17 @@ def located(path: str, folder: Path) -> Path:
     return folder / Path(path).expanduser()
 
 
+def wildcards(path: Path) -> tuple[Path, str] | None:
+    """The fixed part and the pattern of a path with wildcards (`*`, `?`, `[...]`); None for a path without any.
+
+    A part that exists as it is written is no pattern: a folder may be named `photos [old]`.
+    """
+    for i, part in enumerate(path.parts):
+        if any(c in part for c in "*?[") and not Path(*path.parts[: i + 1]).exists():
+            return Path(*path.parts[:i]), "/".join(path.parts[i:])
+    return None
+
+
 def check_distinct(train: Iterable[Path], test: Iterable[Path]) -> None:
     """Refuse test data that is also training data. Raises `ConfigError`, which names the file or folder."""
     seen = {path.resolve() for path in train}

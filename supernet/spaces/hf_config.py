@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,16 +20,16 @@ class FollowerConfig(Document):
 
     field: str
     """Name of the elastic field."""
-    values: tuple[int | float, ...]
+    values: Annotated[tuple[Annotated[int | float, Field(ge=-1e9, le=1e9)], ...], Field(max_length=64)]
     """One value for each option of the elastic field, in the same order."""
 
 
 class SegmentsConfig(Document):
     """A weight that consists of equal segments; a subnet has the leading part of each. See `Segments`."""
 
-    axis: int = Field(ge=0)
+    axis: int = Field(ge=0, le=7)
     """The axis along which the segments lie."""
-    count: int = Field(ge=2)
+    count: int = Field(ge=2, le=65_536)
     """Number of segments."""
 
 

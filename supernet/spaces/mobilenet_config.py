@@ -10,7 +10,7 @@ from factory_base.documents import Document
 from supernet.chain import Link
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import SpaceConfig
-from supernet.spaces.options import Ratios, Sizes
+from supernet.spaces.options import Depths, Kernels, Ratios, Resolutions, Size, Sizes
 
 Activation = Literal["relu", "hard_swish"]
 
@@ -26,9 +26,9 @@ class StageConfig(Document):
 
     widths: Sizes
     """Output channels of every block."""
-    depths: Sizes
+    depths: Depths
     """Numbers of blocks."""
-    kernels: Annotated[Sizes, AfterValidator(_odd)] = (3,)
+    kernels: Annotated[Kernels, AfterValidator(_odd)] = (3,)
     """Sizes of the depthwise kernel, chosen per block; odd numbers."""
     expands: Ratios = (4.0,)
     """Ratios of hidden to input channels, chosen per block."""
@@ -44,15 +44,15 @@ class MobileNetConfig(SpaceConfig):
     """The options of the space `mobilenet`."""
 
     space: Literal["mobilenet"] = "mobilenet"
-    resolutions: Sizes
+    resolutions: Resolutions
     """Sides of the square input in pixels, at most the data set's `image_size`."""
-    stem_width: int = Field(ge=1)
+    stem_width: Size
     """Output channels of the first convolution (3x3)."""
     stem_stride: Literal[1, 2] = 1
     """Stride of the first convolution."""
-    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    stages: tuple[StageConfig, ...] = Field(min_length=1, max_length=64)
     """The stages, in order."""
-    head_width: int = Field(ge=1)
+    head_width: Size
     """Output channels of the last convolution (1x1), which global pooling reads."""
 
     @property

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from supernet.chain import Link
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.config import SpaceConfig
-from supernet.spaces.options import Sizes
+from supernet.spaces.options import Resolutions, Sizes
 
 Activation = Literal["relu", "relu6", "hard_swish"]
 
@@ -115,7 +115,7 @@ class OfaConfig(SpaceConfig):
     The upper limit of `width_mult` only catches typing errors.
     """
 
-    resolutions: Sizes = (128, 160, 192, 224)
+    resolutions: Resolutions = (128, 160, 192, 224)
     """Sides of the square input in pixels, at most the data set's `image_size`."""
     width_mult: float = Field(default=1.0, gt=0, le=4)
     """Factor on all widths, fixed within a supernet."""

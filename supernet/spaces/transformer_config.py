@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from supernet.chain import Link
 from supernet.space import Choice, Option, SearchSpace
 from supernet.spaces.config import InputKind, SpaceConfig
-from supernet.spaces.options import Ratios, Sizes
+from supernet.spaces.options import Depths, Ratios, Resolutions, Sizes
 
 
 class TransformerConfig(SpaceConfig):
@@ -17,11 +17,11 @@ class TransformerConfig(SpaceConfig):
 
     widths: Sizes
     """Channels of the embedding, the same in all blocks."""
-    depths: Sizes
+    depths: Depths
     """Numbers of blocks."""
-    heads: Sizes
+    heads: Depths
     """Numbers of attention heads, chosen per block."""
-    head_dim: int = Field(default=16, ge=1)
+    head_dim: int = Field(default=16, ge=1, le=4096)
     """Channels of a head. Fixed, so that a subnet has the leading heads of the largest network, each of them whole. The
     default suits narrow networks; BERT and ViT have 64."""
     mlp_ratios: Ratios = (4.0,)
@@ -34,9 +34,9 @@ class VisionTransformerConfig(TransformerConfig):
     """The options of the space `vit`."""
 
     space: Literal["vit"] = "vit"
-    resolutions: Sizes
+    resolutions: Resolutions
     """Sides of the square input in pixels: multiples of `patch`, at most the data set's `image_size`."""
-    patch: int = Field(ge=1)
+    patch: int = Field(ge=1, le=1024)
     """Side of a patch in pixels."""
 
     @property
@@ -56,7 +56,7 @@ class TextEncoderConfig(TransformerConfig):
     """The options of the space `text_encoder`."""
 
     space: Literal["text_encoder"] = "text_encoder"
-    vocabulary: int = Field(ge=3)
+    vocabulary: int = Field(ge=3, le=100_000_000)
     """Number of different tokens: padding (0), the unknown word (1), and at least one word."""
     lengths: Sizes
     """Numbers of tokens of an input; longer texts are truncated."""

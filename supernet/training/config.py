@@ -11,28 +11,31 @@ from supernet.data.augmentation_config import AugmentConfig
 
 
 class TrainingConfig(Document):
-    """How to train. The defaults are a usual recipe for small images, such as CIFAR-10."""
+    """How to train. The defaults are a usual recipe for small images, such as CIFAR-10.
 
-    epochs: float = Field(gt=0)
+    Limits on numbers only catch typing errors.
+    """
+
+    epochs: float = Field(gt=0, le=1_000_000_000)
     """Passes over the training examples."""
-    batch_size: int = Field(default=128, ge=2)
+    batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Examples in one step, over all workers."""
-    micro_batch_size: int | None = Field(default=None, ge=2)
+    micro_batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Examples that a worker processes at a time, and over which batch normalisation takes its statistics. A step adds
     up their gradients. It must divide `batch_size`. Set it to bound memory, or to get the same weights from any number
     of workers. The default is a worker's whole share of the batch."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with Nesterov momentum for convolutional networks, AdamW for transformers."""
-    learning_rate: float = Field(default=0.1, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0, le=1000)
     """Peak learning rate, for the whole batch. AdamW needs about a hundredth of the rate of SGD."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; afterwards it follows half a cosine."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of SGD, or the decay of AdamW's first moment."""
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0, le=100)
     """Weight decay, applied to parameters with two or more axes, not to biases and scales."""
-    clip_norm: float = Field(default=5.0, gt=0)
+    clip_norm: float = Field(default=5.0, gt=0, le=1_000_000)
     """Largest norm of a step's gradient; larger gradients are scaled down to it."""
 
     initial_weights: str | None = None
@@ -53,7 +56,7 @@ class TrainingConfig(Document):
     largest_only: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps, at the start, in which the largest network trains alone (DepS, Annavajjala et al., 2024,
     takes up to half). With 1 it is the only network that is trained."""
-    random_subnets: int = Field(default=1, ge=0)
+    random_subnets: int = Field(default=1, ge=0, le=64)
     """Random subnets per step, beside the largest and the smallest. One suits small budgets, two suit long runs."""
     sampler: Literal["uniform", "macs", "coupled"] = "uniform"
     """How random subnets are drawn. `uniform`: every choice uniformly, which gives mostly subnets of medium size.
@@ -72,7 +75,7 @@ class TrainingConfig(Document):
     hard_label_share: float = Field(default=0.0, ge=0, le=1)
     """Weight of the labels, against the teacher, in the loss of the other networks. About 0.5 helps if the largest
     network fits the training data perfectly, because its outputs then say no more than the labels."""
-    subnet_weight: float = Field(default=1.0, gt=0)
+    subnet_weight: float = Field(default=1.0, gt=0, le=1000)
     """Weight of the loss of each network other than the largest. A lower weight favours the large end of the family."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -85,9 +88,9 @@ class TrainingConfig(Document):
     worthwhile for long runs."""
 
     augment: AugmentConfig = AugmentConfig()
-    save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0)
+    save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0, le=1_000_000)
     """Seconds between saved states, which is the most that a killed run loses."""
-    rollbacks: int = Field(default=3, ge=0)
+    rollbacks: int = Field(default=3, ge=0, le=1000)
     """How often a run that diverged (a loss or gradient that is not finite, a loss far above its lowest, an accuracy
     that falls back to chance, by more than the noise of the held-out images) returns to its last good state with half
     the learning rate before it gives up."""

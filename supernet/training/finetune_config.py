@@ -15,16 +15,16 @@ to 0.2 on CIFAR-10 (benchmarks/README.md)."""
 class FinetuneConfig(Document):
     """How each chosen subnet is trained a little further on its own. All other settings are those of `training`."""
 
-    epochs: float = Field(default=1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0, le=1_000_000_000)
     """Passes over the training examples, for each chosen subnet."""
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1000)
     """Peak learning rate; by default a sixth of that in `training`."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0; afterwards it follows half a cosine."""
-    batch_size: int | None = Field(default=None, ge=2)
+    batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Examples in one step; by default as in `training`. A build is a single process: after training on many GPUs, set
     this or `micro_batch_size` to what fits on one GPU."""
-    micro_batch_size: int | None = Field(default=None, ge=2)
+    micro_batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Examples that are processed at a time; it must divide the batch size. By default it is that of `training` if
     `batch_size` is, too, else the batch size."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -203,7 +203,7 @@ def test_a_limit_that_cannot_be_derived_is_refused(content: dict[str, Any], mess
         (0, "0 is not a share"),
         (-0.1, "-0.1 is not a share"),
         (math.nan, "nan is not a share"),
-        (True, "true is not a share"),
+        (True, "must not be true or false"),
         ("10", "'10' is not a share such as '10 %' or 0.1; units: %"),
         ("0 %", "'0 %' is not above zero"),
         ("101 %", "'101 %' is too large"),

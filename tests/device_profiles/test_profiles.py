@@ -39,7 +39,7 @@ def refusal(value: dict[str, Any]) -> str:
 def test_a_figure_is_a_positive_number_of_a_size_that_costs_can_be_computed_from(number: object) -> None:
     value = content()
     value["costs"]["kernels"]["conv"]["gbytes_per_s"]["value"] = number
-    assert "'costs.kernels.conv.gbytes_per_s.value': input should be" in refusal(value)
+    assert "'costs.kernels.conv.gbytes_per_s.value': must be " in refusal(value)
 
 
 PHONES = ("lowend_1gb", "lowend_3gb", "midrange", "midrange_6gb", "highend", "flagship", "flagship_16gb")

@@ -11,8 +11,8 @@ import torch
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
-from search.archive import Scored
 from search.design import shared_subnets
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from device_profiles.budgets import Budgets
-from search.archive import Archive, Scored
+from search.archive import Archive
 from search.config import SearchConfig
+from search.scored import Scored
 from search.target import Target, TargetResult, search_target
 from supernet.space import Choice, SearchSpace
 

@@ -78,7 +78,7 @@ def test_a_missing_figure_is_named(place: str) -> None:
 def test_zero_and_negative_figures_are_refused(wrong: float) -> None:
     value = content()
     value["cpu"]["clock_ghz"]["value"] = wrong
-    assert f"'cpu.clock_ghz.value': input should be greater than 0, got {wrong}" in refusal(value)
+    assert f"'cpu.clock_ghz.value': must be from 1e-12 to 1000000000000, got {wrong}" in refusal(value)
 
 
 def test_an_unknown_key_names_the_nearest() -> None:

@@ -36,7 +36,7 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
             "budgets.memory.app_share': 10 is not a share such as '10 %'",
         ),
         ("peak_memory: 4 MiB", "ram: 4 GiB", "'targets.1.budgets': ram belongs in a section such as memory: {ram: 3"),
-        ("threads: 1", "threads: two", "'threads': input should be a valid integer"),
+        ("threads: 1", "threads: two", "'threads': must be a whole number, got 'two'"),
         ("seed: 0", "seed: [", "is not valid YAML"),
         ("device: speaker", "device: speeker", "did you mean 'speaker'?"),
         ("device: speaker", "device: midrange", "device 'midrange' is a target twice"),
@@ -60,6 +60,12 @@ def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_confi
     (app / "runs" / "tiny" / "stages" / "score.json").unlink()
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
+    assert "search storage 'nosuchdb://x'" in answer.error
+
+
+def test_a_storage_that_cannot_be_used_is_found_before_training(factory, empty_app, edit_config):
+    edit_config(empty_app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
+    answer = factory(empty_app, "build")
     assert "search storage 'nosuchdb://x'" in answer.error
 
 

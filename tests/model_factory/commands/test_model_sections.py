@@ -111,6 +111,21 @@ def test_a_model_space_that_cannot_be_imported_ends_in_one_line(factory, with_mo
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (IMPORTED.replace("nets:Nets", "nets:Net"), "module 'nets' has no 'Net'; did you mean 'Nets'?"),
+        (IMPORTED.replace("hidden", "hiden"), "change model.options"),
+    ],
+)
+def test_a_model_space_that_cannot_be_called_is_reported_before_images_are_read(factory, with_model, section, words):
+    app = with_model(section)
+    (app / "nets.py").write_text(NETS)
+    answer = factory(app, "build")
+    assert words in answer.error
+    assert answer.stages == []
+
+
 def test_an_imported_model_space_with_inputs_other_than_images_is_refused(factory, with_model):
     app = with_model(IMPORTED)
     (app / "nets.py").write_text(NETS.replace("(3, subnet", "(1, subnet").replace("Conv2d(3", "Conv2d(1"))

@@ -99,6 +99,26 @@ def test_nobody_waits_for_a_fifo_among_the_data(tmp_path):
         fingerprint(tmp_path, source="folder", path="data")
 
 
+@pytest.mark.parametrize("path", ["data/train.parquet", "[x]/train.parquet", "[x]/t*.parquet"])
+def test_brackets_in_the_names_of_folders_are_no_patterns(tmp_path, path):
+    file = tmp_path / "app [old]" / path.replace("t*", "train")
+    write(file, "one")
+    first = fingerprint(tmp_path / "app [old]", source="parquet", path=path)
+    write(file, "three")
+    assert len(first["files"]) == 1
+    assert fingerprint(tmp_path / "app [old]", source="parquet", path=path) != first
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"files": 3}', "[" * 100_000, "edited"])
+def test_digests_that_somebody_edited_are_not_used(tmp_path, text):
+    write(tmp_path / "data/a/1.png", "1")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    memo = tmp_path / "memo.json"
+    digest = first["files"][0][1]
+    memo.write_text(memo.read_text().replace(digest, "0" * 64) if text == "edited" else text)
+    assert fingerprint(tmp_path, source="folder", path="data") == first
+
+
 def test_only_changed_files_are_read_again(tmp_path):
     for name in "abc":
         write(tmp_path / f"data/x/{name}.png", name)

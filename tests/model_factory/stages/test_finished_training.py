@@ -173,10 +173,10 @@ def test_a_damaged_checkpoint_is_refused_and_cannot_be_adopted(factory, app):
 @pytest.mark.parametrize("change", [{"result": {}}, {"key": 1}])
 def test_an_edited_record_is_not_trusted(factory, app, change):
     edit_record(app, change, sign=False)
-    answer = factory(app, "search", "--device", "midrange")
+    answer = factory(app, "search", "--device", "midrange", "--quiet")
     assert answer.code == 1
     assert "its record is missing, damaged" in answer.error
-    assert "cannot be adopted" in factory(app, "train", "--adopt").error
+    assert "cannot be adopted" in factory(app, "train", "--adopt", "--quiet").error
 
 
 def test_a_supernet_recorded_by_an_earlier_version_is_recognised(app):

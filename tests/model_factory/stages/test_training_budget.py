@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ from factory_base.files import read_json, sha256_file, write_json
 from model_factory.build import train
 from model_factory.config import load_config
 from model_factory.console import Console
-from model_factory.run import find_run
+from model_factory.run import Run, find_run
 from model_factory.stages.plan import planned_run
 from model_factory.stages.train import OnMismatch
 from supernet.planning.plan import TrainingLimits
@@ -144,24 +145,33 @@ def test_a_fitted_schedule_is_dropped_if_the_config_changes(trained, fitted, edi
     assert epochs(fitted) == 2
 
 
-def test_a_damaged_plan_is_ignored(fitted):
+def test_a_damaged_plan_is_reported_and_not_used(fitted, capsys):
     path, run = run_folder(fitted) / "plan.json", find_run(None, fitted)
     whole = read_json(path)
-    assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(fitted)
+    sealed = whole.pop("digest")
+
+    def planned(content: dict[str, Any]) -> Run:
+        write_json(path, content)
+        return planned_run(run, TrainingLimits(), Console())
+
+    assert planned(whole | {"digest": sealed}).config.training.epochs == epochs(fitted)
+    assert planned(whole).config.training.epochs == epochs(fitted)  # of an earlier version
+    assert capsys.readouterr().err == ""
     for limits in ({"max_days": 1}, {"max_hours": -1}, {"max_hours": "soon"}, None):
-        write_json(path, whole | {"limits": limits})
-        assert planned_run(run, TrainingLimits()) == run
+        assert planned(whole | {"limits": limits}) == run
     for change in (
         {"schedule": {"epochs": -1.0, "micro_batch_size": None}},
         {"schedule": {"epochs": "many", "micro_batch_size": None}},
         {"costs": whole["costs"] | {"alone": None, "sandwich": None}},
         {"costs": whole["costs"] | {"sandwich": {"seconds": "long"}}},
+        {"line": "edited", "digest": sealed},
     ):
-        write_json(path, whole | change)
-        assert planned_run(run, TrainingLimits()) == run
-    for text in ("{", "[]", "", '{"asked": 1}'):
+        assert planned(whole | change) == run
+    for text in ("{", "[]", "", '{"asked": 1}', "[" * 100_000, "\0"):
         path.write_text(text, encoding="utf-8")
-        assert planned_run(run, TrainingLimits()) == run
+        assert planned_run(run, TrainingLimits(), Console()) == run
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"{path}: is damaged and not used; training makes a new plan"] * 15
 
 
 def test_limits_that_no_schedule_fits_leave_no_plan(trained, config, edit_config):

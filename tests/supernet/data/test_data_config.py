@@ -26,7 +26,7 @@ from supernet.data.config import SOURCE_NAMES, DataConfig
         ({"source": "digits", "heldout_fraction": 0}, "heldout_fraction"),
         ({"source": "digits", "image_size": 2}, "image_size"),
         ({"source": "digits", "limits": 9}, "unknown key 'limits'; did you mean 'limit'"),
-        ({"source": "digits", "cache": "ram"}, "'cache': input should be 'auto', 'memory', 'disk' or 'none'"),
+        ({"source": "digits", "cache": "ram"}, "'cache': must be 'auto', 'memory', 'disk' or 'none'"),
         ({"source": "digits", "cache": "disk"}, "'cache: disk' is for images in files"),
         ({"source": "digits", "memory_limit": 5}, "'memory_limit': 5 is not a size such as '64 MiB'"),
         ({"source": "digits", "workers": -1}, "'workers'"),

@@ -27,10 +27,10 @@ def test_every_block_of_the_deepest_stage_has_its_choices() -> None:
     ("change", "message"),
     [
         ({"widths": [16, 8]}, r"stages.0.widths': options \[16, 8\] must be ascending and distinct"),
-        ({"widths": []}, "stages.0.widths': .*at least 1 item"),
+        ({"widths": []}, "stages.0.widths': must have at least 1 entry$"),
         ({"kernels": [3, 4]}, r"kernel sizes \[3, 4\] must be odd"),
         ({"stride": 3}, "stages.0.stride'.*got 3"),
-        ({"expands": [0]}, "stages.0.expands.0': .*greater than 0.*got 0"),
+        ({"expands": [0]}, "stages.0.expands.0': must be above 0 and at most 64, got 0$"),
         ({"activation": "swish"}, "'relu' or 'hard_swish', got 'swish'"),
         ({"kernel": [3]}, "unknown key 'stages.0.kernel'; did you mean 'kernels'"),
     ],
@@ -45,7 +45,7 @@ def test_a_wrong_stage_is_named_in_one_line(change: dict, message: str) -> None:
     ("change", "message"),
     [
         ({}, "key 'epochs' is missing"),
-        ({"epochs": 0}, "'epochs': .*greater than 0, got 0"),
+        ({"epochs": 0}, "'epochs': must be above 0 and at most 1000000000, got 0"),
         ({"epochs": 1, "precision": "float8"}, "'precision': .*'float32', 'bfloat16' or 'float16', got 'float8'"),
         ({"epochs": 1, "augment": {"flipp": True}}, "unknown key 'augment.flipp'; did you mean 'flip'"),
         ({"epochs": float("inf")}, "'epochs': .*finite"),

@@ -119,9 +119,9 @@ def test_a_kernel_without_a_common_centre_is_refused() -> None:
     [
         ({"kernels": [3, 9]}, r"'kernels': options \[3, 9\] must be among \[3, 5, 7\]"),
         ({"kernels": [5, 3]}, r"'kernels': options \[5, 3\] must be ascending"),
-        ({"depths": []}, "'depths': .*at least 1 item"),
+        ({"depths": []}, "'depths': .*at least 1 entry"),
         ({"expands": [2]}, r"'expands': options \[2\] must be among \[3, 4, 6\]"),
-        ({"width_mult": 0}, "'width_mult': .*greater than 0, got 0"),
+        ({"width_mult": 0}, "'width_mult': must be above 0 and at most 4, got 0"),
         ({"kernel": [3]}, "unknown key 'kernel'; did you mean 'kernels'"),
     ],
 )

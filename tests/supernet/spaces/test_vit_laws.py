@@ -97,10 +97,10 @@ def test_the_order_of_patches_matters_to_the_output() -> None:
     ("change", "message"),
     [
         ({"resolutions": [8, 14]}, "resolution 14 is not a multiple of patch 4; choose multiples of it"),
-        ({"heads": []}, "'heads': .*at least 1 item"),
+        ({"heads": []}, "'heads': .*at least 1 entry"),
         ({"depths": [2, 1]}, r"options \[2, 1\] must be ascending and distinct"),
         ({"mlp_ratio": [2]}, "unknown key 'mlp_ratio'; did you mean 'mlp_ratios'"),
-        ({"dropout": 1}, "'dropout': .*less than 1, got 1"),
+        ({"dropout": 1}, "'dropout': must be at least 0 and below 1, got 1"),
     ],
 )
 def test_a_wrong_section_is_named_in_one_line(change: dict, message: str) -> None:
