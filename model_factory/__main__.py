@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from unicodedata import category
 
-from factory_base.errors import FactoryError
+from factory_base.errors import ConfigError, FactoryError
+from factory_base.terminal import messages_as_lines, print_error, print_note
 
 _INTERRUPTED = 130
 """The exit code that shells give to a process that Ctrl-C ended: 128 plus the number of the signal."""
@@ -22,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from model_factory.cli import app
 
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(arguments, prog_name="factory")
+        _check(given)
+        with messages_as_lines():
+            app(given, prog_name="factory")
     except FactoryError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _leave_interrupted()
@@ -36,12 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print_error(f"{error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(1)
 
 
+def _check(arguments: Sequence[str]) -> None:
+    """Refuse arguments that a terminal would obey: messages about wrong arguments, which Typer prints, quote them."""
+    for argument in arguments:
+        if any(category(character) == "Cc" for character in argument):
+            raise ConfigError(f"the argument {argument!r} has control characters; rename the file, or leave them out")
+
+
 def _leave_interrupted() -> None:
-    print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
+    print_note("interrupted; run the same command again to continue where it stopped")
     sys.exit(_INTERRUPTED)
 
 

@@ -248,7 +248,7 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
     changes, notes = [], []
     for key, perf in before.items():
         device, threads, unit, basis = key
-        name = f"latency_us on {device}, {threads} threads, {unit}, {basis}"
+        name = f"latency_us on {device}, {threads} thread{'s' if threads != 1 else ''}, {unit}, {basis}"
         follower = after.get(key)
         if follower is None:
             notes.append(f"{name}: not compared, because the new family does not state it")

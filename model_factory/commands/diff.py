@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import JsonOption
 from model_factory.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from exports.family.diff import FamilyDiff, TierChange
+    from exports.family.diff import FamilyDiff, TierChange, ValueChange
 
 
 def diff(
@@ -45,7 +45,7 @@ def diff(
     )
     outcome = diff_families(old, new, limits)
     if as_json:
-        typer.echo(diff_json(outcome))
+        print_json(diff_json(outcome))
     else:
         print_diff(outcome)
     raise typer.Exit(outcome.exit_code)
@@ -53,7 +53,7 @@ def diff(
 
 def print_diff(diff: FamilyDiff) -> None:
     """Print the changes of every tier, then what got worse."""
-    header = ("tier", "platform", "", "model", "accuracy (95 % interval)", "costs")
+    header = ("tier", "platform", "", "model", "accuracy (95 % interval)")
     rows = [
         (
             change.tier,
@@ -61,23 +61,26 @@ def print_diff(diff: FamilyDiff) -> None:
             "WORSE" if change.worse else change.status,
             _models(change),
             _accuracy(change),
-            "\n".join(_value(v.name, v.old, v.new) for v in change.values if v.old != v.new),
         )
         for change in diff.tiers
     ]
-    print_table(header, rows)
+    print_table(header, rows, keys=2)
+    costs = [(change.tier, *_cost(value)) for change in diff.tiers for value in change.values if value.old != value.new]
+    if costs:
+        print_line()
+        print_table(("tier", "cost", "old", "new", "change"), costs, keys=2)
     for change in diff.tiers:
         for note in change.notes:
-            print(f"note: {change.tier}: {note}")
+            print_line(f"note: {change.tier}: {note}")
     for line in diff.worse:
-        print(f"worse: {line}")
+        print_line(f"worse: {line}")
     if not diff.worse:
-        print("nothing got worse")
+        print_line("nothing got worse")
 
 
-def diff_json(diff: FamilyDiff) -> str:
-    """What `print_diff` shows, as JSON."""
-    return json.dumps({**asdict(diff), "exit_code": diff.exit_code}, indent=2)
+def diff_json(diff: FamilyDiff) -> dict[str, Any]:
+    """What `print_diff` shows, as a value for JSON."""
+    return {**asdict(diff), "exit_code": diff.exit_code}
 
 
 def _models(change: TierChange) -> str:
@@ -93,5 +96,6 @@ def _accuracy(change: TierChange) -> str:
     return f"{a.mean:+.2%} ({a.low:+.2%} to {a.high:+.2%})"
 
 
-def _value(name: str, old: int, new: int) -> str:
-    return f"{name} {old} > {new}" + (f" ({new / old - 1:+.1%})" if old else "")
+def _cost(value: ValueChange) -> tuple[str, str, str, str]:
+    change = f"{value.new / value.old - 1:+.1%}" if value.old else ""
+    return value.name, str(value.old), str(value.new), change

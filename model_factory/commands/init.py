@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from factory_base.terminal import print_line
 from model_factory.commands.options import TemplateName
 
 
@@ -22,5 +23,5 @@ def init(
     from model_factory.jobs.scaffold import scaffold
 
     for path in scaffold(folder, template.value):
-        typer.echo(f"wrote {path}")
-    typer.echo("next: edit these files, then run `factory build` in that folder")
+        print_line(f"wrote {path}")
+    print_line("next: edit these files, then run `factory build` in that folder")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.terminal import print_line
 from model_factory.commands.options import ConfigOption, EngineName, PrecisionName, QuietOption, RunOption, chosen_run
+from model_factory.commands.tables import print_profile_path
 
 if TYPE_CHECKING:
     from model_factory.jobs.measuring import Modelled, Profiled
@@ -77,30 +79,32 @@ def profile(
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
     costs, table = profiled.profile.costs, profiled.table
-    print(f"machine        {costs.machine}")
+    print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
-        print(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
+        print_line(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
         errors = table.errors
-        print(
+        print_line(
             f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "
             f"{errors.within_5:.0%} within 5 %, {errors.within_10:.0%} within 10 %, rank correlation "
             f"{errors.spearman:.3f}"
         )
     else:
-        print(
+        print_line(
             f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no latency table, because"
         )
-        print("               the model space declares no chain of parts")
-    print(f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)")
+        print_line("               the model space declares no chain of parts")
+    print_line(
+        f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)"
+    )
     if costs.spread is not None:
-        print(
+        print_line(
             f"single runs    95th percentile {costs.spread.p95_over_p50:.2f} times the median; without a pause for "
             f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
-        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
-    print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
+        print_line(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+    print_profile_path(profiled.path)
 
 
 def print_modelled(modelled: Modelled) -> None:
@@ -108,13 +112,13 @@ def print_modelled(modelled: Modelled) -> None:
     from device_profiles.modelling.roofline import explained
 
     for line in explained(modelled.sheet):
-        print(line)
+        print_line(line)
     profile = modelled.profile
     std = profile.costs.latency_std
     doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
-    print(f"latency        {profile.latency_provenance}{doubt}")
-    print(f"energy         {profile.energy_provenance or 'unknown'}")
-    print(f"{modelled.path}: written; use it with `factory search --device {modelled.path}`, or name it in the targets")
+    print_line(f"latency        {profile.latency_provenance}{doubt}")
+    print_line(f"energy         {profile.energy_provenance or 'unknown'}")
+    print_profile_path(modelled.path)
 
 
 def _given(context: typer.Context) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
 
@@ -55,7 +55,7 @@ def telemetry(
         rows, family, now=time.time(), max_excess=max_excess, rounding=rounding.value, measurements=measurements
     )
     if as_json:
-        typer.echo(comparison_json(compared))
+        print_json(comparison_json(compared))
     else:
         print_comparison(compared)
     raise typer.Exit(compared.report.exit_code)
@@ -68,21 +68,21 @@ def print_comparison(compared: FieldComparison) -> None:
     header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
     print_table(header, rows)
     for line in _notes(report):
-        print(f"note: {line}")
+        print_line(f"note: {line}")
     if compared.measurements is not None:
-        print(f"{compared.measurements}: {compared.measured} measurements written")
+        print_line(f"{compared.measurements}: {compared.measured} measurements written")
     for line in report.broken:
-        print(f"broken: {line}")
+        print_line(f"broken: {line}")
     if report.exit_code == 2:
-        print("unknown: no row belongs to a model whose latency the manifest promises")
+        print_line("unknown: no row belongs to a model whose latency the manifest promises")
     elif not report.broken:
-        print("no promise is broken")
+        print_line("no promise is broken")
 
 
-def comparison_json(compared: FieldComparison) -> str:
-    """What `print_comparison` shows, and all devices, as JSON."""
+def comparison_json(compared: FieldComparison) -> dict[str, Any]:
+    """What `print_comparison` shows, and all devices, as a value for JSON."""
     report = compared.report
-    value = {
+    return {
         "family": report.family_id,
         "release": report.release,
         "max_excess": report.max_excess,
@@ -92,7 +92,6 @@ def comparison_json(compared: FieldComparison) -> str:
         "measurements": None if compared.measurements is None else str(compared.measurements),
         "telemetry": report.telemetry.model_dump(mode="json"),
     }
-    return json.dumps(value, indent=2)
 
 
 def _cells(line: TierField) -> tuple[str, ...]:
