@@ -117,6 +117,11 @@ def format_energy(uj: float) -> str:
     return f"{_short(uj / 1e3)} mJ" if uj < 1e6 else f"{_short(uj / 1e6)} J"
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things for people: `1 device`, `1,200 devices`. Only nouns whose plural takes an `s`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def exact_duration(us: int) -> str:
     """`us` in the largest unit in which `parse_duration_us` reads exactly `us` again."""
     return _exact(us, "duration", parse_duration_us)

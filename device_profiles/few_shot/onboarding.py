@@ -40,6 +40,7 @@ from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
+from factory_base.quantities import counted
 from supernet.chain import ChainModelSpace
 from supernet.space import SubnetConfig
 
@@ -214,12 +215,14 @@ class Fleet:
         spread = float(np.median(std / mean))
         networks, rows = len(measured.subnets), measured.rows
         source = (
-            f"{networks} measured networks{f' ({rows} rows)' if rows != networks else ''}, "
+            f"{counted(networks, 'measured network')}{f' ({rows} rows)' if rows != networks else ''}, "
             f"prior of {', '.join(device.name for device in self.devices)}"
         )
         notes = [f"typical standard deviation of a predicted latency: {spread:.1%}"]
         if networks < FEWEST_NETWORKS:
-            notes.insert(0, f"{networks} networks are few: intervals are wide; {FEWEST_NETWORKS} to 10 are better")
+            notes.insert(
+                0, f"{counted(networks, 'network')}: few, so intervals are wide; {FEWEST_NETWORKS} to 10 are better"
+            )
         table = self._table(posterior, measured, like, today, _left_out_errors(prior, design, measured.latency_us))
         profile = self._profile(measured, like, name, today, source, spread)
         return Onboarded(profile=profile, table=table, notes=tuple(notes))
@@ -268,7 +271,7 @@ class Fleet:
     ) -> DeviceProfile:
         known = [self._workloads.of(subnet) for subnet in measured.subnets]
         slower = float(np.median(measured.latency_us / LatencyModel().predict(known, like)))
-        origin = f"{like.name}, {slower:.3g} times as slow by the measured networks"
+        origin = f"{like.name}, latencies {slower:.3g} times as long by the measured networks"
         costs = like.costs
         overhead = _rounded(costs.run_overhead_us.value * slower)
         return like.model_copy(

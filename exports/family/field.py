@@ -28,6 +28,7 @@ from exports.family.manifest import read_manifest
 from exports.family.records import Basis, Manifest, Model, Perf, Tier
 from factory_base.errors import ManifestError, TelemetryError
 from factory_base.files import write_text
+from factory_base.quantities import counted
 
 Verdict = Literal["kept", "broken", "unclear", "no rows", "no promise"]
 """Whether a promised latency is kept; `unclear` if it is within the interval of the measured one."""
@@ -329,6 +330,7 @@ def _broken(line: TierField) -> str:
         return ""
     return (
         f"tier {line.tier}: {line.model} takes {field.median_us:.0f} us in the field (95 % interval "
-        f"{field.low_us:.0f} to {field.high_us:.0f}; {field.devices} devices, {field.rows_used} rows), "
+        f"{field.low_us:.0f} to {field.high_us:.0f}; "
+        f"{counted(field.devices, 'device')}, {counted(field.rows_used, 'row')}), "
         f"{line.promised_us} us are promised ({line.basis})"
     )

@@ -91,7 +91,8 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     shown = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
-    return f"'{place}': {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+    what = first["msg"].removeprefix("Value error, ")
+    return f"'{place}': {what[0].lower()}{what[1:]}{shown}"
 
 
 def decode_json(data: bytes, source: str, max_bytes: int = MAX_BYTES) -> Any:

@@ -17,6 +17,7 @@ from exports.family.records import File, Manifest, Model, NormaliseStep
 from exports.family.samples import EVALUATION, SAMPLES, read_png, run_samples
 from factory_base.errors import FactoryError, ManifestError
 from factory_base.files import sha256_file
+from factory_base.quantities import counted
 
 MAX_EXPECTED_BYTES = 1 << 26
 """The largest file of expected outputs that is read. 8 samples, 10,000 classes and 50 models take about 36 MB."""
@@ -69,7 +70,9 @@ def verify_family(path: Path) -> VerifyReport:
 
 def _references(manifest: Manifest) -> Check:
     faults = list(reference_faults(manifest))
-    detail = "; ".join(faults) or f"{len(manifest.tiers)} tiers, floor included, and {len(manifest.models)} models"
+    detail = "; ".join(faults) or (
+        f"{counted(len(manifest.tiers), 'tier')}, floor included, and {counted(len(manifest.models), 'model')}"
+    )
     return Check(name="references", ok=not faults, detail=detail)
 
 

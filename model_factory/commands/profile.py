@@ -78,11 +78,13 @@ def profile(
 
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
+    from factory_base.quantities import counted
+
     costs, table = profiled.profile.costs, profiled.table
     print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
-        print_line(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
+        print_line(f"latency table  {counted(timed, 'part')} timed, {table.part_count - timed} interpolated")
         errors = table.errors
         print_line(
             f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "

@@ -63,6 +63,8 @@ def telemetry(
 
 def print_comparison(compared: FieldComparison) -> None:
     """Print every tier, notes on devices and rows, then the promises that are broken."""
+    from factory_base.quantities import counted
+
     report = compared.report
     rows = [_cells(line) for line in report.tiers]
     header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
@@ -70,7 +72,7 @@ def print_comparison(compared: FieldComparison) -> None:
     for line in _notes(report):
         print_line(f"note: {line}")
     if compared.measurements is not None:
-        print_line(f"{compared.measurements}: {compared.measured} measurements written")
+        print_line(f"{compared.measurements}: {counted(compared.measured, 'measurement')} written")
     for line in report.broken:
         print_line(f"broken: {line}")
     if report.exit_code == 2:
@@ -111,8 +113,10 @@ def _cells(line: TierField) -> tuple[str, ...]:
 
 
 def _notes(report: FieldReport) -> Iterator[str]:
+    from factory_base.quantities import counted
+
     telemetry = report.telemetry
-    yield f"{telemetry.rows_used} of {telemetry.rows} rows were used"
+    yield f"{telemetry.rows_used:,} of {counted(telemetry.rows, 'row')} used"
     for line in report.tiers:
         if line.shared_with:
             yield (
@@ -120,21 +124,24 @@ def _notes(report: FieldReport) -> Iterator[str]:
                 "tier are compared with the longest latency promised"
             )
     if telemetry.nameless_rows:
-        yield f"{telemetry.nameless_rows} rows were dropped, because they name no device or no model"
+        yield f"{counted(telemetry.nameless_rows, 'row')} dropped for lack of a device or a model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
-        yield f"model {written}: {count} rows, but the family has no such model"
+        yield f"model {written}: {counted(count, 'row')}, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
-        yield f"{len(unknown) - MOST_SHOWN} more models do not belong to the family; --json names all of them"
+        yield f"models outside the family that are not shown: {len(unknown) - MOST_SHOWN}; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
         yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
-        yield f"{len(odd) - MOST_SHOWN} more devices have notes; --json holds all of them"
+        yield f"devices with notes that are not shown: {len(odd) - MOST_SHOWN}; --json holds all of them"
 
 
 def _scale(device: DeviceTelemetry) -> str:
+    from factory_base.quantities import counted
+
     scale = device.scale
     if scale is None:
         return ""
-    return f"{scale.value:.3g} times the promised latency ({scale.low:.3g} to {scale.high:.3g}, {scale.rows} rows); "
+    interval = f"{scale.low:.3g} to {scale.high:.3g}, {counted(scale.rows, 'row')}"
+    return f"{scale.value:.3g} times the promised latency ({interval}); "

@@ -77,7 +77,7 @@ def test_the_profile_says_where_its_numbers_come_from(fleet, workloads, tmp_path
     assert profile.latency_provenance == "few_shot"
     assert profile.costs.rows == NETWORKS
     assert profile.costs.latency_std.source == f"{NETWORKS} measured networks, prior of {', '.join(KNOWN)}"
-    assert "midrange, 3 times as slow" in profile.costs.kernels["conv"].gbytes_per_s.source
+    assert "midrange, latencies 3 times as long" in profile.costs.kernels["conv"].gbytes_per_s.source
     assert profile.budgets.confidence == 0.9
 
 
@@ -90,7 +90,7 @@ def test_few_networks_are_accepted_with_a_note_on_wide_intervals(fleet, workload
     like = find_profile("midrange", tmp_path).profile
     few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone", today=TODAY)
     more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone", today=TODAY)
-    assert few.notes[0].startswith("2 networks are few: intervals are wide")
+    assert few.notes[0].startswith("2 networks: few, so intervals are wide")
     assert few.profile.costs.latency_std.value > more.profile.costs.latency_std.value
     assert few.table.errors is None
     assert more.table.errors.networks == 8

@@ -78,7 +78,7 @@ def test_impossible_timestamps_are_dropped_if_they_are_few_and_kept_if_most_are(
         rows = frame(*runs(rng, 2.0), timestamp=np.where(wrong, NOW + 1e8, NOW - 1000.0 - np.arange(1000)))
         device = device_of(rows, tmp_path)
         verb = "dropped" if share < 0.5 else "kept, as most have"
-        assert f"{wrong.sum()} rows have a timestamp in the future; {verb}" in device.notes
+        assert f"{wrong.sum()} rows with a timestamp in the future; {verb}" in device.notes
         assert device.dropped.get("future", 0) == (wrong.sum() if share < 0.5 else 0)
         assert device.scale.value == pytest.approx(2.0, rel=0.03)
 
