@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from factory_base.foreign import printable
 _LONGEST_LINE = 10_000
 """Characters of a line: far above whatever people read, and little enough for any terminal or log."""
 _BOX_CHARACTERS = "─━"
+_USUAL_COLUMNS = 80
+"""The width of terminals that do not report one."""
 _ANY = "utf-8"
 """The encoding of streams that have none, which keep text as it is."""
 _IN_ASCII = str.maketrans({"─": "-", "━": "=", "±": "+/-", "…": "...", "–": "-", "×": "x"})
@@ -73,8 +76,14 @@ def messages_as_lines() -> Iterator[None]:
 
 
 def write_line(text: str, stream: TextIO) -> None:
-    """Write `text` to `stream` as exactly one line that the stream can encode; control characters are escaped."""
-    stream.write(encodable(printable(text, _LONGEST_LINE), stream) + "\n")
+    """Write `text` to `stream` as one line that the stream can encode; control characters are escaped.
+
+    A terminal gets it broken between words, with the parts after the first indented, so that none looks like a line.
+    """
+    line = encodable(printable(text, _LONGEST_LINE), stream)
+    if stream.isatty():
+        line = "\n".join(_broken(line, _columns(stream)))
+    stream.write(line + "\n")
     stream.flush()
 
 
@@ -106,6 +115,17 @@ def is_interactive(stream: TextIO) -> bool:
 def has_colours(stream: TextIO) -> bool:
     """Whether styles may be used on `stream`: it is a terminal, and `NO_COLOR` is not set (https://no-color.org)."""
     return is_interactive(stream) and not os.environ.get("NO_COLOR")
+
+
+def _broken(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
 
 
 def _one_line(text: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,16 +11,20 @@ import typer
 
 from factory_base.terminal import print_line
 from model_factory.commands.options import ConfigOption, EngineName, PrecisionName, QuietOption, RunOption, chosen_run
-from model_factory.commands.tables import print_profile_path
+from model_factory.commands.tables import print_profile_path, print_table
 
 if TYPE_CHECKING:
     from model_factory.jobs.measuring import Modelled, Profiled
+    from model_factory.run import Run
 
 
 def profile(
     context: typer.Context,
     run: RunOption = None,
     config: ConfigOption = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Measure nothing; show the profiles beside the config and the shipped ones.")
+    ] = False,
     modelled: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +70,9 @@ def profile(
     from model_factory.jobs.measuring import ModelledPlan, measure, model_device
 
     chosen, console = chosen_run(run, config), Console(quiet)
+    if listed:
+        print_profiles(chosen)
+        return
     if modelled is not None:
         asked = ModelledPlan(
             sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
@@ -74,6 +82,24 @@ def profile(
     plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
     today = date.today()
     print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today))
+
+
+def print_profiles(run: Run) -> None:
+    """Print the profiles that a command or a target can name."""
+    from device_profiles.modelling.soc import shipped_sheets
+    from device_profiles.profile import known_profiles
+
+    rows = [
+        (
+            found.profile.name,
+            found.profile.latency_provenance,
+            found.origin.partition(" ")[0],
+            re.split(r"[.,:;]( |$)", found.profile.description, maxsplit=1)[0],
+        )
+        for found in known_profiles(run.config_folder)
+    ]
+    print_table(("profile", "latencies", "from", "description"), rows)
+    print_line(f"sheets for --modelled: {', '.join(shipped_sheets())}")
 
 
 def print_profiled(profiled: Profiled) -> None:

@@ -113,7 +113,8 @@ def export_stage(
 
     def export() -> FileFacts:
         own = finetuned_supernet(run, materials, subnet) if weights else None
-        return _written(run, materials, console, calibration_images, subnet, own)
+        title = f"export {outcome.found.profile.name}"
+        return _written(run, materials, console, title, calibration_images, subnet, own)
 
     stage = Stage(
         run=run,
@@ -137,13 +138,14 @@ def _written(
     run: Run,
     materials: Materials,
     console: Console,
+    title: str,
     calibration_images: int,
     subnet: SubnetConfig,
     own: Supernet | None,
 ) -> FileFacts:
     """Export the subnet, with its `own` weights if it has some, check the file's parity, and evaluate the file."""
     threads, test = run.config.threads, materials.splits.test
-    with console.stage(f"export {subnet.id}") as progress:
+    with console.stage(title) as progress:
         module = materials.calibrated(subnet, calibration_images, own)
         engine = get_engine("onnxruntime", **shaping_values(run.config.export))
         shape = materials.model_space.input_shape(subnet)

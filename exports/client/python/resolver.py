@@ -115,7 +115,7 @@ def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
     'large'
     >>> found = resolve(manifest, DeviceFacts(platform="android", ram_bytes=1_900_000_000))
     >>> found.model, found.reasons[0].text
-    ('small', 'the device does not meet ram_class_min 4096')
+    ('small', 'the device does not meet ram_class_min 4096 MiB')
 
     Args:
         manifest: The parsed JSON of a `manifest.json`.
@@ -226,7 +226,7 @@ def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
     for selector in tier["match"]:
         fault = _selector_fault(selector, facts)
         if fault is None:
-            keys = ", ".join(f"{key} {_plain(value)}" for key, value in selector.items() if value)
+            keys = ", ".join(f"{key} {_with_unit(key, value)}" for key, value in selector.items() if value)
             return f"the device meets {keys or 'an empty selector'}"
         faults.append(fault)
     code, text = faults[0] if faults else ("selector_unmet", "it has no selector")
@@ -246,7 +246,7 @@ def _selector_fault(selector: Mapping[str, Any], facts: DeviceFacts) -> tuple[st
         if holds is None:
             return "selector_unknown", f"the device does not report what {key} depends on"
         if not holds:
-            return "selector_unmet", f"the device does not meet {key} {_plain(wanted)}"
+            return "selector_unmet", f"the device does not meet {key} {_with_unit(key, wanted)}"
     return None
 
 
@@ -313,6 +313,10 @@ def _version(text: str) -> tuple[int, ...]:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
+
+
+def _with_unit(key: str, value: Any) -> str:
+    return f"{_plain(value)} MiB" if key.startswith("ram_class_") else _plain(value)
 
 
 def _plain(value: Any) -> str:
