@@ -53,7 +53,7 @@ def diff(
 
 def print_diff(diff: FamilyDiff) -> None:
     """Print the changes of every tier, then what got worse."""
-    header = ("tier", "platform", "", "model", "accuracy (95 % interval)")
+    header = ("tier", "platform", "status", "model", "accuracy (95 % interval)")
     rows = [
         (
             change.tier,
