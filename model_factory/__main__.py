@@ -5,13 +5,28 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from unicodedata import category
+from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
-from factory_base.errors import ConfigError, FactoryError
+from factory_base.errors import FactoryError
 from factory_base.terminal import messages_as_lines, print_error, print_note
+
+if TYPE_CHECKING:
+    import typer
 
 _INTERRUPTED = 130
 """The exit code that shells give to a process that Ctrl-C ended: 128 plus the number of the signal."""
+
+
+@runtime_checkable
+class _WrongArguments(Protocol):
+    """Typer's error about arguments. Its class is Click's in some releases of Typer, and Typer's own in others."""
+
+    exit_code: int
+    ctx: typer.Context | None
+
+    def format_message(self) -> str: ...
+
+    def show(self) -> None: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,35 +39,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from model_factory.cli import app
 
-    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        _check(given)
         with messages_as_lines():
-            app(given, prog_name="factory")
+            code = app(arguments, prog_name="factory", standalone_mode=False) or 0
     except FactoryError as error:
         print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _leave_interrupted()
-    except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:  # Typer turns an interrupt into this exit code
-            _leave_interrupted()
-        raise
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
         print_error(f"{error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _WrongArguments):
+            raise
+        _leave_with_usage(error)
+    if code == _INTERRUPTED:  # Typer turns an interrupt into this exit code
+        _leave_interrupted()
+    sys.exit(code)
 
 
-def _check(arguments: Sequence[str]) -> None:
-    """Refuse arguments that a terminal would obey: messages about wrong arguments, which Typer prints, quote them."""
-    for argument in arguments:
-        if any(category(character) == "Cc" for character in argument):
-            raise ConfigError(f"the argument {argument!r} has control characters; rename the file, or leave them out")
+def _leave_with_usage(error: _WrongArguments) -> NoReturn:
+    """Exit with what is wrong with the arguments in one line, or with the help if there are none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx else "factory"
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        print_error(f"{message}; see `{command} --help`")
+    sys.exit(error.exit_code)
 
 
-def _leave_interrupted() -> None:
+def _leave_interrupted() -> NoReturn:
     print_note("interrupted; run the same command again to continue where it stopped")
     sys.exit(_INTERRUPTED)
 

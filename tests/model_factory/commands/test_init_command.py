@@ -77,7 +77,16 @@ def test_the_version_is_shown(factory, tmp_path):
     assert (answer.code, answer.out) == (0, f"factory {__version__}\n")
 
 
-def test_an_argument_that_a_terminal_would_obey_is_refused(factory, tmp_path):
-    answer = factory(tmp_path, "verify", "\x1b[31mred")
-    assert answer.code == 1
-    assert answer.error.startswith(r"error: the argument '\x1b[31mred' has control characters")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify"], "Missing argument 'FAMILY'; see `factory verify --help`"),
+        (["verif"], "No such command 'verif'"),
+        (["resolve", "a", "--platform", "win"], "'--platform': 'win' is not one of 'android', 'ios', 'web'"),
+        (["verify", "a", "\x1b[31mred\nerror: x"], r"extra argument(s) (\x1b[31mred"),
+    ],
+)
+def test_wrong_arguments_are_one_line_that_a_terminal_does_not_obey(factory, tmp_path, arguments, message):
+    answer = factory(tmp_path, *arguments)
+    assert answer.code == 2
+    assert message.replace("(s)", "") in answer.error.replace("(s)", "")
