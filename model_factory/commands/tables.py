@@ -43,10 +43,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keys: i
     for number, part in enumerate(_parts(console, cells, keys)):
         table = _table(cells, part)
         if number:
-            console.print()
+            print_line()
         # A single column can be wider than the terminal, which then breaks the line: better than to cut what it says.
         console.width = max(terminal, _width(console, table))
-        console.print(table)
+        with console.capture() as shown:
+            console.print(table)
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
 
 
 def print_profile_path(path: Path) -> None:
