@@ -117,9 +117,9 @@ def format_energy(uj: float) -> str:
     return f"{_short(uj / 1e3)} mJ" if uj < 1e6 else f"{_short(uj / 1e6)} J"
 
 
-def counted(count: int, thing: str) -> str:
-    """A number of things for people: `1 device`, `1,200 devices`. Only nouns whose plural takes an `s`."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+def amount(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 model`, `3 models`, `2 classes` for the plural `classes`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def exact_duration(us: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from device_profiles.profile import FoundProfile
@@ -21,10 +22,10 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
-from model_factory.stages.family import family_stage
+from model_factory.stages.family import chance_notes, check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
-from model_factory.stages.plan import fitting_notes, plan_stage, planned_run
+from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
 from model_factory.stages.score import score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
@@ -81,7 +82,7 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, limits)
         targets = _targets(run)
-        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, may_train=may_train)
+        run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
@@ -91,14 +92,15 @@ def build(
             export_stage(run, materials, console, trained, images, outcome, finetuned.get(pick))
             for outcome, pick in zip(outcomes, picks, strict=True)
         ]
-        manifest = family_stage(run, materials, trained, outcomes, exported)
-        notes = (*fitting_notes(run), *shared_model_notes(outcomes))
-        report_stage(run, materials, console, trained, manifest, outcomes, exported, notes)
+        family = family_stage(run, materials, trained, outcomes, exported)
+        chance = chance_notes(run, family.manifest, outcomes, exported)
+        notes = (*fitting_notes(run), *shared_model_notes(outcomes), *chance)
+        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
-        manifest=manifest,
+        manifest=family.manifest,
         outcomes=tuple(outcomes),
         exported=tuple(exported),
-        notes=(*notes, *finetuning_lines(e.finetuned for e in exported)),
+        notes=(*notes, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
     )
 
@@ -136,16 +138,19 @@ def train(
                 run = plan_stage(run, materials, quiet, limits or TrainingLimits(), processes)
                 assist_training(run, materials, quiet, processes)
             return None
-        with exclusive(run.folder, "train"):
-            run = _begin(run, limits)
+        with ExitStack() as held:
             try:
-                finished = _finished(run, console, on_mismatch)
+                held.enter_context(exclusive(run.folder, "train"))
+                run = _begin(run, limits)
+                materials = Materials(run, console)
+                finished = _finished(run, console, limits, on_mismatch)
+                if finished is None:
+                    check_family_limits(run, materials, console, ())
             except FactoryError:
                 processes.from_first(False)  # the others wait to hear whether there is anything to train
                 raise
             if not processes.from_first(finished is None):
                 return finished
-            materials = Materials(run, console)
             run = plan_stage(run, materials, console, limits or TrainingLimits(), processes)
             return train_stage(run, materials, console, processes)
 
@@ -202,11 +207,20 @@ def _begin(run: Run, limits: TrainingLimits | None = None) -> Run:
     return planned_run(run, limits or TrainingLimits())
 
 
-def _finished(run: Run, console: Console, on_mismatch: OnMismatch, *, may_train: bool = True) -> Trained | None:
+def _finished(
+    run: Run,
+    console: Console,
+    limits: TrainingLimits | None,
+    on_mismatch: OnMismatch,
+    *,
+    may_train: bool = True,
+) -> Trained | None:
     """See `finished_training`; also write the config of a finished supernet. A refused config is not written."""
     finished = finished_training(run, console, on_mismatch, may_train=may_train)
     if finished is not None:
         run.write_resolved_config()
+        for note in unused_limits(run, limits or TrainingLimits()):
+            console.say(note)
     return finished
 
 
@@ -215,16 +229,18 @@ def _trained_supernet(
     console: Console,
     limits: TrainingLimits | None = None,
     on_mismatch: OnMismatch = "refuse",
+    targets: Sequence[FoundProfile] = (),
     *,
     may_train: bool = True,
 ) -> tuple[Run, Materials, Trained]:
     """Return the finished supernet; if there is none, train one in this process with a schedule that fits `limits`."""
-    finished = _finished(run, console, on_mismatch, may_train=may_train)
+    finished = _finished(run, console, limits, on_mismatch, may_train=may_train)
     if finished is not None:
-        return run, Materials(run, console, len(finished.class_names)), finished
+        return run, Materials(run, console, finished.data), finished
     from supernet.training.workers import one_worker
 
     materials, process = Materials(run, console), one_worker(run.config.training.device)
+    check_family_limits(run, materials, console, targets)
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,33 +40,45 @@ class Console:
             print_note(text)
 
     @contextmanager
-    def stage(self, title: str) -> Iterator[Progress]:
-        """Show a stage of long work while the context is open; report its progress to the yielded function."""
+    def stage(self, title: str, work: Callable[[int], float] = float) -> Iterator[Progress]:
+        """Show a stage of long work while the context is open; report its progress to the yielded function.
+
+        Args:
+            title: The stage.
+            work: How much of the work, in any unit, the first `n` units of progress are, as a function of `n`. The time
+                left is that of the rest of the work; by default all units take equally long.
+        """
         started = time.monotonic()
         if self._quiet:
             yield silent
         elif is_interactive(sys.stderr):
-            with _live(title) as listener:
+            with _live(title, work) as listener:
                 yield listener
         else:
-            yield _Lines(title)
+            yield _Lines(title, work)
         self.say(f"{title}: done in {time.monotonic() - started:.1f} s")
 
 
 class Pace:
-    """How fast a stage advances, from its first report on, because a resumed stage starts above zero."""
+    """How fast a stage advances, from its first report on, because a resumed stage starts above zero.
 
-    def __init__(self, now: float) -> None:
+    Args:
+        now: The time, in seconds.
+        work: How much of the work, in any unit, the first `n` units of progress are; see `Console.stage`.
+    """
+
+    def __init__(self, now: float, work: Callable[[int], float] = float) -> None:
+        self._work = work
         self._started = self._reported = now
         self._first = self._done = self._total = 0
-        self._seconds_per_unit: float | None = None
+        self._seconds_per_work: float | None = None
 
     def report(self, done: int, total: int, now: float) -> None:
         """Take note that `done` of `total` units are finished at the time `now`, in seconds."""
         if total != self._total or done < self._done:  # the first report, or the next part of the same stage
-            self._started, self._first, self._seconds_per_unit = now, done, None
-        elif done > self._first:
-            self._seconds_per_unit = (now - self._started) / (done - self._first)
+            self._started, self._first, self._seconds_per_work = now, done, None
+        elif (finished := self._work(done) - self._work(self._first)) > 0:
+            self._seconds_per_work = (now - self._started) / finished
         self._done, self._total, self._reported = done, total, now
 
     def counters(self) -> str:
@@ -75,13 +87,15 @@ class Pace:
 
     def left(self, now: float) -> float | None:
         """Seconds that the rest takes at the pace so far; None as long as that is unknown."""
-        if self._seconds_per_unit is None:
+        if self._seconds_per_work is None:
             return None
-        return max(self._seconds_per_unit * (self._total - self._done) - (now - self._reported), 0.0)
+        rest = self._work(self._total) - self._work(self._done)
+        return max(self._seconds_per_work * rest - (now - self._reported), 0.0)
 
     def share(self) -> float | None:
-        """The finished share, 0 to 1; None if there was no report."""
-        return min(self._done / self._total, 1.0) if self._total else None
+        """The finished share of the work, 0 to 1; None if there was no report."""
+        total = self._work(self._total) if self._total else 0.0
+        return min(self._work(self._done) / total, 1.0) if total > 0 else None
 
 
 def clock(seconds: float) -> str:
@@ -139,13 +153,13 @@ def _cut(text: str, width: int, in_ascii: bool) -> str:
 
 
 @contextmanager
-def _live(title: str) -> Iterator[Progress]:
+def _live(title: str, work: Callable[[int], float]) -> Iterator[Progress]:
     from rich.console import Console as RichConsole
     from rich.live import Live
 
     console = RichConsole(stderr=True, color_system="auto" if has_colours(sys.stderr) else None)
     stream, started = sys.stderr, time.monotonic()
-    in_ascii, pace, latest = ascii_only(stream), Pace(started), ""
+    in_ascii, pace, latest = ascii_only(stream), Pace(started, work), ""
 
     def shown(text: str) -> str:
         return encodable(printable(text), stream)
@@ -169,10 +183,10 @@ def _live(title: str) -> Iterator[Progress]:
 class _Lines:
     """Progress for logs: a line every few seconds."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, work: Callable[[int], float]) -> None:
         self._title = title
         self._last = time.monotonic()
-        self._pace = Pace(self._last)
+        self._pace = Pace(self._last, work)
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from device_profiles.budgets import Budgets, Excess
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from factory_base.errors import BudgetError
 from search.archive import Scored
 from search.config import SearchConfig
+from search.feasible import find_feasible
 from search.predictor import AccuracyPredictor
 from supernet.space import SearchSpace, SubnetConfig
 
@@ -123,14 +123,15 @@ def search_target(
         seed: The seed of the proposals.
 
     Raises:
-        BudgetError: Even the smallest subnet exceeds the budgets.
+        BudgetError: No subnet inside the budgets was found.
     """
     judged = _judge(target, shared)
     feasible = [c for c in judged if not c.excesses]
+    start = [s.subnet for s in shared]
     if not feasible:
-        _check_feasible(target, space)
+        start = find_feasible(target.costs, target.budgets, space, start, config.pool, random.Random(seed))
     wanted = max(config.trials_per_target, config.feasible_per_target - len(feasible))
-    proposed = _propose(target, space, shared, wanted, config.pool, random.Random(seed))
+    proposed = _propose(target, space, shared, start, wanted, config.pool, random.Random(seed))
     judged += _judge(target, score(proposed))
     pick = max((c for c in judged if not c.excesses), key=lambda c: (c.accuracy, -c.costs.latency_us, c.subnet.id))
     return TargetResult(pick=pick, candidates=tuple(judged), new_trials=len(proposed))
@@ -144,31 +145,24 @@ def _judge(target: Target, scored: Sequence[Scored]) -> list[Candidate]:
     ]
 
 
-def _check_feasible(target: Target, space: SearchSpace) -> None:
-    (costs,) = target.costs.of([space.smallest])
-    excesses = target.budgets.excesses(costs)
-    if excesses:
-        tightest = excesses[0]
-        raise BudgetError(
-            f"target {target.costs.profile.name!r}: no subnet meets its budgets; the tightest is {tightest.budget}: "
-            f"the smallest subnet's {tightest.describe()}; raise it, or add smaller options to the model section"
-        )
-
-
 def _propose(
     target: Target,
     space: SearchSpace,
     shared: Sequence[Scored],
+    start: Sequence[SubnetConfig],
     wanted: int,
     pool: int,
     rng: random.Random,
 ) -> list[SubnetConfig]:
-    """Up to `wanted` feasible subnets outside `shared`, those of highest predicted accuracy that mutation finds."""
+    """Up to `wanted` feasible subnets outside `shared`, those of highest predicted accuracy that mutation finds.
+
+    The mutation begins with the smallest subnet and those of `start` that are feasible.
+    """
     if not wanted:
         return []
     predictor = AccuracyPredictor(space, shared)
     known = {s.subnet for s in shared}
-    population = _feasible(target, [space.smallest, *known])
+    population = _feasible(target, [space.smallest, *start])
     for _ in range(_GENERATIONS):
         parents = _best(predictor, population, _PARENTS)
         children = [space.mutate(rng.choice(parents), rng, _MUTATION) for _ in range(pool // _GENERATIONS)]

@@ -42,3 +42,8 @@ class ModelSpace(Protocol):
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
         """The shape of one input, without the batch: `(channels, height, width)` for images."""
+
+
+def space_name(model_space: ModelSpace) -> str:
+    """The name of a model space for messages: the import path of a user's own, else its class."""
+    return str(getattr(model_space, "import_path", type(model_space).__name__))

@@ -28,6 +28,7 @@ from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError, SpaceError
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
+from supernet.model_space import space_name
 from supernet.space import Choice, SubnetConfig
 
 _LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
@@ -186,9 +187,9 @@ class DeviceCosts:
 
     def _chain(self) -> ChainParts:
         if self._workloads.chain is None:
-            name = type(self._workloads.model_space).__name__
             raise SpaceError(
-                f"{name} has no costs for each arc: it declares no chain of parts; add `links` and `parts`"
+                f"{space_name(self._workloads.model_space)} has no costs for each arc: it declares no chain of parts; "
+                "add `links` and `parts`"
             )
         return self._workloads.chain
 

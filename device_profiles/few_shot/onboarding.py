@@ -40,8 +40,9 @@ from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
-from factory_base.quantities import counted
+from factory_base.quantities import amount
 from supernet.chain import ChainModelSpace
+from supernet.model_space import space_name
 from supernet.space import SubnetConfig
 
 CONFIDENCE = 0.9
@@ -105,7 +106,7 @@ class Fleet:
         chain, space = workloads.chain, workloads.model_space
         if chain is None or not isinstance(space, ChainModelSpace):
             raise ConfigError(
-                f"{type(space).__name__} is not a chain of parts, so a few networks do not determine the others; "
+                f"{space_name(space)} is not a chain of parts, so a few networks do not determine the others; "
                 "declare `links` and `parts`, or measure the device with `factory profile`"
             )
         chain.trace_all(progress)
@@ -215,13 +216,13 @@ class Fleet:
         spread = float(np.median(std / mean))
         networks, rows = len(measured.subnets), measured.rows
         source = (
-            f"{counted(networks, 'measured network')}{f' ({rows} rows)' if rows != networks else ''}, "
+            f"{amount(networks, 'measured network')}{f' ({rows} rows)' if rows != networks else ''}, "
             f"prior of {', '.join(device.name for device in self.devices)}"
         )
         notes = [f"typical standard deviation of a predicted latency: {spread:.1%}"]
         if networks < FEWEST_NETWORKS:
             notes.insert(
-                0, f"{counted(networks, 'network')}: few, so intervals are wide; {FEWEST_NETWORKS} to 10 are better"
+                0, f"{amount(networks, 'network')}: few, so intervals are wide; {FEWEST_NETWORKS} to 10 are better"
             )
         table = self._table(posterior, measured, like, today, _left_out_errors(prior, design, measured.latency_us))
         profile = self._profile(measured, like, name, today, source, spread)

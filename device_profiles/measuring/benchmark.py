@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Engine, Precision
+from device_profiles.measuring.reported import REMEDY, RUNS, checked
+from device_profiles.measuring.rounds import Round, read_rounds
 from device_profiles.measuring.runner import Runner, TimedFile
 from device_profiles.measuring.timing import Timing, medians, summarise
 from device_profiles.workload.operators import KernelKind
 from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.samples import Sample
 from device_profiles.workload.workloads import Workloads
-from factory_base.errors import EngineError
-from factory_base.files import read_json, write_json
+from factory_base.errors import EngineError, FactoryError
+from factory_base.files import digest_of
 from factory_base.progress import Progress
 from supernet.space import SubnetConfig
 
@@ -109,12 +110,13 @@ class Benchmark:
         sample: The networks.
         setting: How to measure them.
         folder: Folder for converted files and finished rounds.
-        machine: An identifier of the machine and its settings: rounds belong to it, converted files do not.
+        machine: The machine and its settings in words: rounds belong to them, converted files do not.
     """
 
     def __init__(self, workloads: Workloads, sample: Sample, setting: Setting, folder: Path, machine: str) -> None:
         self._workloads, self._sample, self._setting, self._folder = workloads, sample, setting, folder
-        self.rounds_file = folder / f"rounds-{_ROUNDS_VERSION}-{machine}.json"
+        self._machine = machine
+        self.rounds_file = folder / f"rounds-{_ROUNDS_VERSION}-{digest_of(machine)[:8]}.json"
         subnets = (*sample.fitted, *sample.held_out)
         self._subnets = subnets
         self._parts = self._parts_to_time()
@@ -136,14 +138,14 @@ class Benchmark:
         load_us = runner.open(files, networks, self._setting.threads, self._setting.seed)
         rounds = self._rounds(runner, len(files), total, progress)
         progress(total - 1, total, "sustained run")
-        times = np.array([[*medians(entry["networks"]), *entry["parts"]] for entry in rounds])
+        times = np.array([[*medians(entry.networks), *entry.parts] for entry in rounds])
         middle = int(np.argsort(np.median(times, axis=0)[:networks])[networks // 2])
         return Measurements(
             subnets=self._subnets,
             fitted=len(self._sample.fitted),
             parts=tuple(self._parts),
-            timing=summarise(times.tolist(), [entry["order"] for entry in rounds]),
-            runs_us=tuple(np.concatenate([r["networks"][i] for r in rounds]) for i in range(networks)),
+            timing=summarise(times.tolist(), [entry.order for entry in rounds]),
+            runs_us=tuple(np.concatenate([r.networks[i] for r in rounds]) for i in range(networks)),
             load_us=load_us,
             file_bytes=np.array([file.path.stat().st_size for file in files[:networks]], dtype=np.float64),
             peaks=tuple(runner.peak_memory_bytes(index) for index in range(networks)),
@@ -184,34 +186,48 @@ class Benchmark:
             calibration=None if setting.precision == "fp32" else inputs,
         )
 
-    def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[dict[str, Any]]:
+    def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[Round]:
         """All rounds, and the missing ones timed: single runs of networks, medians of parts, the order of visits.
 
         Every finished round is written to the rounds file. If the machine disappears during a round, the visits that it
         had finished are written too.
         """
         networks = len(self._subnets)
-        kept: dict[str, Any] = read_json(self.rounds_file) if self.rounds_file.exists() else {}
-        rounds: list[dict[str, Any]] = kept.get("rounds", [])
-        runs: dict[int, list[float]] = dict(kept.get("unfinished", []))
-        while len(rounds) < self._setting.rounds:
-            progress(networks + len(rounds), total, f"timing {files} networks and parts")
-            order = np.random.default_rng([self._setting.seed, len(rounds)]).permutation(files).tolist()
+        kept = read_rounds(self.rounds_file, networks, files)
+        while len(kept.finished) < self._setting.rounds:
+            number = len(kept.finished)
+            progress(networks + number, total, f"timing {files} networks and parts")
+            order = np.random.default_rng([self._setting.seed, number]).permutation(files).tolist()
             try:
-                for index, times in runner.visit([index for index in order if index not in runs]):
-                    runs[index] = times
-                    if len(runs) % _PROGRESS_FILES == 0:  # a round takes minutes on some machines
-                        detail = f"timing: {len(runs)} of {files} networks and parts in round {len(rounds) + 1}"
-                        progress(networks + len(rounds), total, detail)
-            except EngineError:
-                write_json(self.rounds_file, {"rounds": rounds, "unfinished": list(runs.items())})
+                for _ in self._visits(runner, [index for index in order if index not in kept.begun], kept.begun):
+                    if len(kept.begun) % _PROGRESS_FILES == 0:  # a round takes minutes on some machines
+                        detail = f"timing: {len(kept.begun)} of {files} networks and parts in round {number + 1}"
+                        progress(networks + number, total, detail)
+            except FactoryError:
+                kept.write(self.rounds_file)
                 raise
-            by_file = [runs[index] for index in range(files)]
-            measured = {"networks": by_file[:networks], "parts": medians(by_file[networks:])}
-            rounds.append({**measured, "order": list(runs)})
-            runs = {}
-            write_json(self.rounds_file, {"rounds": rounds})
-        return rounds[: self._setting.rounds]
+            by_file = [kept.begun[index] for index in range(files)]
+            parts = tuple(medians(by_file[networks:]))
+            kept.finished.append(Round(networks=tuple(by_file[:networks]), parts=parts, order=tuple(kept.begun)))
+            kept.begun = {}
+            kept.write(self.rounds_file)
+        return kept.finished[: self._setting.rounds]
+
+    def _visits(self, runner: Runner, order: list[int], visited: dict[int, tuple[float, ...]]) -> Iterator[int]:
+        """Visit each file of `order` and add its times to `visited`; yields each file.
+
+        Raises:
+            EngineError: The machine is gone, sent times that cannot be true, or not one visit to each file.
+        """
+        left = set(order)
+        for index, times in runner.visit(order):
+            if index not in left:
+                raise EngineError(f"{self._machine}: sent times of file {index}, which was not its turn; {REMEDY}")
+            visited[index] = checked(times, RUNS, f"{self._machine}: its times of file {index}")
+            left.remove(index)
+            yield index
+        if left:
+            raise EngineError(f"{self._machine}: ended a round with {len(left)} files left; {REMEDY}")
 
     def _files(self) -> list[TimedFile]:
         """The networks, then the parts."""

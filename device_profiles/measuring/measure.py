@@ -142,7 +142,7 @@ def measure_host(
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
     setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=plan.rounds, seed=plan.seed)
     name = machine_name(machine, setting)
-    benchmark = Benchmark(workloads, sample, setting, folder / _key(setting, sample, workloads), digest_of(name)[:8])
+    benchmark = Benchmark(workloads, sample, setting, folder / _key(setting, sample, workloads), name)
     found = benchmark.run(runner, progress)
     _check_noise(found, benchmark.rounds_file)
     return _measured(workloads, found, setting, machine, runner.peak(plan.threads), progress, today)

@@ -24,6 +24,7 @@ from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
 from supernet.chain import ChainModelSpace
+from supernet.model_space import space_name
 
 
 def fit_table(
@@ -53,9 +54,8 @@ def fit_table(
     """
     chain, space = workloads.chain, workloads.model_space
     if chain is None or not isinstance(space, ChainModelSpace):
-        name = type(space).__name__
         raise ConfigError(
-            f"{name} is not a chain of parts, which a latency table needs; declare its `links` and `parts`"
+            f"{space_name(space)} is not a chain of parts, which a latency table needs; declare its `links` and `parts`"
         )
     chain.trace_all(progress)
     all_parts = [part.workload for part in chain.parts]

@@ -19,7 +19,7 @@ from device_profiles.telemetry.rows import FAULTS, Rows
 from device_profiles.telemetry.values import FEW_ROWS, Values
 from factory_base.documents import Document
 from factory_base.errors import TelemetryError
-from factory_base.quantities import counted, format_duration
+from factory_base.quantities import amount, format_duration
 
 MIN_DIGITS = 12
 """Shortest prefix of a digest that is accepted. The 48 bits of 12 hex digits tell the models of a family apart; models
@@ -274,12 +274,12 @@ def _notes(
     rows: Rows, index: int, fit: DeviceFit | None, faults: dict[str, int], dropped: dict[str, int], used: int
 ) -> tuple[str, ...]:
     notes = [
-        f"{counted(count, 'row')} with {_WORDS[reason]}; {'dropped' if reason in dropped else 'kept, as most have'}"
+        f"{amount(count, 'row')} with {_WORDS[reason]}; {'dropped' if reason in dropped else 'kept, as most have'}"
         for reason, count in faults.items()
         if count
     ]
     if dropped.get("zero"):
-        notes.append(f"{counted(dropped['zero'], 'row')} with zero; dropped")
+        notes.append(f"{amount(dropped['zero'], 'row')} with zero; dropped")
     if rows.coarsened[index]:
         notes.append("so many rows that the latencies of some models were rounded to four digits")
     if fit is None:
@@ -289,7 +289,7 @@ def _notes(
         factor = max(fit.unit_factor, 1 / fit.unit_factor)
         notes.append(f"all latencies were {factor:g} times too {wrong} for what is expected; corrected")
     elif fit.corrected:
-        notes.append(f"{counted(fit.corrected, 'row')} in another unit, off by 1000; corrected")
+        notes.append(f"{amount(fit.corrected, 'row')} in another unit, off by 1000; corrected")
     if fit.step_us:
         notes.append(f"latencies are rounded to {format_duration(fit.step_us)}")
     if fit.mixture.throttled:
@@ -301,5 +301,5 @@ def _notes(
     if fit.rival is not None:
         notes.append("slow runs may be throttling or noise; the interval of the scale allows for both")
     if used < FEW_ROWS:
-        notes.append(f"only {counted(used, 'row')}, so the interval is wide")
+        notes.append(f"only {amount(used, 'row')}, so the interval is wide")
     return tuple(notes)

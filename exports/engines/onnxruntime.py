@@ -25,6 +25,7 @@ from exports.onnx.onnxruntime_library import onnxruntime_library
 from exports.onnx.quantise import quantise_onnx
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
+from factory_base.foreign import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -196,7 +197,7 @@ class OnnxRuntimeSession:
         try:
             output = self._session.run(None, {INPUT_NAME: np.ascontiguousarray(batch)})[0]
         except Exception as error:  # its error types are private to its extension module
-            raise EngineError(f"{self._name}: ONNX Runtime failed ({str(error).splitlines()[0]})") from error
+            raise EngineError(f"{self._name}: ONNX Runtime failed ({_first_line(error)})") from error
         return np.asarray(output, dtype=np.float32)
 
     def _run_us(self, batch: NDArray[np.float32]) -> float:
@@ -238,8 +239,13 @@ def _open(path: Path, options: Any) -> Any:
     try:
         session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its error types are private to its extension module
-        raise EngineError(f"{path.name}: ONNX Runtime refuses the file ({str(error).splitlines()[0]})") from error
+        raise EngineError(f"{path.name}: ONNX Runtime refuses the file ({_first_line(error)})") from error
     inputs = [entry.name for entry in session.get_inputs()]
     if inputs != [INPUT_NAME]:
         raise EngineError(f"{path.name}: has the inputs {inputs}, expected [{INPUT_NAME!r}]; export it again")
     return session
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a message, which quotes names from the file; it may be empty."""
+    return printable(str(error).partition("\n")[0] or type(error).__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from exports.family.parity import Parity, check_parity
 from exports.onnx.onnx_file import opset_of
 from factory_base.errors import DataError, DiskError
 from factory_base.files import TEMPORARY_MARK, sha256_file
+from factory_base.intervals import wilson
 from factory_base.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 MODELS = "models"
 """The folder of model files in a family's folder."""
-
-Z95 = 1.959963984540054
-"""The 97.5 % quantile of the standard normal distribution, for two-sided 95 % intervals."""
 
 _LOGITS_AT_ONCE = 64
 """Images per call of the engine: a progress report after each, and few enough for any memory."""
@@ -91,14 +88,6 @@ class Evaluation:
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson score interval of the accuracy."""
         return wilson(self.correct, self.images)
-
-
-def wilson(correct: int, images: int) -> tuple[float, float]:
-    """The 95 % score interval of the fraction `correct / images` (Wilson, JASA 22, 1927)."""
-    fraction, z2 = correct / images, Z95**2 / images
-    centre = fraction + z2 / 2
-    half = Z95 * math.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images))
-    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
 
 def export_artifact(

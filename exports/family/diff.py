@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.family.artifact import Z95
+from exports.family.files import read_file
+from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
+from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
-from factory_base.errors import IncomparableError, ManifestError
-from factory_base.files import sha256_bytes
+from factory_base.errors import ConfigError, IncomparableError, ManifestError
+from factory_base.foreign import printable
+from factory_base.intervals import Z95
+from factory_base.quantities import amount, format_bytes, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,12 @@ class Limits:
     max_memory_increase: float = 0.05
     max_bytes_increase: float = 0.05
 
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for a limit that is not a number, which nothing would exceed."""
+        for name in self.__slots__:
+            if math.isnan(getattr(self, name)):
+                raise ConfigError(f"{name} is nan, expected a number; write 0.05 for 5 %")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
@@ -54,13 +63,32 @@ class AccuracyChange:
     high: float
 
 
+_LABELS = {"file_bytes": "file size", "peak_memory_bytes": "peak memory", "latency_us": "latency"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueChange:
-    """One value before and after; `name` includes its unit."""
+    """One value before and after.
+
+    Attributes:
+        name: The field of the manifest, which includes its unit, and for a latency where it holds.
+        old: The value in the old family.
+        new: The value in the new family.
+    """
 
     name: str
     old: int
     new: int
+
+    @property
+    def label(self) -> str:
+        """The name for people: `latency on phone, 4 threads, cpu, modelled`."""
+        field, _, place = self.name.partition(" ")
+        return " ".join(filter(None, (_LABELS[field], place)))
+
+    def shown(self, value: int) -> str:
+        """A value for people, with its unit."""
+        return format_duration(value) if self.name.startswith("latency_us") else format_bytes(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +125,12 @@ class FamilyDiff:
     Attributes:
         tiers: The change of each tier.
         worse: One line for each limit that is exceeded, with the name of the tier.
+        notes: What should be known before the new family is published, such as a release number that did not grow.
     """
 
     tiers: tuple[TierChange, ...]
     worse: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -111,6 +141,7 @@ class FamilyDiff:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
     manifest: Manifest
+    names: tuple[str, ...]
     labels: NDArray[np.uint16]
     right: dict[str, NDArray[np.bool_]]
 
@@ -142,7 +173,30 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
     ]
     changes += [_added(tier) for key, tier in followers.items() if key not in tiers]
     worse = tuple(f"tier {change.tier}: {line}" for change in changes for line in change.worse)
-    return FamilyDiff(tiers=tuple(changes), worse=worse)
+    return FamilyDiff(tiers=tuple(changes), worse=worse, notes=release_notes(before.manifest, after.manifest))
+
+
+def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
+    """A note if `new` has other content than `old` of the same family, but no higher release number.
+
+    Apps and servers that compare release numbers would not take the new family. Where it came from (`provenance`) is no
+    content.
+    """
+    if old.family_id != new.family_id or new.release > old.release or content_of(old) == content_of(new):
+        return ()
+    kept = "still" if new.release == old.release else f"lower than {old.release}:"
+    return (
+        f"the content of family {new.family_id} changed, but its release number is {kept} {new.release}; "
+        f"set `release: {old.release + 1}` in the config before you publish it",
+    )
+
+
+def content_of(manifest: Manifest) -> Manifest:
+    """`manifest` without what may change although the family is the same: release number, format, and provenance."""
+    nothing = manifest.provenance.model_copy(
+        update={"supernet_sha256": "", "config_sha256": "", "dataset_sha256": "", "tool_version": ""}
+    )
+    return manifest.model_copy(update={"release": 1, "manifest_version": "", "provenance": nothing})
 
 
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:
@@ -154,31 +208,34 @@ def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Accurac
 
 
 def _side(path: Path) -> _Side:
+    folder = manifest_path(path).parent
     try:
         manifest = read_manifest(path)
+        names = family_labels(folder, manifest)
     except ManifestError as error:
         raise IncomparableError(f"cannot compare: {error}") from error
-    folder = manifest_path(path).parent
     labels = _array(folder, manifest.evaluation.labels)
     right = {name: _array(folder, file) for name, file in manifest.evaluation.predictions.items()}
     if any(array.shape != labels.shape or not len(labels) for array in right.values()):
-        raise IncomparableError(f"{folder}: the numbers of predictions and labels differ; run `factory verify` on it")
-    return _Side(manifest=manifest, labels=labels, right={name: array == labels for name, array in right.items()})
+        raise IncomparableError(
+            f"{printable(str(folder))}: the numbers of predictions and labels differ; run `factory verify` on it"
+        )
+    return _Side(
+        manifest=manifest, names=names, labels=labels, right={name: array == labels for name, array in right.items()}
+    )
 
 
 def _array(folder: Path, file: File) -> NDArray[np.uint16]:
     try:
-        data = (folder / file.name).read_bytes()
-        if sha256_bytes(data) != file.sha256:
-            raise ValueError("its SHA-256 is not that of the manifest")
-        return np.asarray(np.load(BytesIO(data), allow_pickle=False), np.uint16).reshape(-1)
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise IncomparableError(f"{folder / file.name}: the evaluation cannot be read ({reason})") from error
+        return read_npy(read_file(folder, file, MAX_NPY_BYTES), file.name)
+    except ManifestError as error:
+        raise IncomparableError(
+            f"{printable(str(folder))}: the evaluation cannot be read ({error}); run `factory verify` on it"
+        ) from error
 
 
 def _check_comparable(old: _Side, new: _Side) -> None:
-    if old.manifest.task.name != new.manifest.task.name or old.manifest.task.labels != new.manifest.task.labels:
+    if old.manifest.task.name != new.manifest.task.name or old.names != new.names:
         raise IncomparableError("cannot compare: the families have different tasks or labels")
     digests = [{model.quality.test_set_sha256 for model in side.manifest.models.values()} for side in (old, new)]
     if digests[0] != digests[1] or not np.array_equal(old.labels, new.labels):
@@ -236,7 +293,8 @@ def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
 
 def _grown(changes: list[ValueChange], limit: float) -> list[str]:
     return [
-        f"{change.name} grew from {change.old} to {change.new}, at most {limit:+.1%} is allowed"
+        f"{change.label} grew from {change.shown(change.old)} to {change.shown(change.new)}"
+        f"{f' ({change.new / change.old - 1:+.1%})' if change.old else ''}, at most {limit:+.1%} is allowed"
         for change in changes
         if change.new > change.old * (1 + limit)
     ]
@@ -248,7 +306,7 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
     changes, notes = [], []
     for key, perf in before.items():
         device, threads, unit, basis = key
-        name = f"latency_us on {device}, {threads} thread{'s' if threads != 1 else ''}, {unit}, {basis}"
+        name = f"latency_us on {device}, {amount(threads, 'thread')}, {unit}, {basis}"
         follower = after.get(key)
         if follower is None:
             notes.append(f"{name}: not compared, because the new family does not state it")

@@ -14,9 +14,20 @@ from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.engines import get_engine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import MODELS, Artifact
-from exports.family.manifest import FILE_NAME, FLOOR, encode_manifest, first_fault, read_manifest
+from exports.family.labels import LABELS, check_labels, labels_bytes, labels_name
+from exports.family.manifest import (
+    FILE_NAME,
+    FLOOR,
+    MAX_BYTES,
+    encode_manifest,
+    first_fault,
+    manifest_text,
+    read_manifest,
+)
 from exports.family.npy import npy_bytes
 from exports.family.records import (
+    LABELS_FEATURE,
+    LABELS_FILE_VERSION,
     PPM,
     EngineRange,
     EvaluationFiles,
@@ -40,14 +51,25 @@ from exports.family.records import (
     Task,
     Tier,
 )
-from exports.family.samples import EVALUATION, EXPECTED, SAMPLES, png_bytes, run_samples, tolerance_micro
+from exports.family.samples import (
+    EVALUATION,
+    EXPECTED,
+    MAX_EXPECTED_BYTES,
+    SAMPLES,
+    png_bytes,
+    run_samples,
+    tolerance_micro,
+)
 from exports.family.specs import FamilySpec, ModelSpec, TierSpec
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes, write_bytes, write_text
 
+_BYTES_PER_LOGIT = 10
+"""A logit in millionths as JSON: a sign, up to eight digits and a comma."""
+
 
 def write_family(folder: Path, spec: FamilySpec) -> Manifest:
-    """Write samples, evaluation and, last, the manifest; then remove files of the family that it does not name.
+    """Write labels, samples, evaluation and, last, the manifest; then remove files that the manifest does not name.
 
     Within a platform, ranks increase with a tier's lowest `ram_class_min`, then with its lowest `cores_min`, then in
     the given order. The model of the floor is the one that needs the least memory, then the fewest bytes.
@@ -64,12 +86,9 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
         EngineError: A model's engine refuses the samples.
         DiskError: A file cannot be written.
     """
-    _check(spec)
-    try:
-        manifest, contents = _contents(folder, spec)
-    except ValidationError as error:
-        raise ManifestError(f"family {spec.family_id!r}: {first_fault(error)}") from error
-    text = encode_manifest(manifest, str(folder / FILE_NAME))
+    check_family(spec)
+    expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
+    text, contents = _encoded(spec, expected, str(folder / FILE_NAME))
     for name, data in contents.items():
         write_bytes(folder / name, data)
     write_text(folder / FILE_NAME, text)
@@ -78,11 +97,59 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
     return written
 
 
-def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest, and the contents of every file that it names except the models; nothing is written yet."""
+def check_family(spec: FamilySpec) -> None:
+    """Find out before the models are made whether `write_family` would refuse the family for any other reason.
+
+    Args:
+        spec: The specification with invented model files and figures. What decides are its names, its numbers of
+            models, tiers, classes and samples, and the length of its texts.
+
+    Raises:
+        ManifestError: The manifest or another file would be too large, or a name is not allowed.
+    """
+    _check(spec)
+    logits = len(spec.sample_images) * len(spec.labels) * len(spec.models)
+    if logits * _BYTES_PER_LOGIT > MAX_EXPECTED_BYTES:
+        raise ManifestError(
+            f"the expected outputs of {len(spec.models)} models for {len(spec.labels):,} classes would have about "
+            f"{logits * _BYTES_PER_LOGIT:,} bytes, at most {MAX_EXPECTED_BYTES:,} are allowed; name fewer targets"
+        )
+    expected = {model.artifact.model_id: {"tolerance_micro": 1} for model in spec.models}
+    _encoded(spec, expected, f"the manifest of family {spec.family_id!r}")
+
+
+def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[str, dict[str, bytes]]:
+    """The text of the manifest, and the contents of every file that it names except the models.
+
+    The labels are in the manifest if they fit there, which keeps the manifests of most families readable by every app.
+    """
+    try:
+        manifest, contents = _contents(spec, expected)
+        if len(manifest_text(manifest).encode()) > MAX_BYTES:
+            data = labels_bytes(spec.labels)
+            contents[labels_name(data)] = data
+            manifest = _with_labels_file(manifest, _file("class_names", labels_name(data), data))
+        size = len(manifest_text(manifest).encode())
+    except ValidationError as error:
+        raise ManifestError(f"family {spec.family_id!r}: {first_fault(error)}") from error
+    if size > MAX_BYTES:
+        raise ManifestError(
+            f"{source}: {len(spec.models)} models for {len(spec.tiers)} tiers take {size:,} bytes, at most "
+            f"{MAX_BYTES:,} are allowed; name fewer targets"
+        )
+    return encode_manifest(manifest, source), contents
+
+
+def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
+    task = manifest.task.model_copy(update={"labels": (), "labels_file": file})
+    changes = {"task": task, "critical": (LABELS_FEATURE,), "manifest_version": LABELS_FILE_VERSION}
+    return manifest.model_copy(update=changes)
+
+
+def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest with its labels, and the contents of every file that it names except the models."""
     task = _task(spec)
     images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
-    expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
     labels = {f"{EVALUATION}/labels.npy": npy_bytes(spec.test_labels)}
     predictions = {
         f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
@@ -114,6 +181,7 @@ def _contents(folder: Path, spec: FamilySpec) -> tuple[Manifest, dict[str, bytes
 
 
 def _check(spec: FamilySpec) -> None:
+    check_labels(spec.labels)
     ids = [model.artifact.model_id for model in spec.models]
     if not ids or len(set(ids)) < len(ids):
         raise ManifestError(f"family {spec.family_id!r}: has the models {ids}; give at least one, and each id once")
@@ -238,7 +306,7 @@ def _file(role: str, name: str, data: bytes) -> File:
 
 def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
     named = {folder / file.name for file in manifest.files()}
-    for part in (MODELS, SAMPLES, EVALUATION):
+    for part in (MODELS, LABELS, SAMPLES, EVALUATION):
         for path in sorted((folder / part).rglob("*")):
             if path.is_file() and path not in named:
                 path.unlink()

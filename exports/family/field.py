@@ -28,7 +28,7 @@ from exports.family.manifest import read_manifest
 from exports.family.records import Basis, Manifest, Model, Perf, Tier
 from factory_base.errors import ManifestError, TelemetryError
 from factory_base.files import write_text
-from factory_base.quantities import counted
+from factory_base.quantities import amount, format_duration
 
 Verdict = Literal["kept", "broken", "unclear", "no rows", "no promise"]
 """Whether a promised latency is kept; `unclear` if it is within the interval of the measured one."""
@@ -329,8 +329,7 @@ def _broken(line: TierField) -> str:
     if field is None or line.promised_us is None:
         return ""
     return (
-        f"tier {line.tier}: {line.model} takes {field.median_us:.0f} us in the field (95 % interval "
-        f"{field.low_us:.0f} to {field.high_us:.0f}; "
-        f"{counted(field.devices, 'device')}, {counted(field.rows_used, 'row')}), "
-        f"{line.promised_us} us are promised ({line.basis})"
+        f"tier {line.tier}: {line.model} takes {format_duration(field.median_us)} in the field (95 % interval "
+        f"{format_duration(field.low_us)} to {format_duration(field.high_us)}; {amount(field.devices, 'device')}, "
+        f"{amount(field.rows_used, 'row')}), {format_duration(line.promised_us)} are promised ({line.basis})"
     )

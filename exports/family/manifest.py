@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
-from exports.family.records import FORMAT_VERSION, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
-from factory_base.errors import ManifestError
+from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
+from factory_base.errors import ForeignError, ManifestError
+from factory_base.foreign import parse_json, printable, read_regular
+from factory_base.quantities import amount
 
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
@@ -52,20 +54,30 @@ def read_manifest(path: Path) -> Manifest:
             unknown critical feature, does not match the schema, or contradicts itself. The message is one line about
             the first fault.
     """
-    manifest = parse_manifest(read_bytes(path), str(manifest_path(path)))
+    return _checked(read_bytes(path), str(manifest_path(path)))
+
+
+def read_manifest_value(path: Path) -> Any:
+    """The JSON of a manifest that `read_manifest` accepts, for the resolver. Raises `ManifestError`."""
+    data, source = read_bytes(path), str(manifest_path(path))
+    _checked(data, source)
+    return decode_json(data, source)
+
+
+def _checked(data: bytes, source: str) -> Manifest:
+    manifest = parse_manifest(data, source)
     for fault in reference_faults(manifest):
-        raise ManifestError(f"{manifest_path(path)}: {fault}")
+        raise ManifestError(f"{printable(source)}: {fault}")
     return manifest
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a family's manifest, at most `MAX_BYTES` + 1 of them. Raises `ManifestError`."""
+    """The bytes of a family's manifest, at most `MAX_BYTES` of them. Raises `ManifestError`."""
     file = manifest_path(path)
     try:
-        with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(f"{file}: cannot be read ({error.strerror}); name a family's folder or manifest") from error
+        return read_regular(file, MAX_BYTES, inside=file.parent)
+    except ForeignError as error:
+        raise ManifestError(f"{error}; name a family's folder or manifest") from error
 
 
 def parse_manifest(data: bytes, source: str) -> Manifest:
@@ -79,6 +91,7 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
         ManifestError: See `read_manifest`.
     """
     value = decode_json(data, source)
+    source = printable(source)
     _check_version(value, source)
     try:
         return Manifest.model_validate_json(data)
@@ -89,39 +102,33 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
 def first_fault(error: ValidationError) -> str:
     """The first fault of a record in one line: its field, what is wrong, the offending value."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    place = ".".join(printable(str(part), 80) for part in first["loc"]) or "the file"
     shown = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
     what = first["msg"].removeprefix("Value error, ")
-    return f"'{place}': {what[0].lower()}{what[1:]}{shown}"
+    return printable(f"'{place}': {what[0].lower()}{what[1:]}{shown}")
 
 
-def decode_json(data: bytes, source: str, max_bytes: int = MAX_BYTES) -> Any:
-    """Decode JSON by the manifest's rules: UTF-8 without BOM, limited size, depth and integers, no repeated key.
+def decode_json(data: bytes, source: str) -> Any:
+    """Decode JSON by the manifest's rules: those of `parse_json`, within the limits above and integers of +-(2^53-1).
 
     Args:
         data: The contents of the file.
         source: The name of the file in messages.
-        max_bytes: The largest accepted size.
 
     Raises:
         ManifestError: A rule is broken; the message names the first.
     """
-    if len(data) > max_bytes:
-        raise ManifestError(f"{source}: is larger than the limit of {max_bytes} bytes")
-    if data.startswith(b"\xef\xbb\xbf"):
-        raise ManifestError(f"{source}: starts with a byte order mark; save it as plain UTF-8")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse_constant
-        )
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{source}: is not UTF-8 text") from error
-    except RecursionError as error:
-        raise ManifestError(f"{source}: is nested deeper than {MAX_DEPTH} levels") from error
-    except ValueError as error:
-        raise ManifestError(f"{source}: is not valid JSON ({error})") from error
-    if _depth(value) > MAX_DEPTH:
-        raise ManifestError(f"{source}: is nested deeper than {MAX_DEPTH} levels")
+        value = parse_json(data, source, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH)
+    except ForeignError as error:
+        raise ManifestError(str(error)) from error
+    level = [value]
+    while level:
+        for item in level:
+            if isinstance(item, int) and abs(item) > MAX_INTEGER:
+                raise ManifestError(f"{printable(source)}: the integer {item} is outside +-(2^53-1)")
+        lists = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in lists for item in items]
     return value
 
 
@@ -135,12 +142,15 @@ def encode_manifest(manifest: Manifest, source: str) -> str:
     Raises:
         ManifestError: The text breaks a rule that readers enforce, for example the limit of the size.
     """
-    value = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    written = parse_manifest(text.encode(), source)
-    for fault in reference_faults(written):
-        raise ManifestError(f"{source}: {fault}")
+    text = manifest_text(manifest)
+    _checked(text.encode(), source)
     return text
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """What `encode_manifest` returns, without its checks."""
+    value = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -157,10 +167,25 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
             if name not in manifest.models:
                 yield f"tier {tier.id!r} names the model {name!r}, which the manifest does not describe"
     yield from _file_faults(manifest)
-    if manifest.task.output.classes != len(manifest.task.labels):
-        yield f"the output has {manifest.task.output.classes} classes, but there are {len(manifest.task.labels)} labels"
+    yield from _label_faults(manifest)
     if set(manifest.evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
+
+
+def _label_faults(manifest: Manifest) -> Iterator[str]:
+    task = manifest.task
+    if task.labels_file is not None:  # the file itself is checked by `labels.family_labels`
+        if task.labels:
+            yield "the labels are both in the manifest and in a file"
+        if LABELS_FEATURE not in manifest.critical:
+            yield f"the labels are in a file, but {LABELS_FEATURE!r} is not among the critical features"
+        if task.labels_file not in manifest.files():
+            yield f"the file {task.labels_file.name!r} is described twice, with different contents"
+    elif task.output.classes != len(task.labels):
+        yield (
+            f"the output has {amount(task.output.classes, 'class', 'classes')}, "
+            f"but there {'is' if len(task.labels) == 1 else 'are'} {amount(len(task.labels), 'label')}"
+        )
 
 
 def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:
@@ -191,49 +216,16 @@ def _check_version(value: Any, source: str) -> None:
         )
     if value["manifest_version"].split(".")[0] != str(SUPPORTED_MAJOR):
         raise ManifestError(
-            f"{source}: has the manifest version {value['manifest_version']!r}, this tool reads {SUPPORTED_MAJOR}.x "
-            f"(and writes {FORMAT_VERSION}); use the tool that wrote it, or a newer one"
+            f"{source}: has the manifest version {_shorten(value['manifest_version'])}, this tool reads "
+            f"{SUPPORTED_MAJOR}.x (and writes {FORMAT_VERSION}); use the tool that wrote it, or a newer one"
         )
     critical = value.get("critical", [])
     unknown = sorted({str(name) for name in critical} - SUPPORTED_CRITICAL) if isinstance(critical, list) else []
     if unknown:
-        raise ManifestError(f"{source}: needs the unknown features {', '.join(unknown)}; use a newer tool")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
-    return found
-
-
-_INTEGER_DIGITS = 1 + len(str(MAX_INTEGER))
-"""A sign and the digits of the largest integer; longer texts are refused before they are converted."""
-
-
-def _integer(text: str) -> int:
-    if len(text) > _INTEGER_DIGITS or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"the integer {_shorten(text)} is outside +-(2^53-1)")
-    return int(text)
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _depth(value: Any) -> int:
-    level, depth = [value], 0
-    while level:
-        depth += any(isinstance(item, dict | list) for item in level)
-        lists = [
-            item if isinstance(item, list) else list(item.values()) for item in level if isinstance(item, dict | list)
-        ]
-        level = [item for items in lists for item in items]
-    return depth
+        named = printable(", ".join(unknown), 200)
+        raise ManifestError(f"{source}: needs the unknown features {named}; use a newer tool")
 
 
 def _shorten(value: Any) -> str:
-    """The value in at most 60 characters, so that a message stays one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """The value in about 60 characters, so that a message stays one line."""
+    return printable(repr(value), 60)

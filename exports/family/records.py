@@ -12,10 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
 FORMAT_VERSION = "1.1"
+LABELS_FILE_VERSION = "1.2"
+"""The version of manifests whose labels are in a file of their own; all others are as version 1.1 has them."""
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON readers with doubles, such as JavaScript, represent exactly (RFC 8259, section 6)."""
 PPM = 1_000_000
 """Parts per million: an accuracy of 1."""
+
+LABELS_FEATURE = "labels_file"
+"""The critical feature of a manifest whose labels are in a file of their own."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
 """A name that is safe in file names, URLs and log lines of all platforms; 64 characters keep such lines short."""
@@ -111,13 +116,14 @@ class Preprocessing(Record):
 
 
 class Task(Record):
-    """The task of the family."""
+    """The task of the family. If `labels_file` is given, it holds the labels, and `labels` is empty; see `labels`."""
 
     name: Literal["image_classification"]
     input: InputSpec
     output: OutputSpec
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    labels_file: File | None = None
 
 
 class Soc(Record):
@@ -313,5 +319,6 @@ class Manifest(Record):
         """Every file that the manifest names, without repeats."""
         models = [file for model in self.models.values() for file in model.files]
         evaluation = [self.evaluation.labels, *self.evaluation.predictions.values()]
-        named = [*models, *self.samples.inputs, self.samples.expected, *evaluation]
+        labels = [self.task.labels_file] if self.task.labels_file else []
+        named = [*models, *labels, *self.samples.inputs, self.samples.expected, *evaluation]
         return tuple({file.name: file for file in named}.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from exports.client.python.preprocess import model_input
 from factory_base.errors import ManifestError
+from factory_base.foreign import printable
 
 if TYPE_CHECKING:
     from device_profiles.engine import Session
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SAMPLES = "samples"
 EXPECTED = "samples/expected"
 EVALUATION = "evaluation"
+MAX_EXPECTED_BYTES = 1 << 26
+"""The largest file of expected outputs. 8 samples, 10,000 classes and 50 models take about 36 MB."""
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
@@ -31,19 +33,30 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def read_png(path: Path) -> NDArray[np.uint8]:
-    """The image at `path`, RGB, uint8 `(height, width, 3)`.
+def decode_png(data: bytes, size: tuple[int, int], name: str) -> NDArray[np.uint8]:
+    """The image in a PNG file, RGB, uint8 `(height, width, 3)`.
+
+    Args:
+        data: The contents of the file.
+        size: The height and width that it must have; nothing is unpacked if it has others.
+        name: The name of the file in messages.
 
     Raises:
-        ManifestError: It is missing or not an image.
+        ManifestError: It is not a PNG, damaged, or of another size.
     """
     from PIL import Image
 
+    # The signature, the length and name of the first chunk, then width and height (ISO/IEC 15948).
+    if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"):
+        raise ManifestError(f"{name}: is not a PNG")
+    found = int.from_bytes(data[20:24]), int.from_bytes(data[16:20])
+    if found != size:
+        raise ManifestError(f"{name}: has {found[1]} x {found[0]} pixels, expected {size[1]} x {size[0]}")
     try:
-        with Image.open(path) as image:
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ManifestError(f"{path.name}: is missing or not an image") from error
+    except Exception as error:  # a damaged file makes decoders raise errors of any type
+        raise ManifestError(f"{name}: is a damaged PNG ({printable(str(error), 100)})") from error
 
 
 def run_samples(

@@ -168,6 +168,25 @@ def family_spec(
     Raises:
         OSError: The checkpoint cannot be read.
     """
+    provenance = Provenance(
+        supernet_sha256=sha256_file(checkpoint),
+        config_sha256=digest_of(config),
+        dataset_sha256=splits.digest,
+        tool_version=tool_version,
+    )
+    return spec_from_splits(family_id, splits, models, tiers, provenance, release=release)
+
+
+def spec_from_splits(
+    family_id: str,
+    splits: Splits,
+    models: Sequence[ModelSpec],
+    tiers: Sequence[TierSpec],
+    provenance: Provenance,
+    *,
+    release: int,
+) -> FamilySpec:
+    """As `family_spec`, with a `provenance` that is known."""
     samples = splits.test.images[sample_rows(splits.test.labels)]
     return FamilySpec(
         family_id=family_id,
@@ -180,12 +199,7 @@ def family_spec(
         test_set_sha256=splits.test_digest,
         models=tuple(models),
         tiers=tuple(tiers),
-        provenance=Provenance(
-            supernet_sha256=sha256_file(checkpoint),
-            config_sha256=digest_of(config),
-            dataset_sha256=splits.digest,
-            tool_version=tool_version,
-        ),
+        provenance=provenance,
     )
 
 

@@ -1,26 +1,48 @@
-"""Verifying a family without a data set: its files, its tiers, and every model on the shipped samples."""
+"""Verifying a family without a data set: its files, its tiers, and every model on the shipped samples.
+
+Nothing about the family is trusted: files are read as `files` does, samples and expected outputs are bounded before
+they are unpacked, and models run in another process with limits (`isolated`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.engines import get_engine
 from exports.family.artifact import MODELS
-from exports.family.manifest import decode_json, manifest_path, parse_manifest, read_bytes, reference_faults
-from exports.family.records import File, Manifest, Model, NormaliseStep
-from exports.family.samples import EVALUATION, SAMPLES, read_png, run_samples
-from factory_base.errors import FactoryError, ManifestError
-from factory_base.files import sha256_file
-from factory_base.quantities import counted
+from exports.family.files import check_family_size, check_file, read_file
+from exports.family.isolated import IsolatedRuns, ModelTimeoutError, SampleRun
+from exports.family.labels import LABELS, family_labels
+from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
+from exports.family.records import File, Manifest, Model, NormaliseStep, ResizeStep
+from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png
+from factory_base.errors import FactoryError, ForeignError, ManifestError
+from factory_base.foreign import parse_json
+from factory_base.quantities import amount
 
-MAX_EXPECTED_BYTES = 1 << 26
-"""The largest file of expected outputs that is read. 8 samples, 10,000 classes and 50 models take about 36 MB."""
+_MAX_EXPECTED_VALUES = 8_000_000
+MAX_SAMPLE_BYTES = 1 << 26
+"""The largest sample that is read: an image of `MAX_SIDE` that cannot be compressed."""
+MAX_SIDE = 4096
+"""The largest side of a base image or of a model's input that is tried, in pixels."""
+MAX_SAMPLE_PIXELS = 1 << 27
+"""The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
+_MAX_STRAYS = 10_000
+_SHOWN_STRAYS = 10
+_MEMORY_BYTES = 4 << 30
+_MEMORY_PER_FILE_BYTE = 5
+"""What a model may take: an engine holds the file, its weights and packed copies of them, and the activations."""
+_SECONDS = 60.0
+_MACS_PER_SECOND = 2e8
+_MAX_SECONDS = 600.0
+"""What a model may take: a minute to load, and the time of its MACs on a core that is ten times slower than any phone's
+today, but at most ten minutes, because the number of MACs may be made up as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +66,21 @@ class VerifyReport:
         return all(check.ok for check in self.checks)
 
 
-def verify_family(path: Path) -> VerifyReport:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Expected:
+    """The expected outputs of a model: logits `(n, classes)` and tolerance in millionths, top-1 classes `(n,)`."""
+
+    logits_micro: NDArray[np.int64]
+    top1: NDArray[np.int64]
+    tolerance_micro: int
+
+
+def verify_family(path: Path, runs: IsolatedRuns | None = None) -> VerifyReport:
     """Check encoding, schema, references, size and digest of every file, stray files, and every model on the samples.
 
     Args:
         path: The family's folder or its manifest.
+        runs: What runs the models; by default a process of its own. It stays open.
 
     Raises:
         ManifestError: The manifest itself cannot be read. All other damage is reported as a failed check.
@@ -58,88 +90,174 @@ def verify_family(path: Path) -> VerifyReport:
     folder = file.parent
     checks = [Check(name="manifest", ok=True, detail=f"{manifest.family_id} release {manifest.release}")]
     checks.append(_references(manifest))
-    damaged: set[str] = set()
-    for entry in manifest.files():
-        check = _file(folder, entry)
-        checks.append(check)
-        damaged |= set() if check.ok else {entry.name}
+    try:
+        check_family_size(manifest)
+    except ManifestError as error:
+        return VerifyReport(checks=(*checks, Check(name="files", ok=False, detail=str(error))))
+    files = [_file(folder, entry) for entry in manifest.files()]
+    damaged = {entry.name for entry, check in zip(manifest.files(), files, strict=True) if not check.ok}
+    checks += files
+    if manifest.task.labels_file is not None:
+        checks.append(_labels(folder, manifest))
     checks.append(_strays(folder, manifest))
-    checks.extend(_sample_checks(folder, manifest, damaged))
+    if runs is None:
+        with IsolatedRuns(_memory(manifest)) as own:
+            checks.extend(_sample_checks(folder, manifest, damaged, own))
+    else:
+        checks.extend(_sample_checks(folder, manifest, damaged, runs))
     return VerifyReport(checks=tuple(checks))
 
 
 def _references(manifest: Manifest) -> Check:
     faults = list(reference_faults(manifest))
-    detail = "; ".join(faults) or (
-        f"{counted(len(manifest.tiers), 'tier')}, floor included, and {counted(len(manifest.models), 'model')}"
-    )
+    tiers, models = amount(len(manifest.tiers), "tier"), amount(len(manifest.models), "model")
+    detail = "; ".join(faults) or f"{tiers}, floor included, and {models}"
     return Check(name="references", ok=not faults, detail=detail)
 
 
 def _file(folder: Path, entry: File) -> Check:
-    path, name = folder / entry.name, f"file {entry.name}"
     try:
-        size = path.stat().st_size
-        if size != entry.bytes:
-            return Check(name=name, ok=False, detail=f"has {size} bytes, the manifest says {entry.bytes}")
-        if sha256_file(path) != entry.sha256:
-            return Check(name=name, ok=False, detail="is damaged: its SHA-256 is not that of the manifest")
-    except OSError as error:
-        return Check(name=name, ok=False, detail=f"cannot be read ({error.strerror})")
-    return Check(name=name, ok=True, detail=f"{entry.bytes} bytes, SHA-256 {entry.sha256[:16]}")
+        check_file(folder, entry)
+    except ManifestError as error:
+        return Check(name=f"file {entry.name}", ok=False, detail=str(error).removeprefix(f"{entry.name}: "))
+    return Check(name=f"file {entry.name}", ok=True, detail=f"{entry.bytes} bytes, SHA-256 {entry.sha256[:16]}")
+
+
+def _labels(folder: Path, manifest: Manifest) -> Check:
+    try:
+        detail = f"{len(family_labels(folder, manifest)):,} names"
+    except ManifestError as error:
+        return Check(name="labels", ok=False, detail=str(error))
+    return Check(name="labels", ok=True, detail=detail)
 
 
 def _strays(folder: Path, manifest: Manifest) -> Check:
     named = {folder / file.name for file in manifest.files()}
-    found = {path for part in (MODELS, SAMPLES, EVALUATION) for path in (folder / part).rglob("*") if path.is_file()}
-    strays = sorted(path.relative_to(folder).as_posix() for path in found - named)
-    detail = f"ignored, because the manifest does not name them: {', '.join(strays)}" if strays else "none"
+    # A folder that is a link may lead anywhere, to the root of the disk for example.
+    parts = [folder / part for part in (MODELS, LABELS, SAMPLES, EVALUATION) if not (folder / part).is_symlink()]
+    entries = islice((path for part in parts for path in part.rglob("*")), _MAX_STRAYS)
+    strays = sorted(path.relative_to(folder).as_posix() for path in entries if path not in named and not path.is_dir())
+    more = f" and {len(strays) - _SHOWN_STRAYS} more" if len(strays) > _SHOWN_STRAYS else ""
+    shown = ", ".join(strays[:_SHOWN_STRAYS]) + more
+    detail = f"ignored, because the manifest does not name them: {shown}" if strays else "none"
     return Check(name="strays", ok=True, detail=detail)
 
 
-def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str]) -> Iterator[Check]:
+def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], runs: IsolatedRuns) -> Iterator[Check]:
     try:
-        images = [read_png(folder / file.name) for file in manifest.samples.inputs]
-        expected = _expected(folder / manifest.samples.expected.name)
+        images = _images(folder, manifest)
+        expected = _expected_outputs(folder, manifest.samples.expected)
     except FactoryError as error:
         yield Check(name="samples", ok=False, detail=str(error))
         return
+    late = ""
     for name, model in manifest.models.items():
         if any(file.name in damaged for file in model.files):
             yield Check(name=f"samples {name}", ok=False, detail="not run, because its file is damaged")
+        elif late:
+            yield Check(name=f"samples {name}", ok=False, detail=f"not run, because {late} did not finish")
         else:
-            yield _run(folder, manifest, name, images, expected.get(name))
+            try:
+                yield _run(folder, manifest, name, images, expected.get(name), runs)
+            except ModelTimeoutError as error:
+                late = name
+                yield Check(name=f"samples {name}", ok=False, detail=str(error))
 
 
-def _expected(path: Path) -> dict[str, Any]:
+def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """The samples, at the base size of the preprocessing."""
+    steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, ResizeStep)]
+    if len(steps) != 1:
+        raise ManifestError(f"the preprocessing has {len(steps)} steps 'resize', expected one")
+    size, inputs = (steps[0].height, steps[0].width), manifest.samples.inputs
+    if max(size) > MAX_SIDE or len(inputs) * size[0] * size[1] > MAX_SAMPLE_PIXELS:
+        raise ManifestError(
+            f"{len(inputs)} samples of {size[1]} x {size[0]} pixels are too large to be tried; "
+            f"at most {MAX_SIDE} a side and {MAX_SAMPLE_PIXELS:,} in all"
+        )
+    return [decode_png(read_file(folder, file, MAX_SAMPLE_BYTES), size, file.name) for file in inputs]
+
+
+def _expected_outputs(folder: Path, file: File) -> dict[str, Any]:
+    data = read_file(folder, file, MAX_EXPECTED_BYTES)
     try:
-        value = decode_json(path.read_bytes(), path.name, MAX_EXPECTED_BYTES)
-    except OSError as error:
-        raise ManifestError(f"{path.name}: cannot be read ({error.strerror})") from error
-    return value if isinstance(value, dict) else {}
+        value = parse_json(data, file.name, max_bytes=MAX_EXPECTED_BYTES, max_depth=8, max_values=_MAX_EXPECTED_VALUES)
+    except ForeignError as error:
+        raise ManifestError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ManifestError(f"{file.name}: does not hold the outputs of each model")
+    return value
 
 
-def _run(folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.uint8]], expected: Any) -> Check:
+def _run(
+    folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.uint8]], outputs: Any, runs: IsolatedRuns
+) -> Check:
     model = manifest.models[name]
     try:
-        wanted = np.array(expected["logits_micro"], dtype=np.float64) / 1e6
-        top1, tolerance = np.array(expected["top1"]), int(expected["tolerance_micro"]) / 1e6
-        found = _logits(folder, manifest, model, images)
-        if found.shape != wanted.shape or top1.shape != found.shape[:1]:
-            raise ManifestError(f"returns logits {found.shape}, but the expected ones are {wanted.shape}")
+        expected = _expected(outputs, model, len(images), manifest.task.output.classes)
+        request = _request(folder, manifest, model)
+        found = runs.run(request, images, _seconds(model, len(images)))
+    except ModelTimeoutError:
+        raise
     except FactoryError as error:
         return Check(name=f"samples {name}", ok=False, detail=str(error))
-    except (KeyError, TypeError, ValueError):
-        return Check(name=f"samples {name}", ok=False, detail="the expected outputs are missing or damaged")
-    worst = float(np.abs(found - wanted).max())
-    same = int((found.argmax(axis=1) == top1).sum())
-    detail = f"largest difference {worst:.1e} (at most {tolerance:.1e}), same top-1 on {same} of {len(top1)}"
-    return Check(name=f"samples {name}", ok=bool(worst <= tolerance) and same == len(top1), detail=detail)
+    worst = float(np.abs(found - expected.logits_micro / 1e6).max())
+    tolerance = expected.tolerance_micro / 1e6
+    same = int((found.argmax(axis=1) == expected.top1).sum())
+    detail = f"largest difference {worst:.1e} (at most {tolerance:.1e}), same top-1 on {same} of {len(images)}"
+    return Check(name=f"samples {name}", ok=worst <= tolerance and same == len(images), detail=detail)
 
 
-def _logits(folder: Path, manifest: Manifest, model: Model, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def _expected(outputs: Any, model: Model, samples: int, classes: int) -> _Expected:
+    """The expected outputs of a model, held against what the manifest says about them."""
+    try:
+        rows, top1, tolerance = outputs["logits_micro"], outputs["top1"], outputs["tolerance_micro"]
+        logits = np.array(rows, dtype=np.int64) if _are_integers(rows, samples, classes) else None
+    except (KeyError, TypeError):
+        logits = None
+    if logits is None or not _are_integers([top1], 1, samples):
+        raise ManifestError(f"the expected outputs are not {classes} logits and a class for each of {samples} samples")
+    if type(tolerance) is not int or tolerance != model.selftest.tolerance_micro:
+        shown = tolerance if isinstance(tolerance, int) else type(tolerance).__name__
+        raise ManifestError(
+            f"the expected outputs have the tolerance_micro {shown}, the manifest says {model.selftest.tolerance_micro}"
+        )
+    if model.selftest.samples != samples:
+        raise ManifestError(f"the manifest has {samples} samples, the self-test of the model {model.selftest.samples}")
+    return _Expected(logits_micro=logits, top1=np.array(top1, dtype=np.int64), tolerance_micro=tolerance)
+
+
+def _are_integers(rows: Any, height: int, width: int) -> bool:
+    """Whether JSON is a list of `height` lists of `width` integers, which `parse_json` has bounded to 64 bits."""
+    return (
+        isinstance(rows, list)
+        and len(rows) == height
+        and all(isinstance(row, list) and len(row) == width and set(map(type, row)) <= {int} for row in rows)
+    )
+
+
+def _request(folder: Path, manifest: Manifest, model: Model) -> SampleRun:
     steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, NormaliseStep)]
-    if len(steps) != 1:
-        raise ManifestError(f"the preprocessing has {len(steps)} steps 'normalise', expected one")
-    session = get_engine(model.engine.name).load(folder / model.files[0].name, 1)
-    return run_samples(session, images, model.input.width, steps[0].mean_ppm, steps[0].std_ppm)
+    if len(steps) != 1 or len(steps[0].mean_ppm) != 3 or len(steps[0].std_ppm) != 3:
+        raise ManifestError("the preprocessing needs one step 'normalise' with mean and deviation of three channels")
+    if model.input.height != model.input.width or model.input.width > MAX_SIDE:
+        raise ManifestError(
+            f"the input has {model.input.width} x {model.input.height} pixels, expected a square of at most {MAX_SIDE}"
+        )
+    return SampleRun(
+        engine=model.engine.name,
+        path=folder / model.files[0].name,
+        size=model.input.width,
+        mean_ppm=steps[0].mean_ppm,
+        std_ppm=steps[0].std_ppm,
+        classes=manifest.task.output.classes,
+    )
+
+
+def _memory(manifest: Manifest) -> int:
+    largest = max(model.files[0].bytes for model in manifest.models.values())
+    return _MEMORY_BYTES + _MEMORY_PER_FILE_BYTE * largest
+
+
+def _seconds(model: Model, samples: int) -> float:
+    return min(_MAX_SECONDS, _SECONDS + samples * model.subnet.macs / _MACS_PER_SECOND)

@@ -72,6 +72,8 @@ def print_diff(diff: FamilyDiff) -> None:
     for change in diff.tiers:
         for note in change.notes:
             print_line(f"note: {change.tier}: {note}")
+    for note in diff.notes:
+        print_line(f"note: {note}")
     for line in diff.worse:
         print_line(f"worse: {line}")
     if not diff.worse:
@@ -98,4 +100,4 @@ def _accuracy(change: TierChange) -> str:
 
 def _cost(value: ValueChange) -> tuple[str, str, str, str]:
     change = f"{value.new / value.old - 1:+.1%}" if value.old else ""
-    return value.name, str(value.old), str(value.new), change
+    return value.label, value.shown(value.old), value.shown(value.new), change

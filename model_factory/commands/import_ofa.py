@@ -34,6 +34,8 @@ def print_import(imported: ImportedSupernet) -> None:
     print_line(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
     print_line(f"wrote {imported.weights}")
     print_line(f"wrote {imported.config_file}")
+    for note in imported.notes:
+        print_line(f"note: {note}")
     print_line(
         "not kept: running statistics of batch normalisation; subnets are recalibrated when they are scored or exported"
     )

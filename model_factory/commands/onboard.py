@@ -79,10 +79,10 @@ def onboard(
 
 def print_onboarded(device: NewDevice) -> None:
     """Print what the new profile rests on, how far to trust it, and how to use it."""
-    from factory_base.quantities import counted
+    from factory_base.quantities import amount
 
     table, costs = device.table, device.profile.costs
-    measured = counted(table.fitted_networks, "network") + (f", {counted(costs.rows, 'row')}" if costs.rows else "")
+    measured = amount(table.fitted_networks, "network") + (f", {amount(costs.rows, 'row')}" if costs.rows else "")
     print_line(f"measured       {measured}")
     if costs.latency_std is not None:
         print_line(f"prior          {costs.latency_std.source.partition('prior of ')[2]}")

@@ -49,7 +49,7 @@ def profile(
             help="The machine to measure. This one: here. A Linux board: ssh:[USER@]HOST[:PORT] [,python=PATH] "
             "[,config=FILE], where HOST may be a name in ~/.ssh/config and FILE is read instead of that. An Android "
             "phone: adb:[SERIAL],binary=FILE [,library=FILE] [,version=V] [,taskset=MASK], where binary is the "
-            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan], where DIST is "
+            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan] [,host=NAME], where DIST is "
             "node_modules/onnxruntime-web/dist; open the address that is printed. Write all of these without spaces.",
         ),
     ] = "here",
@@ -104,13 +104,13 @@ def print_profiles(run: Run) -> None:
 
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
-    from factory_base.quantities import counted
+    from factory_base.quantities import amount
 
     costs, table = profiled.profile.costs, profiled.table
     print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
-        print_line(f"latency table  {counted(timed, 'part')} timed, {table.part_count - timed} interpolated")
+        print_line(f"latency table  {amount(timed, 'part')} timed, {table.part_count - timed} interpolated")
         errors = table.errors
         print_line(
             f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "

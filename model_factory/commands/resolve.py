@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,11 @@ from model_factory.commands.options import FamilyArgument, JsonOption, PlatformN
 
 if TYPE_CHECKING:
     from exports.client.python.resolver import DeviceFacts, Resolution
+
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*([^0-9.].*)?")
+"""Dotted numbers, and a suffix that comparisons ignore: `12.1`, `1.22.0+cpu`, `6.8.0-49-generic`."""
+_MAX_VERSION = 64
+"""The longest version that is accepted; the longest known, those of Linux kernels, have about 40 characters."""
 
 
 def resolve(
@@ -36,7 +42,11 @@ def resolve(
     ] = None,
     soc: Annotated[
         str | None,
-        typer.Option(metavar="SOC", help="System on a chip as maker/model, for example Acme/A1.", show_default=False),
+        typer.Option(
+            metavar="SOC",
+            help="System on a chip as maker/model, for example Acme/A1; Acme/ without the model.",
+            show_default=False,
+        ),
     ] = None,
     free_disk: Annotated[
         str | None,
@@ -83,33 +93,31 @@ def facts_from_text(
     """Device facts from command-line values; None means that the device does not report the fact.
 
     Raises:
-        ConfigError: A size has no unit.
+        ConfigError: A size has no unit, a version is none, or a system on a chip has no maker or no slash.
     """
     from exports.client.python.resolver import DeviceFacts
 
-    maker, _, model = (soc or "").partition("/")
+    maker, model = _soc(soc)
     return DeviceFacts(
         platform=platform,
         ram_bytes=_bytes("--ram", ram),
         cores=cores,
-        os_version=os_version,
-        soc_maker=maker or None,
-        soc_model=model or None,
+        os_version=_version("--os", os_version),
+        soc_maker=maker,
+        soc_model=model,
         free_disk_bytes=_bytes("--free-disk", free_disk),
         available_memory_bytes=_bytes("--free-memory", free_memory),
         engine="onnxruntime" if engine_version else None,
-        engine_version=engine_version,
+        engine_version=_version("--engine-version", engine_version),
     )
 
 
 def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
     """The model that a device with these facts gets from `family`, and the reasons. Raises `ManifestError`."""
     from exports.client.python import resolver
-    from exports.family.manifest import manifest_path, read_manifest
-    from factory_base.files import read_json
+    from exports.family.manifest import read_manifest_value
 
-    read_manifest(family)
-    return resolver.resolve(read_json(manifest_path(family)), facts)
+    return resolver.resolve(read_manifest_value(family), facts)
 
 
 def print_resolution(resolution: Resolution) -> None:
@@ -135,3 +143,26 @@ def _bytes(option: str, text: str | None) -> int | None:
         return parse_bytes(text)
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from error
+
+
+def _soc(text: str | None) -> tuple[str | None, str | None]:
+    """The maker and the model of `--soc`."""
+    from factory_base.errors import ConfigError
+
+    if text is None:
+        return None, None
+    maker, slash, model = (part.strip() for part in text.partition("/"))
+    if not maker or not slash:
+        raise ConfigError(
+            f"--soc: {text!r} is not maker/model such as 'Acme/A1'; write 'Acme/' if the model is not known"
+        )
+    return maker, model or None
+
+
+def _version(option: str, text: str | None) -> str | None:
+    from factory_base.errors import ConfigError
+
+    if text is not None and (len(text) > _MAX_VERSION or not _VERSION.fullmatch(text)):
+        shown = text if len(text) <= _MAX_VERSION else f"{text[:_MAX_VERSION]}..."
+        raise ConfigError(f"{option}: {shown!r} is not a version; write up to {_MAX_VERSION} characters such as 12.1")
+    return text

@@ -28,12 +28,12 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
-    from factory_base.quantities import counted
+    from factory_base.quantities import amount
 
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print_line(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
     faults = sum(not check.ok for check in report.checks)
-    print_line(f"{counted(len(report.checks), 'check')}, " + (counted(faults, "fault") if faults else "all passed"))
+    print_line(f"{amount(len(report.checks), 'check')}, " + (amount(faults, "fault") if faults else "all passed"))
 
 
 def verify_json(report: VerifyReport) -> dict[str, Any]:

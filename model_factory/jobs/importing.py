@@ -63,6 +63,7 @@ class ImportedSupernet:
         subnets: Number of subnets in the space.
         weights: The checkpoint that was written.
         config_file: The config that was written.
+        notes: What was put in place of something that the checkpoint lacks, a sentence each.
     """
 
     config: OfaConfig
@@ -71,6 +72,7 @@ class ImportedSupernet:
     subnets: int
     weights: Path
     config_file: Path
+    notes: tuple[str, ...]
 
 
 def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
@@ -85,7 +87,8 @@ def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
     for path in (weights, config_file):
         if path.exists():
             raise ConfigError(f"{path} exists already; choose another folder with --output, or remove it first")
-    config, state = import_ofa(checkpoint)
+    notes: list[str] = []
+    config, state = import_ofa(checkpoint, notes.append)
     supernet = ofa_supernet(config, state)
     save_supernet(weights, supernet)
     write_text(config_file, _config_text(config, len(state["classifier.weight"])))
@@ -96,6 +99,7 @@ def import_checkpoint(checkpoint: Path, folder: Path) -> ImportedSupernet:
         subnets=supernet.model_space.space.count(),
         weights=weights,
         config_file=config_file,
+        notes=tuple(notes),
     )
 
 

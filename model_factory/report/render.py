@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from factory_base.files import write_text
-from factory_base.quantities import format_bytes, format_duration, format_energy
+from factory_base.quantities import amount, format_bytes, format_duration, format_energy
 from model_factory.report.data import ReportData, TierRow
 
 _TEMPLATE = "report.html.jinja"
@@ -56,7 +56,7 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, count=_count, amount=_amount, bytes=format_bytes, duration=format_duration, seconds=_seconds
+        percent=_percent, count=_count, amount=amount, bytes=format_bytes, duration=format_duration, seconds=_seconds
     )
     environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
     limits = accuracy_limits(data.fronts)
@@ -119,11 +119,6 @@ def _count(number: float) -> str:
             return f"{number:.3g}{unit}"
         number /= 1000
     return f"{number:.3g} G"
-
-
-def _amount(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun, such as `1 model` or `3 models`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _seconds(seconds: float) -> str:

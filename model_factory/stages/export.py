@@ -152,8 +152,9 @@ def _written(
         images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
         artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
         evaluation = evaluate_artifact(
-            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads, progress
-        )
+            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads,
+            lambda done, total, _="": progress(done, total, "test images"),
+        )  # fmt: skip
     write_bytes(run.predictions(subnet.id), npy_bytes(evaluation.predictions))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from exports.family.family import write_family
+from device_profiles.profile import DeviceProfile, FoundProfile
+from exports.engines import get_engine
+from exports.family.artifact import MODELS, Artifact, Evaluation
+from exports.family.diff import release_notes
+from exports.family.family import check_family, write_family
 from exports.family.manifest import read_manifest
-from exports.family.records import Manifest
-from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec, tier_spec
+from exports.family.parity import Parity
+from exports.family.records import LABELS_FEATURE, Manifest, Perf, Provenance
+from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec, spec_from_splits, tier_spec
 from factory_base.documents import shaping_values
+from factory_base.errors import ManifestError
 from factory_base.files import digest_of
+from factory_base.intervals import is_at_chance
 from model_factory import __version__
+from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
-from model_factory.stages.export import Exported
+from model_factory.stages.export import Exported, FileFacts
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
 
 _VERSION = 2
+_INVENTED = 10**12
+"""A figure of the invented models of `check_family_limits`, with more digits than those of real ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFamily:
+    """The family on disk.
+
+    Attributes:
+        manifest: The manifest as written.
+        notes: What people should know before they publish it.
+    """
+
+    manifest: Manifest
+    notes: tuple[str, ...]
 
 
 def family_stage(
@@ -30,7 +54,7 @@ def family_stage(
     trained: Trained,
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
-) -> Manifest:
+) -> WrittenFamily:
     """Write samples, evaluation and manifest.
 
     Args:
@@ -43,6 +67,7 @@ def family_stage(
     Raises:
         DiskError: A file cannot be written.
     """
+    earlier = _earlier(run)
 
     def write() -> str:
         return write_family(run.family_folder, _family_spec(run, materials, outcomes, exported)).family_id
@@ -66,7 +91,133 @@ def family_stage(
     stage.cached(
         write, lambda _: sorted(p for p in run.family_folder.rglob("*") if p.is_file() and p.suffix != ".html")
     )
-    return read_manifest(run.family_folder)
+    manifest = read_manifest(run.family_folder)
+    changes = release_notes(earlier, manifest) if earlier else ()
+    return WrittenFamily(manifest=manifest, notes=(*changes, *_label_notes(manifest)))
+
+
+def check_family_limits(run: Run, materials: Materials, console: Console, targets: Sequence[FoundProfile]) -> None:
+    """Check before the training that the family which it is for can be written.
+
+    How many targets will share a model is not known yet: what fails even if all do is an error, what fails only if none
+    do is a note.
+
+    Args:
+        run: The run.
+        materials: Its images and model space.
+        console: Shows the note.
+        targets: The profiles of the targets.
+
+    Raises:
+        ManifestError: The class names, a profile or the number of targets break a limit of the manifest.
+    """
+    check_family(_invented_spec(run, materials, targets, models=1))
+    if len(targets) > 1:
+        try:
+            check_family(_invented_spec(run, materials, targets, models=len(targets)))
+        except ManifestError as error:
+            console.say(f"note: if each target gets a model of its own, the build fails at its end: {error}")
+
+
+def _invented_spec(run: Run, materials: Materials, targets: Sequence[FoundProfile], models: int) -> FamilySpec:
+    perf = [_invented_perf(found.profile) for found in targets]
+    names = [f"m{index:012}" for index in range(models)]
+    digest = "0" * 64
+    return spec_from_splits(
+        run.config.name,
+        materials.splits,
+        [_invented_model(run, materials, name, perf) for name in names],
+        [tier_spec(found.profile, names[index % models]) for index, found in enumerate(targets)],
+        Provenance(supernet_sha256=digest, config_sha256=digest, dataset_sha256=digest, tool_version=__version__),
+        release=run.config.release,
+    )
+
+
+def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Perf]) -> ModelSpec:
+    """A model with the largest subnet's values and figures as long as those of real models."""
+    import numpy as np
+
+    largest, images = materials.model_space.space.largest, len(materials.splits.test.labels)
+    parity = Parity(max_abs_difference=1e-3, top1_agreement=1.0, images=128, logit_spread=1.0, sqnr_db=100.0)
+    artifact = Artifact(
+        model_id=name, path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64, engine="onnxruntime",
+        engine_version=get_engine("onnxruntime").version(), format_version=20,
+        input_shape=materials.model_space.input_shape(largest), parity=parity,
+    )  # fmt: skip
+    return ModelSpec(
+        artifact=artifact,
+        evaluation=Evaluation(predictions=np.zeros(images, np.uint16), correct=images // 2, images=images),
+        subnet_values=largest.to_dict(),
+        macs=_INVENTED,
+        parameters=_INVENTED,
+        peak_memory_bytes=_INVENTED,
+        needs_basis="modelled",
+        perf=tuple(perf),
+        finetuned_sha256="0" * 64 if run.config.finetune else None,
+    )
+
+
+def _invented_perf(profile: DeviceProfile) -> Perf:
+    return Perf(
+        device=profile.name,
+        threads=profile.threads,
+        compute_unit=profile.compute_unit,
+        latency_us=_INVENTED,
+        basis=profile.latency_provenance,
+        machine=profile.costs.machine,
+    )
+
+
+def _earlier(run: Run) -> Manifest | None:
+    """The manifest of the family that is about to be replaced; None if there is none, or none that can be read."""
+    try:
+        return read_manifest(run.family_folder)
+    except ManifestError:
+        return None
+
+
+def _label_notes(manifest: Manifest) -> tuple[str, ...]:
+    file = manifest.task.labels_file
+    if file is None:
+        return ()
+    return (
+        f"the names of the {manifest.task.output.classes:,} classes do not fit into the manifest and are in "
+        f"{file.name}; apps that do not know the critical feature {LABELS_FEATURE!r} keep their earlier family",
+    )
+
+
+def chance_notes(
+    run: Run, manifest: Manifest, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
+) -> tuple[str, ...]:
+    """A note for each model whose accuracy on the test images could as well be that of guessing.
+
+    Args:
+        run: The run.
+        manifest: The manifest of the family, whose files are those of the build.
+        outcomes: The outcome of the search for each target.
+        exported: The exported model of each outcome, in the same order.
+    """
+    import numpy as np
+
+    labels = np.load(run.family_folder / manifest.evaluation.labels.name, allow_pickle=False)
+    chance = float(np.bincount(labels).max()) / len(labels)
+    targets: dict[str, list[str]] = {}
+    for outcome, e in zip(outcomes, exported, strict=True):
+        targets.setdefault(e.artifact.model_id, []).append(outcome.found.profile.name)
+    facts = {e.artifact.model_id: e.facts for e in exported}
+    return tuple(
+        _chance_note(", ".join(names), facts[model_id], chance)
+        for model_id, names in targets.items()
+        if is_at_chance(facts[model_id].correct, facts[model_id].images, chance)
+    )
+
+
+def _chance_note(targets: str, facts: FileFacts, chance: float) -> str:
+    return (
+        f"the model of {targets} labels {facts.correct:,} of {facts.images:,} test images correctly "
+        f"({facts.correct / facts.images:.1%}), which does not differ from always answering the most frequent class "
+        f"({chance:.1%}); before you ship it, train longer, check the labels, or test on more images"
+    )
 
 
 def _family_spec(

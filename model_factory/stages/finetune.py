@@ -196,10 +196,11 @@ def _train(
         state_file=run.finetuning_state(subnet.id),
         key=key,
         check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
+        check_images=len(materials.splits.heldout),
         workers=workers,
         loader_workers=materials.loader_workers,
         progress=progress,
-        notify=console.say,
+        notify=lambda line: console.say(f"fine-tuning of {subnet.id}: {line}"),
     )
 
 

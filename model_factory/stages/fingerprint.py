@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,9 +111,20 @@ def _walked(root: Path) -> list[tuple[str, Path]]:
         below = Path(folder).relative_to(root)
         if len(below.parts) >= _DEPTH:
             folders.clear()
-        there = (name for name in files if name[0] != "." or Path(folder, name).is_file())  # editors leave dead links
+        there = (name for name in files if _is_readable(Path(folder, name)))
         found += [((below / name).as_posix(), Path(folder, name)) for name in there]
     return sorted(found)
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a file can be read without waiting: not a FIFO, a device or, as editors leave them, a hidden dead link.
+
+    Loaders refuse such files by name, unless they are hidden.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.name[0] != "."
 
 
 def _code(module: str, folder: Path) -> list[tuple[str, Path]]:
@@ -159,8 +171,8 @@ class _Memo:
 
     @staticmethod
     def _mark(path: Path) -> list[int]:
-        stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns]
+        found = path.stat()
+        return [found.st_size, found.st_mtime_ns]
 
     def save(self) -> None:
         if self._new != self._old:

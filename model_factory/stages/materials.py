@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from factory_base.errors import SpaceError
+from factory_base.errors import DataError, SpaceError
 from factory_base.progress import Progress
 from model_factory.console import Console
 from model_factory.run import Run
@@ -33,32 +34,73 @@ CHECK_IMAGES = 1000
 """Training images on which checks during training recalibrate: enough for a curve, at little cost in time."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownData:
+    """The data that a finished supernet was trained with.
+
+    Attributes:
+        classes: Number of classes.
+        counts: Numbers of training, held-out and test images.
+        sha256: Digest of all images, their labels and the class names.
+    """
+
+    classes: int
+    counts: tuple[int, int, int]
+    sha256: str
+
+
 class Materials:
     """The images, the model space and the supernet of one run, each loaded when it is first needed.
 
     Args:
         run: The run, whose config names the data and the model space, and whose folder has the checkpoint.
         console: Shows progress.
-        classes: Number of classes if it is known; else the images are loaded to find it.
+        known: What the finished supernet was trained with; None if the images are loaded to find the number of classes.
     """
 
-    def __init__(self, run: Run, console: Console, classes: int | None = None) -> None:
+    def __init__(self, run: Run, console: Console, known: KnownData | None = None) -> None:
         import torch
 
         from supernet.planning.memory import keep_freed_memory
 
         keep_freed_memory()
         torch.set_num_threads(run.config.threads)
-        self._run, self._console, self._classes = run, console, classes
+        self._run, self._console, self._known = run, console, known
 
     @cached_property
     def splits(self) -> Splits:
         """Training, held-out and test images. Raises `DataError`, `ConfigError`."""
         from supernet.data.sources import load_splits
+        from supernet.spaces import check_model_section
 
         config, folder = self._run.config, self._run.config_folder
+        check_model_section(config.model, folder)
         with self._console.stage("read images") as progress:
-            return load_splits(config.data, folder, config.seed, progress, self._image_cache())
+            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache())
+        for note in splits.notes:
+            self._console.say(note)
+        if self._known is not None:
+            self._compare(splits, self._known)
+        return splits
+
+    def _compare(self, splits: Splits, known: KnownData) -> None:
+        """Compare images with those that the finished supernet was trained with: the same files may be read otherwise.
+
+        Raises:
+            DataError: Files of one split count to another now, so that test images may have been training images.
+        """
+        counts = (len(splits.train), len(splits.heldout), len(splits.test))
+        again = "give the config another `name` and train again"
+        if counts != known.counts:
+            raise DataError(
+                f"{self._run.checkpoint}: was trained with {_listed(known.counts)}, but the data are now read as "
+                f"{_listed(counts)}; {again}"
+            )
+        if splits.digest != known.sha256:
+            self._console.say(
+                "data: images are not decoded quite as they were when the supernet was trained, by another version of "
+                f"the factory or of Pillow; if its accuracy has fallen, {again}"
+            )
 
     def _image_cache(self) -> ImageCache | None:
         """The cache of decoded images in the run folder; None for data that is not read from files."""
@@ -79,7 +121,9 @@ class Materials:
         from supernet.spaces import make_model_space
 
         config = self._run.config.model
-        made = make_model_space(config, self._classes or len(self.splits.class_names), self._run.config_folder)
+        made = make_model_space(
+            config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
+        )
         shape = made.input_shape(made.space.largest)
         if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
             raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
@@ -174,6 +218,10 @@ class Materials:
         from supernet.data.examples import ExampleInputs
 
         return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet)))
+
+
+def _listed(counts: tuple[int, int, int]) -> str:
+    return "{} training, {} held-out and {} test images".format(*counts)
 
 
 class ModelInputs:

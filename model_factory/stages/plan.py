@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from factory_base.documents import shaping_values
 from factory_base.errors import FactoryError
@@ -12,7 +15,7 @@ from model_factory.config import FactoryConfig
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.materials import CHECK_IMAGES, Materials
-from supernet.planning.plan import TrainingLimits, TrainingPlan, time_span
+from supernet.planning.plan import TrainingCosts, TrainingLimits, TrainingPlan, seconds_until, time_span
 
 if TYPE_CHECKING:
     from supernet.training.workers import Workers
@@ -22,29 +25,41 @@ _SECTIONS = ("data", "model", "training", "seed", "threads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The values of the `training` section that fitting may change."""
+
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    micro_batch_size: Annotated[int, Field(ge=2)] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptPlan:
     """A plan as the run folder holds it.
 
     Attributes:
         asked: Digest of the config that the plan was made for.
+        fitted: Digest of that config with the schedule.
         limits: The limits that the plan keeps.
-        schedule: Values of the keys of the `training` section that fitting may change.
+        schedule: The schedule.
         changes: The changes that fitting made, one line each.
         line: The plan in one line.
-        step_seconds: Duration of a step that trains the largest network alone, or an upper bound of it.
+        costs: The costs that were measured.
     """
 
     asked: str
+    fitted: str
     limits: TrainingLimits
-    schedule: dict[str, Any]
+    schedule: Schedule
     changes: tuple[str, ...]
     line: str
-    step_seconds: float
+    costs: TrainingCosts
 
     def applied_to(self, run: Run) -> Run:
         """`run` with this schedule in its config."""
-        training = run.config.training.model_copy(update=self.schedule)
-        return replace(run, config=run.config.model_copy(update={"training": training}))
+        return _scheduled(run, self.schedule)
+
+
+_CODEC = TypeAdapter(KeptPlan)
 
 
 def planned_run(run: Run, limits: TrainingLimits) -> Run:
@@ -63,6 +78,33 @@ def fitting_notes(run: Run) -> tuple[str, ...]:
     """The changes that fitting made to the schedule of `run`, one line each."""
     kept = _kept(run)
     return () if kept is None else kept.changes
+
+
+def unused_limits(run: Run, limits: TrainingLimits) -> tuple[str, ...]:
+    """A line about `limits` if the finished supernet of `run` was not trained within them."""
+    kept = _kept(run)
+    if not limits.is_given or (kept is not None and limits.over(kept.limits) == kept.limits):
+        return ()
+    return (
+        f"note: {limits.describe()} has no effect, because the supernet is trained already; to train within this "
+        "limit, give the config another `name`",
+    )
+
+
+def planned_seconds(run: Run, examples: int) -> Callable[[int], float]:
+    """The predicted time of the first `n` training steps, as a function of `n`; without a plan, `n` itself.
+
+    Args:
+        run: The run, as `plan_stage` returned it.
+        examples: Number of training images.
+    """
+    from supernet.training.training import check_interval, steps_of
+
+    kept, training = _kept(run), run.config.training
+    if kept is None:
+        return float
+    steps = steps_of(training, examples)
+    return seconds_until(training, steps, check_interval(steps, examples // training.batch_size), kept.costs)
 
 
 def plan_stage(run: Run, materials: Materials, console: Console, limits: TrainingLimits, workers: Workers) -> Run:
@@ -87,6 +129,8 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         DiskError: The plan cannot be written.
     """
     kept = _kept(run) if workers.is_first else None
+    if workers.is_first and _written(run) == "damaged":
+        console.say(f"{run.plan}: is damaged; the training run is planned anew")
     limits = limits if kept is None else limits.over(kept.limits)
     if kept is not None and not (kept.limits == limits and (limits.is_given or run.training_state.is_file())):
         kept = None
@@ -99,7 +143,11 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
     run = kept.applied_to(run)
     if workers.is_first:
         run.write_resolved_config()
-    for line in (*kept.changes, shown, *_finetuning_line(run.config, len(materials.splits.train), kept.step_seconds)):
+    for line in (
+        *kept.changes,
+        shown,
+        *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
+    ):
         console.say(line)
     return run
 
@@ -142,40 +190,43 @@ def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float) 
 
 
 def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) -> KeptPlan:
-    schedule = {"epochs": plan.config.epochs, "micro_batch_size": plan.config.micro_batch_size}
+    schedule = Schedule(epochs=plan.config.epochs, micro_batch_size=plan.config.micro_batch_size)
     kept = KeptPlan(
         asked=_digest(run),
+        fitted=_digest(_scheduled(run, schedule)),
         limits=limits,
         schedule=schedule,
         changes=plan.changes,
         line=plan.describe(),
-        step_seconds=plan.costs.largest_step_seconds,
+        costs=plan.costs,
     )
     if write:
-        values = {name: value for name, value in asdict(kept).items() if name != "step_seconds"}  # part of the costs
-        note = {**values, "fitted": _digest(kept.applied_to(run)), "costs": asdict(plan.costs)}
-        write_json(run.plan, note)
+        write_json(run.plan, asdict(kept))
     return kept
+
+
+def _scheduled(run: Run, schedule: Schedule) -> Run:
+    training = run.config.training.model_copy(update=asdict(schedule))
+    return replace(run, config=run.config.model_copy(update={"training": training}))
 
 
 def _kept(run: Run) -> KeptPlan | None:
     """The plan in the run folder, if it was made for this config or if this config is its result; else None."""
+    kept = _written(run)
+    return kept if isinstance(kept, KeptPlan) and _digest(run) in (kept.asked, kept.fitted) else None
+
+
+def _written(run: Run) -> KeptPlan | Literal["damaged"] | None:
+    """The plan in the run folder, whatever config it was made for; None if there is none."""
     if not run.plan.is_file():
         return None
     try:
-        note = read_json(run.plan)
-        if _digest(run) not in (note["asked"], note["fitted"]):
-            return None
-        return KeptPlan(
-            asked=note["asked"],
-            limits=TrainingLimits(**note["limits"]),
-            schedule={name: note["schedule"][name] for name in ("epochs", "micro_batch_size")},
-            changes=tuple(note["changes"]),
-            line=note["line"],
-            step_seconds=(note["costs"]["alone"] or note["costs"]["sandwich"])["seconds"],
-        )
-    except (FactoryError, KeyError, TypeError):
-        return None  # damaged: plan again
+        content = read_json(run.plan)
+        kept = _CODEC.validate_python(content)
+    except (FactoryError, ValidationError):
+        return "damaged"
+    has_steps = kept.costs.alone is not None or kept.costs.sandwich is not None
+    return kept if has_steps and _CODEC.dump_python(kept, mode="json") == content else "damaged"
 
 
 def _digest(run: Run) -> str:

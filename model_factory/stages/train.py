@@ -15,11 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from factory_base.documents import shaping_values
 from factory_base.errors import MissingRunError
 from factory_base.files import digest_of, sha256_file
+from factory_base.intervals import is_at_chance, wilson
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version, read_record, stage_key, unchanged
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries, weights_fingerprint
-from model_factory.stages.materials import CHECK_IMAGES, Materials
+from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
+from model_factory.stages.plan import planned_seconds
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
@@ -81,6 +83,11 @@ class Trained:
     largest_only_steps: int
     curve: tuple[CurveRow, ...]
     seconds: float
+
+    @property
+    def data(self) -> KnownData:
+        """What the supernet was trained with."""
+        return KnownData(classes=len(self.class_names), counts=self.counts, sha256=self.data_sha256)
 
 
 _CODEC = TypeAdapter(Trained)
@@ -148,7 +155,9 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
     from supernet.training.training import good_state_file
 
     stage = _stage(run)
+    _warn_of_few_images(materials, console)
     supernet, outcome = _fit(run, materials, console, stage.key, workers)
+    _warn_of_chance(materials, outcome, console)
     save_supernet(run.checkpoint, supernet)
     trained = Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
@@ -166,6 +175,30 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
 def assist_training(run: Run, materials: Materials, console: Console, workers: Workers) -> None:
     """Train together with the first process, which alone writes to the run folder. Raises as `train_stage` does."""
     _fit(run, materials, console, "", workers)
+
+
+def _warn_of_few_images(materials: Materials, console: Console) -> None:
+    from supernet.training.guard import FEW_IMAGES
+
+    images = len(materials.splits.heldout)
+    if images < FEW_IMAGES:
+        low, high = wilson(images // 2, images)
+        console.say(
+            f"note: {images} held-out images are few: every accuracy on them is uncertain by up to "
+            f"{(high - low) / 2:.0%}; raise data.heldout_fraction, or add images"
+        )
+
+
+def _warn_of_chance(materials: Materials, outcome: Outcome, console: Console) -> None:
+    from supernet.training.guard import chance_level
+
+    images, accuracy = len(materials.splits.heldout), outcome.curve[-1].largest_accuracy
+    chance = chance_level(materials.examples(materials.splits.train).labels)
+    if accuracy is not None and is_at_chance(round(accuracy * images), images, chance):
+        console.say(
+            f"note: the largest subnet labels {accuracy:.1%} of the {images:,} held-out images correctly, no better "
+            f"than always answering the most frequent class ({chance:.1%}); train longer, or check images and labels"
+        )
 
 
 def _data_facts(splits: Splits) -> dict[str, Any]:
@@ -222,7 +255,8 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
         seed=run.config.seed,
         notify=console.say,
     )
-    with console.stage("train supernet") as progress, TensorBoardEvents(run.events(key)) as events:
+    work = planned_seconds(run, len(materials.splits.train))
+    with console.stage("train supernet", work) as progress, TensorBoardEvents(run.events(key)) as events:
         outcome = train(
             supernet,
             materials.examples(materials.splits.train, training.augment, workers.device),
@@ -231,6 +265,7 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
             state_file=run.training_state,
             key=key,
             check=lambda subnet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
+            check_images=len(materials.splits.heldout),
             workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from factory_base.errors import DataError
 from factory_base.progress import Progress, silent
 from supernet.data.config import DataConfig
+from supernet.data.decoding import DEPTHS, UnknownDepthError, depth_for
 from supernet.data.image_cache import ImageCache
 from supernet.data.source_splits import SourceSplit
 from supernet.data.types import ContentDigest, Images, LabelledImages, OnDemandImages, Rows, chunks_of
@@ -26,6 +28,11 @@ class Selection:
     split: SourceSplit
     rows: Rows
 
+    def at_depth(self, depth: int) -> Selection:
+        """The same images, with those of 16 bits scaled by the `depth` bits that they use."""
+        scaled = self.split.at_depth
+        return self if scaled is None else replace(self, split=scaled(depth))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -35,11 +42,16 @@ class Facts:
         mean: Mean of each channel over the split `train`; see `ChannelCounts.mean_and_std`.
         std: Standard deviation of each channel over the split `train`.
         digests: Name of each split -> SHA-256 of its content; see `ContentDigest`.
+        depth: Number of bits that the images of 16 bits in the data set use; None if there is no such image.
     """
 
     mean: Channels
     std: Channels
     digests: dict[str, str]
+    depth: int | None = None
+
+
+_FACTS = TypeAdapter(Facts)
 
 
 class ChannelCounts:
@@ -95,15 +107,51 @@ def cache_images(
         DataError: An image is damaged, or all training images have one colour.
         DiskError: The cache cannot be written.
     """
+    try:
+        return _cached(selections, config, cache, progress, None)
+    except UnknownDepthError:  # only a data set with images of 16 bits pays for finding out how many they use
+        depth = used_depth(selection.split for selection in selections.values())
+        return _cached(_at_depth(selections, depth), config, cache, progress, depth)
+
+
+def used_depth(splits: Iterable[SourceSplit]) -> int:
+    """How many bits the images of 16 bits in `splits` use: one number for all, and for any choice of their rows.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    largest = 0
+    for split in {id(split): split for split in splits}.values():
+        for found in split.largest_samples() if split.largest_samples else ():
+            largest = max(largest, found)
+            if depth_for(largest) == DEPTHS[-1]:
+                return DEPTHS[-1]
+    return depth_for(largest)
+
+
+def _at_depth(selections: Mapping[str, Selection], depth: int) -> dict[str, Selection]:
+    return {name: selection.at_depth(depth) for name, selection in selections.items()}
+
+
+def _cached(
+    selections: Mapping[str, Selection],
+    config: DataConfig,
+    cache: ImageCache | None,
+    progress: Progress,
+    depth: int | None,
+) -> tuple[dict[str, LabelledImages], Facts]:
+    """See `cache_images`; images of 16 bits are read if `depth`, or an earlier pass, says how many bits they use."""
     chosen = choose_cache(selections, config, cache)
     total = sum(len(selection.rows) for selection in selections.values())
-    image_pass = _ImagePass(config.image_size, total, progress)
+    image_pass = _ImagePass(config.image_size, total, progress, depth)
     if chosen == "memory":
         return image_pass.in_memory(selections)
     if cache is None:
         return image_pass.on_demand(selections, None)
     with cache.locked():
         known = _known_facts(cache, selections)
+        if known and known.depth is not None:
+            selections = _at_depth(selections, known.depth)
         if chosen == "disk":
             return image_pass.on_disk(selections, cache, known)
         images, facts = image_pass.on_demand(selections, known)
@@ -136,16 +184,16 @@ def _known_facts(cache: ImageCache, selections: Mapping[str, Selection]) -> Fact
     try:
         if found is None or set(found["digests"]) != set(selections):
             return None
-        return Facts(mean=tuple(found["mean"]), std=tuple(found["std"]), digests=found["digests"])
-    except (KeyError, TypeError):
+        return _FACTS.validate_python(found)
+    except (KeyError, TypeError, ValidationError):
         return None
 
 
 class _ImagePass:
     """One pass over the images of all splits that computes the facts and reports progress."""
 
-    def __init__(self, size: int, total: int, progress: Progress) -> None:
-        self._size, self._total, self._progress = size, total, progress
+    def __init__(self, size: int, total: int, progress: Progress, depth: int | None) -> None:
+        self._size, self._total, self._progress, self._depth = size, total, progress, depth
         self._done = 0
         self._counts = ChannelCounts()
         self._digests: dict[str, str] = {}
@@ -214,7 +262,7 @@ class _ImagePass:
 
     def _facts(self) -> Facts:
         mean, std = self._counts.mean_and_std()
-        return Facts(mean=mean, std=std, digests=self._digests)
+        return Facts(mean=mean, std=std, digests=self._digests, depth=self._depth)
 
 
 def _exhaust(chunks: Iterator[Images]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, DataError, FactoryError
+from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
 from supernet.data.source_splits import Source
@@ -21,13 +22,14 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
     """Call `config.source` with `config.options` and check what it returns.
 
     It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
-    arrays as `supernet.data.images.split_from_arrays` takes them. Modules beside the config are importable too.
+    arrays as `supernet.data.images.split_from_arrays` takes them. Modules beside the config are importable too. The
+    callable runs in the folder of the config, so relative paths in `config.options` start there, as all others do.
 
     Raises:
         ConfigError: The module or the callable does not exist.
         DataError: The callable fails or returns something else.
     """
-    with importable(folder):
+    with importable(folder), chdir(folder):
         make = import_callable(config.source, folder, "the data set")
         try:
             made = make(**config.options)
@@ -50,15 +52,12 @@ def _source(made: object, name: str) -> Source:
             "(train_images, train_labels, test_images, test_labels, class_names)"
         )
     *splits, names = arrays
-    if (
-        not isinstance(names, list | tuple)
-        or not all(isinstance(n, str) for n in names)
-        or len(set(names)) < len(names)
-    ):
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
         raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {names!r:.80}")
+    names = checked_class_names(names, name)
     train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)")
     test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)")
-    return Source(train=train, test=test, class_names=tuple(names))
+    return Source(train=train, test=test, class_names=names)
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:

@@ -23,8 +23,8 @@ class DataConfig(Document):
 
     Attributes:
         source: `digits` (embedded), `folder`, `parquet`, `npz`, or an import path `package.module:callable`.
-        path: Location of the training data, relative to the config's folder. A folder or a set of Parquet shards with
-            `train` and `test` splits provides both.
+        path: Location of the training data, relative to the config's folder. A folder, an archive or a set of Parquet
+            shards whose names state `train` and `test` splits provides both.
         test_path: Location of the test data if `path` does not hold it. Without it, `test_fraction` of the data in
             `path` is set aside.
         image_size: Height and width in pixels to which every image is resized as RGB, ignoring its aspect ratio
@@ -35,7 +35,8 @@ class DataConfig(Document):
         test_fraction: Share of the data in `path` set aside as test data; used only if the source has no test data.
         limit: Number of training images to use (a seeded draw), for quick experiments; at least 4: two images of
             each of two classes.
-        options: Keyword arguments for a callable source.
+        options: Keyword arguments for a callable source; relative paths in them start at the config's folder, in which
+            the callable runs.
         cache: Where decoded images are kept. `memory`: in memory, in every process. `disk`: in one file per split in
             the run folder, written once and read at random; it takes 3 * `image_size`^2 bytes per image and avoids
             decoding from then on. `none`: nowhere; an image is decoded whenever it is used. `auto`: `memory` up to

@@ -18,4 +18,4 @@ def load_digits_source(config: DataConfig, folder: Path) -> Source:  # noqa: ARG
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     train = split_from_arrays(pixels, digits.target, 10, "digits")  # ten classes
-    return Source(train=train, test=None, class_names=numbered_names(train.labels))
+    return Source(train=train, test=None, class_names=numbered_names(train.labels, "digits"))

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from factory_base.documents import nearest
-from factory_base.errors import ConfigError, DataError
+from factory_base.errors import ConfigError, DataError, ForeignError
+from factory_base.foreign import printable, read_regular
 from factory_base.progress import Progress
+from supernet.data.class_names import checked_class_names, composed
 from supernet.data.config import DataConfig
-from supernet.data.images import decode, decode_many
+from supernet.data.decoding import decode, largest_sample
+from supernet.data.images import decode_many, largest_of
 from supernet.data.source_splits import Source, SourceSplit, check_distinct, located
-from supernet.data.types import Images, Rows
+from supernet.data.split_names import SplitName, split_of_name, taken_note
+from supernet.data.types import Images, Labels, Rows
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 """File name extensions of images, in lower case."""
 
-_OTHER_SPLITS = ("val", "valid", "validation", "dev")  # usual names of a third split, which might be meant as test data
+_MOST_BYTES = 2**30  # of one image file: more than 178 million pixels of 16 bits take, and Pillow decodes no more
+_SCAN = 1024  # images whose largest sample is computed at a time: enough to keep all threads busy
 
 
 def load_folder_source(config: DataConfig, folder: Path) -> Source:
     """The images in the folders that `config` names.
 
     Classes are the names of the folders, sorted. Hidden files are skipped; every other file in a class folder must be
-    an image.
+    an image. Links to files and folders are followed. Subfolders that hold class folders and are named after a split
+    (`train`, `Test`, `cars_train`; see `supernet.data.split_names`) are the splits.
 
     Args:
         config: The `data` section, with source `folder`.
@@ -35,35 +43,63 @@ def load_folder_source(config: DataConfig, folder: Path) -> Source:
         ConfigError: `path` or `test_path` is not a folder, or it is unclear which folder holds the test data.
         DataError: A class is empty, a file is not an image, or training and test classes differ.
     """
-    train_root, test_root = _roots(config, folder)
-    names = _class_names(train_root)
-    test = None
+    root = _existing(located(config.path or "", folder), "path")
+    test_path = _existing(located(config.test_path, folder), "test_path") if config.test_path else None
+    train_root, test_root = _roots(config, root, test_path)
+    folders = _class_folders(train_root)
+    names = checked_class_names([path.name for path in folders], printable(str(train_root)))
+    train, test = _source_split(train_root, folders), None
     if test_root is not None:
         check_distinct([train_root], [test_root])
-        _check_same_classes(names, _class_names(test_root), test_root)
-        test = _source_split(test_root, names)
-    return Source(train=_source_split(train_root, names), test=test, class_names=names)
+        test = _source_split(test_root, _same_classes(names, _class_folders(test_root), test_root))
+    told = _told(test_root, test) if test_root and test else None
+    note = taken_note(_told(train_root, train), told, _unused(root, train_root, test_root))
+    return Source(train=train, test=test, class_names=names, notes=(note,))
 
 
-def _roots(config: DataConfig, folder: Path) -> tuple[Path, Path | None]:
-    root = _existing(located(config.path or "", folder), "path")
-    test = _existing(located(config.test_path, folder), "test_path") if config.test_path else None
-    split_folders = {path.name: path for path in _folders(root) if _folders(path)}
-    if "train" not in split_folders:
-        return root, _within(test, "test")
-    others = [name for name in _OTHER_SPLITS if name in split_folders]
-    if test is None and "test" not in split_folders and others:
+def _told(root: Path, split: SourceSplit) -> str:
+    return f"{len(split.labels)} images in {printable(str(root))}"
+
+
+def _unused(root: Path, train: Path, test: Path | None) -> list[str]:
+    """Names of what lies beside the split folders in `root`."""
+    if train == root:
+        return []
+    used = {train.name, *([test.name] if test and test.parent == root else [])}
+    return [printable(path.name) for path in sorted(root.iterdir()) if path.name not in used and path.name[0] != "."]
+
+
+def _roots(config: DataConfig, root: Path, test: Path | None) -> tuple[Path, Path | None]:
+    found = _split_folders(root)
+    if "train" not in found:
+        return root, _within(test)
+    other = found.get("validation")
+    if test is None and "test" not in found and other:
         raise ConfigError(
-            f"{root}: has 'train' and {others[0]!r} but no 'test'; state which is the test data: "
-            f"path: {config.path}/train and test_path: {config.path}/{others[0]}"
+            f"{root}: has {found['train'].name!r} and {other.name!r} but no folder of test data; state which is the "
+            f"test data: path: {config.path}/{found['train'].name} and test_path: {config.path}/{other.name}"
         )
-    return split_folders["train"], _within(test, "test") or split_folders.get("test")
+    return found["train"], _within(test) or found.get("test")
 
 
-def _within(root: Path | None, split: str) -> Path | None:
-    """`root/split` if that holds class folders, else `root`."""
-    inner = root / split if root else None
-    return inner if inner and inner.is_dir() and _folders(inner) else root
+def _split_folders(root: Path) -> dict[SplitName, Path]:
+    """The folders in `root` that hold class folders and are named after a split."""
+    found: dict[SplitName, Path] = {}
+    for path in _folders(root):
+        split = split_of_name(path.name, str(path)) if _folders(path) else None
+        if split and split in found:
+            raise ConfigError(
+                f"{root}: {found[split].name!r} and {path.name!r} are both named after the {split} split; "
+                "set 'path' to the folder of the training data, and 'test_path' to that of the test data"
+            )
+        if split:
+            found[split] = path
+    return found
+
+
+def _within(root: Path | None) -> Path | None:
+    """The folder of test data in `root`, else `root` itself."""
+    return _split_folders(root).get("test", root) if root else None
 
 
 def _existing(root: Path, key: str) -> Path:
@@ -77,56 +113,93 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    stray = next((p for p in sorted(root.iterdir()) if p.is_file() and p.suffix.lower() in EXTENSIONS), None)
+def _class_folders(root: Path) -> list[Path]:
+    stray = next((p for p in sorted(root.iterdir()) if p.suffix.lower() in EXTENSIONS and not p.is_dir()), None)
     if stray is not None:
         raise DataError(f"{stray}: is outside all class folders; move it into a folder named after its class")
-    names = tuple(path.name for path in _folders(root))
-    if not names:
+    found = _folders(root)
+    if not found:
         raise DataError(f"{root}: holds no class folders; expected {root}/<class>/<image>.png")
-    return names
+    return found
 
 
-def _check_same_classes(train: tuple[str, ...], test: tuple[str, ...], root: Path) -> None:
-    for name in test:
-        if name not in train:
-            raise DataError(f"{root}: class {name!r} is not in the training data; {nearest(name, train)}")
-    for name in train:
-        if name not in test:
+def _same_classes(train: Sequence[str], test: Sequence[Path], root: Path) -> list[Path]:
+    """The folders of the test data in the order of the classes, whose accents may be stored in another way."""
+    folders = {composed(path.name): path for path in test}
+    checked_class_names([path.name for path in test], printable(str(root)))
+    known = [composed(name) for name in train]
+    for name in folders:
+        if name not in known:
+            raise DataError(f"{root}: class {name!r} is not in the training data; {nearest(name, known)}")
+    for name in known:
+        if name not in folders:
             raise DataError(f"{root}: class {name!r} of the training data is missing; add a folder with its images")
+    return [folders[name] for name in known]
 
 
-def _source_split(root: Path, names: tuple[str, ...]) -> SourceSplit:
-    files = [(label, path) for label, name in enumerate(names) for path in _images_in(root / name)]
-    reader = _Reader(root, tuple(str(path.relative_to(root)) for _, path in files))
-    return SourceSplit(labels=np.array([label for label, _ in files], dtype=np.int64), read=reader)
+def _source_split(root: Path, classes: Sequence[Path]) -> SourceSplit:
+    files = [(label, path) for label, folder in enumerate(classes) for path in _images_in(folder)]
+    names = tuple(str(path.relative_to(root)) for _, path in files)
+    labels = np.array([label for label, _ in files], dtype=np.int64)
+    return _with_reader(labels, _Reader(root=root, names=names))
 
 
-@dataclass(frozen=True, slots=True)
+def _with_reader(labels: Labels, reader: _Reader) -> SourceSplit:
+    return SourceSplit(
+        labels=labels,
+        read=reader,
+        largest_samples=reader.largest_samples,
+        at_depth=lambda depth: _with_reader(labels, replace(reader, depth=depth)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
     """Decodes image files. See `supernet.data.types.Reader`.
 
     Attributes:
         root: Folder of the split.
         names: Path of each image relative to `root`.
+        depth: Number of bits that images of 16 bits use; None if it is not known.
     """
 
     root: Path
     names: tuple[str, ...]
+    depth: int | None = None
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
         def one(index: int) -> Images:
             path = self.root / self.names[rows[index]]
-            return decode(path, size, str(path))
+            return decode(_content(path), size, printable(str(path)), self.depth)
 
         return decode_many(len(rows), one, size, progress)
 
+    def largest_samples(self) -> Iterator[int]:
+        """See `SourceSplit.largest_samples`."""
+
+        def one(index: int) -> int:
+            return largest_sample(_content(self.root / self.names[index]))
+
+        for start in range(0, len(self.names), _SCAN):
+            yield largest_of(range(start, min(start + _SCAN, len(self.names))), one)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, _MOST_BYTES)
+    except ForeignError as error:
+        raise DataError(str(error)) from error
+
 
 def _images_in(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not paths:
+    with os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    if not found:
         raise DataError(f"{folder}: this class folder is empty; add images or remove the folder")
-    for path in paths:
-        if path.suffix.lower() not in EXTENSIONS or path.is_dir():
-            raise DataError(f"{path}: is not an image; a class folder holds only {' '.join(EXTENSIONS)}; remove it")
-    return paths
+    for entry in found:
+        if not entry.is_file() or not entry.name.lower().endswith(EXTENSIONS):
+            what = "an image" if entry.is_file() or entry.is_dir() else "a regular file, or a link to one"
+            raise DataError(
+                f"{printable(entry.path)}: is not {what}; a class folder holds only {' '.join(EXTENSIONS)}; remove it"
+            )
+    return [folder / entry.name for entry in found]

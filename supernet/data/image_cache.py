@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from factory_base.errors import DataError, DiskError, FactoryError
-from factory_base.files import atomic_path, read_json, write_json
+from factory_base.files import atomic_path, digest_of, write_json
+from factory_base.foreign import parse_json, read_regular
 from factory_base.progress import Progress
 from supernet.data.images import allocate
 from supernet.data.types import Images, Rows
 
+_MOST_FACTS = 2**16  # bytes of the facts, which take less than one KiB
 _KEY_LENGTH = 16  # hex digits in file names: 64 bits, enough to tell the few keys of a folder apart
 
 
@@ -58,18 +60,19 @@ class ImageCache:
             lock.release()
 
     def read_facts(self) -> dict[str, Any] | None:
-        """The object that `write_facts` wrote; None if there is none, or it is damaged."""
+        """The object that `write_facts` wrote; None if there is none, or it was damaged or edited."""
         path = self._path("facts.json")
         try:
-            found = read_json(path) if path.is_file() else None
-        except FactoryError:
+            found = parse_json(read_regular(path, _MOST_FACTS), str(path), max_bytes=_MOST_FACTS)
+            facts = found["facts"] if found["digest"] == digest_of(found["facts"]) else None
+        except (FactoryError, KeyError, TypeError):
             return None
-        return found if isinstance(found, dict) else None
+        return facts if isinstance(facts, dict) else None
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write `facts` as a JSON object. Raises `DiskError`."""
         self._remove_others()
-        write_json(self._path("facts.json"), facts)
+        write_json(self._path("facts.json"), {"facts": facts, "digest": digest_of(facts)})
 
     def reader(self, name: str, count: int, size: int) -> StoredImages | None:
         """A reader of split `name`; None unless its file exists and holds all `count` images of `size` pixels."""

@@ -1,58 +1,30 @@
-"""Decodes encoded images and pixel arrays to uint8 `(count, 3, size, size)`, in threads (Pillow releases the GIL).
+"""Reads many encoded images or pixel arrays as uint8 `(count, 3, size, size)`, in threads (Pillow releases the GIL).
 
 A process that prepares training batches uses a single thread, since there are about as many such processes as cores.
 """
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from factory_base.errors import DataError
 from factory_base.progress import Progress
+from supernet.data.decoding import square
 from supernet.data.source_splits import SourceSplit, checked_labels
 from supernet.data.types import Images, Rows
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
-"""Image formats that are decoded, by their names in Pillow."""
-
 _CHUNK = 32  # images per task: enough that starting a task costs nothing beside the decoding
 _MOST_THREADS = 32  # the limit that `ThreadPoolExecutor` itself has
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_ORIENTATION = 0x0112  # the EXIF tag
-
-
-def decode(encoded: bytes | Path, size: int, name: str) -> Images:
-    """Decode one image to RGB, upright and resized to a square: uint8 `(3, size, size)`.
-
-    Only the first frame of an animation is used. A JPEG of more than four times the size is decoded at a half, a
-    quarter or an eighth of its resolution, which is several times faster and leaves at least twice the size for the
-    antialiasing filter.
-
-    Args:
-        encoded: The content of an image file, or its path.
-        size: Height and width of the result in pixels.
-        name: Name of the image in messages.
-
-    Raises:
-        DataError: The image is damaged or in none of `FORMATS`.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:
-            image.draft(None, (2 * size, 2 * size))
-            return _square(image, size)
-    except _DAMAGED as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"a damaged image ({error})"
-        raise DataError(f"{name}: is {reason}; allowed: {', '.join(FORMATS)}; replace or remove it") from error
 
 
 def decode_many(count: int, decode_one: Callable[[int], Images], size: int, progress: Progress) -> Images:
@@ -73,19 +45,49 @@ def decode_many(count: int, decode_one: Callable[[int], Images], size: int, prog
         for index in range(start, min(start + _CHUNK, count)):
             images[index] = decode_one(index)
 
+    with _no_warnings_of_pillow():
+        for start in _in_threads(fill, range(0, count, _CHUNK)):
+            progress(min(start + _CHUNK, count), count, "images")
+    return images
+
+
+def largest_of(indices: range, sample_of: Callable[[int], int]) -> int:
+    """The largest of the results of `sample_of` for `indices`, computed in threads; 0 for none."""
+    largest = np.zeros(len(indices), dtype=np.int64)
+
+    def fill(start: int) -> None:
+        for place in range(start, min(start + _CHUNK, len(indices))):
+            largest[place] = sample_of(indices[place])
+
+    with _no_warnings_of_pillow():
+        for _ in _in_threads(fill, range(0, len(indices), _CHUNK)):
+            pass
+    return int(largest.max(initial=0))
+
+
+def _in_threads(fill: Callable[[int], None], starts: range) -> Iterator[int]:
+    """Call `fill` for all `starts`, in threads unless this is a process that prepares batches; yield each one done."""
     if multiprocessing.parent_process() is not None:
-        for start in range(0, count, _CHUNK):
+        for start in starts:
             fill(start)
-        return images
+            yield start
+        return
     pool = ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1))
     try:
-        futures = {start: pool.submit(fill, start) for start in range(0, count, _CHUNK)}
+        futures = {start: pool.submit(fill, start) for start in starts}
         for start, future in futures.items():
             future.result()
-            progress(min(start + _CHUNK, count), count, "images")
+            yield start
     finally:
         pool.shutdown(cancel_futures=True)
-    return images
+
+
+@contextmanager
+def _no_warnings_of_pillow() -> Iterator[None]:
+    """Pillow warns of odd metadata and of large pictures, which `decode` handles."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def split_from_arrays(pixels: object, labels: object, class_count: int | None, where: str) -> SourceSplit:
@@ -118,7 +120,7 @@ class _ArrayReader:
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
         def one(index: int) -> Images:
-            return _square(Image.fromarray(np.ascontiguousarray(self.pixels[rows[index]])), size)
+            return square(Image.fromarray(np.ascontiguousarray(self.pixels[rows[index]])), size)
 
         return decode_many(len(rows), one, size, progress)
 
@@ -136,24 +138,6 @@ def _channels_last(pixels: NDArray[np.generic], where: str) -> Images:
         )
     ordered = pixels.view(np.uint8) if last else pixels.view(np.uint8).transpose(0, 2, 3, 1)
     return ordered[..., 0] if ordered.shape[3] == 1 else ordered
-
-
-def _square(image: Image.Image, size: int) -> Images:
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    rgb = _rgb(image)
-    if rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """`image` as RGB: 16 bits are scaled to 8 (Pillow would clip them), and transparency is dropped."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def allocate(count: int, size: int) -> Images:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from factory_base.documents import nearest
-from factory_base.errors import ConfigError, DataError
+from factory_base.errors import DataError, FactoryError
+from factory_base.foreign import parse_json, printable
 from factory_base.progress import Progress, silent
+from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.config import DataConfig
-from supernet.data.images import allocate, decode, decode_many
-from supernet.data.source_splits import Source, SourceSplit, check_distinct, checked_labels, located, numbered_names
+from supernet.data.decoding import decode, largest_sample
+from supernet.data.images import allocate, decode_many, largest_of
+from supernet.data.shards import Shards, find_shards
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, checked_labels, numbered_names
+from supernet.data.split_names import listed, taken_note
 from supernet.data.types import Images, Labels, Rows, chunk_length
 
+_MOST_METADATA = 64 * 2**20  # bytes of schema metadata; names of a million classes take less
+_SCAN = 256  # images whose largest sample is computed at a time
 _BATCH = 4096  # most encoded images in memory at a time; for images above 52 pixels, `chunk_length` is lower
 
 
 def load_parquet_source(config: DataConfig, folder: Path) -> Source:
-    """The images in the Parquet files that `config` names. A path is a file, a folder of `*.parquet` shards, or a glob.
+    """The images in the Parquet files that `config` names; see `supernet.data.shards.find_shards`.
 
-    Shards in a folder that are named `train...` and `test...` (`train-00000-of-00002.parquet`) form the two splits;
-    without such names all shards form one split. The image column holds bytes, or a struct with a field `bytes`. The
-    label column holds integers, with the class names in the schema metadata (`huggingface`,
-    `info.features.<label>.names`).
+    The image column holds bytes, or a struct with a field `bytes`. The label column holds integers, with the class
+    names in the schema metadata (`huggingface`, `info.features.<label>.names`).
 
     Args:
         config: The `data` section, with source `parquet`.
@@ -37,96 +41,74 @@ def load_parquet_source(config: DataConfig, folder: Path) -> Source:
     Raises:
         ConfigError: A file does not exist, or it is unclear which shards are the test data.
         DataError: A file is not a Parquet file, lacks a column or has one of the wrong type, a label is out of range,
-            or training and test classes differ.
+            two classes have one name, or the classes of two files differ.
     """
-    train_paths, test_paths = _paths(config, folder)
-    check_distinct(train_paths, test_paths)
-    names = _class_names(train_paths, config)
-    train = _source_split(train_paths, config, names)
-    if not test_paths:
-        return Source(train=train, test=None, class_names=names or numbered_names(train.labels))
-    test_names = _class_names(test_paths, config)
-    if test_names != names:
-        raise DataError(
-            f"{test_paths[0]}: classes {_class_list(test_names)} differ from the training data's {_class_list(names)}"
-        )
-    names = names or numbered_names(train.labels)
-    return Source(train=train, test=_source_split(test_paths, config, names), class_names=names)
+    shards = find_shards(config, folder)
+    check_distinct(shards.train, shards.test)
+    names = _class_names([*shards.train, *shards.test], config)
+    train = _source_split(shards.train, config, names)
+    names = names or numbered_names(train.labels, _where(shards.train))
+    test = _source_split(shards.test, config, names) if shards.test else None
+    told = _told(test, shards.test, shards) if test else None
+    note = taken_note(_told(train, shards.train, shards), told, shards.unused)
+    return Source(train=train, test=test, class_names=names, notes=(note,))
 
 
-def _paths(config: DataConfig, folder: Path) -> tuple[list[Path], list[Path]]:
-    by_split = _shards_by_split(located(config.path or "", folder), "path")
-    test = _test_paths(config, folder)
-    if "" in by_split:
-        return by_split[""], test
-    if "train" not in by_split:
-        raise ConfigError(
-            f"{config.path}: has shards of {', '.join(by_split)} but none of 'train'; name them in 'path'"
-        )
-    others = [name for name in by_split if name not in ("train", "test")]
-    if others and not test and "test" not in by_split:
-        raise ConfigError(
-            f"{config.path}: has shards of 'train' and {others[0]!r} but none of 'test'; state which is the test data: "
-            f"path: {config.path}/train*.parquet and test_path: {config.path}/{others[0]}*.parquet"
-        )
-    return by_split["train"], test or by_split.get("test", [])
+def _told(split: SourceSplit, paths: Sequence[Path], shards: Shards) -> str:
+    names = [printable(str(shards.shown(path))) for path in paths]
+    return f"{len(split.labels)} images in {len(paths)} file{'s' if len(paths) > 1 else ''} ({listed(names)})"
 
 
-def _test_paths(config: DataConfig, folder: Path) -> list[Path]:
-    if config.test_path is None:
-        return []
-    by_split = _shards_by_split(located(config.test_path, folder), "test_path")
-    found = by_split.get("test") or by_split.get("")
-    if not found:
-        raise ConfigError(f"{config.test_path}: has shards of {', '.join(by_split)} but none of 'test'; name the files")
-    return found
+def _class_names(paths: Sequence[Path], config: DataConfig) -> tuple[str, ...] | None:
+    """The class names in the metadata of the shards, which must be the same in all; None if there are none."""
+    first = _names_in(paths[0], config)
+    for path in paths[1:]:
+        names = _names_in(path, config)
+        if (first is None) != (names is None) or not same_class_names(first or (), names or ()):
+            raise DataError(
+                f"{path}: classes {_class_list(names)} differ from the training data's {_class_list(first)}; write all "
+                "files with the same class names"
+            )
+    return first
 
 
-def _shards_by_split(path: Path, key: str) -> dict[str, list[Path]]:
-    """The shards of each split named in file names; all under "" for a file, a glob, or names without a split."""
-    if not path.is_dir():
-        return {"": _files(path, key)}
-    files = _files(path / "*.parquet", key)
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(file.stem.split("-")[0], []).append(file)
-    return by_split if set(by_split) & {"train", "test"} else {"": files}
-
-
-def _files(path: Path, key: str) -> list[Path]:
-    wild = next((i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")), None)
-    if wild is None:
-        found = [path] if path.is_file() else []
-    else:
-        found = [p for p in Path(*path.parts[:wild]).glob("/".join(path.parts[wild:])) if p.is_file()]
-    if not found:
-        raise ConfigError(f"{path}: no such file; set '{key}' to a .parquet file, a folder of them, or a glob")
-    return sorted(found)
-
-
-def _class_names(paths: list[Path], config: DataConfig) -> tuple[str, ...] | None:
-    """The class names in the metadata of the first shard; None if there are none."""
-    with _opened(paths[0]) as file:
+def _names_in(path: Path, config: DataConfig) -> tuple[str, ...] | None:
+    with _opened(path) as file:
         written = (file.schema_arrow.metadata or {}).get(b"huggingface")
-    try:
-        names = json.loads(written)["info"]["features"][config.label_column]["names"] if written else None
-    except (ValueError, KeyError, TypeError):
+    if not written:
         return None
-    return tuple(str(name) for name in names) if isinstance(names, list) else None
+    names = parse_json(written, f"{path}, metadata 'huggingface'", max_bytes=_MOST_METADATA)
+    for key in ("info", "features", config.label_column, "names"):
+        names = names.get(key) if isinstance(names, dict) else None
+    if not isinstance(names, list):
+        return None
+    return checked_class_names([str(name) for name in names], printable(str(path)))
+
+
+def _where(paths: Sequence[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
 
 
 def _class_list(names: tuple[str, ...] | None) -> str:
-    return "without names" if names is None else f"[{', '.join(names)}]"
+    return "without names" if names is None else f"[{listed(names)}]"
 
 
-def _source_split(paths: list[Path], config: DataConfig, names: tuple[str, ...] | None) -> SourceSplit:
+def _source_split(paths: Sequence[Path], config: DataConfig, names: tuple[str, ...] | None) -> SourceSplit:
     count = None if names is None else len(names)
     labels = [_read_labels(path, config, count) for path in paths]
-    where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
     shards = tuple((path, len(found)) for path, found in zip(paths, labels, strict=True))
-    together = checked_labels(np.concatenate(labels), count, where)
-    reader = _Reader(shards=shards, column=config.image_column)
-    return SourceSplit(labels=together, read=reader, stream=reader.stream)
+    together = checked_labels(np.concatenate(labels), count, _where(paths))
+    return _with_reader(together, _Reader(shards=shards, column=config.image_column))
+
+
+def _with_reader(labels: Labels, reader: _Reader) -> SourceSplit:
+    return SourceSplit(
+        labels=labels,
+        read=reader,
+        stream=reader.stream,
+        largest_samples=reader.largest_samples,
+        at_depth=lambda depth: _with_reader(labels, replace(reader, depth=depth)),
+    )
 
 
 def _read_labels(path: Path, config: DataConfig, class_count: int | None) -> Labels:
@@ -161,14 +143,15 @@ def _check_columns(path: Path, schema: Any, config: DataConfig) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The opened Parquet file `path`. Raises `DataError` if it cannot be opened, or is damaged where it is read."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]  # messages of Arrow fill a page; the first line or two says it
+    except FactoryError:
+        raise
+    except Exception as error:  # Arrow raises what the damage leads it to
+        reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)  # messages of Arrow fill a page
         raise DataError(f"{path}: is not a readable Parquet file ({reason}); write it again") from error
 
 
@@ -182,10 +165,12 @@ class _Reader:
     Attributes:
         shards: Path and number of rows of each shard, in order.
         column: Name of the column of images.
+        depth: Number of bits that images of 16 bits use; None if it is not known.
     """
 
     shards: tuple[tuple[Path, int], ...]
     column: str
+    depth: int | None = None
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
         images = allocate(len(rows), size)
@@ -203,8 +188,14 @@ class _Reader:
             start, stop = np.searchsorted(rows, (first, first + count))
             if start < stop:
                 for names, encoded in self._batches(path, rows[start:stop] - first, min(_BATCH, chunk_length(size))):
-                    yield _decode_batch(names, encoded, size)
+                    yield _decode_batch(names, encoded, size, self.depth)
             first += count
+
+    def largest_samples(self) -> Iterator[int]:
+        """See `SourceSplit.largest_samples`."""
+        for path, count in self.shards:
+            for _, encoded in self._batches(path, np.arange(count, dtype=np.int64), _SCAN):
+                yield _largest_in(encoded)
 
     def _batches(self, path: Path, wanted: Rows, length: int) -> Iterator[tuple[list[str], list[bytes | None]]]:
         """Names and encoded bytes of the `wanted` rows of one shard, in order, at most `length` at a time."""
@@ -232,11 +223,15 @@ def _groups_with(metadata: Any, wanted: Rows) -> tuple[list[int], Rows]:
     return groups.tolist(), np.concatenate(numbers)
 
 
-def _decode_batch(names: list[str], encoded: list[bytes | None], size: int) -> Images:
+def _largest_in(encoded: list[bytes | None]) -> int:
+    return largest_of(range(len(encoded)), lambda index: largest_sample(encoded[index] or b""))
+
+
+def _decode_batch(names: list[str], encoded: list[bytes | None], size: int, depth: int | None) -> Images:
     def one(index: int) -> Images:
         data = encoded[index]
         if data is None:
             raise DataError(f"{names[index]}: the image has no bytes; write the data set with embedded images")
-        return decode(data, size, names[index])
+        return decode(data, size, names[index], depth)
 
     return decode_many(len(names), one, size, silent)

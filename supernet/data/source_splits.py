@@ -24,11 +24,17 @@ class SourceSplit:
         read: Reads images.
         stream: `(rows, size)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
             fast.
+        largest_samples: Yields the largest sample of all images of 16 bits, part by part, and 0 for parts without any;
+            None if the source has no image files.
+        at_depth: Number of bits that images of 16 bits use -> this split with images scaled by that; None if the source
+            has no image files. Without it, reading an image of 16 bits raises `UnknownDepthError`.
     """
 
     labels: Labels
     read: Reader
     stream: Callable[[Rows, int], Iterator[Images]] | None = None
+    largest_samples: Callable[[], Iterator[int]] | None = None
+    at_depth: Callable[[int], SourceSplit] | None = None
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
@@ -40,11 +46,19 @@ class SourceSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """What a loader returns. `test` is None if the source has no test data of its own."""
+    """What a loader returns.
+
+    Attributes:
+        train: The training data.
+        test: The test data; None if the source has none of its own.
+        class_names: Name of each class, indexed by label.
+        notes: Lines for people that say what was taken for what.
+    """
 
     train: SourceSplit
     test: SourceSplit | None
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def checked_labels(values: NDArray[Any], class_count: int | None, where: str) -> Labels:
@@ -68,15 +82,30 @@ def checked_labels(values: NDArray[Any], class_count: int | None, where: str) ->
     wrong = np.flatnonzero((values < 0) | (values >= limit))
     if len(wrong):
         known = f"there are {limit} classes" if class_count is not None else f"there are only {limit} images"
+        hint = ""
+        if values.min() == 1 and values.max() == class_count:
+            hint = f"; these run from 1 to {class_count}, so subtract 1 from each"
         raise DataError(
             f"{where}: label {values[wrong[0]]} of image {wrong[0]} is out of range; labels count from 0 and {known}"
+            f"{hint}"
         )
     return values.astype(np.int64)
 
 
-def numbered_names(labels: Labels) -> tuple[str, ...]:
-    """Class names for a source without any: `0`, `1`, ... up to the largest label."""
-    return tuple(str(label) for label in range(int(labels.max()) + 1))
+def numbered_names(labels: Labels, where: str) -> tuple[str, ...]:
+    """Class names for a source without any: `0`, `1`, ... up to the largest label.
+
+    Raises:
+        DataError: A number below the largest label is the label of no image.
+    """
+    present = np.unique(labels)
+    missing = np.setdiff1d(np.arange(present[-1] + 1), present)
+    if len(missing):
+        found = f"{where}: labels run from {present[0]} to {present[-1]}"
+        if present[0] == len(missing):
+            raise DataError(f"{found}, but count from 0: subtract {present[0]} from each label")
+        raise DataError(f"{found}, but no image has label {missing[0]}; number the classes from 0 without gaps")
+    return tuple(str(label) for label in range(int(present[-1]) + 1))
 
 
 def located(path: str, folder: Path) -> Path:

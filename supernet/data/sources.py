@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from factory_base.errors import DataError
 from factory_base.files import digest_of
+from factory_base.foreign import printable
 from factory_base.progress import Progress, silent
-from supernet.data.caching import Selection, cache_images
+from supernet.data.caching import Facts, Selection, cache_images
 from supernet.data.callables import load_callable_source
+from supernet.data.class_names import similar_names_note
 from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
 from supernet.data.folder import load_folder_source
@@ -50,7 +53,7 @@ def load_splits(
         DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
         DiskError: The image cache cannot be written.
     """
-    source = (load_callable_source if config.is_callable else SOURCES[config.source])(config, folder)
+    source = _source(config, folder)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),
@@ -68,4 +71,24 @@ def load_splits(
         std=facts.std,
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
+        notes=_notes(source, facts),
     )
+
+
+def _source(config: DataConfig, folder: Path) -> Source:
+    if config.is_callable:
+        return load_callable_source(config, folder)
+    try:
+        return SOURCES[config.source](config, folder)
+    except OSError as error:  # a folder that may not be listed, a name that is too long
+        raise DataError(f"{printable(str(error.filename))}: cannot be read ({error.strerror})") from error
+
+
+def _notes(source: Source, facts: Facts) -> tuple[str, ...]:
+    notes = [*source.notes, similar_names_note(source.class_names)]
+    if facts.depth is not None:
+        notes.append(
+            f"data: images of 16 bits use {facts.depth} of them: 0 to {2**facts.depth - 1:,} is scaled to 0 to 255, in "
+            "training, held-out and test images alike; the app must scale its images the same way"
+        )
+    return tuple(note for note in notes if note)

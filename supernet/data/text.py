@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from factory_base.errors import DataError
+from factory_base.errors import DataError, ForeignError
 from factory_base.files import read_json, write_json
+from factory_base.foreign import read_regular
 
 PADDING, UNKNOWN = 0, 1
 """The tokens that do not stand for a word of the vocabulary."""
 
+_MOST_BYTES = 4 * 2**30  # of a file of sentences
+_LABEL_DIGITS = 9  # more classes than anybody has
 _FORMAT = "model-factory-vocabulary-1"
 
 
@@ -114,12 +117,13 @@ def load_sentences(path: Path) -> LabelledSentences:
     """Read a UTF-8 file of lines `sentence<TAB>label`, with labels from 0. Empty lines are skipped.
 
     Raises:
-        DataError: The file cannot be read or holds no sentence, or a line is malformed; the message names the line.
+        DataError: The file cannot be read, holds no sentence or more than 4 GiB, or a line is malformed; the message
+            names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        lines = read_regular(path, _MOST_BYTES).decode("utf-8").split("\n")
+    except ForeignError as error:
+        raise DataError(str(error)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text") from error
     rows = [_row(line.rstrip("\r"), f"{path}, line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
@@ -134,8 +138,8 @@ def _row(line: str, where: str) -> tuple[str, int]:
         raise DataError(f"{where}: has no tab; expected 'sentence<TAB>label', got {line!r:.60}")
     if not _split(sentence):
         raise DataError(f"{where}: has no words before the tab")
-    if not (label.isascii() and label.isdigit()):
-        raise DataError(f"{where}: label {label!r:.60} is not a whole number from 0")
+    if not (label.isascii() and label.isdigit() and len(label) <= _LABEL_DIGITS):
+        raise DataError(f"{where}: label {label!r:.60} is not a whole number from 0 to {10**_LABEL_DIGITS - 1:,}")
     return sentence, int(label)
 
 

@@ -154,6 +154,7 @@ class Splits:
         std: Standard deviation of each channel over `train`, likewise, at least that of one grey level (1/255).
         digest: SHA-256 of the content of all splits and of the class names.
         test_digest: SHA-256 of the content of `test` and of the class names.
+        notes: Lines for people that say what was taken for what.
 
     Raises:
         DataError: A label has no class name.
@@ -167,6 +168,7 @@ class Splits:
     std: tuple[float, float, float]
     digest: str
     test_digest: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("heldout", self.heldout), ("test", self.test)):

@@ -55,6 +55,11 @@ class TrainingLimits:
         """Whether there is any limit."""
         return self.max_hours is not None or self.max_memory_gib is not None
 
+    def describe(self) -> str:
+        """The options of the command line that give these limits: `--max-hours 2`."""
+        options = (("--max-hours", self.max_hours), ("--max-memory-gib", self.max_memory_gib))
+        return " ".join(f"{option} {value:g}" for option, value in options if value is not None)
+
     def over(self, earlier: TrainingLimits) -> TrainingLimits:
         """These limits, completed by those of `earlier` that are not given here."""
         return TrainingLimits(
@@ -294,10 +299,19 @@ def time_span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _seconds(config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts) -> float:
-    checks = math.ceil(steps / check_every)
-    alone_checks = checks if config.largest_only == 1 else int(steps * config.largest_only) // check_every
-    times = _times(costs, steps, alone_steps_of(config, steps))
+def seconds_until(config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts) -> Callable[[int], float]:
+    """The predicted time of the first `n` steps of a run of `steps` steps, with their checks, as a function of `n`."""
+    return lambda done: _seconds(config, steps, check_every, costs, done)
+
+
+def _seconds(
+    config: TrainingConfig, steps: int, check_every: int, costs: TrainingCosts, done: int | None = None
+) -> float:
+    """The predicted time of the first `done` of `steps` steps; by default of all."""
+    done = steps if done is None else done
+    checks = math.ceil(steps / check_every) if done == steps else done // check_every
+    alone_checks = checks if config.largest_only == 1 else min(checks, int(steps * config.largest_only) // check_every)
+    times = _times(costs, done, min(done, alone_steps_of(config, steps)))
     training = sum(time.seconds for time in times) + checks * (costs.largest_check_seconds + costs.save_seconds)
     training += (checks - alone_checks) * costs.smallest_check_seconds
     return training * (1 + costs.save_seconds / config.save_every)

@@ -34,7 +34,7 @@ from supernet.planning.plan import (
 )
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.training.checkpoint import TrainingState, save_state
+from supernet.training.checkpoint import TrainingNote, TrainingState, save_state
 from supernet.training.config import TrainingConfig
 from supernet.training.guard import DivergenceError
 from supernet.training.sampling import SAMPLERS
@@ -287,12 +287,9 @@ class _Rehearsal:
             ) from error
 
     def _save(self) -> None:
-        tensors = self._trainer.tensors()
-        state = TrainingState(
-            key="", progression=self._trainer.now, curve=(), losses=(), rollbacks=0, seconds=0.0, tensors=tensors
-        )
+        note = TrainingNote(key="", progression=self._trainer.now, curve=(), losses=(), rollbacks=0, seconds=0.0)
         with tempfile.TemporaryDirectory() as folder:
-            save_state(Path(folder) / "state.safetensors", state)
+            save_state(Path(folder) / "state.safetensors", TrainingState(note=note, tensors=self._trainer.tensors()))
 
     @torch.no_grad()
     def _subnet_bytes(self) -> int:

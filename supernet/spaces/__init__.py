@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from supernet.model_space import ModelSpace
 
 
+_FEWEST_CLASSES = 2
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceEntry:
     """A built-in model space.
@@ -69,6 +72,24 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
 """Name in a config -> entry, for every model space but imported ones."""
+
+
+def check_model_section(config: SpaceConfig, folder: Path) -> None:
+    """Find mistakes in the `model` section before the number of classes is known, which may take hours of decoding.
+
+    Args:
+        config: The `model` section.
+        folder: Folder of the config file, which may hold the module of an imported model space.
+
+    Raises:
+        ConfigError, SpaceError: As for `make_model_space`; the user's own code is imported but not called.
+    """
+    if isinstance(config, ImportedConfig):
+        from supernet.spaces.imported import check_imported_space
+
+        check_imported_space(config, folder)
+    else:
+        MODEL_SPACES[config.space].make(config, _FEWEST_CLASSES)
 
 
 def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:

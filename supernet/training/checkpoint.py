@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from factory_base.errors import CheckpointError
+from factory_base.errors import CheckpointError, FactoryError
 from factory_base.files import digest_of, write_bytes
+from factory_base.foreign import parse_json, printable
 from supernet.model_space import ModelSpace
 from supernet.sharing.supernet import Supernet
 from supernet.training.guard import CurvePoint
+from supernet.training.tensor_file import misfit, opened_tensors, read_tensors
 from supernet.training.trainer import Progression
+
+_DAMAGED: Final = "retrain with `factory train --retrain`, or restore the file"
+NOT_CONTINUED: Final = "it is not continued"
+"""What becomes of a training state that cannot be used; the end of every message about one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingState:
-    """Everything that a training run needs to continue exactly.
+class TrainingNote:
+    """The part of a training state that its file keeps as metadata.
 
     Attributes:
         key: Digest of everything that shapes the run.
@@ -31,7 +37,6 @@ class TrainingState:
         losses: Losses of the steps since the last check.
         rollbacks: How often the run has returned to an earlier state.
         seconds: Time spent so far.
-        tensors: The tensors that `Trainer.tensors` returns.
     """
 
     key: str
@@ -40,48 +45,54 @@ class TrainingState:
     losses: tuple[float, ...]
     rollbacks: int
     seconds: float
+
+
+_NOTE = TypeAdapter(TrainingNote)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """Everything that a training run needs to continue exactly.
+
+    Attributes:
+        note: The numbers.
+        tensors: The tensors that `Trainer.tensors` returns.
+    """
+
+    note: TrainingNote
     tensors: dict[str, Tensor]
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write `state` to `path`. Raises `DiskError`."""
-    note = {
-        "key": state.key,
-        "progression": asdict(state.progression),
-        "curve": [asdict(point) for point in state.curve],
-        "losses": state.losses,
-        "rollbacks": state.rollbacks,
-        "seconds": state.seconds,
-    }
-    _save(path, state.tensors, {"training": json.dumps(note)})
+    _save(path, state.tensors, {"training": json.dumps(asdict(state.note))})
 
 
 def load_state(path: Path, key: str) -> TrainingState | None:
-    """The state in `path`, or None if there is none, it is damaged, or it belongs to a run with another key."""
-    try:
-        tensors, metadata = _load(path)
-        note = json.loads(metadata["training"])
-        if note["key"] != key:
-            return None
-        return TrainingState(
-            key=key,
-            progression=Progression(**note["progression"]),
-            curve=tuple(CurvePoint(**point) for point in note["curve"]),
-            losses=tuple(note["losses"]),
-            rollbacks=note["rollbacks"],
-            seconds=note["seconds"],
-            tensors=tensors,
-        )
-    except (CheckpointError, KeyError, TypeError, ValueError):
+    """The state in `path`; None if there is no such file.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to a run with another key.
+    """
+    if not path.exists():
         return None
+    with opened_tensors(path, NOT_CONTINUED) as file:
+        note = _note(file.metadata(), path)
+        if note.key != key:
+            raise CheckpointError(
+                f"{path}: belongs to a training run with another config or other data, or of another version of the "
+                f"factory; {NOT_CONTINUED}"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return TrainingState(note=note, tensors=tensors)
 
 
 def state_key(path: Path) -> str | None:
     """The key of the run that the state in `path` belongs to, or None if there is no state or it is damaged."""
     try:
-        with _opened(path) as file:
-            return str(json.loads(file.metadata()["training"])["key"])
-    except (CheckpointError, KeyError, TypeError, ValueError):
+        with opened_tensors(path, NOT_CONTINUED) as file:
+            return _note(file.metadata(), path).key
+    except CheckpointError:
         return None
 
 
@@ -103,15 +114,20 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
     Raises:
         CheckpointError: The file is missing or damaged, or belongs to another model space.
     """
-    tensors, metadata = _load(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first")
+    tensors, metadata = read_tensors(path, _DAMAGED)
     if metadata.get("space") != space_digest(model_space):
         raise CheckpointError(
             f"{path}: was trained for a model space other than the config's; "
             "retrain with `factory train --retrain`, or restore the model section of the config"
         )
     supernet = Supernet(model_space)
-    with torch.no_grad():  # buffers come from the model space
-        for name, parameter in supernet.named_parameters():
+    parameters = dict(supernet.named_parameters())  # buffers come from the model space
+    if fault := misfit(tensors, parameters):
+        raise CheckpointError(f"{path}: is damaged: it {fault}; {_DAMAGED}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
     return supernet
 
@@ -122,22 +138,19 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     write_bytes(path, save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata))
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The safetensors file at `path`. Raises `CheckpointError` if it cannot be read."""
-    from safetensors import SafetensorError, safe_open
-
+def _note(metadata: Mapping[str, str] | None, path: Path) -> TrainingNote:
+    """What the metadata of a training state says. Raises `CheckpointError` if it is not one, or is damaged."""
+    text = (metadata or {}).get("training")
+    if text is None:
+        raise CheckpointError(f"{path}: is not the state of a training run; {NOT_CONTINUED}")
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no checkpoint; run `factory train` first") from error
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: is not a readable checkpoint ({error}); retrain with `factory train --retrain`"
-        ) from error
+        data = text.encode()
+        note = _NOTE.validate_python(parse_json(data, "its metadata", max_bytes=len(data)))
+    except (FactoryError, UnicodeEncodeError, ValidationError) as error:
+        reason = printable(str(error).replace("\n", " "), 200)
+        raise CheckpointError(f"{path}: is damaged: it has wrong metadata ({reason}); {NOT_CONTINUED}") from error
+    now, steps = note.progression, [point.step for point in note.curve]
+    in_order = steps == sorted(set(steps)) and (not steps or steps[-1] <= now.step)
+    if not in_order or min(now.step, now.drawn, note.rollbacks) < 0 or not 0 < now.learning_rate_scale <= 1:
+        raise CheckpointError(f"{path}: is damaged: its metadata contradict each other; {NOT_CONTINUED}")
+    return note

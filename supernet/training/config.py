@@ -89,7 +89,8 @@ class TrainingConfig(Document):
     """Seconds between saved states, which is the most that a killed run loses."""
     rollbacks: int = Field(default=3, ge=0)
     """How often a run that diverged (a loss or gradient that is not finite, a loss far above its lowest, an accuracy
-    that falls back to chance) returns to its last good state with half the learning rate before it gives up."""
+    that falls back to chance, by more than the noise of the held-out images) returns to its last good state with half
+    the learning rate before it gives up."""
 
     @model_validator(mode="after")
     def _initial_weights_are_there(self) -> TrainingConfig:

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from factory_base.intervals import wilson
+
 _LEARNT, _LOST = 0.1, 0.02
 """Shares of the way from chance to perfect accuracy: a network above the first has learnt something, one below the
-second is back at chance. They are far enough apart that the noise of a small held-out set does not bridge the gap."""
+second is back at chance."""
+_SURE = 3.0
+"""An accuracy fell if its interval and that of the best one do not overlap at three standard deviations each. The best
+is the luckiest of many checks, and a roll-back that is not needed costs more than a late one."""
+FEW_IMAGES = 100
+"""With fewer held-out images, an accuracy is uncertain by more than 0.1 (two standard deviations at 0.5)."""
 _LOSS_FACTOR, _LOSS_RISE = 2, 1
 """A loss diverged if it is above this many times the lowest and this much (in nats) above it: small losses may double
 by chance."""
@@ -34,7 +41,16 @@ class CurvePoint:
 
 
 class DivergenceError(Exception):
-    """The run diverged and cannot continue from here. The message says what was observed, and at which step."""
+    """The run diverged and cannot continue from here. The message says what was observed, and at which step.
+
+    Args:
+        observed: The message.
+        check: What may be wrong if a lower learning rate does not help, as something to check.
+    """
+
+    def __init__(self, observed: str, check: str = "the data") -> None:
+        super().__init__(observed)
+        self.check = check
 
 
 def chance_level(labels: Tensor) -> float:
@@ -48,17 +64,18 @@ def check_finite(what: str, value: float, step: int, steps: int) -> None:
         raise DivergenceError(f"the {what} is {value} at step {step + 1} of {steps}")
 
 
-def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int) -> None:
+def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int, images: int | None = None) -> None:
     """Compare the last point of `curve` with the points before it.
 
     Args:
         curve: Results of all checks so far, at least one.
         chance: Accuracy at chance level, see `chance_level`.
         steps: Number of steps of the whole run, for the message.
+        images: Number of held-out images behind each accuracy; None if the accuracies are exact.
 
     Raises:
         DivergenceError: The loss is above twice the lowest and above the lowest by more than 1, or the largest network
-            is back at chance after it had learnt something.
+            is back at chance after it had learnt something, and not only by the chance of few images.
     """
     *earlier, last = curve
     if not earlier:
@@ -68,8 +85,21 @@ def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int) -> None:
         raise DivergenceError(f"the loss rose from {lowest:.3g} to {last.loss:.3g} before step {last.step} of {steps}")
     best = max(point.largest_accuracy or 0.0 for point in earlier)
     now = last.largest_accuracy
-    if now is not None and best > chance + _LEARNT * (1 - chance) and now < chance + _LOST * (1 - chance):
+    if now is not None and _is_lost(best, now, chance, images):
+        of = "" if images is None else f" of {images:,} images"
+        few = "" if images is None or images >= FEW_IMAGES else f", of which {images} are few: data.heldout_fraction"
         raise DivergenceError(
-            f"the held-out accuracy of the largest network fell from {best:.1%} to {now:.1%}, which is chance, "
-            f"at step {last.step} of {steps}"
+            f"the held-out accuracy fell from {best:.1%} to {now:.1%}{of}, which is chance, "
+            f"at step {last.step} of {steps}",
+            f"the held-out images and their labels{few}",
         )
+
+
+def _is_lost(best: float, now: float, chance: float, images: int | None) -> bool:
+    """Whether the accuracy fell from above chance, `best`, to chance, `now`, by more than the noise of `images`."""
+    if best <= chance + _LEARNT * (1 - chance) or now >= chance + _LOST * (1 - chance):
+        return False
+    if images is None:
+        return True
+    least, most = wilson(round(best * images), images, _SURE)[0], wilson(round(now * images), images, _SURE)[1]
+    return least > max(most, chance)

@@ -46,6 +46,13 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return _LAST_LEARNING_RATE + (1 - _LAST_LEARNING_RATE) * cosine
 
 
+def state_kinds(config: TrainingConfig, parameter: Tensor) -> dict[str, Tensor]:
+    """What the optimizer of `config` keeps for a parameter, by kind: tensors of the right shape and type."""
+    if config.optimizer == "sgd":
+        return {"momentum_buffer": parameter}
+    return {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+
+
 def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The state of `optimizer`: `<kind>.<parameter>` -> tensor, for example `momentum_buffer.classifier.weight`."""
     return {

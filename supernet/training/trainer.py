@@ -23,9 +23,11 @@ from supernet.training.optimizing import (
     restore_optimizer,
     schedule,
     set_learning_rate,
+    state_kinds,
 )
 from supernet.training.sampling import Sampler
 from supernet.training.sandwich import sandwich_gradients
+from supernet.training.tensor_file import misfit
 from supernet.training.workers import Workers
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -142,8 +144,18 @@ class Trainer:
         found |= {f"optimizer.{name}": value for name, value in optimizer.items()}
         return found | {f"ema.{name}": value for name, value in self._ema.items()}
 
+    def misfit(self, tensors: dict[str, Tensor]) -> str:
+        """What is wrong with the first of `tensors` that `restore` cannot take, for people; "" if it can take all."""
+        parameters = dict(self.supernet.named_parameters())
+        expected: dict[str, Tensor] = {f"weights.{name}": value for name, value in parameters.items()}
+        expected |= {f"ema.{name}": value for name, value in self._ema.items()}
+        for name, value in parameters.items():  # a parameter that got no gradient yet has no state in the optimizer
+            state = {f"optimizer.{kind}.{name}": like for kind, like in state_kinds(self.config, value).items()}
+            expected |= state if state.keys() & tensors.keys() else {}
+        return misfit(tensors, expected)
+
     def restore(self, tensors: dict[str, Tensor], now: Progression) -> None:
-        """Continue from what the method `tensors` returned, at `now`. Raises `KeyError` if a tensor is missing."""
+        """Continue from what the method `tensors` returned, at `now`. The tensors must fit, see `misfit`."""
         parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "ema": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")

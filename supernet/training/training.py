@@ -15,13 +15,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from factory_base.errors import TrainingError
+from factory_base.errors import CheckpointError, TrainingError
 from factory_base.progress import Progress, silent
 from supernet.data.examples import Draws, Examples
 from supernet.data.loading import BatchLoader
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
-from supernet.training.checkpoint import TrainingState, load_state, save_state
+from supernet.training.checkpoint import NOT_CONTINUED, TrainingNote, TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
 from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
 from supernet.training.sampling import SAMPLERS
@@ -77,6 +77,7 @@ def train(
     state_file: Path,
     key: str,
     check: Check,
+    check_images: int | None = None,
     workers: Workers | None = None,
     loader_workers: int = 0,
     progress: Progress = silent,
@@ -117,6 +118,8 @@ def train(
             ignored. The last good state is kept beside it as `<stem>.good<suffix>`.
         key: Digest of everything that shapes the run.
         check: Called about ten times in a run, but at least every five epochs and at most twice an epoch.
+        check_images: Number of held-out images behind each result of `check`; None if they are so many that chance
+            does not matter.
         workers: The processes that train together; by default this process alone, on the CPU.
         loader_workers: Number of processes that prepare batches; with 0 this process prepares them.
         progress: Called after every step.
@@ -130,14 +133,14 @@ def train(
         DiskError: A training state cannot be written.
     """
     session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file)
-    session.callbacks = (check, progress, notify, events)
+    session.callbacks, session.check_images = (check, progress, notify, events), check_images
     session.resume()
     try:
         while session.trainer.now.step < session.steps:
             try:
                 session.run(loader_workers)
             except DivergenceError as error:
-                session.roll_back(str(error))
+                session.roll_back(error)
     except KeyboardInterrupt:
         if session.trainer.is_consistent:
             session.save(state_file)
@@ -165,6 +168,7 @@ class _Session:
     """The work of one process on a run."""
 
     callbacks: tuple[Check, Progress, Notify, Events | None]
+    check_images: int | None
 
     def __init__(
         self,
@@ -187,6 +191,7 @@ class _Session:
         self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
         self.curve: list[CurvePoint] = []
         self.rollbacks = 0
+        self._said: set[str] = set()
         self._losses: list[float] = []
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._earlier_seconds, self._started, self._waited = 0.0, time.monotonic(), 0.0
@@ -220,14 +225,14 @@ class _Session:
                     self.save(self.state_file)
                     saved = time.monotonic()
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: DivergenceError) -> None:
         """Return to the last good state, or to the start, with half the learning rate. Raises `TrainingError`."""
         self.rollbacks += 1
         rate = self.config.learning_rate * self.trainer.now.learning_rate_scale
         if self.rollbacks > self.config.rollbacks:
             raise TrainingError(
                 f"{reason}, with a learning rate of {rate:.3g} and after {self.rollbacks - 1} roll-backs; "
-                f"set training.learning_rate below {rate:.3g}, or check the data"
+                f"set training.learning_rate below {rate:.3g}, or check {reason.check}"
             )
         scale = self.trainer.now.learning_rate_scale / 2
         self.trainer.is_consistent = False  # an interruption must not save a state that is half restored
@@ -235,18 +240,18 @@ class _Session:
         self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
         self.trainer.is_consistent = True
         self.save(self.state_file)  # a run killed from here on must not resume from a newer state at the old rate
-        if self.workers.is_first:
-            self.callbacks[2](
-                f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
-                f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
-            )
+        self._notify(
+            f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
+            f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
+        )
 
     def resume(self) -> None:
         """Continue from the newest state of this run, else from its last good state, else from the start."""
         state = self._read(self.state_file) or self._read(good_state_file(self.state_file))
         if state is not None:
             self._restore(state)
-            self._earlier_seconds = state.seconds
+            self._earlier_seconds = state.note.seconds
+            self._notify(f"training continues after step {state.note.progression.step:,} of {self.steps:,}")
         elif self.workers.count > 1:  # initial weights may differ if unlike machines have sorted them
             initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
             self._initial = self.workers.from_first(initial)
@@ -256,16 +261,15 @@ class _Session:
         """Write everything that a later process needs to continue. Raises `DiskError`."""
         if not self.workers.is_first:
             return
-        state = TrainingState(
+        note = TrainingNote(
             key=self.key,
             progression=self.trainer.now,
             curve=tuple(self.curve),
             losses=tuple(self._losses),
             rollbacks=self.rollbacks,
             seconds=self._seconds(),
-            tensors=self.trainer.tensors(),
         )
-        save_state(path, state)
+        save_state(path, TrainingState(note=note, tensors=self.trainer.tensors()))
 
     def outcome(self) -> Outcome:
         """The result of the finished run."""
@@ -278,8 +282,31 @@ class _Session:
         )
 
     def _read(self, path: Path) -> TrainingState | None:
-        state: TrainingState | None = load_state(path, self.key) if self.workers.is_first else None
-        return self.workers.from_first(state)  # type: ignore[no-any-return]
+        """The state in `path`, on every worker; None if there is none that this run can continue from."""
+        return self.workers.from_first(self._loaded(path) if self.workers.is_first else None)  # type: ignore[no-any-return]
+
+    def _loaded(self, path: Path) -> TrainingState | None:
+        try:
+            state = load_state(path, self.key)
+            if state is not None and (fault := self._misfit(state)):
+                raise CheckpointError(f"{path}: is damaged: it {fault}; {NOT_CONTINUED}")
+        except CheckpointError as error:
+            self._notify(str(error))
+            return None
+        return state
+
+    def _misfit(self, state: TrainingState) -> str:
+        """What is wrong with a state that has the key of this run, for people; "" if nothing is."""
+        step, curve = state.note.progression.step, state.note.curve
+        if step > self.steps or (step == self.steps and not (curve and curve[-1].step == step)):
+            return f"is at step {step}, but this run has {self.steps} steps with a check at the end"
+        return self.trainer.misfit(state.tensors)
+
+    def _notify(self, text: str) -> None:
+        """Show a line to the user once, by the first worker."""
+        if self.workers.is_first and text not in self._said:
+            self._said.add(text)
+            self.callbacks[2](text)
 
     def _restore(self, state: TrainingState | None) -> None:
         """Return to `state`, or to the start if it is None. The number of roll-backs never decreases."""
@@ -287,9 +314,9 @@ class _Session:
             self.trainer.restore(self._initial, Progression())
             self.curve, self._losses = [], []
             return
-        self.trainer.restore(state.tensors, state.progression)
-        self.curve, self._losses = list(state.curve), list(state.losses)
-        self.rollbacks = max(self.rollbacks, state.rollbacks)
+        self.trainer.restore(state.tensors, state.note.progression)
+        self.curve, self._losses = list(state.note.curve), list(state.note.losses)
+        self.rollbacks = max(self.rollbacks, state.note.rollbacks)
 
     def _check(self) -> None:
         """Add a point to the curve and save this state as the last good one. Raises `DivergenceError`."""
@@ -305,7 +332,7 @@ class _Session:
         self.curve.append(
             CurvePoint(step=self.trainer.now.step, loss=loss, largest_accuracy=largest, smallest_accuracy=smallest)
         )
-        check_curve(self.curve, self.chance, self.steps)
+        check_curve(self.curve, self.chance, self.steps, self.check_images)
         self._losses.clear()
         self.save(good_state_file(self.state_file))
         if events is not None and self.workers.is_first:
@@ -327,11 +354,13 @@ class _Session:
     def _describe(self) -> str:
         """A phrase for the progress line."""
         share = f"data {self._loader_share():.0%} of the time"
+        space = self.trainer.supernet.model_space.space
+        one = space.largest == space.smallest  # such as a subnet that is fine-tuned
         if not self.curve:
-            return f"largest network alone, {share}" if self.trainer.trains_alone else share
+            return f"largest network alone, {share}" if self.trainer.trains_alone and not one else share
         last = self.curve[-1]
         small = "" if last.smallest_accuracy is None else f", smallest {last.smallest_accuracy:.1%}"
-        return f"held-out: largest {last.largest_accuracy:.1%}{small}, {share}"
+        return f"held-out: {'' if one else 'largest '}{last.largest_accuracy:.1%}{small}, {share}"
 
     def _loader_share(self) -> float:
         return self._waited / max(1e-9, time.monotonic() - self._started)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from factory_base.errors import CheckpointError
+from factory_base.errors import CheckpointError, ForeignError
+from factory_base.foreign import open_regular, printable
 from supernet.sharing.supernet import Supernet
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OFA_FAMILIES, OfaConfig, OfaFamily, make_divisible
@@ -69,19 +71,21 @@ class _OfaFile:
 
     def some(self, names: Iterable[str]) -> str:
         """The first few of `names`, as the file spells them."""
-        listed = [self.written.get(name, name) for name in names]
+        listed = [printable(self.written.get(name, name), 100) for name in names]
         more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
         return ", ".join(listed[:_SHOWN]) + more
 
 
-def import_ofa(path: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
+def import_ofa(path: Path, notify: Callable[[str], None] = lambda _: None) -> tuple[OfaConfig, dict[str, Tensor]]:
     """The weights of an official supernet, under the names of our model space.
 
     Nothing in the file is executed. Every key of the file is used exactly once, except `num_batches_tracked`. A static
     largest network (a teacher) has no kernel matrices; each of them becomes the identity.
 
     Args:
-        path: A pickle of tensors by name, alone or under the key `state_dict`, as `torch.save` writes it.
+        path: A pickle of tensors by name, alone or under the key `state_dict`, as `torch.save` writes it. What else it
+            holds may be plain or NumPy numbers.
+        notify: Called with a line about what was put in place of something that the file lacks.
 
     Returns:
         The config of the space, with all options, for the family and width of the file; and the state of its largest
@@ -96,7 +100,7 @@ def import_ofa(path: Path) -> tuple[OfaConfig, dict[str, Tensor]]:
     config = _recognise(file)
     largest = _expected(config, _classes(file))
     if not any(name.endswith(".conv.conv.weight") for name in file.written.values()):
-        file = _with_matrices(file, largest)
+        file = _with_matrices(file, largest, notify)
     _check_keys(file, largest)
     _check_values(file)
     needed = {name: ours for name, (ours, _) in largest.items() if not name.endswith(_IGNORED)}
@@ -117,23 +121,47 @@ def _read(path: Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file itself")
     try:
-        with warnings.catch_warnings():
+        open_regular(path).close()  # the reader would wait for ever for the content of a FIFO
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_scalars()):
             warnings.simplefilter("ignore")  # they concern old formats, and archives that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
+    except ForeignError as error:
+        raise CheckpointError(str(error)) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file or a foreign pickle makes the reader raise nearly anything
-        raise CheckpointError(
-            f"{path}: is damaged, or is not a PyTorch checkpoint of tensors only ({_cause(error)}); "
-            "download it again; code in a checkpoint is never run"
-        ) from error
+        raise CheckpointError(f"{path}: {_refusal(error)}") from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a NumPy number in a pickle is made of, under its names in NumPy 1 and 2: it holds no code.
+
+    Training code often stores its best accuracy as one. Arrays are left out, because their state is more than a number.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefdg"}, *((scalar, name) for name in names)]
+
+
+def _refusal(error: Exception) -> str:
+    """Why the reader refused the file, and what to do."""
+    if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"holds an object of {printable(foreign[1], 80)} beside its tensors, and code in a checkpoint is never "
+            "run; if you trust the file, save its weights alone: torch.save({'state_dict': torch.load(OLD, "
+            "weights_only=False)['state_dict']}, NEW)"
+        )
+    return (
+        f"is damaged, or is not a PyTorch checkpoint of tensors and numbers ({_cause(error)}); download it again, or "
+        "name another file; code in a checkpoint is never run"
+    )
 
 
 def _cause(error: Exception) -> str:
     """The cause in few words, without the paragraphs of advice that PyTorch adds and that do not apply here."""
     text = str(error)
     cause = (text.partition("WeightsUnpickler error:")[2] or text).strip()
-    return f"{type(error).__name__}: {cause.splitlines()[0][:160]}" if cause else type(error).__name__
+    return f"{type(error).__name__}: {printable(cause.splitlines()[0], 160)}" if cause else type(error).__name__
 
 
 def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
@@ -144,7 +172,7 @@ def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
-            raise CheckpointError(f"{path}: {name!r} is a {kind}, expected a dense tensor; {_READABLE}")
+            raise CheckpointError(f"{path}: {str(name)[:100]!r} is a {kind}, expected a dense tensor; {_READABLE}")
     return {str(name): value for name, value in state.items()}
 
 
@@ -222,11 +250,15 @@ def _official_name(name: str) -> str:
     return name
 
 
-def _with_matrices(file: _OfaFile, expected: _Expected) -> _OfaFile:
+def _with_matrices(file: _OfaFile, expected: _Expected, notify: Callable[[str], None]) -> _OfaFile:
     """`file` with the identity as every kernel matrix, if it has no kernel matrices."""
     matrices = {name: shape for name, (_, shape) in expected.items() if name.endswith("_matrix")}
     if file.tensors.keys() & matrices.keys():
         return file
+    notify(
+        f"no kernel transforms in the file, so it is a teacher: each of the {len(matrices)} starts as the identity, "
+        "and networks with smaller kernels are only as good as further training makes them"
+    )
     return replace(file, tensors=file.tensors | {name: torch.eye(shape[0]) for name, shape in matrices.items()})
 
 
@@ -252,4 +284,6 @@ def _check_values(file: _OfaFile) -> None:
     if whole := [name for name, tensor in values.items() if not tensor.is_floating_point()]:
         raise file.error(f"expected floating-point numbers in {file.some(whole)}; {_READABLE}")
     if wrong := [name for name, tensor in values.items() if not tensor.float().isfinite().all()]:
-        raise file.error(f"NaN or infinite values in {file.some(wrong)}; download it again")
+        raise file.error(
+            f"NaN or infinite values in {file.some(wrong)}; the file is damaged, or its training run diverged"
+        )

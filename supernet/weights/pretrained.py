@@ -12,17 +12,23 @@ from torch import Tensor, nn
 
 from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
+from factory_base.foreign import printable
 from supernet.data.examples import Examples
 from supernet.data.source_splits import located
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.training.config import TrainingConfig
+from supernet.training.tensor_file import read_tensors
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OURS = "largest."
 """Prefix of parameter names in a checkpoint of a supernet."""
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Types of weights that can be trained; those of 8 bits and fewer are for finished networks."""
 _SHOWN = 3
 """Names listed in a message, so that it stays one line."""
+_NAME_SHOWN = 100
+"""Characters of such a name."""
 _SORTING_EXAMPLES, _SORTING_BATCH = 1024, 128
 """Examples from which gradients are computed, which takes seconds to minutes; and how many pass at a time, which is
 also how many the magnitude of weights needs, to check the result."""
@@ -135,19 +141,9 @@ def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> l
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors in the file, by their names in the largest network."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file; see training.initial_weights") from error
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: is not a readable safetensors file ({error}); write one with "
-            "safetensors.torch.save_file(network.state_dict(), PATH)"
-        ) from error
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file; see training.initial_weights")
+    tensors, metadata = read_tensors(path, "write one with safetensors.torch.save_file(network.state_dict(), PATH)")
     if "training" in metadata:
         raise CheckpointError(
             f"{path}: is the state of a training run, not a checkpoint; name the supernet.safetensors of a finished run"
@@ -187,8 +183,8 @@ def _check_names(given: Mapping[str, Tensor], needed: Sequence[str], path: Path)
     if unknown:
         raise CheckpointError(
             f"{path}: holds {len(unknown)} tensors that the largest network lacks ({_some(unknown)}) and "
-            f"lacks {len(missing)} of its weights ({_some(missing)}); {unknown[0]!r}: "
-            f"{nearest(unknown[0], missing or needed)}"
+            f"lacks {len(missing)} of its weights ({_some(missing)}); {unknown[0][:_NAME_SHOWN]!r}: "
+            f"{nearest(unknown[0][:_NAME_SHOWN], missing or needed)}"
         )
     if missing:
         raise CheckpointError(
@@ -204,9 +200,10 @@ def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> No
             f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
             f"change the model section or, for a new head, start it fresh: training.fresh_parameters: ['{layer}.*']"
         )
-    if not value.is_floating_point():
+    if value.dtype not in _FLOATS:
         raise CheckpointError(
-            f"{path}: {name!r} holds {value.dtype}, expected a floating-point type; quantised weights cannot be trained"
+            f"{path}: {name!r} holds {value.dtype}, expected a floating-point type of 16 bits or more; quantised "
+            "weights cannot be trained"
         )
     if not value.isfinite().all():
         raise CheckpointError(
@@ -215,5 +212,5 @@ def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> No
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
+    shown = ", ".join(printable(name, _NAME_SHOWN) for name in names[:_SHOWN])
     return f"{shown}, ..." if len(names) > _SHOWN else shown or "none"

@@ -55,6 +55,14 @@ def test_the_first_unit_of_a_resumed_stage_says_nothing_about_the_time_left():
     assert pace.left(110.0) == 30.0
 
 
+def test_the_time_left_counts_the_work_of_slower_units():
+    pace = Pace(0.0, work=lambda n: float(n if n < 10 else 10 + 3 * (n - 10)))
+    pace.report(0, 20, 0.0)
+    pace.report(10, 20, 10.0)
+    assert pace.left(10.0) == 30.0
+    assert pace.share() == 0.25
+
+
 def test_the_pace_starts_again_with_the_next_part_of_a_stage():
     pace = Pace(0.0)
     pace.report(0, 10, 0.0)

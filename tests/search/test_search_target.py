@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from device_profiles.budgets import Budgets
-from factory_base.errors import BudgetError
 from search.archive import Archive, Scored
 from search.config import SearchConfig
 from search.target import Target, TargetResult, search_target
@@ -128,28 +127,6 @@ def test_the_front_holds_exactly_the_undominated_candidates(search) -> None:
     front = [(c.costs.latency_us, -c.accuracy) for c in result.front]
     assert set(front) == undominated
     assert front == sorted(set(front))
-
-
-@pytest.mark.parametrize(
-    ("budgets", "tightest"),
-    [
-        (Budgets(latency="1 us", peak_memory="400 KiB"), "latency"),
-        (Budgets(latency="1 s", file_size="1 KiB"), "file size"),
-        (Budgets(peak_memory="1 KiB", file_size="4 KiB"), "peak memory"),
-    ],
-)
-def test_impossible_budgets_name_the_tightest_and_what_to_relax(
-    space, shared, score, phone, budgets: Budgets, tightest: str
-) -> None:
-    (costs,) = phone.of([space.smallest])
-    phrase = budgets.excesses(costs)[0].describe()
-    with pytest.raises(BudgetError) as caught:
-        search_target(Target(costs=phone, budgets=budgets), space, shared, score, CONFIG, 0)
-    message = str(caught.value)
-    assert phrase.startswith(tightest)
-    assert f"target 'midrange': no subnet meets its budgets; the tightest is {tightest.replace(' ', '_')}" in message
-    assert f"the smallest subnet's {phrase}" in message
-    assert "raise it, or add smaller options to the model section" in message
 
 
 def test_a_space_of_one_subnet_can_be_searched(space, score, phone) -> None:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.measuring.reported import REMEDY, RUNS, checked
 from device_profiles.measuring.runner import LOADS, Machine, TimedFile
-from device_profiles.measuring.runners.adb_client import RESUME, Answer, Phone, find_phone, last_line
+from device_profiles.measuring.runners.adb_client import END, RESUME, Answer, Phone, find_phone
 from device_profiles.measuring.runners.perf_tools import PERF_TOOLS, PerfTool, Reading
+from device_profiles.measuring.runners.phone_facts import FACTS_COMMAND, read_facts
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
 from factory_base.files import digest_of, sha256_file
+from factory_base.foreign import printable
 from factory_base.quantities import format_bytes
 
 if TYPE_CHECKING:
@@ -59,21 +62,12 @@ _SLOWDOWN = 10
 """A sustained run may take so many times longer than planned, since a phone that gets hot slows down by several
 times."""
 
-_PROPERTIES = (
-    "ro.soc.manufacturer", "ro.soc.model", "ro.product.manufacturer", "ro.product.model",
-    "ro.build.version.sdk", "ro.product.cpu.abi", "ro.serialno",
-)  # fmt: skip
-_FACTS = (
-    f"for name in {' '.join(_PROPERTIES)}; do echo $name=$(getprop $name); done; "
-    "echo cores=$(cat /sys/devices/system/cpu/present); grep MemTotal: /proc/meminfo"
-)
 _HEALTH = (
     "dumpsys battery | grep level:; dumpsys thermalservice | grep 'Thermal Status:'; "
     "echo low_power=$(settings get global low_power)"
 )
-_MEMORY = re.compile(r"MemTotal:\s+(\d+) kB")
-_LISTED = re.compile(r"^-\S*\s+\d+\s+\S+\s+\S+\s+(\d+)\s.*\s(\S+)$", re.MULTILINE)
-_FREE = re.compile(r"(\d+)\s+\d+%\s+/")
+_LISTED = re.compile(r"^-\S*\s+[0-9]+\s+\S+\s+\S+\s+([0-9]{1,15})\s.*\s(\S+)$", re.MULTILINE)
+_FREE = re.compile(r"\b([0-9]{1,15})\s+[0-9]{1,3}%\s+/")
 _CRASH = range(129, 160)
 """Exit statuses by which a shell reports the signals 1 to 31."""
 
@@ -140,27 +134,11 @@ class AdbRunner:
         """See the protocol. Copies the program to the phone and checks that it runs."""
         version = self._version()
         phone = self._phone = find_phone(self._address.serial)
-        facts = phone.shell(_FACTS).text
-        known = dict(line.split("=", 1) for line in facts.splitlines() if "=" in line)
-        memory, cores = _MEMORY.search(facts), _cores(known.get("cores", ""))
-        if memory is None or not cores:
-            raise EngineError(
-                f"phone {phone.serial} must report its memory and cores, but reports {last_line(facts)!r}"
-            )
+        facts = read_facts(phone.shell(FACTS_COMMAND).text, phone.name)
         self._check_health(phone)
-        self._program = self._install(phone, known.get("ro.product.cpu.abi", "") or "another processor")
-        soc = known.get("ro.soc.manufacturer", ""), known.get("ro.soc.model", "")
+        self._program = self._install(phone, facts.abi or "another processor")
         pinned = f", taskset {self._address.taskset}" if self._address.taskset else ""
-        return Machine(
-            processor=_description(known, soc, known.get("ro.serialno") or phone.serial) + pinned,
-            platform="android",
-            cores=cores,
-            ram_bytes=int(memory[1]) * 1024,
-            engine_version=version,
-            os_version=known.get("ro.build.version.sdk", ""),
-            soc_maker=soc[0] if all(soc) else "",
-            soc_model=soc[1] if all(soc) else "",
-        )
+        return facts.machine(version, phone.serial, pinned)
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
         """See the protocol. Copies files that are not on the phone yet; their names are their digests."""
@@ -177,7 +155,8 @@ class AdbRunner:
             for index, reading in self._readings(range(timed), _RUNS[0]):
                 if reading.load_us is None:
                     raise EngineError(
-                        f"{self._tool.name} does not report how long a file takes to load; is it another program?"
+                        f"{phone.name}: {self._tool.name} does not report how long a file takes to load; is it "
+                        "another program?"
                     )
                 times[attempt, index] = reading.load_us
         return np.asarray(np.median(times, axis=0))
@@ -238,36 +217,36 @@ class AdbRunner:
 
     def _check_health(self, phone: Phone) -> None:
         state = phone.shell(_HEALTH).text
-        level, heat = re.search(r"level: (\d+)", state), re.search(r"Thermal Status: (\d+)", state)
+        level, heat = _reported(phone, state, "level: ", 100), _reported(phone, state, "Thermal Status: ", 6)
         trouble = ""
-        if heat and int(heat[1]) >= _THROTTLING:
-            trouble = f"is hot and throttles (thermal status {heat[1]}, allowed {_THROTTLING - 1}); let it cool"
-        elif level and int(level[1]) < _LOWEST_BATTERY:
-            trouble = f"has {level[1]}% of its battery left; charge it to {_LOWEST_BATTERY}% or more"
+        if heat is not None and heat >= _THROTTLING:
+            trouble = f"is hot and throttles (thermal status {heat}, allowed {_THROTTLING - 1}); let it cool"
+        elif level is not None and level < _LOWEST_BATTERY:
+            trouble = f"has {level}% of its battery left; charge it to {_LOWEST_BATTERY}% or more"
         elif "low_power=1" in state:
             trouble = "is in battery saver mode, which slows it down; switch that off"
         if trouble:
-            raise EngineError(f"phone {phone.serial} {trouble} and {RESUME}")
+            raise EngineError(f"{phone.name} {trouble} and {RESUME}")
 
     def _readings(
         self, files: Sequence[int], runs: int | None = None, timeout_s: float = _TIMEOUT_S
     ) -> Iterator[tuple[int, Reading]]:
         """Run the files in one command; yields the reading of each as soon as it arrives. Raises `EngineError`."""
+        if not files:
+            return
         phone, models = self._connected(), [self._models[file] for file in files]
         jobs = (f"job {m.name} {runs or m.runs(_VISIT_US, *_RUNS)} {m.shape}" for m in models)
-        shell = f'run() {{ {self._function}; }}; job() {{ run "$@" </dev/null; code=$?; echo; echo @end $code; }}'
-        lines = phone.stream(f"cd {FOLDER}; {shell}; {'; '.join(jobs)}", timeout_s)
-        left, output = list(zip(files, models, strict=True)), []
-        for line in lines:
-            if not line.startswith("@end "):
-                output.append(line)
-                continue
-            file, model = left.pop(0)
-            reading = _checked(self._tool, model.name, Answer(text="\n".join(output), code=int(line.split()[1])))
-            output, model.typical_us = [], statistics.median(reading.runs_us)
+        shell = f'run() {{ {self._function}; }}; job() {{ run "$@" </dev/null; code=$?; echo; echo {END}$code; }}'
+        answers = phone.answers(f"cd {FOLDER}; {shell}; {'; '.join(jobs)}", timeout_s)
+        for file, model in zip(files, models, strict=True):
+            answer = next(answers, None)
+            if answer is None:
+                raise phone.failure(f"it ended before {model.name}")
+            reading = _checked(self._tool, model.name, answer, phone)
+            model.typical_us = statistics.median(reading.runs_us)
             yield file, reading
-        if left:
-            raise phone.failure(last_line("\n".join(output)) or "a command was aborted")
+        if next(answers, None) is not None:
+            raise phone.failure("it answered for more files than it was asked to run")
 
 
 def parse_address(text: str) -> AdbAddress:
@@ -306,7 +285,7 @@ def _copy_missing(phone: Phone, folder: str, files: Mapping[str, Path], mode: st
     listed = phone.shell(f"mkdir -p {folder} && cd {folder} && df -k . && ls -l")
     if listed.code:
         raise EngineError(
-            f"phone {phone.serial}: {folder} cannot be created ({listed.last_line}); make it writable for `adb shell`"
+            f"{phone.name}: {folder} cannot be created ({listed.last_line}); make it writable for `adb shell`"
         )
     present = {name: int(size) for size, name in _LISTED.findall(listed.text)}
     missing = {name: path for name, path in files.items() if present.get(name) != path.stat().st_size}
@@ -314,7 +293,7 @@ def _copy_missing(phone: Phone, folder: str, files: Mapping[str, Path], mode: st
     free = _FREE.search(listed.text)
     if missing and free and int(free[1]) * 1024 < needed + _SPARE_BYTES:
         raise EngineError(
-            f"phone {phone.serial} has {format_bytes(int(free[1]) * 1024)} free, but {format_bytes(needed)} have to be "
+            f"{phone.name} has {format_bytes(int(free[1]) * 1024)} free, but {format_bytes(needed)} have to be "
             f"copied and {format_bytes(_SPARE_BYTES)} to stay free; make room, for example: adb shell rm -r {FOLDER}"
         )
     names = list(missing)
@@ -328,7 +307,7 @@ def _copy_missing(phone: Phone, folder: str, files: Mapping[str, Path], mode: st
         moved = phone.shell(f"cd {folder} && {moves}")
         if moved.code:
             raise EngineError(
-                f"phone {phone.serial}: files cannot be written to {folder} ({moved.last_line}); check its storage"
+                f"{phone.name}: files cannot be written to {folder} ({moved.last_line}); check its storage"
             )
 
 
@@ -346,27 +325,27 @@ def _check_program(name: str, answer: Answer, abi: str) -> None:
         )
 
 
-def _checked(tool: PerfTool, model: str, answer: Answer) -> Reading:
-    reading = tool.parse(answer.text)
+def _checked(tool: PerfTool, model: str, answer: Answer, phone: Phone) -> Reading:
     if answer.code:
-        raise EngineError(f"{tool.name} failed on {model} (exit status {answer.code}): {answer.last_line}")
+        raise EngineError(
+            f"{phone.name}: {tool.name} failed on {model} (exit status {answer.code}): {answer.last_line}"
+        )
+    reading = tool.parse(answer.text)
     if not reading.runs_us:
         raise EngineError(
-            f"{tool.name} printed no times for {model}, its last line was {answer.last_line!r}; is it another program?"
+            f"{phone.name}: {tool.name} printed no times for {model}, its last line was {answer.last_line!r}; is it "
+            "another program?"
         )
+    times = reading.runs_us if reading.load_us is None else (reading.load_us, *reading.runs_us)
+    checked(times, RUNS, f"{phone.name}: the times in us that {tool.name} printed for {model}")
     return reading
 
 
-def _cores(present: str) -> int:
-    """The number of cores in a list such as `0-3,6`, which has 5; 0 if it is not a list of cores."""
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", present):
-        return 0
-    spans = (span.split("-") for span in present.split(","))
-    return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
-
-
-def _description(known: Mapping[str, str], soc: tuple[str, str], serial: str) -> str:
-    """The phone in words: its system on a chip, if it reports that, its model, and a digest of its serial number."""
-    model = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model")))) or "phone"
-    one = f"{model}, {digest_of(serial)[:4]}"
-    return f"{' '.join(soc)} ({one})" if all(soc) else one
+def _reported(phone: Phone, state: str, name: str, most: int) -> int | None:
+    """The number after `name`, from 0 to `most`; None if the phone does not report it. Raises `EngineError`."""
+    found = re.search(rf"{name}(\S*)", state)
+    if found is None:
+        return None
+    if not re.fullmatch("[0-9]{1,3}", found[1]) or int(found[1]) > most:
+        raise EngineError(f"{phone.name}: reports '{name}{printable(found[1], 40)}', expected 0 to {most}; {REMEDY}")
+    return int(found[1])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 from factory_base.errors import EngineError
+from factory_base.foreign import printable
 
 RESUME = "run the same command again to resume"
 
@@ -29,8 +32,23 @@ _SLOWEST_BYTES_PER_S = 1e6
 _LINE_CHARACTERS = 200
 """Most characters of another program's output that an error message quotes."""
 
+_LAST_CHARACTERS = 2000
+"""Characters at the end of the output in which its last line is looked for."""
+
+_ENDING_SECONDS = 10.0
+"""How long the output of a process may take to arrive after it has ended."""
+
 _WATCH_SECONDS = 1.0
 """How often a silent process is noticed: a small share of any timeout."""
+
+_OUTPUT_BYTES = 2**24
+"""Most bytes of the output of a command: a list of 100,000 copied files has 12 MB."""
+
+_FILE_BYTES = 2**26
+"""Most bytes that a benchmark program prints for one file: a million runs have 35 MB."""
+
+END = "@end "
+"""Precedes the exit status in the line that ends the output of each part of a command whose parts are reported."""
 
 _EXIT = "@exit "
 """Precedes the exit status in the last line of every command: old phones do not pass it to `adb`."""
@@ -68,6 +86,8 @@ class Phone:
 
     def __init__(self, serial: str) -> None:
         self.serial = serial
+        self.name = f"phone {printable(serial, 80)}"
+        """Name of the phone in messages."""
 
     def shell(self, command: str) -> Answer:
         """Run `command`, whose arguments the caller has quoted; standard output and standard error are merged.
@@ -77,35 +97,31 @@ class Phone:
         """
         done = _adb("-s", self.serial, "shell", _with_status(command), seconds=_ANSWER_SECONDS)
         text, marker, code = done.stdout.replace("\r\n", "\n").rpartition(_EXIT)
-        if not marker or not code.strip().isdigit():
+        status = _status(code)
+        if not marker or status is None:
             raise self.failure(last_line(done.stderr) or "a command was aborted")
-        return Answer(text=text.removesuffix("\n"), code=int(code))
+        return Answer(text=text.removesuffix("\n"), code=status)
 
-    def stream(self, command: str, timeout_s: float) -> Iterator[str]:
-        """Run `command` and yield each line when it arrives; standard output and standard error are merged.
+    def answers(self, command: str, timeout_s: float) -> Iterator[Answer]:
+        """Run `command` and yield the output before each line `END`, with its status, as soon as it arrives.
+
+        Standard output and standard error are merged.
 
         Raises:
-            EngineError: The phone is gone, printed nothing for `timeout_s` seconds, or aborted the command.
+            EngineError: The phone is gone, aborted the command, did not finish a part in `timeout_s` seconds, or
+                printed too much.
         """
         arguments = [_program(), "-s", self.serial, "shell", _with_status(command)]
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                errors="replace",
-            )
-            with closing(_Watchdog(process, timeout_s)) as watchdog:
-                for line in process.stdout or ():
-                    watchdog.reset()
-                    if line.startswith(_EXIT):
-                        return
-                    yield line.rstrip("\r\n")
-            errors.seek(0)
-            message = last_line(errors.read().decode(errors="replace"))
-        raise self.failure(f"silent for {timeout_s:.0f} s" if watchdog.expired else message or "a command was aborted")
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        errors = _Collected(process, process.stderr)
+        with closing(_Watchdog(process, timeout_s)) as watchdog:
+            trouble = yield from _parts(process.stdout, watchdog)
+        if trouble is None:
+            return
+        if watchdog.expired:
+            trouble = f"did not finish a file in {timeout_s:.0f} s"
+        raise self.failure(trouble or last_line(errors.text()) or "a command was aborted")
 
     def push(self, source: Path, target: str) -> None:
         """Copy a file to the phone. Raises `EngineError` if that fails."""
@@ -118,8 +134,8 @@ class Phone:
         """The error to raise after a failure; it states whether the phone is gone."""
         state = _adb("-s", self.serial, "get-state", seconds=_STATE_SECONDS)
         if state.stdout.strip() == "device":
-            return EngineError(f"phone {self.serial}: {detail}; {RESUME}")
-        return EngineError(f"phone {self.serial} is gone ({detail}); plug it in and {RESUME}")
+            return EngineError(f"{self.name}: {detail}; {RESUME}")
+        return EngineError(f"{self.name} is gone ({detail}); plug it in and {RESUME}")
 
 
 def find_phone(serial: str) -> Phone:
@@ -134,18 +150,21 @@ def find_phone(serial: str) -> Phone:
         raise EngineError(f"adb does not work ({last_line(listed.stderr)}); try: adb kill-server")
     rows = (line.split("\t", 1) for line in listed.stdout.splitlines() if "\t" in line)
     states = {name: state.strip() for name, state in rows}
+    names = printable(", ".join(states))
     if not states:
         raise EngineError("no phone is attached; plug one in with USB debugging on, so that `adb devices` lists it")
     if not serial and len(states) > 1:
-        raise EngineError(f"{len(states)} phones are attached; name one, as in adb:{min(states)}: {', '.join(states)}")
+        raise EngineError(
+            f"{len(states)} phones are attached; name one, as in adb:{printable(min(states), 80)}: {names}"
+        )
     serial = serial or next(iter(states))
     if serial not in states:
-        raise EngineError(f"phone {serial!r} is not attached; attached: {', '.join(states)}; plug it in")
+        raise EngineError(f"phone {serial!r} is not attached; attached: {names}; plug it in")
     if states[serial] != "device":
         remedy = next(
             (text for word, text in _REMEDIES.items() if states[serial].startswith(word)), "start Android on it"
         )
-        raise EngineError(f"phone {serial} is not ready, its state is {states[serial]!r}; {remedy}")
+        raise EngineError(f"{Phone(serial).name} is not ready, its state is {states[serial]!r}; {remedy}")
     return Phone(serial)
 
 
@@ -154,16 +173,69 @@ def _with_status(command: str) -> str:
     return f"({command}) 2>&1; code=$?; echo; echo {_EXIT}$code"
 
 
+def _status(text: str) -> int | None:
+    """An exit status; None if `text` is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,3}", text.strip(), re.ASCII) else None
+
+
+def _parts(stream: IO[bytes] | None, watchdog: _Watchdog) -> Generator[Answer, None, str | None]:
+    """Yield the output of each part; returns what went wrong, "" if the output ended too early, None if nothing did."""
+    output, size = [], 0
+    while stream is not None and (data := stream.readline(_FILE_BYTES)):
+        size += len(data)
+        line = data.decode(errors="replace").rstrip("\r\n")
+        if size > _FILE_BYTES:
+            return f"printed more than {_FILE_BYTES:,} bytes for one file"
+        if line.startswith(_EXIT):
+            return None
+        if not line.startswith(END):
+            output.append(line)
+            continue
+        code = _status(line.removeprefix(END))
+        if code is None:
+            return f"ended a file with {printable(line, 80)!r}, not with an exit status"
+        watchdog.reset()
+        yield Answer(text="\n".join(output), code=code)
+        output, size = [], 0
+    return last_line("\n".join(output))
+
+
 def last_line(text: str) -> str:
-    """The last line of `text` that is not empty, shortened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:_LINE_CHARACTERS] if lines else ""
+    """The last line of `text` that is not empty, shortened and printable."""
+    end = len(text.rstrip())
+    return printable(text[max(text.rfind("\n", 0, end) + 1, end - _LAST_CHARACTERS) : end].strip(), _LINE_CHARACTERS)
+
+
+class _Collected:
+    """What a process writes to a pipe, in a thread. A process that writes more than `_OUTPUT_BYTES` is killed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stream: IO[bytes] | None) -> None:
+        self._process, self._stream = process, stream
+        self._data = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it wrote too much."""
+        return len(self._data) > _OUTPUT_BYTES
+
+    def text(self) -> str:
+        """All of it, when the process has ended."""
+        self._thread.join(_ENDING_SECONDS)
+        return self._data.decode(errors="replace")
+
+    def _read(self) -> None:
+        with suppress(OSError, ValueError), closing(self._stream or BytesIO()) as stream:
+            self._data = stream.read(_OUTPUT_BYTES + 1)
+            if self.too_long:
+                self._process.kill()
 
 
 class _Watchdog:
     """Kills a process after `timeout_s` seconds without a `reset`, and in any case when it is closed."""
 
-    def __init__(self, process: subprocess.Popen[str], timeout_s: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
         self._process, self._timeout_s = process, timeout_s
         self._last, self._closed = time.monotonic(), threading.Event()
         self.expired = False
@@ -190,20 +262,21 @@ class _Watchdog:
 
 
 def _adb(*arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run `adb`; if it does not end within `seconds`, it counts as failed."""
+    """Run `adb`; if it does not end within `seconds`, or prints too much, it counts as failed."""
     command = [_program(), *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    output, errors = _Collected(process, process.stdout), _Collected(process, process.stderr)
     try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
         return subprocess.CompletedProcess(command, 124, "", f"no answer in {seconds:.0f} s")
+    texts = output.text(), errors.text()
+    if output.too_long or errors.too_long:
+        return subprocess.CompletedProcess(command, 124, "", f"printed more than {_OUTPUT_BYTES:,} bytes")
+    return subprocess.CompletedProcess(command, process.returncode, *texts)
 
 
 def _program() -> str:

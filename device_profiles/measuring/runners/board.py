@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -129,7 +130,7 @@ class Board:
         self._noise: Any = None
         self._sessions: OrderedDict[int, Any] = OrderedDict()
 
-    def handshake(self, engine: str, token: str) -> Values:
+    def hello(self, engine: str, token: str) -> Values:
         """Reserve this machine for the measurement `token`; facts about it, or the packages that it `lacks`."""
         if not sys.platform.startswith("linux"):
             raise BoardError(f"this is {sys.platform}; only Linux can be measured over SSH")
@@ -290,7 +291,7 @@ def processor(proc: Path = Path("/proc")) -> str:
         key, _, value = line.partition(":")
         fields[key.strip()].append(value.strip())
     parts = fields["CPU part"] if "0x41" in fields["CPU implementer"] else []
-    arm = [ARM_CORES.get(int(part, 16), f"ARM {part}") for part in parts]
+    arm = [ARM_CORES.get(int(part, 16), f"ARM {part}") for part in parts if re.fullmatch("0x[0-9a-fA-F]{1,8}", part)]
     cores = " + ".join(f"{arm.count(name)} x {name}" for name in dict.fromkeys(arm))
     board = _text(proc / "device-tree" / "model").strip("\0 \n")
     if board:
@@ -299,9 +300,9 @@ def processor(proc: Path = Path("/proc")) -> str:
     return next(iter(names), "") or cores or platform.processor() or platform.machine()
 
 
-def memory(name: str) -> int:
+def memory(name: str, proc: Path = Path("/proc")) -> int:
     """Bytes of an entry of /proc/meminfo."""
-    entries = {line.partition(":")[0]: line.split()[1] for line in _text(Path("/proc/meminfo")).splitlines()}
+    entries = dict(re.findall(r"^(\w+):\s*([0-9]{1,15}) kB$", _text(proc / "meminfo"), re.MULTILINE))
     if name == "MemAvailable" and name not in entries:  # kernels before 3.14
         name = "MemFree"
     if name not in entries:
@@ -403,7 +404,7 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-REQUESTS = ("handshake", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
+REQUESTS = ("hello", "missing", "put", "load", "visit", "run_for", "peak_memory", "profile", "peak")
 
 
 def serve(channel: Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from device_profiles.measuring.runners.page_coordinator import (
     Timeouts,
 )
 from device_profiles.measuring.runners.page_facts import PageFacts
-from device_profiles.measuring.runners.page_server import PageServer, ServedFiles
+from device_profiles.measuring.runners.page_server import OpenedFiles, PageServer, ServedFiles
 from device_profiles.measuring.timing import REPEATS, VISIT_SECONDS
 from device_profiles.profile import MachinePeak
 from device_profiles.workload.operators import KernelKind
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
+from factory_base.foreign import printable
 from factory_base.terminal import print_note
 
 ENGINE_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -51,7 +53,9 @@ three times its size, so that the page stays below a tenth of the RAM."""
 _KEPT_LIMIT_BYTES: Final = 256 * 2**20
 """Limit of the same total: WebAssembly can address 4 GiB, and browsers on phones stop pages that take far less."""
 
-_OPTIONS: Final = ("port=", "lan")
+_OPTIONS: Final = ("port=", "lan", "host=")
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,28 +66,33 @@ class BrowserAddress:
         folder: The folder `onnxruntime-web/dist`.
         port: Port to serve on; 0 is any free one.
         lan: Whether other machines in the network may open the page.
+        hosts: Names by which the page may be opened, for example that of an https server that passes requests on.
     """
 
     folder: Path
     port: int = DEFAULT_PORT
     lan: bool = False
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> BrowserAddress:
-        """Read `DIST[,port=NUMBER][,lan]`. Raises `ConfigError`."""
+        """Read `DIST[,port=NUMBER][,lan][,host=NAME]`, where `host=` may be repeated. Raises `ConfigError`."""
         folder, *options = text.split(",")
         if not folder:
             raise ConfigError(
                 "'browser:' lacks the folder of ONNX Runtime Web; run 'npm install onnxruntime-web' and write "
                 "--on browser:node_modules/onnxruntime-web/dist"
             )
-        port = DEFAULT_PORT
+        port, hosts = DEFAULT_PORT, []
         for option in options:
             if option.startswith("port="):
                 port = _port(option.removeprefix("port="))
+            elif option.startswith("host="):
+                hosts.append(_host(option.removeprefix("host=")))
             elif option != "lan":
-                raise ConfigError(f"{option!r} is not an option of 'browser:DIST[,port=NUMBER][,lan]'; {_hint(option)}")
-        return cls(folder=Path(folder), port=port, lan="lan" in options)
+                form = "browser:DIST[,port=NUMBER][,lan][,host=NAME]"
+                raise ConfigError(f"{option!r} is not an option of '{form}'; {_hint(option)}")
+        return cls(folder=Path(folder), port=port, lan="lan" in options, hosts=tuple(hosts))
 
     def engine_files(self) -> dict[str, Path]:
         """The engine's files by name. Raises `ConfigError` if one is missing."""
@@ -132,7 +141,7 @@ class BrowserRunner:
         self._served = ServedFiles(engine=address.engine_files())
         self._coordinator = PageCoordinator(timeouts or Timeouts(), self._notify)
         host = "0.0.0.0" if address.lan else "127.0.0.1"
-        self._server = PageServer(self._coordinator, self._served, host, address.port)
+        self._server = PageServer(self._coordinator, self._served, host, address.port, address.hosts)
         self._lan = address.lan
         self._facts: PageFacts | None = None
         self._inputs: list[dict[str, object]] = []
@@ -181,10 +190,10 @@ class BrowserRunner:
         self._inputs = [
             {"number": shapes.index(shape), "shape": [1, *shape]} for shape in (f.input_shape for f in files)
         ]
-        self._served.inputs[:] = [
-            np.random.default_rng(seed).standard_normal(shape, dtype="<f4").tobytes() for shape in shapes
-        ]
-        self._served.models[:] = [file.path for file in files]
+        inputs = (np.random.default_rng(seed).standard_normal(shape, dtype="<f4").tobytes() for shape in shapes)
+        self._served.opened = OpenedFiles(
+            number=self._served.opened.number + 1, models=tuple(file.path for file in files), inputs=tuple(inputs)
+        )
         times = np.empty(timed)
         content = self._content() | {"loads": LOADS, "output_numbers": OUTPUT_NUMBERS}
         for count, result in enumerate(self._run_job("load", range(timed), content), start=1):
@@ -228,8 +237,9 @@ class BrowserRunner:
         try:
             yield from self._coordinator.run_job(kind, files, content)
         except PageFailure as failure:
-            name = self._served.models[failure.file].name
-            raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({failure.message})") from failure
+            name = self._served.opened.models[failure.file].name
+            message = printable(failure.message)
+            raise EngineError(f"{name}: ONNX Runtime Web cannot run the file ({message})") from failure
 
     def _wait_for_page(self) -> PageFacts:
         if not self._coordinator.has_page():
@@ -245,6 +255,7 @@ class BrowserRunner:
         ram = self.machine().ram_bytes
         kept = min(int(ram * _KEPT_SHARE), _KEPT_LIMIT_BYTES) if self._kept_bytes is None else self._kept_bytes
         return {
+            "opened": self._served.opened.number,
             "threads": self._threads,
             "kept_bytes": kept,
             "inputs": self._inputs,
@@ -266,7 +277,7 @@ class BrowserRunner:
 
 
 def browser_runner(address: str, engine: Engine) -> BrowserRunner:
-    """The runner for `DIST[,port=NUMBER][,lan]`. Raises as `BrowserAddress` and `BrowserRunner`."""
+    """The runner for `DIST[,port=NUMBER][,lan][,host=NAME]`. Raises as `BrowserAddress` and `BrowserRunner`."""
     return BrowserRunner(BrowserAddress.parse(address), engine)
 
 
@@ -274,6 +285,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise ConfigError(f"'port={text}' is not a port; choose 1024 to 65535, or 0 for any free one")
     return int(text)
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ConfigError(f"'host={text}' is not the name of a machine; write one such as host=phone-lab.example")
+    return text
 
 
 def _hint(option: str) -> str:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from device_profiles.measuring.reported import Report, Runs
 from device_profiles.measuring.runners.page_facts import PageFacts
 from factory_base.errors import EngineError
+from factory_base.foreign import printable
 
 GONE: Final = "the page is gone; run the same command again and open the page to resume"
 
@@ -30,6 +32,9 @@ OUTPUT_NUMBERS: Final = 16
 
 _POLL_S: Final = 0.5
 """How often the runner's thread checks whether the page is still there; new results wake it at once."""
+
+_NONSENSE_LINES: Final = 5
+"""Most lines about refused messages: more say nothing new, and whoever sends them may send a million."""
 
 JobKind = Literal["load", "visit", "sustain"]
 
@@ -51,7 +56,7 @@ class PageFailure(Exception):  # noqa: N818, the caller knows the name of the fi
         self.file, self.message = file, message
 
 
-class Result(BaseModel):
+class Result(Report):
     """What a page measured for one file.
 
     Attributes:
@@ -60,11 +65,9 @@ class Result(BaseModel):
         output: After a load, the first numbers that the file computed; None stands for a number that is not finite.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: Annotated[int, Field(ge=0)]
-    times_us: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)]
-    output: Annotated[tuple[float | None, ...], Field(max_length=OUTPUT_NUMBERS)] = ()
+    file: Annotated[int, Field(strict=True, ge=0, lt=10**6)]
+    times_us: Runs
+    output: Annotated[tuple[Annotated[float, Field(strict=True)] | None, ...], Field(max_length=OUTPUT_NUMBERS)] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class _Job:
 
     Attributes:
         name: Identifier of the job.
+        files: All of its files.
         content: Everything else that is sent to the page.
         left: Files without a result.
         arrived: Results that the runner has not taken yet.
@@ -96,6 +100,7 @@ class _Job:
     """
 
     name: str
+    files: frozenset[int]
     content: dict[str, Any]
     left: list[int]
     arrived: list[Result] = field(default_factory=list)
@@ -143,6 +148,7 @@ class PageCoordinator:
         self._finished: str | None = None
         self._page_knows_finished = False
         self._progress: dict[str, Any] = {}
+        self._nonsense = 0
 
     def has_page(self) -> bool:
         """Whether a page is there."""
@@ -176,7 +182,8 @@ class PageCoordinator:
         """
         with self._changed:
             self._jobs += 1
-            self._job = job = _Job(name=str(self._jobs), content={"kind": kind, **content}, left=list(files))
+            content = {"kind": kind, **content}
+            self._job = job = _Job(name=str(self._jobs), files=frozenset(files), content=content, left=list(files))
             self._changed.notify_all()
         try:
             while job.left or job.arrived:
@@ -246,12 +253,22 @@ class PageCoordinator:
             return job.content | {"job": job.name, "files": list(job.left), "progress": self._progress}
 
     def add_results(self, page: str, job: str, results: Sequence[Result]) -> dict[str, Any]:
-        """Accept results, one for each file; whether the job continues. Raises `PageRefused` as `next_job`."""
+        """Accept results, one for each file; whether the job continues.
+
+        A result that has arrived before is ignored: a page repeats a request whose answer was lost.
+
+        Raises:
+            PageRefused: As for `next_job`, or a result is of a file that the job does not have.
+        """
         with self._changed:
             self._touch(page)
             current = self._job
             if current is None or current.name != job:
                 return {"continue": False}
+            strange = next((result.file for result in results if result.file not in current.files), None)
+            if strange is not None:
+                self._note_nonsense(f"times of file {strange}, which is not to be measured")
+                raise PageRefused(f"File {strange} is not to be measured.")
             for result in results:
                 if result.file in current.left:
                     current.left.remove(result.file)
@@ -285,6 +302,16 @@ class PageCoordinator:
             known = self._current(page)
             known.seen, known.closing = time.monotonic(), True
             return {}
+
+    def refuse_message(self, fault: str) -> None:
+        """Note that somebody sent a message that our page would not send."""
+        with self._changed:
+            self._note_nonsense(fault)
+
+    def _note_nonsense(self, fault: str) -> None:
+        self._nonsense += 1
+        if self._nonsense <= _NONSENSE_LINES:
+            self._notify(f"a message to the page's address was refused: {printable(fault)}")
 
     def _take(self, job: _Job) -> list[Result]:
         """Results that have arrived; waits for some. They are returned even if the page is gone since."""

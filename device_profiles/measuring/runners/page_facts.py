@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from device_profiles.measuring.reported import Cores, Line, Report
 from device_profiles.measuring.runner import Machine
 
 UNKNOWN_RAM_BYTES: Final = 4 * 2**30
@@ -48,7 +49,7 @@ class Brand(BaseModel):
     version: _ShortText
 
 
-class PageFacts(BaseModel):
+class PageFacts(Report):
     """Facts that a page reports when it is opened. Facts that a browser does not report are None or empty.
 
     Attributes:
@@ -65,19 +66,17 @@ class PageFacts(BaseModel):
         timer_us: Step of `performance.now()` in microseconds, measured.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     user_agent: _Text
     brands: Annotated[tuple[Brand, ...], Field(max_length=16)] = ()
     system: _ShortText = ""
     model: _ShortText = ""
     architecture: _ShortText = ""
     bitness: _ShortText = ""
-    cores: Annotated[int, Field(ge=1, le=4096)] | None = None
-    memory_gib: Annotated[float, Field(gt=0, le=65536)] | None = None
-    engine_version: Annotated[str, Field(min_length=1, max_length=40)]
-    isolated: bool
-    timer_us: Annotated[float, Field(gt=0, le=1e6)]
+    cores: Cores | None = None
+    memory_gib: Annotated[float, Field(strict=True, ge=2**-6, le=2**16)] | None = None
+    engine_version: Annotated[Line, Field(min_length=1, max_length=40)]
+    isolated: StrictBool
+    timer_us: Annotated[float, Field(strict=True, gt=0, le=1e6)]
 
     def machine(self) -> Machine:
         """The machine that these facts identify."""

@@ -13,19 +13,19 @@ WARM_UP: Final = 3
 """Runs at the start that are dropped if single runs are reported. The programs warm up with one run, in which the first
 allocations happen; the clock of a phone rises during the next ones."""
 
-_NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)"
-_FILE_ROW = re.compile(rf"^[^,\n]*,{_NUMBER},\d+,-?\d+,\d+\s*$", re.MULTILINE)
+_NUMBER = r"([0-9]{1,30}(?:\.[0-9]{0,30})?(?:e[+-]?[0-9]{1,5})?)"
+_FILE_ROW = re.compile(r"^[^,\n]*,([^,\n]*),[0-9]+,-?[0-9]+,[0-9]+\s*$", re.MULTILINE)
 _ORT_LOAD = re.compile(rf"^Session creation time cost: ?{_NUMBER} s", re.MULTILINE)
 _ORT_MEDIAN = re.compile(rf"^P50 Latency(?: is|:) ?{_NUMBER} ?s", re.MULTILINE)
 _ORT_MEAN = re.compile(rf"^Average (?:inference )?time cost(?: total)?: ?{_NUMBER} ms", re.MULTILINE)
-_ORT_VERSION = re.compile(rb"VERS_(\d+\.\d+\.\d+)\x00")
+_ORT_VERSION = re.compile(rb"VERS_([0-9]{1,5}\.[0-9]{1,5}\.[0-9]{1,5})\x00")
 _MNN_LOAD = re.compile(rf"cost time: {_NUMBER} ms")
 _MNN_MEAN = re.compile(rf"^Avg= {_NUMBER} ms, min= {_NUMBER} ms, max= {_NUMBER} ms", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The times that a program printed for one file.
+    """The times that a program printed for one file, plausible or not; NaN stands for one that is not a number.
 
     Attributes:
         runs_us: Microseconds of each run; one average if it reports no single runs; empty if it reports neither.
@@ -82,7 +82,7 @@ class OnnxRuntimePerfTest:
 
     def parse(self, text: str) -> Reading:
         """See the protocol."""
-        runs = [float(row) * 1e6 for row in _FILE_ROW.findall(text)]
+        runs = [_seconds(row) * 1e6 for row in _FILE_ROW.findall(text)]
         load, median, mean = _ORT_LOAD.search(text), _ORT_MEDIAN.search(text), _ORT_MEAN.search(text)
         if not runs and median:
             runs = [float(median[1]) * 1e6]
@@ -133,5 +133,8 @@ PERF_TOOLS: Final[dict[str, PerfTool]] = {"onnxruntime": OnnxRuntimePerfTest(), 
 
 
 def _reading(runs_us: list[float], load_us: float | None) -> Reading:
-    sound = bool(runs_us) and all(math.isfinite(time) and time > 0 for time in runs_us)
-    return Reading(runs_us=tuple(runs_us) if sound else (), load_us=load_us if load_us and load_us > 0 else None)
+    return Reading(runs_us=tuple(runs_us), load_us=load_us)
+
+
+def _seconds(text: str) -> float:
+    return float(text) if re.fullmatch(_NUMBER, text) else math.nan

@@ -15,17 +15,33 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from device_profiles.measuring import host_peak, timing
 from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
+from device_profiles.measuring.reported import REMEDY
 from device_profiles.measuring.runner import LOADS, Machine, TimedFile
 from device_profiles.measuring.runners.board_engines import ENGINES
+from device_profiles.measuring.runners.board_messages import (
+    HELLO,
+    LOADED,
+    MISSING,
+    PEAK,
+    PEAK_MEMORY,
+    PROFILED,
+    RAN,
+    VISITED,
+    KernelProfile,
+    Lacks,
+    NoPeak,
+)
 from device_profiles.measuring.runners.ssh_link import OLDEST_PYTHON, TOO_OLD, Link, LinkLostError, start_command
 from device_profiles.profile import MachinePeak
 from device_profiles.workload.operators import KernelKind
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
 from factory_base.files import sha256_file
+from factory_base.foreign import printable
 
 TIMEOUT_S: Final = 120.0
 """A board that sends nothing for so long hangs: the longest silent steps, loading a file and profiling it, take
@@ -188,8 +204,7 @@ class SshRunner:
             for digest, file in zip(digests, files, strict=True)
         ]
         self._setting = {"threads": threads, "seed": seed}
-        times = self._retried(lambda: self._load(timed))
-        return np.asarray(np.median(np.array(times).reshape(timed, LOADS), axis=1))
+        return np.array([np.median(times) for times in self._retried(lambda: self._load(timed))])
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:
         """See the protocol."""
@@ -198,9 +213,14 @@ class SshRunner:
         while done < len(order):
             try:
                 link = self._loaded()
-                for answer in link.stream("visit", order=list(order[done:]), **limits):
+                for answer in link.stream("visit", VISITED, order=list(order[done:]), **limits):
+                    if done == len(order) or answer.file != order[done]:
+                        expected = f"file {order[done]}" if done < len(order) else "no further file"
+                        raise link.nonsense(f"sent times of file {answer.file}, {expected} was next")
                     done, attempts = done + 1, 0
-                    yield answer["file"], answer["us"]
+                    yield answer.file, list(answer.us)
+                if done < len(order):
+                    raise link.nonsense(f"ended a round with {len(order) - done} files left")
             except LinkLostError as lost:
                 self._pause(attempts, lost)
                 attempts += 1
@@ -210,28 +230,23 @@ class SshRunner:
 
     def run_for(self, file: int, seconds: float) -> NDArray[np.float64]:
         """See the protocol."""
-        return np.array(self._ask("run_for", seconds, file=file, seconds=seconds)["us"])
+        return np.array(self._ask("run_for", RAN, seconds, file=file, seconds=seconds).us)
 
     def peak_memory_bytes(self, file: int) -> int | None:
         """See the protocol."""
-        peak: int | None = self._ask("peak_memory", file=file)["bytes"]
-        return peak
+        return self._ask("peak_memory", PEAK_MEMORY, file=file).bytes
 
     def kernel_latency_us(self, file: int) -> Mapping[KernelKind, float] | None:
         """See the protocol."""
-        profile = self._ask("profile", file=file, warm_up=WARM_UP_RUNS, runs=PROFILED_RUNS)["profile"]
+        profile = self._ask("profile", PROFILED, file=file, warm_up=WARM_UP_RUNS, runs=PROFILED_RUNS).profile
         if profile is None:
             return None
-        import onnx
-
-        graph = onnx.ModelProto.FromString(base64.b64decode(profile["graph"])).graph
-        events = [
-            {"cat": "Node", "name": name, "dur": duration}
-            for name, durations in profile["durations"].items()
-            for duration in durations
-        ]
-        shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        return kernel_latency_us(events, graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=profile["run_us"])
+        try:
+            return _kernel_latency_us(profile)
+        except Exception as error:  # the decoder of ONNX files has error types of its own
+            raise EngineError(
+                f"{self._name}: its profile of file {file} cannot be evaluated ({printable(str(error))}); {REMEDY}"
+            ) from error
 
     def peak(self, threads: int) -> MachinePeak | None:
         """See the protocol. Measured with numpy, whose matrix product is as fast as the library that it was built with.
@@ -240,14 +255,15 @@ class SshRunner:
         """
         self.close()
         sizes = {"side": host_peak.SIDE, "copied": host_peak.COPIED_BYTES, "attempts": host_peak.ATTEMPTS}
-        found = self._retried(lambda: self._new_link().ask("peak", threads=threads, **sizes))
+        steps = 2 * host_peak.ATTEMPTS
+        found = self._retried(lambda: self._new_link().ask("peak", PEAK, steps=steps, threads=threads, **sizes))
         self.close()
-        if "reason" in found:
-            _LOG.warning("%s: its peak rates were not measured: %s", self._name, found["reason"])
+        if isinstance(found, NoPeak):
+            _LOG.warning("%s: its peak rates were not measured: %s", self._name, found.reason)
             return None
         return MachinePeak(
-            gmacs_per_s=float(f"{host_peak.SIDE**3 / found['multiply'] / 1e9:.4g}"),
-            gbytes_per_s=float(f"{2 * found['copied'] / found['copy'] / 1e9:.4g}"),
+            gmacs_per_s=float(f"{host_peak.SIDE**3 / found.multiply_s / 1e9:.4g}"),
+            gbytes_per_s=float(f"{2 * found.copied / found.copy_s / 1e9:.4g}"),
         )
 
     def __enter__(self) -> SshRunner:
@@ -270,10 +286,10 @@ class SshRunner:
     def _connect(self) -> Link:
         """A new connection. Raises `EngineError` if another machine answers than before."""
         link = self._new_link()
-        answer = link.ask("handshake", engine=self._engine, token=self._token)
-        if "lacks" in answer:
+        answer = link.ask("hello", HELLO, engine=self._engine, token=self._token)
+        if isinstance(answer, Lacks):
             raise EngineError(self._missing_packages(answer))
-        machine = Machine(platform="linux", **answer)
+        machine = Machine(platform="linux", **answer.model_dump())
         known = self._machine or machine  # a restarted kernel may report another size of memory
         if (machine.processor, machine.engine_version) != (known.processor, known.engine_version):
             raise EngineError(
@@ -283,19 +299,30 @@ class SshRunner:
         self._machine = machine
         return link
 
-    def _load(self, timed: int) -> list[list[float]]:
+    def _load(self, timed: int) -> tuple[tuple[float, ...], ...]:
         """Connect, copy missing files, load all of them; the load times of the first `timed` files."""
         link = self._connect()
         try:
-            sizes = {digest: path.stat().st_size for digest, path in self._paths.items()}
-            for digest in link.ask("missing", files=sizes)["missing"]:
+            for digest in self._missing(link):
                 link.put(self._paths[digest], digest)
-            loaded = link.ask("load", files=self._files, timed=timed, loads=LOADS, **self._setting)
+            steps = len(self._files)
+            loaded = link.ask(
+                "load", LOADED, steps=steps, files=self._files, timed=timed, loads=LOADS, **self._setting
+            ).load_us
+            if [len(times) for times in loaded] != [LOADS] * timed:
+                raise link.nonsense(f"sent load times of {len(loaded)} files; {LOADS} of each of {timed} are needed")
         except BaseException:
             self.close()
             raise
-        times: list[list[float]] = loaded["load_us"]
-        return times
+        return loaded
+
+    def _missing(self, link: Link) -> tuple[str, ...]:
+        """The digests of the files that the board lacks."""
+        sizes = {digest: path.stat().st_size for digest, path in self._paths.items()}
+        missing = link.ask("missing", MISSING, steps=len(sizes), files=sizes).missing
+        if len(set(missing)) < len(missing) or not sizes.keys() >= set(missing):
+            raise link.nonsense("asks for a file that it was not told about, or for one of them twice")
+        return missing
 
     def _loaded(self) -> Link:
         if self._link is None:
@@ -304,8 +331,8 @@ class SshRunner:
             raise EngineError(f"{self._name}: no files were opened")
         return self._link
 
-    def _ask(self, do: str, extra_s: float = 0.0, **values: Any) -> dict[str, Any]:
-        return self._retried(lambda: self._loaded().ask(do, extra_s, **values))
+    def _ask(self, do: str, form: TypeAdapter[_T], extra_s: float = 0.0, **values: Any) -> _T:
+        return self._retried(lambda: self._loaded().ask(do, form, extra_s, **values))
 
     def _retried(self, work: Callable[[], _T]) -> _T:
         """The result of `work`, which is called again, on a new connection, if it lost its own."""
@@ -327,12 +354,12 @@ class SshRunner:
         _LOG.warning("%s is gone (%s); attempt %d to reach it again in %g s", self._name, lost, attempts + 1, pause)
         time.sleep(pause)
 
-    def _missing_packages(self, answer: Mapping[str, Any]) -> str:
+    def _missing_packages(self, answer: Lacks) -> str:
         """What to install on the board, and how. Distributions protect their own Python, so it gets an environment."""
-        python, module = answer["python"], ENGINES[self._engine].module
-        lacks = f"{self._name}: {python} lacks {' and '.join(answer['lacks'])}"
-        if answer["venv"]:
-            return f"{lacks}; run on the board: {shlex.quote(python)} -m pip install {' '.join(answer['lacks'])}"
+        packages, module = " ".join(answer.lacks), ENGINES[self._engine].module
+        lacks = f"{self._name}: {answer.python} lacks {' and '.join(answer.lacks)}"
+        if answer.venv:
+            return f"{lacks}; run on the board: {shlex.quote(answer.python)} -m pip install {packages}"
         where = replace(self._address, python="~/model-factory/bin/python")
         return (
             f"{lacks}; run on the board: python3 -m venv ~/model-factory && ~/model-factory/bin/pip install numpy "
@@ -344,11 +371,10 @@ class SshRunner:
         output, ssh = "\n".join(lost.stderr_lines), shlex.join(self._address.by_hand())
         copy = shlex.join(["ssh-copy-id", *self._address.by_hand()[1:]])
         where, python = self._name, self._address.python
-        if TOO_OLD in output:
-            version = output.partition(TOO_OLD)[2].split()[0]
+        if old := re.search(rf"{TOO_OLD} ([0-9.]{{1,10}})", output):
             oldest = ".".join(map(str, OLDEST_PYTHON))
             return EngineError(
-                f"{where}: {python} is Python {version}, {oldest} or newer is needed; name another: {_FORM}"
+                f"{where}: {python} is Python {old[1]}, {oldest} or newer is needed; name another: {_FORM}"
             )
         if lost.status in (126, 127) or "ommand not found" in output:
             return EngineError(
@@ -363,3 +389,17 @@ class SshRunner:
         reason = next((line for line in lost.stderr_lines if any(words in line for words in hints)), str(lost))
         failed = f"{python!r} does not run our program" if lost.status not in (None, 255) else "cannot be reached"
         return EngineError(f"{where}: {failed} ({reason}); {hint}")
+
+
+def _kernel_latency_us(profile: KernelProfile) -> dict[KernelKind, float]:
+    """Microseconds by kind of kernel. Raises whatever the decoder of the graph raises."""
+    import onnx
+
+    graph = onnx.ModelProto.FromString(base64.b64decode(profile.graph, validate=True)).graph
+    events = [
+        {"cat": "Node", "name": name, "dur": duration}
+        for name, durations in profile.durations.items()
+        for duration in durations
+    ]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    return kernel_latency_us(events, graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=profile.run_us)

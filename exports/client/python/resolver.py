@@ -2,8 +2,9 @@
 
 It needs only the standard library and nothing of this project, so that an app in Python can copy this file. Every key
 of a selector has one of three values: it holds, it does not hold, or it is unknown because the device does not report
-the fact. A selector with anything that the resolver does not understand does not match, so an old app gets a lower
-tier, never a heavier one.
+the fact. A selector with anything that the resolver does not understand, be it a key, a type or a value, does not
+match, so an old app gets a lower tier, never a heavier one. Tiers and models that it does not understand are passed
+over in the same way: only a manifest without a usable floor raises.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SUPPORTED_MAJOR = 1
-SUPPORTED_CRITICAL: frozenset[str] = frozenset()
-"""The critical features that this resolver supports. Manifests of version 1 have none."""
+SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file"})
+"""The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
+yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`."""
 
 RAM_CLASSES_MIB = (256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536)
 """The sizes of RAM with which devices are sold, in MiB. A part of the contract: selectors compare these classes."""
 _MIB = 1 << 20
+_MAX_INTEGER = 2**53 - 1
+"""The largest integer of a manifest: JSON readers with doubles represent no larger ones exactly."""
+_MAX_VERSION = 32
+"""The most characters of a version in a manifest."""
+_SHOWN = 40
+"""The most characters of the manifest that a message quotes."""
 
 
 class UnusableManifestError(ValueError):
@@ -61,9 +69,10 @@ class Reason:
     Attributes:
         tier: The id of the tier.
         model: The id of the model; "" if the whole tier was passed over.
-        code: A part of the contract: `platform`, `selector_unmet`, `selector_unknown`, `selector_key_unknown`,
-            `model_missing`, `engine_other`, `engine_too_old`, `engine_too_new`, `disk`, `memory`, `chosen`, `floor`,
-            `nothing_runs`.
+        code: A part of the contract: `platform`, `selector_unmet`, `selector_unknown`, `selector_key_unknown` (the
+            resolver does not understand a key or its value), `tier_unknown`, `model_unknown` (it does not understand
+            the tier or the model), `model_missing`, `engine_other`, `engine_too_old`, `engine_too_new`, `disk`,
+            `memory`, `chosen`, `floor`, `nothing_runs`.
         text: One line for users.
     """
 
@@ -122,27 +131,25 @@ def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
         facts: The facts about the device.
 
     Raises:
-        UnusableManifestError: The manifest has another major version or an unknown critical feature, or it is not a
-            manifest.
+        UnusableManifestError: The manifest has another major version or an unknown critical feature, has no usable
+            floor, or is not a manifest. Anything else that the resolver does not understand is passed over.
     """
-    try:
-        _check_usable(manifest)
-        return _resolve(manifest, facts)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UnusableManifestError(f"this is not a manifest: {type(error).__name__} {error}") from error
-
-
-def _resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
-    reasons: list[Reason] = []
-    floors = [tier for tier in manifest["tiers"] if tier["rank"] == 0]
+    tiers, models = _usable(manifest)
+    reasons = [
+        Reason(tier=_shown_id(tier), model="", code="tier_unknown", text="its form is unknown to this app")
+        for tier in tiers
+        if not _is_tier(tier)
+    ]
+    known = [tier for tier in tiers if _is_tier(tier)]
+    floors = [tier for tier in known if tier["rank"] == 0]
     if not floors:
         raise UnusableManifestError("this is not a manifest: it has no floor (a tier of rank 0)")
-    ranked = [tier for tier in manifest["tiers"] if tier["rank"] > 0]
+    ranked = [tier for tier in known if tier["rank"] > 0]
     # At the same rank, a tier for the device's platform comes before one for any platform.
     for tier in sorted(ranked, key=lambda tier: (-tier["rank"], tier["platform"] == "any")):
         fault = _tier_fault(tier, facts)
         if isinstance(fault, str):
-            model = _first_that_runs(manifest, tier, facts, reasons)
+            model = _first_that_runs(models, tier, facts, reasons)
             if model is not None:
                 reasons.append(
                     Reason(tier=tier["id"], model=model, code="chosen", text=f"rank {tier['rank']}: {fault}")
@@ -150,47 +157,96 @@ def _resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
                 return Resolution(tier=tier["id"], rank=tier["rank"], model=model, reasons=tuple(reasons))
         else:
             reasons.append(fault)
-    return _floor(manifest, floors[0], facts, reasons)
+    return _floor(models, floors[0], facts, reasons)
 
 
-def _floor(
-    manifest: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]
-) -> Resolution:
+def _usable(manifest: Any) -> tuple[list[Any], Mapping[str, Any]]:
+    """The tiers and the models of a manifest of a supported version. Raises `UnusableManifestError`."""
+    version = manifest.get("manifest_version") if isinstance(manifest, Mapping) else None
+    if not isinstance(version, str):
+        raise UnusableManifestError("this is not a manifest: it has no manifest_version")
+    if version.split(".")[0] != str(SUPPORTED_MAJOR):
+        raise UnusableManifestError(
+            f"the manifest version {version[:_SHOWN]!r} is not {SUPPORTED_MAJOR}.x; update the app"
+        )
+    critical = manifest.get("critical", ())
+    if not _is_list(critical):
+        raise UnusableManifestError("the manifest's list of critical features is unreadable; update the app")
+    unknown = ", ".join(sorted({_feature(name) for name in critical} - SUPPORTED_CRITICAL))
+    if unknown:
+        raise UnusableManifestError(f"the manifest needs the unknown features {unknown[:_SHOWN]}; update the app")
+    tiers, models = manifest.get("tiers"), manifest.get("models")
+    if not _is_list(tiers) or not isinstance(models, Mapping):
+        raise UnusableManifestError("this is not a manifest: it has no tiers or no models")
+    return list(tiers), models
+
+
+def _feature(name: Any) -> str:
+    return name if isinstance(name, str) and name else f"({type(name).__name__})"
+
+
+def _is_tier(tier: Any) -> bool:
+    """Whether a tier has the form of version 1. Its selectors are judged one by one, by `_selector_fault`."""
+    return (
+        isinstance(tier, Mapping)
+        and isinstance(tier.get("id"), str)
+        and isinstance(tier.get("platform"), str)
+        and _is_integer(tier.get("rank"))
+        and _is_list(tier.get("match"))
+        and _is_list(tier.get("models"))
+    )
+
+
+def _shown_id(tier: Any) -> str:
+    name = tier.get("id") if isinstance(tier, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+def _floor(models: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]) -> Resolution:
     unlimited = replace(facts, free_disk_bytes=None, available_memory_bytes=None)
-    model = _first_that_runs(manifest, tier, unlimited, reasons)
+    model = _first_that_runs(models, tier, unlimited, reasons)
     if model is None:
         reasons.append(Reason(tier=tier["id"], model="", code="nothing_runs", text="no model runs in the app's engine"))
     else:
-        tight = _needs_fault(manifest["models"][model], facts)
+        tight = _needs_fault(models[model], facts)
         note = f", although {tight[1]}" if tight else ""
         text = f"the floor is for every device that gets no tier above it{note}"
         reasons.append(Reason(tier=tier["id"], model=model, code="floor", text=text))
     return Resolution(tier=tier["id"], rank=0, model=model, reasons=tuple(reasons))
 
 
-def _check_usable(manifest: Mapping[str, Any]) -> None:
-    version = manifest["manifest_version"]
-    if str(version).split(".")[0] != str(SUPPORTED_MAJOR):
-        raise UnusableManifestError(f"the manifest version {version!r} is not {SUPPORTED_MAJOR}.x; update the app")
-    unknown = sorted(set(manifest["critical"]) - SUPPORTED_CRITICAL)
-    if unknown:
-        raise UnusableManifestError(f"the manifest needs the unknown features {', '.join(unknown)}; update the app")
-
-
 def _first_that_runs(
-    manifest: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]
+    models: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]
 ) -> str | None:
     for name in tier["models"]:
-        model = manifest["models"].get(name)
-        fault = ("model_missing", "the manifest does not describe it") if model is None else _model_fault(model, facts)
+        known = isinstance(name, str)
+        fault = _model_fault(models.get(name) if known else None, facts)
         if fault is None:
             return str(name)
-        reasons.append(Reason(tier=tier["id"], model=name, code=fault[0], text=fault[1]))
+        reasons.append(Reason(tier=tier["id"], model=name if known else "", code=fault[0], text=fault[1]))
     return None
 
 
-def _model_fault(model: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
+def _model_fault(model: Any, facts: DeviceFacts) -> tuple[str, str] | None:
+    if model is None:
+        return "model_missing", "the manifest does not describe it"
+    if not _is_model(model):
+        return "model_unknown", "its form is unknown to this app"
     return _engine_fault(model["engine"], facts) or _needs_fault(model, facts)
+
+
+def _is_model(model: Any) -> bool:
+    """Whether what `_engine_fault` and `_needs_fault` read has the form of version 1."""
+    engine, needs = (model.get("engine"), model.get("needs")) if isinstance(model, Mapping) else (None, None)
+    return (
+        isinstance(engine, Mapping)
+        and isinstance(engine.get("name"), str)
+        and _is_version(engine.get("min"))
+        and _is_version(engine.get("max_tested"))
+        and isinstance(needs, Mapping)
+        and _is_integer(needs.get("disk_bytes"))
+        and _is_integer(needs.get("peak_memory_bytes"))
+    )
 
 
 def _engine_fault(engine: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
@@ -226,27 +282,35 @@ def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
     for selector in tier["match"]:
         fault = _selector_fault(selector, facts)
         if fault is None:
-            keys = ", ".join(f"{key} {_with_unit(key, value)}" for key, value in selector.items() if value)
+            keys = ", ".join(f"{key} {_plain(key, value)}" for key, value in selector.items() if value)
             return f"the device meets {keys or 'an empty selector'}"
         faults.append(fault)
     code, text = faults[0] if faults else ("selector_unmet", "it has no selector")
     return Reason(tier=tier["id"], model="", code=code, text=text)
 
 
-def _selector_fault(selector: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
+def _selector_fault(selector: Any, facts: DeviceFacts) -> tuple[str, str] | None:
     """The code and text of the first key that does not hold; None if all hold. An empty selector holds."""
+    if not isinstance(selector, Mapping):
+        return "selector_key_unknown", "its selector has a form that this app does not know"
     for key, wanted in selector.items():
-        if key == "strict" or wanted is None:
-            continue
         if key not in _KEYS:
-            return "selector_key_unknown", f"its selector has the key {key!r}, which this app does not know"
-        holds = _KEYS[key](wanted, facts)
+            return (
+                "selector_key_unknown",
+                f"its selector has the key {str(key)[:_SHOWN]!r}, which this app does not know",
+            )
+        if wanted is None:
+            continue
+        understands, condition = _KEYS[key]
+        if not understands(wanted):
+            return "selector_key_unknown", f"its selector has a value of {key} that this app does not know"
+        holds = condition(wanted, facts)
         if holds is None and key in _EXCLUDING and selector.get("strict") is not True:
             continue
         if holds is None:
             return "selector_unknown", f"the device does not report what {key} depends on"
         if not holds:
-            return "selector_unmet", f"the device does not meet {key} {_with_unit(key, wanted)}"
+            return "selector_unmet", f"the device does not meet {key} {_plain(key, wanted)}"
     return None
 
 
@@ -287,39 +351,81 @@ def _soc_not_in(wanted: Sequence[Mapping[str, str]], facts: DeviceFacts) -> bool
     return None if inside is None else not inside
 
 
-_KEYS: dict[str, Callable[[Any, DeviceFacts], bool | None]] = {
-    "platforms": _platform,
-    "ram_class_min": _ram_at_least,
-    "ram_class_max": _ram_below,
-    "cores_min": _cores_at_least,
-    "os_min": _os_at_least,
-    "soc_include": _soc_in,
-    "soc_exclude": _soc_not_in,
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INTEGER
+
+
+def _is_version(value: Any) -> bool:
+    """Dotted numbers: `14`, `1.17.0`."""
+    return (
+        isinstance(value, str)
+        and len(value) <= _MAX_VERSION
+        and all(part.isascii() and part.isdecimal() for part in value.split("."))
+    )
+
+
+def _are_names(value: Any) -> bool:
+    return _is_list(value) and all(isinstance(name, str) for name in value)
+
+
+def _are_socs(value: Any) -> bool:
+    return _is_list(value) and all(
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("maker"), str)
+        and isinstance(entry.get("model", ""), str)
+        and set(entry) <= {"maker", "model"}
+        for entry in value
+    )
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _always(_wanted: bool, _facts: DeviceFacts) -> bool:
+    return True
+
+
+_KEYS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, DeviceFacts], bool | None]]] = {
+    "platforms": (_are_names, _platform),
+    "ram_class_min": (_is_integer, _ram_at_least),
+    "ram_class_max": (_is_integer, _ram_below),
+    "cores_min": (_is_integer, _cores_at_least),
+    "os_min": (_is_version, _os_at_least),
+    "soc_include": (_are_socs, _soc_in),
+    "soc_exclude": (_are_socs, _soc_not_in),
+    "strict": (_is_boolean, _always),  # it changes how `_EXCLUDING` keys are judged
 }
+"""Key of a selector -> whether this resolver understands its value, and whether a device meets it (None: unknown)."""
 _EXCLUDING = frozenset({"soc_exclude"})
 """Keys that hold if the fact is unknown, unless the selector is strict."""
 
 
-def _version(text: str) -> tuple[int, ...]:
-    """`1.20.0+cpu` -> (1, 20): the leading dotted numbers, without trailing zeros, so that 14 equals 14.0."""
-    numbers: list[int] = []
+def _version(text: str) -> tuple[tuple[int, str], ...]:
+    """`1.20.0+cpu` -> the leading numbers 1 and 20, without trailing zeros, so that 14 equals 14.0.
+
+    A number is its count of digits and its digits, without leading zeros. They compare like the number itself, and
+    need no conversion, which Python refuses for thousands of digits.
+    """
+    numbers: list[str] = []
     for part in text.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
         if not digits:
             break
-        numbers.append(int(digits))
+        numbers.append(digits.lstrip("0"))
         if digits != part:
             break
-    while numbers and numbers[-1] == 0:
+    while numbers and not numbers[-1]:
         numbers.pop()
-    return tuple(numbers)
+    return tuple((len(number), number) for number in numbers)
 
 
-def _with_unit(key: str, value: Any) -> str:
-    return f"{_plain(value)} MiB" if key.startswith("ram_class_") else _plain(value)
-
-
-def _plain(value: Any) -> str:
+def _plain(key: str, value: Any) -> str:
+    """A value of a selector that `_KEYS` understands, for people."""
     if isinstance(value, str | int):
-        return str(value)
+        return f"{value} MiB" if key.startswith("ram_class") else str(value)
     return ", ".join(" ".join(entry.values()) if isinstance(entry, Mapping) else str(entry) for entry in value)

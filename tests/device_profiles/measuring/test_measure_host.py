@@ -214,6 +214,58 @@ def test_a_machine_that_disappears_loses_nothing_that_was_measured(
     assert all(third[index] == times for index, times in kept["unfinished"])
 
 
+class LyingRunner(LocalRunner):
+    """Its second round is `visits(order)`."""
+
+    def __init__(self, engine, visits) -> None:
+        super().__init__(engine)
+        self.rounds, self.visits = 0, visits
+
+    def visit(self, order):
+        self.rounds += 1
+        return self.visits(order) if self.rounds == 2 else super().visit(order)
+
+
+@pytest.mark.parametrize(
+    ("visits", "words"),
+    [
+        (
+            lambda order: [(i, [1.0, float("nan")]) for i in order],
+            r"its times of file \d+: '1': .*, got nan; check that",
+        ),
+        (lambda order: [(i, [-1.0]) for i in order], ".*, got -1.0"),
+        (lambda order: [(i, [10**400]) for i in order], r"its times of file \d+: '0': input should be"),
+        (lambda order: [(order[0], [1.0]), (order[0], [1.0])], r"sent times of file \d+, which was not its turn"),
+        (lambda order: [(FILES, [1.0]) for _ in order], f"sent times of file {FILES}, which was not its turn"),
+        (lambda order: [(order[0], [1.0])], f"ended a round with {FILES - 1} files left"),
+    ],
+)
+def test_nothing_that_cannot_be_true_is_kept(
+    tiny: Measured, tiny_space, onnx_engine, tmp_path: Path, visits, words
+) -> None:
+    folder = tiny.copy(tmp_path / "m")
+    with pytest.raises(EngineError, match=rf"onnxruntime .*, 1 thread: {words}"):
+        run(tiny_space, onnx_engine, folder, runner=LyingRunner(onnx_engine, visits), rounds=4)
+    kept = rounds_of(folder)
+    assert len(kept["rounds"]) == 1
+    assert all(times == [1.0] for _, times in kept.get("unfinished", []))
+
+
+def test_rounds_of_an_earlier_version_that_hold_nan_are_measured_again(
+    tiny: Measured, tiny_space, onnx_engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny.folder, folder)
+    (path,) = folder.glob("*/rounds-*.json")
+    before = json.loads(path.read_text())["rounds"]
+    spoilt = [*before[:4], before[4] | {"networks": [[float("nan")]] * FILES}, *before[5:]]
+    path.write_text(json.dumps({"rounds": spoilt}))
+    run(tiny_space, onnx_engine, folder)
+    after = json.loads(path.read_text())["rounds"]
+    assert after[: ROUNDS - 1] == [*before[:4], *before[5:]]
+    assert "'networks.0.0': input should be a finite number, got nan" in caplog.text
+
+
 def test_another_seed_does_not_reuse_converted_networks(
     tiny: Measured, tiny_space, fresh_engine, tmp_path: Path
 ) -> None:

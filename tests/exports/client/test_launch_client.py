@@ -1,5 +1,7 @@
+import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -127,6 +129,8 @@ GOOD = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
         (png(GOOD, zlib.compress(b"\x07" + bytes(6))), "line filter 7"),
         (png(GOOD, zlib.compress(bytes(7)))[:-30] + b"x" * 30, "checksum"),
         (png(struct.pack(">IIBBBBB", 1 << 20, 1 << 20, 8, 2, 0, 0, 0), b""), "at most"),
+        (png(struct.pack(">IIBBBBB", 1 << 24, 1, 8, 2, 0, 0, 0), b""), "16384 a side"),
+        (png(GOOD + GOOD, b""), "must be 8-bit"),
         (png(struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 1), b""), "not interlaced"),
         (png(struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0), b""), "8-bit"),
     ],
@@ -134,3 +138,100 @@ GOOD = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
 def test_another_or_a_damaged_image_is_refused(launch, data, message):
     with pytest.raises(ValueError, match=message):
         launch.decode_png(data)
+
+
+def rewrite(folder, change):
+    value = json.loads((folder / "manifest.json").read_text())
+    change(value)
+    (folder / "manifest.json").write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "models"])
+def test_a_fifo_is_refused_without_waiting(launch, make_family, name):
+    folder = make_family()
+    for path in [folder / name] if name.endswith("json") else list((folder / name).iterdir()):
+        path.unlink()
+        os.mkfifo(path)
+    assert "is not a regular file" in run(launch, folder, folder / "samples/000.png")
+    assert "is not a regular file" in run(launch, make_family("other"), "/dev/zero")
+
+
+def test_a_link_out_of_the_family_is_not_followed(launch, make_family, tmp_path):
+    folder = make_family()
+    (folder / "models").rename(tmp_path / "outside")
+    (folder / "models").symlink_to(tmp_path / "outside")
+    assert f"leads out of {folder}" in run(launch, folder, folder / "samples/000.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside/x.onnx", "/etc/passwd", "models/../../x", ".x", "models//x", "a\\b", "x\n", ""]
+)
+def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
+    folder = make_family()
+    rewrite(folder, lambda v: [m["files"][0].update(name=name) for m in v["models"].values()])
+    assert "could lead out of the family" in run(launch, folder, folder / "samples/000.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("task"), "no usable task"),
+        (lambda v: v["task"].update(labels=5), "no usable task.labels"),
+        (lambda v: v["task"].update(labels=[5, 6, 7, 8]), "not a list of names"),
+        (lambda v: v["task"]["labels"].pop(), "for each of the 3 labels"),
+        (lambda v: v["task"]["preprocessing"].update(steps=[5, {"op": []}]), "no usable resize.height"),
+        (lambda v: v["task"]["preprocessing"]["steps"][0].update(width=10**9), "resize.width is 1000000000 pixels"),
+        (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "no usable normalise.mean_ppm"),
+        (lambda v: v["task"]["preprocessing"]["steps"][3].update(std_ppm=[1, 0, 1]), "no usable normalise.std_ppm"),
+        (lambda v: [m["input"].update(width=100_000) for m in v["models"].values()], "input.width is 100000 pixels"),
+        (lambda v: [m["input"].update(width=9) for m in v["models"].values()], "ONNX Runtime refuses the model"),
+        (lambda v: [m.update(files=[]) for m in v["models"].values()], "no usable files.0"),
+        (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "No such file"),
+    ],
+)  # fmt: skip
+def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, change, message):
+    folder = make_family()
+    rewrite(folder, change)
+    assert message in run(launch, folder, folder / "samples/000.png")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "damaged"),
+        (b'{"a": 1, "a": 2}', "a key is repeated"),
+        (b'{"a": 1e999}', "1e999 is not a finite number"),
+        (b'{"a": NaN}', "NaN is not a finite number"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "an integer is too large"),
+        (b"[" * 100_000, "nested deeper than 16"),
+        (b'["\\\\", "\\"", [[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]', "nested deeper than 16"),
+        (b'["' + b"[" * 100 + b'"]', "not a manifest"),
+        (b"[" + b"1," * 120_000 + b"1]", "not a manifest"),
+        (b'"' * 200_000, "damaged"),
+        (b'"\xff"', "damaged"),
+        (b" " * 300_000, "larger than the limit"),
+    ],
+)
+def test_json_is_read_by_the_rules_of_the_manifest(launch, make_family, data, message):
+    folder = make_family()
+    (folder / "manifest.json").write_bytes(data)
+    assert message in run(launch, folder, folder / "samples/000.png")
+
+
+def test_texts_of_the_manifest_cannot_forge_lines_or_colours(launch, make_family, capsys):
+    folder = make_family()
+    rewrite(folder, lambda v: v["task"].update(labels=["\x1b[31mred\nforged \u202e"] * 4))
+    launch.main([str(folder), str(folder / "samples/000.png")])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("000.png: \\x1b[31mred\\nforged \\u202e (")
+    assert last.isprintable()
+
+
+def test_labels_are_read_from_a_file_of_their_own(launch, make_family, capsys):
+    folder = make_family()
+    data = json.dumps(["one", "two", "three", "four"]).encode()
+    (folder / "names.json").write_bytes(data)
+    file = {"name": "names.json", "sha256": hashlib.sha256(data).hexdigest()}
+    rewrite(folder, lambda v: (v.update(critical=["labels_file"]), v["task"].update(labels=[], labels_file=file)))
+    launch.main([str(folder), str(folder / "samples/000.png")])
+    assert capsys.readouterr().out.splitlines()[-1].split()[1] in ("one", "two", "three", "four")

@@ -191,9 +191,80 @@ def test_a_manifest_it_cannot_use_is_refused(change):
         resolve(manifest(tier("only", 1, {})) | change, phone())
 
 
-def test_anything_but_a_manifest_is_refused():
+@pytest.mark.parametrize("value", [{}, [], None, 5, {"manifest_version": 1}, {"manifest_version": "1.0", "models": {}}])
+def test_anything_but_a_manifest_is_refused(value):
     with pytest.raises(UnusableManifestError, match="not a manifest"):
-        resolve({}, phone())
+        resolve(value, phone())
+
+
+@pytest.mark.parametrize("critical", ["shards", [{}], [5], {"shards": 1}, None, [""], ["a" * 10_000]])
+def test_critical_features_in_any_form_are_refused_in_one_short_line(critical):
+    with pytest.raises(UnusableManifestError, match="update the app") as caught:
+        resolve(manifest() | {"critical": critical}, phone())
+    assert len(str(caught.value)) < 120
+
+
+def test_a_manifest_without_critical_features_need_not_list_them():
+    assert resolve({key: value for key, value in manifest().items() if key != "critical"}, phone()).model == "tiny"
+
+
+NEWER = [None, True, 5, -1, 1.5, "x", "", [], [5], ["x"], [[]], [{}], [{"maker": 5}], {}, {"maker": "Acme"}]
+
+
+@pytest.mark.parametrize("value", NEWER, ids=repr)
+@pytest.mark.parametrize("key", [*resolver._KEYS, "bench_min"])
+def test_a_selector_with_a_value_of_a_newer_form_costs_only_its_tier(key, value):
+    facts = phone(cores=8, os_version="14", soc_maker="acme", soc_model="x1")
+    newer = manifest(tier("top", 2, {key: value}, models=("large",)), tier("entry", 1, {"cores_min": 4}))
+    assert resolve(newer, facts).tier in ("top", "entry")
+    if isinstance(value, dict | float) or value in ([5], [[]], [{}], [{"maker": 5}]) or key == "bench_min":
+        assert resolve(newer, facts).reasons[0].code == "selector_key_unknown"
+
+
+@pytest.mark.parametrize("selector", [5, "ram", None, ["ram_class_min"], [{}]])
+def test_a_selector_that_is_no_object_does_not_match(selector):
+    assert resolve(manifest(tier("only", 1, selector)), phone()).reasons[0].code == "selector_key_unknown"
+
+
+def test_an_unknown_field_of_a_system_on_a_chip_makes_its_selector_not_match():
+    newer = {"soc_include": [{"maker": "Acme", "stepping": "B0"}]}
+    assert resolve(manifest(tier("only", 1, newer)), phone(soc_maker="acme")).reasons[0].code == "selector_key_unknown"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rank": "2"}, {"rank": True}, {"rank": -1}, {"id": 5}, {"platform": None}, {"match": {}}, {"models": "x"}],
+)
+def test_a_tier_of_a_newer_form_is_passed_over(change):
+    resolution = resolve(manifest(tier("top", 2, {}) | change, tier("entry", 1, {})), phone())
+    assert resolution.tier == "entry"
+    assert resolution.reasons[0].code == "tier_unknown"
+
+
+@pytest.mark.parametrize(
+    "newer", [5, [], {}, {"engine": 5}, {"needs": {"disk_bytes": "1"}}, {"engine": {"name": "x", "min": "new"}}]
+)
+def test_a_model_of_a_newer_form_is_passed_over(newer):
+    described = model() | newer if isinstance(newer, dict) and newer else newer
+    pair = manifest(tier("only", 1, {}, models=("next", "small")), next=described)
+    assert codes(resolve(pair, phone())) == [("only", "next", "model_unknown"), ("only", "small", "chosen")]
+
+
+@pytest.mark.parametrize("name", [5, None, [], {}])
+def test_a_model_is_named_by_a_text_only(name):
+    assert resolve(manifest(tier("only", 1, {}, models=(name, "small"))), phone()).model == "small"
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [("9" * 5000, "chosen"), ("0" * 5000 + "14", "chosen"), ("0" * 5000, "selector_unmet")]
+)
+def test_versions_of_any_length_are_compared_as_numbers(version, code):
+    assert resolve(manifest(tier("only", 1, {"os_min": "14"})), phone(os_version=version)).reasons[0].code == code
+
+
+def test_memory_is_stated_with_its_unit():
+    resolution = resolve(manifest(tier("only", 1, {"ram_class_min": 6144})), phone())
+    assert resolution.reasons[0].text == "the device does not meet ram_class_min 6144 MiB"
 
 
 def test_every_reason_has_a_code_and_a_text():

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from exports.family.artifact import Evaluation
 from exports.family.diff import Limits, diff_families, paired_difference
 from exports.family.records import Perf, Selector
-from factory_base.errors import IncomparableError
+from factory_base.errors import ConfigError, IncomparableError
+from factory_base.files import sha256_bytes
 
 
 def changed(spec, **changes):
@@ -67,7 +69,10 @@ def test_only_a_drop_beyond_chance_is_worse(make_family, spec, lost, exit_code):
 
 @pytest.mark.parametrize(
     ("changes", "name"),
-    [({"peak_memory_bytes": 88_000}, "peak_memory_bytes"), ({"perf": 880}, "latency_us")],
+    [
+        ({"peak_memory_bytes": 88_000}, "peak memory grew from 78.1 KiB to 85.9 KiB (+10.0%)"),
+        ({"perf": 880}, "latency on phone, 1 thread, cpu, modelled grew from 800 us to 880 us (+10.0%)"),
+    ],
 )
 def test_growth_is_worse_only_above_its_limit(make_family, spec, changes, name):
     if "perf" in changes:
@@ -85,7 +90,7 @@ def test_a_larger_file_is_worse(make_family, spec):
     diff = diff_families(make_family("old", tiers=spec.tiers[1:2]), make_family("new", tiers=tiers), Limits())
     change = of_tier(diff, "entry")
     assert (change.status, change.old_model, change.new_model) == ("changed", "small", "large")
-    assert any(line.startswith("file_bytes grew") for line in change.worse)
+    assert any(line.startswith("file size grew") for line in change.worse)
 
 
 @pytest.mark.parametrize(("machine", "compared"), [("box-1", True), ("box-2", False), ("", False)])
@@ -151,3 +156,55 @@ def test_a_manifest_it_cannot_read_cannot_be_compared(make_family, change):
     (old / "manifest.json").write_text(json.dumps(value | change))
     with pytest.raises(IncomparableError, match="cannot compare"):
         diff_families(old, new, Limits())
+
+
+def test_an_evaluation_that_is_no_regular_file_or_no_array_of_classes_cannot_be_compared(make_family):
+    old, new = make_family("old"), make_family("new")
+    path = new / "evaluation/labels.npy"
+    data = path.read_bytes()
+    for damaged, words in (
+        (data.replace(b"}", b" "), "is not an NPY file of uint16 with one dimension"),
+        (data.replace(b"(200,)", b"(1000000000,)"), "is not an NPY file|states 1,000,000,000 values"),
+        (data.replace(b"<u2", b"|O1"), "is not an NPY file"),
+        (data[:-1], "states 200 values"),
+    ):
+        path.write_bytes(damaged)
+        rewrite(new, lambda v, d=damaged: v["evaluation"]["labels"].update(bytes=len(d), sha256=sha256_bytes(d)))
+        with pytest.raises(IncomparableError, match=words):
+            diff_families(old, new, Limits())
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(IncomparableError, match="is not a regular file"):
+        diff_families(new, old, Limits())
+
+
+def rewrite(folder, change):
+    value = json.loads((folder / "manifest.json").read_text())
+    change(value)
+    (folder / "manifest.json").write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("releases", "note"),
+    [
+        ((1, 1), "changed, but its release number is still 1; set `release: 2` in the config before you publish it"),
+        ((3, 2), "changed, but its release number is lower than 3: 2; set `release: 4`"),
+        ((1, 2), None),
+    ],
+)
+def test_other_content_under_a_release_number_that_did_not_grow_is_noted(make_family, spec, releases, note):
+    old = make_family("old", release=releases[0])
+    new = make_family("new", release=releases[1], models=changed(spec, peak_memory_bytes=80_001))
+    diff = diff_families(old, new, Limits())
+    assert diff.exit_code == 0
+    assert [note in line for line in diff.notes] == ([True] if note else [])
+
+
+def test_the_same_content_needs_no_new_release_number(make_family, spec):
+    provenance = spec.provenance.model_copy(update={"tool_version": "9.9", "config_sha256": "cd" * 32})
+    assert diff_families(make_family("old"), make_family("new", provenance=provenance), Limits()).notes == ()
+
+
+def test_a_limit_must_be_a_number():
+    with pytest.raises(ConfigError, match="max_latency_increase is nan"):
+        Limits(max_latency_increase=float("nan"))

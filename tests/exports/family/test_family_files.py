@@ -6,14 +6,18 @@ import pytest
 from PIL import Image
 
 from exports.client.python.preprocess import model_input
+from exports.client.python.resolver import DeviceFacts, resolve
 from exports.engines import get_engine
 from exports.family.artifact import evaluate_artifact, export_artifact
-from exports.family.family import write_family
-from exports.family.manifest import read_manifest
+from exports.family.diff import Limits, diff_families
+from exports.family.family import check_family, write_family
+from exports.family.labels import family_labels
+from exports.family.manifest import manifest_text, read_manifest, read_manifest_value
 from exports.family.records import Selector
 from exports.family.specs import TierSpec
-from factory_base.errors import DataError, ManifestError, ParityError
-from factory_base.files import sha256_file
+from exports.family.verify import verify_family
+from factory_base.errors import DataError, IncomparableError, ManifestError, ParityError
+from factory_base.files import sha256_bytes, sha256_file
 
 
 def files(folder):
@@ -176,3 +180,101 @@ def test_images_without_labels_are_refused(built, labels):
     images = np.zeros((labels and 2, 3, 8, 8), np.float32)
     with pytest.raises(DataError, match="cannot evaluate"):
         evaluate_artifact(spec.models[0].artifact, folder, get_engine("onnxruntime"), images, np.zeros(labels, int), 1)
+
+
+def long_labels(length, count=4):
+    return tuple(f"{index:05}" + "x" * length for index in range(count))
+
+
+def test_labels_that_do_not_fit_into_the_manifest_are_in_a_file_of_their_own(make_family):
+    folder = make_family(labels=long_labels(70_000))
+    manifest = read_manifest(folder)
+    assert (manifest.manifest_version, manifest.critical, manifest.task.labels) == ("1.2", ("labels_file",), ())
+    file = manifest.task.labels_file
+    assert file in manifest.files()
+    assert json.loads((folder / file.name).read_text(encoding="utf-8")) == list(long_labels(70_000))
+    assert family_labels(folder, manifest) == long_labels(70_000)
+    assert verify_family(folder).ok
+    assert resolve(read_manifest_value(folder), DeviceFacts(platform="ios")).model == "small"
+
+
+def test_labels_that_fit_are_in_the_manifest_as_before(make_family):
+    manifest = read_manifest(make_family(labels=long_labels(50_000)))
+    assert (manifest.manifest_version, manifest.critical, manifest.task.labels_file) == ("1.1", (), None)
+    assert "labels_file" not in manifest_text(manifest)
+
+
+def test_families_whose_labels_are_in_files_are_compared_by_the_names(make_family):
+    old, new = make_family("old", labels=long_labels(70_000)), make_family("new", labels=long_labels(70_001))
+    assert diff_families(old, old, Limits()).exit_code == 0
+    with pytest.raises(IncomparableError, match="different tasks or labels"):
+        diff_families(old, new, Limits())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b", "c"], "has 3 labels, the output has 4"),
+        (["a", "b", "c", 5], "is not a list of names"),
+        ([["a"], "b", "c", "d"], "nested deeper than 1"),
+        ({"a": 1}, "is not a list of names"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_damaged_file_of_labels_is_a_fault_and_cannot_be_compared(make_family, names, message):
+    folder = make_family(labels=long_labels(70_000))
+    value = json.loads((folder / "manifest.json").read_text())
+    data = json.dumps(names).encode()
+    path = folder / value["task"]["labels_file"]["name"]
+    path.write_bytes(data) if names else path.unlink()
+    value["task"]["labels_file"] |= {"bytes": len(data), "sha256": sha256_bytes(data)}
+    (folder / "manifest.json").write_text(json.dumps(value))
+    next(folder.glob("samples/expected-*.json")).unlink()  # so that no model runs
+    checks = {check.name: check for check in verify_family(folder).checks}
+    assert message in checks["labels"].detail
+    assert not checks["labels"].ok
+    with pytest.raises(IncomparableError, match=message):
+        diff_families(folder, folder, Limits())
+
+
+def test_labels_in_two_places_or_without_the_critical_feature_are_faults(make_family):
+    folder = make_family(labels=long_labels(70_000))
+    value = json.loads((folder / "manifest.json").read_text())
+    for change, message in (
+        ({"critical": []}, "'labels_file' is not among the critical features"),
+        ({"task": value["task"] | {"labels": ["a"]}}, "both in the manifest and in a file"),
+    ):
+        (folder / "manifest.json").write_text(json.dumps(value | change))
+        with pytest.raises(ManifestError, match=message):
+            read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (tuple(map(str, range(65_537))), "there are 65,537 classes, a family has at most 65,536; merge some"),
+        (long_labels(5_000_000), "at most 16,777,216 are allowed; shorten them"),
+        (("caf\udce9", "b", "c", "d"), r"the class name 'caf\\udce9' is not valid Unicode; rename the class"),
+    ],
+)
+def test_labels_that_no_family_can_have_are_refused_before_any_model_is_made(spec, labels, message):
+    with pytest.raises(ManifestError, match=message):
+        check_family(dataclasses.replace(spec, labels=labels))
+
+
+def test_too_many_targets_are_refused_before_any_model_is_made(spec):
+    perf = tuple(spec.models[0].perf[0].model_copy(update={"device": f"device-{index}"}) for index in range(1500))
+    with pytest.raises(ManifestError, match=r"2 models for 3 tiers take .* at most 262,144 are allowed; name fewer"):
+        check_family(dataclasses.replace(spec, models=tuple(dataclasses.replace(m, perf=perf) for m in spec.models)))
+    many = tuple(
+        dataclasses.replace(m, artifact=dataclasses.replace(m.artifact, model_id=f"{m.artifact.model_id}{index}"))
+        for m in spec.models
+        for index in range(30)
+    )
+    wide = dataclasses.replace(spec, labels=tuple(map(str, range(60_000))), models=many, tiers=())
+    with pytest.raises(ManifestError, match="expected outputs of 60 models for 60,000 classes"):
+        check_family(wide)
+
+
+def test_checking_a_family_accepts_what_can_be_written(spec):
+    check_family(spec)

@@ -83,8 +83,8 @@ def test_unknown_keys_of_a_selector_are_kept(value):
         ({"family_id": "Big Family"}, "'family_id'"),
         ({"release": 2**53}, r"outside \+-\(2\^53-1\)"),
         ({"x": [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}, "nested deeper than 16"),
-        ({"x": "a" * 300_000}, "larger than the limit of 262144 bytes"),
-        ({"x": float("nan")}, "NaN is not a JSON number"),
+        ({"x": "a" * 300_000}, "larger than the limit of 262,144 bytes"),
+        ({"x": float("nan")}, "NaN is not a number in JSON"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(value, change, message):
@@ -103,12 +103,14 @@ def test_a_path_that_could_leave_the_folder_is_refused(value, name):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"release": 1, "release": 2}', "the key 'release' occurs twice"),
+        (b'{"release": 1, "release": 2}', "key 'release' is repeated"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"{", "not valid JSON"),
         (b"[" * 100_000, "nested deeper|not valid JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "outside"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "exceeds 64 bits"),
+        (b'{"a": 1e999}', "is too large"),
+        (b'{"a": "\\ud800"}', "surrogate"),
         (b"[]", "is not a manifest"),
         (b"", "not valid JSON"),
     ],

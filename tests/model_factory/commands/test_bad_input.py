@@ -124,12 +124,12 @@ def test_an_unknown_option_exits_with_2(factory, built):
     assert "No such option: --bogus" in answer.err
 
 
-def test_a_budget_that_nothing_meets_names_it_and_what_the_smallest_subnet_needs(factory, app, edit_config):
+def test_a_budget_that_nothing_meets_names_it_and_the_best_that_was_found(factory, app, edit_config):
     edit_config(app, "latency: 1 ms", "latency: 1 us")
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
-    assert "'midrange': no subnet meets its budgets; the tightest is latency: the smallest subnet's" in answer.error
-    assert "exceeds 1 us" in answer.error
+    assert "'midrange': no subnet that meets its budgets was found among" in answer.error
+    assert "exceeds 1 us; raise this budget" in answer.error
 
 
 @pytest.mark.parametrize("content", ['{"key": "', '{"key": 1, "result": 2}'])

@@ -28,7 +28,7 @@ def test_editing_one_profile_repeats_only_the_search_and_the_export_of_that_targ
     (app / "profiles" / "midrange.yaml").write_text(text.replace("value: 3.2,", "value: 300,"), encoding="utf-8")
     edited = factory(app, "build")
     assert edited.code == 1
-    assert "target 'midrange': no subnet meets its budgets" in edited.err
+    assert "target 'midrange': no subnet that meets its budgets was found" in edited.err
     (app / "profiles" / "midrange.yaml").write_text(text.replace("value: 3.2,", "value: 3.3,"), encoding="utf-8")
     answer = factory(app, "build")
     assert answer.code == 0

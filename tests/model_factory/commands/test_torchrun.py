@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from factory_base.errors import MissingRunError
-from factory_base.files import read_json
+from factory_base.errors import BusyError, MissingRunError
+from factory_base.files import exclusive, read_json
 from model_factory.build import train
 from model_factory.console import Console
 from model_factory.run import find_run
@@ -52,12 +52,25 @@ def test_a_build_under_torchrun_is_refused(factory, empty_app, monkeypatch):
     assert not (empty_app / "runs").exists()
 
 
-def test_a_first_process_that_refuses_lets_the_others_end(app, edit_config, monkeypatch):
-    edit_config(app, "epochs: 10", "epochs: 3")
-    sent = []
-    first = SimpleNamespace(is_first=True, from_first=sent.append)
+@pytest.fixture
+def sent(monkeypatch):
+    """What this process, the first of two, sends to the other one."""
+    values = []
+    first = SimpleNamespace(is_first=True, from_first=values.append)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("supernet.training.workers.workers", lambda _: nullcontext(first))
+    return values
+
+
+def test_a_first_process_that_finds_another_command_at_work_lets_the_others_end(app, sent):
+    run = find_run(None, app / "factory.yaml")
+    with exclusive(run.folder, "build"), pytest.raises(BusyError, match="another process is at work here"):
+        train(run, Console(quiet=True))
+    assert sent == [False]
+
+
+def test_a_first_process_that_refuses_lets_the_others_end(app, edit_config, sent):
+    edit_config(app, "epochs: 10", "epochs: 3")
     with pytest.raises(MissingRunError, match="was trained with another config"):
         train(find_run(None, app / "factory.yaml"), Console(quiet=True))
     assert sent == [False]

@@ -89,6 +89,16 @@ def test_linked_folders_count_and_dead_links_of_editors_do_not(tmp_path):
     assert fingerprint(tmp_path, source="folder", path="data") != first
 
 
+def test_nobody_waits_for_a_fifo_among_the_data(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    os.mkfifo(tmp_path / "data/a/2.png")
+    assert fingerprint(tmp_path, source="folder", path="data") == first
+    (tmp_path / "data/a/3.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"3\.png: cannot be read"):
+        fingerprint(tmp_path, source="folder", path="data")
+
+
 def test_only_changed_files_are_read_again(tmp_path):
     for name in "abc":
         write(tmp_path / f"data/x/{name}.png", name)

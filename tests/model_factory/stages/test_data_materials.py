@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from factory_base.errors import ConfigError, DataError
 from model_factory.console import Console
 from model_factory.run import open_run
-from model_factory.stages.materials import Materials
+from model_factory.stages.materials import KnownData, Materials
 from supernet.data.types import OnDemandImages
 
 
@@ -32,9 +34,9 @@ def config() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def materials(folder: Path, config: dict[str, Any], **data: Any) -> Materials:
+def materials(folder: Path, config: dict[str, Any], known: KnownData | None = None, **data: Any) -> Materials:
     (folder / "factory.yaml").write_text(yaml.safe_dump(config | {"data": config["data"] | data}))
-    return Materials(open_run(folder / "factory.yaml", folder), Console())
+    return Materials(open_run(folder / "factory.yaml", folder), Console(), known)
 
 
 def write_pictures(folder: Path) -> None:
@@ -79,3 +81,44 @@ def test_processes_prepare_batches_if_images_are_not_in_memory(tmp_path: Path, c
     assert materials(tmp_path, config, cache="none").loader_workers >= 1
     assert materials(tmp_path, config, cache="none", workers=0).loader_workers == 0
     assert materials(tmp_path, config, cache="memory", workers=3).loader_workers == 3
+
+
+def test_what_was_taken_for_what_is_printed(
+    tmp_path: Path, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path)
+    assert materials(tmp_path, config).splits.notes
+    assert (
+        f"data: training: 24 images in {tmp_path / 'pets'}; test: set aside from the same\n" in capsys.readouterr().err
+    )
+
+
+def test_files_that_are_read_otherwise_than_for_the_finished_supernet_are_refused(
+    tmp_path: Path, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path)
+    splits = materials(tmp_path, config).splits
+    counts = (len(splits.train), len(splits.heldout), len(splits.test))
+    capsys.readouterr()
+    same = KnownData(classes=2, counts=counts, sha256=splits.digest)
+    assert materials(tmp_path, config, same).splits.digest == splits.digest
+    assert "not decoded quite as" not in capsys.readouterr().err
+    assert materials(tmp_path, config, replace(same, sha256="0" * 64)).splits.digest == splits.digest
+    assert "not decoded quite as they were when the supernet was trained" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"was trained with 24 training, .* but the data are now read as 1\d training"):
+        _ = materials(tmp_path, config, replace(same, counts=(24, 3, 3))).splits
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("no_such_nets:space", "no_such_nets:space: cannot be imported"),
+        ("json:space", "json:space: module 'json' has no 'space'"),
+        ("json:dumps", "json:dumps: .* change model.options"),
+    ],
+)
+def test_a_bad_import_is_found_before_any_image_is_read(
+    tmp_path: Path, config: dict[str, Any], space: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):  # there are no images, which would be the next error
+        _ = materials(tmp_path, config | {"model": {"space": space}}).splits

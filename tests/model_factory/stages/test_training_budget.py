@@ -107,9 +107,14 @@ def test_hours_shorten_the_schedule_and_every_later_command_keeps_to_it(trained,
     schedule, before = epochs(fitted), weights(fitted)
     assert 0.1 <= schedule < 1e6
     assert did_nothing(trained(fitted))
-    assert did_nothing(trained(fitted, max_hours=HOURS))
+    assert trained(fitted, max_hours=HOURS) == []
     assert did_nothing(trained(resolved(fitted)))
     assert (epochs(fitted), weights(fitted)) == (schedule, before)
+
+
+def test_a_limit_on_a_finished_supernet_is_not_ignored_silently(trained, app):
+    (note,) = trained(app / "factory.yaml", max_hours=1, max_memory_gib=64)
+    assert note.startswith("note: --max-hours 1 --max-memory-gib 64 has no effect, because the supernet is trained alr")
 
 
 def test_the_resolved_config_is_a_config_that_repeats_the_run(trained, fitted_once, tmp_path):
@@ -145,6 +150,14 @@ def test_a_damaged_plan_is_ignored(fitted):
     assert planned_run(run, TrainingLimits()).config.training.epochs == epochs(fitted)
     for limits in ({"max_days": 1}, {"max_hours": -1}, {"max_hours": "soon"}, None):
         write_json(path, whole | {"limits": limits})
+        assert planned_run(run, TrainingLimits()) == run
+    for change in (
+        {"schedule": {"epochs": -1.0, "micro_batch_size": None}},
+        {"schedule": {"epochs": "many", "micro_batch_size": None}},
+        {"costs": whole["costs"] | {"alone": None, "sandwich": None}},
+        {"costs": whole["costs"] | {"sandwich": {"seconds": "long"}}},
+    ):
+        write_json(path, whole | change)
         assert planned_run(run, TrainingLimits()) == run
     for text in ("{", "[]", "", '{"asked": 1}'):
         path.write_text(text, encoding="utf-8")

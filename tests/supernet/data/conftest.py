@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +80,22 @@ def arrays() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """30 images `(30, 6, 6, 3)` of three classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (30, 6, 6, 3)).astype(np.uint8)
     return pixels, np.arange(30, dtype=np.int64) % 3
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.fixture
+def deep_png() -> Callable[[NDArray[np.uint16]], bytes]:
+    """`deep_png(samples)` encodes 16 bits per sample, `(H, W, 1 to 4 channels)`; Pillow writes none in colour."""
+
+    def encode(samples: NDArray[np.uint16]) -> bytes:
+        height, width, channels = samples.shape
+        header = struct.pack(">IIBBBBB", width, height, 16, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
+        rows = b"".join(b"\0" + row.tobytes() for row in samples.astype(">u2"))
+        parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + parts
+
+    return encode

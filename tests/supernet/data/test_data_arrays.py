@@ -159,6 +159,10 @@ def unnamed():
 def lists():
     return [1], [2], [3], [4], ["a", "b"]
 
+def stored(path):
+    found = np.load(path)
+    return found["x"], found["y"], found["x"], found["y"], ["a", "b", "c"]
+
 NUMBER = 3
 """
 
@@ -179,6 +183,16 @@ def test_a_callable_beside_the_config_is_called_with_its_options(own_module: Pat
     assert sys.path == before
 
 
+def test_relative_paths_of_a_callable_start_at_the_folder_of_the_config(
+    own_module: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, arrays: Arrays
+) -> None:
+    save(own_module / "stored.npz", x=arrays[0], y=arrays[1])
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    assert len(call(own_module, "own_pets:stored", path="stored.npz").test) == 30
+    assert Path.cwd() == elsewhere
+
+
 def test_a_raw_dataset_gives_the_same_as_its_arrays(own_module: Path) -> None:
     assert call(own_module, "own_pets:dataset").digest == call(own_module, "own_pets:arrays").digest
 
@@ -189,7 +203,7 @@ def test_a_raw_dataset_gives_the_same_as_its_arrays(own_module: Path) -> None:
         ("broken", "failed with OSError: no route to host"),
         ("pair", "returned a tuple of 2, expected a RawDataset"),
         ("nothing", "returned NoneType"),
-        ("unnamed", "distinct strings"),
+        ("unnamed", "classes 0 and 1 are both named 'a'"),
         ("lists", "expected two NumPy arrays"),
         ("array", "has no 'array'; did you mean 'arrays'"),
         ("NUMBER", "is a int, expected a callable"),

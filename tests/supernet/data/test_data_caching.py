@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,13 @@ def test_files_with_another_key_are_removed(tmp_path: Path, section: dict[str, A
 def test_damaged_facts_are_computed_again(tmp_path: Path, section: dict[str, Any], content: str) -> None:
     expected = load(section, cache_in(tmp_path), cache="none")
     next((tmp_path / "images").glob("*facts.json")).write_text(content)
+    assert facts_of(load(section, cache_in(tmp_path), cache="none")) == facts_of(expected)
+
+
+def test_edited_facts_are_computed_again(tmp_path: Path, section: dict[str, Any]) -> None:
+    expected = load(section, cache_in(tmp_path), cache="none")
+    facts = next((tmp_path / "images").glob("*facts.json"))
+    facts.write_text(re.sub(r"0\.\d+", "0.5", facts.read_text()))
     assert facts_of(load(section, cache_in(tmp_path), cache="none")) == facts_of(expected)
 
 

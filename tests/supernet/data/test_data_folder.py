@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from factory_base.errors import ConfigError, DataError, FactoryError
 from supernet.data.config import DataConfig
-from supernet.data.images import decode
+from supernet.data.decoding import decode
 from supernet.data.sources import load_splits
 from supernet.data.types import Splits
 
@@ -118,12 +119,12 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "white.png"
     image = Image.new("RGB", (5, 3), "white").convert(mode)
     image.save(path, **({"transparency": b"\0\xff"} if mode == "P" else {}))
-    assert decode(path, 4, "white").min() == 255
+    assert decode(path.read_bytes(), 4, "white").min() == 255
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 0x80FF, dtype=np.uint16)).save(tmp_path / "grey.png")
-    assert np.unique(decode(tmp_path / "grey.png", 4, "grey")).tolist() == [0x80]
+    assert np.unique(decode((tmp_path / "grey.png").read_bytes(), 4, "grey")).tolist() == [0x80]
 
 
 def test_photos_are_turned_upright(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_photos_are_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "photo.png", exif=exif)
-    upright = decode(tmp_path / "photo.png", 8, "photo")
+    upright = decode((tmp_path / "photo.png").read_bytes(), 8, "photo")
     assert upright[0, 0].max() == 0
     assert upright[0, 7].min() == 255
 
@@ -151,5 +152,48 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(tm
     whole = np.asarray(Image.open(tmp_path / "photo.jpg").resize((16, 16), Image.Resampling.BILINEAR)).transpose(
         2, 0, 1
     )
-    found = decode(tmp_path / "photo.jpg", 16, "photo")
+    found = decode((tmp_path / "photo.jpg").read_bytes(), 16, "photo")
     assert np.abs(found.astype(int) - whole.astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "dead link"])
+def test_what_is_no_regular_file_is_named_and_nobody_waits_for_it(
+    tmp_path: Path, write_folder: Write, kind: str
+) -> None:
+    odd = write_folder(tmp_path / "pets") / "cat/odd.png"
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    assert f"{odd}: is not a regular file, or a link to one" in refused(tmp_path)
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path / "pets")
+    (tmp_path / "linked").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / "pets" / name)
+    (tmp_path / "linked/emu").mkdir()
+    for path in (tmp_path / "pets/emu").iterdir():
+        (tmp_path / "linked/emu" / path.name).symlink_to(path)
+    assert load(tmp_path, path="linked").digest == load(tmp_path).digest
+
+
+def test_a_file_that_turns_into_a_fifo_is_not_waited_for(tmp_path: Path, write_folder: Write) -> None:
+    images = load(tmp_path, path=str(write_folder(tmp_path / "pets")), cache="none").train.images
+    for path in tmp_path.glob("pets/*/*"):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(DataError, match="is not a regular file"):
+        images[[0]]
+
+
+def test_a_folder_that_may_not_be_listed_is_named(
+    tmp_path: Path, write_folder: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    write_folder(tmp_path / "pets")
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "cannot be read (Permission denied)" in refused(tmp_path)

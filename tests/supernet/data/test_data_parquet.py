@@ -75,7 +75,7 @@ def test_train_and_test_shards_of_one_folder_stay_apart(tmp_path: Path, write_pa
 def test_a_validation_shard_is_not_guessed_to_be_the_test_data(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "hub/train-0.parquet")
     write_parquet(tmp_path / "hub/validation-0.parquet")
-    assert "test_path: hub/validation*.parquet" in refused(tmp_path, "hub")
+    assert "path: hub/train-0.parquet and test_path: hub/validation-0.parquet" in refused(tmp_path, "hub")
     assert len(load(tmp_path, "hub/train*.parquet", test_path="hub/validation*.parquet").test) == 30
 
 

@@ -74,6 +74,7 @@ def test_a_vocabulary_without_room_or_words_is_refused() -> None:
         ),
         (b"good\t1\n\nbad\t-1\n", r"line 3: label '-1' is not a whole number from 0"),
         ("good\t\u00b2\n".encode(), "line 1: label '\u00b2' is not a whole number"),
+        (b"good\t" + b"9" * 5000 + b"\n", r"line 1: label '9+ is not a whole number from 0 to 999,999,999"),
         (b" \t1\n", "line 1: has no words before the tab"),
         (b"\n\n", "holds no sentences"),
         (b"\xff\t1\n", "is not UTF-8 text"),

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.profile import find_profile
+from device_profiles.workload.workloads import Workloads, workload_of
 from factory_base.documents import parse_document
 from factory_base.errors import ConfigError, FactoryError, SpaceError
 from model_factory.stages.fingerprint import model_code
+from supernet.chain import ChainModelSpace
 from supernet.conformance import ModelSpaceConformance
 from supernet.model_space import ModelSpace
 from supernet.sharing.importance import sort_groups
@@ -40,6 +44,15 @@ class Nets:
     def input_shape(self, subnet):
         return (3, 4, 4)
 '''
+CHAIN = (
+    NETS.replace("Segments\n", "Segments, Link\n")
+    + """
+    links = (Link(name="body", choices=("width",)), Link(name="head", choices=("width",)))
+
+    def parts(self, network):
+        return {"body": network[:2], "head": network[2:]}
+"""
+)
 DOCUMENTATION = Path(__file__).parents[3] / "docs/training.md"
 _numbers = itertools.count()
 
@@ -68,6 +81,23 @@ class TestImportedSpace(ModelSpaceConformance):
 
     def model_space(self) -> ModelSpace:
         return self.made
+
+
+class TestImportedChain(ModelSpaceConformance):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.made = made(tmp_path, CHAIN, widths=[2, 4, 6])
+
+    def model_space(self) -> ModelSpace:
+        return self.made
+
+    def test_its_parts_have_costs(self) -> None:
+        assert isinstance(self.made, ChainModelSpace)
+        workloads = Workloads(self.made)
+        assert workloads.chain is not None
+        whole = workload_of(self.made, self.made.space.largest)
+        assert workloads.of(self.made.space.largest).macs == whole.macs
+        assert [arc.link for arc in DeviceCosts(workloads, find_profile("midrange", Path())).arcs()] == ["body", "head"]
 
 
 class TestDocumentedSpace(ModelSpaceConformance):
@@ -174,3 +204,33 @@ def test_the_code_of_an_imported_model_space_identifies_it(tmp_path: Path) -> No
     (path,) = tmp_path.glob("*.py")
     path.write_text(NETS.replace("ReLU", "GELU"))
     assert model_code(config, tmp_path) != first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("network[2:]", "network[3:]", "applied one after the other, do not compute what the network computes"),
+        (
+            '"head": network[2:]',
+            '"tail": network[2:]',
+            "expected a torch.nn.Module for each link, in the order of links",
+        ),
+        ('"head": network[2:]', '"head": 3', "expected a torch.nn.Module for each link"),
+        ('{"body"', '1 / 0, {"body"', "its parts failed with ZeroDivisionError"),
+        ('Link(name="head", choices=("width",))', '"head"', "a chain of parts has both links, objects of class"),
+        ("def parts", "def others", "and parts None; remove both"),
+        ('"body": network[:2], "head": network[2:]', '"head": network', "are head, but its links state body, head"),
+    ],
+)
+def test_a_chain_whose_parts_are_wrong_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    assert old in CHAIN
+    with pytest.raises(SpaceError, match=reason) as caught:
+        made(tmp_path, CHAIN.replace(old, new))
+    assert str(caught.value).startswith("nets_of_a_user_")
+    assert "\n" not in str(caught.value)
+
+
+def test_errors_name_what_the_config_names(tmp_path: Path) -> None:
+    space = made(tmp_path, NETS)
+    with pytest.raises(SpaceError, match=r"^nets_of_a_user_\d+:Nets has no costs for each arc"):
+        DeviceCosts(Workloads(space), find_profile("midrange", tmp_path)).arcs()

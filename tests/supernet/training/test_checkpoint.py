@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from factory_base.errors import CheckpointError
 from supernet.sharing.supernet import Supernet
 from supernet.spaces import make_model_space
 from supernet.spaces.mobilenet_config import MobileNetConfig
-from supernet.training.checkpoint import TrainingState, load_state, load_supernet, save_state, save_supernet
+from supernet.training.checkpoint import (
+    TrainingNote,
+    TrainingState,
+    load_state,
+    load_supernet,
+    save_state,
+    save_supernet,
+    state_key,
+)
 from supernet.training.guard import CurvePoint
 from supernet.training.trainer import Progression
 
 CONFIG = {"resolutions": [8], "stem_width": 8, "stages": [{"widths": [8], "depths": [1, 2]}], "head_width": 8}
-STATE = TrainingState(
+NOTE = TrainingNote(
     key="k",
     progression=Progression(step=3, drawn=2, learning_rate_scale=0.5),
     curve=(
@@ -27,8 +40,9 @@ STATE = TrainingState(
     losses=(1 / 3, 2.0),
     rollbacks=1,
     seconds=0.1,
-    tensors={"weights.a": torch.arange(6.0).reshape(2, 3)},
 )
+STATE = TrainingState(note=NOTE, tensors={"weights.a": torch.arange(6.0).reshape(2, 3)})
+PROJECT = "largest.stages.0.1.project.conv.weight"
 
 
 def space_of(classes: int = 4, **change: object):
@@ -68,12 +82,12 @@ def test_the_error_for_a_missing_checkpoint_names_the_command_that_writes_it(tmp
 @pytest.mark.parametrize("size", [0, 4, 200, -1])
 def test_a_truncated_checkpoint_is_refused(checkpoint: Path, size: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a readable safetensors file"):
         load_supernet(checkpoint, space_of())
 
 
 def test_a_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a readable safetensors file"):
         load_supernet(tmp_path, space_of())
 
 
@@ -87,12 +101,81 @@ def test_a_training_state_is_restored_bit_identical(tmp_path: Path) -> None:
     save_state(tmp_path / "state", STATE)
     found = load_state(tmp_path / "state", "k")
     assert found is not None
-    assert replace(found, tensors={}) == replace(STATE, tensors={})
+    assert found.note == NOTE
     assert torch.equal(found.tensors["weights.a"], STATE.tensors["weights.a"])
 
 
-def test_no_state_is_found_if_there_is_none_or_it_belongs_to_another_run(tmp_path: Path, checkpoint: Path) -> None:
-    save_state(tmp_path / "state", STATE)
-    assert load_state(tmp_path / "state", "another key") is None
+def test_there_is_no_state_without_a_file(tmp_path: Path) -> None:
     assert load_state(tmp_path / "missing", "k") is None
-    assert load_state(checkpoint, "k") is None
+    assert state_key(tmp_path / "missing") is None
+
+
+def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    save_state(tmp_path / "state", STATE)
+    with pytest.raises(CheckpointError, match=r"state: belongs to a training run with another config .* not continued"):
+        load_state(tmp_path / "state", "another key")
+
+
+def test_a_checkpoint_is_not_a_training_state(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not the state of a training run"):
+        load_state(checkpoint, "k")
+    assert state_key(checkpoint) is None
+
+
+def rewritten(path: Path, change: Callable[[dict], object], note: str | None = None) -> Path:
+    """The file at `path` with `change` applied to its tensors, and with other metadata of a training state."""
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    change(tensors)
+    save_file(tensors, path, metadata if note is None else {"training": note})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: t.pop(PROJECT), f"it lacks the tensor '{PROJECT}'"),
+        (lambda t: t.update({"x\n": torch.ones(1)}), r"it has, beyond those of this network, the tensor 'x\\n'"),
+        (lambda t: t.update({PROJECT: torch.ones(3)}), r"has the shape \(3,\) instead of \(8, "),
+        (lambda t: t.update({PROJECT: t[PROJECT].int()}), "holds torch.int32 instead of torch.float32"),
+        (lambda t: t.update({PROJECT: t[PROJECT].to(torch.float8_e4m3fn)}), "holds torch.float8_e4m3fn instead of"),
+        (lambda t: t[PROJECT].fill_(float("nan")), "has values that are not finite"),
+        (lambda t: t.clear(), "it lacks the tensor 'largest.stem.conv.weight' and [0-9]+ more tensors"),
+    ],
+)
+def test_a_checkpoint_whose_tensors_do_not_fit_is_refused_by_name(
+    checkpoint: Path, change: Callable[[dict], object], reason: str
+) -> None:
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        load_supernet(rewritten(checkpoint, change), space_of())
+    assert str(caught.value).startswith(f"{checkpoint}: is damaged: ")
+    assert str(caught.value).endswith("retrain with `factory train --retrain`, or restore the file")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        json.dumps(asdict(NOTE) | {"rollbacks": "many"}),
+        json.dumps(asdict(NOTE) | {"seconds": float("nan")}),
+        json.dumps(asdict(NOTE) | {"losses": ["x"]}),
+        json.dumps(asdict(NOTE) | {"rollbacks": -1}),
+        json.dumps(asdict(NOTE) | {"progression": {"step": 2}}),
+        json.dumps(asdict(NOTE) | {"progression": {"step": 3, "learning_rate_scale": 1e300}}),
+    ],
+)
+def test_a_training_state_with_wrong_metadata_is_refused(tmp_path: Path, note: str) -> None:
+    save_state(tmp_path / "state", STATE)
+    with pytest.raises(CheckpointError, match="state: is damaged: ") as caught:
+        load_state(rewritten(tmp_path / "state", lambda _: None, note), "k")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "supernet.safetensors")
+    with pytest.raises(CheckpointError, match="is not a regular file"):
+        load_supernet(tmp_path / "supernet.safetensors", space_of())

@@ -75,8 +75,8 @@ def test_the_scale_of_float16_gradients_falls_and_is_part_of_the_state(tmp_path:
     small_run.run(Job(folder=str(tmp_path), training=FLOAT16, space="loud"))
     state = load_state(tmp_path / "state.safetensors", "run")
     assert state is not None
-    assert state.progression.gradient_scale < 65536
-    assert 0 < state.progression.growth < 12
+    assert state.note.progression.gradient_scale < 65536
+    assert 0 < state.note.progression.growth < 12
 
 
 def test_float16_is_rolled_back_if_no_scale_makes_the_gradient_finite(tmp_path: Path) -> None:
@@ -119,9 +119,10 @@ def test_a_pickle_named_safetensors_is_refused_and_never_run(tmp_path: Path) -> 
     for disguise in (pickle.dumps(Trap()), _saved_by_torch(Trap(), tmp_path)):
         path.write_bytes(disguise)
         good_state_file(path).write_bytes(disguise)
-        with pytest.raises(CheckpointError, match=r"state.safetensors: is not a readable checkpoint"):
+        with pytest.raises(CheckpointError, match=r"state.safetensors: is not a readable safetensors file"):
             load_supernet(path, small_run.model_space("loud"))
-        assert load_state(path, "run") is None
+        with pytest.raises(CheckpointError, match=r"state.safetensors: is not a readable .* it is not continued"):
+            load_state(path, "run")
         small_run.run(Job(folder=str(tmp_path), training={"learning_rate": 0.002}, space="loud"))
     assert not (tmp_path / "run").exists()
 

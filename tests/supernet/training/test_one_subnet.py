@@ -49,9 +49,14 @@ def test_training_a_separated_subnet_improves_it_and_leaves_the_supernet_alone(t
     recipe = FinetuneConfig(epochs=6).recipe(training)
     assert (recipe.epochs, recipe.learning_rate, recipe.largest_only) == (6, pytest.approx(0.05), 1)
     alone, images = separated(supernet, subnet), easy_images()
+    shown: list[str] = []
     outcome = train(
-        alone, images, recipe, seed=0, state_file=tmp_path / "state.safetensors", key="k", check=lambda _: 1.0
-    )
+        alone, images, recipe, seed=0, state_file=tmp_path / "state.safetensors", key="k", check=lambda _: 1.0,
+        progress=lambda _done, _total, detail="": shown.append(detail),
+    )  # fmt: skip
+    assert not any("largest" in detail for detail in shown)
+    assert shown[0].startswith("data ")
+    assert shown[-1].startswith("held-out: 100.0%, data ")
     assert outcome.curve[-1].loss < 0.7 * outcome.curve[0].loss
     assert all(torch.equal(*pair) for pair in zip(before, supernet.parameters(), strict=True))
 

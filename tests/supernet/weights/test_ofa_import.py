@@ -180,7 +180,9 @@ def test_a_static_teacher_gives_the_largest_network_and_kernels_that_are_centres
     names = {name.replace(".conv.conv.", ".conv.").replace(".bn.bn.", ".bn."): name for name in dynamic}
     matrices = {name: torch.eye(len(tensor)) for name, tensor in dynamic.items() if name.endswith("_matrix")}
     official = Official(family, {names[name]: tensor for name, tensor in static.items()} | matrices)
-    supernet = ofa_supernet(*import_ofa(written(tmp_path, {"state_dict": static})))
+    notes: list[str] = []
+    supernet = ofa_supernet(*import_ofa(written(tmp_path, {"state_dict": static}), notes.append))
+    assert [note.partition(":")[0] for note in notes] == ["no kernel transforms in the file, so it is a teacher"]
     assert max(differences(supernet, official, slice(1, 5))) < 1e-4
 
 

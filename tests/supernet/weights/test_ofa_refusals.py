@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from official_ofa import official_state
@@ -148,6 +150,42 @@ def test_a_script_archive_is_refused(tmp_path: Path) -> None:
     with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.save(torch.jit.script(Doubling()), tmp_path / "file")
     assert "is damaged, or is not a PyTorch checkpoint" in refusal(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "number", [np.float64(73.1), np.mean([73.0, 73.2]), np.float32(1), np.int64(119), np.bool_(True)]
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numpy_numbers_beside_the_weights_do_no_harm(
+    tmp_path: Path, official: dict[str, Tensor], number: object, zipped: bool
+) -> None:
+    path = tmp_path / "ofa_net"
+    torch.save({"best_acc": number, "state_dict": official}, path, _use_new_zipfile_serialization=zipped)
+    assert import_ofa(path)[0].width_mult == 0.2
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (np.ones(3), "numpy._core.multiarray._reconstruct"),
+        (Path("x"), "pathlib.PosixPath"),
+    ],
+)
+def test_other_objects_beside_the_weights_are_named_and_the_file_is_not_called_damaged(
+    tmp_path: Path, official: dict[str, Tensor], content: object, name: str
+) -> None:
+    torch.save({"args": content, "state_dict": official}, tmp_path / "ofa_net")
+    message = refusal(tmp_path / "ofa_net")
+    assert f"holds an object of {name} beside its tensors" in message
+    assert "save its weights alone: torch.save({'state_dict'" in message
+    assert "damaged" not in message
+    assert "download" not in message
+
+
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a regular file" in refusal(tmp_path / "pipe")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

@@ -182,12 +182,14 @@ async function whileVisible(work) {
 
 const kept = new Map(); // sessions by file
 const inputs = new Map(); // tensors by index
+let opened = null; // the number of the files that these belong to
 let keptBytes = 0;
 let keptLimit = Infinity;
 
 async function input({ number, shape }) {
   if (!inputs.has(number)) {
-    inputs.set(number, new ort.Tensor("float32", new Float32Array(await fetchBytes(`input/${number}`)), shape));
+    const bytes = await fetchBytes(`input/${opened}/${number}`);
+    inputs.set(number, new ort.Tensor("float32", new Float32Array(bytes), shape));
   }
   return inputs.get(number);
 }
@@ -208,6 +210,14 @@ async function releaseAll() {
   for (const { session } of kept.values()) await session.release();
   kept.clear();
   keptBytes = 0;
+}
+
+// Forgets the files of another measurement, whose indices mean other files.
+async function useFiles(number) {
+  if (opened === number) return;
+  await releaseAll();
+  inputs.clear();
+  opened = number;
 }
 
 async function ready(session, tensor) {
@@ -231,7 +241,7 @@ async function keepOrRelease(file, entry, bytes) {
 // Calls `use` with a loaded file; the time of loading is not part of what `use` measures.
 async function withFile(job, file, use) {
   if (kept.has(file)) return use(kept.get(file));
-  const bytes = await fetchBytes(`model/${file}`);
+  const bytes = await fetchBytes(`model/${opened}/${file}`);
   const entry = await ready(await create(bytes), await input(job.inputs[file]));
   const found = await use(entry);
   await keepOrRelease(file, entry, bytes.byteLength);
@@ -282,7 +292,7 @@ async function sustainedTimes(job, entry) {
 }
 
 async function loadTimes(job, file) {
-  const bytes = await fetchBytes(`model/${file}`);
+  const bytes = await fetchBytes(`model/${opened}/${file}`);
   const tensor = await input(job.inputs[file]);
   const times = [];
   for (let load = 0; load < job.loads; load++) {
@@ -313,6 +323,7 @@ const WORK = {
 };
 
 async function runJob(job) {
+  await useFiles(job.opened);
   ort.env.wasm.numThreads = job.threads;
   keptLimit = Math.min(keptLimit, job.kept_bytes);
   showFact("Threads", String(job.threads));

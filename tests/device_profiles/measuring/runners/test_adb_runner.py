@@ -353,7 +353,7 @@ def test_a_program_that_hangs_is_reported_after_a_timeout(
     adb: AdbSetup, files: list[TimedFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdbRunner._readings, "__defaults__", (None, 2.0))
-    with adb.phone(), pytest.raises(EngineError, match="silent for 2 s; run the same command again"):
+    with adb.phone(), pytest.raises(EngineError, match="did not finish a file in 2 s; run the same command again"):
         adb.runner(adb.program("[ $# = 0 ] || sleep 30")).open(files, 1, threads=1, seed=0)
 
 

@@ -20,6 +20,15 @@ from device_profiles.measuring import timing
 from device_profiles.measuring.runners import board, board_engines
 from device_profiles.measuring.runners.board import Board, hold_machine, make_room, processor
 from device_profiles.measuring.runners.board_engines import BoardError, OnnxRuntime, without_weights
+from device_profiles.measuring.runners.board_messages import (
+    HELLO,
+    LOADED,
+    MISSING,
+    NOTHING,
+    PROFILED,
+    VISITED,
+    Facts,
+)
 from device_profiles.measuring.runners.ssh_link import Link, LinkLostError, start_command
 from factory_base.errors import EngineError
 from factory_base.files import sha256_file
@@ -79,13 +88,14 @@ def sockets(link: Link) -> list[str]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="boards run Linux")
 def test_a_measurement_leaves_only_the_copied_files_on_the_board_and_opens_no_connection(alone, converted, tmp_path):
     digest = sha256_file(converted)
-    assert "lacks" not in alone.ask("handshake", engine="onnxruntime", token="a")
-    assert alone.ask("missing", files={digest: converted.stat().st_size}) == {"missing": [digest]}
+    assert isinstance(alone.ask("hello", HELLO, engine="onnxruntime", token="a"), Facts)
+    assert alone.ask("missing", MISSING, steps=1, files={digest: converted.stat().st_size}).missing == (digest,)
     alone.put(converted, digest)
     entry = {"sha256": digest, "name": "net.onnx", "shape": list(SHAPE)}
-    assert len(alone.ask("load", files=[entry], threads=1, seed=0, timed=1, loads=3)["load_us"][0]) == 3
-    assert [answer["file"] for answer in alone.stream("visit", order=[0, 0], **LIMITS)] == [0, 0]
-    assert alone.ask("profile", file=0, warm_up=1, runs=2)["profile"]["run_us"] > 0
+    loaded = alone.ask("load", LOADED, steps=1, files=[entry], threads=1, seed=0, timed=1, loads=3)
+    assert len(loaded.load_us[0]) == 3
+    assert [answer.file for answer in alone.stream("visit", VISITED, order=[0, 0], **LIMITS)] == [0, 0]
+    assert alone.ask("profile", PROFILED, file=0, warm_up=1, runs=2).profile.run_us > 0
     assert not sockets(alone)
     alone.close()
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
@@ -97,12 +107,12 @@ def test_a_measurement_leaves_only_the_copied_files_on_the_board_and_opens_no_co
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="boards run Linux")
 def test_a_request_that_fails_is_reported_and_the_next_one_is_answered(alone, converted):
     with pytest.raises(EngineError, match="board: the request 'dance' is unknown"):
-        alone.ask("dance")
+        alone.ask("dance", NOTHING)
     with pytest.raises(EngineError, match="board: TypeError"):
-        alone.ask("missing", nothing=1)
+        alone.ask("missing", MISSING, nothing=1)
     with pytest.raises(EngineError, match=r"board: the file (ab){32} arrived damaged"):
         alone.put(converted, "ab" * 32)
-    assert alone.ask("missing", files={}) == {"missing": []}
+    assert alone.ask("missing", MISSING, files={}).missing == ()
 
 
 class RecordingEngine:
@@ -217,6 +227,7 @@ ARM = "processor\t: 0\nmodel name\t: ARMv7 Processor rev 3 (v7l)\nCPU implemente
         (ARM.format("0xd05") * 6 + ARM.format("0xd41") * 2, "", "6 x Cortex-A55 + 2 x Cortex-A78"),
         (ARM.format("0xfff"), "", "1 x ARM 0xfff"),
         ("isa\t: rv64imafdc\n", "Star Five\0", "Star Five"),
+        (ARM.format("nonsense") + ARM.format("0xd08"), "", "1 x Cortex-A72"),
     ],
 )
 def test_a_board_and_its_processor_are_named(cpuinfo, model, name, tmp_path):
@@ -227,9 +238,21 @@ def test_a_board_and_its_processor_are_named(cpuinfo, model, name, tmp_path):
     assert processor(tmp_path) == name
 
 
+@pytest.mark.parametrize(
+    "text", ["", "MemTotal:\n", "MemTotal: x kB\n", "\n\nMemTotal:  " + "9" * 5000 + " kB\n", "\xb2"]
+)
+def test_memory_that_the_kernel_does_not_report_as_it_should_is_one_line(text, tmp_path):
+    (tmp_path / "meminfo").write_text(text)
+    with pytest.raises(BoardError, match="/proc/meminfo has no entry MemTotal"):
+        board.memory("MemTotal", tmp_path)
+    (tmp_path / "meminfo").write_text(text + "\nMemTotal:        2048 kB\nMemFree: 1 kB\nHugePages_Total:       0\n")
+    assert board.memory("MemTotal", tmp_path) == 2**21
+    assert board.memory("MemAvailable", tmp_path) == 2**10
+
+
 def test_a_program_whose_other_side_is_gone_ends_and_a_request_to_it_fails(alone):
-    alone.ask("handshake", engine="onnxruntime", token="a")
+    alone.ask("hello", HELLO, engine="onnxruntime", token="a")
     alone._process.stdin.close()
     assert alone._process.wait(20) == 0
     with pytest.raises(LinkLostError, match="the connection has ended"):
-        alone.ask("missing", files={})
+        alone.ask("missing", MISSING, files={})

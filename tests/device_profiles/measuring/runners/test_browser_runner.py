@@ -8,6 +8,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +23,8 @@ from quick_networks import QuickEngine, TinySpace, network, write_onnx
 import device_profiles.measuring.benchmark as benchmark
 import device_profiles.measuring.measure as measure
 import device_profiles.measuring.runners.browser as browser_module
+import device_profiles.measuring.runners.capped_server as capped_server
+import device_profiles.measuring.runners.page_server as page_server
 from device_profiles.measuring.runner import TimedFile
 from device_profiles.measuring.runners import get_runner
 from device_profiles.measuring.runners.browser import ENGINE_FILES, BrowserAddress, BrowserRunner
@@ -79,11 +82,13 @@ def browser(tmp_path_factory) -> Iterator[Chromium]:
     started.kill()
 
 
-def new_runner(folder: str | Path = DIST, kind: type[BrowserRunner] = BrowserRunner, **options) -> BrowserRunner:
+def new_runner(
+    folder: str | Path = DIST, kind: type[BrowserRunner] = BrowserRunner, hosts: tuple[str, ...] = (), **options
+) -> BrowserRunner:
     """A runner on a free port; the lines that it notifies people of are in `said`."""
     said: list[str] = []
     options = {"timeouts": PATIENT if folder == DIST else CURT, "notify": said.append} | options
-    runner = kind(BrowserAddress(folder=Path(folder), port=0), get_engine("onnxruntime"), **options)
+    runner = kind(BrowserAddress(folder=Path(folder), port=0, hosts=hosts), get_engine("onnxruntime"), **options)
     runner.said = said
     return runner
 
@@ -118,12 +123,19 @@ def opened(browser, files) -> Iterator[Opened]:
         yield Opened(runner=runner, browser=browser, load_us=runner.open(files, 3, 1, seed=7))
 
 
-def ask(runner: BrowserRunner, method: str, name: str, body: bytes | None = None, token: str | None = None):
+def ask(
+    runner: BrowserRunner,
+    method: str,
+    name: str,
+    body: bytes | None = None,
+    token: str | None = None,
+    headers: dict[str, str] | None = None,
+):
     """Status, body and headers of the answer to a plain request below the secret path."""
     url = urlsplit(runner.url)
     path = f"{url.path if token is None else token}{name}"
     with closing(http.client.HTTPConnection(url.hostname, url.port, timeout=10)) as connection:
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read(), dict(answer.getheaders())
 
@@ -192,6 +204,18 @@ def test_what_ran_while_the_page_was_hidden_is_measured_again(opened) -> None:
 
 
 @needs_browser
+def test_the_files_of_another_measurement_are_fetched_and_loaded_anew(opened, files) -> None:
+    """Last of the tests that share a page: file 0 is another one from here on."""
+    runner = opened.runner
+    runner.open(files[::-1], 1, 1, seed=7)
+    largest_first = dict(runner.visit([0, 2]))
+    batch = np.random.default_rng(7).standard_normal((1, *SHAPE), dtype=np.float32)
+    expected = get_engine("onnxruntime").load(files[2].path, 1).run(batch)
+    np.testing.assert_allclose(runner.output(0), expected.ravel()[:16], rtol=1e-4, atol=1e-5)
+    assert np.median(largest_first[0]) > np.median(largest_first[2])
+
+
+@needs_browser
 def test_files_that_the_page_has_no_room_for_are_loaded_for_each_visit(make_runner, browser, files) -> None:
     runner = make_runner(kept_bytes=0)
     browser.open(runner.url)
@@ -216,7 +240,7 @@ def test_two_threads_run_in_an_isolated_page(make_runner, browser, files) -> Non
 
 @needs_browser
 def test_a_page_that_is_not_isolated_has_a_coarser_timer_and_one_thread(make_runner, browser, files) -> None:
-    runner = make_runner()
+    runner = make_runner(hosts=("phone.test",))
     browser.open(runner.url.replace("127.0.0.1", "phone.test"))
     runner.open(files, 0, 1, seed=0)
     found = dict(runner.visit([0, 1, 2]))
@@ -379,12 +403,12 @@ def server(tmp_path_factory) -> Iterator[BrowserRunner]:
     """A runner without a page, with a file beside those of the engine."""
     folder = files_in(tmp_path_factory.mktemp("dist"))
     (folder / "secret").write_text("secret")
-    with new_runner(folder) as runner:
+    with new_runner(folder, hosts=("phone.test",)) as runner:
         yield runner
 
 
 @pytest.mark.parametrize("token", ["/", "/abc/", "/../", "//"])
-@pytest.mark.parametrize("name", ["", "page.mjs", "model/0", f"engine/{ENGINE_FILES[0]}"])
+@pytest.mark.parametrize("name", ["", "page.mjs", "model/0/0", f"engine/{ENGINE_FILES[0]}"])
 def test_without_the_secret_path_nothing_answers(server, token, name) -> None:
     assert ask(server, "GET", name, token=token)[0] == 404
     assert ask(server, "POST", "register_page", b"{}", token=token)[0] == 404
@@ -392,8 +416,8 @@ def test_without_the_secret_path_nothing_answers(server, token, name) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../browser.py", "engine/../secret", "engine/secret", "engine/..%2fsecret", "engine//etc/passwd", "model/-1",
-     "model/9", "model/0/..", "model/0x0", "input/7", "%2e%2e/", "page_server.py"],
+    ["../browser.py", "engine/../secret", "engine/secret", "engine/..%2fsecret", "engine//etc/passwd", "model/0/-1",
+     "model/0/9", "model/0/0/..", "model/0/0x0", "input/0/7", "%2e%2e/", "page_server.py"],
 )  # fmt: skip
 def test_only_files_of_this_run_are_served(server, name) -> None:
     assert ask(server, "GET", name)[0] == 404
@@ -419,6 +443,12 @@ def test_the_page_and_the_engine_come_with_their_types_and_isolated(server) -> N
         ("register_page", b"\xff", 400),
         ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [-1]}]}', 400),
         ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [NaN]}]}', 400),
+        ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": [1e300]}]}', 400),
+        ("add_results", b'{"page": "x", "job": "1", "results": [{"file": 0, "times_us": ["1"]}]}', 400),
+        ("add_results", b'{"page": "x", "job": "1", "results": null}', 400),
+        ("next_job", b"[" * 100_000, 400),
+        ("next_job", b'{"page": "x", "page": "y"}', 400),
+        ("heartbeat", b'{"page": "x", "hidden": 1}', 400),
         ("next_job", b'{"page": "x"}', 409),
         ("nothing", b"{}", 404),
     ],
@@ -432,7 +462,7 @@ def test_long_bodies_are_not_read(server) -> None:
     url = urlsplit(server.url)
     with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
         connection.sendall(
-            f"POST {url.path}register_page HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode()
+            f"POST {url.path}register_page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n\r\n".encode()
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
@@ -449,12 +479,109 @@ def test_it_serves_this_machine_alone_and_warns_where_it_does_not(make_runner, d
     assert "warning: everyone in the network who knows this address" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:1", 200), ("[::1]", 200), ("192.168.1.7", 200), ("localhost:80", 200), ("PHONE.test", 200),
+     ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("", 403), ("a b", 403), ("[::1", 403)],
+)  # fmt: skip
+def test_a_name_that_another_site_may_have_rebound_to_this_machine_is_refused(server, host, status) -> None:
+    for method, name in (("GET", "page.mjs"), ("POST", "register_page")):
+        answer = ask(server, method, name, json.dumps(facts()).encode(), headers={"Host": host})
+        assert answer[0] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://127.0.0.1:8", "Host": "127.0.0.1:8"}, 200),
+        ({"Origin": "https://phone.test", "Host": "127.0.0.1"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:9", "Host": "127.0.0.1:8"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_a_page_of_another_site_cannot_send_results(server, headers, status) -> None:
+    body = json.dumps(facts()).encode()
+    assert ask(server, "POST", "register_page", body, headers=headers)[0] == status
+
+
+def connections(runner: BrowserRunner, count: int, sent: bytes = b"") -> list[socket.socket]:
+    url = urlsplit(runner.url)
+    made = [socket.create_connection((url.hostname, url.port), timeout=10) for _ in range(count)]
+    for connection in made:
+        connection.sendall(sent)
+    return made
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
+def test_silent_and_slow_clients_make_room_for_the_page(make_runner, dist, sent, monkeypatch) -> None:
+    monkeypatch.setattr(capped_server, "MOST_CONNECTIONS", 4)
+    runner = make_runner(dist)
+    waiting = connections(runner, 12, sent)
+    assert register(runner)[0] == 200
+    assert waiting[0].recv(1) == b""
+    for connection in waiting:
+        connection.close()
+
+
+def test_a_client_that_does_not_finish_its_request_is_cut_off(make_runner, dist, monkeypatch) -> None:
+    monkeypatch.setattr(page_server, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(page_server, "BODY_SECONDS", 0.1)
+    runner = make_runner(dist)
+    path = urlsplit(runner.url).path
+    head = f"POST {path}register_page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{{".encode()
+    for sent in (b"POST ", head):
+        (connection,) = connections(runner, 1, sent)
+        assert connection.recv(1) == b""
+        connection.close()
+
+
+def opened_without_engine(make_runner, dist, **timeouts) -> BrowserRunner:
+    """A runner that has a page and two files, of which none is loaded."""
+    runner = make_runner(dist, timeouts=Timeouts(poll_s=0.1, finish_s=0, **timeouts))
+    runner.page = register(runner)[1]
+    runner.open([TimedFile(path=dist / name, input_shape=(2,)) for name in ENGINE_FILES[:2]], 0, 1, seed=0)
+    return runner
+
+
+def test_an_address_never_means_the_file_of_another_measurement(make_runner, dist) -> None:
+    runner = opened_without_engine(make_runner, dist)
+    assert ask(runner, "GET", "model/1/0")[1] == ENGINE_FILES[0].encode()
+    runner.open([TimedFile(path=dist / ENGINE_FILES[1], input_shape=(2,))], 0, 1, seed=1)
+    assert ask(runner, "GET", "model/2/0")[1] == ENGINE_FILES[1].encode()
+    assert [ask(runner, "GET", name)[0] for name in ("model/1/0", "input/1/0", "input/2/0")] == [404, 404, 200]
+
+
+def test_times_of_a_file_that_is_not_to_be_measured_are_refused_and_reported(make_runner, dist) -> None:
+    runner = opened_without_engine(make_runner, dist, answer_s=1)
+    with ThreadPoolExecutor() as pool:
+        visits = pool.submit(lambda: list(runner.visit([0])))
+        job = json.loads(ask(runner, "POST", "next_job", as_page(runner.page))[1])
+        results = {"page": runner.page["page"], "job": job["job"], "results": [{"file": 1, "times_us": [5]}]}
+        assert ask(runner, "POST", "add_results", json.dumps(results).encode())[0] == 409
+        assert isinstance(visits.exception(timeout=20), EngineError)
+    assert "refused: times of file 1, which is not to be measured" in runner.said[-1]
+
+
+def test_what_a_page_says_reaches_the_terminal_as_one_line_without_control_characters(make_runner, dist) -> None:
+    runner = opened_without_engine(make_runner, dist, answer_s=20)
+    with ThreadPoolExecutor() as pool:
+        visits = pool.submit(lambda: list(runner.visit([0])))
+        job = json.loads(ask(runner, "POST", "next_job", as_page(runner.page))[1])
+        failure = {"page": runner.page["page"], "job": job["job"], "file": 0, "message": "\x1b[31mred\nline\u202e"}
+        assert ask(runner, "POST", "report_failure", json.dumps(failure).encode())[0] == 200
+        assert str(visits.exception(timeout=20)).endswith(r"cannot run the file (\x1b[31mred\nline\u202e)")
+
+
 # --- the address ---
 
 
 def test_an_address_is_read() -> None:
-    assert BrowserAddress.parse("some/dist,port=9000,lan") == BrowserAddress(
-        folder=Path("some/dist"), port=9000, lan=True
+    assert BrowserAddress.parse("some/dist,port=9000,lan,host=a.example,host=b") == BrowserAddress(
+        folder=Path("some/dist"), port=9000, lan=True, hosts=("a.example", "b")
     )
     assert BrowserAddress.parse("dist") == BrowserAddress(folder=Path("dist"))
 
@@ -465,6 +592,7 @@ def test_an_address_is_read() -> None:
         ("", "'browser:' lacks the folder of ONNX Runtime Web; run 'npm install onnxruntime-web'"),
         ("dist,prot=1", "'prot=1' is not an option of .*did you mean 'port'?"),
         ("dist,port=x", "'port=x' is not a port; choose 1024 to 65535"),
+        ("dist,host=a b", "'host=a b' is not the name of a machine; write one such as host="),
         ("dist,port=70000", "'port=70000' is not a port"),
         ("nowhere", "nowhere: is not the folder 'dist' of onnxruntime-web .*npm install onnxruntime-web"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from device_profiles.measuring.reported import LONGEST_US, SHORTEST_US
 from device_profiles.measuring.runners.perf_tools import PERF_TOOLS, MnnModuleBasic, OnnxRuntimePerfTest
 
 ORT_OUTPUT = """Setting intra_op_num_threads to 1
@@ -69,12 +70,19 @@ def test_mnn_gives_its_average_and_the_time_to_load() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "a,b,c,d,e", "P50 Latency: fast s", "m,nan,1,1,1", "m,0,1,1,0", "Avg= x ms"]
+    "text", ["", "nonsense", "a,b,c,d,e", "P50 Latency: fast s", "P50 Latency: " + "9" * 5000 + " s", "Avg= x ms"]
 )
 @pytest.mark.parametrize("engine", sorted(PERF_TOOLS))
 def test_nothing_is_read_from_other_output(engine: str, text: str) -> None:
     reading = PERF_TOOLS[engine].parse(text)
     assert (reading.runs_us, reading.load_us) == ((), None)
+
+
+@pytest.mark.parametrize("time", ["nan", "0", "-1", "1e300", "9" * 400, "x"])
+def test_a_row_with_an_implausible_time_is_not_left_out(time: str) -> None:
+    """Whoever called the program refuses it, and names the phone."""
+    (run,) = OnnxRuntimePerfTest().parse(f"m,{time},1,1,0\n").runs_us
+    assert not SHORTEST_US <= run <= LONGEST_US
 
 
 def test_the_version_of_onnxruntime_is_in_the_symbols_of_its_library() -> None:

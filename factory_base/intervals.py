@@ -1,0 +1,31 @@
+"""How much a share of a number of images tells. Imports nothing but the standard library."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+Z95: Final = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution, for two-sided 95 % intervals."""
+
+
+def wilson(correct: int, images: int, z: float = Z95) -> tuple[float, float]:
+    """The score interval of the fraction `correct / images` (Wilson, JASA 22, 1927).
+
+    Args:
+        correct: Number of successes.
+        images: Number of trials, at least 1.
+        z: How sure the interval is, as a quantile of the standard normal distribution; by default 95 %.
+    """
+    fraction, z2 = correct / images, z**2 / images
+    centre = fraction + z2 / 2
+    half = z * math.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images))
+    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+
+
+def is_at_chance(correct: int, images: int, chance: float) -> bool:
+    """Whether `correct` of `images` does not differ from guessing, which is right with probability `chance`.
+
+    It does not if the lower end of the 95 % interval is not above `chance`.
+    """
+    return wilson(correct, images)[0] <= chance
