@@ -57,8 +57,10 @@ def environment(seed: int) -> dict[str, Any]:
     """Machine, its load, versions, seed and date, for the JSON object that a benchmark prints."""
     import torch
 
+    from factory_base.processors import usable_cores
+
     return {
-        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {usable_cores()} cores",
         "load": round(os.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

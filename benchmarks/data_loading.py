@@ -34,6 +34,7 @@ from common import log, make_parser, parse_options
 from PIL import Image
 
 from factory_base.errors import FactoryError
+from factory_base.processors import usable_cores
 
 STAGE = {"kernels": [3, 5], "expands": [3, 6]}
 SPACES = {
@@ -281,7 +282,7 @@ def environment(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     settings = {name: getattr(options, name) for name in ("threads", "seed", "size", "photos", "batches", "repeats")}
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    machine = {"machine": platform.machine(), "cores": usable_cores(), "python": platform.python_version()}
     return {**settings, **machine, "torch": torch.__version__, "date": date.today().isoformat()}
 
 

@@ -32,6 +32,7 @@ from exports.family.manifest import read_manifest
 from exports.family.records import Manifest, Model, Tier
 from exports.family.verify import verify_family
 from factory_base.errors import FactoryError
+from factory_base.processors import usable_cores
 from model_factory.build import build
 from model_factory.config import shipped_configs
 from model_factory.console import Console
@@ -175,7 +176,7 @@ def environment() -> dict[str, Any]:
     """Machine and versions."""
     return {
         "cpu": processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "versions": {name: library_version(name) for name in LIBRARIES},
     }

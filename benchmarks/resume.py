@@ -37,6 +37,7 @@ import yaml
 from common import log, make_parser, parse_options, processor
 
 from factory_base.files import TEMPORARY_MARK
+from factory_base.processors import usable_cores
 from model_factory.stages.cached import library_version
 
 CONFIG: dict[str, Any] = {
@@ -331,7 +332,7 @@ def metrics(
         "rolled_back": sum(undisturbed[outcome.recipe].rolled_back for outcome in outcomes),
         "command": "factory train",
         "checkpoint_bytes": max(len(expected.weights) for expected in undisturbed.values()),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {"processor": processor(), "cores": usable_cores(), "system": platform.system()},
         "threads": 1,
         "torch": library_version("torch"),
         "python": platform.python_version(),

@@ -20,8 +20,9 @@ from device_profiles.engine import Precision
 from device_profiles.workload.parts import Part
 from device_profiles.workload.workloads import workload_of
 from factory_base.documents import Document, parse_document
-from factory_base.errors import ConfigError, FactoryError
-from factory_base.files import digest_of, read_json, sha256_file, write_json
+from factory_base.errors import ConfigError, ForeignError
+from factory_base.files import digest_of, sha256_bytes, write_json
+from factory_base.foreign import parse_json, read_regular
 from supernet.chain import ChainModelSpace
 
 TERMS = ("alone_us", "parts", "border_kelements", "weight_kelements", "kmacs")
@@ -29,9 +30,16 @@ TERMS = ("alone_us", "parts", "border_kelements", "weight_kelements", "kmacs")
 thousands). They correct for what differs inside a network: tensor layouts follow the neighbours, and activations and
 weights are in caches in another state."""
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_MAX_BYTES, _MAX_VALUES = 256 * 2**20, 12_000_000
+"""Limits of a table's file: two hundred thousand parts, the most that are enumerated, with some fifty numbers each."""
+
+_LARGEST = 1e12
+"""Twelve days in microseconds. Nothing in a table is larger, and no sum of products overflows."""
+
+_Positive = Annotated[float, Field(gt=0, le=_LARGEST)]
+_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
+_Finite = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+_Count = Annotated[int, Field(ge=0, le=_MAX_VALUES)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -125,9 +133,9 @@ class LatencyTable(Document):
     repeatability_p95: _NotNegative | None
     constant_us: _Finite
     coefficients: tuple[_Finite, _Finite, _Finite, _Finite, _Finite]
-    fitted_networks: int
+    fitted_networks: _Count
     errors: PredictionErrors | None
-    part_count: int
+    part_count: _Count
     parts: tuple[TablePart, ...]
     uncertainty: TableUncertainty | None = None
 
@@ -140,6 +148,10 @@ class LatencyTable(Document):
             raise ValueError(
                 f"its uncertainty does not cover the {self.part_count} parts and the constant: the file is truncated; "
                 "run `factory onboard` again"
+            )
+        if spread and any(len({len(row) for row in rows}) > 1 for rows in (spread.shared_us, spread.learnt_us)):
+            raise ValueError(
+                "the rows of its uncertainty differ in length: the file is damaged; run `factory onboard` again"
             )
         return self
 
@@ -205,16 +217,17 @@ def read_table(path: Path, sha256: str) -> LatencyTable:
     Raises:
         ConfigError: The file is missing, is damaged (truncated, or with invalid latencies), or holds another table.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(
             f"{path}: the profile's latency table is missing; put it beside the profile, or measure again"
         )
     try:
-        value = read_json(path)
-    except FactoryError as error:
+        data = read_regular(path, _MAX_BYTES)
+        value = parse_json(data, str(path), max_bytes=_MAX_BYTES, max_values=_MAX_VALUES)
+    except ForeignError as error:
         raise ConfigError(f"{error}; the latency table is damaged, measure again") from error
     table = parse_document(value, LatencyTable, str(path))
-    if sha256_file(path) != sha256:
+    if sha256_bytes(data) != sha256:
         raise ConfigError(f"{path}: this is not the table that the profile was written with; measure again")
     return table
 

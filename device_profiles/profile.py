@@ -40,8 +40,11 @@ what its kernel reports, since a kernel reports less than is built in."""
 SHIPPED_FOLDER = Path(__file__).parent / "profiles"
 
 _Source = Annotated[str, Field(min_length=1)]
-_Positive = Annotated[float, Field(gt=0)]
-_NotNegative = Annotated[float, Field(ge=0)]
+_SMALLEST, _LARGEST = 1e-12, 1e12
+"""No figure of a device is smaller or larger in the unit of its key, and no cost computed from them overflows."""
+
+_Positive = Annotated[float, Field(ge=_SMALLEST, le=_LARGEST)]
+_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
 _NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 _Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 
@@ -172,12 +175,21 @@ class MachinePeak(Document):
     """The peak rates that this machine reaches with the threads of the profile. Utilisation is a share of them.
 
     Attributes:
-        gmacs_per_s: 10^9 multiply-accumulates per second in a large product of float32 matrices.
+        gmacs_per_s: 10^9 multiply-accumulates per second in the fastest of large float32 matrix products, convolutions
+            and the networks that were timed.
         gbytes_per_s: 10^9 bytes per second, read and written, in a copy that is too large for the caches.
+        cached_gbytes_per_s: The same in the fastest of several element-wise kernels whose data stay in a cache; None if
+            it was not measured.
     """
 
     gmacs_per_s: _Positive
     gbytes_per_s: _Positive
+    cached_gbytes_per_s: _Positive | None = None
+
+    @property
+    def fastest_gbytes_per_s(self) -> float:
+        """The bandwidth that no kernel exceeds: that of the caches if it is known."""
+        return self.cached_gbytes_per_s or self.gbytes_per_s
 
 
 class EnergyCost(Document):
@@ -299,10 +311,17 @@ class DeviceProfile(Document):
 
     @property
     def latency_provenance(self) -> Provenance:
-        """The weakest provenance among the numbers that a latency is predicted from."""
+        """The weakest provenance among the numbers that a latency is predicted from.
+
+        In a fit to measured networks, whose error is stated, the figures of a kind of kernel hold only together, and
+        the best provenance among them counts: a kind is not measured only if no network had such a kernel.
+        """
         if self.costs.table is not None:
             return self.costs.table.provenance
         found = [p for kernel in self.costs.kernels.values() for p in kernel.provenances()]
+        if self.costs.prediction_error is not None:
+            kernels = self.costs.kernels.values()
+            found = [min(kernel.provenances(), key=PROVENANCES.index) for kernel in kernels]
         return max([*found, self.costs.run_overhead_us.provenance], key=PROVENANCES.index)
 
     @property

@@ -9,9 +9,16 @@ from typing import Any
 import yaml
 
 from device_profiles.latency_table import LatencyTable, write_table
-from device_profiles.profile import DeviceProfile, TableReference
-from factory_base.files import sha256_file, write_text
+from device_profiles.profile import DeviceProfile, Provenance, TableReference
+from factory_base.documents import load_document
+from factory_base.errors import ConfigError, ForeignError
+from factory_base.files import sha256_bytes, sha256_file, write_text
+from factory_base.foreign import read_regular
 from factory_base.quantities import WITH_UNITS
+
+_MARK = b"# SHA-256 of the lines above, by which `factory` notices edits: "
+_MOST_BYTES = 4 * 2**20
+"""More than any profile takes; what is larger was written by somebody else."""
 
 
 class _Line(dict[str, Any]):
@@ -29,6 +36,8 @@ def write_profile(
     profile: DeviceProfile, path: Path, table: LatencyTable | None = None, *, comment: Sequence[str] = ()
 ) -> DeviceProfile:
     """Write `profile` to `path` as YAML, atomically. Reading the file gives an equal profile.
+
+    The last line is a comment with the digest of all others, from which `refuse_to_replace` knows later edits.
 
     Args:
         profile: The profile, without a reference to `table`.
@@ -52,8 +61,35 @@ def write_profile(
         )
         profile = profile.model_copy(update={"costs": profile.costs.model_copy(update={"table": reference})})
     text = yaml.dump(_content(profile), Dumper=_Dumper, sort_keys=False, width=240, allow_unicode=True)
-    write_text(path, "".join(f"# {line}\n" for line in comment) + text)
+    text = "".join(f"# {line}\n" for line in comment) + text
+    write_text(path, f"{text}{_MARK.decode()}{sha256_bytes(text.encode())}\n")
     return profile
+
+
+def refuse_to_replace(path: Path, protected: Sequence[Provenance]) -> None:
+    """Refuse to write a profile over one that took work to get.
+
+    Args:
+        path: The file that is to be written.
+        protected: Provenances of latencies that are not replaced, even if nobody edited the file.
+
+    Raises:
+        ConfigError: `path` exists and was not written by `write_profile`, or was edited since, or its latencies have
+            a protected provenance.
+    """
+    if not path.exists():
+        return
+    ways = "choose another --output, or replace it with --force"
+    try:
+        data = read_regular(path, _MOST_BYTES)
+    except ForeignError as error:
+        raise ConfigError(f"{error}; {ways}") from error
+    above, _, last = data.removesuffix(b"\n").rpartition(b"\n")
+    if last != _MARK + sha256_bytes(above + b"\n").encode():
+        raise ConfigError(f"{path}: was written by hand, by an earlier version, or edited since; {ways}")
+    provenance = load_document(path, DeviceProfile).latency_provenance
+    if provenance in protected:
+        raise ConfigError(f"{path}: holds {provenance} latencies; {ways}")
 
 
 def _content(profile: DeviceProfile) -> dict[str, Any]:

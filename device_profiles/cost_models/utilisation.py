@@ -16,13 +16,15 @@ class KernelUse:
     Attributes:
         kind: The kind.
         latency_us: Time of all its kernels, predicted from the profile.
-        share_of_peak: MACs per second over the machine's peak. For kinds that only move bytes: bytes per second over
-            the machine's bandwidth; values above 1 are possible, since caches are faster.
+        share_of_peak: MACs per second over the machine's peak, at most 1. For kinds that only move bytes: bytes per
+            second over the bandwidth of its caches. None if the predicted rate is above the peak, which nothing
+            exceeds: the profile has the time or the peak of these kernels wrong, or the engine fuses them into others,
+            so that they seem to take no time.
     """
 
     kind: KernelKind
     latency_us: float
-    share_of_peak: float
+    share_of_peak: float | None
 
 
 def utilisation(workload: Workload, profile: DeviceProfile) -> tuple[KernelUse, ...]:
@@ -37,6 +39,6 @@ def utilisation(workload: Workload, profile: DeviceProfile) -> tuple[KernelUse, 
             computes = kind in COMPUTE_KINDS
             giga = (total.macs if computes else total.moved_elements * width) / 1e9
             rate = giga / (times[kind] / 1e6)
-            share = rate / (peak.gmacs_per_s if computes else peak.gbytes_per_s)
-            found.append(KernelUse(kind=kind, latency_us=times[kind], share_of_peak=share))
+            share = rate / (peak.gmacs_per_s if computes else peak.fastest_gbytes_per_s)
+            found.append(KernelUse(kind=kind, latency_us=times[kind], share_of_peak=share if share <= 1 else None))
     return tuple(sorted(found, key=lambda use: -use.latency_us))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress
-from factory_base.quantities import amount
+from factory_base.wording import counted
 from supernet.chain import ChainModelSpace
 from supernet.model_space import space_name
 from supernet.space import SubnetConfig
@@ -62,10 +63,13 @@ _FLEET_OWN = 0.3
 simulated devices whose parts deviate by 10, 30 and 60 %, 0.1 to 0.5 gave nearly the same errors with 40 networks; with
 200 networks 0.3 was best at 30 %."""
 
-_SCALES_APART = 100.0
-"""Latencies that are further than this factor from what the other networks, or all known devices, suggest are taken to
-be in another unit. Units differ by 1000: a slip is noticed even if the device itself is 10 times off in the other
-direction, and a device that is up to 100 times slower or faster than all known ones is still accepted."""
+_APART = 1000.0**0.5
+"""Latencies that are further than this factor, about 32, from what the other networks or the device that is stated to
+be alike suggest are taken to be in another unit. Units differ by 1000, so both explanations are equally far here: a
+device that is up to 30 times slower or faster is accepted, and a slip is noticed for each such device."""
+
+_UNITS = ("ns", "us", "ms", "s")
+"""Units of time, each 1000 times the one before it."""
 
 _LEAST_ALONE_US = 1e-3
 """Smallest latency of a part in a table, which must be above zero: one nanosecond is negligible in any sum."""
@@ -81,11 +85,13 @@ class Onboarded:
     Attributes:
         profile: Its profile, without the reference to its table.
         table: Its latency table for the model space.
+        priors: Names of the known devices that the prior was fitted to.
         notes: Notes for people, one sentence each.
     """
 
     profile: DeviceProfile
     table: LatencyTable
+    priors: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -150,15 +156,25 @@ class Fleet:
             )
         )
 
-    def add_measured(self, name: str, measured: MeasuredNetworks, like: DeviceProfile) -> None:
+    def add_measured(
+        self, name: str, measured: MeasuredNetworks, like: DeviceProfile, *, trust_units: bool = False
+    ) -> None:
         """Add a device on which some networks were measured.
 
         Args:
             name: Name of the device.
             measured: The measurements.
             like: Profile whose kernels are the starting point of the fit.
+            trust_units: Accept latencies of any size, see `onboard`.
+
+        Raises:
+            ConfigError: The latencies are in a wrong unit.
         """
         known = [self._workloads.of(subnet) for subnet in measured.subnets]
+        if not trust_units:
+            usual = LatencyModel().predict(known, like)
+            _check_spread(measured, usual)
+            _check_unit(measured, usual, like)
         kernels = fit_latency(latency_features(known, like.precision), measured.latency_us, latency_coefficients(like))
         parts = latency_features([part.workload for part in self._chain.parts], like.precision)[:, :-1]
         start = np.append(parts @ kernels[:-1], kernels[-1])
@@ -194,7 +210,9 @@ class Fleet:
         before = self.design(measured.subnets) if measured else None
         return [pool[index] for index in suggest(self.prior(like), self.design(pool), count, before)]
 
-    def onboard(self, measured: MeasuredNetworks, like: DeviceProfile, name: str, *, today: date) -> Onboarded:
+    def onboard(
+        self, measured: MeasuredNetworks, like: DeviceProfile, name: str, *, today: date, trust_units: bool = False
+    ) -> Onboarded:
         """Make a profile and a table of a device on which a few networks were measured.
 
         Args:
@@ -203,30 +221,34 @@ class Fleet:
                 measurements.
             name: Name of the new profile.
             today: Day that the profile and the table state as the day of the measurement.
+            trust_units: Accept latencies even if they differ by more than 30 times from each other, relative to what is
+                expected of the networks, or from those of `like`.
 
         Raises:
             ConfigError: There are no known devices, or the latencies are in a wrong unit.
         """
         prior = self.prior(like)
         design = self.design(measured.subnets)
-        _check_scale(prior, design, measured)
+        if not trust_units:
+            _check_spread(measured, design @ prior.mean)
+            _check_unit(measured, LatencyModel().predict([self._workloads.of(s) for s in measured.subnets], like), like)
         stretch = stretch_of(self.devices, prior, len(measured.subnets), self._seed)
         posterior = update(prior, design, measured.latency_us, stretch)
         mean, std = posterior.predict(self.design(self._reference))
         spread = float(np.median(std / mean))
         networks, rows = len(measured.subnets), measured.rows
         source = (
-            f"{amount(networks, 'measured network')}{f' ({rows} rows)' if rows != networks else ''}, "
+            f"{counted(networks, 'measured network')}{f' ({rows} rows)' if rows != networks else ''}, "
             f"prior of {', '.join(device.name for device in self.devices)}"
         )
         notes = [f"typical standard deviation of a predicted latency: {spread:.1%}"]
         if networks < FEWEST_NETWORKS:
-            notes.insert(
-                0, f"{amount(networks, 'network')}: few, so intervals are wide; {FEWEST_NETWORKS} to 10 are better"
-            )
+            few = f"only {counted(networks, 'network')} measured"
+            notes.insert(0, f"{few}: intervals are wide; {FEWEST_NETWORKS} to 10 are better")
         table = self._table(posterior, measured, like, today, _left_out_errors(prior, design, measured.latency_us))
         profile = self._profile(measured, like, name, today, source, spread)
-        return Onboarded(profile=profile, table=table, notes=tuple(notes))
+        priors = tuple(device.name for device in self.devices)
+        return Onboarded(profile=profile, table=table, priors=priors, notes=(*measured.notes, *notes))
 
     def _table(
         self,
@@ -293,24 +315,39 @@ class Fleet:
         )
 
 
-def _check_scale(prior: Prior, design: NDArray[np.float64], measured: MeasuredNetworks) -> None:
-    """Raise `ConfigError` if latencies differ from each other, or from all known devices, as units do."""
-    ratios = measured.latency_us / (design @ prior.mean)
-    usual = float(np.median(ratios))
-    farthest = int(np.argmax(np.abs(np.log(ratios / usual))))
-    apart = ratios[farthest] / usual
-    if not 1 / _SCALES_APART < apart < _SCALES_APART:
+def _check_spread(measured: MeasuredNetworks, usual: NDArray[np.float64]) -> None:
+    """Raise `ConfigError` if the latency of one network differs from those of the others as units do.
+
+    Args:
+        measured: The measurements.
+        usual: What is expected of the networks in any unit, (networks,).
+    """
+    ratios = measured.latency_us / usual
+    farthest = int(np.argmax(np.abs(np.log(ratios / np.median(ratios)))))
+    apart = ratios[farthest] / float(np.median(ratios))
+    if not 1 / _APART < apart < _APART:
         raise ConfigError(
-            f"network {measured.subnets[farthest].id}: its latency of {measured.latency_us[farthest]:.4g} us is "
-            f"{apart:.3g} times what the other networks suggest; is it in another unit?"
+            f"{measured.source}: network {measured.subnets[farthest].id}: its latency of "
+            f"{measured.latency_us[farthest]:.4g} us is {apart:.3g} times what the other networks suggest; is it in "
+            "another unit? If it is right, say so with --trust-units"
         )
-    fastest, slowest = float(prior.scales_us.min()), float(prior.scales_us.max())
-    if not fastest / _SCALES_APART < usual < slowest * _SCALES_APART:
-        raise ConfigError(
-            f"these latencies are {usual / np.sqrt(fastest * slowest):.3g} times those of the known devices; are they "
-            "in the unit that their column states (latency_us, latency_ms, latency_s)? If so, add a device that is as "
-            "slow or as fast to the prior"
-        )
+
+
+def _check_unit(measured: MeasuredNetworks, usual_us: NDArray[np.float64], like: DeviceProfile) -> None:
+    """Raise `ConfigError` if the latencies differ from those of `like`, (networks,) microseconds, as units do."""
+    ratio = float(np.median(measured.latency_us / usual_us))
+    if 1 / _APART < ratio < _APART:
+        return
+    stated = measured.column.partition(".")[0].removeprefix("latency_")
+    steps = max(1, round(abs(math.log(ratio)) / math.log(1000)))
+    place = _UNITS.index(stated) + (-steps if ratio > 1 else steps)
+    suspected = _UNITS[place] if 0 <= place < len(_UNITS) else ""
+    looks = f"they look like {suspected}, not {stated}" if suspected else f"they do not look like {stated}"
+    raise ConfigError(
+        f"{measured.source}: the latencies in the column {measured.column} are {ratio:.3g} times those that are "
+        f"predicted for {like.name}: {looks}; correct the column, or choose a --like of similar speed, or if the "
+        "device is so different, say so with --trust-units"
+    )
 
 
 def _left_out_errors(

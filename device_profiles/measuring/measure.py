@@ -62,6 +62,9 @@ _LATENCY_STD_FLOOR = 1e-4
 _RUN_OVERHEAD_FLOOR_US = 0.1
 """Smallest overhead of a run: costs must be positive, and a function call from Python alone takes about this long."""
 
+_MOST_GMACS, _MOST_GBYTES = 1e6, 2000.0
+"""10^9 MACs and bytes per second that no device reaches on which networks are timed, if its peak is not known."""
+
 _SUSTAINED_TAIL = 4
 """The last quarter of the sustained run counts, as `RunSpread` defines it: the processor's boost has ended by then."""
 
@@ -205,6 +208,7 @@ def _measured(
     known = [workloads.of(subnet) for subnet in found.subnets]
     kernels = _fit_kernels(known[: found.fitted], found, prior, setting.precision)
     features = latency_features(known, setting.precision)
+    peak = _with_reached(peak, workloads, found, known)
     table = None
     predicted = features[found.fitted :] @ kernels
     if workloads.chain is not None:
@@ -218,7 +222,7 @@ def _measured(
         f"fit to {found.fitted} networks in {setting.rounds} rounds, repeatability p95 {found.repeatability_p95:.1%}"
     )
     costs = CostParameters(
-        kernels=_kernels(kernels, features.sum(axis=0) > 0, source),
+        kernels=_kernels(kernels, features.sum(axis=0) > 0, source, _limits(peak, setting.precision)),
         run_overhead_us=TimeFigure(value=_rounded(kernels[-1]), provenance="measured", source=source),
         arena_ratio=_arena_ratio(known, found.peaks, prior.costs.arena_ratio, setting.precision),
         engine_memory=prior.costs.engine_memory,
@@ -259,7 +263,39 @@ def _fit_kernels(
     return fitted
 
 
-def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) -> dict[KernelKind, KernelCost]:
+def _with_reached(
+    peak: MachinePeak | None, workloads: Workloads, found: Measurements, known: Sequence[Workload]
+) -> MachinePeak | None:
+    """The peak, raised to the best rate of MACs that any timed network or part reached in the engine itself."""
+    if peak is None:
+        return None
+    parts = [workloads.chain.parts[number].workload for number in found.parts] if workloads.chain else []
+    macs = np.array([workload.macs for workload in (*known, *parts)], dtype=np.float64)
+    reached = float((macs / found.timing.latency_us).max()) / 1e3
+    return peak.model_copy(update={"gmacs_per_s": max(peak.gmacs_per_s, _rounded(reached))})
+
+
+def _limits(peak: MachinePeak | None, precision: Precision) -> tuple[float, float]:
+    """The rates of MACs and of bytes, 10^9 per second, above which a fitted rate is not one that the machine reaches.
+
+    Peaks are measured in float32, and machines are several times faster in int8.
+    """
+    if peak is None:
+        return _MOST_GMACS, _MOST_GBYTES
+    return (peak.gmacs_per_s if precision == "fp32" else _MOST_GMACS), peak.fastest_gbytes_per_s
+
+
+def _rate(per_unit: float, limit: float, provenance: Provenance, source: str) -> Figure:
+    """A fitted rate, 10^9 per second. It is not measured if the machine does not reach it."""
+    rate = _rounded(1e-3 / per_unit)
+    if provenance == "measured" and rate > limit:
+        return Figure(value=rate, provenance="modelled", source=f"{source}; above the peak of {limit:.4g}, so fused")
+    return Figure(value=rate, provenance=provenance, source=source)
+
+
+def _kernels(
+    fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str, limits: tuple[float, float]
+) -> dict[KernelKind, KernelCost]:
     kernels: dict[KernelKind, KernelCost] = {}
     for index, kind in enumerate(KERNEL_KINDS):
         columns = slice(FEATURES_PER_KIND * index, FEATURES_PER_KIND * (index + 1))
@@ -268,10 +304,8 @@ def _kernels(fitted: NDArray[np.float64], seen: NDArray[np.bool_], source: str) 
         provenance: Provenance = "measured" if seen[columns].any() else "modelled"
         origin = source if provenance == "measured" else "assumed x86 core, scaled by the measured kernels"
         kernels[kind] = KernelCost(
-            gmacs_per_s=Figure(value=_rounded(1e-3 / per_mac), provenance=provenance, source=origin)
-            if computes
-            else None,
-            gbytes_per_s=Figure(value=_rounded(1e-3 / per_byte), provenance=provenance, source=origin),
+            gmacs_per_s=_rate(per_mac, limits[0], provenance, origin) if computes else None,
+            gbytes_per_s=_rate(per_byte, limits[1], provenance, origin),
             overhead_us=TimeFigure(value=_rounded(overhead), provenance=provenance, source=origin),
         )
     return kernels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.measuring.timing import run_for, visit
 from device_profiles.profile import MachinePeak, Platform
 from device_profiles.workload.operators import KernelKind
+from factory_base.processors import usable_cores
 
 LOADS = 3
 """How often a file is loaded to measure its load time: three have a median that one disturbed load does not change."""
@@ -114,7 +114,7 @@ class LocalRunner:
         return Machine(
             processor=processor(),
             platform="linux",
-            cores=os.cpu_count() or 1,
+            cores=usable_cores(),
             ram_bytes=ram_bytes(),
             engine_version=self._engine.version(),
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from device_profiles.engine import Precision
 from device_profiles.measuring.host_facts import clock_ghz, has_int8_dot_products, processor, ram_bytes, selectors_of
 from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
 from factory_base.errors import ConfigError
+from factory_base.processors import usable_cores
 
 HOST = "host"
 """Name of the profile of this machine."""
@@ -22,14 +21,14 @@ def host_sheet(*, threads: int = 1, precision: Precision = "fp32", engine: str =
     """Return the sheet of this machine, with its peak and streamed bandwidth measured.
 
     Args:
-        threads: Threads to measure with, 1 to the number of cores.
+        threads: Threads to measure with, 1 to the number of processors that this process may use.
         precision: Precision of the profile.
         engine: Engine that the sheet names.
 
     Raises:
         ConfigError: `threads` is out of range.
     """
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     if not 1 <= threads <= cores:
         raise ConfigError(f"{threads} threads cannot be measured on this machine; choose 1 to {cores}")
     assumed = find_sheet(HOST)
@@ -43,14 +42,14 @@ def host_sheet(*, threads: int = 1, precision: Precision = "fp32", engine: str =
         "cores": threads,
         "clock_ghz": assumed.cpu.clock_ghz if clock is None else _measured(clock, "reported by the operating system"),
         "int8_lanes": lanes.model_copy(update={"value": lanes.value * wider}),
-        "gmacs_per_s": _measured(peak.gmacs_per_s, f"large product of float32 matrices in torch, {counted}"),
+        "gmacs_per_s": _measured(peak.gmacs_per_s, f"best float32 product or convolution in torch, {counted}"),
     }
     streamed = _measured(peak.gbytes_per_s, f"copy that is too large for the caches in torch, {counted}")
     return assumed.model_copy(
         update={
             "description": f"This machine, modelled from its measured peak and bandwidth: {processor()}.",
             "soc": processor(),
-            "selectors": selectors_of("linux", os.cpu_count() or 1, ram_bytes()),
+            "selectors": selectors_of("linux", cores, ram_bytes()),
             "engine": engine,
             "precision": precision,
             "cpu": assumed.cpu.model_copy(update=cpu),

@@ -16,10 +16,12 @@ from pydantic import Field
 
 from device_profiles.telemetry.fit import LEVELS, DeviceFit, ModelFit, Rounding, fit_device
 from device_profiles.telemetry.rows import FAULTS, Rows
+from device_profiles.telemetry.units import UNCLEAR
 from device_profiles.telemetry.values import FEW_ROWS, Values
 from factory_base.documents import Document
 from factory_base.errors import TelemetryError
-from factory_base.quantities import amount, format_duration
+from factory_base.quantities import format_duration
+from factory_base.wording import counted
 
 MIN_DIGITS = 12
 """Shortest prefix of a digest that is accepted. The 48 bits of 12 hex digits tell the models of a family apart; models
@@ -28,13 +30,13 @@ are also named by this prefix."""
 _DROPPED = FAULTS[:4]
 _CLOCK = FAULTS[4:]
 _WORDS = {
-    "not_numbers": "a latency that is not a number",
-    "negative": "a negative latency",
-    "infinite": "an infinite latency",
-    "sent_twice": "the same content as another row",
-    "future": "a timestamp in the future",
-    "before_2015": "a timestamp before 2015",
-    "no_timestamp": "no timestamp that can be read",
+    "not_numbers": "hold no number",
+    "negative": "are negative",
+    "infinite": "are infinite, or longer than twelve days",
+    "sent_twice": "were sent twice",
+    "future": "have a timestamp in the future",
+    "before_2015": "have a timestamp before 2015",
+    "no_timestamp": "have no timestamp that can be read",
 }
 
 _Count = Annotated[int, Field(ge=0)]
@@ -146,6 +148,7 @@ class Telemetry(Document):
         nameless_rows: Rows without a device or a model.
         unknown_models: Model without an expected latency, as the app wrote it -> its rows.
         devices: Kinds of devices, sorted by name.
+        notes: What was done with the whole file, for people.
     """
 
     source: str
@@ -154,6 +157,7 @@ class Telemetry(Document):
     nameless_rows: _Count
     unknown_models: dict[str, _Count]
     devices: tuple[DeviceTelemetry, ...]
+    notes: tuple[str, ...] = ()
 
 
 def digest_for(written: str, known: Collection[str]) -> str | None:
@@ -204,6 +208,7 @@ def aggregate(
         nameless_rows=rows.nameless,
         unknown_models=unknown,
         devices=tuple(sorted(found, key=lambda device: device.device)),
+        notes=rows.notes,
     )
 
 
@@ -274,12 +279,12 @@ def _notes(
     rows: Rows, index: int, fit: DeviceFit | None, faults: dict[str, int], dropped: dict[str, int], used: int
 ) -> tuple[str, ...]:
     notes = [
-        f"{amount(count, 'row')} with {_WORDS[reason]}; {'dropped' if reason in dropped else 'kept, as most have'}"
+        f"{counted(count, 'row')} {_words(reason, count)}; {'dropped' if reason in dropped else 'kept, as most have'}"
         for reason, count in faults.items()
         if count
     ]
     if dropped.get("zero"):
-        notes.append(f"{amount(dropped['zero'], 'row')} with zero; dropped")
+        notes.append(f"{counted(dropped['zero'], 'row')} {_be(dropped['zero'])} zero; dropped")
     if rows.coarsened[index]:
         notes.append("so many rows that the latencies of some models were rounded to four digits")
     if fit is None:
@@ -289,7 +294,11 @@ def _notes(
         factor = max(fit.unit_factor, 1 / fit.unit_factor)
         notes.append(f"all latencies were {factor:g} times too {wrong} for what is expected; corrected")
     elif fit.corrected:
-        notes.append(f"{amount(fit.corrected, 'row')} in another unit, off by 1000; corrected")
+        notes.append(f"{counted(fit.corrected, 'row')} {_be(fit.corrected)} in another unit, off by 1000; corrected")
+    elif fit.scale is not None and abs(math.log(fit.scale[0])) > UNCLEAR:
+        notes.append(
+            f"latencies are {fit.scale[0]:.3g} times what is expected: kept as they are; check the unit of their column"
+        )
     if fit.step_us:
         notes.append(f"latencies are rounded to {format_duration(fit.step_us)}")
     if fit.mixture.throttled:
@@ -301,5 +310,21 @@ def _notes(
     if fit.rival is not None:
         notes.append("slow runs may be throttling or noise; the interval of the scale allows for both")
     if used < FEW_ROWS:
-        notes.append(f"only {amount(used, 'row')}, so the interval is wide")
+        notes.append(f"only {counted(used, 'row')}, so the interval is wide")
     return tuple(notes)
+
+
+def _words(reason: str, count: int) -> str:
+    words = _WORDS[reason]
+    if count != 1:
+        return words
+    return (
+        words.replace("are ", "is ", 1)
+        .replace("were ", "was ", 1)
+        .replace("have ", "has ", 1)
+        .replace("hold ", "holds ", 1)
+    )
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"

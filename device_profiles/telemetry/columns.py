@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from device_profiles.foreign.table_file import open_table
+from device_profiles.foreign.written_numbers import Notation, find_notation, is_text, numbers_of
+from device_profiles.telemetry.timestamps import Timestamps
 from factory_base.documents import nearest
-from factory_base.errors import TelemetryError
+from factory_base.errors import ForeignError, TelemetryError
+from factory_base.foreign import printable
 from factory_base.quantities import US_PER_LATENCY_COLUMN
-
-CHUNK_ROWS = 1 << 18
-"""Rows that are read at a time. A chunk takes tens of MiB, and is large enough that pandas works at full speed."""
+from factory_base.wording import counted
 
 _TIMESTAMP = "timestamp"
-_NOT_A_NUMBER = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None"]
+
+_LONGEST_NAME = 1000
+"""Characters of the name of a kind of device, or of a digest, many times as many as either needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,94 +74,114 @@ def find_columns(names: list[str], source: str) -> Columns:
     return Columns(latency=name, us_per_unit=US_PER_LATENCY_COLUMN[name], has_timestamp=_TIMESTAMP in names)
 
 
-def read_chunks(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:
-    """Open a file and return its columns and its rows in chunks. A file with the magic bytes of Parquet is read as
-    Parquet, any other as CSV.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chunk:
+    """Some rows of a file.
+
+    Attributes:
+        device: Name of the kind of device, as it was written.
+        model: Digest of the model, as it was written.
+        latency_us: Latency, NaN if it is not a number, (rows,).
+        seconds: Timestamp in seconds since 1970, NaN if it cannot be read, (rows,).
+        written: The latencies as they were written, an Arrow array, for an example in a message.
+    """
+
+    device: pd.Series
+    model: pd.Series
+    latency_us: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    written: Any
+
+
+class RowFile:
+    """A file of telemetry rows, Parquet or CSV, read in chunks.
+
+    Args:
+        path: The file.
+        now: Seconds since 1970.
 
     Raises:
-        TelemetryError: The file is unreadable, empty, in neither format, or lacks a column. Also raised while the
-            chunks are iterated.
+        TelemetryError: The file is unreadable, empty, in neither format, or lacks a column.
     """
-    if path.is_dir():
-        raise TelemetryError(f"{path}: this is a folder; name a Parquet or CSV file of rows")
-    with _reading(path):
-        with path.open("rb") as stream:
-            start = stream.read(4)
-        if not start:
-            raise TelemetryError(f"{path}: the file is empty; rows with device, model and latency_us are expected")
-        return _parquet(path) if start == b"PAR1" else _csv(path)
 
+    def __init__(self, path: Path, now: float) -> None:
+        with _as_telemetry_errors():
+            self._file = open_table(path)
+        self.source = self._file.shown
+        self.columns = find_columns(list(self._file.columns), self.source)
+        self._now, self._timestamps = now, Timestamps(now)
+        self._torn: list[str] = []
+        self._notation: Notation | None = None
+        self._has_points = False
 
-def seconds_since_1970(values: pd.Series) -> NDArray[np.float64]:
-    """Convert numbers, dates or ISO 8601 strings to seconds since 1970, (rows,); NaN if a value cannot be read."""
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    seconds = np.full(len(values), np.nan)
-    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        seconds = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, copy=True, na_value=np.nan)
-    rest = np.isnan(seconds)
-    dates = pd.to_datetime(values[rest], format="ISO8601", utc=True, errors="coerce")
-    seconds[rest] = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return seconds
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows. Raises `TelemetryError` if the file is damaged, or writes its numbers in an unclear way."""
+        with _as_telemetry_errors():
+            for batch in self._file.batches(self.columns.names, self._torn):
+                yield self._chunk(batch)
 
+    def notes(self) -> tuple[str, ...]:
+        """What people should know about how the file was read, a sentence each. Call it when all rows were read."""
+        torn = [f"{counted(len(self._torn), 'row')} were dropped, for example: {self._torn[0]}"] if self._torn else []
+        numbers = self._notation.describe() if self._notation else ""
+        return tuple(filter(None, [*torn, numbers, *self._timestamps.notes()]))
 
-def numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Convert values to numbers, (rows,); NaN if a value is not a number."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        values = pd.to_numeric(values, errors="coerce")
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    def _chunk(self, batch: dict[str, Any]) -> Chunk:
+        written = batch[self.columns.latency]
+        notation = self._notation_of(written)
+        with self._naming(self.columns.latency):
+            latency = numbers_of(written, notation) * self.columns.us_per_unit
+        seconds = np.full(len(latency), self._now)
+        if self.columns.has_timestamp:
+            with self._naming(_TIMESTAMP):
+                seconds = self._timestamps.seconds(batch[_TIMESTAMP])
+        return Chunk(
+            device=self._names(batch["device"]), model=self._names(batch["model"]), latency_us=latency,
+            seconds=seconds, written=written,
+        )  # fmt: skip
 
+    @contextmanager
+    def _naming(self, column: str) -> Iterator[None]:
+        try:
+            yield
+        except ForeignError as error:
+            raise TelemetryError(f"{self.source}: the column {column!r} {error}") from error
 
-def _parquet(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:
-    from pyarrow.parquet import ParquetFile
+    def _notation_of(self, array: Any) -> Notation:
+        """How the file writes numbers: what the first chunk shows in which there is anything to see."""
+        from pyarrow import compute
 
-    file = ParquetFile(path)
-    columns = find_columns(list(file.schema_arrow.names), str(path))
+        if self._notation is not None or not is_text(array):
+            return self._notation or Notation()
+        found = find_notation(array, f"{self.source}, column {self.columns.latency}")
+        if found.example:
+            if found.has_comma and self._has_points:
+                raise TelemetryError(f"{self.source}: numbers are written with decimal points and with {found.example}")
+            self._notation = found
+        self._has_points = self._has_points or bool(compute.any(compute.match_substring(array, ".")).as_py())
+        return found
 
-    def chunks() -> Iterator[pd.DataFrame]:
-        with _reading(path):
-            for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=columns.names):
-                yield batch.to_pandas()
+    def _names(self, array: Any) -> pd.Series:
+        from pyarrow import compute, string
 
-    return columns, chunks()
-
-
-def _csv(path: Path) -> tuple[Columns, Iterator[pd.DataFrame]]:
-    columns = find_columns([str(name) for name in pd.read_csv(path, nrows=0).columns], str(path))
-
-    def chunks() -> Iterator[pd.DataFrame]:
-        numeric = dict.fromkeys(columns.names[2:], _NOT_A_NUMBER)
-        with _reading(path):
-            yield from pd.read_csv(
-                path,
-                usecols=columns.names,
-                dtype={"device": str, "model": str},
-                keep_default_na=False,  # a device may be named NA
-                na_values=numeric,
-                chunksize=CHUNK_ROWS,
+        texts = array if is_text(array) else compute.cast(array, string())
+        longest = compute.max(compute.utf8_length(texts)).as_py() or 0
+        if longest > _LONGEST_NAME:
+            raise TelemetryError(
+                f"{self.source}: a device or model has a name of {longest:,} characters, at most {_LONGEST_NAME} are "
+                "read; name the kind of device and the digest of the model file"
             )
-
-    return columns, chunks()
+        names: pd.Series = texts.to_pandas()
+        return names
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    from pyarrow import ArrowException
-
+def _as_telemetry_errors() -> Iterator[None]:
     try:
         yield
-    except pd.errors.EmptyDataError as error:
-        raise TelemetryError(
-            f"{path}: the file is empty; rows with device, model and latency_us are expected"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise TelemetryError(f"{path}: neither Parquet nor UTF-8 text; save it in one of these formats") from error
-    except OSError as error:
-        raise TelemetryError(f"{path}: cannot be read ({error.strerror or error}); name a file of rows") from error
-    except (pd.errors.ParserError, ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise TelemetryError(f"{path}: damaged, or not Parquet or CSV ({reason}); export the rows again") from error
+    except ForeignError as error:
+        raise TelemetryError(str(error)) from error
 
 
 def _nearest(needed: str, names: list[str]) -> str:
-    return nearest(needed, [str(name) for name in names])
+    return printable(nearest(needed, names))

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from device_profiles.telemetry.columns import Columns, numbers, read_chunks, seconds_since_1970
+from device_profiles.telemetry.columns import Chunk, RowFile
+from device_profiles.telemetry.timestamps import DAY, START_OF_2015
 from factory_base.errors import TelemetryError
+from factory_base.foreign import printable
 
 FAULTS = ("not_numbers", "negative", "infinite", "sent_twice", "future", "before_2015", "no_timestamp")
 """Faults that are counted for each device. Rows with one of the first four are dropped; the others mean that the clock
@@ -31,16 +33,14 @@ Four digits leave at most 9,000 values a decade, and an error of at most 0.05 %,
 _REMEMBERED_CHUNKS = 8
 """Earlier chunks in which a repeated row is noticed: two million rows, whose hashes take 16 MB."""
 
-_START_OF_2015 = 1_420_070_400.0
-"""Seconds since 1970. No app with such models existed before, so an earlier timestamp is from a clock that was not
-set."""
+MOST_MODELS = 100_000
+"""Most models that a file names, far more than any family has. With more, the column holds something else."""
 
-_DAY = 86_400.0
-"""Seconds in a day: the tolerance for time zones and clocks that are ahead; a timestamp that is a multiple of it is a
-mere date, which many rows share."""
+_LONGEST_US = 1e12
+"""Twelve days: no run of a model takes longer, and what does counts as infinite."""
 
 _MODELS = 1 << 24
-"""More than the models that a file can name: device and model are packed into one integer, device * _MODELS + model,
+"""More than `MOST_MODELS`: device and model are packed into one integer, device * _MODELS + model,
 which stays below 2^42."""
 
 Ints = NDArray[np.int64]
@@ -64,6 +64,7 @@ class Rows:
         faults: Number of rows with each of `FAULTS`, (devices, faults).
         nameless: Number of rows without a device or a model.
         coarsened: Whether some latencies of a device were rounded to four digits, (devices,).
+        notes: What people should know about how the file was read, a sentence each.
     """
 
     source: str
@@ -78,11 +79,12 @@ class Rows:
     faults: Ints
     nameless: int
     coarsened: NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
 
 
 def read_rows(path: Path, now: float) -> Rows:
     """Read a Parquet or CSV file with the columns `device`, `model`, one of `latency_us`, `latency_ms`, `latency_s`,
-    and optionally `timestamp` (seconds since 1970 or ISO 8601).
+    and optionally `timestamp` (seconds since 1970 or fractions of them, or ISO 8601).
 
     Rows with the same device, model, timestamp and latency were sent twice, and one of them is kept. Repetitions are
     noticed within about two million rows, and not if the timestamp is a date without a time. With more than two million
@@ -93,12 +95,12 @@ def read_rows(path: Path, now: float) -> Rows:
         now: Seconds since 1970. Timestamps more than a day later are in the future.
 
     Raises:
-        TelemetryError: The file is unreadable or empty, lacks a column, has no number among its latencies, or names
-            more than `MOST_DEVICES` kinds of devices.
+        TelemetryError: The file is unreadable or empty, lacks a column, has no number among its latencies, writes
+            numbers in an unclear way, or names more than `MOST_DEVICES` kinds of devices or `MOST_MODELS` models.
     """
-    columns, chunks = read_chunks(path)
-    collector = _Collector(str(path), columns, now)
-    for chunk in chunks:
+    file = RowFile(path, now)
+    collector = _Collector(file, now)
+    for chunk in file.chunks():
         collector.add(chunk)
     return collector.finish()
 
@@ -106,8 +108,8 @@ def read_rows(path: Path, now: float) -> Rows:
 class _Collector:
     """Counts rows by device, model and latency."""
 
-    def __init__(self, source: str, columns: Columns, now: float) -> None:
-        self._source, self._columns, self._now = source, columns, now
+    def __init__(self, file: RowFile, now: float) -> None:
+        self._file, self._source, self._columns, self._now = file, file.source, file.columns, now
         self._devices: dict[str, int] = {}
         self._models: dict[str, int] = {}
         self._tables: list[tuple[Ints, Floats, Ints]] = []
@@ -119,22 +121,21 @@ class _Collector:
         self._nameless, self._rows, self._numbers = 0, 0, 0
         self._example: object = None
 
-    def add(self, chunk: pd.DataFrame) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Count the rows of a chunk."""
-        self._rows += len(chunk)
+        self._rows += len(chunk.latency_us)
         named, device, model = self._names(chunk)
-        latency = numbers(chunk[self._columns.latency])[named] * self._columns.us_per_unit
+        latency, seconds = chunk.latency_us[named], chunk.seconds[named]
         if self._example is None and np.isnan(latency).any():
-            self._example = chunk[self._columns.latency][named][np.isnan(latency)].iloc[0]
-        seconds = self._seconds(chunk)[named]
+            self._example = chunk.written.filter(named & np.isnan(chunk.latency_us))[0].as_py()
         self._total = _grown(self._total, len(self._devices)) + np.bincount(device, minlength=len(self._devices))
         self._numbers += int((~np.isnan(latency)).sum())
-        faults = [np.isnan(latency), latency < 0, np.isposinf(latency)]
+        faults = [np.isnan(latency), latency < 0, latency > _LONGEST_US]
         key = device * _MODELS + model
-        clock = [seconds > self._now + _DAY, seconds < _START_OF_2015, np.isnan(seconds)]
+        clock = [seconds > self._now + DAY, seconds < START_OF_2015, np.isnan(seconds)]
         clock_ok = ~(clock[0] | clock[1] | clock[2])
         usable = ~(faults[0] | faults[1] | faults[2])
-        twice = self._sent_twice(key, latency, seconds, usable & clock_ok & (seconds % _DAY != 0))
+        twice = self._sent_twice(key, latency, seconds, usable & clock_ok & (seconds % DAY != 0))
         usable &= ~twice
         self._count_faults(device, [*faults, twice, *[fault & usable for fault in clock]])
         entries = key[usable] * 2 + clock_ok[usable]
@@ -149,7 +150,7 @@ class _Collector:
         if not self._numbers:
             raise TelemetryError(
                 f"{self._source}: the column {self._columns.latency} holds no numbers, but values such as "
-                f"{self._example!r}; write numbers without a unit"
+                f"{printable(repr(self._example), 60)}; write numbers without a unit"
             )
         entries, latency, count = _merged(self._tables)
         key = entries // 2
@@ -157,25 +158,25 @@ class _Collector:
             source=self._source, devices=tuple(self._devices), models=tuple(self._models), device=key // _MODELS,
             model=key % _MODELS, latency_us=latency, clock_ok=entries % 2 == 1, count=count, total=self._total,
             faults=self._faults, nameless=self._nameless,
-            coarsened=np.isin(np.arange(len(self._devices)), sorted(self._coarsened)),
+            coarsened=np.isin(np.arange(len(self._devices)), sorted(self._coarsened)), notes=self._file.notes(),
         )  # fmt: skip
 
-    def _names(self, chunk: pd.DataFrame) -> tuple[NDArray[np.bool_], Ints, Ints]:
-        device = _indices(chunk["device"], self._devices, lower=False)
-        model = _indices(chunk["model"], self._models, lower=True)
+    def _names(self, chunk: Chunk) -> tuple[NDArray[np.bool_], Ints, Ints]:
+        device = _indices(chunk.device, self._devices, lower=False)
+        model = _indices(chunk.model, self._models, lower=True)
         if len(self._devices) > MOST_DEVICES:
             raise TelemetryError(
                 f"{self._source}: there are more than {MOST_DEVICES} different devices, such as "
                 f"{next(iter(self._devices))!r}; 'device' must name a kind of device, not one installation"
             )
+        if len(self._models) > MOST_MODELS:
+            raise TelemetryError(
+                f"{self._source}: there are more than {MOST_MODELS} different models, such as "
+                f"{next(iter(self._models))!r}; 'model' must be the digest of a model file"
+            )
         named = (device >= 0) & (model >= 0)
         self._nameless += int((~named).sum())
         return named, device[named], model[named]
-
-    def _seconds(self, chunk: pd.DataFrame) -> Floats:
-        if not self._columns.has_timestamp:
-            return np.full(len(chunk), self._now)
-        return seconds_since_1970(chunk["timestamp"])
 
     def _sent_twice(self, key: Ints, latency: Floats, seconds: Floats, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
         twice = np.zeros(len(key), np.bool_)

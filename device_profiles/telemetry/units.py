@@ -44,12 +44,12 @@ single runs. Tried from 4 to 24."""
 _UNIT_SHARE = 0.01
 """Smallest share of a device's rows that makes a unit common; fewer rows are outliers. Tried from 0.003 to 0.08."""
 
-_UNCLEAR = math.log(10.0)
+UNCLEAR = math.log(10.0)
 """Distance between device and expectation beyond which the nearest unit is not believed. Two units are equally near at
 sqrt(1000) = 32, so this leaves a factor of three. Tried from 5 to 20 on devices that are up to 6 times slower."""
 
 _SURELY_WRONG = math.log(100.0)
-"""1000 over the factor of `_UNCLEAR`. A device whose rows are all in one unit is corrected only if it would be more
+"""1000 over the factor of `UNCLEAR`. A device whose rows are all in one unit is corrected only if it would be more
 than this much slower or faster than expected, and less than 10 times in another unit. It may really be 40 times
 slower."""
 
@@ -111,12 +111,12 @@ def in_one_unit(values: Values, expected: Floats) -> InOneUnit:
     common = units[sizes >= max(_UNIT_SHARE * sizes.sum(), 1)]
     largest = units[sizes.argmax()]
     off = centre + largest * LOG_1000
-    if np.isnan(values.expected_us).all() or (len(common) > 1 and abs(centre) > _UNCLEAR):
+    if np.isnan(values.expected_us).all() or (len(common) > 1 and abs(centre) > UNCLEAR):
         right = largest
     elif len(common) > 1:
         right = common[np.abs(centre + common * LOG_1000).argmin()]
     else:
-        right = 0.0 if abs(off) > _SURELY_WRONG and abs(centre) < _UNCLEAR else largest
+        right = 0.0 if abs(off) > _SURELY_WRONG and abs(centre) < UNCLEAR else largest
     wrong = near & (unit != right) & np.isin(unit, common)
     fixed = values.latency_us.copy()
     fixed[positive] = np.where(wrong, latency / 1000.0 ** (unit - right), latency)

@@ -129,7 +129,7 @@ class IsolatedRuns:
         return np.frombuffer(data, np.float32).reshape(expected)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        places = json.dumps([str(Path(place).absolute()) for place in sys.path])
+        places = json.dumps([str(Path(__file__).parents[2]), *filter(None, sys.path)])  # "" is the current folder
         process = self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, places, str(self._memory_bytes)],
             stdin=subprocess.PIPE,

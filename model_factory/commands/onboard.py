@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory_base.terminal import print_line
-from model_factory.commands.options import ConfigOption, QuietOption, RunOption, chosen_run
+from factory_base.wording import counted
+from model_factory.commands.options import ConfigOption, ForceOption, QuietOption, RunOption, chosen_run
 from model_factory.commands.tables import print_profile_path
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def onboard(
         str | None,
         typer.Option(metavar="DEVICE", help="The device to use, if FILE names several.", show_default=False),
     ] = None,
+    trust_units: Annotated[
+        bool,
+        typer.Option(
+            "--trust-units",
+            help="Accept latencies even if they differ from those of --like, or from each other, as much as units do "
+            "(more than 30 times).",
+        ),
+    ] = False,
     suggest: Annotated[
         int | None,
         typer.Option(
@@ -59,6 +68,7 @@ def onboard(
             show_default=False,
         ),
     ] = None,
+    force: ForceOption = False,
     run: RunOption = None,
     config: ConfigOption = None,
     quiet: QuietOption = False,
@@ -68,24 +78,23 @@ def onboard(
     from model_factory.jobs import onboarding
 
     chosen, console = chosen_run(run, config), Console(quiet)
-    request = onboarding.Request(measurements=measurements, only=only, priors=tuple(prior or ()), like=like)
+    request = onboarding.Request(
+        measurements=measurements, only=only, priors=tuple(prior or ()), like=like, trust_units=trust_units
+    )
     if suggest is not None:
         folder = output or chosen.base / "networks"
         print_suggestion(onboarding.suggest(chosen, console, request, suggest, folder), like)
     else:
         path = output or chosen.default_profile("onboarded")
-        print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today()))
+        print_onboarded(onboarding.onboard(chosen, console, request, path, today=date.today(), force=force))
 
 
 def print_onboarded(device: NewDevice) -> None:
     """Print what the new profile rests on, how far to trust it, and how to use it."""
-    from factory_base.quantities import amount
-
     table, costs = device.table, device.profile.costs
-    measured = amount(table.fitted_networks, "network") + (f", {amount(costs.rows, 'row')}" if costs.rows else "")
-    print_line(f"measured       {measured}")
-    if costs.latency_std is not None:
-        print_line(f"prior          {costs.latency_std.source.partition('prior of ')[2]}")
+    rows = f", {counted(costs.rows, 'row')}" if costs.rows else ""
+    print_line(f"measured       {counted(table.fitted_networks, 'network')}{rows}")
+    print_line(f"known devices  {', '.join(device.priors)}")
     if table.errors is not None:
         print_line(
             f"predictions    of each measured network from the others: mean error {table.errors.mape:.1%}, "

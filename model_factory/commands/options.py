@@ -71,6 +71,9 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace a profile that was measured, written by hand or edited.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 MaxHoursOption = Annotated[
     float | None,

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from factory_base.terminal import print_line
-from model_factory.commands.options import ConfigOption, EngineName, PrecisionName, QuietOption, RunOption, chosen_run
+from factory_base.wording import counted
+from model_factory.commands.options import (
+    ConfigOption,
+    EngineName,
+    ForceOption,
+    PrecisionName,
+    QuietOption,
+    RunOption,
+    chosen_run,
+)
 from model_factory.commands.tables import print_profile_path, print_table
 
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ def profile(
             show_default=False,
         ),
     ] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure a machine, or model a device, and write its profile."""
@@ -77,11 +87,13 @@ def profile(
         asked = ModelledPlan(
             sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
         )
-        print_modelled(model_device(chosen, console, asked, output=output))
+        print_modelled(model_device(chosen, console, asked, output=output, force=force))
         return
     plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
     today = date.today()
-    print_profiled(measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today))
+    print_profiled(
+        measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today, force=force)
+    )
 
 
 def print_profiles(run: Run) -> None:
@@ -104,13 +116,11 @@ def print_profiles(run: Run) -> None:
 
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
-    from factory_base.quantities import amount
-
     costs, table = profiled.profile.costs, profiled.table
     print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
-        print_line(f"latency table  {amount(timed, 'part')} timed, {table.part_count - timed} interpolated")
+        print_line(f"latency table  {counted(timed, 'part')} timed, {table.part_count - timed} interpolated")
         errors = table.errors
         print_line(
             f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "
@@ -131,7 +141,9 @@ def print_profiled(profiled: Profiled) -> None:
             f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
-        print_line(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied")
+        cached = costs.peak.cached_gbytes_per_s
+        caches = f", {cached:g} GB/s in caches" if cached else ""
+        print_line(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
     print_profile_path(profiled.path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from factory_base.terminal import print_json, print_line
+from factory_base.wording import counted
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
 
@@ -63,8 +64,6 @@ def telemetry(
 
 def print_comparison(compared: FieldComparison) -> None:
     """Print every tier, notes on devices and rows, then the promises that are broken."""
-    from factory_base.quantities import amount
-
     report = compared.report
     rows = [_cells(line) for line in report.tiers]
     header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
@@ -72,7 +71,7 @@ def print_comparison(compared: FieldComparison) -> None:
     for line in _notes(report):
         print_line(f"note: {line}")
     if compared.measurements is not None:
-        print_line(f"{compared.measurements}: {amount(compared.measured, 'measurement')} written")
+        print_line(f"{compared.measurements}: {counted(compared.measured, 'measurement')} written")
     for line in report.broken:
         print_line(f"broken: {line}")
     if report.exit_code == 2:
@@ -113,10 +112,9 @@ def _cells(line: TierField) -> tuple[str, ...]:
 
 
 def _notes(report: FieldReport) -> Iterator[str]:
-    from factory_base.quantities import amount
-
     telemetry = report.telemetry
-    yield f"{telemetry.rows_used:,} of {amount(telemetry.rows, 'row')} used"
+    yield f"{telemetry.rows_used} of {counted(telemetry.rows, 'row')} used"
+    yield from telemetry.notes
     for line in report.tiers:
         if line.shared_with:
             yield (
@@ -124,24 +122,22 @@ def _notes(report: FieldReport) -> Iterator[str]:
                 "tier are compared with the longest latency promised"
             )
     if telemetry.nameless_rows:
-        yield f"{amount(telemetry.nameless_rows, 'row')} dropped for lack of a device or a model"
+        yield f"{counted(telemetry.nameless_rows, 'row')} dropped, for want of a device or a model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
-        yield f"model {written}: {amount(count, 'row')}, but the family has no such model"
+        yield f"model {written}: {counted(count, 'row')}, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
-        yield f"models outside the family that are not shown: {len(unknown) - MOST_SHOWN}; --json names all of them"
+        yield f"{counted(len(unknown) - MOST_SHOWN, 'more model')} not of the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
         yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
-        yield f"devices with notes that are not shown: {len(odd) - MOST_SHOWN}; --json holds all of them"
+        yield f"notes on {counted(len(odd) - MOST_SHOWN, 'more device')}; --json holds all of them"
 
 
 def _scale(device: DeviceTelemetry) -> str:
-    from factory_base.quantities import amount
-
     scale = device.scale
     if scale is None:
         return ""
-    interval = f"{scale.low:.3g} to {scale.high:.3g}, {amount(scale.rows, 'row')}"
-    return f"{scale.value:.3g} times the promised latency ({interval}); "
+    rows = counted(scale.rows, "row")
+    return f"{scale.value:.3g} times the promised latency ({scale.low:.3g} to {scale.high:.3g}, {rows}); "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from factory_base.terminal import print_json, print_line
+from factory_base.wording import counted
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
@@ -28,12 +29,10 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
-    from factory_base.quantities import amount
-
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print_line(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
     faults = sum(not check.ok for check in report.checks)
-    print_line(f"{amount(len(report.checks), 'check')}, " + (amount(faults, "fault") if faults else "all passed"))
+    print_line(f"{counted(len(report.checks), 'check')}, " + (counted(faults, "fault") if faults else "all passed"))
 
 
 def verify_json(report: VerifyReport) -> dict[str, Any]:

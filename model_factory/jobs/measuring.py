@@ -16,10 +16,9 @@ from device_profiles.measuring.runners import ShowsProgress, get_runner
 from device_profiles.modelling.modelled_host import HOST, host_sheet
 from device_profiles.modelling.roofline import comment_of, profile_of
 from device_profiles.modelling.soc import SocSheet, find_sheet
-from device_profiles.profile import DeviceProfile, Provenance, profile_name
-from device_profiles.profile_writer import write_profile
+from device_profiles.profile import DeviceProfile, profile_name
+from device_profiles.profile_writer import refuse_to_replace, write_profile
 from exports.engines import get_engine
-from factory_base.documents import load_document
 from factory_base.errors import ConfigError
 from factory_base.files import exclusive
 from factory_base.progress import Progress
@@ -78,7 +77,15 @@ class ModelledPlan:
 
 
 def measure(
-    run: Run, console: Console, plan: Plan, *, engine: str, place: str, output: Path | None, today: date
+    run: Run,
+    console: Console,
+    plan: Plan,
+    *,
+    engine: str,
+    place: str,
+    output: Path | None,
+    today: date,
+    force: bool = False,
 ) -> Profiled:
     """Measure a machine for the model space of `run`; the profile goes to `output`.
 
@@ -91,14 +98,17 @@ def measure(
         output: The file, whose name is that of the profile; by default `profiles/host.yaml`, `profiles/ssh.yaml` and
             so on.
         today: The date that the profile states.
+        force: Replace a profile even if it was edited.
 
     Raises:
-        ConfigError: `place` is not known.
+        ConfigError: `place` is not known, or the profile would replace an edited one.
         EngineError: The engine is missing, the machine cannot be reached, or it is too noisy to be measured.
         DiskError: The profile cannot be written.
     """
     path = output or run.default_profile("host" if place == "here" else place.partition(":")[0])
     name = profile_name(path)
+    if not force:
+        refuse_to_replace(path, ())
     with exclusive(run.folder, "profile"):
         model_space = Materials(run, console).model_space
         driver = get_engine(engine, opset=run.config.export.opset)
@@ -120,18 +130,23 @@ def measure(
     return Profiled(path=path, profile=profile, table=measured.table)
 
 
-def model_device(run: Run, console: Console, plan: ModelledPlan, *, output: Path | None) -> Modelled:
+def model_device(
+    run: Run, console: Console, plan: ModelledPlan, *, output: Path | None, force: bool = False
+) -> Modelled:
     """Compute a profile from a sheet; it goes to `output` or `profiles/<name>.yaml` beside the config of `run`.
+
+    With `force` it replaces any profile there.
 
     Raises:
         ConfigError: There is no such sheet, it is wrong, an option does not apply to it, or the profile would replace
-            measured latencies.
+            measured latencies or an edited profile.
         EngineError: The engine is missing.
         DiskError: The profile cannot be written.
     """
     sheet = _sheet(plan, console)
     path = output or run.default_profile(sheet.name)
-    refuse_to_replace(path, ("measured", "few_shot"))
+    if not force:
+        refuse_to_replace(path, ("measured", "few_shot"))
     profile = profile_of(sheet)
     write_profile(profile, path, comment=comment_of(sheet))
     return Modelled(path=path, profile=profile, sheet=sheet)
@@ -153,15 +168,6 @@ def _refuse(options: Sequence[str], why: str) -> None:
     if options:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
         raise ConfigError(f"{names} does not go with --modelled, which {why}; leave it out")
-
-
-def refuse_to_replace(path: Path, protected: Sequence[Provenance]) -> None:
-    """Raise `ConfigError` if `path` is a profile whose latencies have a protected provenance: they took work to get."""
-    if not path.is_file():
-        return
-    provenance = load_document(path, DeviceProfile).latency_provenance
-    if provenance in protected:
-        raise ConfigError(f"{path}: holds {provenance} latencies; choose another --output, or remove it first")
 
 
 def _also_shown(progress: Progress, runner: Runner) -> Progress:

@@ -15,17 +15,16 @@ from device_profiles.few_shot.network_tables import MeasuredNetworks, read_fleet
 from device_profiles.few_shot.onboarding import Fleet
 from device_profiles.latency_table import LatencyTable
 from device_profiles.profile import DeviceProfile, FoundProfile, profile_name, shipped_profiles
-from device_profiles.profile_writer import write_profile
+from device_profiles.profile_writer import refuse_to_replace, write_profile
 from exports.engines import get_engine
 from factory_base.errors import ConfigError
 from factory_base.files import exclusive, write_text
 from model_factory.console import Console
-from model_factory.jobs.measuring import refuse_to_replace
 from model_factory.run import Run
 from model_factory.stages.materials import Materials
 from supernet.space import SubnetConfig
 
-_TABLES = (".csv", ".parquet")
+_TABLES = (".csv", ".tsv", ".parquet")
 """Suffixes of files that hold a table of networks by devices; any other prior is a profile."""
 _CALIBRATION_INPUTS = 4
 """Inputs that calibrate an int8 file: any few will do, because the weights are random and only the speed matters."""
@@ -41,12 +40,14 @@ class Request:
         priors: Known devices: profiles, or tables of networks by devices. If empty, the profiles beside the config that
             have a latency table, and the shipped ones.
         like: A profile with the facts, budgets and memory of the new device.
+        trust_units: Accept latencies that differ from those of `like` as units do.
     """
 
     measurements: Path | None
     only: str | None
     priors: tuple[str, ...]
     like: str
+    trust_units: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,14 @@ class NewDevice:
         path: Its file.
         profile: The profile.
         table: Its latency table.
+        priors: Names of the known devices that the predictions start from.
         notes: Sentences for people on the measurements and the priors.
     """
 
     path: Path
     profile: DeviceProfile
     table: LatencyTable
+    priors: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -79,27 +82,30 @@ class Suggestion:
     networks: tuple[SubnetConfig, ...]
 
 
-def onboard(run: Run, console: Console, request: Request, output: Path, *, today: date) -> NewDevice:
+def onboard(
+    run: Run, console: Console, request: Request, output: Path, *, today: date, force: bool = False
+) -> NewDevice:
     """Make a profile from the measurements of `request` and write it to `output`, whose name is that of the profile.
 
-    The profile states `today` as the date of its table.
+    The profile states `today` as the date of its table. With `force` it replaces any profile there.
 
     Raises:
         ConfigError: The measurements or a known device belong to another space or are wrong, or `output` is a measured
-            profile.
+            or edited profile.
         DiskError: The profile cannot be written.
     """
     if request.measurements is None:
         raise ConfigError("no measurements; name a file of them, or ask for networks to measure with --suggest 5")
     name = profile_name(output)
-    refuse_to_replace(output, ("measured",))
+    if not force:
+        refuse_to_replace(output, ("measured",))
     materials = Materials(run, console)
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
-    found = fleet.onboard(measured, like.profile, name, today=today)
+    found = fleet.onboard(measured, like.profile, name, today=today, trust_units=request.trust_units)
     profile = write_profile(found.profile, output, found.table)
-    return NewDevice(path=output, profile=profile, table=found.table, notes=found.notes)
+    return NewDevice(path=output, profile=profile, table=found.table, priors=found.priors, notes=found.notes)
 
 
 def suggest(run: Run, console: Console, request: Request, count: int, folder: Path) -> Suggestion:
@@ -148,9 +154,9 @@ def _fleet(run: Run, materials: Materials, console: Console, request: Request, l
         fleet = Fleet(materials.workloads, progress, run.config.seed)
     space = materials.model_space.space
     for prior in request.priors:
-        if Path(prior).suffix in _TABLES:
+        if Path(prior).suffix.lower() in _TABLES:
             for name, networks in read_fleet(Path(prior), space).items():
-                fleet.add_measured(name, networks, like.profile)
+                fleet.add_measured(name, networks, like.profile, trust_units=request.trust_units)
         else:
             fleet.add_profile(run.profile(prior, typed=True))
     if not request.priors:

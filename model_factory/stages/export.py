@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 
 from exports.engines import get_engine
 from exports.family.artifact import Artifact, Evaluation, evaluate_artifact, export_artifact
-from exports.family.npy import npy_bytes
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
 from factory_base.files import write_bytes
+from factory_base.foreign import read_regular
 from factory_base.quantities import format_bytes
 from model_factory.console import Console
 from model_factory.run import Run
@@ -74,10 +75,12 @@ class Exported:
         return self.facts.artifact
 
     def evaluation(self) -> Evaluation:
-        """The accuracy and the predictions of the exported file on the test images."""
-        import numpy as np
+        """The accuracy and the predictions of the exported file on the test images.
 
-        predictions = np.load(self.predictions, allow_pickle=False)
+        Raises:
+            ForeignError, ManifestError: The predictions cannot be read.
+        """
+        predictions = read_npy(read_regular(self.predictions, MAX_NPY_BYTES), str(self.predictions))
         return Evaluation(predictions=predictions, correct=self.facts.correct, images=self.facts.images)
 
 

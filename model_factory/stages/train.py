@@ -112,6 +112,11 @@ def finished_training(
     found = stage.load()
     if found is not None:
         _report_differences(stage, console)
+        if on_mismatch != "refuse":
+            console.say(
+                f"note: --{on_mismatch} has no effect, because the supernet in use was trained with this config, or "
+                "adopted for it"
+            )
         return found
     if not run.checkpoint.is_file():
         return None

@@ -6,7 +6,6 @@ A process that prepares training batches uses a single thread, since there are a
 from __future__ import annotations
 
 import multiprocessing
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from factory_base.errors import DataError
+from factory_base.processors import usable_cores
 from factory_base.progress import Progress
 from supernet.data.decoding import square
 from supernet.data.source_splits import SourceSplit, checked_labels
@@ -72,7 +72,7 @@ def _in_threads(fill: Callable[[int], None], starts: range) -> Iterator[int]:
             fill(start)
             yield start
         return
-    pool = ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=min(_MOST_THREADS, usable_cores()))
     try:
         futures = {start: pool.submit(fill, start) for start in starts}
         for start, future in futures.items():

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from factory_base.errors import DataError, FactoryError
+from factory_base.processors import usable_cores
 from supernet.data.examples import Draws, Examples
 
 _Request = tuple[int, NDArray[np.int64], Draws]
@@ -140,9 +141,8 @@ class BatchLoader:
 
 
 def spare_cores() -> int:
-    """Cores for preparing batches, at least 1: a training process's share of the machine, less one for the training."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
+    """Cores for preparing batches, at least 1: a process's share of the usable ones, less one for the training."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
 
 class _BatchDataset(Dataset[Any]):

@@ -35,6 +35,13 @@ def refusal(value: dict[str, Any]) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize("number", [0, -1, 1e300, 1e-300, float("nan"), float("inf"), "fast", [1]])
+def test_a_figure_is_a_positive_number_of_a_size_that_costs_can_be_computed_from(number: object) -> None:
+    value = content()
+    value["costs"]["kernels"]["conv"]["gbytes_per_s"]["value"] = number
+    assert "'costs.kernels.conv.gbytes_per_s.value': input should be" in refusal(value)
+
+
 PHONES = ("lowend_1gb", "lowend_3gb", "midrange", "midrange_6gb", "highend", "flagship", "flagship_16gb")
 OTHERS = ("speaker", "glasses", "highend_gpu", "flagship_npu", "browser", "host")
 

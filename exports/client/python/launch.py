@@ -49,6 +49,8 @@ MAX_INTEGER = 2**53 - 1
 """Limits on the JSON of a family: nesting, number of values, and the largest integer."""
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 """A path below the family's folder: no `..`, not absolute, no hidden files."""
+QUOTA_FILES = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+"""Quota and period of a cgroup of Linux: version 2 has them in one file, version 1 in two."""
 
 
 def main(arguments: list[str]) -> None:
@@ -211,11 +213,35 @@ def this_device(resolver: ModuleType, folder: Path) -> Any:
         platform=sys.platform,
         ram_bytes=meminfo("MemTotal"),
         available_memory_bytes=meminfo("MemAvailable"),
-        cores=os.cpu_count(),
+        cores=usable_cores(),
         free_disk_bytes=shutil.disk_usage(folder).free,
         engine="onnxruntime",
         engine_version=onnxruntime.__version__,
     )
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Processors that this process may use, at least 1: its affinity, cut to the quotas of its cgroups (1 and 2)."""
+    found = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for line in words(root / "proc/self/cgroup"):
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = Path(path.lstrip("/"))
+        mounts = [controllers, "cpu"] if controllers else ["", "unified"]
+        for folder in [root / "sys/fs/cgroup" / mount / part for mount in mounts for part in (group, *group.parents)]:
+            limit = [word for file in QUOTA_FILES for word in words(folder / file)]
+            if len(limit) == 2 and all(word.isascii() and word.isdigit() and int(word) for word in limit):
+                found = min(found, int(limit[0]) / int(limit[1]))
+    return max(1, int(found))
+
+
+def words(path: Path) -> list[str]:
+    """The words of a file of the system; none if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return []
 
 
 def meminfo(name: str) -> int | None:

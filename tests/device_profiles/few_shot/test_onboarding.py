@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from statistics import NormalDist
@@ -15,10 +16,12 @@ from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.cost_models.models import LatencyModel
 from device_profiles.few_shot.network_tables import MeasuredNetworks
 from device_profiles.few_shot.onboarding import Fleet
+from device_profiles.latency_table import LatencyTable
 from device_profiles.profile import find_profile
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
+from factory_base.documents import parse_document
 from factory_base.errors import ConfigError
 from factory_base.progress import silent
 
@@ -90,18 +93,48 @@ def test_few_networks_are_accepted_with_a_note_on_wide_intervals(fleet, workload
     like = find_profile("midrange", tmp_path).profile
     few = fleet.onboard(measured_on(workloads, tmp_path, 2), like, "phone", today=TODAY)
     more = fleet.onboard(measured_on(workloads, tmp_path, 8), like, "phone", today=TODAY)
-    assert few.notes[0].startswith("2 networks: few, so intervals are wide")
+    assert few.notes[0].startswith("only 2 networks measured: intervals are wide")
     assert few.profile.costs.latency_std.value > more.profile.costs.latency_std.value
     assert few.table.errors is None
     assert more.table.errors.networks == 8
 
 
-@pytest.mark.parametrize("factor", [3000.0, 0.003])
-def test_seconds_given_as_milliseconds_are_noticed_by_the_scale_of_known_devices(
-    fleet, workloads, tmp_path: Path, factor: float
+@pytest.mark.parametrize("speed", [1 / 30, 1 / 5, 1, 3, 30])
+@pytest.mark.parametrize(
+    ("column", "slip", "words"),
+    [
+        ("latency_ms", 1000, "look like us, not ms"),
+        ("latency_ms", 0.001, "look like s, not ms"),
+        ("latency_us", 1000, "look like ns, not us"),
+        ("latency_s", 1e6, "look like us, not s"),
+        ("latency_s", 0.001, "do not look like s"),
+    ],
+)
+def test_a_wrong_unit_is_noticed_and_named_for_every_plausible_device(
+    fleet, workloads, tmp_path: Path, speed: float, column: str, slip: float, words: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"times those of the known devices; are they in the unit"):
-        onboarded(fleet, measured_on(workloads, tmp_path, factor=factor), tmp_path)
+    measured = replace(measured_on(workloads, tmp_path, factor=speed * slip), column=column)
+    with pytest.raises(
+        ConfigError, match=rf"column {column} are .* times those .* predicted for midrange: they {words};"
+    ):
+        onboarded(fleet, measured, tmp_path)
+
+
+@pytest.mark.parametrize("speed", [1 / 30, 30])
+def test_a_device_that_is_thirty_times_slower_or_faster_is_accepted(fleet, workloads, tmp_path, speed: float) -> None:
+    subnet = workloads.model_space.space.largest
+    (predicted,) = DeviceCosts(
+        workloads, onboarded(fleet, measured_on(workloads, tmp_path, factor=speed), tmp_path)
+    ).of([subnet])
+    assert predicted.latency_us == pytest.approx(speed * midrange_us(workloads, [subnet], tmp_path)[0], rel=0.2)
+
+
+def test_units_can_be_trusted_whatever_they_say(fleet, workloads, tmp_path: Path) -> None:
+    like, measured = find_profile("midrange", tmp_path).profile, measured_on(workloads, tmp_path, factor=300.0)
+    fleet.onboard(measured, like, "phone", today=TODAY, trust_units=True)
+    fleet.add_measured("phone", measured, like, trust_units=True)
+    with pytest.raises(ConfigError, match=r"the column latency_us are 300 times those .* --trust-units"):
+        fleet.add_measured("phone", measured, like)
 
 
 def test_one_network_in_another_unit_is_named(fleet, workloads, tmp_path: Path) -> None:
@@ -184,6 +217,15 @@ def test_without_known_devices_or_a_chain_onboarding_is_refused(tiny_space, work
         Fleet(workloads, silent).suggest(3, like)
     with pytest.raises(ConfigError, match="TinySpace is not a chain of parts"):
         Fleet(Workloads(tiny_space), silent)
+
+
+@pytest.mark.parametrize("field", ["shared_us", "learnt_us"])
+def test_uncertainties_of_unequal_length_are_refused(fleet, workloads, tmp_path: Path, field: str) -> None:
+    like = find_profile("midrange", tmp_path).profile
+    value = fleet.onboard(measured_on(workloads, tmp_path), like, "phone", today=TODAY).table.model_dump(mode="json")
+    value["uncertainty"][field][2] = value["uncertainty"][field][2][:-1]
+    with pytest.raises(ConfigError, match="the rows of its uncertainty differ in length"):
+        parse_document(value, LatencyTable, "phone.latency.json")
 
 
 def test_a_truncated_uncertainty_is_noticed(fleet, workloads, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ converted files.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,13 +18,16 @@ import device_profiles.measuring.benchmark as benchmark
 import device_profiles.measuring.host_peak as host_peak
 import device_profiles.measuring.measure as measure
 from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.cost_models.models import latency_coefficients
 from device_profiles.measuring.benchmark import Setting
 from device_profiles.measuring.runner import LocalRunner
 from device_profiles.measuring.table_fit import fit_table
-from device_profiles.profile import find_profile
+from device_profiles.profile import MachinePeak, find_profile
 from device_profiles.profile_writer import write_profile
+from device_profiles.workload.samples import sample_networks
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError, EngineError
+from factory_base.processors import usable_cores
 from factory_base.progress import silent
 from supernet.space import Choice, SearchSpace
 
@@ -148,7 +150,51 @@ def test_a_profile_states_spread_load_time_and_peak(chain: Measured) -> None:
     assert costs.spread.sustained_over_p50 > 0
     assert costs.peak.gmacs_per_s > 0.1
     assert costs.peak.gbytes_per_s > 0.1
+    assert costs.peak.cached_gbytes_per_s >= costs.peak.gbytes_per_s
     assert costs.repeatability_p95 > 0
+
+
+def test_the_peak_is_at_least_what_a_timed_network_reached(chain: Measured, chain_space) -> None:
+    workloads, found = Workloads(chain_space), chain.host.measurements
+    sample_networks(chain_space.space, workloads, 6, PLAN.held_out, PLAN.seed, silent)  # traces parts in the same order
+    known = [workloads.of(subnet) for subnet in found.subnets]
+    low = MachinePeak(gmacs_per_s=1e-6, gbytes_per_s=1)
+    best = max(w.macs / us for w, us in zip(known, found.network_us, strict=True)) / 1e3
+    assert measure._with_reached(low, workloads, found, known).gmacs_per_s >= 0.999 * best
+    assert measure._with_reached(None, workloads, found, known) is None
+
+
+@pytest.mark.parametrize(
+    ("peak", "precision", "macs", "bytes_moved"),
+    [
+        (MachinePeak(gmacs_per_s=60, gbytes_per_s=10, cached_gbytes_per_s=50), "fp32", "modelled", "modelled"),
+        (MachinePeak(gmacs_per_s=60, gbytes_per_s=10, cached_gbytes_per_s=50), "int8", "measured", "modelled"),
+        (MachinePeak(gmacs_per_s=200, gbytes_per_s=5000), "fp32", "measured", "measured"),
+        (None, "fp32", "measured", "modelled"),
+    ],
+)
+def test_a_fitted_rate_that_the_machine_does_not_reach_is_not_measured(
+    peak, precision, macs, bytes_moved, tmp_path: Path
+) -> None:
+    profile = find_profile("midrange", tmp_path).profile
+    fitted = latency_coefficients(profile)
+    fitted[:3] = 1e-3 / 100, 1e-3 / 4114, 1.0
+    kernels = measure._kernels(fitted, np.ones(len(fitted), bool), "fit", measure._limits(peak, precision))
+    conv = kernels["conv"]
+    assert (conv.gmacs_per_s.provenance, conv.gbytes_per_s.provenance) == (macs, bytes_moved)
+    assert conv.overhead_us.provenance == "measured"
+    assert ("above the peak of" in conv.gbytes_per_s.source) == (bytes_moved == "modelled")
+
+
+def test_a_fit_whose_error_is_stated_is_measured_even_if_one_of_its_rates_is_not(chain: Measured) -> None:
+    profile = chain.host.profile
+    conv = profile.costs.kernels["pointwise"]
+    fused = conv.model_copy(update={"gbytes_per_s": conv.gbytes_per_s.model_copy(update={"provenance": "modelled"})})
+    every = dict.fromkeys(profile.costs.kernels, fused)
+    for error, provenance in ((0.1, "measured"), (None, "modelled")):
+        update = {"kernels": every, "prediction_error": error, "table": None}
+        changed = profile.model_copy(update={"costs": profile.costs.model_copy(update=update)})
+        assert changed.latency_provenance == provenance
 
 
 def test_networks_that_are_not_chains_have_no_latency_table(tiny: Measured, tiny_space, onnx_engine) -> None:
@@ -308,7 +354,7 @@ def test_a_machine_that_throttles_half_way_is_refused(
         run(tiny_space, onnx_engine, tiny.copy(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("threads", [0, -1, (os.cpu_count() or 1) + 1])
+@pytest.mark.parametrize("threads", [0, -1, usable_cores() + 1])
 def test_threads_that_the_machine_lacks_are_refused(tiny_space, onnx_engine, tmp_path: Path, threads: int) -> None:
     with pytest.raises(ConfigError, match=rf"{threads} threads cannot be measured .* choose 1 to"):
         run(tiny_space, onnx_engine, tmp_path, threads=threads)

@@ -78,13 +78,13 @@ def test_impossible_timestamps_are_dropped_if_they_are_few_and_kept_if_most_are(
         rows = frame(*runs(rng, 2.0), timestamp=np.where(wrong, NOW + 1e8, NOW - 1000.0 - np.arange(1000)))
         device = device_of(rows, tmp_path)
         verb = "dropped" if share < 0.5 else "kept, as most have"
-        assert f"{wrong.sum()} rows with a timestamp in the future; {verb}" in device.notes
+        assert f"{wrong.sum()} rows have a timestamp in the future; {verb}" in device.notes
         assert device.dropped.get("future", 0) == (wrong.sum() if share < 0.5 else 0)
         assert device.scale.value == pytest.approx(2.0, rel=0.03)
 
 
 def test_rows_that_were_sent_twice_count_once(rng, tmp_path, monkeypatch):
-    monkeypatch.setattr("device_profiles.telemetry.columns.CHUNK_ROWS", 300)
+    monkeypatch.setattr("device_profiles.foreign.table_file.BATCH_ROWS", 300)
     rows = frame(*runs(rng, 2.0), timestamp=NOW - rng.uniform(0, 1e6, 1000))
     device = device_of(pd.concat([rows, rows[:200]]), tmp_path)
     assert (device.rows, device.dropped) == (1200, {"sent_twice": 200})
@@ -103,6 +103,93 @@ def test_timestamps_may_be_texts_numbers_or_dates(rng, tmp_path):
         assert not any("timestamp" in note for note in device.notes)
     device = device_of(frame(*runs(rng, 2.0), timestamp=["lately"] * 100 + ["2026-11-01"] * 900), tmp_path)
     assert device.dropped == {"no_timestamp": 100}
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("seconds", 1), ("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)]
+)
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_the_unit_of_numeric_timestamps_is_found_and_said(rng, tmp_path, unit, factor, name):
+    rows = frame(*runs(rng, 2.0), timestamp=((NOW - np.arange(1000.0) * 60) * factor).astype(np.int64))
+    rows = pd.concat([rows, rows[:10]])
+    rows.to_csv(tmp_path / name, index=False) if name.endswith("csv") else rows.to_parquet(tmp_path / name)
+    telemetry = aggregate(read_rows(tmp_path / name, NOW), EXPECTED)
+    assert telemetry.devices[0].dropped == {"sent_twice": 10}
+    assert telemetry.notes == ((f"1010 timestamps are in {unit} since 1970",) if factor > 1 else ())
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%d %H:%M:%S.%f UTC", "  %Y-%m-%dT%H:%M:%SZ "],
+)
+def test_dates_of_data_warehouses_are_read(rng, tmp_path, written):
+    dates = pd.to_datetime(NOW - np.arange(1000.0) * 60, unit="s").strftime(written)
+    rows = frame(*runs(rng, 2.0), timestamp=dates)
+    rows.loc[7, "timestamp"] = "2099-01-01T00:00:00Z"
+    assert device_of(rows, tmp_path).dropped == {"future": 1}
+
+
+def test_days_and_months_are_not_guessed(rng, tmp_path):
+    rows = frame(*runs(rng, 2.0), timestamp=["03/04/2026 10:00"] * 1000)
+    telemetry = measured(rows, tmp_path)
+    assert telemetry.devices[0].rows_used > 900
+    (note,) = telemetry.notes
+    assert "1000 timestamps such as 03/04/2026 10:00 are not read, because day and month could be confused" in note
+
+
+@pytest.mark.parametrize("timestamp", ["1e999", "-1e999", "9" * 400, "2^63", "x" * 100_000, "9223372036854775808"])
+def test_impossible_timestamps_and_numbers_are_counted(tmp_path, timestamp):
+    path = tmp_path / "rows.csv"
+    good = f"a,{DIGESTS[0]},900,{NOW - 5}\n"
+    path.write_text(f"device,model,latency_us,timestamp\n{good * 3}a,{DIGESTS[0]},{'9' * 400},5\na,b,5,{timestamp}\n")
+    (device,) = aggregate(read_rows(path, NOW), EXPECTED).devices
+    assert device.dropped["infinite"] == 1
+    assert {"future", "before_2015", "no_timestamp"} & set(device.dropped)
+
+
+def test_a_spreadsheet_with_decimal_commas_is_read_and_it_is_said(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = "".join(f"a;{DIGESTS[0]};0,{900 + i}\n" for i in range(50))
+    path.write_bytes(f"device;model;latency_ms\n{lines}".encode("utf-16"))
+    telemetry = aggregate(read_rows(path, NOW), EXPECTED)
+    assert telemetry.rows_used == 50
+    assert telemetry.devices[0].scale.value == pytest.approx(924.5 / 900, rel=0.01)
+    assert telemetry.notes == ("numbers are read with a decimal comma: 0,900 is 0.9",)
+
+
+def test_numbers_that_may_be_thousands_are_refused_unless_another_one_shows_it(refused, tmp_path):
+    assert "1,234 may be 1.234 or 1234" in refused(f'{HEADER}a,{DIGESTS[0]},"1,234"\n')
+    (tmp_path / "rows.csv").write_text(f'{HEADER}a,{DIGESTS[0]},"1,234"\na,{DIGESTS[0]},"1,234.5"\n')
+    assert read_rows(tmp_path / "rows.csv", NOW).latency_us.tolist() == [1234, 1234.5]
+
+
+def test_torn_rows_are_dropped_and_said(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(HEADER + f"a,{DIGESTS[0]},900\n" * 30 + f"a,{DIGESTS[0]}\n" * 2)
+    telemetry = aggregate(read_rows(path, NOW), EXPECTED)
+    assert telemetry.rows_used == 30
+    assert telemetry.notes == ("2 rows were dropped, for example: row 32 has 2 cells, but the header has 3",)
+
+
+def test_names_without_end_are_refused(refused, monkeypatch):
+    assert "a name of 2,000 characters, at most 1000 are read" in refused(f"{HEADER}{'a' * 2000},b,5\n")
+    monkeypatch.setattr(telemetry_rows, "MOST_MODELS", 3)
+    assert "more than 3 different models" in refused(HEADER + "".join(f"a,{m},900\n" for m in "abcd"))
+
+
+@pytest.mark.parametrize("column", ["device", "model", "latency_us", "timestamp"])
+def test_nested_columns_of_parquet_are_refused(tmp_path, column):
+    path = tmp_path / "rows.parquet"
+    frame([0, 1], [900.0, 1600.0], timestamp=[NOW, NOW]).assign(**{column: [[1], [2, 3]]}).to_parquet(path)
+    with pytest.raises(TelemetryError, match=f"the column '{column}' holds list<"):
+        read_rows(path, NOW)
+
+
+def test_truth_values_are_no_latencies(tmp_path):
+    path = tmp_path / "rows.parquet"
+    frame([0, 1], [True, False]).to_parquet(path)
+    with pytest.raises(TelemetryError, match="the column 'latency_us' holds bool"):
+        read_rows(path, NOW)
 
 
 def test_rows_without_a_device_or_a_model_are_counted(rng, tmp_path):
@@ -142,7 +229,7 @@ def test_a_million_rows_of_one_device_take_seconds_and_a_bounded_table(rng, tmp_
 
 
 def test_a_file_without_rows_is_refused(refused):
-    assert "the file is empty; rows with device, model and latency_us are expected" in refused("")
+    assert "the file is empty; a table in CSV or Parquet is expected" in refused("")
     assert "the file has columns but no rows" in refused(HEADER)
 
 
@@ -164,9 +251,9 @@ def test_a_column_of_texts_is_refused_with_an_example(refused):
 
 
 def test_a_file_that_is_neither_csv_nor_parquet_is_refused(refused, tmp_path):
-    assert "neither Parquet nor UTF-8 text" in refused(b"\xff\xfe\x00\x01")
+    assert "neither Parquet nor UTF-8 text" in refused(b"\xff\x00\x01")
     assert "damaged, or not Parquet or CSV" in refused(b"PAR1 cut")
-    with pytest.raises(TelemetryError, match="this is a folder; name a Parquet or CSV file"):
+    with pytest.raises(TelemetryError, match="is a folder"):
         read_rows(tmp_path, NOW)
     with pytest.raises(TelemetryError, match="cannot be read"):
         read_rows(tmp_path / "gone.csv", NOW)

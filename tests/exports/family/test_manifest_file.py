@@ -103,7 +103,7 @@ def test_a_path_that_could_leave_the_folder_is_refused(value, name):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"release": 1, "release": 2}', "key 'release' is repeated"),
+        (b'{"release": 1, "release": 2}', "key 'release' is given twice"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"{", "not valid JSON"),

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from device_profiles.modelling.soc import SHEETS_FOLDER
-from device_profiles.profile import SHIPPED_FOLDER, find_profile
+from device_profiles.profile import SHIPPED_FOLDER, DeviceProfile, find_profile
+from device_profiles.profile_writer import write_profile
+from factory_base.documents import load_document
 
 
 def test_a_shipped_sheet_gives_the_shipped_profile_and_is_explained(factory, empty_app):
@@ -32,11 +34,32 @@ def test_the_host_takes_a_second_and_never_replaces_what_was_measured(factory, e
     assert "cpu.gmacs_per_s: " in answer.out
     path = empty_app / "profiles" / "host.yaml"
     assert find_profile("host", empty_app).profile.latency_provenance in ("modelled", "assumed")
+    assert factory(empty_app, "profile", "--modelled", "speaker", "--output", path, "--quiet").code == 0
     text = path.read_text(encoding="utf-8").replace("provenance: modelled", "provenance: measured")
     path.write_text(text.replace("provenance: assumed", "provenance: measured"), encoding="utf-8")
+    write_profile(load_document(path, DeviceProfile), path)
     refused = factory(empty_app, "profile", "--modelled", "host", "--quiet")
     assert refused.code == 1
-    assert "holds measured latencies; choose another --output, or remove it first" in refused.error
+    assert "holds measured latencies; choose another --output, or replace it with --force" in refused.error
+
+
+def test_an_edited_profile_is_replaced_only_by_force(factory, empty_app):
+    arguments = ("profile", "--modelled", "midrange", "--quiet")
+    path = empty_app / "profiles" / "midrange.yaml"
+    assert factory(empty_app, *arguments).code == 0
+    written = path.read_bytes()
+    assert factory(empty_app, *arguments).code == 0
+    for edited in (written.replace(b"latency: 30 ms", b"latency: 20 ms"), b"# mine\n" + written, b"mine: 1\n", b""):
+        assert edited != written
+        path.write_bytes(edited)
+        refused = factory(empty_app, *arguments)
+        assert refused.code == 1
+        assert "written by hand, by an earlier version, or edited since; choose another --output" in refused.error
+        assert path.read_bytes() == edited
+    refused = factory(empty_app, "profile", "--output", path, "--quiet")
+    assert "or edited since" in refused.error
+    assert factory(empty_app, *arguments, "--force").code == 0
+    assert path.read_bytes() == written
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_sheet_with_latencies_is_never_overwritten(sheet, built, factory):
 def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet, built, factory, tmp_path):
     rows = [{k: v for k, v in row.items() if k not in ("network", "latency_ms")} for row in read(sheet)]
     fleet = tmp_path / "fleet.csv"
-    write(fleet, [{**row, "latency_ms.old": 2.0 * float(row["resolution"])} for row in rows])
+    write(fleet, [{**row, "latency_ms.old": 0.04 * float(row["resolution"])} for row in rows])
     arguments = ("onboard", sheet, "--output", tmp_path / "p.yaml", "--quiet", "--prior", fleet)
     answer = factory(built, *arguments, "--prior", "midrange")
     assert answer.code == 0, answer.err
@@ -77,6 +77,18 @@ def test_an_imported_table_is_a_prior_and_one_of_another_space_is_refused(sheet,
     answer = factory(built, *arguments)
     assert answer.code == 1
     assert "belongs to another search space" in answer.error
+
+
+def test_microseconds_as_milliseconds_are_refused_unless_they_are_meant(sheet, built, factory, tmp_path):
+    wrong = tmp_path / "wrong.csv"
+    rows = [row for row in read(sheet) if row["latency_ms"]]
+    write(wrong, [{**row, "latency_ms": str(1000 * float(row["latency_ms"]))} for row in rows])
+    arguments = ("onboard", wrong, "--output", tmp_path / "p.yaml", "--quiet")
+    answer = factory(built, *arguments)
+    assert answer.code == 1
+    assert "wrong.csv: the latencies in the column latency_ms are" in answer.error
+    assert "predicted for midrange: they look like us, not ms;" in answer.error
+    assert factory(built, *arguments, "--trust-units").code == 0
 
 
 def test_without_measurements_the_error_says_what_to_do(built, factory):

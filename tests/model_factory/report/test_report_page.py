@@ -168,11 +168,21 @@ def test_describing_a_report_imports_no_matplotlib() -> None:
 
 
 def test_the_arena_the_load_time_and_the_use_of_the_machine_are_shown(report: ReportData) -> None:
-    uses = (KernelUse(kind="pointwise", latency_us=700.0, share_of_peak=0.625),)
+    uses = (
+        KernelUse(kind="pointwise", latency_us=700.0, share_of_peak=0.625),
+        KernelUse(kind="elementwise", latency_us=10.0, share_of_peak=None),
+    )
     measured = replace(report.tiers[0], arena="arena 2.34 MiB, optimal", load_us=4200.0, uses=uses)
     page = render_report(replace(report, tiers=(measured, report.tiers[1])))
     assert "energy" not in page
-    for text in ("arena 2.34 MiB, optimal", "load 4.2 ms", "Where the time goes", "pointwise", "62.5 %"):
+    for text in (
+        "arena 2.34 MiB, optimal",
+        "load 4.2 ms",
+        "Where the time goes",
+        "pointwise",
+        "62.5 %",
+        "above the peak</td>",
+    ):
         assert text in page
     assert "Where the time goes" not in render_report(report)
 

@@ -62,7 +62,11 @@ def test_retrain_replaces_the_supernet_once(factory, app, edit_config):
     assert answer.code == 0, answer.err
     assert "train supernet" in answer.stages
     assert (app / CHECKPOINT).read_bytes() != before
-    assert factory(app, "train", "--retrain").stages == []
+    again = factory(app, "train", "--retrain")
+    assert again.stages == []
+    assert again.err.startswith(
+        "note: --retrain has no effect, because the supernet in use was trained with this config"
+    )
 
 
 def test_adopt_keeps_the_supernet_and_trains_nothing(factory, app, edit_config):

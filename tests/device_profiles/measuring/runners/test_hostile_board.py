@@ -80,7 +80,7 @@ def fault(work: Callable[[], object]) -> str:
         (done(FACTS | {"ram_bytes": 2**60}), "'ram_bytes': input should be less than or equal to"),
         (done(FACTS | {"ram_bytes": float("nan")}), "NaN is not a number in JSON"),
         ('{"done": ' + "9" * 5000 + "}", "exceeds 64 bits"),
-        ('{"done": {}, "done": {}}', "key 'done' is repeated"),
+        ('{"done": {}, "done": {}}', "is not valid JSON (key 'done'"),
         ("[" * 100_000, "is nested deeper than 64 levels"),
         (b'{"done": "\xff"}', "is not UTF-8 text"),
         (json.dumps({"error": "\x1b[31mred\nline"}), r"\x1b[31mred\nline"),
