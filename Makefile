@@ -29,7 +29,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # Python compiles what is imported when it is, and keeps the bytecode even if the environment forbids that: else every
 # process of a test would compile PyTorch again. Compiling all that is installed takes half a minute.
 export PYTHONDONTWRITEBYTECODE =
-PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile
+PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile
 
 .PHONY: demo setup test check family family-folder clean
 
@@ -71,7 +71,7 @@ $(VENV)/.ready: pyproject.toml
 		echo "error: there is no '$(PYTHON)'; install Python 3.11 or newer, or run make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version) is too old; 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "setting up $(VENV) (a few minutes the first time)"
+	@echo "setting up $(VENV): pip downloads PyTorch and what else is needed, a few minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
 	@touch $@

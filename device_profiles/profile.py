@@ -411,6 +411,15 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
     )
 
 
+def known_profiles(folder: Path) -> list[FoundProfile]:
+    """The profiles in `folder/profiles`, and the shipped ones that they do not replace, by name.
+
+    Raises:
+        ConfigError: A profile in the folder is invalid.
+    """
+    return [find_profile(name, folder, typed=False) for name in sorted(_known_names(folder))]
+
+
 def digest_of_profile(profile: DeviceProfile) -> str:
     """Return the digest of a profile's content."""
     return digest_of(profile.model_dump(mode="json"))

@@ -126,11 +126,6 @@ def format_energy(uj: float) -> str:
     return f"{_short(uj / 1e3)} mJ" if uj < 1e6 else f"{_short(uj / 1e6)} J"
 
 
-def amount(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 model`, `3 models`, `2 classes` for the plural `classes`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def exact_duration(us: int) -> str:
     """`us` in the largest unit in which `parse_duration_us` reads exactly `us` again."""
     return _exact(us, "duration", parse_duration_us)

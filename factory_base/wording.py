@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`, `1,000 rows`: a number of things for people; the plural of `noun` ends in an s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`1 row`, `2 rows`, `1,000 rows`, `2 classes` for the plural `classes`: a number of things for people."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -5,11 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
 from factory_base.errors import FactoryError
+from factory_base.terminal import messages_as_lines, print_error, print_note
+
+if TYPE_CHECKING:
+    import typer
 
 _INTERRUPTED = 130
 """The exit code that shells give to a process that Ctrl-C ended: 128 plus the number of the signal."""
+
+
+@runtime_checkable
+class _WrongArguments(Protocol):
+    """Typer's error about arguments. Its class is Click's in some releases of Typer, and Typer's own in others."""
+
+    exit_code: int
+    ctx: typer.Context | None
+
+    def format_message(self) -> str: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,25 +38,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from model_factory.cli import app
 
     try:
-        app(arguments, prog_name="factory")
+        with messages_as_lines():
+            code = app(arguments, prog_name="factory", standalone_mode=False) or 0
     except FactoryError as error:
-        print("error: " + "\n  ".join(error.lines()), file=sys.stderr)
+        print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _leave_interrupted()
-    except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:  # Typer turns an interrupt into this exit code
-            _leave_interrupted()
-        raise
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print_error(f"{error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _WrongArguments):
+            raise
+        _leave_with_usage(error)
+    if code == _INTERRUPTED:  # Typer turns an interrupt into this exit code
+        _leave_interrupted()
+    sys.exit(code)
 
 
-def _leave_interrupted() -> None:
-    print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
+def _leave_with_usage(error: _WrongArguments) -> NoReturn:
+    """Exit with what is wrong with the arguments, in one line."""
+    command = error.ctx.command_path if error.ctx else "factory"
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    print_error(f"{message}; see `{command} --help`")
+    sys.exit(error.exit_code)
+
+
+def _leave_interrupted() -> NoReturn:
+    print_note("interrupted; run the same command again to continue where it stopped")
     sys.exit(_INTERRUPTED)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from factory_base.terminal import print_line
+from model_factory import __version__
 from model_factory.commands.build import build
 from model_factory.commands.diff import diff
 from model_factory.commands.export import export
@@ -27,6 +30,26 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"factory {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _before_any_command(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:  # what Click does by itself depends on its version
+        for line in context.get_help().splitlines():
+            print_line(line)
+        raise typer.Exit(2)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
     "train": train,
@@ -43,15 +66,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import-ofa": import_ofa,
 }
 """The commands by name, in the order in which `factory --help` lists them."""
-
-
-@app.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
-    """Without a command, show the help and exit with 2: what Click does by itself depends on its version."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
-
 
 for name, command in COMMANDS.items():
     app.command(name=name)(command)

@@ -294,7 +294,7 @@ class Fleet:
     ) -> DeviceProfile:
         known = [self._workloads.of(subnet) for subnet in measured.subnets]
         slower = float(np.median(measured.latency_us / LatencyModel().predict(known, like)))
-        origin = f"{like.name}, {slower:.3g} times as slow by the measured networks"
+        origin = f"{like.name}, latencies {slower:.3g} times as long by the measured networks"
         costs = like.costs
         overhead = _rounded(costs.run_overhead_us.value * slower)
         return like.model_copy(

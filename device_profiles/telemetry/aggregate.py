@@ -303,7 +303,10 @@ def _notes(
         notes.append(f"latencies are rounded to {format_duration(fit.step_us)}")
     if fit.mixture.throttled:
         factor = math.exp(fit.mixture.slowdown)
-        notes.append(f"throttled in {fit.mixture.throttled:.0%} of the rows, then {factor:.2f} times slower")
+        notes.append(
+            f"throttled in {fit.mixture.throttled:.0%} of the rows, with latencies "
+            f"{factor:.2f} times those of the cold device"
+        )
     if fit.rival is not None:
         notes.append("slow runs may be throttling or noise; the interval of the scale allows for both")
     if used < FEW_ROWS:

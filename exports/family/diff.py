@@ -17,7 +17,8 @@ from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
 from factory_base.intervals import Z95
-from factory_base.quantities import amount, format_bytes, format_duration
+from factory_base.quantities import format_bytes, format_duration
+from factory_base.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +307,7 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
     changes, notes = [], []
     for key, perf in before.items():
         device, threads, unit, basis = key
-        name = f"latency_us on {device}, {amount(threads, 'thread')}, {unit}, {basis}"
+        name = f"latency_us on {device}, {counted(threads, 'thread')}, {unit}, {basis}"
         follower = after.get(key)
         if follower is None:
             notes.append(f"{name}: not compared, because the new family does not state it")

@@ -28,7 +28,8 @@ from exports.family.manifest import read_manifest
 from exports.family.records import Basis, Manifest, Model, Perf, Tier
 from factory_base.errors import ManifestError, TelemetryError
 from factory_base.files import write_text
-from factory_base.quantities import amount, format_duration
+from factory_base.quantities import format_duration
+from factory_base.wording import counted
 
 Verdict = Literal["kept", "broken", "unclear", "no rows", "no promise"]
 """Whether a promised latency is kept; `unclear` if it is within the interval of the measured one."""
@@ -330,6 +331,6 @@ def _broken(line: TierField) -> str:
         return ""
     return (
         f"tier {line.tier}: {line.model} takes {format_duration(field.median_us)} in the field (95 % interval "
-        f"{format_duration(field.low_us)} to {format_duration(field.high_us)}; {amount(field.devices, 'device')}, "
-        f"{amount(field.rows_used, 'row')}), {format_duration(line.promised_us)} are promised ({line.basis})"
+        f"{format_duration(field.low_us)} to {format_duration(field.high_us)}; {counted(field.devices, 'device')}, "
+        f"{counted(field.rows_used, 'row')}), {format_duration(line.promised_us)} are promised ({line.basis})"
     )

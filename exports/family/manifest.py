@@ -13,7 +13,7 @@ from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
 from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable, read_regular
-from factory_base.quantities import amount
+from factory_base.wording import counted
 
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
@@ -104,7 +104,8 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(printable(str(part), 80) for part in first["loc"]) or "the file"
     shown = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
-    return printable(f"'{place}': {first['msg'][0].lower()}{first['msg'][1:]}{shown}")
+    what = first["msg"].removeprefix("Value error, ")
+    return printable(f"'{place}': {what[0].lower()}{what[1:]}{shown}")
 
 
 def decode_json(data: bytes, source: str) -> Any:
@@ -182,8 +183,8 @@ def _label_faults(manifest: Manifest) -> Iterator[str]:
             yield f"the file {task.labels_file.name!r} is described twice, with different contents"
     elif task.output.classes != len(task.labels):
         yield (
-            f"the output has {amount(task.output.classes, 'class', 'classes')}, "
-            f"but there {'is' if len(task.labels) == 1 else 'are'} {amount(len(task.labels), 'label')}"
+            f"the output has {counted(task.output.classes, 'class', 'classes')}, "
+            f"but there {'is' if len(task.labels) == 1 else 'are'} {counted(len(task.labels), 'label')}"
         )
 
 

@@ -24,7 +24,7 @@ from exports.family.records import File, Manifest, Model, NormaliseStep, ResizeS
 from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png
 from factory_base.errors import FactoryError, ForeignError, ManifestError
 from factory_base.foreign import parse_json
-from factory_base.quantities import amount
+from factory_base.wording import counted
 
 _MAX_EXPECTED_VALUES = 8_000_000
 MAX_SAMPLE_BYTES = 1 << 26
@@ -110,7 +110,7 @@ def verify_family(path: Path, runs: IsolatedRuns | None = None) -> VerifyReport:
 
 def _references(manifest: Manifest) -> Check:
     faults = list(reference_faults(manifest))
-    tiers, models = amount(len(manifest.tiers), "tier"), amount(len(manifest.models), "model")
+    tiers, models = counted(len(manifest.tiers), "tier"), counted(len(manifest.models), "model")
     detail = "; ".join(faults) or f"{tiers}, floor included, and {models}"
     return Check(name="references", ok=not faults, detail=detail)
 

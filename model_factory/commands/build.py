@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from factory_base.terminal import print_line
 from model_factory.commands.options import (
     ConfigOption,
     MaxHoursOption,
@@ -64,10 +65,12 @@ def print_family(built: Built, run: Run) -> None:
             )
         )
     print_table(("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
-    print(f"family   {run.manifest}\nreport   {run.report}\ntime     {built.seconds:.1f} s")
+    print_line(f"family   {run.manifest}")
+    print_line(f"report   {run.report}")
+    print_line(f"time     {built.seconds:.1f} s")
     for outcome in built.outcomes:
         derived = [limit.describe() for limit in outcome.budgets.limits() if limit.origin]
         if derived:
-            print(f"budgets  {outcome.found.profile.name}: {', '.join(derived)}")
+            print_line(f"budgets  {outcome.found.profile.name}: {', '.join(derived)}")
     for note in built.notes:
-        print(f"note     {note}")
+        print_line(f"note     {note}")

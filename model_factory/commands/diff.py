@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory_base.foreign import printable
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import JsonOption
 from model_factory.commands.tables import print_table
 
@@ -46,7 +45,7 @@ def diff(
     )
     outcome = diff_families(old, new, limits)
     if as_json:
-        typer.echo(diff_json(outcome))
+        print_json(diff_json(outcome))
     else:
         print_diff(outcome)
     raise typer.Exit(outcome.exit_code)
@@ -54,7 +53,7 @@ def diff(
 
 def print_diff(diff: FamilyDiff) -> None:
     """Print the changes of every tier, then what got worse."""
-    header = ("tier", "platform", "", "model", "accuracy (95 % interval)", "costs")
+    header = ("tier", "platform", "status", "model", "accuracy (95 % interval)")
     rows = [
         (
             change.tier,
@@ -62,25 +61,28 @@ def print_diff(diff: FamilyDiff) -> None:
             "WORSE" if change.worse else change.status,
             _models(change),
             _accuracy(change),
-            "\n".join(_value(v) for v in change.values if v.old != v.new),
         )
         for change in diff.tiers
     ]
-    print_table(header, rows)
+    print_table(header, rows, keys=2)
+    costs = [(change.tier, *_cost(value)) for change in diff.tiers for value in change.values if value.old != value.new]
+    if costs:
+        print_line()
+        print_table(("tier", "cost", "old", "new", "change"), costs, keys=2)
     for change in diff.tiers:
         for note in change.notes:
-            print(printable(f"note: {change.tier}: {note}"))
+            print_line(f"note: {change.tier}: {note}")
     for note in diff.notes:
-        print(printable(f"note: {note}"))
+        print_line(f"note: {note}")
     for line in diff.worse:
-        print(printable(f"worse: {line}"))
+        print_line(f"worse: {line}")
     if not diff.worse:
-        print("nothing got worse")
+        print_line("nothing got worse")
 
 
-def diff_json(diff: FamilyDiff) -> str:
-    """What `print_diff` shows, as JSON."""
-    return json.dumps({**asdict(diff), "exit_code": diff.exit_code}, indent=2)
+def diff_json(diff: FamilyDiff) -> dict[str, Any]:
+    """What `print_diff` shows, as a value for JSON."""
+    return {**asdict(diff), "exit_code": diff.exit_code}
 
 
 def _models(change: TierChange) -> str:
@@ -96,6 +98,6 @@ def _accuracy(change: TierChange) -> str:
     return f"{a.mean:+.2%} ({a.low:+.2%} to {a.high:+.2%})"
 
 
-def _value(change: ValueChange) -> str:
-    relative = f" ({change.new / change.old - 1:+.1%})" if change.old else ""
-    return f"{change.label} {change.shown(change.old)} > {change.shown(change.new)}{relative}"
+def _cost(value: ValueChange) -> tuple[str, str, str, str]:
+    change = f"{value.new / value.old - 1:+.1%}" if value.old else ""
+    return value.label, value.shown(value.old), value.shown(value.new), change

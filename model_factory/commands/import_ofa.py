@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.terminal import print_line
+
 if TYPE_CHECKING:
     from model_factory.jobs.importing import ImportedSupernet
 
@@ -28,15 +30,15 @@ def import_ofa(
 def print_import(imported: ImportedSupernet) -> None:
     """Print what was found, what was written, and what to do next."""
     config = imported.config
-    print(f"{config.space}, width multiplier {config.width_mult:g}, {imported.classes} classes")
-    print(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
-    print(f"wrote {imported.weights}")
-    print(f"wrote {imported.config_file}")
+    print_line(f"{config.space}, width multiplier {config.width_mult:g}, {imported.classes} classes")
+    print_line(f"{imported.parameters:,} parameters, {imported.subnets:.2g} subnets")
+    print_line(f"wrote {imported.weights}")
+    print_line(f"wrote {imported.config_file}")
     for note in imported.notes:
-        print(f"note: {note}")
-    print(
+        print_line(f"note: {note}")
+    print_line(
         "not kept: running statistics of batch normalisation; subnets are recalibrated when they are scored or exported"
     )
-    print(
+    print_line(
         f"next: name your images in the section data of {imported.config_file}, then run `factory build` in its folder"
     )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.terminal import print_line
 from factory_base.wording import counted
 from model_factory.commands.options import ConfigOption, ForceOption, QuietOption, RunOption, chosen_run
+from model_factory.commands.tables import print_profile_path
 
 if TYPE_CHECKING:
     from model_factory.jobs.onboarding import NewDevice, Suggestion
@@ -91,24 +93,26 @@ def print_onboarded(device: NewDevice) -> None:
     """Print what the new profile rests on, how far to trust it, and how to use it."""
     table, costs = device.table, device.profile.costs
     rows = f", {counted(costs.rows, 'row')}" if costs.rows else ""
-    print(f"measured       {counted(table.fitted_networks, 'network')}{rows}")
-    print(f"known devices  {', '.join(device.priors)}")
+    print_line(f"measured       {counted(table.fitted_networks, 'network')}{rows}")
+    print_line(f"known devices  {', '.join(device.priors)}")
     if table.errors is not None:
-        print(
+        print_line(
             f"predictions    of each measured network from the others: mean error {table.errors.mape:.1%}, "
             f"{table.errors.within_10:.0%} within 10 %"
         )
     for note in device.notes:
-        print(f"note           {note}")
+        print_line(f"note           {note}")
     confidence = device.profile.budgets.confidence
     if confidence is not None:
-        print(f"budgets        a subnet is feasible if it keeps the latency with a probability of {confidence:.0%}")
-    print(f"{device.path}: written; use it with `factory search --device {device.path}`, or name it in the targets")
+        print_line(
+            f"budgets        a subnet is feasible if it keeps the latency with a probability of {confidence:.0%}"
+        )
+    print_profile_path(device.path)
 
 
 def print_suggestion(suggestion: Suggestion, like: str) -> None:
     """Print the networks to measure, and the file for their latencies."""
     folder = suggestion.sheet.parent
-    print(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
-    print(f"their files are in {folder}; time each of them with batch size 1 on the device, then")
-    print(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet} --like {like}`")
+    print_line(f"networks to measure: {', '.join(subnet.id for subnet in suggestion.networks)}")
+    print_line(f"their files are in {folder}; time each of them with batch size 1 on the device, then")
+    print_line(f"fill in {suggestion.sheet} and run `factory onboard {suggestion.sheet} --like {like}`")

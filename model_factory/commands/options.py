@@ -54,6 +54,7 @@ class TemplateName(StrEnum):
     cifar10_gpu = "cifar10_gpu"
     digits = "digits"
     imagenet = "imagenet"
+    images = "images"
     mobile_int8 = "mobile_int8"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from factory_base.terminal import print_line
+from factory_base.wording import counted
 from model_factory.commands.options import (
     ConfigOption,
     EngineName,
@@ -17,15 +20,20 @@ from model_factory.commands.options import (
     RunOption,
     chosen_run,
 )
+from model_factory.commands.tables import print_profile_path, print_table
 
 if TYPE_CHECKING:
     from model_factory.jobs.measuring import Modelled, Profiled
+    from model_factory.run import Run
 
 
 def profile(
     context: typer.Context,
     run: RunOption = None,
     config: ConfigOption = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Measure nothing; show the profiles beside the config and the shipped ones.")
+    ] = False,
     modelled: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +80,9 @@ def profile(
     from model_factory.jobs.measuring import ModelledPlan, measure, model_device
 
     chosen, console = chosen_run(run, config), Console(quiet)
+    if listed:
+        print_profiles(chosen)
+        return
     if modelled is not None:
         asked = ModelledPlan(
             sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
@@ -85,35 +96,55 @@ def profile(
     )
 
 
+def print_profiles(run: Run) -> None:
+    """Print the profiles that a command or a target can name."""
+    from device_profiles.modelling.soc import shipped_sheets
+    from device_profiles.profile import known_profiles
+
+    rows = [
+        (
+            found.profile.name,
+            found.profile.latency_provenance,
+            found.origin.partition(" ")[0],
+            re.split(r"[.,:;]( |$)", found.profile.description, maxsplit=1)[0],
+        )
+        for found in known_profiles(run.config_folder)
+    ]
+    print_table(("profile", "latencies", "from", "description"), rows)
+    print_line(f"sheets for --modelled: {', '.join(shipped_sheets())}")
+
+
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
     costs, table = profiled.profile.costs, profiled.table
-    print(f"machine        {costs.machine}")
+    print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
-        print(f"latency table  {timed} parts timed, {table.part_count - timed} interpolated")
+        print_line(f"latency table  {counted(timed, 'part')} timed, {table.part_count - timed} interpolated")
         errors = table.errors
-        print(
+        print_line(
             f"predictions    of {errors.networks} held-out networks: mean error {errors.mape:.1%}, "
             f"{errors.within_5:.0%} within 5 %, {errors.within_10:.0%} within 10 %, rank correlation "
             f"{errors.spearman:.3f}"
         )
     else:
-        print(
+        print_line(
             f"predictions    of held-out networks: mean error {costs.prediction_error:.1%}; no latency table, because"
         )
-        print("               the model space declares no chain of parts")
-    print(f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)")
+        print_line("               the model space declares no chain of parts")
+    print_line(
+        f"repeatability  {costs.repeatability_p95:.1%} between odd and even rounds (95th percentile of networks)"
+    )
     if costs.spread is not None:
-        print(
+        print_line(
             f"single runs    95th percentile {costs.spread.p95_over_p50:.2f} times the median; without a pause for "
             f"{costs.spread.sustained_seconds:g} s, {costs.spread.sustained_over_p50:.2f} times the stated latency"
         )
     if costs.peak is not None:
         cached = costs.peak.cached_gbytes_per_s
         caches = f", {cached:g} GB/s in caches" if cached else ""
-        print(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
-    print(f"{profiled.path}: written; use it with `factory search --device {profiled.path}`, or name it in the targets")
+        print_line(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
+    print_profile_path(profiled.path)
 
 
 def print_modelled(modelled: Modelled) -> None:
@@ -121,13 +152,13 @@ def print_modelled(modelled: Modelled) -> None:
     from device_profiles.modelling.roofline import explained
 
     for line in explained(modelled.sheet):
-        print(line)
+        print_line(line)
     profile = modelled.profile
     std = profile.costs.latency_std
     doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
-    print(f"latency        {profile.latency_provenance}{doubt}")
-    print(f"energy         {profile.energy_provenance or 'unknown'}")
-    print(f"{modelled.path}: written; use it with `factory search --device {modelled.path}`, or name it in the targets")
+    print_line(f"latency        {profile.latency_provenance}{doubt}")
+    print_line(f"energy         {profile.energy_provenance or 'unknown'}")
+    print_profile_path(modelled.path)
 
 
 def _given(context: typer.Context) -> tuple[str, ...]:

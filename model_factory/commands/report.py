@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from factory_base.terminal import print_line
 from model_factory.commands.options import ConfigOption, QuietOption, RunOption, chosen_run
 
 
@@ -14,4 +13,4 @@ def report(run: RunOption = None, config: ConfigOption = None, quiet: QuietOptio
 
     chosen = chosen_run(run, config)
     pipeline.build(chosen, Console(quiet), may_train=False)
-    typer.echo(chosen.report)
+    print_line(chosen.report)

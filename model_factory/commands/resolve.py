@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory_base.foreign import printable
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import FamilyArgument, JsonOption, PlatformName
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def resolve(
     )
     resolution = resolve_family(family, facts)
     if as_json:
-        typer.echo(resolution_json(resolution))
+        print_json(resolution_json(resolution))
     else:
         print_resolution(resolution)
 
@@ -123,15 +122,15 @@ def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
 
 def print_resolution(resolution: Resolution) -> None:
     """Print the model that the device gets, then why others are rejected."""
-    print(printable(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})"))
+    print_line(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})")
     for reason in resolution.reasons:
         model = f" {reason.model}" if reason.model else ""
-        print(printable(f"  {reason.tier}{model}: {reason.text} [{reason.code}]"))
+        print_line(f"  {reason.tier}{model}: {reason.text} [{reason.code}]")
 
 
-def resolution_json(resolution: Resolution) -> str:
-    """What `print_resolution` shows, as JSON."""
-    return json.dumps(asdict(resolution), indent=2)
+def resolution_json(resolution: Resolution) -> dict[str, Any]:
+    """What `print_resolution` shows, as a value for JSON."""
+    return asdict(resolution)
 
 
 def _bytes(option: str, text: str | None) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import ConfigOption, JsonOption, QuietOption, RunOption, chosen_run
 from model_factory.commands.tables import latency_text, print_table
 
@@ -40,7 +40,7 @@ def search(
     outcome = pipeline.search(chosen, Console(quiet), device)
     plot = write_search_plot(outcome, chosen)
     if as_json:
-        typer.echo(search_json(outcome, plot))
+        print_json(search_json(outcome, plot))
     else:
         print_search(outcome, plot)
 
@@ -50,12 +50,14 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     from factory_base.quantities import format_bytes, format_duration, format_energy
 
     profile, pick = outcome.found.profile, outcome.result.pick
-    print(f"device {profile.name} ({outcome.found.origin}), latency {profile.latency_provenance}")
+    print_line(f"device {profile.name} ({outcome.found.origin}), latency {profile.latency_provenance}")
     used = outcome.budgets.slack(pick.costs)
     limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
-    print("budgets: " + ("; ".join(limits) or "none"))
+    print_line("budgets: " + ("; ".join(limits) or "none"))
     if (kept := _kept(outcome)) is not None:
-        print(f"the pick keeps its latency budget with a probability of {kept:.1%}, given the errors in the profile")
+        print_line(
+            f"the pick keeps its latency budget with a probability of {kept:.1%}, given the errors in the profile"
+        )
     basis = profile.energy_provenance
     energy_column = [] if basis is None else [f"energy ({basis})"]
     load_column = [] if pick.costs.load_us is None else ["load"]
@@ -76,15 +78,15 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
         )
         for candidate in _shown(outcome)
     ]
-    print_table(columns, rows)
+    print_table(columns, rows, keys=2)
     if note := _table_note(outcome):
-        print(f"note: {note}")
-    print(f"subnets scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
+        print_line(f"note: {note}")
+    print_line(f"subnets scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
 
 
-def search_json(outcome: SearchOutcome, plot: Path) -> str:
-    """What `print_search` shows, as JSON."""
-    value = {
+def search_json(outcome: SearchOutcome, plot: Path) -> dict[str, Any]:
+    """What `print_search` shows, as a value for JSON."""
+    return {
         "device": outcome.found.profile.name,
         "origin": outcome.found.origin,
         "latency_provenance": outcome.found.profile.latency_provenance,
@@ -97,7 +99,6 @@ def search_json(outcome: SearchOutcome, plot: Path) -> str:
         "new_trials": outcome.result.new_trials,
         "plot": str(plot),
     }
-    return json.dumps(value, indent=2)
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory_base.foreign import printable
+from factory_base.terminal import print_json, print_line
 from factory_base.wording import counted
 from model_factory.commands.options import JsonOption, RoundingName
 from model_factory.commands.tables import print_table
@@ -57,7 +56,7 @@ def telemetry(
         rows, family, now=time.time(), max_excess=max_excess, rounding=rounding.value, measurements=measurements
     )
     if as_json:
-        typer.echo(comparison_json(compared))
+        print_json(comparison_json(compared))
     else:
         print_comparison(compared)
     raise typer.Exit(compared.report.exit_code)
@@ -70,21 +69,21 @@ def print_comparison(compared: FieldComparison) -> None:
     header = ("tier", "model", "promised", "field median (95 % interval)", "p95", "devices", "rows", "promise")
     print_table(header, rows)
     for line in _notes(report):
-        print(f"note: {line}")
+        print_line(f"note: {line}")
     if compared.measurements is not None:
-        print(f"{compared.measurements}: {counted(compared.measured, 'measurement')} written")
+        print_line(f"{compared.measurements}: {counted(compared.measured, 'measurement')} written")
     for line in report.broken:
-        print(f"broken: {line}")
+        print_line(f"broken: {line}")
     if report.exit_code == 2:
-        print("unknown: no row belongs to a model whose latency the manifest promises")
+        print_line("unknown: no row belongs to a model whose latency the manifest promises")
     elif not report.broken:
-        print("no promise is broken")
+        print_line("no promise is broken")
 
 
-def comparison_json(compared: FieldComparison) -> str:
-    """What `print_comparison` shows, and all devices, as JSON."""
+def comparison_json(compared: FieldComparison) -> dict[str, Any]:
+    """What `print_comparison` shows, and all devices, as a value for JSON."""
     report = compared.report
-    value = {
+    return {
         "family": report.family_id,
         "release": report.release,
         "max_excess": report.max_excess,
@@ -94,7 +93,6 @@ def comparison_json(compared: FieldComparison) -> str:
         "measurements": None if compared.measurements is None else str(compared.measurements),
         "telemetry": report.telemetry.model_dump(mode="json"),
     }
-    return json.dumps(value, indent=2)
 
 
 def _cells(line: TierField) -> tuple[str, ...]:
@@ -127,12 +125,12 @@ def _notes(report: FieldReport) -> Iterator[str]:
         yield f"{counted(telemetry.nameless_rows, 'row')} dropped, for want of a device or a model"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
-        yield f"model {printable(written)}: {counted(count, 'row')}, but the family has no such model"
+        yield f"model {written}: {counted(count, 'row')}, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
         yield f"{counted(len(unknown) - MOST_SHOWN, 'more model')} not of the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
-        yield f"{printable(device.device)}: {_scale(device)}{'; '.join(device.notes)}"
+        yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"
     if len(odd) > MOST_SHOWN:
         yield f"notes on {counted(len(odd) - MOST_SHOWN, 'more device')}; --json holds all of them"
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from factory_base.terminal import print_line
 from model_factory.commands.options import (
     AdoptOption,
     ConfigOption,
@@ -41,6 +40,6 @@ def train(
         return
     last = trained.curve[-1]
     small = "" if last.smallest_accuracy is None else f", smallest subnet {last.smallest_accuracy:.2%}"
-    typer.echo(f"{chosen.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
+    print_line(f"{chosen.checkpoint}: held-out accuracy of the largest subnet {last.largest_accuracy:.2%}{small}")
     for note in fitting_notes(chosen):
-        typer.echo(f"note: {note}")
+        print_line(f"note: {note}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from factory_base.foreign import printable
-from factory_base.quantities import amount
+from factory_base.terminal import print_json, print_line
+from factory_base.wording import counted
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
     from exports.family.verify import VerifyReport
-
-_DETAIL = 2000
-"""The most characters of a check's detail that are printed; file names may have 255 each."""
 
 
 def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
@@ -25,7 +21,7 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
     outcome = verify_family(family)
     if as_json:
-        typer.echo(verify_json(outcome))
+        print_json(verify_json(outcome))
     else:
         print_checks(outcome)
     raise typer.Exit(0 if outcome.ok else 1)
@@ -34,11 +30,11 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
     for check in sorted(report.checks, key=lambda check: not check.ok):
-        print(f"{'ok   ' if check.ok else 'FAULT'}  {printable(check.name)}: {printable(check.detail, _DETAIL)}")
+        print_line(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
     faults = sum(not check.ok for check in report.checks)
-    print(f"{amount(len(report.checks), 'check')}, {amount(faults, 'fault') if faults else 'all passed'}")
+    print_line(f"{counted(len(report.checks), 'check')}, " + (counted(faults, "fault") if faults else "all passed"))
 
 
-def verify_json(report: VerifyReport) -> str:
-    """What `print_checks` shows, as JSON."""
-    return json.dumps({"ok": report.ok, "checks": [asdict(check) for check in report.checks]}, indent=2)
+def verify_json(report: VerifyReport) -> dict[str, Any]:
+    """What `print_checks` shows, as a value for JSON."""
+    return {"ok": report.ok, "checks": [asdict(check) for check in report.checks]}

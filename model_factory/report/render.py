@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from factory_base.files import write_text
-from factory_base.quantities import amount, format_bytes, format_duration, format_energy
+from factory_base.quantities import format_bytes, format_duration, format_energy
+from factory_base.wording import counted
 from model_factory.report.data import ReportData, TierRow
 
 _TEMPLATE = "report.html.jinja"
@@ -56,7 +57,7 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, count=_count, amount=amount, bytes=format_bytes, duration=format_duration, seconds=_seconds
+        percent=_percent, count=_count, counted=counted, bytes=format_bytes, duration=format_duration, seconds=_seconds
     )
     environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
     limits = accuracy_limits(data.fronts)

@@ -97,7 +97,8 @@ def test_the_installed_wheel_works_away_from_the_checkout(installed, tmp_path):
 def test_the_installed_wheel_writes_the_files_that_the_checkout_ships(installed, tmp_path):
     run_installed(installed, tmp_path, "init", "app")
     config = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(config) == yaml.safe_load((ROOT / "configs" / "digits.yaml").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((ROOT / "configs" / "images.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(config) == shipped | {"name": "app"}
     written = {path.name for path in (tmp_path / "app" / "profiles").iterdir()}
     assert written == {path.name for path in (ROOT / "device_profiles" / "profiles").glob("*.yaml")}
 

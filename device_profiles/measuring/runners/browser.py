@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from device_profiles.workload.operators import KernelKind
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError
 from factory_base.foreign import printable
+from factory_base.terminal import print_note
 
 ENGINE_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """Files that a page needs from the folder `dist` of the package `onnxruntime-web`."""
@@ -136,7 +136,7 @@ class BrowserRunner:
     ) -> None:
         if engine.name != "onnxruntime":
             raise EngineError(f"a page runs files of engine 'onnxruntime', not of {engine.name!r}; leave --engine out")
-        self._notify = notify or _to_standard_error
+        self._notify = notify or print_note
         self._kept_bytes = kept_bytes
         self._served = ServedFiles(engine=address.engine_files())
         self._coordinator = PageCoordinator(timeouts or Timeouts(), self._notify)
@@ -296,7 +296,3 @@ def _host(text: str) -> str:
 def _hint(option: str) -> str:
     hint = nearest(option.partition("=")[0], [name.removesuffix("=") for name in _OPTIONS])
     return f"{hint} (a folder whose name has a comma cannot be given)"
-
-
-def _to_standard_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

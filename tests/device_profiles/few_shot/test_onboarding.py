@@ -80,7 +80,7 @@ def test_the_profile_says_where_its_numbers_come_from(fleet, workloads, tmp_path
     assert profile.latency_provenance == "few_shot"
     assert profile.costs.rows == NETWORKS
     assert profile.costs.latency_std.source == f"{NETWORKS} measured networks, prior of {', '.join(KNOWN)}"
-    assert "midrange, 3 times as slow" in profile.costs.kernels["conv"].gbytes_per_s.source
+    assert "midrange, latencies 3 times as long" in profile.costs.kernels["conv"].gbytes_per_s.source
     assert profile.budgets.confidence == 0.9
 
 

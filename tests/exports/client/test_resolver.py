@@ -41,7 +41,7 @@ def test_the_highest_rank_that_matches_wins():
     )
     best = resolve(ranked, phone())
     assert (best.tier, best.rank, best.model) == ("top", 2, "large")
-    assert "ram_class_min 4096" in best.reasons[-1].text
+    assert "ram_class_min 4096 MiB" in best.reasons[-1].text
     lower = resolve(ranked, phone(ram_bytes=3 * GIB))
     assert codes(lower) == [("top", "", "selector_unmet"), ("entry", "small", "chosen")]
 

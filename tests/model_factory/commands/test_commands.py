@@ -99,7 +99,7 @@ def test_export_writes_a_deleted_family_again_without_training(factory, app, bui
 
 
 def test_init_writes_a_config_that_can_be_built_and_never_overwrites(factory, tmp_path):
-    assert factory(tmp_path, "init", "mine").code == 0
+    assert factory(tmp_path, "init", "mine", "--template", "digits").code == 0
     assert (tmp_path / "mine" / "profiles" / "midrange.yaml").is_file()
     again = factory(tmp_path, "init", "mine")
     assert again.code == 1

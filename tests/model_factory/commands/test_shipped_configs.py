@@ -47,7 +47,7 @@ def space_of(config: FactoryConfig) -> ModelSpace:
 
 
 def test_all_documented_configs_are_shipped() -> None:
-    assert {"digits", "cifar10", "cifar10_gpu", "imagenet", "mobile_int8"} <= set(NAMES)
+    assert {"images", "digits", "cifar10", "cifar10_gpu", "imagenet", "mobile_int8"} <= set(NAMES)
 
 
 def test_augmentation_suits_the_size_of_the_images(config: FactoryConfig) -> None:
@@ -74,7 +74,7 @@ def test_the_largest_network_has_the_size_that_the_config_states(name: str) -> N
     assert low <= count_macs(space, space.space.largest) <= high
 
 
-@pytest.mark.parametrize("name", ["mobile_int8", "cifar10", "cifar10_gpu"])
+@pytest.mark.parametrize("name", ["images", "mobile_int8", "cifar10", "cifar10_gpu"])
 def test_the_networks_for_int8_have_neither_gates_nor_hard_swish(name: str) -> None:
     space = space_of(load_config(shipped_configs() / f"{name}.yaml"))
     network = space.build(space.space.largest)
