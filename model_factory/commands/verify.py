@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from factory_base.foreign import printable
-from factory_base.quantities import amount
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
+    from factory_base.quantities import amount
+
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print(f"{'ok   ' if check.ok else 'FAULT'}  {printable(check.name)}: {printable(check.detail, _DETAIL)}")
     faults = sum(not check.ok for check in report.checks)
