@@ -29,7 +29,6 @@ def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
 
 def print_checks(report: VerifyReport) -> None:
     """Print every check of a family, the faults last, then the result."""
-
     for check in sorted(report.checks, key=lambda check: not check.ok):
         print_line(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
     faults = sum(not check.ok for check in report.checks)
