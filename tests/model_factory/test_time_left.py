@@ -14,7 +14,7 @@ def test_the_time_left_counts_slower_units_that_are_still_to_come(monkeypatch, c
         progress(0, 100)
         now = 10.0
         progress(10, 100)
-    assert "train: 10/100, 190 s left" in capsys.readouterr().err
+    assert "train: 10/100, 0:03:10 left" in capsys.readouterr().err
 
 
 def test_a_resumed_stage_counts_from_where_it_continues(monkeypatch, capsys) -> None:
@@ -24,7 +24,7 @@ def test_a_resumed_stage_counts_from_where_it_continues(monkeypatch, capsys) -> 
         progress(60, 100)
         now = 30.0
         progress(70, 100)
-    assert "train: 70/100, 90 s left" in capsys.readouterr().err
+    assert "train: 70/100, 0:01:30 left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("total", [2, 7])
@@ -35,4 +35,4 @@ def test_units_take_equally_long_by_default(monkeypatch, capsys, total: int) -> 
         progress(0, total)
         now = 6.0
         progress(1, total)
-    assert f"read: 1/{total}, {6 * (total - 1)} s left" in capsys.readouterr().err
+    assert f"read: 1/{total}, 0:00:{6 * (total - 1):02} left" in capsys.readouterr().err

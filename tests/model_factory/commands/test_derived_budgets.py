@@ -60,4 +60,4 @@ def test_a_frame_rate_that_no_subnet_reaches_is_named(factory, app, edit_config)
     edit_config(app, "latency: 1 ms", "frame_rate: 1000000 fps")
     answer = factory(app, "search", "--device", "midrange", "--quiet")
     assert answer.code == 1
-    assert "exceeds 1 us (1000000 fps); raise it" in answer.error
+    assert "exceeds 1 us (1000000 fps); raise this budget" in answer.error

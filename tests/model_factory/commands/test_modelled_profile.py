@@ -72,7 +72,7 @@ def test_an_edited_profile_is_replaced_only_by_force(factory, empty_app):
         ),
         (("host", "--networks", "10"), "--networks does not go with --modelled, which times no network; leave it out"),
         (("host", "--threads", "999"), "999 threads cannot be measured on this machine"),
-        (("factory.yaml",), "factory.yaml: unknown key"),
+        (("factory.yaml",), "unknown key 'seed'"),
     ],
 )
 def test_a_wrong_argument_ends_in_one_line_and_leaves_nothing_behind(factory, empty_app, arguments, words):

@@ -22,7 +22,7 @@ from supernet.training.checkpoint import load_state, load_supernet
 from supernet.training.trainer import Trainer
 from supernet.training.training import good_state_file
 
-ALWAYS, NEVER = {"save_every": 1e-9}, {"save_every": 1e9}
+ALWAYS, NEVER = {"save_every": 1e-9}, {"save_every": 1e6}
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.002, "teacher": "ema", "micro_batch_size": 8, "epochs": 4}
 BFLOAT16 = {"precision": "bfloat16", "hard_label_share": 0.5, "distillation": "alpha"}
 FLOAT16 = {"precision": "float16", "sampler": "macs", "learning_rate": 0.002}
