@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from exports.family.diff import diff_families as diff_families
     from exports.family.diff import paired_difference as paired_difference
     from exports.family.family import write_family as write_family
+    from exports.family.isolated import IsolatedRuns as IsolatedRuns
     from exports.family.manifest import EXAMPLE_MANIFEST as EXAMPLE_MANIFEST
     from exports.family.manifest import manifest_schema as manifest_schema
     from exports.family.manifest import parse_manifest as parse_manifest
@@ -56,6 +57,7 @@ _MODULES = {
     "Evaluation": "exports.family.artifact",
     "FamilySpec": "exports.family.specs",
     "GraphMemory": "exports.onnx.graph_memory",
+    "IsolatedRuns": "exports.family.isolated",
     "Limits": "exports.family.diff",
     "Manifest": "exports.family.records",
     "Model": "exports.family.records",

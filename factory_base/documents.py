@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from factory_base.errors import ConfigError, ForeignError
 from factory_base.faults import limits_at, shown, value_fault
-from factory_base.foreign import INT64, printable, read_regular
+from factory_base.foreign import INT64, one_line, printable, read_regular
 
 _MAX_BYTES = 4 * 2**20
 """Far more than a person writes; a latency table, which is larger, is JSON."""
@@ -105,7 +105,7 @@ def load_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = printable(" ".join(str(getattr(error, "problem", error)).split()))
+        problem = one_line(getattr(error, "problem", error))
         stated = problem if isinstance(error, _RefusedValueError) else f"is not valid YAML ({problem})"
         raise ConfigError(f"{path}{where}: {stated}") from error
     except ValueError as error:

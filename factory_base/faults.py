@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from factory_base.foreign import printable
+from factory_base.wording import counted
 
 _WHOLE: Final = "must be a whole number"
 _NUMBER: Final = "must be a number"
@@ -127,10 +128,6 @@ def _side(limit: Any) -> tuple[str, str, Any]:
             return "high", "below", limit.lt
 
 
-def _entries(count: int) -> str:
-    return f"{count} {'entry' if count == 1 else 'entries'}"
-
-
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
     "greater_than_equal": lambda context: Ge(context["ge"]),
     "greater_than": lambda context: Gt(context["gt"]),
@@ -138,6 +135,6 @@ _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
     "less_than": lambda context: Lt(context["lt"]),
 }
 _COUNTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "too_short": lambda context: f"must have at least {_entries(context['min_length'])}",
-    "too_long": lambda context: f"must have at most {_entries(context['max_length'])}",
+    "too_short": lambda context: f"must have at least {counted(context['min_length'], 'entry', 'entries')}",
+    "too_long": lambda context: f"must have at most {counted(context['max_length'], 'entry', 'entries')}",
 }

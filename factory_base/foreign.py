@@ -142,6 +142,16 @@ def printable(text: str, limit: int = 500) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
 
 
+def one_line(text: object, limit: int = 200) -> str:
+    """`printable`, with each run of white space as one space: for what the errors of libraries and other code say.
+
+    Args:
+        text: An error or a text, whose lines may fill a page.
+        limit: The most characters to show.
+    """
+    return printable(" ".join(str(text).split()), limit)
+
+
 def _check_structure(bare: bytes, source: str, max_depth: int, max_values: int) -> None:
     """Check depth and number of values of JSON whose strings are empty."""
     if 1 + bare.count(b",") + bare.count(b"[") + bare.count(b"{") > max_values:

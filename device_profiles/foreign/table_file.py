@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from factory_base.errors import ForeignError
-from factory_base.foreign import open_regular, printable
+from factory_base.foreign import one_line, open_regular, printable
 
 BLOCK_BYTES = 4 * 2**20
 """Bytes of CSV that are parsed at a time, and so the longest row: a quotation mark that is never closed ends there."""
@@ -238,7 +238,7 @@ def _reading(path: Path) -> Iterator[None]:
     except ForeignError:
         raise
     except Exception as error:  # damaged files make Arrow raise its own errors and any of Python's
-        shown, reason = printable(str(path)), printable(" ".join(str(error).split()), 200)
+        shown, reason = printable(str(path)), one_line(error)
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in reason:
             raise ForeignError(f"{shown}: neither Parquet nor UTF-8 text; save it as CSV in UTF-8") from error
         if "straddling object" in reason:

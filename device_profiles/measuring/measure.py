@@ -45,6 +45,7 @@ from factory_base.documents import load_document
 from factory_base.errors import ConfigError, EngineError
 from factory_base.files import digest_of
 from factory_base.progress import Progress
+from factory_base.wording import counted
 from supernet.model_space import ModelSpace
 
 NOISE_LIMIT = 0.10
@@ -153,7 +154,7 @@ def measure_host(
 
 def machine_name(machine: Machine, setting: Setting) -> str:
     """Everything that measured numbers depend on, in words: processor, engine and its version, threads, precision."""
-    threads = f"{setting.threads} thread{'s' if setting.threads > 1 else ''}"
+    threads = counted(setting.threads, "thread")
     engine = f"{setting.engine.name} {machine.engine_version}"
     return ", ".join(
         [machine.processor, engine, threads, *([] if setting.precision == "fp32" else [setting.precision])]

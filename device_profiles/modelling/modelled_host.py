@@ -8,6 +8,7 @@ from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
 from factory_base.errors import ConfigError
 from factory_base.processors import usable_cores
+from factory_base.wording import counted
 
 HOST = "host"
 """Name of the profile of this machine."""
@@ -37,14 +38,14 @@ def host_sheet(*, threads: int = 1, precision: Precision = "fp32", engine: str =
     peak, clock = measure_peak(threads), clock_ghz()
     wider = _WITH_DOT_PRODUCTS if has_int8_dot_products() else _WITHOUT
     lanes = assumed.cpu.fp32_lanes
-    counted = f"{threads} thread{'s' if threads > 1 else ''}"
+    used = counted(threads, "thread")
     cpu = {
         "cores": threads,
         "clock_ghz": assumed.cpu.clock_ghz if clock is None else _measured(clock, "reported by the operating system"),
         "int8_lanes": lanes.model_copy(update={"value": lanes.value * wider}),
-        "gmacs_per_s": _measured(peak.gmacs_per_s, f"best float32 product or convolution in torch, {counted}"),
+        "gmacs_per_s": _measured(peak.gmacs_per_s, f"best float32 product or convolution in torch, {used}"),
     }
-    streamed = _measured(peak.gbytes_per_s, f"copy that is too large for the caches in torch, {counted}")
+    streamed = _measured(peak.gbytes_per_s, f"copy that is too large for the caches in torch, {used}")
     return assumed.model_copy(
         update={
             "description": f"This machine, modelled from its measured peak and bandwidth: {processor()}.",

@@ -30,14 +30,15 @@ are also named by this prefix."""
 _DROPPED = FAULTS[:4]
 _CLOCK = FAULTS[4:]
 _WORDS = {
-    "not_numbers": "hold no number",
-    "negative": "are negative",
-    "infinite": "are infinite, or longer than twelve days",
-    "sent_twice": "were sent twice",
-    "future": "have a timestamp in the future",
-    "before_2015": "have a timestamp before 2015",
-    "no_timestamp": "have no timestamp that can be read",
+    "not_numbers": "without a number",
+    "negative": "with a negative latency",
+    "infinite": "with a latency that is infinite, or longer than twelve days",
+    "sent_twice": "sent twice",
+    "future": "with a timestamp in the future",
+    "before_2015": "with a timestamp before 2015",
+    "no_timestamp": "without a timestamp that can be read",
 }
+"""What follows the number of rows, one or more."""
 
 _Count = Annotated[int, Field(ge=0)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -279,12 +280,12 @@ def _notes(
     rows: Rows, index: int, fit: DeviceFit | None, faults: dict[str, int], dropped: dict[str, int], used: int
 ) -> tuple[str, ...]:
     notes = [
-        f"{counted(count, 'row')} {_words(reason, count)}; {'dropped' if reason in dropped else 'kept, as most have'}"
+        f"{counted(count, 'row')} {_WORDS[reason]}; {'dropped' if reason in dropped else 'kept, as most have'}"
         for reason, count in faults.items()
         if count
     ]
     if dropped.get("zero"):
-        notes.append(f"{counted(dropped['zero'], 'row')} {_be(dropped['zero'])} zero; dropped")
+        notes.append(f"{counted(dropped['zero'], 'row')} with a latency of zero; dropped")
     if rows.coarsened[index]:
         notes.append("so many rows that the latencies of some models were rounded to four digits")
     if fit is None:
@@ -294,7 +295,7 @@ def _notes(
         factor = max(fit.unit_factor, 1 / fit.unit_factor)
         notes.append(f"all latencies were {factor:g} times too {wrong} for what is expected; corrected")
     elif fit.corrected:
-        notes.append(f"{counted(fit.corrected, 'row')} {_be(fit.corrected)} in another unit, off by 1000; corrected")
+        notes.append(f"{counted(fit.corrected, 'row')} in another unit, off by 1000; corrected")
     elif fit.scale is not None and abs(math.log(fit.scale[0])) > UNCLEAR:
         notes.append(
             f"latencies are {fit.scale[0]:.3g} times what is expected: kept as they are; check the unit of their column"
@@ -312,19 +313,3 @@ def _notes(
     if used < FEW_ROWS:
         notes.append(f"only {counted(used, 'row')}, so the interval is wide")
     return tuple(notes)
-
-
-def _words(reason: str, count: int) -> str:
-    words = _WORDS[reason]
-    if count != 1:
-        return words
-    return (
-        words.replace("are ", "is ", 1)
-        .replace("were ", "was ", 1)
-        .replace("have ", "has ", 1)
-        .replace("hold ", "holds ", 1)
-    )
-
-
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -122,9 +122,11 @@ class RowFile:
 
     def notes(self) -> tuple[str, ...]:
         """What people should know about how the file was read, a sentence each. Call it when all rows were read."""
-        torn = [f"{counted(len(self._torn), 'row')} were dropped, for example: {self._torn[0]}"] if self._torn else []
+        torn = ""
+        if self._torn:
+            torn = f"{counted(len(self._torn), 'row')} had to be dropped, for example: {self._torn[0]}"
         numbers = self._notation.describe() if self._notation else ""
-        return tuple(filter(None, [*torn, numbers, *self._timestamps.notes()]))
+        return tuple(filter(None, [torn, numbers, *self._timestamps.notes()]))
 
     def _chunk(self, batch: dict[str, Any]) -> Chunk:
         written = batch[self.columns.latency]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from device_profiles.foreign.written_numbers import Notation, is_text, numbers_of
 from factory_base.foreign import printable
+from factory_base.wording import counted
 
 START_OF_2015 = 1_420_070_400.0
 """Seconds since 1970. No app with such models existed before, so an earlier timestamp is from a clock that was not
@@ -65,11 +66,14 @@ class Timestamps:
 
     def notes(self) -> list[str]:
         """What people should know, a sentence each."""
-        found = [f"{count} timestamps are in {unit} since 1970" for unit, count in sorted(self._units.items())]
+        found = [
+            f"the unit of {counted(count, 'timestamp')} is {unit} since 1970"
+            for unit, count in sorted(self._units.items())
+        ]
         if self._unclear:
             found.append(
-                f"{self._unclear} timestamps such as {self._example} are not read, because day and month could be "
-                "confused, so rows that were sent twice are not noticed; write 2026-03-31T12:00:00Z"
+                f"{counted(self._unclear, 'timestamp')} such as {self._example} cannot be read, because day and month "
+                "could be confused, so rows that were sent twice are not noticed; write 2026-03-31T12:00:00Z"
             )
         return found
 

@@ -101,7 +101,7 @@ def check_family(spec: FamilySpec) -> None:
     """Find out before the models are made whether `write_family` would refuse the family for any other reason.
 
     Args:
-        spec: The specification with invented model files and figures. What decides are its names, its numbers of
+        spec: The specification with invented model files and numbers. What decides are its names, its numbers of
             models, tiers, classes and samples, and the length of its texts.
 
     Raises:

@@ -16,6 +16,24 @@ from model_factory.commands.tables import print_profile_path
 if TYPE_CHECKING:
     from model_factory.jobs.onboarding import NewDevice, Suggestion
 
+PriorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PRIOR",
+        help="Known devices: a profile, or a table of networks by devices (CSV or Parquet); may be repeated. By "
+        "default the profiles beside the config that have a latency table, and the shipped ones.",
+        show_default=False,
+    ),
+]
+TrustUnitsOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-units",
+        help="Accept latencies even if they differ from those of --like, or from each other, as much as units do "
+        "(more than 30 times).",
+    ),
+]
+
 
 def onboard(
     measurements: Annotated[
@@ -29,27 +47,12 @@ def onboard(
     like: Annotated[
         str, typer.Option(metavar="PROFILE", help="A profile with the facts, budgets and memory of the device.")
     ] = "midrange",
-    prior: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PRIOR",
-            help="Known devices: a profile, or a table of networks by devices (CSV or Parquet); may be repeated. By "
-            "default the profiles beside the config that have a latency table, and the shipped ones.",
-            show_default=False,
-        ),
-    ] = None,
+    prior: PriorOption = None,
     only: Annotated[
         str | None,
         typer.Option(metavar="DEVICE", help="The device to use, if FILE names several.", show_default=False),
     ] = None,
-    trust_units: Annotated[
-        bool,
-        typer.Option(
-            "--trust-units",
-            help="Accept latencies even if they differ from those of --like, or from each other, as much as units do "
-            "(more than 30 times).",
-        ),
-    ] = False,
+    trust_units: TrustUnitsOption = False,
     suggest: Annotated[
         int | None,
         typer.Option(

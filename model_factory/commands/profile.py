@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from model_factory.jobs.measuring import Modelled, Profiled
     from model_factory.run import Run
 
+OnOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MACHINE",
+        help="The machine to measure. This one: here. A Linux board: ssh:[USER@]HOST[:PORT] [,python=PATH] "
+        "[,config=FILE], where HOST may be a name in ~/.ssh/config and FILE is read instead of that. An Android "
+        "phone: adb:[SERIAL],binary=FILE [,library=FILE] [,version=V] [,taskset=MASK], where binary is the "
+        "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan] [,host=NAME], where DIST is "
+        "node_modules/onnxruntime-web/dist; open the address that is printed. Write all of these without spaces.",
+    ),
+]
+
 
 def profile(
     context: typer.Context,
@@ -51,17 +63,7 @@ def profile(
     ] = 40,
     held_out: Annotated[int, typer.Option(metavar="N", help="Further networks to test predictions on.", min=2)] = 16,
     rounds: Annotated[int, typer.Option(metavar="N", help="Rounds, in each of which every file is timed.", min=4)] = 40,
-    on: Annotated[
-        str,
-        typer.Option(
-            metavar="MACHINE",
-            help="The machine to measure. This one: here. A Linux board: ssh:[USER@]HOST[:PORT] [,python=PATH] "
-            "[,config=FILE], where HOST may be a name in ~/.ssh/config and FILE is read instead of that. An Android "
-            "phone: adb:[SERIAL],binary=FILE [,library=FILE] [,version=V] [,taskset=MASK], where binary is the "
-            "engine's benchmark program. A browser: browser:DIST [,port=NUMBER] [,lan] [,host=NAME], where DIST is "
-            "node_modules/onnxruntime-web/dist; open the address that is printed. Write all of these without spaces.",
-        ),
-    ] = "here",
+    on: OnOption = "here",
     output: Annotated[
         Path | None,
         typer.Option(

@@ -122,12 +122,12 @@ def _notes(report: FieldReport) -> Iterator[str]:
                 "tier are compared with the longest latency promised"
             )
     if telemetry.nameless_rows:
-        yield f"{counted(telemetry.nameless_rows, 'row')} dropped, for want of a device or a model"
+        yield f"{counted(telemetry.nameless_rows, 'row')} had to be dropped, because the device or the model is missing"
     unknown = sorted(telemetry.unknown_models.items(), key=lambda item: -item[1])
     for written, count in unknown[:MOST_SHOWN]:
         yield f"model {written}: {counted(count, 'row')}, but the family has no such model"
     if len(unknown) > MOST_SHOWN:
-        yield f"{counted(len(unknown) - MOST_SHOWN, 'more model')} not of the family; --json names all of them"
+        yield f"{counted(len(unknown) - MOST_SHOWN, 'more model')} outside the family; --json names all of them"
     odd = [device for device in telemetry.devices if device.notes]
     for device in sorted(odd, key=lambda device: -device.rows)[:MOST_SHOWN]:
         yield f"{device.device}: {_scale(device)}{'; '.join(device.notes)}"

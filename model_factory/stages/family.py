@@ -12,7 +12,9 @@ from device_profiles.profile import DeviceProfile, FoundProfile
 from exports.family.artifact import MODELS, Artifact, Evaluation
 from exports.family.diff import release_notes
 from exports.family.family import check_family, write_family
+from exports.family.files import read_file
 from exports.family.manifest import read_manifest
+from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.parity import Parity
 from exports.family.records import LABELS_FEATURE, Manifest, Perf, Provenance
 from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec, spec_from_splits, tier_spec
@@ -31,7 +33,7 @@ from model_factory.stages.train import Trained
 
 _VERSION = 2
 _INVENTED = 10**12
-"""A figure of the invented models of `check_family_limits`, with more digits than those of real ones."""
+"""A number of the invented models of `check_family_limits`, with more digits than those of real ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def _invented_spec(run: Run, materials: Materials, targets: Sequence[FoundProfil
 
 
 def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Perf]) -> ModelSpec:
-    """A model with the largest subnet's values and figures as long as those of real models."""
+    """A model with the largest subnet's values and numbers as long as those of real models."""
     import numpy as np
 
     largest, images = materials.model_space.space.largest, len(materials.splits.test.labels)
@@ -198,7 +200,8 @@ def chance_notes(
     """
     import numpy as np
 
-    labels = np.load(run.family_folder / manifest.evaluation.labels.name, allow_pickle=False)
+    file = manifest.evaluation.labels
+    labels = read_npy(read_file(run.family_folder, file, MAX_NPY_BYTES), file.name)
     chance = float(np.bincount(labels).max()) / len(labels)
     targets: dict[str, list[str]] = {}
     for outcome, e in zip(outcomes, exported, strict=True):

@@ -23,7 +23,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
     """The content of `path`; None if there is no such file, or it was damaged or edited."""
-    found = read_object(path)
+    found = _object(path)
     if found is None or found.pop(_DIGEST, None) != _digest(found):
         return None
     return found
@@ -31,12 +31,15 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
 
 def read_unsealed(path: Path) -> dict[str, Any] | None:
     """The content of a file of an earlier version, which had no digest; None if there is none."""
-    found = read_object(path)
+    found = _object(path)
     return found if found is not None and _DIGEST not in found else None
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`, whatever its digest; None if there is none."""
+def _object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`, whatever its digest; None if there is none.
+
+    It may hold infinite numbers, which `factory_base.foreign` refuses.
+    """
     try:
         found = json.loads(read_regular(path, _MAX_BYTES)) if path.is_file() else None
     except (ForeignError, ValueError, RecursionError):

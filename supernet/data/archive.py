@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from factory_base.errors import DataError, FactoryError, ForeignError
 from factory_base.foreign import open_regular, printable
+from factory_base.machine_memory import usable_memory
 
 _SUFFIX = ".npy"
 _MOST_MEMBERS = 10_000
@@ -82,18 +81,11 @@ class Archive:
         stored = min(member.compress_size, self.path.stat().st_size)
         if needed != member.file_size - stream.tell() or member.file_size > _LARGEST_RATIO * (stored + 1):
             raise DataError(f"{where} of shape {shape} is announced but not in the file; write it with numpy.savez")
-        if needed > _memory():
+        if needed > usable_memory():
             raise DataError(
-                f"{where} needs {needed / 2**30:.1f} GiB, more memory than this machine has; store the images as files "
+                f"{where} needs {needed / 2**30:.1f} GiB, more memory than there is; store the images as files "
                 "or as Parquet, which are read in parts"
             )
-
-
-def _memory() -> int:
-    """Bytes of memory of this machine; where Python cannot tell, a number that limits nothing."""
-    if not hasattr(os, "sysconf"):
-        return sys.maxsize
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, DataError, FactoryError
+from factory_base.foreign import one_line
 from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
@@ -36,7 +37,8 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
         except FactoryError:
             raise
         except Exception as error:
-            raise DataError(f"{config.source}: failed with {type(error).__name__}: {_one_line(error)}") from error
+            reason = one_line(error) or "no message"
+            raise DataError(f"{config.source}: failed with {type(error).__name__}: {reason}") from error
     return _source(made, config.source)
 
 
@@ -77,7 +79,7 @@ def import_callable(source: str, folder: Path, product: str) -> Callable[..., An
     except Exception as error:
         hint = f"install it, or put it beside the config in {folder}"
         raise ConfigError(
-            f"{source}: cannot be imported ({type(error).__name__}: {_one_line(error)}); {hint}"
+            f"{source}: cannot be imported ({type(error).__name__}: {one_line(error) or 'no message'}); {hint}"
         ) from error
     found = getattr(module, attribute, None)
     if found is None:
@@ -99,7 +101,3 @@ def importable(folder: Path) -> Iterator[None]:
     finally:
         if added:
             sys.path.remove(entry)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or "no message"

@@ -52,12 +52,12 @@ def load_folder_source(config: DataConfig, folder: Path) -> Source:
     if test_root is not None:
         check_distinct([train_root], [test_root])
         test = _source_split(test_root, _same_classes(names, _class_folders(test_root), test_root))
-    told = _told(test_root, test) if test_root and test else None
-    note = taken_note(_told(train_root, train), told, _unused(root, train_root, test_root))
+    test_data = _described(test_root, test) if test_root and test else None
+    note = taken_note(_described(train_root, train), test_data, _unused(root, train_root, test_root))
     return Source(train=train, test=test, class_names=names, notes=(note,))
 
 
-def _told(root: Path, split: SourceSplit) -> str:
+def _described(root: Path, split: SourceSplit) -> str:
     return f"{len(split.labels)} images in {printable(str(root))}"
 
 

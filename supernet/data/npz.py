@@ -40,7 +40,7 @@ class _Pair:
         count = None if names is None else len(names)
         return split_from_arrays(self.archive.read(self.images), self.archive.read(self.labels), count, where)
 
-    def told(self, split: SourceSplit) -> str:
+    def describe(self, split: SourceSplit) -> str:
         """What the split was taken from, for people."""
         return f"{len(split.labels)} images in {_shown(self.archive)} ({self.images}, {self.labels})"
 
@@ -48,7 +48,7 @@ class _Pair:
 def load_npz_source(config: DataConfig, folder: Path) -> Source:
     """The images in the archives that `config` names. Only the arrays in use are unpacked.
 
-    The words in the names of arrays tell what they hold and for which split: `x_train` and `y_train`, `test_images`
+    The words in the names of arrays state what they hold and for which split: `x_train` and `y_train`, `test_images`
     and `test_labels`, or `images` and `labels` for all; see `supernet.data.split_names`.
 
     Args:
@@ -68,7 +68,7 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
     names = written or numbered_names(train.labels, _shown(archive))
     test_pair = _test_pair(config, folder, archive, found)
     if test_pair is None:
-        note = taken_note(train_pair.told(train), None, _unused(train_pair))
+        note = taken_note(train_pair.describe(train), None, _unused(train_pair))
         return Source(train=train, test=None, class_names=names, notes=(note,))
     test_names = _class_names(test_pair.archive)
     if test_names is not None and not same_class_names(test_names, names):
@@ -76,7 +76,7 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
             f"{_shown(test_pair.archive)}: 'class_names' differ from those of the training data ({listed(names)})"
         )
     test = test_pair.split(names)
-    note = taken_note(train_pair.told(train), test_pair.told(test), _unused(train_pair, test_pair))
+    note = taken_note(train_pair.describe(train), test_pair.describe(test), _unused(train_pair, test_pair))
     return Source(train=train, test=test, class_names=names, notes=(note,))
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from factory_base.documents import nearest
 from factory_base.errors import DataError, FactoryError
-from factory_base.foreign import parse_json, printable
+from factory_base.foreign import one_line, parse_json, printable
 from factory_base.progress import Progress, silent
+from factory_base.wording import counted
 from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.config import DataConfig
 from supernet.data.decoding import decode, largest_sample
@@ -49,14 +50,14 @@ def load_parquet_source(config: DataConfig, folder: Path) -> Source:
     train = _source_split(shards.train, config, names)
     names = names or numbered_names(train.labels, _where(shards.train))
     test = _source_split(shards.test, config, names) if shards.test else None
-    told = _told(test, shards.test, shards) if test else None
-    note = taken_note(_told(train, shards.train, shards), told, shards.unused)
+    test_data = _described(test, shards.test, shards) if test else None
+    note = taken_note(_described(train, shards.train, shards), test_data, shards.unused)
     return Source(train=train, test=test, class_names=names, notes=(note,))
 
 
-def _told(split: SourceSplit, paths: Sequence[Path], shards: Shards) -> str:
+def _described(split: SourceSplit, paths: Sequence[Path], shards: Shards) -> str:
     names = [printable(str(shards.shown(path))) for path in paths]
-    return f"{len(split.labels)} images in {len(paths)} file{'s' if len(paths) > 1 else ''} ({listed(names)})"
+    return f"{len(split.labels)} images in {counted(len(paths), 'file')} ({listed(names)})"
 
 
 def _class_names(paths: Sequence[Path], config: DataConfig) -> tuple[str, ...] | None:
@@ -151,7 +152,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except FactoryError:
         raise
     except Exception as error:  # Arrow raises what the damage leads it to
-        reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)  # messages of Arrow fill a page
+        reason = one_line(error) or type(error).__name__
         raise DataError(f"{path}: is not a readable Parquet file ({reason}); write it again") from error
 
 

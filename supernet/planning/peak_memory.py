@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 from pathlib import Path
 
 import torch
 
+from factory_base.machine_memory import usable_memory
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): resets the peak of the resident memory to its current size
-_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class PeakMemory:
@@ -57,11 +57,7 @@ def total_memory(device: torch.device) -> int:
     """Bytes of the GPU's memory, or of the machine's memory that this process may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(_GROUP_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # there are no control groups, or there is no limit ("max")
-        return total
+    return usable_memory()
 
 
 def _reset_peak() -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, SpaceError
+from factory_base.foreign import one_line
 from supernet.sharing.slicing import Leading, Segments, SliceRule
 from supernet.space import Option, SearchSpace, SubnetConfig
 from supernet.spaces.hf_config import Task, TransformersConfig, transformers_search_space
@@ -86,8 +87,9 @@ class TransformersSpace:
         try:
             model = auto_class.from_config(model_config, attn_implementation="eager")
         except Exception as error:  # model code raises errors of many types
+            reason = one_line(error) or type(error).__name__
             raise SpaceError(
-                f"{self._config.config_class}: {_listed(subnet.to_dict())} cannot be built ({_one_line(error)})"
+                f"{self._config.config_class}: {_listed(subnet.to_dict())} cannot be built ({reason})"
             ) from error
         expected = "input_ids" if self._config.inputs == "tokens" else "pixel_values"
         if model.main_input_name != expected:
@@ -108,8 +110,9 @@ class TransformersSpace:
         try:
             return self._config_class(**(self._defaults | values))
         except Exception as error:  # config classes raise errors of many types
+            reason = one_line(error) or type(error).__name__
             raise SpaceError(
-                f"{self._config.config_class}: {_listed(subnet.to_dict())} is refused ({_one_line(error)})"
+                f"{self._config.config_class}: {_listed(subnet.to_dict())} is refused ({reason})"
             ) from error
 
     def _check_sharing(self) -> None:
@@ -248,7 +251,3 @@ def _field_values(config: TransformersConfig, subnet: SubnetConfig) -> dict[str,
 
 def _listed(values: Mapping[str, Option]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__  # messages of transformers can fill a page

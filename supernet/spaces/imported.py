@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from factory_base.errors import ConfigError, FactoryError, SpaceError
-from factory_base.foreign import printable
+from factory_base.foreign import one_line, printable
 from supernet.chain import Link
 from supernet.data.callables import import_callable, importable
 from supernet.model_space import ModelSpace
@@ -262,7 +262,7 @@ def _call(name: str, what: str, call: Callable[[], Any]) -> Any:
     except FactoryError:
         raise
     except Exception as error:  # the user's own code may fail in any way
-        reason = printable(" ".join(str(error).split()), 200) or "no message"  # one line, however long the message is
+        reason = one_line(error) or "no message"
         raise SpaceError(f"{name}: {what} failed with {type(error).__name__}: {reason}") from error
 
 

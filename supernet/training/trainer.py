@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from factory_base.errors import TrainingError
+from factory_base.foreign import one_line
 from supernet.data.examples import Examples
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
@@ -246,7 +247,7 @@ def _compiled(supernet: Supernet, subnet: SubnetConfig) -> Callable[[Tensor], Te
         try:
             output: Tensor = compiled(x)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).split())[:200]  # a message can be pages long
+            reason = one_line(error)
             raise TrainingError(
                 f"the network cannot be compiled ({reason}); install a C++ compiler, or set training.compile to false"
             ) from error

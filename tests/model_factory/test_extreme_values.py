@@ -1,4 +1,4 @@
-"""Every number of a file that people write has limits, which a value beyond them is told when the file is read."""
+"""Every number of a file that people write has limits, and a value beyond them is refused when the file is read."""
 
 from __future__ import annotations
 

@@ -48,13 +48,13 @@ def test_a_run_folder_may_have_any_name(factory, built, tmp_path):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_reported_and_made_again(factory, app, published, built, damage):
-    told = [app / "runs/tiny/plan.json", app / "runs/tiny/stages/family.json"]
-    for path in (*told, app / "runs/tiny/config.resolved.yaml"):
+    damaged = [app / "runs/tiny/plan.json", app / "runs/tiny/stages/family.json"]
+    for path in (*damaged, app / "runs/tiny/config.resolved.yaml"):
         DAMAGES[damage](path)
     answer = factory(app, "build")
     assert answer.code == 0, answer.err
     assert published(app) == published(built)
-    assert [path for path in told if f"{path}: is damaged and not used" in answer.err] == told
+    assert [path for path in damaged if f"{path}: is damaged and not used" in answer.err] == damaged
 
 
 def test_a_folder_in_the_place_of_a_file_ends_in_one_line(factory, app):

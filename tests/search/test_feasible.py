@@ -1,4 +1,4 @@
-"""Budgets that no scored subnet keeps: the cheapest subnet of each cost is looked for, and what was found is told."""
+"""Budgets that no scored subnet keeps: the cheapest subnet of each cost is looked for, and the best is stated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_budget_that_only_others_than_the_smallest_keep_is_met(space, slow_sha
     assert not result.pick.excesses
 
 
-def test_the_best_latency_that_was_found_is_told_and_not_that_of_the_smallest(space, shared, score, phone) -> None:
+def test_the_best_latency_that_was_found_is_stated_and_not_that_of_the_smallest(space, shared, score, phone) -> None:
     costs = Unfriendly(phone)
     with pytest.raises(BudgetError) as caught:
         search_target(Target(costs=costs, budgets=Budgets(latency="1 us")), space, shared, score, CONFIG, 0)
@@ -72,7 +72,7 @@ def test_every_budget_that_nothing_keeps_is_named(space, shared, score, phone, b
         search_target(Target(costs=phone, budgets=budgets), space, shared, score, CONFIG, 0)
 
 
-def test_budgets_that_can_be_met_only_apart_are_told(space, shared, score, phone) -> None:
+def test_budgets_that_can_be_met_only_apart_are_named(space, shared, score, phone) -> None:
     costs = Unfriendly(phone)
     small, fast = costs.of([space.smallest, space.subnet(space.smallest.to_dict() | {"resolution": 24})])
     budgets = Budgets(latency=f"{int(fast.latency_us) + 1} us", peak_memory=f"{small.peak_memory_bytes} B")

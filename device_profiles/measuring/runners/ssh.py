@@ -321,7 +321,7 @@ class SshRunner:
         sizes = {digest: path.stat().st_size for digest, path in self._paths.items()}
         missing = link.ask("missing", MISSING, steps=len(sizes), files=sizes).missing
         if len(set(missing)) < len(missing) or not sizes.keys() >= set(missing):
-            raise link.nonsense("asks for a file that it was not told about, or for one of them twice")
+            raise link.nonsense("asks for a file that it was not offered, or for one of them twice")
         return missing
 
     def _loaded(self) -> Link:

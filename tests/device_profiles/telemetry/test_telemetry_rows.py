@@ -78,7 +78,7 @@ def test_impossible_timestamps_are_dropped_if_they_are_few_and_kept_if_most_are(
         rows = frame(*runs(rng, 2.0), timestamp=np.where(wrong, NOW + 1e8, NOW - 1000.0 - np.arange(1000)))
         device = device_of(rows, tmp_path)
         verb = "dropped" if share < 0.5 else "kept, as most have"
-        assert f"{wrong.sum()} rows have a timestamp in the future; {verb}" in device.notes
+        assert f"{wrong.sum()} rows with a timestamp in the future; {verb}" in device.notes
         assert device.dropped.get("future", 0) == (wrong.sum() if share < 0.5 else 0)
         assert device.scale.value == pytest.approx(2.0, rel=0.03)
 
@@ -115,7 +115,7 @@ def test_the_unit_of_numeric_timestamps_is_found_and_said(rng, tmp_path, unit, f
     rows.to_csv(tmp_path / name, index=False) if name.endswith("csv") else rows.to_parquet(tmp_path / name)
     telemetry = aggregate(read_rows(tmp_path / name, NOW), EXPECTED)
     assert telemetry.devices[0].dropped == {"sent_twice": 10}
-    assert telemetry.notes == ((f"1010 timestamps are in {unit} since 1970",) if factor > 1 else ())
+    assert telemetry.notes == ((f"the unit of 1,010 timestamps is {unit} since 1970",) if factor > 1 else ())
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_days_and_months_are_not_guessed(rng, tmp_path):
     telemetry = measured(rows, tmp_path)
     assert telemetry.devices[0].rows_used > 900
     (note,) = telemetry.notes
-    assert "1000 timestamps such as 03/04/2026 10:00 are not read, because day and month could be confused" in note
+    assert "1,000 timestamps such as 03/04/2026 10:00 cannot be read, because day and month could be confused" in note
 
 
 @pytest.mark.parametrize("timestamp", ["1e999", "-1e999", "9" * 400, "2^63", "x" * 100_000, "9223372036854775808"])
@@ -168,7 +168,7 @@ def test_torn_rows_are_dropped_and_said(tmp_path):
     path.write_text(HEADER + f"a,{DIGESTS[0]},900\n" * 30 + f"a,{DIGESTS[0]}\n" * 2)
     telemetry = aggregate(read_rows(path, NOW), EXPECTED)
     assert telemetry.rows_used == 30
-    assert telemetry.notes == ("2 rows were dropped, for example: row 32 has 2 cells, but the header has 3",)
+    assert telemetry.notes == ("2 rows had to be dropped, for example: row 32 has 2 cells, but the header has 3",)
 
 
 def test_names_without_end_are_refused(refused, monkeypatch):

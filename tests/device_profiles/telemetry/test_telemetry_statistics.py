@@ -120,7 +120,7 @@ def test_rows_in_another_unit_are_corrected_and_counted(share, factor, rng, tmp_
     device = device_of(frame(model, np.where(wrong, latency * factor, latency)), tmp_path)
     assert device.scale.value == pytest.approx(2.0, rel=0.02)
     assert device.corrected_rows == wrong.sum()
-    assert f"{wrong.sum()} rows are in another unit, off by 1000; corrected" in device.notes
+    assert f"{wrong.sum()} rows in another unit, off by 1000; corrected" in device.notes
 
 
 def test_a_device_whose_rows_are_all_in_another_unit_is_corrected_with_a_note(rng, tmp_path):

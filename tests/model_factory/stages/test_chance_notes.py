@@ -1,4 +1,4 @@
-"""Accuracies that do not differ from guessing are told, after training and after a build."""
+"""Accuracies that do not differ from guessing are reported, after training and after a build."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def test_training_on_few_images_without_success_says_both(empty_app, edit_config
         edit_config(empty_app, old, new)
     run, console = find_run(None, empty_app / "factory.yaml"), Console()
     train_stage(run, Materials(run, console), console, one_worker())
-    told = capsys.readouterr().err
-    assert "note: 15 held-out images are few: every accuracy on them is uncertain by up to 23%; raise" in told
-    assert "of the 15 held-out images correctly, no better than always answering the most frequent class" in told
+    printed = capsys.readouterr().err
+    assert "note: 15 held-out images are few: every accuracy on them is uncertain by up to 23%; raise" in printed
+    assert "of the 15 held-out images correctly, no better than always answering the most frequent class" in printed

@@ -170,8 +170,8 @@ def test_a_damaged_plan_is_reported_and_not_used(fitted, capsys):
     for text in ("{", "[]", "", '{"asked": 1}', "[" * 100_000, "\0"):
         path.write_text(text, encoding="utf-8")
         assert planned_run(run, TrainingLimits(), Console()) == run
-    told = capsys.readouterr().err.splitlines()
-    assert told == [f"{path}: is damaged and not used; training makes a new plan"] * 15
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [f"{path}: is damaged and not used; training makes a new plan"] * 15
 
 
 def test_limits_that_no_schedule_fits_leave_no_plan(trained, config, edit_config):

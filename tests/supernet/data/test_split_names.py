@@ -129,8 +129,8 @@ def test_folders_are_split_by_name(tmp_path: Path, write_folder: Write, train: s
     (tmp_path / "pets/readme.txt").touch()
     splits = load(tmp_path, "folder", "pets")
     assert splits.digest == load(tmp_path, "folder", f"pets/{train}", test_path="pets").digest
-    told = [f"30 images in {tmp_path / 'pets' / name}" for name in (train, test)]
-    assert splits.notes == (f"data: training: {told[0]}; test: {told[1]}; not used: readme.txt",)
+    shown = [f"30 images in {tmp_path / 'pets' / name}" for name in (train, test)]
+    assert splits.notes == (f"data: training: {shown[0]}; test: {shown[1]}; not used: readme.txt",)
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path: Path, write_folder: Write) -> None:

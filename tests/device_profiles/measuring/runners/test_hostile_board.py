@@ -110,7 +110,7 @@ def opened(runner: SshRunner, tmp_path: Path, files: int = 1, timed: int = 0) ->
 @pytest.mark.parametrize(
     ("missing", "loaded", "words"),
     [
-        (done({"missing": ["nosuch"]}), LOADED, "asks for a file that it was not told about"),
+        (done({"missing": ["nosuch"]}), LOADED, "asks for a file that it was not offered"),
         (done({"missing": 5}), LOADED, "'missing': input should be a valid tuple, got 5"),
         (MISSING, done({"load_us": [[1.0]]}), "sent load times of 1 files; 3 of each of 1 are needed"),
         (MISSING, done({"load_us": []}), "sent load times of 0 files"),
