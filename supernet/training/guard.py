@@ -80,8 +80,8 @@ def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int, images: 
     *earlier, last = curve
     if not earlier:
         return
-    lowest = min(point.loss for point in earlier)
-    if last.loss > max(_LOSS_FACTOR * lowest, lowest + _LOSS_RISE):
+    if has_risen(curve):
+        lowest = min(point.loss for point in earlier)
         raise DivergenceError(f"the loss rose from {lowest:.3g} to {last.loss:.3g} before step {last.step} of {steps}")
     best = max(point.largest_accuracy or 0.0 for point in earlier)
     now = last.largest_accuracy
@@ -93,6 +93,13 @@ def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int, images: 
             f"at step {last.step} of {steps}",
             f"the held-out images and their labels{few}",
         )
+
+
+def has_risen(curve: Sequence[CurvePoint]) -> bool:
+    """Whether the last loss of `curve` is above twice the lowest before it, and above that by more than 1."""
+    *earlier, last = curve
+    lowest = min((point.loss for point in earlier), default=math.inf)
+    return last.loss > max(_LOSS_FACTOR * lowest, lowest + _LOSS_RISE)
 
 
 def _is_lost(best: float, now: float, chance: float, images: int | None) -> bool:

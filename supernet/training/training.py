@@ -23,7 +23,7 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 from supernet.training.checkpoint import NOT_CONTINUED, TrainingNote, TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
+from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve, has_risen
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer, mixed
 from supernet.training.workers import Workers, one_worker
@@ -236,14 +236,25 @@ class _Session:
             )
         scale = self.trainer.now.learning_rate_scale / 2
         self.trainer.is_consistent = False  # an interruption must not save a state that is half restored
-        self._restore(self._read(good_state_file(self.state_file)))
+        good = good_state_file(self.state_file)
+        is_good = not self._good_state_diverged()
+        self._restore(self._read(good) if is_good else None)
         self.trainer.now = replace(self.trainer.now, learning_rate_scale=scale)
         self.trainer.is_consistent = True
         self.save(self.state_file)  # a run killed from here on must not resume from a newer state at the old rate
+        if not is_good:
+            self.save(good)
         self._notify(
             f"{reason}; back to step {self.trainer.now.step} with a learning rate of {rate / 2:.3g} "
             f"(roll-back {self.rollbacks} of at most {self.config.rollbacks})"
         )
+
+    def _good_state_diverged(self) -> bool:
+        """Whether the check that failed saw only the loss of the last good state, in a run with a check every step.
+
+        A loss is computed before the weights change, so a lower learning rate from that state on would not change it.
+        """
+        return self.check_every == 1 and has_risen(self.curve)
 
     def resume(self) -> None:
         """Continue from the newest state of this run, else from its last good state, else from the start."""

@@ -79,6 +79,14 @@ def test_divergence_before_the_first_check_goes_back_to_the_start(easy_images, t
     assert "back to step 0" in notes[0]
 
 
+def test_a_run_of_few_steps_never_returns_to_a_state_whose_own_loss_diverged(easy_images, tmp_path: Path) -> None:
+    # With a check every step, the loss that fails is that of the state before, whatever the learning rate is.
+    outcome, notes = run(easy_images, tmp_path, batch_size=64, warmup=0, learning_rate=1)
+    assert "the loss rose from 1.4 to 37.4 before step 3 of 10; back to step 0 with a learning rate of 0.5" in notes[0]
+    assert outcome.rollbacks == len(notes) == 2
+    assert outcome.curve[-1].loss < outcome.curve[0].loss / 2
+
+
 def test_a_run_that_keeps_diverging_ends_after_a_bounded_number_of_roll_backs(easy_images, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nan at step 5 of 20, .* 0.025 and after 2 roll-backs; set training.lear"):
         run(Poisoned(easy_images, {1}, times=99), tmp_path, rollbacks=2)
