@@ -35,7 +35,7 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
             made = make(**config.options)
         except FactoryError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit(0)` would look like success
             raise DataError(f"{config.source}: failed with {type(error).__name__}: {_one_line(error)}") from error
     return _source(made, config.source)
 
@@ -74,7 +74,7 @@ def import_callable(source: str, folder: Path, product: str) -> Callable[..., An
     module_name, _, attribute = source.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = f"install it, or put it beside the config in {folder}"
         raise ConfigError(
             f"{source}: cannot be imported ({type(error).__name__}: {_one_line(error)}); {hint}"
@@ -101,5 +101,5 @@ def importable(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
