@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ _MAX_DEPTH, _MAX_VALUES = 50, 100_000
 stands for."""
 _INTEGER_CHARACTERS = 80
 """As many as 64 bits take in base 2, with underscores."""
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 
 class Document(BaseModel):
@@ -160,13 +162,15 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
     def construct_bounded_int(self, node: yaml.ScalarNode) -> int:
-        """An integer of at most 64 bits."""
+        """An integer of at most 64 bits, written so that nobody reads another one."""
+        _refuse_surprising(node)
         if len(node.value) > _INTEGER_CHARACTERS or (value := self.construct_yaml_int(node)) not in INT64:
             raise _fault(f"the integer {node.value[:40]} exceeds 64 bits", node.start_mark)
         return int(value)
 
     def construct_finite_float(self, node: yaml.ScalarNode) -> float:
-        """A finite number."""
+        """A finite number, written so that nobody reads another one."""
+        _refuse_surprising(node)
         value = float(self.construct_yaml_float(node))
         if not math.isfinite(value):
             raise _fault(f"the number {node.value[:40]} is not finite", node.start_mark)
@@ -175,6 +179,16 @@ class _StrictLoader(yaml.SafeLoader):
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_bounded_int)
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_finite_float)
+
+
+def _refuse_surprising(node: yaml.ScalarNode) -> None:
+    """Refuse numbers that YAML 1.1 reads in base 60 or 8: `1:30` is 90, and `010` is 8."""
+    base = 60 if ":" in node.value else 8 if _OCTAL.fullmatch(node.value) else None
+    if base is not None:
+        raise _fault(
+            f"{printable(node.value, 40)} would be read in base {base}; write a decimal number, or text in quotes",
+            node.start_mark,
+        )
 
 
 def _fault(problem: str, mark: yaml.Mark) -> _RefusedValueError:

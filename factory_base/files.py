@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory_base.errors import BusyError, DiskError
-from factory_base.foreign import parse_json, read_regular
+from factory_base.foreign import parse_json, printable, read_regular
 
 TEMPORARY_MARK = ".partial-"
 """Part of the name of a file that is still being written. A killed process leaves such files, never half a result."""
@@ -25,11 +25,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success it is synced and renamed to `path`, on failure it is removed.
 
     Raises:
-        DiskError: The file cannot be written, for example because no space is left.
+        DiskError: The file cannot be written, for example because no space is left, or `path` is a device or FIFO,
+            which a rename would replace: whoever writes as root to `/dev/null` would take it from all other programs.
     """
     temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise DiskError(f"{printable(str(path))}: cannot be written (it is {what}); choose the name of a file")
         yield temporary
         _sync(temporary)
         temporary.replace(path)

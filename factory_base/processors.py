@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _quotas(root: Path) -> Iterator[float]:
 def _quota(folder: Path) -> Iterator[float]:
     """The quota of one cgroup, if it has one: version 2 writes `max` for none, version 1 writes -1."""
     words = [word for file in _QUOTA_FILES for word in _text(folder / file).split()]
-    if len(words) == 2 and all(word.isascii() and word.isdigit() and int(word) for word in words):
+    if len(words) == 2 and all(re.fullmatch(r"0*[1-9][0-9]{0,18}", word) for word in words):
         yield int(words[0]) / int(words[1])
 
 

@@ -68,7 +68,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
             outputs = module(image)
     except FactoryError:
         raise
-    except Exception as error:  # a network is the user's own code, so it may fail in any way
+    except (Exception, SystemExit) as error:  # a network is the user's own code, so it may fail in any way
         reason = str(error).strip().split("\n")[0]
         raise SpaceError(
             f"{type(module).__name__} cannot be traced with an input of shape {tuple(image.shape)}: {reason}; "

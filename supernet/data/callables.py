@@ -36,7 +36,7 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
             made = make(**config.options)
         except FactoryError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit(0)` would look like success
             reason = one_line(error) or "no message"
             raise DataError(f"{config.source}: failed with {type(error).__name__}: {reason}") from error
     return _source(made, config.source)
@@ -76,7 +76,7 @@ def import_callable(source: str, folder: Path, product: str) -> Callable[..., An
     module_name, _, attribute = source.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = f"install it, or put it beside the config in {folder}"
         raise ConfigError(
             f"{source}: cannot be imported ({type(error).__name__}: {one_line(error) or 'no message'}); {hint}"

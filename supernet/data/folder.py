@@ -197,8 +197,13 @@ def _images_in(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: this class folder is empty; add images or remove the folder")
     for entry in found:
+        if entry.is_dir():
+            raise DataError(
+                f"{printable(entry.path)}: is a folder in a class folder; expected <class>/<image>.png; if it is a "
+                "class, set 'path', and 'test_path' for the test data, to the folder above it"
+            )
         if not entry.is_file() or not entry.name.lower().endswith(EXTENSIONS):
-            what = "an image" if entry.is_file() or entry.is_dir() else "a regular file, or a link to one"
+            what = "an image" if entry.is_file() else "a regular file, or a link to one"
             raise DataError(
                 f"{printable(entry.path)}: is not {what}; a class folder holds only {' '.join(EXTENSIONS)}; remove it"
             )

@@ -21,7 +21,7 @@ _WORDS: Final[dict[SplitName, tuple[str, ...]]] = {
     "test": ("test", "testing", "testset", "eval", "evaluation"),
 }
 _SPLIT_OF_WORD: Final[dict[str, SplitName]] = {word: split for split, words in _WORDS.items() for word in words}
-_CASE_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z])")  # `carsTrain` is two words
+_CASE_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # `carsTrain` and `XTrain` are two words
 _LETTERS = re.compile(r"[^\W\d_]+")  # anything else delimits a word: digits, `-`, `_`, `.`, spaces
 _MOST_NAMES = 3  # names in a line; more would not fit
 

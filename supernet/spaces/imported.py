@@ -261,7 +261,7 @@ def _call(name: str, what: str, call: Callable[[], Any]) -> Any:
         return call()
     except FactoryError:
         raise
-    except Exception as error:  # the user's own code may fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         reason = one_line(error) or "no message"
         raise SpaceError(f"{name}: {what} failed with {type(error).__name__}: {reason}") from error
 

@@ -34,6 +34,17 @@ def write_and_fail(path: Path, fault: BaseException) -> None:
         raise fault
 
 
+def test_only_files_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("folder", "pipe", "link"):
+        with pytest.raises(DiskError, match=f"{name}: cannot be written .it is .*; choose the name of a file"):
+            write_text(tmp_path / name, "x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]
+
+
 def test_a_file_appears_complete_and_missing_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.txt"
     with atomic_path(path) as temporary:

@@ -40,6 +40,8 @@ GROUPS = {
         },
         16,
     ),
+    "a number too long for Python": ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "9" * 5000 + " 1"}, 16),
+    "a period of zero": ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "50000 0"}, 16),
     "nonsense": ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "many ²\n"}, 16),
 }
 

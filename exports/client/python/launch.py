@@ -231,7 +231,7 @@ def usable_cores(root: Path = Path("/")) -> int:
         mounts = [controllers, "cpu"] if controllers else ["", "unified"]
         for folder in [root / "sys/fs/cgroup" / mount / part for mount in mounts for part in (group, *group.parents)]:
             limit = [word for file in QUOTA_FILES for word in words(folder / file)]
-            if len(limit) == 2 and all(word.isascii() and word.isdigit() and int(word) for word in limit):
+            if len(limit) == 2 and all(re.fullmatch(r"0*[1-9][0-9]{0,18}", word) for word in limit):
                 found = min(found, int(limit[0]) / int(limit[1]))
     return max(1, int(found))
 

@@ -147,6 +147,9 @@ def dataset():
 def broken():
     raise OSError("no route\\nto host")
 
+def leaving():
+    raise SystemExit(0)
+
 def pair():
     return arrays()[:2]
 
@@ -201,6 +204,7 @@ def test_a_raw_dataset_gives_the_same_as_its_arrays(own_module: Path) -> None:
     ("name", "message"),
     [
         ("broken", "failed with OSError: no route to host"),
+        ("leaving", "failed with SystemExit: 0"),
         ("pair", "returned a tuple of 2, expected a RawDataset"),
         ("nothing", "returned NoneType"),
         ("unnamed", "classes 0 and 1 are both named 'a'"),

@@ -94,6 +94,13 @@ def test_a_file_that_is_not_an_image_of_a_class_is_named(tmp_path: Path, write_f
     assert stray.split("/1.png")[0] in refused(tmp_path)
 
 
+def test_split_folders_under_unknown_names_are_not_to_be_removed(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path / "pets/part one")
+    message = refused(tmp_path)
+    assert "is a folder in a class folder" in message
+    assert "if it is a class, set 'path'" in message
+
+
 def test_a_truncated_image_is_named(tmp_path: Path, write_folder: Write) -> None:
     path = write_folder(tmp_path / "pets") / "dog/3.png"
     path.write_bytes(path.read_bytes()[:150])

@@ -42,6 +42,8 @@ def counts(splits: Splits) -> tuple[int, int]:
         ("train-00000-of-00002", "train"),
         ("cars_train", "train"),
         ("carsTrain2", "train"),
+        ("XTrain", "train"),
+        ("MNISTTest", "test"),
         ("Training", "train"),
         ("x.TEST.0", "test"),
         ("my eval", "test"),

@@ -128,6 +128,8 @@ def test_a_model_space_beside_the_config_gets_classes_and_options(tmp_path: Path
         ("(self, classes, *", "(self, classes, depth, *", "missing a required argument: 'depth'; it takes"),
         ("self.classes = classes", "raise RuntimeError('no\\nluck')", "it failed with RuntimeError: no luck"),
         ("def build(", "def make(", "returned Nets, which has no method 'build'; a model space has space, build"),
+        ("self.classes = classes", "raise SystemExit(0)", "it failed with SystemExit: 0"),
+        ("import torch\n", "raise SystemExit\n", r"cannot be imported \(SystemExit: no message\)"),
         ("def input_shape(", "def shape(", "returned Nets, which has no method 'input_shape'"),
         (
             "self.space = SearchSpace",
