@@ -18,7 +18,7 @@ from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable, read_table
 from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
 from factory_base.documents import Document, load_document, nearest
-from factory_base.errors import ConfigError
+from factory_base.errors import ConfigError, UnknownNameError
 from factory_base.fields import Name, NotNegative, Positive, Threads, is_name
 from factory_base.files import digest_of
 from factory_base.quantities import SizeBytes, format_bytes
@@ -390,7 +390,8 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
         typed: Whether a person typed the argument in the working directory, so that paths are relative to it.
 
     Raises:
-        ConfigError: There is no such profile, or the file or its latency table is invalid.
+        UnknownNameError: There is no such profile.
+        ConfigError: The file or its latency table is invalid.
     """
     given = Path(name_or_path)
     is_bare = given.name == name_or_path and not given.suffix
@@ -405,7 +406,7 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
     name = given.stem if given.parent.name == "profiles" and given.suffix == ".yaml" else name_or_path
     if name in shipped_profiles():
         return _found(SHIPPED_FOLDER / f"{name}.yaml", f"shipped {name}")
-    raise ConfigError(
+    raise UnknownNameError(
         f"device profile {name_or_path!r} is neither a file nor a shipped profile; "
         f"{nearest(name, _known_names(folder))}"
     )

@@ -51,6 +51,10 @@ class ConfigError(FactoryError):
         return self._printed or super().lines()
 
 
+class UnknownNameError(ConfigError):
+    """A name stands for nothing that is known. The message does not say where it was written."""
+
+
 class ForeignError(FactoryError):
     """A file or message from outside cannot be read safely: not a regular file, too large, or not what it should be."""
 

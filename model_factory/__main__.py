@@ -63,8 +63,16 @@ def _leave_with_usage(error: _WrongArguments) -> NoReturn:
     """Exit with what is wrong with the arguments, in one line."""
     command = error.ctx.command_path if error.ctx else "factory"
     message = error.format_message().replace("Value error, ", "").rstrip(".")
-    print_error(f"{message}; see `{command} --help`")
+    print_error(f"{message}{_given(error)}; see `{command} --help`")
     sys.exit(error.exit_code)
+
+
+def _given(error: object) -> str:
+    """The argument that pydantic refused, which its message does not name; "" for any other error."""
+    errors = getattr(getattr(error, "__cause__", None), "errors", None)
+    if errors is None or not isinstance(given := errors()[0].get("input"), str) or repr(given) in str(error):
+        return ""
+    return f", got {given!r}"
 
 
 def _leave_interrupted() -> NoReturn:

@@ -33,6 +33,8 @@ from model_factory.stages.search import SearchOutcome, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
+_OWN_CONFIG = "for a config of your own, change to its folder or name it with --config"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
@@ -198,8 +200,10 @@ def process_count() -> int:
 def _require_checkpoint(run: Run) -> None:
     """Raise `MissingRunError` if nothing was trained, before a command in the wrong folder creates any file."""
     if not run.checkpoint.is_file():
+        config = "the embedded digits" if run.is_of_digits else run.origin
         raise MissingRunError(
-            f"no trained supernet of {run.origin} in {run.folder}; run `factory train` or `factory build` first"
+            f"no trained supernet of {config} in {run.folder}; run `factory train` or `factory build` first"
+            + (f"; {_OWN_CONFIG}" if run.is_of_digits else "")
         )
 
 
@@ -249,6 +253,8 @@ def _trained_supernet(
         return run, Materials(run, console, finished.data), finished
     from supernet.training.workers import one_worker
 
+    if run.is_of_digits:
+        console.say(f"this run trains the embedded digits; {_OWN_CONFIG}")
     materials, process = Materials(run, console), one_worker(run.config.training.device)
     check_family_limits(run, materials, console, targets)
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)

@@ -16,7 +16,7 @@ import yaml
 
 from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile, find_profile
-from factory_base.errors import ConfigError, ForeignError, MissingRunError
+from factory_base.errors import ConfigError, ForeignError, MissingRunError, UnknownNameError
 from factory_base.files import write_bytes, write_text
 from factory_base.foreign import printable, read_regular
 from factory_base.quantities import WITH_UNITS
@@ -51,6 +51,12 @@ class Run:
     base: Path
     folder: Path
     family_folder: Path
+
+    @property
+    def is_of_digits(self) -> bool:
+        """Whether this is the run of the embedded digits in the current folder, as without any config."""
+        shipped = shipped_configs()
+        return self.origin == shipped / DIGITS_CONFIG and self.base != shipped
 
     @property
     def resolved_config(self) -> Path:
@@ -152,7 +158,15 @@ class Run:
     @cached_property
     def targets(self) -> tuple[FoundProfile, ...]:
         """The profile of each target of the config, in their order; read once per command. Raises `ConfigError`."""
-        return tuple(self.profile(target.device) for target in self.config.targets)
+        found, faults = [], []
+        for index, target in enumerate(self.config.targets):
+            try:
+                found.append(self.profile(target.device))
+            except UnknownNameError as error:
+                faults.append(f"'targets.{index}.device': {error}")
+        if faults:
+            raise ConfigError.of_faults(printable(str(self.origin)), faults)
+        return tuple(found)
 
     def budgets_for(self, found: FoundProfile) -> Budgets:
         """The budgets of a profile, overridden by those of the target that names the same profile, if there is one."""

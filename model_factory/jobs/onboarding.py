@@ -99,9 +99,9 @@ def onboard(
     name = profile_name(output)
     if not force:
         refuse_to_replace(output, ("measured",))
+    like = run.profile(request.like, typed=True)
     materials = Materials(run, console)
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
-    like = run.profile(request.like, typed=True)
     fleet = _fleet(run, materials, console, request, like)
     found = fleet.onboard(measured, like.profile, name, today=today, trust_units=request.trust_units)
     profile = write_profile(found.profile, output, found.table)
@@ -124,10 +124,10 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
             f"{sheet} exists and may hold latencies; add to it with `factory onboard {sheet} --suggest {count}`, or "
             "choose another --output"
         )
+    like = run.profile(request.like, typed=True)
     materials = Materials(run, console)
     space = materials.model_space.space
     measured = read_measurements(request.measurements, space, request.only) if request.measurements else None
-    like = run.profile(request.like, typed=True)
     networks = _fleet(run, materials, console, request, like).suggest(count, like.profile, measured)
     engine = get_engine(like.profile.engine, opset=run.config.export.opset)
     with exclusive(folder, "suggest"), console.stage("write the networks") as progress:

@@ -39,13 +39,15 @@ def scaffold(folder: Path, template: str) -> Scaffold:
     """Write a shipped config to `folder/factory.yaml`, with the name of the folder, and the profiles to `profiles/`.
 
     Raises:
-        ConfigError: The template is unknown, or a file exists already.
+        ConfigError: The template is unknown, `folder` is a file, or a file in it exists already.
         DiskError: A file cannot be written.
     """
     known = _templates()
     if template not in known:
         raise ConfigError(f"unknown template {template!r}; {nearest(template, known)}")
     config, profiles = folder / CONFIG_NAME, folder / "profiles"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder, which is created if it is missing")
     copies = {profiles / f"{name}.yaml": SHIPPED_FOLDER / f"{name}.yaml" for name in shipped_profiles()}
     present = [target for target in (config, *copies) if target.exists()]
     if present:

@@ -91,6 +91,22 @@ def test_a_wrong_argument_ends_in_one_line_and_leaves_nothing_behind(factory, em
     assert [path.name for path in empty_app.iterdir()] == ["factory.yaml"]
 
 
+def test_a_command_in_a_folder_without_a_config_says_whose_supernet_it_misses(factory, tmp_path):
+    answer = factory(tmp_path, "search", "--device", "midrange")
+    assert answer.code == 1
+    assert "no trained supernet of the embedded digits in " in answer.error
+    assert answer.error.endswith("for a config of your own, change to its folder or name it with --config")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("option", "value"), [("--max-hours", "abc"), ("--max-memory-gib", "4G")])
+def test_an_argument_that_is_no_number_is_named(factory, tmp_path, option, value):
+    answer = factory(tmp_path, "build", option, value)
+    assert answer.code == 2
+    assert option in answer.error
+    assert f"'{value}'" in answer.error
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

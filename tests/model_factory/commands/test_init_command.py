@@ -46,6 +46,27 @@ def test_any_folder_gives_a_valid_name(folder, name):
     assert family_name(Path("/tmp") / folder) == name
 
 
+def test_a_file_in_place_of_the_folder_is_called_a_file(factory, tmp_path):
+    (tmp_path / "birds").write_text("")
+    answer = factory(tmp_path, "init", "birds")
+    assert (answer.code, answer.error) == (
+        1,
+        "error: birds is a file; name a folder, which is created if it is missing",
+    )
+
+
+def test_every_target_without_a_profile_is_named_with_its_place(factory, tmp_path):
+    factory(tmp_path, "init", "birds")
+    path = tmp_path / "birds" / "factory.yaml"
+    text = path.read_text().replace("device: lowend_1gb,", "device: lowend1gb,")
+    path.write_text(text.replace("device: flagship,", "device: flgship,"))
+    lines = factory(tmp_path / "birds", "build").err.splitlines()
+    assert lines[0].endswith("factory.yaml: 2 mistakes")
+    assert "'targets.0.device': device profile 'lowend1gb' is neither" in lines[1]
+    assert "did you mean 'lowend_1gb'?" in lines[1]
+    assert "'targets.4.device': device profile 'flgship' is neither" in lines[2]
+
+
 def test_a_build_without_the_images_names_the_folder_that_it_misses(factory, tmp_path):
     factory(tmp_path, "init", "birds")
     answer = factory(tmp_path / "birds", "build")
