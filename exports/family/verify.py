@@ -20,7 +20,7 @@ from exports.family.files import check_family_size, check_file, read_file
 from exports.family.isolated import IsolatedRuns, ModelTimeoutError, SampleRun
 from exports.family.labels import LABELS, family_labels
 from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
-from exports.family.records import File, Manifest, Model, NormaliseStep, ResizeStep
+from exports.family.records import File, Manifest, Model, NormaliseStep, Preprocessing, ResizeStep, ScaleStep
 from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png
 from factory_base.errors import FactoryError, ForeignError, ManifestError
 from factory_base.foreign import parse_json
@@ -33,6 +33,7 @@ MAX_SIDE = 4096
 """The largest side of a base image or of a model's input that is tried, in pixels."""
 MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
+_STEPS = ["resize", "resize_to_model", "scale", "normalise"]
 _MAX_STRAYS = 10_000
 _SHOWN_STRAYS = 10
 _MEMORY_BYTES = 4 << 30
@@ -164,11 +165,23 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], runs: Is
                 yield Check(name=f"samples {name}", ok=False, detail=str(error))
 
 
+def _check_implemented(preprocessing: Preprocessing) -> None:
+    """Raise `ManifestError` for a preprocessing that `preprocess.model_input` does not compute."""
+    steps = [step.op for step in preprocessing.steps]
+    divisors = {step.divisor for step in preprocessing.steps if isinstance(step, ScaleStep)}
+    if preprocessing.version != 1 or steps != _STEPS or divisors != {255}:
+        raise ManifestError(
+            f"the preprocessing is version {preprocessing.version} with steps {', '.join(steps)}; this program runs "
+            f"only version 1: {', '.join(_STEPS)}, with the divisor 255"
+        )
+
+
 def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:
     """The samples, at the base size of the preprocessing."""
     steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, ResizeStep)]
     if len(steps) != 1:
         raise ManifestError(f"the preprocessing has {len(steps)} steps 'resize', expected one")
+    _check_implemented(manifest.task.preprocessing)
     size, inputs = (steps[0].height, steps[0].width), manifest.samples.inputs
     if max(size) > MAX_SIDE or len(inputs) * size[0] * size[1] > MAX_SAMPLE_PIXELS:
         raise ManifestError(

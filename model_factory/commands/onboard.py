@@ -59,6 +59,7 @@ def onboard(
             metavar="N",
             help="Make no profile: write N networks to measure next, and a file for their latencies.",
             min=1,
+            max=1000,
             show_default=False,
         ),
     ] = None,

@@ -59,10 +59,15 @@ def profile(
     precision: Annotated[PrecisionName, typer.Option(help="The precision of the model files.")] = PrecisionName.fp32,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of the engine.", min=1)] = 1,
     networks: Annotated[
-        int, typer.Option(metavar="N", help="Networks to fit predictions to, and to take parts from.", min=6)
+        int,
+        typer.Option(metavar="N", help="Networks to fit predictions to, and to take parts from.", min=6, max=10_000),
     ] = 40,
-    held_out: Annotated[int, typer.Option(metavar="N", help="Further networks to test predictions on.", min=2)] = 16,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Rounds, in each of which every file is timed.", min=4)] = 40,
+    held_out: Annotated[
+        int, typer.Option(metavar="N", help="Further networks to test predictions on.", min=2, max=10_000)
+    ] = 16,
+    rounds: Annotated[
+        int, typer.Option(metavar="N", help="Rounds, in each of which every file is timed.", min=4, max=100_000)
+    ] = 40,
     on: OnOption = "here",
     output: Annotated[
         Path | None,

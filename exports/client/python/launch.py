@@ -47,6 +47,8 @@ MAX_DEPTH = 16
 MAX_VALUES = 200_000
 MAX_INTEGER = 2**53 - 1
 """Limits on the JSON of a family: nesting, number of values, and the largest integer."""
+STEPS = ["resize", "resize_to_model", "scale", "normalise"]
+"""The steps of version 1 of the preprocessing, in order."""
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 """A path below the family's folder: no `..`, not absolute, no hidden files."""
 QUOTA_FILES = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -264,7 +266,7 @@ def run(
     """
     model = manifest["models"][name]
     data = read_file(folder, take(model, dict, "files", 0), MAX_MODEL_BYTES)
-    steps = {step["op"]: step for step in take(manifest, list, "task", "preprocessing", "steps") if is_step(step)}
+    steps = preprocessing_steps(take(manifest, dict, "task", "preprocessing"))
     base = preprocess.fit(image, side(steps, "resize", "height"), side(steps, "resize", "width"))
     means, deviations = channels(steps, "mean_ppm"), channels(steps, "std_ppm")
     if min(deviations) <= 0:
@@ -278,9 +280,13 @@ def run(
     return np.asarray(logits).reshape(-1)
 
 
-def is_step(step: Any) -> bool:
-    """Whether a step of the preprocessing has a name."""
-    return isinstance(step, dict) and isinstance(step.get("op"), str)
+def preprocessing_steps(preprocessing: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The steps by name. Raises `ValueError` for any other preprocessing than that of `preprocess.py`."""
+    steps = [step for step in take(preprocessing, list, "steps") if isinstance(step, dict)]
+    named = [step.get("op") for step in steps]
+    if preprocessing.get("version") != 1 or named != STEPS or steps[2].get("divisor") != 255:
+        raise ValueError("the manifest needs a preprocessing that this program does not know; update the app")
+    return dict(zip(STEPS, steps, strict=True))
 
 
 def side(value: Any, *path: str) -> int:

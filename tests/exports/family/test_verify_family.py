@@ -252,6 +252,20 @@ def test_nothing_is_allocated_before_its_size_is_known(runs, make_family, change
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["steps"].reverse(), "only version 1: resize, resize_to_model, scale, normalise"),
+        (lambda v: v["steps"][2].update(divisor=127), "with the divisor 255"),
+        (lambda v: v.update(version=2), "the preprocessing is version 2"),
+    ],
+)
+def test_another_preprocessing_is_not_taken_for_the_known_one(runs, make_family, change, message):
+    folder = make_family()
+    edit(folder, lambda v: change(v["task"]["preprocessing"]))
+    assert message in failed(folder, runs)["samples"]
+
+
+@pytest.mark.parametrize(
     ("cut", "message"), [(20, "is not a PNG"), (100, "is a damaged PNG"), (None, "17 x 16 pixels")]
 )
 def test_a_damaged_or_larger_sample_is_not_unpacked(runs, make_family, cut, message):

@@ -70,6 +70,13 @@ def test_a_build_refuses_a_profile_of_another_engine(app, factory, edit_config):
     assert "is for mnn in fp32, but a build exports fp32 files for onnxruntime only" in answer.error
 
 
+@pytest.mark.parametrize("option", ["--networks", "--held-out", "--rounds"])
+def test_a_number_of_networks_or_rounds_without_end_is_refused(built, factory, option):
+    answer = factory(built, "profile", option, 10**9, "--quiet")
+    assert answer.code == 2
+    assert "is not in the range" in answer.error or "less than or equal" in answer.error
+
+
 def test_a_machine_that_cannot_be_measured_ends_in_one_line(built, factory):
     answer = factory(built, "profile", "--on", "browser:nowhere", "--quiet")
     assert answer.code == 1
