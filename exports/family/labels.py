@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exports.family.files import read_file
+from exports.family.manifest import repeated
 from exports.family.records import Manifest
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.files import sha256_bytes
@@ -58,7 +59,7 @@ def family_labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     """The names of the classes of the family in `folder`, in the order of the logits.
 
     Raises:
-        ManifestError: The file of labels is missing, damaged, not a list of names, or not one per class.
+        ManifestError: The file of labels is missing, damaged, not a list of distinct names, or not one per class.
     """
     file = manifest.task.labels_file
     if file is None:
@@ -72,4 +73,6 @@ def family_labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
         raise ManifestError(f"{file.name}: is not a list of names")
     if len(names) != manifest.task.output.classes:
         raise ManifestError(f"{file.name}: has {len(names)} labels, the output has {manifest.task.output.classes}")
+    if (name := repeated(names)) is not None:
+        raise ManifestError(f"{file.name}: two classes have the label '{printable(name, 80)}'")
     return tuple(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,18 @@ def _label_faults(manifest: Manifest) -> Iterator[str]:
             f"the output has {counted(task.output.classes, 'class', 'classes')}, "
             f"but there {'is' if len(task.labels) == 1 else 'are'} {counted(len(task.labels), 'label')}"
         )
+    elif (name := repeated(task.labels)) is not None:
+        yield f"two classes have the label {name!r}"
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that was there before; None if all are distinct."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:

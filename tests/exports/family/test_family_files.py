@@ -216,6 +216,7 @@ def test_families_whose_labels_are_in_files_are_compared_by_the_names(make_famil
     [
         (["a", "b", "c"], "has 3 labels, the output has 4"),
         (["a", "b", "c", 5], "is not a list of names"),
+        (["a", "b", "c", "b"], "two classes have the label 'b'"),
         ([["a"], "b", "c", "d"], "nested deeper than 1"),
         ({"a": 1}, "is not a list of names"),
         (None, "cannot be read"),

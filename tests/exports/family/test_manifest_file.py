@@ -168,6 +168,12 @@ def test_labels_and_classes_agree(value, tmp_path):
         read(value, tmp_path)
 
 
+def test_no_two_classes_have_one_label(value, tmp_path):
+    value["task"]["labels"][3] = value["task"]["labels"][1]
+    with pytest.raises(ManifestError, match=f"two classes have the label '{value['task']['labels'][1]}'"):
+        read(value, tmp_path)
+
+
 def test_every_model_has_predictions(value, tmp_path):
     del value["evaluation"]["predictions"]["small"]
     with pytest.raises(ManifestError, match="predictions"):
