@@ -19,7 +19,7 @@ from device_profiles.measuring.runners.page_coordinator import Timeouts
 from exports.engines import get_engine
 from factory_base.errors import EngineError
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.smoke]
 
 
 @pytest.fixture(scope="module")

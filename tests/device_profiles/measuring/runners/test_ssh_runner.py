@@ -25,7 +25,7 @@ from exports.engines import get_engine
 from factory_base.errors import ConfigError, EngineError
 from factory_base.progress import silent
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.smoke]
 
 ROUNDS = 4
 NETWORKS = 8
