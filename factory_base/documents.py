@@ -162,14 +162,14 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
     def construct_bounded_int(self, node: yaml.ScalarNode) -> int:
-        """An integer of at most 64 bits, written so that nobody reads another one."""
+        """An integer of at most 64 bits, whose notation cannot be misread."""
         _refuse_surprising(node)
         if len(node.value) > _INTEGER_CHARACTERS or (value := self.construct_yaml_int(node)) not in INT64:
             raise _fault(f"the integer {node.value[:40]} exceeds 64 bits", node.start_mark)
         return int(value)
 
     def construct_finite_float(self, node: yaml.ScalarNode) -> float:
-        """A finite number, written so that nobody reads another one."""
+        """A finite number, whose notation cannot be misread."""
         _refuse_surprising(node)
         value = float(self.construct_yaml_float(node))
         if not math.isfinite(value):

@@ -52,7 +52,7 @@ class ConfigError(FactoryError):
 
 
 class UnknownNameError(ConfigError):
-    """A name stands for nothing that is known. The message does not say where it was written."""
+    """A name is not known. The message does not say where it was written."""
 
 
 class ForeignError(FactoryError):

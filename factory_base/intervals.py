@@ -1,4 +1,4 @@
-"""How much a share of a number of images tells. Imports nothing but the standard library."""
+"""Confidence intervals of shares, such as accuracies. Imports nothing but the standard library."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def _subnet(values: dict[Choice, Any], space: SearchSpace) -> SubnetConfig:
 
 
 def _options(choice: Choice, cells: _Cells) -> list[Any]:
-    """The option that each cell stands for, None for a blank one, and the cell itself if it stands for none."""
+    """The option that each cell means, None for a blank cell, and the cell itself if it is not an option."""
     return [_option(choice, value, number) for value, number in zip(cells.written, cells.numbers.tolist(), strict=True)]
 
 

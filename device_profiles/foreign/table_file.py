@@ -25,7 +25,7 @@ BATCH_ROWS = 1 << 18
 """Rows of Parquet that are read at a time. A batch takes tens of MiB."""
 
 MOST_COLUMNS = 10_000
-"""Far more than a table for people has, and few enough that the names of all columns are no burden."""
+"""Far more than a table that people write has, and few enough that all names of columns can be kept."""
 
 MOST_ROWS = 1_000_000_000
 """A day's rows of a large fleet. Parquet can state any number of equal rows in a few bytes."""
@@ -180,7 +180,7 @@ def _csv_table(path: Path, start: bytes, shown: str) -> TableFile:
 
 
 def _first_line(start: bytes, encoding: str, shown: str) -> str:
-    """The first line of a text, decoded. Raises `ForeignError` if `start` is no text, or its first line is empty."""
+    """The first line of a text, decoded. Raises `ForeignError` if it is not text, or if the line is empty."""
     if encoding == "utf-8" and b"\0" in start:
         raise ForeignError(
             f"{shown}: neither Parquet nor UTF-8 text (it holds zero bytes); save it as CSV in UTF-8: workbooks "

@@ -66,7 +66,7 @@ class Notation:
 
 
 def find_notation(texts: Any, source: str) -> Notation:
-    """Find how the numbers among `texts`, an Arrow array, are written. Texts that are no numbers do not count.
+    """Find how the numbers among `texts`, an Arrow array, are written. Texts that are not numbers do not count.
 
     Raises:
         ForeignError: The numbers are written in two ways, or all that have a comma may be read in either way.

@@ -93,7 +93,7 @@ def facts_from_text(
     """Device facts from command-line values; None means that the device does not report the fact.
 
     Raises:
-        ConfigError: A size has no unit, a version is none, or a system on a chip has no maker or no slash.
+        ConfigError: A size has no unit, a version is not a version, or a system on a chip lacks its maker or the slash.
     """
     from exports.client.python.resolver import DeviceFacts
 

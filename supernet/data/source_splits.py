@@ -116,7 +116,7 @@ def located(path: str, folder: Path) -> Path:
 def wildcards(path: Path) -> tuple[Path, str] | None:
     """The fixed part and the pattern of a path with wildcards (`*`, `?`, `[...]`); None for a path without any.
 
-    A part that exists as it is written is no pattern: a folder may be named `photos [old]`.
+    A part that exists as it is written is not a pattern: a folder may be named `photos [old]`.
     """
     for i, part in enumerate(path.parts):
         if any(c in part for c in "*?[") and not Path(*path.parts[: i + 1]).exists():

@@ -32,7 +32,7 @@ def words_of(name: str) -> list[str]:
 
 
 def split_of_word(word: str) -> SplitName | None:
-    """The split that a word in lower case stands for; None if it stands for none."""
+    """The split that a lower-case word names; None if it does not name one."""
     return _SPLIT_OF_WORD.get(word)
 
 

@@ -152,7 +152,7 @@ class ImportedChain:
             raise SpaceError(
                 f"{self._name}: a chain of parts has both links, objects of class supernet.Link, and parts(network); "
                 f"found links {_shown(links)} and parts {_shown(getattr(made, 'parts', None))}; remove both if the "
-                "network is no chain"
+                "network is not a chain"
             )
         self._links = links
 

@@ -174,7 +174,7 @@ def _with_status(command: str) -> str:
 
 
 def _status(text: str) -> int | None:
-    """An exit status; None if `text` is none."""
+    """An exit status; None if `text` is not one."""
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text.strip(), re.ASCII) else None
 
 

@@ -25,7 +25,7 @@ _MNN_MEAN = re.compile(rf"^Avg= {_NUMBER} ms, min= {_NUMBER} ms, max= {_NUMBER} 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The times that a program printed for one file, plausible or not; NaN stands for one that is not a number.
+    """The times that a program printed for one file, plausible or not; NaN for one that is not a number.
 
     Attributes:
         runs_us: Microseconds of each run; one average if it reports no single runs; empty if it reports neither.

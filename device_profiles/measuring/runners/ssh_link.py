@@ -44,7 +44,7 @@ _ENDING_S: Final = 2.0
 """How long a process may take to end on its own before it is killed."""
 
 _LOOK_S: Final = 0.2
-"""How often a reader whose lines nobody takes looks whether the connection was closed."""
+"""How often a reader that waits for its lines to be taken checks whether the connection was closed."""
 
 _LINES_BEFORE_GREETING: Final = 1000
 """Lines that login scripts may print: a limit for a program that prints without end."""

@@ -164,7 +164,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(tm
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "dead link"])
-def test_what_is_no_regular_file_is_named_and_nobody_waits_for_it(
+def test_what_is_not_a_regular_file_is_named_and_nobody_waits_for_it(
     tmp_path: Path, write_folder: Write, kind: str
 ) -> None:
     odd = write_folder(tmp_path / "pets") / "cat/odd.png"
