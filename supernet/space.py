@@ -8,9 +8,14 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from factory_base.documents import nearest
 from factory_base.errors import SpaceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Option = int | float
 """A value of a choice: a number, so that options have an order."""
@@ -198,6 +203,24 @@ class SearchSpace:
             return True
         depth = self._by_name[choice.depth_choice]
         return values[depth.name] >= choice.exists_from and self.exists(depth, values)
+
+    def existing(self, vectors: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether the block that each choice describes is present, (subnets, choices).
+
+        Args:
+            vectors: Subnets as `encode` returns them, (subnets, choices).
+        """
+        import numpy as np
+
+        columns = {choice.name: column for column, choice in enumerate(self.choices)}
+        exists = np.ones(vectors.shape, dtype=bool)
+        for column, choice in enumerate(self.choices):
+            if choice.depth_choice:
+                depth = columns[choice.depth_choice]
+                options = self.choices[depth].options
+                first = next((i for i, option in enumerate(options) if option >= choice.exists_from), len(options))
+                exists[:, column] = exists[:, depth] & (vectors[:, depth] >= first)
+        return exists
 
     def _ways(self, choice: Choice) -> int:
         """The number of combinations of a present `choice` and all choices that depend on it."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from device_profiles.workload.file_size import FileContent
 from device_profiles.workload.operators import Workload, totals_of
 from device_profiles.workload.parts import ABSENT, ChainParts, encoded
+from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.model_space import ModelSpace
 from supernet.space import SubnetConfig
@@ -33,6 +34,30 @@ class Workloads:
         if subnet not in self._known:
             self._known[subnet] = self._traced(subnet)
         return self._known[subnet]
+
+    def macs_of(self, vectors: NDArray[np.integer], progress: Progress = silent) -> NDArray[np.float64]:
+        """Return the MACs of many subnets.
+
+        Args:
+            vectors: Subnets as `SearchSpace.encode` returns them, (subnets, choices).
+            progress: Called for each subnet that has to be traced first.
+
+        Returns:
+            (subnets,).
+
+        Raises:
+            SpaceError: A subnet cannot be traced, or the vectors belong to another space.
+        """
+        if self.chain is None:
+            subnets = [self.model_space.space.decode(tuple(int(i) for i in vector)) for vector in vectors]
+            counted = []
+            for done, subnet in enumerate(subnets):
+                counted.append(self.of(subnet).macs)
+                progress(done + 1, len(subnets), "")
+            return np.array(counted, dtype=np.float64)
+        self.chain.learn(vectors, progress)
+        macs = np.array([[part.workload.macs] for part in self.chain.parts] + [[0]], dtype=np.float64)
+        return sum((found[:, 0] for found in self.chain.gather(vectors, macs)), np.zeros(len(vectors)))
 
     def rows(self, subnets: Sequence[SubnetConfig]) -> NDArray[np.int32]:
         """Return part numbers, (subnets, links), as `ChainParts.rows` does; (subnets, 0) if there is no chain."""
