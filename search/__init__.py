@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from search.archive import Archive as Archive
     from search.config import SearchConfig as SearchConfig
     from search.design import shared_subnets as shared_subnets
+    from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
     from search.scored import Scored as Scored
     from search.target import Candidate as Candidate
-    from search.target import Target as Target
     from search.target import TargetResult as TargetResult
     from search.target import search_target as search_target
 
@@ -23,7 +23,7 @@ _MODULES = {
     "Candidate": "search.target",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
-    "Target": "search.target",
+    "Target": "search.device_target",
     "TargetResult": "search.target",
     "search_target": "search.target",
     "shared_subnets": "search.design",
