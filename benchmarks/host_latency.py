@@ -206,14 +206,9 @@ def arc_sum_difference(workloads: Workloads, space: ChainModelSpace, found: Meas
     """The largest relative difference between the sum of a network's arcs and its predicted latency."""
     device = FoundProfile(profile=found.profile, origin="this measurement", digest="", table=table)
     costs = DeviceCosts(workloads, device)
-    arcs, worst = costs.arcs(), 0.0
-    for subnet in found.measurements.subnets:
-        values, total = subnet.to_dict(), costs.constant_us
-        for arc, link in zip(arcs, space.links, strict=True):
-            if not link.depth_choice or values[link.depth_choice] >= link.exists_from:
-                total += arc.latency_us[tuple(choice.options.index(values[choice.name]) for choice in arc.choices)]
-        worst = max(worst, abs(total / costs.of([subnet])[0].latency_us - 1))
-    return worst
+    vectors = encoded(space.space, found.measurements.subnets)
+    sums = costs.sum_of_arcs(costs.arcs(), vectors).latency_us
+    return float(np.abs(sums / costs.predict(vectors).latency_us - 1).max())
 
 
 def least_squares(features: NDArray[np.float64], truth: NDArray[np.float64], fitted: int) -> NDArray[np.float64]:

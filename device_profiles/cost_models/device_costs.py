@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.cost_models.arc_costs import ArcCosts
 from device_profiles.cost_models.models import (
     LatencyModel,
     costs_from,
@@ -22,44 +22,17 @@ from device_profiles.cost_models.uncertainty import TableSpread
 from device_profiles.costs import CostArrays, Costs
 from device_profiles.latency_table import LatencyTable, space_digest
 from device_profiles.profile import FoundProfile
-from device_profiles.workload.file_size import network_bytes
+from device_profiles.workload.file_size import empty_graph_bytes, file_of, largest_graph, part_bytes
 from device_profiles.workload.parts import ChainParts, Part, encoded
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError, SpaceError
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.model_space import space_name
-from supernet.space import Choice, SubnetConfig
+from supernet.space import SubnetConfig
 
 _LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
 """Columns of the values that parts add. The last column exists only if the profile has energy costs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ArcCosts:
-    """The costs that the part at one link adds, for each combination of options of the choices that determine it.
-
-    Every array has one axis for each of `choices`.
-
-    Attributes:
-        link: Name of the link. A subnet without a part there adds nothing.
-        choices: Choices that determine the part; each array axis is as long as its choice has options.
-        latency_us: Latency that the part adds.
-        latency_std_us: Addition to an upper bound of the latency's standard deviation; None if it is unknown.
-        held_bytes: Memory that the part adds to what is held throughout an inference.
-        arena_bytes: Peak memory of the activations while the part runs. A network needs the maximum over its parts.
-        file_bytes: Size that the part adds to the file.
-        macs: MACs that the part adds.
-    """
-
-    link: str
-    choices: tuple[Choice, ...]
-    latency_us: NDArray[np.float64]
-    latency_std_us: NDArray[np.float64] | None
-    held_bytes: NDArray[np.float64]
-    arena_bytes: NDArray[np.float64]
-    file_bytes: NDArray[np.float64]
-    macs: NDArray[np.float64]
 
 
 class DeviceCosts:
@@ -129,7 +102,7 @@ class DeviceCosts:
         return CostArrays(
             latency_us=latency_us,
             peak_memory_bytes=peak_memory(sums[:, _HELD], arena, self.profile),
-            file_bytes=_file_bytes(sums[:, _FILE], chain, vectors),
+            file_bytes=_file_bytes(sums[:, _FILE] + empty_graph_bytes(chain.output_shape(vectors[0]))),
             macs=sums[:, _MACS],
             latency_std_us=self._latency_std_us(chain, vectors, latency_us),
             energy_uj=None if self._energy is None else sums[:, _ENERGY],
@@ -149,11 +122,34 @@ class DeviceCosts:
         relative = relative_std_us(np.array([self.constant_us]), self.profile)
         return None if relative is None else float(relative[0])
 
-    def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
-        """Return the costs of every arc, link by link. A subnet's latency is `constant_us` plus the sum of its arcs.
+    @property
+    def constant_held_bytes(self) -> float:
+        """The engine's own memory, which every inference needs."""
+        return self.profile.costs.engine_memory.value
 
-        `constant_std_us` plus the sum of the arcs' `latency_std_us` is an upper bound of the latency's standard
-        deviation, so a limit that an exact solver keeps with a confidence is kept with at least that probability.
+    @property
+    def constant_file_bytes(self) -> int:
+        """Size of the graph in the file apart from its parts. All networks of a space return the same shape."""
+        chain = self._chain()
+        smallest = encoded(self._workloads.model_space.space, [self._workloads.model_space.space.smallest])
+        chain.learn(smallest)
+        return empty_graph_bytes(chain.output_shape(smallest[0]))
+
+    @property
+    def constant_energy_uj(self) -> float | None:
+        """Energy that every inference takes, whatever the subnet; None if the profile has no energy costs."""
+        return None if self._energy is None else float(running_uj(self.constant_us, self._energy))
+
+    def most_file_bytes(self, limit: int) -> int:
+        """Return the largest sum of the arcs' `file_bytes` whose file has at most `limit` bytes.
+
+        The file states the size of its graph in a number of one to nine bytes, so its size is not quite a sum; but a
+        larger graph always has a larger file, so this limit on the sum is exact.
+        """
+        return largest_graph(limit) - self.constant_file_bytes
+
+    def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
+        """Return the costs of every arc, link by link; `sum_of_arcs` tells how they make up the costs of a subnet.
 
         Args:
             progress: Called for each subnet with parts that have to be traced first, which takes seconds.
@@ -174,6 +170,7 @@ class DeviceCosts:
             found.append(
                 ArcCosts(
                     link=link.name,
+                    presence=chain.presence(place),
                     choices=choices,
                     latency_us=arc[_LATENCY],
                     latency_std_us=None if stds is None else stds[numbers],
@@ -181,9 +178,44 @@ class DeviceCosts:
                     arena_bytes=arc[-1] * per_element * self.profile.costs.arena_ratio.value,
                     file_bytes=arc[_FILE],
                     macs=arc[_MACS],
+                    energy_uj=None if self._energy is None else arc[_ENERGY],
                 )
             )
         return tuple(found)
+
+    def sum_of_arcs(self, arcs: Sequence[ArcCosts], vectors: NDArray[np.integer]) -> CostArrays:
+        """Return the costs of subnets from `arcs`: the definition of what a solver adds up.
+
+        - latency: `constant_us` plus the sum of `latency_us`;
+        - peak memory: `constant_held_bytes` plus the sum of `held_bytes` plus the maximum of `arena_bytes`;
+        - file: its graph is `constant_file_bytes` plus the sum of `file_bytes`; see `most_file_bytes`;
+        - MACs: the sum of `macs`;
+        - energy: `constant_energy_uj` plus the sum of `energy_uj`;
+        - standard deviation of the latency: `constant_std_us` plus the sum of `latency_std_us` is an upper bound, so a
+          limit that a solver keeps with a confidence is kept with at least that probability.
+
+        The file size and the MACs equal those of `predict` exactly, the others but for rounding.
+
+        Args:
+            arcs: What `arcs` returned.
+            vectors: Subnets as `SearchSpace.encode` returns them, (subnets, choices).
+        """
+        space = self._workloads.model_space.space
+
+        def total(name: str, constant: float = 0.0) -> NDArray[np.float64]:
+            parts = [arc.of(getattr(arc, name), space, vectors) for arc in arcs]
+            return np.asarray(np.sum(parts, axis=0) + constant)
+
+        arena = np.max([arc.of(arc.arena_bytes, space, vectors) for arc in arcs], axis=0)
+        std, energy = self.constant_std_us, self.constant_energy_uj
+        return CostArrays(
+            latency_us=total("latency_us", self.constant_us),
+            peak_memory_bytes=total("held_bytes", self.constant_held_bytes) + arena,
+            file_bytes=_file_bytes(total("file_bytes", self.constant_file_bytes)),
+            macs=total("macs"),
+            latency_std_us=None if std is None else total("latency_std_us", std),
+            energy_uj=None if energy is None else total("energy_uj", energy),
+        )
 
     def _chain(self) -> ChainParts:
         if self._workloads.chain is None:
@@ -222,7 +254,9 @@ class DeviceCosts:
             workloads = [part.workload for part in new]
             rows[:, _LATENCY] = self._latencies(new)
             rows[:, _HELD] = [w.weight_elements + packed_elements(w) for w in workloads]
-            rows[:, _FILE] = [w.file_content.of(self.profile.precision) for w in workloads]
+            rows[:, _FILE] = [
+                part_bytes(w.file_content.of(self.profile.precision), w.input_shape, w.output_shape) for w in workloads
+            ]
             rows[:, _MACS] = [w.macs for w in workloads]
             rows[:, -1] = [w.arena_elements for w in workloads]
             if self._energy is not None:
@@ -238,14 +272,8 @@ class DeviceCosts:
         return alone - self.profile.costs.run_overhead_us.value
 
 
-def _file_bytes(content: NDArray[np.float64], chain: ChainParts, vectors: NDArray[np.integer]) -> NDArray[np.float64]:
-    first, last = chain.ends(vectors)
-    sizes = np.empty(len(vectors))
-    for number in np.unique(first):
-        rows = first == number
-        shape = chain.parts[number].input_shape
-        sizes[rows] = network_bytes(content[rows].astype(np.int64), shape, chain.parts[last].workload.output_shape)
-    return sizes
+def _file_bytes(graphs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return file_of(graphs.astype(np.int64)).astype(np.float64)
 
 
 def check_table(table: LatencyTable, found: FoundProfile, workloads: Workloads) -> None:

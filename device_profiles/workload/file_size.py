@@ -63,11 +63,43 @@ def network_bytes(
         input_shape: Input shape of all networks, without the batch.
         output_shape: Output shape of all networks, without the batch.
     """
+    ends = _value(_INPUT_NAME, input_shape) - _value(_INPUT_NAME, output_shape)
+    return file_of(content + (ends + empty_graph_bytes(output_shape)))
+
+
+def part_bytes(content: int, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+    """Return what one part of a chain adds to the graph.
+
+    The parts of a network and `empty_graph_bytes` sum to the network's graph, whose file is `file_of`: the descriptions
+    of the shapes between the parts cancel, so that only that of the network's input remains.
+
+    Args:
+        content: Bytes of the nodes and constants of the part.
+        input_shape: Shape of the part's input, without the batch.
+        output_shape: Shape of the part's output, without the batch.
+    """
+    return content + _value(_INPUT_NAME, input_shape) - _value(_INPUT_NAME, output_shape)
+
+
+def empty_graph_bytes(output_shape: tuple[int, ...]) -> int:
+    """Return the size of the graph of a network without parts, whose input, of this shape, is its output."""
     longer_name = _OUTPUT_NAME - NAME_BYTES  # the last node writes `logits`
-    ends = _value(_INPUT_NAME, input_shape) + _value(_OUTPUT_NAME, output_shape)
-    graph = content + (longer_name + ends + framed(_GRAPH_NAME))
+    ends = _value(_INPUT_NAME, output_shape) + _value(_OUTPUT_NAME, output_shape)
+    return longer_name + ends + framed(_GRAPH_NAME)
+
+
+def file_of(graph: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the sizes of files with graphs of these sizes. A larger graph always has a larger file."""
     lengths = np.searchsorted(_VARINT_LIMITS, graph, side="right") + 1
     return graph + lengths + (1 + _SCALAR_FIELD + framed(_PRODUCER_NAME) + framed(framed(0) + _SCALAR_FIELD))
+
+
+def largest_graph(file_bytes: int) -> int:
+    """Return the size of the largest graph whose file has at most `file_bytes`; negative if there is none."""
+    graph = file_bytes - int(file_of(np.array(0)))
+    while graph >= 0 and file_of(np.array(graph)) > file_bytes:  # at most 8 times: a length takes up to 9 bytes
+        graph -= 1
+    return graph
 
 
 @cache

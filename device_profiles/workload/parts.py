@@ -54,6 +54,19 @@ class Part:
         return digest_of([list(self.input_shape), operators])[:16]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A condition under which a link holds a part.
+
+    Attributes:
+        choice: A depth choice.
+        first: The condition holds for the options of `choice` from this index on; the number of options if for none.
+    """
+
+    choice: Choice
+    first: int
+
+
 class ChainParts:
     """The parts of a model space that were traced so far. The number of a part is its index in `parts`.
 
@@ -102,9 +115,10 @@ class ChainParts:
                 self._trace(vectors[index])
             progress(done + 1, len(wanted), f"{len(self.parts)} distinct parts")
 
-    def ends(self, vectors: NDArray[np.integer]) -> tuple[NDArray[np.int32], int]:
-        """Return the first part of each subnet, (subnets,), and the last part of one; call `learn` before."""
-        return self._places[0].numbers(vectors), self._places[-1].number_of(vectors[0])
+    def output_shape(self, vector: NDArray[np.integer]) -> tuple[int, ...]:
+        """Return the shape of the output of one subnet, (choices,), without the batch; call `learn` before."""
+        numbers = [number for place in self._places if (number := place.number_of(vector)) != ABSENT]
+        return self.parts[numbers[-1]].workload.output_shape
 
     def gather(self, vectors: NDArray[np.integer], values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         """Yield, link by link, the rows of `values` for the parts that subnets have at this link.
@@ -136,10 +150,16 @@ class ChainParts:
             link: Index of the link in `links`.
 
         Returns:
-            The choices, and the numbers of the traced parts with one axis for each choice, as long as it has options.
+            The choices, and the numbers of the traced parts with one axis for each choice, as long as it has options;
+            -1 for combinations with which the link holds no part.
         """
         place = self._places[link]
-        return place.choices, place.table[:-1].reshape([len(choice.options) for choice in place.choices])
+        numbers = np.maximum(place.table[:-1], ABSENT)
+        return place.choices, numbers.reshape([len(choice.options) for choice in place.choices])
+
+    def presence(self, link: int) -> tuple[Presence, ...]:
+        """Return the conditions under which the link at this index holds a part; none if it always does."""
+        return self._places[link].presence
 
     def modules(self, subnet: SubnetConfig) -> dict[str, nn.Module]:
         """Return the parts of a newly built network, in evaluation mode, by link."""
@@ -208,18 +228,16 @@ class _LinkParts:
         self.combinations = math.prod(sizes)
         self._strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
         self.table = np.append(np.full(self.combinations, _UNKNOWN, dtype=np.int32), np.int32(ABSENT))
-        self._depth_column = names.index(link.depth_choice) if link.depth_choice else None
-        depths = space.choices[self._depth_column].options if self._depth_column is not None else ()
-        self._first_depth = next((i for i, depth in enumerate(depths) if depth >= link.exists_from), len(depths))
-        self.needs = [(self._depth_column, self._first_depth)] if self._depth_column is not None else []
+        self.presence = tuple(_conditions(space, link))
+        self.needs = [(names.index(condition.choice.name), condition.first) for condition in self.presence]
 
     def index(self, vectors: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the index into `table` for each of (subnets, choices); the last index is for a missing part."""
         index = np.zeros(len(vectors), dtype=np.int64)
         for column, stride in zip(self.columns, self._strides, strict=True):
             index += vectors[:, column] * stride
-        if self._depth_column is not None:
-            index[vectors[:, self._depth_column] < self._first_depth] = self.combinations
+        for column, first in self.needs:
+            index[vectors[:, column] < first] = self.combinations
         return index
 
     def numbers(self, vectors: NDArray[np.integer]) -> NDArray[np.int32]:
@@ -236,6 +254,17 @@ class _LinkParts:
     def learn(self, vector: NDArray[np.integer], number: int) -> None:
         at = sum(int(vector[column]) * stride for column, stride in zip(self.columns, self._strides, strict=True))
         self.table[at] = number
+
+
+def _conditions(space: SearchSpace, link: Link) -> Iterator[Presence]:
+    """Yield the condition of the link's depth choice, then of the choice on which that one depends, up to the root."""
+    choices = {choice.name: choice for choice in space}
+    name, exists_from = link.depth_choice, link.exists_from
+    while name:
+        depth = choices[name]
+        first = next((i for i, option in enumerate(depth.options) if option >= exists_from), len(depth.options))
+        yield Presence(choice=depth, first=first)
+        name, exists_from = depth.depth_choice, depth.exists_from
 
 
 def encoded(space: SearchSpace, subnets: Sequence[SubnetConfig]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Costs of chains: the sums over parts equal the costs of whole networks, one by one, by the thousand, and by arc."""
+"""Costs of chains: the sums over parts equal the costs of whole networks, one by one and by the thousand."""
 
 from __future__ import annotations
 
@@ -78,22 +78,6 @@ def test_the_costs_of_a_network_are_bitwise_independent_of_its_batch(space, phon
     assert costs.of([]) == []
 
 
-def test_arcs_sum_to_the_prediction(space, phone) -> None:
-    costs, subnets = DeviceCosts(Workloads(space), phone), some(space, 10)
-    predicted = costs.predict(encoded(space.space, subnets))
-    arcs = costs.arcs()
-    for row, subnet in enumerate(subnets):
-        values = subnet.to_dict()
-        present = [arc for arc, link in zip(arcs, space.links, strict=True)
-                   if not link.depth_choice or values[link.depth_choice] >= link.exists_from]  # fmt: skip
-        at = [tuple(choice.options.index(values[choice.name]) for choice in arc.choices) for arc in present]
-        latency = costs.constant_us + sum(arc.latency_us[i] for arc, i in zip(present, at, strict=True))
-        memory = sum(arc.held_bytes[i] for arc, i in zip(present, at, strict=True))
-        memory += max(arc.arena_bytes[i] for arc, i in zip(present, at, strict=True))
-        assert latency == pytest.approx(predicted.latency_us[row])
-        assert memory + phone.profile.costs.engine_memory.value == pytest.approx(predicted.peak_memory_bytes[row])
-
-
 def test_every_part_of_the_space_is_enumerated(space) -> None:
     chain, seen = ChainParts(space), ChainParts(space)
     chain.trace_all()
@@ -113,11 +97,6 @@ def test_vectors_that_are_not_subnets_are_refused(space, phone, vectors, message
         vectors[1, 0] = 2
     with pytest.raises(SpaceError, match=message):
         DeviceCosts(Workloads(space), phone).predict(vectors)
-
-
-def test_a_space_without_links_has_no_arcs(tiny_space, phone) -> None:
-    with pytest.raises(SpaceError, match="TinySpace has no costs for each arc: it declares no chain of parts"):
-        DeviceCosts(Workloads(tiny_space), phone).arcs()
 
 
 def table_for(space, **changes) -> LatencyTable:
