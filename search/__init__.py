@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
     from search.scored import Scored as Scored
+    from search.scored import paired_difference as paired_difference
     from search.target import Candidate as Candidate
     from search.target import TargetResult as TargetResult
     from search.target import search_target as search_target
@@ -25,6 +26,7 @@ _MODULES = {
     "SearchConfig": "search.config",
     "Target": "search.device_target",
     "TargetResult": "search.target",
+    "paired_difference": "search.scored",
     "search_target": "search.target",
     "shared_subnets": "search.design",
 }

@@ -25,8 +25,12 @@ from factory_base.progress import Progress, silent
 from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
-Evaluate = Callable[[SubnetConfig], float]
-"""Held-out accuracy, in [0, 1], of a subnet with the supernet's weights and recalibrated batch normalisation."""
+Evaluate = Callable[[SubnetConfig, range], Sequence[bool]]
+"""Whether a subnet, with the supernet's weights and recalibrated batch normalisation, labels each image of a range of
+held-out images correctly. Every subnet sees the same images in the same order, and results do not depend on how they
+are divided into ranges."""
+
+_COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "correct")
 
 _STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError, ImportError, OSError)
 """What Optuna's storages raise when they are used: a failed commit, any other error of the database, a missing
@@ -40,18 +44,24 @@ Optuna takes for a template (`LookupError`), and tables of another version of Op
 class Archive:
     """The scored subnets of one supernet.
 
+    Each evaluation, of one subnet on one range of held-out images, is a trial: its parameters are the choices, its
+    value is the accuracy on the range, and its user attributes are `subnet_id`, `variant`, `start`, `stop`, `correct`
+    (as in `Scored`) and `purpose`. The ranges of a subnet are joined. If two processes evaluated the same image, the
+    trial with the lower number counts, so a result never changes once it was read.
+
     Args:
         storage: The URL of an Optuna storage, or a file for one in SQLite.
         name: The name of the study. There is one study per checkpoint and way of scoring.
         space: The search space; its choices become the parameters of the trials.
+        variant: What is scored, as in `Scored`. Trials of other variants are ignored.
 
     Raises:
         FactoryError: The storage cannot be opened.
     """
 
-    def __init__(self, storage: str | Path, name: str, space: SearchSpace) -> None:
+    def __init__(self, storage: str | Path, name: str, space: SearchSpace, variant: str = "fp32") -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space, self._storage = space, storage
+        self._space, self._storage, self._variant = space, storage, variant
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
         opened = open_storage(storage)
         with _storage_errors(storage):
@@ -59,83 +69,136 @@ class Archive:
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
             )
 
-    def scored(self) -> dict[SubnetConfig, float]:
-        """Every scored subnet and its accuracy.
+    def scored(self) -> dict[SubnetConfig, Scored]:
+        """Every scored subnet, on as many images as are known.
 
         Raises:
             FactoryError: The storage cannot be read, or holds a trial that this class did not write.
         """
-        return {self._subnet_of(trial): self._accuracy_of(trial) for trial in self._finished()}
+        known: dict[SubnetConfig, Scored] = {}
+        for trial in self._finished():
+            start, found = self._content_of(trial)
+            before = known.get(found.subnet)
+            if start <= (before.images if before else 0):  # after a gap, it is scored again
+                known[found.subnet] = before.extended(start, found) if before else found
+        return known
 
     def score(
-        self, subnets: Sequence[SubnetConfig], evaluate: Evaluate, purpose: str, progress: Progress = silent
+        self,
+        subnets: Sequence[SubnetConfig],
+        images: int,
+        evaluate: Evaluate,
+        purpose: str,
+        progress: Progress = silent,
     ) -> list[Scored]:
-        """The accuracy of each of `subnets`, in their order; only those that were never scored are evaluated.
+        """The results of each of `subnets`, in their order, on exactly the first `images` held-out images.
 
-        Each becomes a trial as soon as it is scored, so an interruption loses at most one.
+        Only images without a known result are evaluated; what is known about further images changes nothing. Each
+        range becomes a trial as soon as it is evaluated, so an interruption loses at most one.
 
         Args:
             subnets: The subnets to score.
-            evaluate: Called once per subnet that is not in the archive.
+            images: Number of images, at least 1.
+            evaluate: Called once per subnet of which fewer images are known.
             purpose: Stored with the trial, for people who read the study.
             progress: Called after each subnet.
 
         Raises:
             FactoryError: The storage cannot be read or written. Errors of `evaluate` pass through.
+            ValueError: `evaluate` returned too few or too many results.
         """
         known = self.scored()
         for position, subnet in enumerate(subnets):
-            if subnet not in known:
-                known[subnet] = evaluate(subnet)
-                self._add_trial(subnet, known[subnet], purpose)
-            progress(position + 1, len(subnets), f"{known[subnet]:.1%} held-out")
-        return [Scored(subnet=subnet, accuracy=known[subnet]) for subnet in subnets]
+            before = known.get(subnet)
+            start = before.images if before else 0
+            if start < images:
+                found = self._evaluated(subnet, range(start, images), evaluate)
+                self._add_trial(found, start, purpose)
+                known[subnet] = before.extended(start, found) if before else found
+            progress(position + 1, len(subnets), f"{known[subnet].first(images).accuracy:.1%} held-out")
+        stored = self.scored()  # of images that another process evaluated at the same time, its results may count
+        if any(subnet not in stored or stored[subnet].images < images for subnet in subnets):
+            raise FactoryError(
+                f"{_shown(self._storage)}: trials of study {self._study.study_name!r} were deleted while subnets were "
+                "scored; run the command again, and these subnets are scored again"
+            )
+        return [stored[subnet].first(images) for subnet in subnets]
 
     def write_table(self, path: Path) -> None:
-        """Write all scored subnets as Parquet: `subnet_id`, `accuracy`, `purpose`, and a column per choice.
+        """Write all scored subnets as Parquet.
+
+        Its columns are `subnet_id`, `variant`, `images`, `accuracy`, `purpose` (of the first trial), `correct` (as in
+        `Scored`), and one per choice.
 
         Raises:
             FactoryError: The storage cannot be read.
             DiskError: The file cannot be written.
         """
+        purposes: dict[str, str] = {}
+        for trial in self._finished():
+            purposes.setdefault(trial.user_attrs.get("subnet_id", ""), trial.user_attrs.get("purpose", ""))
         rows = [
             {
-                "subnet_id": self._subnet_of(t).id,
-                "accuracy": t.value,
-                "purpose": t.user_attrs.get("purpose", ""),
-                **t.params,
+                "subnet_id": subnet.id,
+                "variant": scored.variant,
+                "images": scored.images,
+                "accuracy": scored.accuracy,
+                "purpose": purposes.get(subnet.id, ""),
+                "correct": scored.correct,
+                **subnet.to_dict(),
             }
-            for t in self._finished()
+            for subnet, scored in self.scored().items()
         ]
         with atomic_path(path) as temporary:
-            pd.DataFrame(rows).to_parquet(temporary, index=False)
+            pd.DataFrame(rows, columns=[*_COLUMNS, *self._distributions]).to_parquet(temporary, index=False)
 
     def _finished(self) -> list[FrozenTrial]:
+        """The finished trials of this variant, by number."""
         with _storage_errors(self._storage):
-            return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [trial for trial in trials if trial.user_attrs.get("variant", self._variant) == self._variant]
 
-    def _add_trial(self, subnet: SubnetConfig, accuracy: float, purpose: str) -> None:
+    def _evaluated(self, subnet: SubnetConfig, rows: range, evaluate: Evaluate) -> Scored:
+        results = evaluate(subnet, rows)
+        if len(results) != len(rows):
+            raise ValueError(f"{len(results)} results for {len(rows)} images")
+        return Scored.of(subnet, results, self._variant)
+
+    def _add_trial(self, found: Scored, start: int, purpose: str) -> None:
         """Add a finished trial in one transaction, so that a killed process leaves no unfinished trial behind."""
         trial = optuna.trial.create_trial(
-            value=accuracy,
-            params=dict(subnet.to_dict()),
+            value=found.accuracy,
+            params=dict(found.subnet.to_dict()),
             distributions=self._distributions,
-            user_attrs={"subnet_id": subnet.id, "purpose": purpose},
+            user_attrs={
+                "subnet_id": found.subnet.id,
+                "variant": found.variant,
+                "start": start,
+                "stop": start + found.images,
+                "correct": found.correct,
+                "purpose": purpose,
+            },
         )
         with _storage_errors(self._storage):
             self._study.add_trial(trial)
 
-    def _subnet_of(self, trial: FrozenTrial) -> SubnetConfig:
+    def _content_of(self, trial: FrozenTrial) -> tuple[int, Scored]:
+        """The first image of a trial, and its results."""
         try:
-            return self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
+            subnet = self._space.subnet({choice.name: trial.params[choice.name] for choice in self._space})
         except (KeyError, SpaceError) as error:
             raise self._refused(trial, "is not a subnet of this model space") from error
-
-    def _accuracy_of(self, trial: FrozenTrial) -> float:
-        accuracy = math.nan if trial.value is None else float(trial.value)
-        if not 0 <= accuracy <= 1:
-            raise self._refused(trial, f"has accuracy {accuracy:g}, outside 0 to 1")
-        return accuracy
+        attributes = trial.user_attrs
+        try:
+            start, stop = int(attributes["start"]), int(attributes["stop"])
+            found = Scored(
+                subnet=subnet, images=stop - start, correct=str(attributes["correct"]), variant=self._variant
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._refused(trial, "does not hold one result for each of its images") from error
+        if start < 0 or trial.value is None or not math.isclose(trial.value, found.accuracy):
+            raise self._refused(trial, f"has accuracy {trial.value}, but its images give {found.accuracy:g}")
+        return start, found
 
     def _refused(self, trial: FrozenTrial, reason: str) -> FactoryError:
         """The error for a trial that somebody changed or added."""

@@ -92,8 +92,10 @@ def search_target(
     >>> config = MobileNetConfig(resolutions=(12, 16, 24), stem_width=8, stages=stages, head_width=32)
     >>> model_space = make_model_space(config, classes=10)
     >>> workloads = Workloads(model_space)
-    >>> def score(subnets):  # stands in for recalibration and the accuracy on the held-out images
-    ...     return [Scored(subnet=subnet, accuracy=1 - 1e4 / workloads.of(subnet).macs) for subnet in subnets]
+    >>> def results(subnet):  # stands in for recalibration and the predictions for 1,000 held-out images
+    ...     return [image > 1e7 / workloads.of(subnet).macs for image in range(1000)]
+    >>> def score(subnets):
+    ...     return [Scored.of(subnet, results(subnet)) for subnet in subnets]
     >>> shared = score(shared_subnets(model_space.space, workloads, 8, seed=0))
     >>> speaker = DeviceCosts(workloads, find_profile("speaker", Path()))
     >>> target = Target(costs=speaker, budgets=Budgets(latency="0.5 ms"))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supernet.data.types import Splits as Splits
     from supernet.evaluation.calibration import choose_calibration as choose_calibration
     from supernet.evaluation.evaluation import accuracy as accuracy
+    from supernet.evaluation.evaluation import correct as correct
     from supernet.evaluation.evaluation import predict as predict
     from supernet.evaluation.evaluation import recalibrate as recalibrate
     from supernet.model_space import ModelSpace as ModelSpace
@@ -94,6 +95,7 @@ _MODULES = {
     "Vocabulary": "supernet.data.text",
     "accuracy": "supernet.evaluation.evaluation",
     "choose_calibration": "supernet.evaluation.calibration",
+    "correct": "supernet.evaluation.evaluation",
     "count_macs": "supernet.sharing.macs",
     "image_examples": "supernet.data.image_examples",
     "keep_freed_memory": "supernet.planning.memory",

@@ -33,6 +33,10 @@ _IMAGES_VERSION = 1
 CHECK_IMAGES = 1000
 """Training images on which checks during training recalibrate: enough for a curve, at little cost in time."""
 
+_KEPT_STATISTICS = 512
+"""Subnets whose recalibrated statistics are kept: more than a search has in contention at a time. Those of a MobileNet
+are about 100 kB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownData:
@@ -60,6 +64,7 @@ class Materials:
 
     def __init__(self, run: Run, console: Console, known: KnownData | None = None) -> None:
         self._run, self._console, self._known = run, console, known
+        self._statistics: dict[tuple[SubnetConfig, int], list[torch.Tensor]] = {}
 
     @cached_property
     def splits(self) -> Splits:
@@ -201,11 +206,11 @@ class Materials:
             CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
         """
         from supernet.data.examples import ExampleInputs
-        from supernet.evaluation.calibration import calibration_rows
+        from supernet.evaluation.calibration import seeded_rows
         from supernet.evaluation.evaluation import recalibrate
 
         train = self.examples(self.splits.train)
-        rows = calibration_rows(len(train), images, self._run.config.seed)
+        rows = seeded_rows(len(train), images, self._run.config.seed)
         inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
         return recalibrate((supernet or self.supernet).extract(subnet), inputs)
 
@@ -217,6 +222,44 @@ class Materials:
         heldout = self.examples(self.splits.heldout)
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
         return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
+
+    def heldout_correct(self, subnet: SubnetConfig, rows: range, calibration_images: int) -> list[bool]:
+        """Whether the subnet labels each of a range of held-out images correctly.
+
+        The held-out images stand in the order of their source, for example sorted by class. Here they are counted in a
+        random order, drawn with the seed of the config, so that the first ones represent all.
+
+        Args:
+            subnet: The subnet.
+            rows: Which images, in that order.
+            calibration_images: As `images` in `calibrated`.
+
+        Raises:
+            CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
+        """
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.calibration import seeded_rows
+        from supernet.evaluation.evaluation import correct
+
+        heldout = self.examples(self.splits.heldout)
+        chosen = seeded_rows(len(heldout), rows.stop, self._run.config.seed)[rows.start :]
+        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), chosen)
+        module = self._calibrated_again(subnet, calibration_images)
+        return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
+
+    def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
+        """As `calibrated`; the statistics of the last subnets are kept, because more images of them may follow."""
+        kept = self._statistics.pop((subnet, images), None)
+        if kept is None:
+            module = self.calibrated(subnet, images)
+        else:
+            module = self.supernet.extract(subnet).eval()
+            for buffer, value in zip(module.buffers(), kept, strict=True):
+                buffer.copy_(value)
+        self._statistics[subnet, images] = [buffer.clone() for buffer in module.buffers()]
+        if len(self._statistics) > _KEPT_STATISTICS:
+            del self._statistics[next(iter(self._statistics))]
+        return module
 
     def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
         """The images of a split as inputs of the subnet."""

@@ -18,8 +18,8 @@ from search.scored import Scored
 if TYPE_CHECKING:
     from search.archive import Archive
 
-_VERSION = 3
-_STUDY_VERSION = 2
+_VERSION = 4
+_STUDY_VERSION = 3
 
 
 def score_stage(
@@ -53,7 +53,11 @@ def score_stage(
         archive = open_archive(run, materials, trained)
         with console.stage("score shared subnets") as progress:
             scored = archive.score(
-                subnets, lambda s: materials.heldout_accuracy(s, calibration_images), "shared", progress
+                subnets,
+                len(materials.splits.heldout),
+                lambda subnet, rows: materials.heldout_correct(subnet, rows, calibration_images),
+                "shared",
+                progress,
             )
         archive.write_table(run.archive_table)
         return tuple(scored)

@@ -83,7 +83,11 @@ def search_stage(
                 materials.model_space.space,
                 shared,
                 lambda subnets: archive.score(
-                    subnets, lambda subnet: materials.heldout_accuracy(subnet, calibration_images), name, progress
+                    subnets,
+                    len(materials.splits.heldout),
+                    lambda subnet, rows: materials.heldout_correct(subnet, rows, calibration_images),
+                    name,
+                    progress,
                 ),
                 run.config.search,
                 run.config.seed,

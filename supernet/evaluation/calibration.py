@@ -66,7 +66,7 @@ def choose_calibration(
         examples: The training examples, used without augmentation.
         limit: Largest number of images.
         tolerance: Largest movement, in [0, 1]. With 0 nothing is tried and the result is `limit`.
-        seed: Seed of the order of the images, as for `calibration_rows`, and of the random subnet.
+        seed: Seed of the order of the images, as for `seeded_rows`, and of the random subnet.
         progress: Called for each number of images that is tried.
 
     Raises:
@@ -93,9 +93,9 @@ def choose_calibration(
     return Calibration(images=sizes[-1], movements=tuple(movements))
 
 
-def calibration_rows(examples: int, images: int, seed: int) -> Tensor:
-    """A seeded draw of `images` out of `examples` examples: int64 (images,), the start of every larger draw."""
-    return _order(examples, seed)[:images]
+def seeded_rows(examples: int, count: int, seed: int) -> Tensor:
+    """A seeded draw of `count` out of `examples` examples: int64 (count,), the start of every larger draw."""
+    return _order(examples, seed)[:count]
 
 
 def _order(examples: int, seed: int) -> Tensor:
@@ -114,7 +114,7 @@ def _probabilities(supernet: Supernet, subnet: SubnetConfig, examples: Examples,
     """Class probabilities (500, classes) of the last images in the seeded order, after recalibration on the first."""
     shape = supernet.model_space.input_shape(subnet)
     module = supernet.extract(subnet)
-    recalibrate(module, ExampleInputs(examples, shape, calibration_rows(len(examples), size, seed)))
+    recalibrate(module, ExampleInputs(examples, shape, seeded_rows(len(examples), size, seed)))
     probes = _order(len(examples), seed)[-_PROBES:]
     return logits(module, ExampleInputs(examples, shape, probes)).softmax(1)
 

@@ -97,9 +97,14 @@ def predict(module: nn.Module, inputs: Inputs) -> NDArray[np.int64]:
     return logits(module, inputs).argmax(1).numpy()
 
 
+def correct(module: nn.Module, inputs: Inputs, labels: Tensor) -> NDArray[np.bool_]:
+    """Whether `module`, in evaluation mode, predicts the label of each of `inputs` (n, *shape); `labels` are (n,)."""
+    return np.asarray(predict(module, inputs) == labels.numpy())
+
+
 def accuracy(module: nn.Module, inputs: Inputs, labels: Tensor) -> float:
     """Share of `inputs` (n, *shape) for which `module`, in evaluation mode, predicts their `labels` (n,), in [0, 1]."""
-    return float((predict(module, inputs) == labels.numpy()).mean())
+    return float(correct(module, inputs, labels).mean())
 
 
 def batch_norms(module: nn.Module) -> list[_Norm]:

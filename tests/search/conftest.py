@@ -11,6 +11,7 @@ import torch
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
+from search.archive import Evaluate
 from search.design import shared_subnets
 from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
@@ -30,7 +31,23 @@ def _accuracy(subnet: SubnetConfig) -> float:
     space = _MODEL_SPACE.space
     values = subnet.to_dict()
     shares = [c.options.index(values[c.name]) / (len(c.options) - 1) for c in space if space.exists(c, values)]
-    return 0.5 + 0.4 * sum(shares) / len(space.choices)
+    return round(0.5 + 0.4 * sum(shares) / len(space.choices), 4)
+
+
+_IMAGES = 10_000
+
+
+def _results(accuracy: float, rows: range) -> list[bool]:
+    """Results for a range of 10,000 images. A better subnet has all images of a worse one right.
+
+    The images are of all difficulties in turn, so every start is representative, and `accuracy`, in steps of 1e-4, is
+    exact for all of them together.
+    """
+    return [image * 6181 % _IMAGES < round(accuracy * _IMAGES) for image in rows]  # 6181: the golden ratio, and coprime
+
+
+def _scored(subnet: SubnetConfig, accuracy: float, images: int = _IMAGES) -> Scored:
+    return Scored.of(subnet, _results(accuracy, range(images)))
 
 
 @pytest.fixture
@@ -57,7 +74,19 @@ def truth() -> Callable[[SubnetConfig], float]:
 
 @pytest.fixture
 def score() -> Callable[[Sequence[SubnetConfig]], list[Scored]]:
-    return lambda subnets: [Scored(subnet=subnet, accuracy=_accuracy(subnet)) for subnet in subnets]
+    return lambda subnets: [_scored(subnet, _accuracy(subnet)) for subnet in subnets]
+
+
+@pytest.fixture
+def scored() -> Callable[..., Scored]:
+    """`scored(subnet, accuracy, images=10_000)`: a subnet of this accuracy, scored on the first `images` images."""
+    return _scored
+
+
+@pytest.fixture
+def evaluate() -> Evaluate:
+    """Evaluates a subnet on a range of at most 10,000 images."""
+    return lambda subnet, rows: _results(_accuracy(subnet), rows)
 
 
 @pytest.fixture

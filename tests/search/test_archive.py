@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from factory_base.errors import FactoryError
 from search.archive import Archive
+from search.scored import Scored
 from supernet.space import Choice, SearchSpace
 
 SMALL = SearchSpace(
@@ -31,17 +32,28 @@ SMALL = SearchSpace(
 
 
 class Judge:
-    """Scores subnets by their id, and remembers which."""
+    """Gives results that depend on the subnet and the image, and remembers what it was asked for."""
 
     def __init__(self, stop_at: int = 0) -> None:
         self.seen: list = []
         self._stop_at = stop_at
 
-    def __call__(self, subnet) -> float:
+    def __call__(self, subnet, rows: range) -> list[bool]:
         if len(self.seen) + 1 == self._stop_at:
             raise KeyboardInterrupt
-        self.seen.append(subnet)
-        return int(subnet.id, 16) % 1000 / 1000
+        self.seen.append((subnet, rows))
+        return truth(subnet)[rows.start : rows.stop]
+
+
+def truth(subnet) -> list[bool]:
+    """The results for 40 images."""
+    rng = random.Random(subnet.id)
+    return [rng.random() < 0.7 for _ in range(40)]
+
+
+def halves(_: object, rows: range) -> list[bool]:
+    """Every second image is correct."""
+    return [image % 2 == 0 for image in rows]
 
 
 @pytest.fixture
@@ -57,55 +69,103 @@ def subnets(count: int = 6):
 def test_every_subnet_is_scored_once_and_in_order(storage: Path) -> None:
     archive, judge = Archive(storage, "study", SMALL), Judge()
     first, again = subnets(4), [*subnets(6), *subnets(2)]
-    archive.score(first, judge, "shared")
-    scored = archive.score(again, judge, "target")
-    assert judge.seen == subnets(6)
-    assert [s.subnet for s in scored] == again
-    assert [s.accuracy for s in scored] == [Judge()(subnet) for subnet in again]
+    archive.score(first, 40, judge, "shared")
+    scored = archive.score(again, 40, judge, "target")
+    assert judge.seen == [(subnet, range(40)) for subnet in subnets(6)]
+    assert scored == [Scored.of(subnet, truth(subnet)) for subnet in again]
 
 
 def test_scores_survive_the_process_to_the_bit(storage: Path) -> None:
-    Archive(storage, "study", SMALL).score(subnets(), lambda _: 1 / 3, "shared")
-    judge = Judge()
-    reopened = Archive(storage, "study", SMALL)
-    assert reopened.scored() == dict.fromkeys(subnets(), 1 / 3)
-    reopened.score(subnets(), judge, "shared")
+    scored = Archive(storage, "study", SMALL).score(subnets(), 33, Judge(), "shared")
+    judge, reopened = Judge(), Archive(storage, "study", SMALL)
+    assert reopened.scored() == {s.subnet: s for s in scored}
+    assert reopened.score(subnets(), 33, judge, "shared") == scored
     assert judge.seen == []
+
+
+def test_only_images_that_are_not_known_yet_are_evaluated(storage: Path) -> None:
+    archive, judge = Archive(storage, "study", SMALL), Judge()
+    (subnet,) = subnets(1)
+    for images in (10, 25, 17, 40):
+        assert archive.score([subnet], images, judge, "shared") == [Scored.of(subnet, truth(subnet)[:images])]
+    assert [rows for _, rows in judge.seen] == [range(10), range(10, 25), range(25, 40)]
+    assert archive.scored() == {subnet: Scored.of(subnet, truth(subnet))}
+
+
+def test_what_is_known_about_further_images_changes_no_result(tmp_path: Path) -> None:
+    fresh, used = (Archive(tmp_path / name, "study", SMALL) for name in ("fresh.db", "used.db"))
+    used.score(subnets(3), 40, Judge(), "another device")
+    assert used.score(subnets(), 12, Judge(), "shared") == fresh.score(subnets(), 12, Judge(), "shared")
+
+
+def test_of_two_results_for_an_image_the_first_one_counts(storage: Path) -> None:
+    ours, theirs = (Archive(storage, "study", SMALL) for _ in range(2))
+    (subnet,) = subnets(1)
+
+    def overtaken(_: object, rows: range) -> list[bool]:
+        theirs.score([subnet], 6, halves, "theirs")
+        return [False] * len(rows)
+
+    expected = Scored.of(subnet, [True, False, True, False, True, False, False, False])
+    assert ours.score([subnet], 8, overtaken, "ours") == [expected]
+    assert theirs.scored() == ours.scored() == {subnet: expected}
+
+
+def test_results_after_a_gap_are_evaluated_again(storage: Path) -> None:
+    archive, judge = Archive(storage, "study", SMALL), Judge()
+    (subnet,) = subnets(1)
+    archive.score([subnet], 10, judge, "shared")
+    archive.score([subnet], 20, judge, "shared")
+    with closing(sqlite3.connect(storage)) as database, database:
+        database.execute("UPDATE trials SET state = 'FAIL' WHERE number = 0")
+    reopened = Archive(storage, "study", SMALL)
+    assert reopened.scored() == {}
+    assert reopened.score([subnet], 20, judge, "shared") == [Scored.of(subnet, truth(subnet)[:20])]
+    assert [rows for _, rows in judge.seen] == [range(10), range(10, 20), range(20)]
+
+
+def test_variants_of_a_subnet_are_scored_apart(storage: Path) -> None:
+    fp32, int8 = (Archive(storage, "study", SMALL, variant) for variant in ("fp32", "int8"))
+    (subnet,) = subnets(1)
+    exact = fp32.score([subnet], 10, Judge(), "shared")
+    assert int8.scored() == {}
+    assert int8.score([subnet], 10, halves, "shared") == [Scored.of(subnet, [True, False] * 5, "int8")]
+    assert list(fp32.scored().values()) == exact
 
 
 def test_an_accuracy_of_zero_is_an_accuracy(storage: Path) -> None:
     archive = Archive(storage, "study", SMALL)
-    assert archive.score(subnets(1), lambda _: 0.0, "shared")[0].accuracy == 0.0
-    assert archive.scored() == {subnets(1)[0]: 0.0}
+    assert archive.score(subnets(1), 3, lambda _, rows: [False] * len(rows), "shared")[0].accuracy == 0.0
+    assert archive.scored() == {subnets(1)[0]: Scored.of(subnets(1)[0], [False] * 3)}
 
 
 def test_studies_do_not_see_each_other(storage: Path) -> None:
-    Archive(storage, "one checkpoint", SMALL).score(subnets(), Judge(), "shared")
+    Archive(storage, "one checkpoint", SMALL).score(subnets(), 10, Judge(), "shared")
     assert Archive(storage, "another checkpoint", SMALL).scored() == {}
 
 
 def test_an_interrupted_study_loses_one_subnet_and_goes_on(storage: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Archive(storage, "study", SMALL).score(subnets(), Judge(stop_at=4), "shared")
+        Archive(storage, "study", SMALL).score(subnets(), 40, Judge(stop_at=4), "shared")
     reopened, judge = Archive(storage, "study", SMALL), Judge()
     assert list(reopened.scored()) == subnets(3)
-    scored = reopened.score(subnets(), judge, "shared")
-    assert judge.seen == subnets()[3:]
-    assert [s.accuracy for s in scored] == [Judge()(subnet) for subnet in subnets()]
+    scored = reopened.score(subnets(), 40, judge, "shared")
+    assert [subnet for subnet, _ in judge.seen] == subnets()[3:]
+    assert scored == [Scored.of(subnet, truth(subnet)) for subnet in subnets()]
 
 
 def test_a_killed_process_does_not_hinder_the_next(storage: Path) -> None:
     code = (
         "import os, signal, sys; from search.archive import Archive; from pathlib import Path;"
         "sys.path.append(sys.argv[2]); from test_archive import SMALL, subnets\n"
-        "judge = lambda subnet: 0.5 if subnet == subnets()[0] else os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Archive(Path(sys.argv[1]), 'study', SMALL).score(subnets(), judge, 'shared')"
+        "judge = lambda subnet, rows: [True] if subnet == subnets()[0] else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Archive(Path(sys.argv[1]), 'study', SMALL).score(subnets(), 1, judge, 'shared')"
     )
     command = [sys.executable, "-c", code, storage, str(Path(__file__).parent)]
     assert subprocess.run(command, capture_output=True).returncode < 0
     archive = Archive(storage, "study", SMALL)
-    assert archive.scored() == {subnets()[0]: 0.5}
-    assert len(archive.score(subnets(), Judge(), "shared")) == 6
+    assert archive.scored() == {subnets()[0]: Scored.of(subnets()[0], [True])}
+    assert len(archive.score(subnets(), 1, Judge(), "shared")) == 6
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -115,28 +175,31 @@ def test_trials_that_others_left_unfinished_are_never_mistaken_for_ours(storage:
     others.enqueue_trial(subnets()[5].to_dict())
     others.ask()
     others.enqueue_trial(subnets()[4].to_dict())
-    archive.score(subnets(2), Judge(), "shared")
+    archive.score(subnets(2), 40, Judge(), "shared")
     reopened = Archive(storage, "study", SMALL)
-    assert reopened.scored() == {subnet: Judge()(subnet) for subnet in subnets(2)}
+    assert reopened.scored() == {subnet: Scored.of(subnet, truth(subnet)) for subnet in subnets(2)}
 
 
 def test_the_table_has_a_column_per_choice(storage: Path, tmp_path: Path) -> None:
     archive = Archive(storage, "study", SMALL)
-    archive.score(subnets(2), lambda _: 0.25, "shared")
-    archive.score(subnets(3), lambda _: 0.75, "midrange")
+    archive.score(subnets(2), 2, halves, "shared")
+    archive.score(subnets(3), 4, halves, "midrange")
     archive.write_table(tmp_path / "out" / "archive.parquet")
     table = pd.read_parquet(tmp_path / "out" / "archive.parquet")
-    assert list(table.columns) == ["subnet_id", "accuracy", "purpose", "depth", "kernel", "expand"]
+    columns = ["subnet_id", "variant", "images", "accuracy", "purpose", "correct", "depth", "kernel", "expand"]
+    assert list(table.columns) == columns
     assert list(table["subnet_id"]) == [subnet.id for subnet in subnets(3)]
     assert list(table["purpose"]) == ["shared", "shared", "midrange"]
-    assert list(table["accuracy"]) == [0.25, 0.25, 0.75]
+    assert list(table["images"]) == [4, 4, 4]
+    assert list(table["accuracy"]) == [0.5, 0.5, 0.5]
+    assert list(table["correct"]) == ["a", "a", "a"]
     assert list(table["kernel"]) == [subnet["kernel"] for subnet in subnets(3)]
 
 
 def test_progress_is_reported_after_each_subnet(storage: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     archive = Archive(storage, "study", SMALL)
-    archive.score(subnets(2), lambda _: 0.5, "shared", lambda *event: seen.append(event))
+    archive.score(subnets(2), 2, halves, "shared", lambda *event: seen.append(event))
     assert seen == [(1, 2, "50.0% held-out"), (2, 2, "50.0% held-out")]
 
 
@@ -161,14 +224,14 @@ def test_a_storage_that_cannot_be_opened_is_named_in_one_line(url: str, reason: 
 def test_any_name_of_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "a b{x}%20%(y)s?z=1#é日&;[q]'"
     folder.mkdir()
-    Archive(folder / "study.db", "study", SMALL).score(subnets(1), lambda _: 0.5, "shared")
+    scored = Archive(folder / "study.db", "study", SMALL).score(subnets(1), 2, halves, "shared")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "study.db"]
-    assert Archive(folder / "study.db", "study", SMALL).scored() == {subnets(1)[0]: 0.5}
+    assert list(Archive(folder / "study.db", "study", SMALL).scored().values()) == scored
 
 
 def test_a_storage_may_also_be_a_url(storage: Path) -> None:
-    Archive(f"sqlite:///{storage}", "study", SMALL).score(subnets(1), lambda _: 0.5, "shared")
-    assert Archive(storage, "study", SMALL).scored() == {subnets(1)[0]: 0.5}
+    scored = Archive(f"sqlite:///{storage}", "study", SMALL).score(subnets(1), 2, halves, "shared")
+    assert list(Archive(storage, "study", SMALL).scored().values()) == scored
 
 
 @pytest.mark.parametrize(
@@ -176,7 +239,15 @@ def test_a_storage_may_also_be_a_url(storage: Path) -> None:
     [
         (
             "UPDATE trial_values SET value = 7",
-            "trial 0 of study 'study' has accuracy 7, outside 0 to 1; delete the file",
+            "trial 0 of study 'study' has accuracy 7.0, but its images give 0.5; delete the file",
+        ),
+        (
+            "UPDATE trial_user_attributes SET value_json = '\"f\"' WHERE key = 'correct'",
+            "trial 0 of study 'study' does not hold one result for each of its images; delete the file",
+        ),
+        (
+            "DELETE FROM trial_user_attributes WHERE key = 'start'",
+            "trial 0 of study 'study' does not hold one result for each of its images; delete the file",
         ),
         (
             "UPDATE trial_params SET param_name = 'width' WHERE param_name = 'depth'",
@@ -185,7 +256,7 @@ def test_a_storage_may_also_be_a_url(storage: Path) -> None:
     ],
 )
 def test_a_trial_that_somebody_changed_is_named_and_not_used(storage: Path, statement: str, words: str) -> None:
-    Archive(storage, "study", SMALL).score(subnets(1), lambda _: 0.5, "shared")
+    Archive(storage, "study", SMALL).score(subnets(1), 2, halves, "shared")
     with closing(sqlite3.connect(storage)) as database, database:
         database.execute(statement)
     with pytest.raises(FactoryError, match=re.escape(f"study.db: {words}")):
@@ -225,10 +296,10 @@ def test_a_damaged_storage_is_named_in_one_line(storage: Path, tmp_path: Path) -
 
 def test_a_storage_that_breaks_later_is_named_too(storage: Path, tmp_path: Path) -> None:
     archive = Archive(storage, "study", SMALL)
-    archive.score(subnets(1), Judge(), "shared")
+    archive.score(subnets(1), 2, Judge(), "shared")
     (tmp_path / "study.db").write_bytes(b"no database" * 100)
     with pytest.raises(FactoryError, match=r"search storage .* cannot be used"):
-        archive.score(subnets(3), Judge(), "shared")
+        archive.score(subnets(3), 2, Judge(), "shared")
 
 
 @pytest.fixture(scope="module")
@@ -239,11 +310,11 @@ def in_memory() -> Archive:
 
 @pytest.mark.parametrize("error", [OSError("disk"), StorageInternalError("commit"), SQLAlchemyError("other database")])
 def test_an_error_of_the_scoring_function_passes_through(in_memory: Archive, error: Exception) -> None:
-    def evaluate(_: object) -> float:
+    def evaluate(*_: object) -> list[bool]:
         raise error
 
     with pytest.raises(type(error)) as caught:
-        in_memory.score(subnets(1), evaluate, "shared")
+        in_memory.score(subnets(1), 2, evaluate, "shared")
     assert caught.value is error
 
 
@@ -259,7 +330,7 @@ def failing(error: type[Exception]):
 def test_what_storages_raise_is_a_storage_error(monkeypatch, in_memory: Archive, call: str, error) -> None:
     monkeypatch.setattr(optuna.Study, call, failing(error))
     with pytest.raises(FactoryError, match="cannot be used: connection lost"):
-        in_memory.score(subnets(1), Judge(), "shared")
+        in_memory.score(subnets(1), 2, Judge(), "shared")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, TypeError])
@@ -267,9 +338,10 @@ def test_what_storages_raise_is_a_storage_error(monkeypatch, in_memory: Archive,
 def test_a_bug_in_a_storage_call_passes_through(monkeypatch, in_memory: Archive, call: str, error) -> None:
     monkeypatch.setattr(optuna.Study, call, failing(error))
     with pytest.raises(error, match="connection lost"):
-        in_memory.score(subnets(1), Judge(), "shared")
+        in_memory.score(subnets(1), 2, Judge(), "shared")
 
 
-def test_an_accuracy_that_is_not_a_number_is_not_a_storage_error(in_memory: Archive) -> None:
-    with pytest.raises(TypeError, match="not str"):
-        in_memory.score(subnets(1), lambda _: "high", "shared")
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_or_too_many_results_are_refused(in_memory: Archive, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} results for 2 images"):
+        in_memory.score(subnets(1), 2, lambda *_: [True] * count, "shared")

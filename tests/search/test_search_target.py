@@ -98,26 +98,26 @@ def test_the_order_of_the_shared_subnets_changes_no_pick(search, shared) -> None
     assert search(0.5, known=shared[::-1]).pick == search(0.5).pick
 
 
-def test_another_target_before_changes_nothing(search, space, shared, truth) -> None:
+def test_another_target_before_changes_nothing(search, space, shared, evaluate) -> None:
     def pick_after(*earlier: float):
         archive = Archive("sqlite://", "study", space)  # in memory
-        archive.score([s.subnet for s in shared[:8]], truth, "shared")
-        results = [search(s, scorer=lambda new: archive.score(new, truth, "t")) for s in (*earlier, 0.5)]
+        archive.score([s.subnet for s in shared[:8]], 10_000, evaluate, "shared")
+        results = [search(s, scorer=lambda new: archive.score(new, 10_000, evaluate, "t")) for s in (*earlier, 0.5)]
         return results[-1]
 
     assert pick_after() == pick_after(0.3, 0.6)
 
 
-def test_a_second_search_evaluates_nothing(search, space, truth) -> None:
+def test_a_second_search_evaluates_nothing(search, space, evaluate) -> None:
     archive, evaluated = Archive("sqlite://", "study", space), []  # in memory
 
-    def evaluate(subnet) -> float:
+    def counted(subnet, rows) -> list[bool]:
         evaluated.append(subnet)
-        return truth(subnet)
+        return evaluate(subnet, rows)
 
-    first = search(0.5, scorer=lambda new: archive.score(new, evaluate, "first"))
+    first = search(0.5, scorer=lambda new: archive.score(new, 10_000, counted, "first"))
     assert len(evaluated) == first.new_trials
-    again = search(0.5, scorer=lambda new: archive.score(new, evaluate, "second"))
+    again = search(0.5, scorer=lambda new: archive.score(new, 10_000, counted, "second"))
     assert again == first
     assert len(evaluated) == first.new_trials
 

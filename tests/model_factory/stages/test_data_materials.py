@@ -15,7 +15,12 @@ from factory_base.errors import ConfigError, DataError
 from model_factory.console import Console
 from model_factory.run import open_run
 from model_factory.stages.materials import KnownData, Materials
+from supernet.data.examples import ExampleInputs
 from supernet.data.types import OnDemandImages
+from supernet.evaluation.calibration import seeded_rows
+from supernet.evaluation.evaluation import correct
+from supernet.sharing.supernet import Supernet
+from supernet.training.checkpoint import save_supernet
 
 
 @pytest.fixture
@@ -73,6 +78,20 @@ def test_inputs_are_the_same_in_memory_and_on_demand(tmp_path: Path, config: dic
     assert inputs[0].shape == (2, 3, 8, 8)
     assert np.array_equal(inputs[0], inputs[1])
     assert np.array_equal(inputs[0], inputs[2])
+
+
+def test_heldout_images_are_judged_in_a_random_order_range_by_range(tmp_path: Path, config: dict[str, Any]) -> None:
+    write_pictures(tmp_path)
+    found = materials(tmp_path, config, heldout_fraction=0.5)
+    subnet = found.model_space.space.largest
+    save_supernet(open_run(tmp_path / "factory.yaml", tmp_path).checkpoint, Supernet(found.model_space, seed=0))
+    heldout = found.examples(found.splits.heldout)
+    in_order = correct(found.calibrated(subnet, 8), ExampleInputs(heldout, (3, 8, 8)), heldout.labels)
+    order = seeded_rows(len(heldout), len(heldout), seed=0).tolist()
+    assert order != sorted(order)
+    assert found.heldout_correct(subnet, range(len(heldout)), 8) == in_order[order].tolist()
+    one_by_one = [found.heldout_correct(subnet, range(image, image + 1), 8)[0] for image in range(len(heldout))]
+    assert one_by_one == in_order[order].tolist()
 
 
 def test_processes_prepare_batches_if_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from factory_base.documents import parse_document
 from factory_base.errors import DataError, SpaceError
 from supernet.data.examples import ExampleInputs
 from supernet.data.image_examples import ImageExamples, Normalisation
-from supernet.evaluation.calibration import Calibration, calibration_rows, choose_calibration
-from supernet.evaluation.evaluation import accuracy, logits, predict, recalibrate
+from supernet.evaluation.calibration import Calibration, choose_calibration, seeded_rows
+from supernet.evaluation.evaluation import accuracy, correct, logits, predict, recalibrate
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.transformer_config import VisionTransformerConfig
@@ -162,12 +162,13 @@ def test_accuracy_is_the_share_of_right_predictions() -> None:
     assert predict(Brightest(), Given(images)).tolist() == labels.tolist()
     labels[:150] = (labels[:150] + 1) % 3
     assert accuracy(Brightest(), Given(images), labels) == 0.75
+    assert correct(Brightest(), Given(images), labels).tolist() == [False] * 150 + [True] * 450
 
 
 def test_a_smaller_draw_is_the_start_of_a_larger_one() -> None:
-    assert torch.equal(calibration_rows(100, 20, seed=3), calibration_rows(100, 80, seed=3)[:20])
-    assert sorted(calibration_rows(100, 100, seed=3).tolist()) == list(range(100))
-    assert not torch.equal(calibration_rows(100, 20, seed=3), calibration_rows(100, 20, seed=4))
+    assert torch.equal(seeded_rows(100, 20, seed=3), seeded_rows(100, 80, seed=3)[:20])
+    assert sorted(seeded_rows(100, 100, seed=3).tolist()) == list(range(100))
+    assert not torch.equal(seeded_rows(100, 20, seed=3), seeded_rows(100, 20, seed=4))
 
 
 def chosen(space: MobileNetSpace, *, limit: int, tolerance: float) -> Calibration:
