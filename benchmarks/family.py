@@ -115,7 +115,7 @@ def quick_config(source: Path, folder: Path) -> Path:
     value["name"] = "digits-quick"
     # As little as leaves every stage something to do: 15 steps, and subnets of different sizes to choose among.
     value["training"]["epochs"] = 1
-    value["search"] |= {"shared_subnets": 8, "trials_per_target": 1, "feasible_per_target": 1, "pool": 40}
+    value["search"] |= {"shared_subnets": 8, "trials_per_target": 1, "rounds": 1, "finalists": 2}
     value["targets"] = [target for target in value["targets"] if target["device"] in QUICK_TARGETS]
     path = folder / "quick.yaml"
     path.write_text(yaml.safe_dump(value), encoding="utf-8")

@@ -59,7 +59,7 @@ model:
     - {widths: [8, 16], depths: [1, 2], kernels: [3, 5], expands: [1, 2], stride: 2}
   head_width: 32
 training: {epochs: 2, batch_size: 64, learning_rate: 0.1}
-search: {shared_subnets: 4, trials_per_target: 1, feasible_per_target: 2, pool: 20, calibration_images: 100}
+search: {shared_subnets: 4, trials_per_target: 1, finalists: 2, calibration_images: 100}
 targets:
   - {device: speaker, budgets: {latency: 1 ms, peak_memory: 1 MiB, file_size: 100 KiB}}
   - {device: midrange, budgets: {latency: 1 ms, peak_memory: 4 MiB, file_size: 1 MiB}}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile
 from exports.engines import get_engine
 from exports.family.records import Manifest
@@ -20,6 +21,7 @@ from factory_base.errors import ConfigError, FactoryError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
 from model_factory.run import Run
+from model_factory.stages.archive import check_storage
 from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, export_stage
@@ -28,8 +30,7 @@ from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
-from model_factory.stages.score import check_storage, score_stage
-from model_factory.stages.search import SearchOutcome, search_stage
+from model_factory.stages.search import Aim, Searched, SearchOutcome, check_budgets, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
@@ -89,8 +90,8 @@ def build(
             check_storage(run)
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
-        shared = score_stage(run, materials, console, trained, images)
-        outcomes = [search_stage(run, materials, console, trained, images, shared, found) for found in targets]
+        aims = [Aim(found=found, budgets=run.budgets_for(found)) for found in targets]
+        outcomes = search_stage(run, materials, console, trained, images, aims).outcomes
         picks = [outcome.result.pick.subnet for outcome in outcomes]
         finetuned = finetune_stage(run, materials, console, trained, images, picks)
         exported = [
@@ -103,7 +104,7 @@ def build(
         report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
         manifest=family.manifest,
-        outcomes=tuple(outcomes),
+        outcomes=outcomes,
         exported=tuple(exported),
         notes=(*notes, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
@@ -160,28 +161,31 @@ def train(
             return train_stage(run, materials, console, processes)
 
 
-def search(run: Run, console: Console, device: str) -> SearchOutcome:
-    """Search for one device, which need not be a target of the config.
+def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets | None = None) -> Searched:
+    """Search for devices, which need not be targets of the config.
 
     Args:
         run: The run whose trained supernet is searched.
         console: Shows progress.
-        device: A profile as people write it on the command line: a file, or a name.
+        devices: Profiles as people write them on the command line: files, or names; none for all targets of the config.
+        budgets: Budgets that override those of the profiles and of the config.
 
     Raises:
-        ConfigError: There is no such profile, or it is wrong.
-        EngineError: The engine of the profile is not installed.
+        ConfigError: There is no such profile, it is wrong, or two have the same name.
+        EngineError: The engine of a profile is not installed.
         MissingRunError: There is no supernet that was trained with this config.
         BudgetError: No subnet meets the budgets.
     """
-    found = run.profile(device, typed=True)
-    get_engine(found.profile.engine)
+    found = [run.profile(device, typed=True) for device in devices] if devices else run.targets
+    _refuse_namesakes(found, "the command line" if devices else run.origin)
+    for profile in found:
+        get_engine(profile.profile.engine)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
-        shared = score_stage(run, materials, console, trained, images)
-        return search_stage(run, materials, console, trained, images, shared, found)
+        aims = [Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets())) for f in found]
+        return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
 
 
 def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
@@ -257,16 +261,14 @@ def _trained_supernet(
         console.say(f"this run trains the embedded digits; {_OWN_CONFIG}")
     materials, process = Materials(run, console), one_worker(run.config.training.device)
     check_family_limits(run, materials, console, targets)
+    check_budgets(materials, [Aim(found=found, budgets=run.budgets_for(found)) for found in targets], console)
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 
 
 def _targets(run: Run) -> tuple[FoundProfile, ...]:
     found = run.targets
-    names = [f.profile.name for f in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"{run.origin}: two targets use profiles named {twice[0]!r}; rename one of them")
+    _refuse_namesakes(found, run.origin)
     for f in found:
         get_engine(f.profile.engine)
         if (f.profile.engine, f.profile.precision) != ("onnxruntime", "fp32"):
@@ -275,6 +277,13 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
                 "onnxruntime only; name a profile for those, or run `factory search` to see what this device would get"
             )
     return found
+
+
+def _refuse_namesakes(found: Sequence[FoundProfile], origin: str) -> None:
+    names = [f.profile.name for f in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{origin}: two targets use profiles named {twice[0]!r}; rename one of them")
 
 
 def _shared_note(group: Sequence[SearchOutcome]) -> str:

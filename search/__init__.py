@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from search.design import shared_subnets as shared_subnets
     from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
+    from search.rounds import SearchResult as SearchResult
+    from search.rounds import search_targets as search_targets
     from search.scored import Scored as Scored
     from search.scored import paired_difference as paired_difference
     from search.target import Candidate as Candidate
     from search.target import TargetResult as TargetResult
-    from search.target import search_target as search_target
 
 _MODULES = {
     "AccuracyPredictor": "search.predictor",
@@ -24,10 +25,11 @@ _MODULES = {
     "Candidate": "search.target",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
+    "SearchResult": "search.rounds",
     "Target": "search.device_target",
     "TargetResult": "search.target",
     "paired_difference": "search.scored",
-    "search_target": "search.target",
+    "search_targets": "search.rounds",
     "shared_subnets": "search.design",
 }
 """The module of each public name."""

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from factory_base.documents import HANDLING, Document
 
+SamplerName = Literal["exact", "tpe", "nsga2", "gp", "random", "exhaustive"]
+
 
 class SearchConfig(Document):
     """How subnets are scored and chosen. Limits on numbers only catch typing errors."""
 
+    sampler: SamplerName = "exact"
+    """What proposes subnets. `exact` maximises a predictor of the accuracy inside each target's budgets with an integer
+    program; `tpe`, `nsga2` and `gp` are Optuna's samplers, `random` draws, and `exhaustive` scores the whole space."""
     shared_subnets: int = Field(default=40, ge=4, le=100_000)
-    """Subnets scored once for all targets, spread evenly over the logarithm of their MACs."""
+    """Subnets scored first, whatever the targets are: they are chosen for what a predictor learns from them."""
     trials_per_target: int = Field(default=4, ge=0, le=100_000)
-    """Subnets scored for one target alone: those of highest predicted accuracy inside its budgets."""
-    feasible_per_target: int = Field(default=8, ge=1, le=100_000)
-    """A target with fewer scored subnets inside its budgets gets as many new ones as are missing."""
-    pool: int = Field(default=400, ge=20, le=1_000_000)
-    """Subnets whose costs and accuracy are predicted, but not scored, to find the trials of one target."""
+    """The most subnets scored afterwards, for each target. All targets choose among all scored subnets."""
+    rounds: int = Field(default=4, ge=1, le=10_000)
+    """The rounds in which these are proposed: each learns from the scores of the ones before."""
+    score_images: int = Field(default=2000, ge=2, le=100_000_000)
+    """The most held-out images on which a subnet is scored first."""
+    final_images: int | None = Field(default=None, ge=0, le=100_000_000)
+    """Held-out images kept back to tell the finalists of each target apart; by default half of the held-out images."""
+    finalists: int = Field(default=4, ge=1, le=1000)
+    """Subnets of each target that are scored on more images, until the best two of them are scored on all."""
     calibration_images: int = Field(default=4000, ge=2, le=100_000_000)
     """The most training images used for the recalibration of batch normalisation. The number that is needed is found
     once per trained supernet, for all subnets: the first of 500, 1000, 2000, ... that changes almost nothing compared

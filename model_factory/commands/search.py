@@ -14,38 +14,76 @@ from model_factory.commands.options import ConfigOption, JsonOption, QuietOption
 from model_factory.commands.tables import latency_text, print_table
 
 if TYPE_CHECKING:
+    from device_profiles.budgets import Budgets
     from model_factory.run import Run
-    from model_factory.stages.search import SearchOutcome
+    from model_factory.stages.search import Searched, SearchOutcome
     from search.target import Candidate
 
 
 def search(
     device: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="PROFILE",
-            help="A profile: a file, a name in profiles/ beside the config, or a shipped name such as midrange.",
+            help="A profile: a file, a name in profiles/ beside the config, or a shipped name such as midrange. "
+            "Several devices are searched together.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    all_targets: Annotated[bool, typer.Option("--all", help="Search for all targets of the config.")] = False,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=LIMIT",
+            help="A budget in place of the device's own, such as latency=6ms; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     run: RunOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Search the trained supernet for one device. Prints the Pareto front and the pick."""
+    """Search the trained supernet for devices. Prints the Pareto front and the pick of each."""
+    from factory_base.errors import ConfigError
     from model_factory import build as pipeline
     from model_factory.console import Console
 
+    if bool(device) == all_targets:
+        raise ConfigError("name devices with --device, or search for all targets of the config with --all")
     chosen = chosen_run(run, config)
-    outcome = pipeline.search(chosen, Console(quiet), device)
-    plot = write_search_plot(outcome, chosen)
+    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()))
+    shown = [(outcome, write_search_plot(outcome, chosen)) for outcome in searched.outcomes]
     if as_json:
-        print_json(search_json(outcome, plot))
-    else:
-        print_search(outcome, plot)
+        values = [search_json(searched, outcome, plot) for outcome, plot in shown]
+        print_json(values[0] if len(values) == 1 else {"devices": values})
+        return
+    for outcome, plot in shown:
+        print_search(searched, outcome, plot)
 
 
-def print_search(outcome: SearchOutcome, plot: Path) -> None:
+def given_budgets(items: Sequence[str]) -> Budgets:
+    """The budgets of `--budget KEY=LIMIT` options.
+
+    Raises:
+        ConfigError: An item is not of this form, a key is given twice or unknown, or a limit is wrong.
+    """
+    from device_profiles.budgets import Budgets
+    from factory_base.documents import parse_document
+    from factory_base.errors import ConfigError
+
+    values: dict[str, str] = {}
+    for item in items:
+        key, equals, limit = item.partition("=")
+        if not (key and equals and limit):
+            raise ConfigError(f"--budget {item}: is not KEY=LIMIT, such as latency=6ms")
+        if key in values:
+            raise ConfigError(f"--budget {item}: {key} is given twice")
+        values[key] = limit
+    return parse_document(values, Budgets, "--budget")
+
+
+def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None:
     """Print the Pareto front of one device and the pick."""
     from factory_base.quantities import format_bytes, format_duration, format_energy
 
@@ -81,10 +119,12 @@ def print_search(outcome: SearchOutcome, plot: Path) -> None:
     print_table(columns, rows, keys=2)
     if note := _table_note(outcome):
         print_line(f"note: {note}")
-    print_line(f"subnets scored for this device alone: {outcome.result.new_trials}; plot: {plot}")
+    for line in _finding_lines(searched, outcome):
+        print_line(line)
+    print_line(f"plot: {plot}")
 
 
-def search_json(outcome: SearchOutcome, plot: Path) -> dict[str, Any]:
+def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[str, Any]:
     """What `print_search` shows, as a value for JSON."""
     return {
         "device": outcome.found.profile.name,
@@ -95,10 +135,42 @@ def search_json(outcome: SearchOutcome, plot: Path) -> dict[str, Any]:
         "pick": _candidate_json(outcome.result.pick),
         "kept_probability": _kept(outcome),
         "front": [_candidate_json(candidate) for candidate in outcome.result.front],
+        "finalists": [
+            {
+                **_candidate_json(finalist.candidate),
+                "predicted_accuracy": finalist.predicted,
+                "predicted_std": finalist.predicted_std,
+            }
+            for finalist in outcome.result.finalists
+        ],
+        "expected_pick": outcome.result.expected.id,
+        "proof": asdict(outcome.result.proof),
+        "predictor_errors": asdict(searched.result.errors) if searched.result.errors else None,
         "scored": len(outcome.result.candidates),
-        "new_trials": outcome.result.new_trials,
+        "snapshot": searched.start,
         "plot": str(plot),
     }
+
+
+def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
+    """How the pick was found: its distance to the optimum, what the finals changed, and how good the predictor is."""
+    result, errors = outcome.result, searched.result.errors
+    proof = result.proof
+    lines = [
+        f"solver: {proof.status}; inside the budgets no subnet is predicted to be more than "
+        f"{max(proof.bound - proof.pick, 0.0) * 100:.2f} points more accurate than the pick"
+        if proof.status != "no proof"
+        else "solver: no proof, because the model space declares no chain of parts"
+    ]
+    if len(result.finalists) > 1:
+        same = result.expected == result.pick.subnet
+        lines.append(
+            f"finals: {len(result.finalists)} subnets told apart on up to {result.pick.images:,} held-out images, "
+            + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
+        )
+    if errors is not None:
+        lines.append(f"predictor: {errors.describe()}")
+    return lines
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
@@ -149,6 +221,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "subnet_id": candidate.subnet.id,
         "subnet": candidate.subnet.to_dict(),
         "heldout_accuracy": candidate.accuracy,
+        "heldout_images": candidate.images,
         **asdict(candidate.costs),
         "excesses": [excess.describe() for excess in candidate.excesses],
     }

@@ -1,7 +1,8 @@
-"""The search stage: pick the subnet of one target."""
+"""The search stage: pick a subnet for every target."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,40 @@ from factory_base.documents import shaping_values
 from factory_base.files import digest_of
 from model_factory.console import Console
 from model_factory.run import Run
+from model_factory.stages.archive import open_archive
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.graph_costs import GraphCosts
 from model_factory.stages.materials import Materials
-from model_factory.stages.score import open_archive
 from model_factory.stages.train import Trained
 from search.scored import Scored
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
+    from search.device_target import Target
+    from search.rounds import SearchResult
     from search.target import TargetResult
 
-_VERSION = 4
+_VERSION = 5
+_SNAPSHOT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """A device to search for, and the budgets that hold there.
+
+    Attributes:
+        found: The profile of the device.
+        budgets: The budgets of the profile, overridden by those of the config or of the command.
+    """
+
+    found: FoundProfile
+    budgets: Budgets
+
+    def inputs(self) -> dict[str, Any]:
+        """The values that identify it in the keys of stages."""
+        return {"profile": self.found.digest, "budgets": self.budgets.model_dump(mode="json")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +65,34 @@ class SearchOutcome:
     result: TargetResult
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """The outcome of the search for all targets.
+
+    Attributes:
+        outcomes: The outcome of each target, in their order.
+        result: What the search found.
+        start: Digest of the scored subnets that the search started from; "" if it began with a design of its own.
+    """
+
+    outcomes: tuple[SearchOutcome, ...]
+    result: SearchResult
+    start: str
+
+
 def search_stage(
     run: Run,
     materials: Materials,
     console: Console,
     trained: Trained,
     calibration_images: int,
-    shared: tuple[Scored, ...],
-    found: FoundProfile,
-) -> SearchOutcome:
-    """Pick the subnet of one target.
+    aims: Sequence[Aim],
+    *,
+    from_snapshot: bool = False,
+) -> Searched:
+    """Pick a subnet for every target.
+
+    The subnets that were scored are recorded as the run's snapshot, for later searches to start from.
 
     Args:
         run: The run.
@@ -60,60 +100,131 @@ def search_stage(
         console: Shows progress.
         trained: The trained supernet.
         calibration_images: Number of training images on which each subnet is recalibrated.
-        shared: The scored subnets that all targets share.
-        found: The profile of the target.
+        aims: The targets, searched together.
+        from_snapshot: Whether to start from the snapshot, if there is one, in place of a design.
 
     Raises:
-        BudgetError: No subnet meets the budgets.
-        ConfigError: The latency table of the profile belongs to another model space.
+        BudgetError: No subnet meets the budgets of a target.
+        ConfigError: The latency table of a profile belongs to another model space, or `final_images` is too large.
     """
-    from search.target import TargetResult
+    from search.rounds import SearchResult
 
-    name, budgets = found.profile.name, run.budgets_for(found)
-
-    def search() -> TargetResult:
-        from device_profiles.cost_models.device_costs import DeviceCosts
-        from search.device_target import Target
-        from search.target import search_target
-
-        archive = open_archive(run, materials, trained)
-        with console.stage(f"search {name}") as progress:
-            result = search_target(
-                Target(costs=DeviceCosts(materials.workloads, found), budgets=budgets),
-                materials.model_space.space,
-                shared,
-                lambda subnets: archive.score(
-                    subnets,
-                    len(materials.splits.heldout),
-                    lambda subnet, rows: materials.heldout_correct(subnet, rows, calibration_images),
-                    name,
-                    progress,
-                ),
-                run.config.search,
-                run.config.seed,
-            )
-        archive.write_table(run.archive_table)
-        return result
-
+    snapshot = _snapshot_stage(run, trained)
+    start = (snapshot.load() or ()) if from_snapshot else ()
     stage = Stage(
         run=run,
-        name=f"search-{name}-{found.digest[:8]}",
+        name=_record_name(aims) if from_snapshot else "search",
         version=_VERSION,
-        inputs=_inputs(run, trained, shared, found),
-        libraries=("torch", "optuna", "scikit-learn", *space_libraries(run.config.model)),
-        codec=TypeAdapter(TargetResult),
+        inputs={
+            **evaluation_inputs(run, trained),
+            "search": shaping_values(run.config.search),
+            "start": _digest(start),
+            "targets": [aim.inputs() for aim in aims],
+        },
+        libraries=("torch", "optuna", "numpy", "scipy", *space_libraries(run.config.model)),
+        codec=TypeAdapter(SearchResult),
     )
-    return SearchOutcome(found=found, budgets=budgets, result=stage.cached(search))
+    result = stage.load()
+    if result is None:
+        result = _search(run, materials, console, trained, calibration_images, aims, start)
+        stage.save(result)
+        snapshot.save(_merged(start, result.scored))
+    outcomes = (
+        SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
+        for aim, found in zip(aims, result.targets, strict=True)
+    )
+    return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
 
 
-def _inputs(run: Run, trained: Trained, shared: tuple[Scored, ...], found: FoundProfile) -> dict[str, Any]:
-    return {
-        **evaluation_inputs(run, trained),
-        "search": shaping_values(run.config.search),
-        "shared": digest_of([[subnet_values(s.subnet), s.accuracy] for s in shared]),
-        "profile": found.digest,
-        "budgets": run.budgets_for(found).model_dump(mode="json"),
-    }
+def check_budgets(materials: Materials, aims: Sequence[Aim], console: Console) -> None:
+    """Check, before hours of training, that some subnet keeps the budgets of every target.
+
+    Raises:
+        BudgetError: None does for a target; the message states which budgets block.
+    """
+    from search.rounds import require_feasible
+
+    if aims:
+        with console.stage("check budgets") as progress:
+            for number, target in enumerate(_targets(aims, materials)):
+                require_feasible(target, materials.model_space.space)
+                progress(number + 1, len(aims), target.costs.profile.name)
+
+
+def _search(
+    run: Run,
+    materials: Materials,
+    console: Console,
+    trained: Trained,
+    calibration_images: int,
+    aims: Sequence[Aim],
+    start: Sequence[Scored],
+) -> SearchResult:
+    from search.rounds import search_targets
+
+    archive = open_archive(run, materials, trained)
+
+    def score(subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
+        with console.stage(f"score subnets ({purpose})") as progress:
+            return archive.score(
+                subnets,
+                images,
+                lambda subnet, rows: materials.heldout_correct(subnet, rows, calibration_images),
+                purpose,
+                progress,
+            )
+
+    result = search_targets(
+        _targets(aims, materials),
+        materials.model_space.space,
+        materials.workloads,
+        score,
+        trained.counts[1],
+        run.config.search,
+        run.config.seed,
+        start=start,
+        measure=GraphCosts(run, materials, calibration_images).of,
+        watch=console.stage,
+    )
+    archive.write_table(run.archive_table)
+    return result
+
+
+def _targets(aims: Sequence[Aim], materials: Materials) -> list[Target]:
+    from device_profiles.cost_models.device_costs import DeviceCosts
+    from search.device_target import Target
+
+    return [Target(costs=DeviceCosts(materials.workloads, aim.found), budgets=aim.budgets) for aim in aims]
+
+
+def _snapshot_stage(run: Run, trained: Trained) -> Stage[tuple[Scored, ...]]:
+    """The scored subnets that searches for further devices start from."""
+    return Stage(
+        run=run,
+        name="snapshot",
+        version=_SNAPSHOT_VERSION,
+        inputs=evaluation_inputs(run, trained),
+        libraries=("torch", "numpy", *space_libraries(run.config.model)),
+        codec=TypeAdapter(tuple[Scored, ...]),
+    )
+
+
+def _merged(start: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    """`start`, then the new subnets of `scored`; each with the score on the most images."""
+    known = {s.subnet: s for s in start}
+    for new in scored:
+        if new.subnet not in known or new.images > known[new.subnet].images:
+            known[new.subnet] = new
+    return tuple(known.values())
+
+
+def _record_name(aims: Sequence[Aim]) -> str:
+    names = "-".join(aim.found.profile.name for aim in aims[:2])
+    return f"search-{names}-{digest_of([aim.inputs() for aim in aims])[:8]}"
+
+
+def _digest(scored: Sequence[Scored]) -> str:
+    return digest_of([[subnet_values(s.subnet), s.images, s.correct] for s in scored])
 
 
 def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:

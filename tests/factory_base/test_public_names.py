@@ -17,7 +17,7 @@ PACKAGES = ("device_profiles", "exports", "search", "supernet")
 NOTEBOOK = {
     "device_profiles": ("Budgets", "DeviceCosts", "find_profile"),
     "exports": ("export_artifact", "read_manifest", "resolve"),
-    "search": ("search_target",),
+    "search": ("search_targets",),
     "supernet": ("ModelSpace", "SearchSpace", "Supernet", "recalibrate", "train"),
 }
 """The names that a notebook needs. Each has an example that runs."""

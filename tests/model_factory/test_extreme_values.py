@@ -59,7 +59,7 @@ def test_every_number_has_two_limits(model: type[BaseModel]) -> None:
         ("widths: [8, 16]", f"widths: {list(range(1, 1001))}", "'model.stages.0.widths': must have at most 64 entries"),
         ("kernels: [3]", "kernels: [1048575]", "'model.stages.0.kernels.0': must be from 1 to 63, got 1048575"),
         ("depths: [1]", "depths: [4294967295]", "'model.stages.0.depths.0': must be from 1 to 256, got 4294967295"),
-        ("pool: 20", "pool: 4294967295", "'search.pool': must be from 20 to 1000000, got 4294967295"),
+        ("finalists: 2", "finalists: 4294967295", "'search.finalists': must be from 1 to 1000, got 4294967295"),
         ("latency: 1 ms", "latency: 1e300 ms", "'1e300 ms' is too large, the most is 1000000 s"),
         ("  stem_width: 8", "  space: {}\n  stem_width: 8", "is one of mobilenet, ofa_mbv3,"),
         ("  stem_width: 8", "  space: [vit]\n  stem_width: 8", "package.module:callable, got a list"),

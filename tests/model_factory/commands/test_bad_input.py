@@ -56,7 +56,7 @@ def test_a_wrong_config_ends_in_one_line(factory, app, edit_config, right, wrong
 
 
 def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_config):
-    edit_config(app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
+    edit_config(app, "finalists: 2", "finalists: 2, storage: 'nosuchdb://x'")
     (app / "runs" / "tiny" / "stages" / "score.json").unlink()
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
@@ -64,7 +64,7 @@ def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_confi
 
 
 def test_a_storage_that_cannot_be_used_is_found_before_training(factory, empty_app, edit_config):
-    edit_config(empty_app, "pool: 20", "pool: 20, storage: 'nosuchdb://x'")
+    edit_config(empty_app, "finalists: 2", "finalists: 2, storage: 'nosuchdb://x'")
     answer = factory(empty_app, "build")
     assert "search storage 'nosuchdb://x'" in answer.error
 

@@ -1,0 +1,229 @@
+"""The search for all targets together: score, learn and propose in rounds, tell the finalists apart, and pick.
+
+    design       subnets that a predictor learns most from, and one that fits for each target
+    rounds       the sampler proposes for all targets, everything is scored; again, until nothing is worth a score
+    finals       the best of each target on held-out images that the rounds did not use
+    pick         by measurement, with the distance to the optimum of the predictor
+
+Every scored subnet is a candidate for every target. The order of all scores is fixed by the arguments, so the result
+does not depend on what else an archive holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from device_profiles.workload.parts import encoded
+from device_profiles.workload.workloads import Workloads
+from factory_base.errors import BudgetError, ConfigError
+from factory_base.progress import Progress, silent
+from search.config import SearchConfig
+from search.design import shared_subnets
+from search.device_target import Target
+from search.finals import Measure, Score, decide, hold_finals, predicted_costs
+from search.objective import Objective
+from search.predictor import AccuracyPredictor, PredictorErrors
+from search.samplers import SearchState, make_sampler
+from search.scored import Scored
+from search.solver import solve
+from search.target import Candidate, Finalist, Proof, TargetResult, judged
+from supernet.space import SearchSpace, SubnetConfig
+
+
+Watch = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a stage of long work, by its title."""
+
+
+def unwatched(_: str) -> AbstractContextManager[Progress]:
+    """A `Watch` that shows nothing."""
+    return nullcontext(silent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What the search found.
+
+    Attributes:
+        targets: The result of each target, in their order.
+        scored: Every scored subnet, on as many images as the rounds used, in the order in which they were scored.
+        errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
+        rounds: The number of rounds that proposed subnets.
+    """
+
+    targets: tuple[TargetResult, ...]
+    scored: tuple[Scored, ...]
+    errors: PredictorErrors | None
+    rounds: int
+
+
+def search_targets(
+    targets: Sequence[Target],
+    space: SearchSpace,
+    workloads: Workloads,
+    score: Score,
+    heldout: int,
+    config: SearchConfig,
+    seed: int,
+    start: Sequence[Scored] = (),
+    measure: Measure = predicted_costs,
+    watch: Watch = unwatched,
+) -> SearchResult:
+    """Pick a subnet for each target.
+
+    Args:
+        targets: The devices and their budgets.
+        space: The search space of the subnets.
+        workloads: The workloads of the subnets.
+        score: Scores subnets.
+        heldout: The number of held-out images.
+        config: Numbers of subnets and images, and the sampler.
+        seed: The seed of the design and the proposals.
+        start: Scored subnets to start from, in place of a design.
+        measure: Corrects the costs of a finalist before it is picked.
+        watch: Opens a stage of long work, whose progress is reported.
+
+    Raises:
+        BudgetError: No subnet keeps the budgets of a target.
+        ConfigError: `final_images` leaves nothing to score on.
+    """
+    rungs = image_rungs(config, heldout)
+    score = _from(start, score)
+    with watch("choose subnets to score") as progress:
+        for target in targets:
+            require_feasible(target, space)
+        subnets = [s.subnet for s in start]
+        subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
+    scored = score(subnets, rungs[0], "shared")
+    scored += score(_first_feasible(targets, space, workloads, scored), rungs[0], "first inside the budgets")
+    sampler, rounds = make_sampler(config.sampler), 0
+    for share in _shares(config.trials_per_target * len(targets), config.rounds):
+        state = SearchState(space=space, targets=tuple(targets), scored=tuple(scored), workloads=workloads)
+        with watch(f"propose subnets (round {rounds + 1})"):
+            proposed = sampler.propose(state, share, seed + rounds)
+        if not proposed:
+            break
+        rounds += 1
+        scored += score(proposed, rungs[0], f"round {rounds}")
+    judge = _Judge(space, workloads, scored)
+    ranked = [judge.most_promising(target, config.finalists) for target in targets]
+    finals = hold_finals(ranked, rungs, score)
+    known = {s.subnet: s for s in (*scored, *(s for final in finals for s in final))}
+    results = [
+        judge.result(target, subnets, known, decide(target, final, measure))
+        for target, subnets, final in zip(targets, ranked, finals, strict=True)
+    ]
+    return SearchResult(targets=tuple(results), scored=tuple(scored), errors=judge.predictor.errors(), rounds=rounds)
+
+
+def require_feasible(target: Target, space: SearchSpace) -> None:
+    """Raise `BudgetError` if no subnet keeps the budgets of `target`; the message states which budgets block."""
+    solved = solve(Objective(constant=0.0, options={}), [target], space)
+    if not solved.solutions:
+        raise BudgetError(f"target {target.costs.profile.name!r}: {solved.describe_failure()}")
+
+
+def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
+    """The number of held-out images for the rounds, then those of the finals: twice as many each time, at last all.
+
+    Raises:
+        ConfigError: `final_images` leaves nothing to score on.
+    """
+    final = heldout // 2 if config.final_images is None else config.final_images
+    if heldout - final < 1:
+        raise ConfigError(
+            f"search.final_images: {final:,} of {heldout:,} held-out images are kept back, which leaves none to score "
+            "on; lower it, or raise data.heldout_fraction"
+        )
+    rungs = [min(config.score_images, heldout - final)]
+    while rungs[-1] < heldout:
+        rungs.append(min(2 * rungs[-1], heldout))
+    return tuple(rungs)
+
+
+def _from(start: Sequence[Scored], score: Score) -> Score:
+    """`score`, but what `start` knows is not scored again."""
+    known = {s.subnet: s for s in start}
+
+    def remembering(subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
+        missing = [s for s in subnets if s not in known or known[s].images < images]
+        if missing:
+            known.update({s.subnet: s for s in score(missing, images, purpose)})
+        return [known[subnet].first(images) for subnet in subnets]
+
+    return remembering
+
+
+def _shares(count: int, rounds: int) -> list[int]:
+    """`count` shared out over at most `rounds` rounds, the larger shares first."""
+    each, more = divmod(count, rounds)
+    return [share for number in range(rounds) if (share := each + (number < more))]
+
+
+def _first_feasible(
+    targets: Sequence[Target], space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]
+) -> list[SubnetConfig]:
+    """For each target that none of `scored` fits, the subnet of highest predicted accuracy that does."""
+    unserved = [target for target in targets if all(c.excesses for c in judged(target, scored))]
+    if not unserved:
+        return []
+    objective = AccuracyPredictor(space, workloads, scored).objective
+    solved = [solve(objective, [target], space) for target in unserved]
+    return list(dict.fromkeys(solution.subnet for found in solved for solution in found.solutions))
+
+
+class _Judge:
+    """Judges the scored subnets for each target once all rounds are over."""
+
+    def __init__(self, space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]) -> None:
+        self._space, self._workloads, self._scored = space, workloads, tuple(scored)
+        self.predictor = AccuracyPredictor(space, workloads, scored)
+        vectors = encoded(space, [s.subnet for s in scored])
+        mean, std = self.predictor.refine(vectors, workloads.macs_of(vectors))
+        self._outlook = {s.subnet: (float(m), float(d)) for s, m, d in zip(scored, mean, std, strict=True)}
+
+    def most_promising(self, target: Target, count: int) -> tuple[SubnetConfig, ...]:
+        """The feasible subnets of highest accuracy by score and predictor together, the fastest of equal ones first."""
+        feasible = [c for c in judged(target, self._scored) if not c.excesses]
+        order = sorted(feasible, key=lambda c: (-self._outlook[c.subnet][0], c.costs.latency_us, c.subnet))
+        return tuple(c.subnet for c in order[:count])
+
+    def result(
+        self, target: Target, ranked: Sequence[SubnetConfig], known: Mapping[SubnetConfig, Scored], pick: Candidate
+    ) -> TargetResult:
+        """The result of a target.
+
+        Args:
+            target: The target.
+            ranked: Its finalists, the most promising first.
+            known: Every scored subnet with its score after all finals.
+            pick: The finalist that is taken.
+        """
+        candidates = judged(target, [known[s.subnet] for s in self._scored])
+        finalists = [c for c in candidates if c.subnet in ranked]
+        return TargetResult(
+            pick=pick,
+            candidates=tuple(pick if c.subnet == pick.subnet else c for c in candidates),
+            finalists=tuple(self._finalist(c) for c in sorted(finalists, key=lambda c: (-c.images, -c.accuracy))),
+            expected=decide(target, [s for s in self._scored if s.subnet in ranked], predicted_costs).subnet,
+            proof=self._proof(target, pick),
+        )
+
+    def _finalist(self, candidate: Candidate) -> Finalist:
+        predicted, std = self._outlook[candidate.subnet]
+        return Finalist(candidate=candidate, predicted=predicted, predicted_std=std)
+
+    def _proof(self, target: Target, pick: Candidate) -> Proof:
+        solved = solve(self.predictor.objective, [target], self._space)
+        vectors = encoded(self._space, [pick.subnet])
+        value = self.predictor.objective.values(self._space, vectors, self._workloads.macs_of(vectors))
+        return Proof(
+            status=solved.status,
+            objective=solved.objective,
+            bound=solved.bound,
+            gap=solved.gap,
+            pick=float(value[0]),
+            nodes=solved.nodes,
+            seconds=solved.seconds,
+        )

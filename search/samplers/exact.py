@@ -1,0 +1,148 @@
+"""The exact sampler: subnets that maximise a predictor of the accuracy inside the budgets of each target.
+
+A round proposes for all targets together. Half of its subnets promise the largest gains over what the targets have; the
+other half are optima of draws from the predictor's posterior (Thompson sampling), widest interval first, so that the
+predictor learns where it is uncertain and where it matters. The search ends when no gain is expected that a score could
+show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.workload.parts import encoded
+from search.device_target import Target
+from search.predictor import AccuracyPredictor
+from search.samplers import SearchState
+from search.solver import solve
+from supernet.space import SearchSpace, SubnetConfig
+
+_SOLUTIONS = 3
+"""Best solutions of the predictor for each target. Their neighbours are considered too, so more of them add little."""
+_DRAWS = 2
+"""Draws from the posterior for each target."""
+_WORTHWHILE = 0.1
+"""The search ends when the largest expected gain is below this share of the standard error of a score."""
+
+
+class ExactSampler:
+    """Proposes optima of a predictor; see the top of this file."""
+
+    def propose(self, state: SearchState, count: int, seed: int) -> tuple[SubnetConfig, ...]:
+        """At most `count` new subnets; none if no worthwhile gain is expected. Raises `BudgetError`, `SpaceError`."""
+        predictor = AccuracyPredictor(state.space, state.workloads, state.scored)
+        rng = np.random.default_rng(seed)
+        best, drawn = _optima(state, predictor, rng)
+        known = {s.subnet for s in state.scored}
+        pool = sorted({*best, *drawn, *_neighbours(state.space, (*best, *drawn))} - known)
+        if not pool or not count:
+            return ()
+        outlook = _Outlook.of(state, predictor, pool)
+        if outlook.gains().max() < _WORTHWHILE * np.median([s.std for s in state.scored]):
+            return ()
+        explored = count // 2
+        chosen = outlook.most_gain(count - explored)
+        return tuple(chosen) + tuple(outlook.widest([s for s in drawn if s not in chosen], explored))
+
+
+def _optima(
+    state: SearchState, predictor: AccuracyPredictor, rng: np.random.Generator
+) -> tuple[list[SubnetConfig], list[SubnetConfig]]:
+    """The best subnets of every target by the predictor, and those by draws from its posterior."""
+    draws = [predictor.draw(rng) for _ in range(_DRAWS)]
+    best, drawn = [], []
+    for target in state.targets:
+        solved = solve(predictor.objective, [target], state.space, count=_SOLUTIONS)
+        best += [solution.subnet for solution in solved.solutions]
+        for draw in draws:
+            drawn += [solution.subnet for solution in solve(draw, [target], state.space).solutions]
+    return list(dict.fromkeys(best)), list(dict.fromkeys(drawn))
+
+
+def _neighbours(space: SearchSpace, subnets: Iterable[SubnetConfig]) -> set[SubnetConfig]:
+    """All subnets that differ from one of `subnets` in one choice."""
+    return {
+        space.subnet(subnet.to_dict() | {choice.name: option})
+        for subnet in subnets
+        for choice in space
+        for option in choice.options
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outlook:
+    """What the predictor expects of new subnets.
+
+    Attributes:
+        pool: The subnets.
+        mean: Their predicted accuracy, (subnets,).
+        std: The standard deviation of the predictions, (subnets,).
+        feasible: Whether each keeps the budgets of each target, (targets, subnets).
+        reached: The predicted accuracy of the best scored subnet of each target, (targets,).
+    """
+
+    pool: Sequence[SubnetConfig]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    feasible: NDArray[np.bool_]
+    reached: NDArray[np.float64]
+
+    @staticmethod
+    def of(state: SearchState, predictor: AccuracyPredictor, pool: Sequence[SubnetConfig]) -> _Outlook:
+        """Predict the accuracy of `pool` and of the scored subnets, whose scores are smoothed by it."""
+        scored = [s.subnet for s in state.scored]
+        mean, std = _refined(state, predictor, pool)
+        reached = _refined(state, predictor, scored)[0]
+        return _Outlook(
+            pool=pool,
+            mean=mean,
+            std=std,
+            feasible=_feasible(state.targets, pool),
+            reached=np.where(_feasible(state.targets, scored), reached, 0.0).max(axis=1),
+        )
+
+    def gains(self) -> NDArray[np.float64]:
+        """Expected gain over what each target has, (targets, subnets)."""
+        return np.where(self.feasible, expected_gain(self.mean, self.std, self.reached[:, None]), 0.0)
+
+    def most_gain(self, count: int) -> list[SubnetConfig]:
+        """The subnets of largest gain over all targets, each given that the ones before turn out as predicted."""
+        reached, chosen = self.reached.copy(), []
+        for _ in range(min(count, len(self.pool))):
+            gains = np.where(self.feasible, expected_gain(self.mean, self.std, reached[:, None]), 0.0).sum(axis=0)
+            gains[chosen] = -1.0
+            chosen.append(int(gains.argmax()))
+            reached = np.maximum(reached, np.where(self.feasible[:, chosen[-1]], self.mean[chosen[-1]], 0.0))
+        return [self.pool[index] for index in chosen]
+
+    def widest(self, subnets: Sequence[SubnetConfig], count: int) -> list[SubnetConfig]:
+        """Those of `subnets` with the least certain accuracy."""
+        place = {subnet: index for index, subnet in enumerate(self.pool)}
+        known = [subnet for subnet in subnets if subnet in place]
+        return sorted(known, key=lambda subnet: (-self.std[place[subnet]], subnet))[:count]
+
+
+def expected_gain(
+    mean: NDArray[np.float64], std: NDArray[np.float64], reached: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The expectation of max(0, accuracy - reached) for a normally distributed accuracy (expected improvement)."""
+    from scipy.special import ndtr
+
+    std = np.maximum(std, 1e-9)
+    z = (mean - reached) / std
+    return np.asarray((mean - reached) * ndtr(z) + std * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+
+
+def _refined(
+    state: SearchState, predictor: AccuracyPredictor, subnets: Sequence[SubnetConfig]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    vectors = encoded(state.space, subnets)
+    return predictor.refine(vectors, state.workloads.macs_of(vectors))
+
+
+def _feasible(targets: Sequence[Target], subnets: Sequence[SubnetConfig]) -> NDArray[np.bool_]:
+    return np.array([[not target.budgets.excesses(c) for c in target.costs.of(subnets)] for target in targets])
