@@ -7,6 +7,7 @@ when a stage first needs them, so a build in which nothing changed loads none of
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ from model_factory.stages.report import report_stage
 from model_factory.stages.score import check_storage, score_stage
 from model_factory.stages.search import SearchOutcome, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
+from search.family import TargetPick, pick_notes
 from supernet.planning.plan import TrainingLimits
+from supernet.space import SubnetConfig
 
 _OWN_CONFIG = "for a config of your own, change to its folder or name it with --config"
 
@@ -99,7 +102,7 @@ def build(
         ]
         family = family_stage(run, materials, trained, outcomes, exported)
         chance = chance_notes(run, family.manifest, outcomes, exported)
-        notes = (*fitting_notes(run), *shared_model_notes(outcomes), *chance)
+        notes = (*fitting_notes(run), *_pick_notes(outcomes, trained.counts[1]), *chance)
         report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
         manifest=family.manifest,
@@ -182,14 +185,6 @@ def search(run: Run, console: Console, device: str) -> SearchOutcome:
         images = calibrate_stage(run, materials, console, trained)
         shared = score_stage(run, materials, console, trained, images)
         return search_stage(run, materials, console, trained, images, shared, found)
-
-
-def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    """Notes that name targets which get the same model, the reason, and what to do if that is not wanted."""
-    groups: dict[str, list[SearchOutcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
-    return tuple(_shared_note(group) for group in groups.values() if len(group) > 1)
 
 
 def process_count() -> int:
@@ -277,32 +272,22 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
     return found
 
 
-def _shared_note(group: Sequence[SearchOutcome]) -> str:
-    names = ", ".join(outcome.found.profile.name for outcome in group)
-    loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
-    name = loosest.found.profile.name
-    if blocking := _blocking_budgets(loosest):
-        return f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {blocking}"
-    slack = loosest.budgets.slack(loosest.result.pick.costs)
-    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
-    return (
-        f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
-        "add larger options to the model space to use the rest, or remove all but one of these targets"
-    )
+def _pick_notes(outcomes: Sequence[SearchOutcome], heldout_images: int) -> tuple[str, ...]:
+    """Notes on targets that get the same model, and on those that leave budgets unused."""
+    accuracy = {c.subnet: c.accuracy for outcome in outcomes for c in outcome.result.candidates}
 
+    def compare(first: SubnetConfig, second: SubnetConfig) -> tuple[float, float]:
+        """With the standard error of independent scores, which is above that of scores on the same images."""
+        variances = [accuracy[subnet] * (1 - accuracy[subnet]) / heldout_images for subnet in (first, second)]
+        return accuracy[first] - accuracy[second], math.sqrt(sum(variances))
 
-def _words(budget: str) -> str:
-    return budget.replace("_", " ")
-
-
-def _blocking_budgets(outcome: SearchOutcome) -> str:
-    """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
-    better = [c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy]
-    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
-    if alone:
-        return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
-    if better:
-        nearest = min(better, key=lambda candidate: len(candidate.excesses))
-        together = sorted(_words(excess.budget) for excess in nearest.excesses)
-        return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
-    return ""
+    picks = [
+        TargetPick(
+            name=outcome.found.profile.name,
+            budgets=outcome.budgets,
+            pick=outcome.result.pick,
+            candidates=outcome.result.candidates,
+        )
+        for outcome in outcomes
+    ]
+    return pick_notes(picks, compare)
