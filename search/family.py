@@ -96,25 +96,19 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
 
 
 def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ...]:
-    """Notes on targets that get the same model, and on those that leave more than a tenth of every budget unused.
+    """Notes on targets that get the same model, and on those whose pick uses less than `USED_SHARE` of every budget.
 
-    Each target is given one reason at most: that of `unused_budget_notes` if it has one.
+    The latter are told which scored subnet that costs more was not better. Targets with the same pick and the same
+    reason share a sentence, and no target is given two reasons.
+
+    Args:
+        targets: The picks of all targets.
+        compare: Compares a scored subnet with a pick.
     """
     groups: dict[SubnetConfig, list[TargetPick]] = {}
     for target in targets:
         groups.setdefault(target.pick.subnet, []).append(target)
-    shared = [_shared_note(group) for group in groups.values() if len(group) > 1]
-    return (*shared, *unused_budget_notes(targets, compare))
-
-
-def unused_budget_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ...]:
-    """For each target whose pick uses less than `USED_SHARE` of every budget: why no subnet that costs more was picked.
-
-    Args:
-        targets: The picks of all targets. A target without budgets gets no note.
-        compare: Compares a scored subnet with the pick.
-    """
-    return tuple(_unused_note(target, compare) for target in targets if _leaves_unused(target))
+    return tuple(note for group in groups.values() for note in _group_notes(group, compare))
 
 
 def _judged_for(target: RankedPick, pick: Candidate) -> Candidate:
@@ -130,22 +124,36 @@ def _raised_note(target: RankedPick, source: str, pick: Candidate, compare: Comp
     )
 
 
+def _group_notes(group: Sequence[TargetPick], compare: Compare) -> list[str]:
+    """The notes on the targets that get one model."""
+    reasons: dict[str, list[TargetPick]] = {}
+    for target in group:
+        reasons.setdefault(_unused_reason(target, compare) if _leaves_unused(target) else "", []).append(target)
+    users = reasons.pop("", [])
+    notes = [_unused_note(alike, reason) for reason, alike in reasons.items()]
+    if len(group) == 1 or (len(notes) == 1 and not users):
+        return notes
+    return [f"{_names(group)} get the same model{_shared_reason(users) if users else ''}", *notes]
+
+
 def _leaves_unused(target: TargetPick) -> bool:
-    used = target.budgets.slack(target.pick.costs)
-    return bool(used) and max(used.values()) < USED_SHARE
+    return 0 < _largest_share(target, target.pick) < USED_SHARE
 
 
-def _unused_note(target: TargetPick, compare: Compare) -> str:
-    slack = target.budgets.slack(target.pick.costs)
-    budget, used = max(slack.items(), key=lambda item: item[1])
-    less = " and less of the others" if len(slack) > 1 else ""
-    beginning = f"the model of {target.name} uses {used:.0%} of its budget for {_words(budget)}{less}"
+def _unused_note(targets: Sequence[TargetPick], reason: str) -> str:
+    get = "gets a model that uses" if len(targets) == 1 else "get the same model, which uses"
+    shares = ", ".join(f"{_largest_share(target, target.pick):.0%}" for target in targets)
+    return f"{_names(targets)} {get} at most {shares} of a budget: {reason}"
+
+
+def _unused_reason(target: TargetPick, compare: Compare) -> str:
+    used = _largest_share(target, target.pick)
     costlier = [c for c in target.candidates if not c.excesses and _largest_share(target, c) > used]
     if costlier:
-        return f"{beginning}; {_best_costlier(target.pick, costlier, compare)}"
+        return _best_costlier(target.pick, costlier, compare)
     if blocking := _blocking_budgets(target):
-        return f"{beginning}; a more accurate scored subnet exceeds only {blocking}"
-    return f"{beginning}, and no scored subnet that costs more is more accurate: {_LARGER} to use the rest"
+        return f"a more accurate scored subnet exceeds only {blocking}"
+    return f"no scored subnet that costs more is more accurate; {_LARGER} to use the rest"
 
 
 def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare) -> str:
@@ -160,25 +168,21 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
     else:
         conclusion = "it is better on the images on which both were scored, which may be too few"
     return (
-        f"the best scored subnet that costs more and keeps its budgets (of {len(costlier)}) is {best.subnet.id}, with "
+        f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is {best.subnet.id}, with "
         f"a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a difference of "
         f"{_points(mean, error)}: {conclusion}"
     )
 
 
-def _shared_note(group: Sequence[TargetPick]) -> str:
-    """Who gets the same model; why, for the target with the loosest budgets that is not given a reason of its own."""
-    note = f"{', '.join(target.name for target in group)} get the same model"
-    others = [target for target in group if not _leaves_unused(target)]
-    if not others:
-        return note
-    loosest = min(others, key=lambda target: _largest_share(target, target.pick))
+def _shared_reason(users: Sequence[TargetPick]) -> str:
+    """Why the targets of one model that use their budgets get no other; for the one with the loosest budgets."""
+    loosest = min(users, key=lambda target: _largest_share(target, target.pick))
     if blocking := _blocking_budgets(loosest):
-        return f"{note}; on {loosest.name} a more accurate scored subnet exceeds only {blocking}"
+        return f"; on {loosest.name} a more accurate scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.pick.costs)
     used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
     return (
-        f"{note}, the most accurate that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
+        f", the most accurate that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
         "or remove all but one of these targets"
     )
 
@@ -204,6 +208,10 @@ def _largest_share(target: TargetPick, candidate: Candidate) -> float:
 def _points(mean: float, error: float) -> str:
     """A difference of accuracies with its standard error, in percentage points."""
     return f"{100 * mean:+.2f} ± {100 * error:.2f} points"
+
+
+def _names(targets: Sequence[TargetPick]) -> str:
+    return ", ".join(target.name for target in targets)
 
 
 def _words(budget: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from device_profiles.budgets import Budgets
 from device_profiles.costs import Costs
-from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes, unused_budget_notes
+from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.target import Candidate
 from supernet.space import SubnetConfig
 
@@ -107,23 +107,23 @@ def target(name: str, picked: int, scored: list[int], budgets: Budgets) -> Targe
         (3, [3, 4], "a difference of -3.00 ± 0.60 points: it is worse"),
         (2, [2, 5], "a difference of +0.00 ± 0.60 points: they cannot be told apart, so the cheaper one was picked"),
         (1, [1, 2], "it is better on the images on which both were scored, which may be too few"),
-        (3, [1, 3], "no scored subnet that costs more is more accurate: add larger options"),
+        (3, [1, 3], "no scored subnet that costs more is more accurate; add larger options"),
     ],
 )
 def test_a_target_that_leaves_its_budget_unused_is_told_why(picked, scored, words):
-    (note,) = unused_budget_notes([target("lab", picked, scored, Budgets(latency="8 ms"))], compare)
-    assert note.startswith(f"the model of lab uses {picked / 8:.0%} of its budget for latency")
+    (note,) = pick_notes([target("lab", picked, scored, Budgets(latency="8 ms"))], compare)
+    assert note.startswith(f"lab gets a model that uses at most {picked / 8:.0%} of a budget: ")
     assert words in note
 
 
-def test_of_several_budgets_the_one_that_is_used_most_is_named():
-    (note,) = unused_budget_notes([target("lab", 2, [2], Budgets(latency="8 ms", file_size="20 B"))], compare)
-    assert "uses 25% of its budget for latency and less of the others" in note
+def test_of_several_budgets_the_one_that_is_used_most_counts():
+    (note,) = pick_notes([target("lab", 2, [2], Budgets(latency="8 ms", file_size="20 B"))], compare)
+    assert note.startswith("lab gets a model that uses at most 25% of a budget")
 
 
 @pytest.mark.parametrize("budgets", [Budgets(), Budgets(latency="2.2 ms"), Budgets(latency="9 ms", file_size="2 B")])
 def test_a_target_that_uses_a_budget_or_has_none_needs_no_note(budgets):
-    assert unused_budget_notes([target("lab", 2, [1, 2, 3], budgets)], compare) == ()
+    assert pick_notes([target("lab", 2, [1, 2, 3], budgets)], compare) == ()
 
 
 @pytest.mark.parametrize(
@@ -150,17 +150,19 @@ def test_a_shared_model_is_explained(budgets, scored, words):
     assert words in note
 
 
+def test_targets_with_the_same_reason_share_a_sentence():
+    loose = [target(name, 2, [2, 4], Budgets(latency=limit)) for name, limit in (("lab", "9 ms"), ("phone", "8 ms"))]
+    (note,) = pick_notes(loose, compare)
+    assert note.startswith("lab, phone get the same model, which uses at most 22%, 25% of a budget: the best scored")
+
+
 def test_a_target_is_given_one_reason():
     tight, loose = Budgets(latency="2 ms"), Budgets(latency="9 ms")
     shared, unused = pick_notes([target("lab", 2, [2, 3], tight), target("phone", 2, [2, 4], loose)], compare)
     assert shared.startswith("lab, phone get the same model; on lab a more accurate scored subnet exceeds only")
-    assert unused.startswith("the model of phone uses 22% of its budget for latency; the best scored subnet that")
-    both = pick_notes([target(name, 2, [2, 4], loose) for name in ("lab", "phone")], compare)
-    assert [note.split(";")[0] for note in both] == [
-        "lab, phone get the same model",
-        "the model of lab uses 22% of its budget for latency",
-        "the model of phone uses 22% of its budget for latency",
-    ]
+    assert unused.startswith("phone gets a model that uses at most 22% of a budget: the best scored subnet that")
+    differing = [target("lab", 2, [2, 4], loose), target("phone", 2, [2], loose)]
+    assert [note.partition(" get")[0] for note in pick_notes(differing, compare)] == ["lab, phone", "lab", "phone"]
 
 
 def test_different_models_need_no_note():
