@@ -7,6 +7,7 @@ when a stage first needs them, so a build in which nothing changed loads none of
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -91,7 +92,8 @@ def build(
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
         aims = [Aim(found=found, budgets=run.budgets_for(found)) for found in targets]
-        outcomes = search_stage(run, materials, console, trained, images, aims).outcomes
+        searched = search_stage(run, materials, console, trained, images, aims)
+        outcomes = searched.outcomes
         picks = [outcome.result.pick.subnet for outcome in outcomes]
         finetuned = finetune_stage(run, materials, console, trained, images, picks)
         exported = [
@@ -100,7 +102,7 @@ def build(
         ]
         family = family_stage(run, materials, trained, outcomes, exported)
         chance = chance_notes(run, family.manifest, outcomes, exported)
-        notes = (*fitting_notes(run), *shared_model_notes(outcomes), *chance)
+        notes = (*fitting_notes(run), *searched.notes(), *chance)
         report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
     return Built(
         manifest=family.manifest,
@@ -186,14 +188,6 @@ def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets 
         images = calibrate_stage(run, materials, console, trained)
         aims = [Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets())) for f in found]
         return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
-
-
-def shared_model_notes(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    """Notes that name targets which get the same model, the reason, and what to do if that is not wanted."""
-    groups: dict[str, list[SearchOutcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(outcome.result.pick.subnet.id, []).append(outcome)
-    return tuple(_shared_note(group) for group in groups.values() if len(group) > 1)
 
 
 def process_count() -> int:
@@ -284,34 +278,3 @@ def _refuse_namesakes(found: Sequence[FoundProfile], origin: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{origin}: two targets use profiles named {twice[0]!r}; rename one of them")
-
-
-def _shared_note(group: Sequence[SearchOutcome]) -> str:
-    names = ", ".join(outcome.found.profile.name for outcome in group)
-    loosest = min(group, key=lambda o: max(o.budgets.slack(o.result.pick.costs).values(), default=0.0))
-    name = loosest.found.profile.name
-    if blocking := _blocking_budgets(loosest):
-        return f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {blocking}"
-    slack = loosest.budgets.slack(loosest.result.pick.costs)
-    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
-    return (
-        f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
-        "add larger options to the model space to use the rest, or remove all but one of these targets"
-    )
-
-
-def _words(budget: str) -> str:
-    return budget.replace("_", " ")
-
-
-def _blocking_budgets(outcome: SearchOutcome) -> str:
-    """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
-    better = [c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy]
-    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
-    if alone:
-        return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
-    if better:
-        nearest = min(better, key=lambda candidate: len(candidate.excesses))
-        together = sorted(_words(excess.budget) for excess in nearest.excesses)
-        return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
-    return ""

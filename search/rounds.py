@@ -47,7 +47,7 @@ class SearchResult:
 
     Attributes:
         targets: The result of each target, in their order.
-        scored: Every scored subnet, on as many images as the rounds used, in the order in which they were scored.
+        scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
         errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
         rounds: The number of rounds that proposed subnets.
     """

@@ -60,7 +60,7 @@ from exports.family.samples import (
     run_samples,
     tolerance_micro,
 )
-from exports.family.specs import FamilySpec, ModelSpec, TierSpec
+from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes, write_bytes, write_text
 
@@ -71,8 +71,8 @@ _BYTES_PER_LOGIT = 10
 def write_family(folder: Path, spec: FamilySpec) -> Manifest:
     """Write labels, samples, evaluation and, last, the manifest; then remove files that the manifest does not name.
 
-    Within a platform, ranks increase with a tier's lowest `ram_class_min`, then with its lowest `cores_min`, then in
-    the given order. The model of the floor is the one that needs the least memory, then the fewest bytes.
+    The ranks are those of `tier_ranks`. The model of the floor is the one that needs the least memory, then the fewest
+    bytes.
 
     Args:
         folder: The family's folder, which contains the model files.
@@ -232,16 +232,10 @@ def _task(spec: FamilySpec) -> Task:
 def _tiers(spec: FamilySpec) -> tuple[Tier, ...]:
     smallest = min(spec.models, key=lambda m: (m.peak_memory_bytes, m.artifact.bytes, m.artifact.model_id))
     tiers = [Tier(id=FLOOR, platform="any", rank=0, match=(), models=(smallest.artifact.model_id,))]
-    for platform in sorted({tier.platform for tier in spec.tiers}):
-        ordered = sorted((tier for tier in spec.tiers if tier.platform == platform), key=_demand)
-        for rank, tier in enumerate(ordered, start=1):
-            tiers.append(Tier(id=tier.id, platform=platform, rank=rank, match=tier.selectors, models=(tier.model_id,)))
+    ranked = zip(tier_ranks(spec.tiers), spec.tiers, strict=True)
+    for rank, tier in sorted(ranked, key=lambda item: (item[1].platform, item[0])):
+        tiers.append(Tier(id=tier.id, platform=tier.platform, rank=rank, match=tier.selectors, models=(tier.model_id,)))
     return tuple(tiers)
-
-
-def _demand(tier: TierSpec) -> tuple[int, int]:
-    ram = min(selector.ram_class_min or 0 for selector in tier.selectors)
-    return ram, min(selector.cores_min or 0 for selector in tier.selectors)
 
 
 def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:

@@ -58,7 +58,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierSpec:
-    """A tier: selectors and the model that they select. Its rank follows from the selectors, see `write_family`.
+    """A tier: selectors and the model that they select. Its rank follows from the selectors, see `tier_ranks`.
 
     Attributes:
         id: A unique id other than `floor`.
@@ -142,6 +142,18 @@ def tier_spec(profile: DeviceProfile, model_id: str) -> TierSpec:
     )
 
 
+def tier_ranks(tiers: Sequence[TierSpec]) -> tuple[int, ...]:
+    """The rank of each tier within its platform, counted from 1.
+
+    Ranks increase with a tier's lowest `ram_class_min`, then with its lowest `cores_min`, then in the given order.
+    """
+    order = sorted(range(len(tiers)), key=lambda i: _demand(tiers[i]))
+    by_platform: dict[str, list[int]] = {}
+    for index in order:
+        by_platform.setdefault(tiers[index].platform, []).append(index)
+    return tuple(by_platform[tier.platform].index(index) + 1 for index, tier in enumerate(tiers))
+
+
 def family_spec(
     family_id: str,
     splits: Splits,
@@ -219,6 +231,11 @@ def _perf(profile: DeviceProfile, costs: Costs) -> Perf:
         basis=profile.latency_provenance,
         machine=profile.costs.machine,
     )
+
+
+def _demand(tier: TierSpec) -> tuple[int, int]:
+    ram = min(selector.ram_class_min or 0 for selector in tier.selectors)
+    return ram, min(selector.cores_min or 0 for selector in tier.selectors)
 
 
 def _selector(profile: DeviceProfile) -> Selector:

@@ -21,7 +21,8 @@ from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.graph_costs import GraphCosts
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
-from search.scored import Scored
+from search.family import TargetPick, pick_notes
+from search.scored import Scored, paired_difference
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ class Searched:
     outcomes: tuple[SearchOutcome, ...]
     result: SearchResult
     start: str
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on picks that changed for the order of tiers, are shared, or leave budgets unused."""
+        known = {scored.subnet: scored for scored in self.result.scored}
+        picks = [
+            TargetPick(
+                name=outcome.found.profile.name,
+                budgets=outcome.budgets,
+                pick=outcome.result.pick,
+                candidates=outcome.result.candidates,
+            )
+            for outcome in self.outcomes
+        ]
+        return pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
 
 
 def search_stage(

@@ -1,0 +1,218 @@
+"""What holds between the targets of one family: the order of accuracies within a platform, and notes on the picks.
+
+Pure functions over values. Imports neither torch nor optuna, so that a finished build is read without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from factory_base.intervals import Z95
+
+if TYPE_CHECKING:
+    from device_profiles.budgets import Budgets, Excess
+    from device_profiles.costs import Costs
+    from search.target import Candidate
+    from supernet.space import SubnetConfig
+
+USED_SHARE = 0.9
+"""A target that uses less than this share of each of its budgets is told why: the steps between neighbouring subnets
+of a space are a few percent of a budget, so the last tenth is often out of reach."""
+_LARGER = "add larger options to the model space"
+
+Judge = Callable[["SubnetConfig"], "tuple[Costs, tuple[Excess, ...]]"]
+"""The costs of a subnet on a target's device, and the budgets of the target that it exceeds."""
+
+Compare = Callable[["SubnetConfig", "SubnetConfig"], tuple[float, float]]
+"""The accuracy of the first subnet minus that of the second on the held-out images on which both were scored, and the
+standard error of this paired difference; both as fractions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedPick:
+    """The pick of a target, and the place of the target within its platform.
+
+    Attributes:
+        name: The name of the target.
+        platform: The platform of the target.
+        rank: The rank of its tier; a device gets the highest rank of its platform that it matches.
+        pick: The pick. Its accuracy is that on the whole held-out split, as the accuracies of all other picks are.
+        judge: Judges a subnet for this target.
+    """
+
+    name: str
+    platform: str
+    rank: int
+    pick: Candidate
+    judge: Judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPick:
+    """What was picked for a target, and from what.
+
+    Attributes:
+        name: The name of the target.
+        budgets: Its budgets.
+        pick: The pick.
+        candidates: All scored subnets, each judged for this target.
+    """
+
+    name: str
+    budgets: Budgets
+    pick: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Give a higher tier the model of a lower tier of its platform where that is more accurate and keeps its budgets.
+
+    Ranks are gone through in ascending order, so that a model can rise by several tiers. Without this rule, a user who
+    buys a better device could get a worse model: targets choose among different finalists, and a target prefers the
+    cheaper of two that cannot be told apart.
+
+    Args:
+        targets: The picks of all targets.
+        compare: Compares two picks, for the notes.
+
+    Returns:
+        The pick of each target, in the order of `targets`, and a sentence for each pick that changed.
+    """
+    picks = {target.name: target.pick for target in targets}
+    notes = []
+    for target in sorted(targets, key=lambda t: t.rank):
+        lower = [t for t in targets if t.platform == target.platform and t.rank < target.rank]
+        better = [t for t in lower if picks[t.name].accuracy > target.pick.accuracy]
+        judged = [(t, _judged_for(target, picks[t.name])) for t in better]
+        kept = [(t, candidate) for t, candidate in judged if not candidate.excesses]
+        if kept:
+            # among equals the cheaper model, then the tier that is nearest
+            source, pick = max(kept, key=lambda k: (k[1].accuracy, -k[1].costs.latency_us, k[0].rank))
+            picks[target.name] = pick
+            notes.append(_raised_note(target, source.name, pick, compare))
+    return tuple(picks[target.name] for target in targets), tuple(notes)
+
+
+def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ...]:
+    """Notes on targets that get the same model, and on those whose pick uses less than `USED_SHARE` of every budget.
+
+    The latter are told which scored subnet that costs more was not better. Targets with the same pick and the same
+    reason share a sentence, and no target is given two reasons.
+
+    Args:
+        targets: The picks of all targets.
+        compare: Compares a scored subnet with a pick.
+    """
+    groups: dict[SubnetConfig, list[TargetPick]] = {}
+    for target in targets:
+        groups.setdefault(target.pick.subnet, []).append(target)
+    return tuple(note for group in groups.values() for note in _group_notes(group, compare))
+
+
+def _judged_for(target: RankedPick, pick: Candidate) -> Candidate:
+    costs, excesses = target.judge(pick.subnet)
+    return replace(pick, costs=costs, excesses=excesses)
+
+
+def _raised_note(target: RankedPick, source: str, pick: Candidate, compare: Compare) -> str:
+    difference = _points(*compare(pick.subnet, target.pick.subnet))
+    return (
+        f"{target.name} gets the model of {source}, which keeps its budgets and is more accurate on the held-out "
+        f"images than its own pick: {pick.accuracy:.2%} and {target.pick.accuracy:.2%}, a difference of {difference}"
+    )
+
+
+def _group_notes(group: Sequence[TargetPick], compare: Compare) -> list[str]:
+    """The notes on the targets that get one model."""
+    reasons: dict[str, list[TargetPick]] = {}
+    for target in group:
+        reasons.setdefault(_unused_reason(target, compare) if _leaves_unused(target) else "", []).append(target)
+    users = reasons.pop("", [])
+    notes = [_unused_note(alike, reason) for reason, alike in reasons.items()]
+    if len(group) == 1 or (len(notes) == 1 and not users):
+        return notes
+    return [f"{_names(group)} get the same model{_shared_reason(users) if users else ''}", *notes]
+
+
+def _leaves_unused(target: TargetPick) -> bool:
+    return 0 < _largest_share(target, target.pick) < USED_SHARE
+
+
+def _unused_note(targets: Sequence[TargetPick], reason: str) -> str:
+    get = "gets a model that uses" if len(targets) == 1 else "get the same model, which uses"
+    shares = ", ".join(f"{_largest_share(target, target.pick):.0%}" for target in targets)
+    return f"{_names(targets)} {get} at most {shares} of a budget: {reason}"
+
+
+def _unused_reason(target: TargetPick, compare: Compare) -> str:
+    used = _largest_share(target, target.pick)
+    costlier = [c for c in target.candidates if not c.excesses and _largest_share(target, c) > used]
+    if costlier:
+        return _best_costlier(target.pick, costlier, compare)
+    if blocking := _blocking_budgets(target):
+        return f"a more accurate scored subnet exceeds only {blocking}"
+    return f"no scored subnet that costs more is more accurate; {_LARGER} to use the rest"
+
+
+def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare) -> str:
+    """The best of the feasible subnets that cost more than the pick, and why it was not taken."""
+    differences = {c.subnet: compare(c.subnet, pick.subnet) for c in costlier}
+    best = max(costlier, key=lambda c: (differences[c.subnet][0], c.accuracy, c.subnet.id))
+    mean, error = differences[best.subnet]
+    if mean < -Z95 * error:
+        conclusion = "it is worse"
+    elif mean <= Z95 * error:
+        conclusion = "they cannot be told apart, so the cheaper one was picked"
+    else:
+        conclusion = "it is better on the images on which both were scored, which may be too few"
+    return (
+        f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is {best.subnet.id}, with "
+        f"a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a difference of "
+        f"{_points(mean, error)}: {conclusion}"
+    )
+
+
+def _shared_reason(users: Sequence[TargetPick]) -> str:
+    """Why the targets of one model that use their budgets get no other; for the one with the loosest budgets."""
+    loosest = min(users, key=lambda target: _largest_share(target, target.pick))
+    if blocking := _blocking_budgets(loosest):
+        return f"; on {loosest.name} a more accurate scored subnet exceeds only {blocking}"
+    slack = loosest.budgets.slack(loosest.pick.costs)
+    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
+    return (
+        f", the most accurate that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
+        "or remove all but one of these targets"
+    )
+
+
+def _blocking_budgets(target: TargetPick) -> str:
+    """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
+    better = [c for c in target.candidates if c.excesses and c.accuracy > target.pick.accuracy]
+    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
+    if alone:
+        return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
+    if better:
+        nearest = min(better, key=lambda candidate: len(candidate.excesses))
+        together = sorted(_words(excess.budget) for excess in nearest.excesses)
+        return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
+    return ""
+
+
+def _largest_share(target: TargetPick, candidate: Candidate) -> float:
+    """The largest used share of a budget; 0 without budgets."""
+    return max(target.budgets.slack(candidate.costs).values(), default=0.0)
+
+
+def _points(mean: float, error: float) -> str:
+    """A difference of accuracies with its standard error, in percentage points."""
+    return f"{100 * mean:+.2f} ± {100 * error:.2f} points"
+
+
+def _names(targets: Sequence[TargetPick]) -> str:
+    return ", ".join(target.name for target in targets)
+
+
+def _words(budget: str) -> str:
+    return budget.replace("_", " ")
