@@ -7,7 +7,6 @@ when a stage first needs them, so a build in which nothing changed loads none of
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence

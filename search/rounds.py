@@ -114,7 +114,12 @@ def search_targets(
         judge.result(target, subnets, known, decide(target, final, measure))
         for target, subnets, final in zip(targets, ranked, finals, strict=True)
     ]
-    return SearchResult(targets=tuple(results), scored=tuple(scored), errors=judge.predictor.errors(), rounds=rounds)
+    return SearchResult(
+        targets=tuple(results),
+        scored=tuple(known[s.subnet] for s in scored),
+        errors=judge.predictor.errors(),
+        rounds=rounds,
+    )
 
 
 def require_feasible(target: Target, space: SearchSpace) -> None:
@@ -138,7 +143,7 @@ def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
         )
     rungs = [min(config.score_images, heldout - final)]
     while rungs[-1] < heldout:
-        rungs.append(min(2 * rungs[-1], heldout))
+        rungs.append(2 * rungs[-1] if 3 * rungs[-1] < heldout else heldout)
     return tuple(rungs)
 
 

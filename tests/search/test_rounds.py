@@ -23,21 +23,21 @@ HELDOUT = 2000
 class Scorer:
     """Scores subnets by the known truth, and keeps what it was asked for."""
 
-    def __init__(self, score_on) -> None:
-        self._score_on = score_on
+    def __init__(self, scored, truth) -> None:
+        self._scored, self._truth = scored, truth
         self.asked: list[tuple[SubnetConfig, int, str]] = []
 
     def __call__(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
         self.asked += [(subnet, images, purpose) for subnet in subnets]
-        return self._score_on(subnets, images)
+        return [self._scored(subnet, self._truth(subnet), images) for subnet in subnets]
 
     def of(self, purpose: str) -> list[SubnetConfig]:
         return [subnet for subnet, _, asked in self.asked if asked.startswith(purpose)]
 
 
 @pytest.fixture
-def scorer(score_on) -> Scorer:
-    return Scorer(score_on)
+def scorer(scored, truth) -> Scorer:
+    return Scorer(scored, truth)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_budget_that_nothing_keeps_is_an_error_before_anything_is_scored(searc
 
 def test_images_double_until_all_held_out_ones_are_used() -> None:
     assert image_rungs(SearchConfig(), 337) == (169, 337)
-    assert image_rungs(SearchConfig(score_images=500), 5000) == (500, 1000, 2000, 4000, 5000)
+    assert image_rungs(SearchConfig(score_images=500), 5000) == (500, 1000, 2000, 5000)
     assert image_rungs(SearchConfig(final_images=0), 300) == (300,)
     with pytest.raises(ConfigError, match="final_images: 300 of 300 held-out images"):
         image_rungs(SearchConfig(final_images=300), 300)
