@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from factory_base.documents import shaping_values
+from factory_base.errors import EngineError
 from model_factory.run import Run
+from model_factory.stages.cached import Stage
+from model_factory.stages.fingerprint import model_code, space_libraries
 from model_factory.stages.materials import Materials
 
 if TYPE_CHECKING:
@@ -17,56 +22,79 @@ if TYPE_CHECKING:
     from search.target import Candidate
     from supernet.space import SubnetConfig
 
+_VERSION = 1
 _FLOAT_BYTES = 4
 
 
-class GraphCosts:
-    """Exports each subnet once, without keeping the file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFacts:
+    """Facts about the exported graph of a subnet, which do not depend on its weights.
 
-    Args:
-        run: The run.
-        materials: Its supernet and images.
-        calibration_images: Number of training images on which a subnet is recalibrated.
+    Attributes:
+        file_bytes: The size of the file.
+        arena_bytes: The most bytes of activations that are live at one step; None if their shapes depend on the data.
     """
 
-    def __init__(self, run: Run, materials: Materials, calibration_images: int) -> None:
-        self._run, self._materials, self._images = run, materials, calibration_images
-        self._known: dict[SubnetConfig, tuple[int, int | None]] = {}
+    file_bytes: int
+    arena_bytes: int | None
 
-    def of(self, target: Target, candidate: Candidate) -> Costs:
-        """The costs of `candidate`, with the file size and the activations of its graph in place of predictions.
 
-        A profile in another precision than that of the exported files keeps its predictions.
+def graph_costs(run: Run, materials: Materials, target: Target, candidate: Candidate) -> Costs:
+    """The costs of a candidate, with the file size and the activations of its graph in place of predictions.
 
-        Raises:
-            EngineError: The network cannot be exported.
-        """
-        profile = target.costs.profile
-        if profile.precision != "fp32":
-            return candidate.costs
-        file_bytes, arena_bytes = self._measured(candidate.subnet)
-        more = 0.0
-        if arena_bytes is not None:
-            predicted = self._materials.workloads.of(candidate.subnet).arena_elements * _FLOAT_BYTES
-            more = profile.costs.arena_ratio.value * (arena_bytes - predicted)
-        peak = candidate.costs.peak_memory_bytes + round(more)
-        return replace(candidate.costs, file_bytes=file_bytes, peak_memory_bytes=peak)
+    A profile in another precision than that of the exported files keeps its predictions.
 
-    def _measured(self, subnet: SubnetConfig) -> tuple[int, int | None]:
-        """The bytes of the file and of its activations; None for those if their shapes depend on the data."""
-        if subnet not in self._known:
-            from exports.engines import get_engine
-            from exports.onnx.graph_memory import plan_graph
-            from factory_base.errors import EngineError
+    Args:
+        run: The run, which keeps the facts about each graph.
+        materials: Its model space.
+        target: The target.
+        candidate: The candidate, with its predicted costs.
 
-            engine = get_engine("onnxruntime", **shaping_values(self._run.config.export))
-            module = self._materials.calibrated(subnet, self._images)
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "subnet.onnx"
-                engine.convert(module, self._materials.model_space.input_shape(subnet), path)
-                try:
-                    arena = plan_graph(path).bound_bytes
-                except EngineError:
-                    arena = None
-                self._known[subnet] = path.stat().st_size, arena
-        return self._known[subnet]
+    Raises:
+        EngineError: The network cannot be exported.
+    """
+    profile = target.costs.profile
+    if profile.precision != "fp32":
+        return candidate.costs
+    facts = _facts(run, materials, candidate.subnet)
+    more = 0.0
+    if facts.arena_bytes is not None:
+        predicted = materials.workloads.of(candidate.subnet).arena_elements * _FLOAT_BYTES
+        more = profile.costs.arena_ratio.value * (facts.arena_bytes - predicted)
+    peak = candidate.costs.peak_memory_bytes + round(more)
+    return replace(candidate.costs, file_bytes=facts.file_bytes, peak_memory_bytes=peak)
+
+
+def _facts(run: Run, materials: Materials, subnet: SubnetConfig) -> GraphFacts:
+    config = run.config
+    stage = Stage(
+        run=run,
+        name=f"graph-{subnet.id}",
+        version=_VERSION,
+        inputs={
+            "model": shaping_values(config.model),
+            **model_code(config.model, run.config_folder),
+            "export": shaping_values(config.export),
+            "subnet": [[name, option] for name, option in subnet.values],
+            "output": materials.workloads.of(subnet).output_shape,
+        },
+        libraries=("torch", "onnx", "onnxscript", *space_libraries(config.model)),
+        codec=TypeAdapter(GraphFacts),
+    )
+    return stage.cached(lambda: _exported_facts(run, materials, subnet))
+
+
+def _exported_facts(run: Run, materials: Materials, subnet: SubnetConfig) -> GraphFacts:
+    from exports.engines import get_engine
+    from exports.onnx.graph_memory import plan_graph
+
+    engine = get_engine("onnxruntime", **shaping_values(run.config.export))
+    space = materials.model_space
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "subnet.onnx"
+        engine.convert(space.build(subnet).eval(), space.input_shape(subnet), path)
+        try:
+            arena = plan_graph(path).bound_bytes
+        except EngineError:
+            arena = None
+        return GraphFacts(file_bytes=path.stat().st_size, arena_bytes=arena)

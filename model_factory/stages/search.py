@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -18,7 +19,7 @@ from model_factory.stages.archive import open_archive
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
-from model_factory.stages.graph_costs import GraphCosts
+from model_factory.stages.graph_costs import graph_costs
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 from search.family import TargetPick, pick_notes
@@ -26,6 +27,7 @@ from search.scored import Scored, paired_difference
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
+    from search.archive import Archive
     from search.device_target import Target
     from search.rounds import SearchResult
     from search.target import TargetResult
@@ -116,7 +118,8 @@ def search_stage(
         trained: The trained supernet.
         calibration_images: Number of training images on which each subnet is recalibrated.
         aims: The targets, searched together.
-        from_snapshot: Whether to start from the snapshot, if there is one, in place of a design.
+        from_snapshot: Whether to start from the snapshot, if there is one, in place of a design. The picks are then
+            made by predicted costs: nothing is exported.
 
     Raises:
         BudgetError: No subnet meets the budgets of a target.
@@ -141,7 +144,7 @@ def search_stage(
     )
     result = stage.load()
     if result is None:
-        result = _search(run, materials, console, trained, calibration_images, aims, start)
+        result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
         stage.save(result)
         snapshot.save(_merged(start, result.scored))
     outcomes = (
@@ -174,35 +177,53 @@ def _search(
     calibration_images: int,
     aims: Sequence[Aim],
     start: Sequence[Scored],
+    *,
+    measured: bool,
 ) -> SearchResult:
+    from search.finals import predicted_costs
     from search.rounds import search_targets
 
-    archive = open_archive(run, materials, trained)
-
-    def score(subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
-        with console.stage(f"score subnets ({purpose})") as progress:
-            return archive.score(
-                subnets,
-                images,
-                lambda subnet, rows: materials.heldout_correct(subnet, rows, calibration_images),
-                purpose,
-                progress,
-            )
-
+    scorer = _Scorer(run, materials, console, trained, calibration_images)
     result = search_targets(
         _targets(aims, materials),
         materials.model_space.space,
         materials.workloads,
-        score,
+        scorer.score,
         trained.counts[1],
         run.config.search,
         run.config.seed,
         start=start,
-        measure=GraphCosts(run, materials, calibration_images).of,
+        measure=partial(graph_costs, run, materials) if measured else predicted_costs,
         watch=console.stage,
     )
-    archive.write_table(run.archive_table)
+    scorer.write_table()
     return result
+
+
+class _Scorer:
+    """Scores subnets and keeps the scores in the run's archive, which is opened when there is something to score."""
+
+    def __init__(
+        self, run: Run, materials: Materials, console: Console, trained: Trained, calibration_images: int
+    ) -> None:
+        self._run, self._materials, self._console = run, materials, console
+        self._trained, self._calibration_images = trained, calibration_images
+        self._archive: Archive | None = None
+
+    def score(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
+        """See `search.finals.Score`."""
+        if self._archive is None:
+            self._archive = open_archive(self._run, self._materials, self._trained)
+        with self._console.stage(f"score subnets ({purpose})") as progress:
+            return self._archive.score(subnets, images, self._evaluate, purpose, progress)
+
+    def write_table(self) -> None:
+        """Write the table of all scored subnets, if there are new ones. Raises `DiskError`."""
+        if self._archive is not None:
+            self._archive.write_table(self._run.archive_table)
+
+    def _evaluate(self, subnet: SubnetConfig, rows: range) -> list[bool]:
+        return self._materials.heldout_correct(subnet, rows, self._calibration_images)
 
 
 def _targets(aims: Sequence[Aim], materials: Materials) -> list[Target]:
