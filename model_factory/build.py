@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from device_profiles.budgets import budget_words
 from device_profiles.profile import FoundProfile
 from exports.engines import get_engine
 from exports.family.records import Manifest
@@ -284,25 +285,21 @@ def _shared_note(group: Sequence[SearchOutcome]) -> str:
     if blocking := _blocking_budgets(loosest):
         return f"{names} get the same model; on {name} a more accurate scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.result.pick.costs)
-    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
+    used = ", ".join(f"{share:.0%} of the budget for {budget_words(budget)}" for budget, share in slack.items())
     return (
         f"{names} get the same model, the most accurate that was scored; on {name} it uses {used or 'no budget'}: "
         "add larger options to the model space to use the rest, or remove all but one of these targets"
     )
 
 
-def _words(budget: str) -> str:
-    return budget.replace("_", " ")
-
-
 def _blocking_budgets(outcome: SearchOutcome) -> str:
     """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
     better = [c for c in outcome.result.candidates if c.accuracy > outcome.result.pick.accuracy]
-    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
+    alone = sorted({budget_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
     if alone:
         return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
     if better:
         nearest = min(better, key=lambda candidate: len(candidate.excesses))
-        together = sorted(_words(excess.budget) for excess in nearest.excesses)
+        together = sorted(budget_words(excess.budget) for excess in nearest.excesses)
         return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
     return ""
