@@ -17,11 +17,14 @@ from pydantic import (
 )
 
 from factory_base.documents import Document
+from factory_base.errors import ConfigError
 from factory_base.quantities import (
     EXAMPLES,
     DurationUs,
+    EnergyUj,
     FrameRate,
     Kind,
+    MacsCount,
     Share,
     SizeBytes,
     exact_bytes,
@@ -29,28 +32,34 @@ from factory_base.quantities import (
     exact_share,
     format_bytes,
     format_duration,
+    format_energy,
+    format_macs,
     kind_of,
 )
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
 
-BudgetName = Literal["latency", "peak_memory", "file_size"]
+BudgetName = Literal["latency", "peak_memory", "file_size", "macs", "energy"]
 
 _FORMATS: dict[BudgetName, Callable[[float], str]] = {
     "latency": format_duration,
     "peak_memory": format_bytes,
     "file_size": format_bytes,
+    "macs": format_macs,
+    "energy": format_energy,
 }
 _FORMS: dict[BudgetName, tuple[str, ...]] = {
     "latency": ("latency_us", "frames_per_s", "frame_share"),
     "peak_memory": ("peak_memory_bytes", "memory"),
     "file_size": ("file_bytes", "download_bytes"),
+    "macs": ("macs",),
+    "energy": ("energy_uj",),
 }
 """The fields of each budget: first the limit itself, then the fields that it can be derived from."""
 
-_LIMIT_KEYS = {*_FORMS, *(forms[0] for forms in _FORMS.values())}
-"""Keys of the limits themselves, by alias and by name. They are written even if the limit is not set."""
+_ALWAYS_WRITTEN = {"latency", "latency_us", "peak_memory", "peak_memory_bytes", "file_size", "file_bytes"}
+"""Keys of limits, by alias and by name, that are written even if the limit is not set."""
 
 _KINDS: dict[str, Kind] = {
     "frames_per_s": "frame rate",
@@ -59,12 +68,16 @@ _KINDS: dict[str, Kind] = {
     "peak_memory_bytes": "size",
     "download_bytes": "size",
     "file_bytes": "size",
+    "macs": "number of MACs",
+    "energy_uj": "quantity of energy",
 }
 _KEYS: dict[Kind, str] = {
     "duration": "latency",
     "size": "peak_memory, file_size or download",
     "frame rate": "frame_rate",
     "share": "frame_share or memory.app_share",
+    "number of MACs": "macs",
+    "quantity of energy": "energy",
 }
 """The keys under which a quantity of each kind belongs."""
 
@@ -80,7 +93,7 @@ class Limit:
     """One budget that is set.
 
     Attributes:
-        value: The limit, in microseconds or bytes.
+        value: The limit, in microseconds, bytes, MACs or microjoules.
         origin: What the limit is derived from, such as `30 fps`; "" if the limit itself was given.
         confidence: The probability with which the limit must be kept; None if only the prediction counts.
     """
@@ -92,7 +105,7 @@ class Limit:
 
     def describe(self) -> str:
         """One phrase for people: `latency <= 33.3 ms (30 fps)`, `latency <= 8 ms with 90 %`."""
-        limit = f"{_words(self.budget)} <= {_with_origin(_FORMATS[self.budget](self.value), self.origin)}"
+        limit = f"{budget_words(self.budget)} <= {_with_origin(_FORMATS[self.budget](self.value), self.origin)}"
         return limit if self.confidence is None else f"{limit} with {exact_share(self.confidence)}"
 
 
@@ -101,7 +114,7 @@ class Excess:
     """One budget that is exceeded.
 
     Attributes:
-        value: What the subnet needs, in microseconds or bytes.
+        value: What the subnet needs, in microseconds, bytes, MACs or microjoules.
         limit: The limit, in the same unit.
         ratio: value / limit, above 1.
         origin: What the limit is derived from, as in `Limit`.
@@ -126,7 +139,7 @@ class Excess:
             value = f"{value} (by {(self.ratio - 1) * 100:.2g} %)"
         if self.confidence is not None:
             value = f"{value} (with {exact_share(self.confidence)})"
-        return f"{_words(self.budget)} {value} exceeds {_with_origin(limit, self.origin)}"
+        return f"{budget_words(self.budget)} {value} exceeds {_with_origin(limit, self.origin)}"
 
 
 class MemoryShare(Document):
@@ -175,6 +188,9 @@ class Budgets(Document):
     - `memory: {ram: 3 GiB, system_reserve: 1.2 GiB, app_share: 10 %}` limits the peak memory, see `MemoryShare`;
     - `download: 5 MB` limits the size of the file on disk; compression during the download is not counted.
 
+    `macs: 60 M` limits the MACs, which are the same on every device. `energy: 3 mJ` limits the energy, which needs a
+    profile with energy costs.
+
     `confidence: 90 %` requires that the latency stays below its limit with that probability, given the standard
     deviation of the device's predictions if it is known. Without it only the prediction itself is compared.
 
@@ -199,6 +215,8 @@ class Budgets(Document):
     peak_memory_bytes: SizeBytes | None = Field(default=None, alias="peak_memory", validate_default=True)
     download_bytes: SizeBytes | None = Field(default=None, alias="download")
     file_bytes: SizeBytes | None = Field(default=None, alias="file_size", validate_default=True)
+    macs: MacsCount | None = None
+    energy_uj: EnergyUj | None = Field(default=None, alias="energy")
     confidence: Share | None = None
 
     @model_validator(mode="before")
@@ -263,7 +281,7 @@ class Budgets(Document):
         return {
             key: value
             for key, value in content.items()
-            if key not in derived and (value is not None or key in _LIMIT_KEYS)
+            if key not in derived and (value is not None or key in _ALWAYS_WRITTEN)
         }
 
     def limits(self) -> tuple[Limit, ...]:
@@ -287,7 +305,11 @@ class Budgets(Document):
         return self.model_copy(update={field: getattr(other, field) for field in replaced})
 
     def excesses(self, costs: Costs) -> tuple[Excess, ...]:
-        """Return the budgets that `costs` exceeds, the largest ratio first. An empty result means feasible."""
+        """Return the budgets that `costs` exceeds, the largest ratio first. An empty result means feasible.
+
+        Raises:
+            ConfigError: There is a budget for the energy, but the energy is not known.
+        """
         found = [
             Excess(
                 budget=limit.budget,
@@ -303,7 +325,11 @@ class Budgets(Document):
         return tuple(sorted(found, key=lambda excess: -excess.ratio))
 
     def slack(self, costs: Costs) -> dict[str, float]:
-        """Return the used share of every budget that is set: value / limit, at most 1 if the budget is kept."""
+        """Return the used share of every budget that is set: value / limit, at most 1 if the budget is kept.
+
+        Raises:
+            ConfigError: As for `excesses`.
+        """
         return {limit.budget: value / limit.value for limit, value in self._pairs(costs)}
 
     def _pairs(self, costs: Costs) -> list[tuple[Limit, float]]:
@@ -311,7 +337,15 @@ class Budgets(Document):
             "latency": costs.latency_bound_us(self.confidence or 0.5),
             "peak_memory": costs.peak_memory_bytes,
             "file_size": costs.file_bytes,
+            "macs": costs.macs,
         }
+        if self.energy_uj is not None:
+            if costs.energy_uj is None:
+                raise ConfigError(
+                    f"the budget energy <= {format_energy(self.energy_uj)} cannot be checked: the energy of a subnet "
+                    "is not known on this device"
+                )
+            values["energy"] = costs.energy_uj
         return [(limit, values[limit.budget]) for limit in self.limits()]
 
     def _origin(self, budget: BudgetName) -> str:
@@ -338,8 +372,9 @@ def _the_one(budget: BudgetName, limit: int | None, other_key: str, derived: int
     return limit if derived is None else derived
 
 
-def _words(key: str) -> str:
-    return key.replace("_", " ")
+def budget_words(budget: str) -> str:
+    """A budget's name for people: `peak memory`."""
+    return "MACs" if budget == "macs" else budget.replace("_", " ")
 
 
 def _with_origin(limit: str, origin: str) -> str:

@@ -21,7 +21,7 @@ from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError, UnknownNameError
 from factory_base.fields import Name, NotNegative, Positive, Threads, is_name
 from factory_base.files import digest_of
-from factory_base.quantities import SizeBytes, format_bytes
+from factory_base.quantities import SizeBytes, exact_energy, format_bytes
 
 Provenance = Literal["measured", "few_shot", "modelled", "assumed"]
 """The provenances of a number, the most trusted first."""
@@ -419,6 +419,20 @@ def known_profiles(folder: Path) -> list[FoundProfile]:
         ConfigError: A profile in the folder is invalid.
     """
     return [find_profile(name, folder, typed=False) for name in sorted(_known_names(folder))]
+
+
+def check_energy_budget(budgets: Budgets, found: FoundProfile) -> None:
+    """Check that the device's profile can predict the energy if `budgets` limit it.
+
+    Raises:
+        ConfigError: It has no energy costs.
+    """
+    if budgets.energy_uj is not None and found.profile.costs.energy is None:
+        raise ConfigError(
+            f"device profile {found.profile.name!r} ({found.origin}) has no energy costs, which the budget energy: "
+            f"{exact_energy(budgets.energy_uj)} needs; add the section costs.energy to the profile (`factory profile "
+            "--modelled` computes one from a sheet of the chip), or remove this budget"
+        )
 
 
 def digest_of_profile(profile: DeviceProfile) -> str:

@@ -15,11 +15,15 @@ _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)
 _MOST_CHARACTERS = 64
 """No quantity that a person writes is longer. Matching a longer text could take time in the square of its length."""
 _ROUNDS_TO_ZERO = 0.5
-"""Durations and sizes are whole microseconds and bytes, so anything up to this would become 0."""
+"""Durations, sizes, numbers of MACs and energies are whole microseconds, bytes, MACs and microjoules, so anything up to
+this would become 0."""
 _SLOWEST_FPS, _FASTEST_FPS = 1e-6, 1e6
 """A frame lasts at least 1 us, the unit of latencies, and at most 10^12 us (12 days); all else is a slip."""
 _LONGEST_US, _MOST_BYTES = 1e12, 2.0**50
 """The duration of a frame at the slowest rate, and 1 PiB; all above is a slip."""
+_MOST_MACS, _MOST_UJ = 1e18, 1e12
+"""A million times the MACs of large models, and 1 MJ, a fifth of the energy in a car's starter battery; all above is a
+slip."""
 _SMALLEST_PERCENT = 5e-5
 """Shares are rounded to a millionth, so anything up to half of one would become 0."""
 _US_PER_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -30,19 +34,30 @@ _BYTES_PER_UNIT = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
 }  # fmt: skip
 
-Kind = Literal["duration", "size", "frame rate", "share"]
+_MACS_PER_UNIT = {
+    **{"k": 1e3, "M": 1e6, "G": 1e9},
+    **{f"{prefix}{word}": factor
+       for word in ("MACs", "MAC") for prefix, factor in (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9))},
+}  # fmt: skip
+_UJ_PER_UNIT = {"uJ": 1.0, "mJ": 1e3, "J": 1e6}
+
+Kind = Literal["duration", "size", "frame rate", "share", "number of MACs", "quantity of energy"]
 
 EXAMPLES: dict[Kind, str] = {
     "duration": "a duration such as '8 ms'",
     "size": "a size such as '64 MiB'",
     "frame rate": "a frame rate such as '30 fps'",
     "share": "a share such as '10 %' or 0.1",
+    "number of MACs": "a number of MACs such as '60 M'",
+    "quantity of energy": "an energy such as '3 mJ'",
 }
 _MOST: dict[Kind, str] = {
     "duration": "1000000 s",
     "size": "1048576 GiB",
     "frame rate": "1000000 fps",
     "share": "100 %",
+    "number of MACs": "1000000000 G",
+    "quantity of energy": "1000000 J",
 }
 """The largest quantity of each kind in words."""
 _UNITS: dict[Kind, dict[str, float]] = {
@@ -50,6 +65,8 @@ _UNITS: dict[Kind, dict[str, float]] = {
     "size": _BYTES_PER_UNIT,
     "frame rate": {"fps": 1.0},
     "share": {"%": 1.0},
+    "number of MACs": _MACS_PER_UNIT,
+    "quantity of energy": _UJ_PER_UNIT,
 }
 
 
@@ -69,6 +86,24 @@ def parse_bytes(text: object) -> int:
         ValueError: The unit is missing or unknown, or the size is not above zero or too large.
     """
     return round(_parse(text, "size", _ROUNDS_TO_ZERO, _MOST_BYTES))
+
+
+def parse_macs(text: object) -> int:
+    """`"60 M"` or `"60 MMACs"` -> 60000000 multiply-accumulate operations.
+
+    Raises:
+        ValueError: The unit is missing or unknown, or the number is not above zero or too large.
+    """
+    return round(_parse(text, "number of MACs", _ROUNDS_TO_ZERO, _MOST_MACS))
+
+
+def parse_energy_uj(text: object) -> int:
+    """`"3 mJ"` -> 3000 microjoules.
+
+    Raises:
+        ValueError: The unit is missing or unknown, or the energy is not above zero or too large.
+    """
+    return round(_parse(text, "quantity of energy", _ROUNDS_TO_ZERO, _MOST_UJ))
 
 
 def parse_frame_rate(text: object) -> float:
@@ -126,6 +161,15 @@ def format_energy(uj: float) -> str:
     return f"{_short(uj / 1e3)} mJ" if uj < 1e6 else f"{_short(uj / 1e6)} J"
 
 
+def format_macs(macs: float) -> str:
+    """A number of MACs for people: `12.3 M`."""
+    for unit in ("", " k", " M"):
+        if macs < 999.5:
+            return f"{macs:.3g}{unit}"
+        macs /= 1000
+    return f"{macs:.3g} G"
+
+
 def exact_duration(us: int) -> str:
     """`us` in the largest unit in which `parse_duration_us` reads exactly `us` again."""
     return _exact(us, "duration", parse_duration_us)
@@ -134,6 +178,16 @@ def exact_duration(us: int) -> str:
 def exact_bytes(size: int) -> str:
     """`size` in the largest unit in which `parse_bytes` reads exactly `size` again."""
     return _exact(size, "size", parse_bytes)
+
+
+def exact_macs(macs: int) -> str:
+    """`macs` in the largest unit in which `parse_macs` reads exactly `macs` again."""
+    return _exact(macs, "number of MACs", parse_macs)
+
+
+def exact_energy(uj: int) -> str:
+    """`uj` in the largest unit in which `parse_energy_uj` reads exactly `uj` again."""
+    return _exact(uj, "quantity of energy", parse_energy_uj)
 
 
 def exact_frame_rate(fps: float) -> str:
@@ -195,3 +249,9 @@ FrameRate = Annotated[float, BeforeValidator(parse_frame_rate), _written(exact_f
 
 Share = Annotated[float, BeforeValidator(parse_share), _written(exact_share)]
 """Field type for shares: written `10 %` or `0.1`, held as a number in (0, 1]."""
+
+MacsCount = Annotated[int, BeforeValidator(parse_macs), _written(exact_macs)]
+"""Field type for numbers of MACs: written `60 M`, held as an integer."""
+
+EnergyUj = Annotated[int, BeforeValidator(parse_energy_uj), _written(exact_energy)]
+"""Field type for energies: written `3 mJ`, held in microjoules."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from device_profiles.budgets import Budgets
-from device_profiles.profile import FoundProfile, find_profile
+from device_profiles.profile import FoundProfile, check_energy_budget, find_profile
 from factory_base.errors import ConfigError, ForeignError, MissingRunError, UnknownNameError
 from factory_base.files import write_bytes, write_text
 from factory_base.foreign import printable, read_regular
@@ -164,16 +164,26 @@ class Run:
                 found.append(self.profile(target.device))
             except UnknownNameError as error:
                 faults.append(f"'targets.{index}.device': {error}")
+                continue
+            try:
+                check_energy_budget(found[-1].profile.budgets.overridden_by(target.budgets), found[-1])
+            except ConfigError as error:
+                faults.append(f"'targets.{index}.budgets': {error}")
         if faults:
             raise ConfigError.of_faults(printable(str(self.origin)), faults)
         return tuple(found)
 
     def budgets_for(self, found: FoundProfile) -> Budgets:
-        """The budgets of a profile, overridden by those of the target that names the same profile, if there is one."""
+        """The budgets of a profile, overridden by those of the target that names the same profile, if there is one.
+
+        Raises:
+            ConfigError: The energy is limited, but the profile has no energy costs.
+        """
         budgets = found.profile.budgets
         for target, known in zip(self.config.targets, self.targets, strict=True):
             if known.profile.name == found.profile.name:
                 budgets = budgets.overridden_by(target.budgets)
+        check_energy_budget(budgets, found)
         return budgets
 
     def write_resolved_config(self) -> None:

@@ -53,17 +53,17 @@ class Proof:
     Attributes:
         status: What the solver proved: `optimal`, `node limit`, `time limit` or `no proof`.
         objective: The accuracy that the predictor gives to the best subnet that the solver found.
-        bound: No subnet inside the budgets is given more.
-        gap: `bound` less `objective`; 0 if the best is proven.
+        bound: No subnet inside the budgets is given more; None if no bound is known.
+        gap: `bound` less `objective`, 0 if the best is proven; None if no bound is known.
         pick: The accuracy that the predictor gives to the pick.
         nodes: Nodes of the solver's search tree.
         seconds: Duration of the solution.
     """
 
     status: str
-    objective: float
-    bound: float
-    gap: float
+    objective: float | None
+    bound: float | None
+    gap: float | None
     pick: float
     nodes: int
     seconds: float

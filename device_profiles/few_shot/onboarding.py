@@ -301,7 +301,9 @@ class Fleet:
             update={
                 "name": name,
                 "description": f"Few-shot: {source}; facts, budgets and memory of {like.name}.",
-                "budgets": like.budgets.model_copy(update={"confidence": like.budgets.confidence or CONFIDENCE}),
+                "budgets": like.budgets.model_copy(
+                    update={"confidence": like.budgets.confidence or CONFIDENCE, "energy_uj": None}  # not predicted
+                ),
                 "costs": CostParameters(
                     kernels=_scaled(costs.kernels, slower, origin),
                     run_overhead_us=TimeFigure(value=overhead, provenance="few_shot", source=origin),

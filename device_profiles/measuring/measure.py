@@ -358,7 +358,7 @@ def _profile(setting: Setting, machine: Machine, costs: CostParameters, prior: D
         engine=setting.engine.name,
         threads=setting.threads,
         precision=setting.precision,
-        budgets=prior.budgets,
+        budgets=prior.budgets.model_copy(update={"energy_uj": None}),  # the energy is not measured
         costs=costs,
     )
 

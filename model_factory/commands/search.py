@@ -157,10 +157,10 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
     result, errors = outcome.result, searched.result.errors
     proof = result.proof
     lines = [
-        f"solver: {proof.status}; inside the budgets no subnet is predicted to be more than "
+        f"solver: {proof.status}; no subnet inside the budgets is predicted to be more than "
         f"{max(proof.bound - proof.pick, 0.0) * 100:.2f} points more accurate than the pick"
-        if proof.status != "no proof"
-        else "solver: no proof, because the model space declares no chain of parts"
+        if proof.bound is not None
+        else f"solver: {proof.status}; how far the pick is from the optimum is not known"
     ]
     if len(result.finalists) > 1:
         same = result.expected == result.pick.subnet

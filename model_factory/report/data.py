@@ -32,11 +32,13 @@ class TierRow:
         file_bytes: Size of the exported file.
         file_budget_bytes: Budget of the file size; None if there is none.
         macs: MACs of one inference.
+        macs_budget: Budget of the MACs; None if there is none.
         parity_max_abs: Largest absolute difference of an output between the file in its engine and PyTorch.
         budget_origins: What each derived budget was derived from, such as `30 fps`, by the name of the budget.
         arena: How well the activations of the file are planned, for people; "" if that is not known.
         load_us: Time from the file to a session that is ready to run; None if it was not measured.
         energy_uj: Energy of one inference; None if the profile states none.
+        energy_budget_uj: Budget of the energy; None if there is none.
         energy_basis: Provenance of the energy: `modelled` or `assumed`; "" without an energy.
         uses: Time and share of the peak for each kind of kernel; empty if the device's peak was not measured.
         note: One sentence on the tier, or "".
@@ -62,7 +64,9 @@ class TierRow:
     budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
     arena: str = ""
     load_us: float | None = None
+    macs_budget: int | None = None
     energy_uj: float | None = None
+    energy_budget_uj: int | None = None
     energy_basis: str = ""
     uses: tuple[KernelUse, ...] = ()
     note: str = ""

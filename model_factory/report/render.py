@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from factory_base.files import write_text
-from factory_base.quantities import format_bytes, format_duration, format_energy
+from factory_base.quantities import format_bytes, format_duration, format_energy, format_macs
 from factory_base.wording import counted
 from model_factory.report.data import ReportData, TierRow
 
@@ -57,7 +57,12 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, count=_count, counted=counted, bytes=format_bytes, duration=format_duration, seconds=_seconds
+        percent=_percent,
+        macs=format_macs,
+        counted=counted,
+        bytes=format_bytes,
+        duration=format_duration,
+        seconds=_seconds,
     )
     environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
     limits = accuracy_limits(data.fronts)
@@ -84,21 +89,26 @@ def by_platform(tiers: Sequence[TierRow]) -> tuple[Platform, ...]:
     return tuple(Platform(name=n, tiers=tuple(g)) for n, g in groupby(ordered, key=lambda tier: tier.platform))
 
 
-def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse]:
-    """Latency, peak memory and file size of a tier, each with its budget."""
+def budget_uses(tier: TierRow) -> tuple[BudgetUse, BudgetUse, BudgetUse, BudgetUse]:
+    """Latency, peak memory, file size and MACs of a tier, each with its budget."""
     origins = tier.budget_origins
     return (
         _use(tier.latency_us, tier.latency_budget_us, format_duration, origins.get("latency", "")),
         _use(tier.peak_memory_bytes, tier.peak_memory_budget_bytes, format_bytes, origins.get("peak_memory", "")),
         _use(tier.file_bytes, tier.file_budget_bytes, format_bytes, origins.get("file_size", "")),
+        _use(tier.macs, tier.macs_budget, format_macs, ""),
     )
 
 
 def latency_note(tier: TierRow) -> str:
     """The provenance of the latency, then the load time and the energy if they are known."""
     load = [] if tier.load_us is None else [f"load {format_duration(tier.load_us)}"]
-    energy = [] if tier.energy_uj is None else [f"energy {format_energy(tier.energy_uj)} ({tier.energy_basis})"]
-    return ", ".join([tier.latency_basis, *load, *energy])
+    return ", ".join([tier.latency_basis, *load, *([] if tier.energy_uj is None else [_energy_note(tier)])])
+
+
+def _energy_note(tier: TierRow) -> str:
+    use = _use(tier.energy_uj, tier.energy_budget_uj, format_energy, "")
+    return f"energy {use.value} ({tier.energy_basis})" + (f", {use.share} of {use.budget}" if use.budget else "")
 
 
 def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:
@@ -111,15 +121,6 @@ def _use(value: float | None, budget: float | None, write: Callable[[float], str
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
-
-
-def _count(number: float) -> str:
-    """A count for people, such as `12.3 M`."""
-    for unit in ("", " k", " M"):
-        if number < 999.5:
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g} G"
 
 
 def _seconds(seconds: float) -> str:

@@ -54,12 +54,13 @@ def _optima(
 ) -> tuple[list[SubnetConfig], list[SubnetConfig]]:
     """The best subnets of every target by the predictor, and those by draws from its posterior."""
     draws = [predictor.draw(rng) for _ in range(_DRAWS)]
-    best, drawn = [], []
+    best: list[SubnetConfig] = []
+    drawn: list[SubnetConfig] = []
     for target in state.targets:
         solved = solve(predictor.objective, [target], state.space, count=_SOLUTIONS)
-        best += [solution.subnet for solution in solved.solutions]
+        best += solved.solutions
         for draw in draws:
-            drawn += [solution.subnet for solution in solve(draw, [target], state.space).solutions]
+            drawn += solve(draw, [target], state.space).solutions
     return list(dict.fromkeys(best)), list(dict.fromkeys(drawn))
 
 

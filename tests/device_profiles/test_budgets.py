@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from device_profiles.budgets import Budgets
 from device_profiles.costs import Costs
-from device_profiles.profile import digest_of_profile, find_profile
+from device_profiles.profile import check_energy_budget, digest_of_profile, find_profile
 from device_profiles.profile_writer import write_profile
 from factory_base.documents import parse_document
 from factory_base.errors import ConfigError
@@ -59,6 +60,30 @@ def test_an_excess_that_rounding_would_hide_is_still_visible() -> None:
     assert excess.describe() == "latency 9.1 ms (by 0.011 %) exceeds 9.1 ms"
 
 
+def test_macs_and_energy_are_limits_too() -> None:
+    budgets = Budgets(macs="60 M", energy="3 mJ")
+    costs = replace(COSTS, macs=90_000_000, energy_uj=2400.0)
+    assert [limit.describe() for limit in budgets.limits()] == ["MACs <= 60 M", "energy <= 3 mJ"]
+    assert [excess.describe() for excess in budgets.excesses(costs)] == ["MACs 90 M exceeds 60 M"]
+    assert budgets.slack(costs) == pytest.approx({"macs": 1.5, "energy": 0.8})
+    assert budgets.overridden_by(Budgets(energy="1 J")) == Budgets(macs="60 M", energy="1 J")
+    written = budgets.model_dump(by_alias=True, exclude_none=True, context=WITH_UNITS)
+    assert written == {"macs": "60 M", "energy": "3 mJ"}
+
+
+def test_a_budget_for_an_energy_that_is_not_known_is_never_taken_for_kept() -> None:
+    for check in (Budgets(energy="3 mJ").excesses, Budgets(energy="3 mJ").slack):
+        with pytest.raises(ConfigError, match="the budget energy <= 3 mJ cannot be checked"):
+            check(COSTS)
+
+
+def test_a_budget_for_the_energy_needs_energy_costs(tmp_path: Path) -> None:
+    check_energy_budget(Budgets(energy="3 mJ"), find_profile("midrange", tmp_path))
+    check_energy_budget(Budgets(macs="3 M"), find_profile("host", tmp_path))
+    with pytest.raises(ConfigError, match=r"has no energy costs, which the budget energy: 3 mJ needs; .*costs.energy"):
+        check_energy_budget(Budgets(energy="3 mJ"), find_profile("host", tmp_path))
+
+
 def test_a_cost_at_its_limit_is_not_an_excess() -> None:
     assert Budgets(file_size="1 MiB").excesses(COSTS) == ()
 
@@ -77,6 +102,19 @@ def test_slack_is_the_used_share_of_every_set_budget() -> None:
         ({"peak_memory": "0 MiB"}, "not above zero"),
         ({"peak_memory": "6 ms"}, "'6 ms' is not a size"),
         ({"latancy": "8 ms"}, "did you mean 'latency'?"),
+        ({"macs": 60_000_000}, "'macs': 60000000 is not a number of MACs such as '60 M'; units: k, M, G, MACs"),
+        ({"macs": "60"}, "'60' is not a number of MACs such as '60 M'"),
+        ({"macs": "-60 M"}, "'-60 M' is not a number of MACs"),
+        ({"macs": "0 M"}, "'0 M' is not above zero; write a number of MACs such as '60 M'"),
+        ({"macs": "60 MFLOPs"}, "'60 MFLOPs' is not a number of MACs"),
+        ({"macs": "60 MB"}, "'60 MB' is not a number of MACs such as '60 M'; a size goes under peak_memory"),
+        ({"latency": "60 MMACs"}, "'60 MMACs' is not a duration such as '8 ms'; a number of MACs goes under macs"),
+        ({"macs": "2e9 G"}, "'2e9 G' is too large, the most is 1000000000 G"),
+        ({"energy": 3}, "'energy': 3 is not an energy such as '3 mJ'; units: uJ, mJ, J"),
+        ({"energy": "3 ms"}, "'3 ms' is not an energy such as '3 mJ'; a duration goes under latency"),
+        ({"energy": "-3 mJ"}, "'-3 mJ' is not an energy"),
+        ({"energy": "0.1 uJ"}, "'0.1 uJ' is not above zero"),
+        ({"energy": "3 mJ", "energy_uj": "4 mJ"}, "energy_uj"),
     ],
 )
 def test_a_wrong_budget_is_refused_in_one_line(content: dict[str, Any], message: str) -> None:

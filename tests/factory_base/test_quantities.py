@@ -14,15 +14,20 @@ from factory_base.quantities import (
     SizeBytes,
     exact_bytes,
     exact_duration,
+    exact_energy,
     exact_frame_rate,
+    exact_macs,
     exact_share,
     format_bytes,
     format_duration,
     format_energy,
+    format_macs,
     kind_of,
     parse_bytes,
     parse_duration_us,
+    parse_energy_uj,
     parse_frame_rate,
+    parse_macs,
     parse_share,
 )
 
@@ -208,6 +213,24 @@ def test_a_wrong_unit_is_named_with_its_location(change: dict, message: str) -> 
 )
 def test_energies_are_written_for_people(uj: float, text: str) -> None:
     assert format_energy(uj) == text
+
+
+@pytest.mark.parametrize("text", ["60 M", "60M", "60 MMACs", "60 MMAC", "0.06 GMACs", "6e4 k", "60000000 MACs"])
+def test_macs_are_read_in_the_units_that_people_write(text: str) -> None:
+    assert parse_macs(text) == 60_000_000
+
+
+@pytest.mark.parametrize("macs", [1, 999, 1000, 60_000_000, 60_123_457, 10**18])
+def test_macs_and_energies_written_exactly_are_read_back_equal(macs: int) -> None:
+    assert parse_macs(exact_macs(macs)) == macs
+    uj = min(macs, 10**12)
+    assert parse_energy_uj(exact_energy(uj)) == uj
+    assert (exact_macs(60_000_000), exact_energy(3000)) == ("60 M", "3 mJ")
+
+
+@pytest.mark.parametrize(("macs", "text"), [(999, "999"), (999.6, "1 k"), (1.5e6, "1.5 M"), (2.34567e9, "2.35 G")])
+def test_macs_are_written_for_people(macs: float, text: str) -> None:
+    assert format_macs(macs) == text
 
 
 def test_a_quantity_of_a_million_digits_is_refused_at_once() -> None:

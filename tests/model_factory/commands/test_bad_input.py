@@ -36,6 +36,12 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
             "budgets.memory.app_share': 10 is not a share such as '10 %'",
         ),
         ("peak_memory: 4 MiB", "ram: 4 GiB", "'targets.1.budgets': ram belongs in a section such as memory: {ram: 3"),
+        ("latency: 1 ms", "energy: 3 ms", "'3 ms' is not an energy such as '3 mJ'; a duration goes under latency"),
+        (
+            "device: speaker, budgets: {",
+            "device: host, budgets: {energy: 3 mJ, ",
+            "'targets.0.budgets': device profile 'host' (shipped host) has no energy costs, which the budget energy: 3",
+        ),
         ("threads: 1", "threads: two", "'threads': must be a whole number, got 'two'"),
         ("seed: 0", "seed: [", "is not valid YAML"),
         ("device: speaker", "device: speeker", "did you mean 'speaker'?"),

@@ -141,9 +141,18 @@ def test_an_exceeded_budget_never_reads_as_kept(report: ReportData, latency: flo
 
 def test_a_derived_budget_states_what_it_was_derived_from(report: ReportData) -> None:
     tier = replace(report.tiers[0], budget_origins={"latency": "1000 fps"})
-    assert [use.origin for use in budget_uses(tier)] == ["1000 fps", "", ""]
+    assert [use.origin for use in budget_uses(tier)] == ["1000 fps", "", "", ""]
     assert '<small class="origin">1000 fps</small>' in render_report(replace(report, tiers=(tier,)))
     assert 'class="origin"' not in render_report(report)
+
+
+def test_budgets_for_macs_and_energy_are_shown_if_they_are_set(report: ReportData) -> None:
+    energy = {"energy_uj": 1500.0, "energy_budget_uj": 3000, "energy_basis": "assumed"}
+    tier = replace(report.tiers[0], macs_budget=2_000_000, **energy)
+    page = render_report(replace(report, tiers=(tier,)))
+    assert "<small>75 % of 2 M</small>" in page
+    assert "energy 1.5 mJ (assumed), 50 % of 3 mJ" in page
+    assert page.count("no budget") == render_report(report).count("no budget") // 2 == 1
 
 
 def test_a_tier_without_a_device_has_no_latency(report: ReportData) -> None:
