@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from device_profiles.budgets import Budgets
 from device_profiles.profile import FoundProfile
@@ -272,7 +273,7 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
     return found
 
 
-def _refuse_namesakes(found: Sequence[FoundProfile], origin: str) -> None:
+def _refuse_namesakes(found: Sequence[FoundProfile], origin: str | Path) -> None:
     names = [f.profile.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -76,8 +76,9 @@ def decide(target: Target, finalists: Sequence[Scored], measure: Measure) -> Can
             return replace(candidate, costs=costs)
         refused = refused or f"subnet {candidate.subnet.id}: {' and '.join(e.describe() for e in excesses)}"
         remaining = [scored for scored in remaining if scored.subnet != candidate.subnet]
+    count = counted(len(finalists), "finalist")
     raise BudgetError(
-        f"target {target.costs.profile.name!r}: the exported graphs of its {counted(len(finalists), 'finalist')} exceed "
+        f"target {target.costs.profile.name!r}: the exported graphs of its {count} exceed "
         f"the budgets, which their predicted costs keep; {refused}; lower this budget by the difference, so that a "
         "smaller subnet is picked"
     )

@@ -31,7 +31,6 @@ from search.solver import Solved, solve
 from search.target import Candidate, Finalist, Proof, TargetResult, judged
 from supernet.space import SearchSpace, SubnetConfig
 
-
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Opens a stage of long work, by its title."""
 

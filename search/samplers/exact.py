@@ -112,7 +112,8 @@ class _Outlook:
 
     def most_gain(self, count: int) -> list[SubnetConfig]:
         """The subnets of largest gain over all targets, each given that the ones before turn out as predicted."""
-        reached, chosen = self.reached.copy(), []
+        reached = self.reached.copy()
+        chosen: list[int] = []
         for _ in range(min(count, len(self.pool))):
             gains = np.where(self.feasible, expected_gain(self.mean, self.std, reached[:, None]), 0.0).sum(axis=0)
             gains[chosen] = -1.0

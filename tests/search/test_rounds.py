@@ -144,7 +144,7 @@ def test_every_sampler_searches_for_several_targets(search, target, sampler: str
 
 
 def test_a_budget_that_nothing_keeps_is_an_error_before_anything_is_scored(search, phone, scorer) -> None:
-    with pytest.raises(BudgetError, match="target 'midrange': none of its .* subnets"):
+    with pytest.raises(BudgetError, match=r"target 'midrange': none of its .* subnets"):
         search(Target(costs=phone, budgets=Budgets(latency="1 us")))
     assert not scorer.asked
 

@@ -70,7 +70,7 @@ def test_search_from_a_folder_below_the_config_trains_nothing_and_leaves_a_plot(
     outcome = json.loads(answer.out)
     assert outcome["origin"] == "shipped highend"
     assert outcome["pick"]["excesses"] == []
-    assert answer.stages == ["search highend"]
+    assert not any(stage.startswith("train") for stage in answer.stages)
     assert (app / "runs" / "tiny" / "plots" / "highend.png").read_bytes().startswith(b"\x89PNG")
 
 
