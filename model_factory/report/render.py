@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from markupsafe import Markup
 from factory_base.files import write_text
 from factory_base.quantities import format_bytes, format_duration, format_energy
 from factory_base.wording import counted
-from model_factory.report.data import ReportData, TierRow
+from model_factory.report.data import ClassTable, DeviceFront, ReportData, SearchProof, TierRow
 
 _TEMPLATE = "report.html.jinja"
+_CLASSES_SHOWN = 20
+"""Rows of the table of classes: what people read, and some KiB for a family of ten models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +61,18 @@ def render_report(data: ReportData) -> str:
     environment.filters.update(
         percent=_percent, count=_count, counted=counted, bytes=format_bytes, duration=format_duration, seconds=_seconds
     )
-    environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
+    environment.filters["percents"] = _percents
+    environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note, "proof_text": proof_text}
     limits = accuracy_limits(data.fronts)
     curve = data.curve
     page = environment.get_template(_TEMPLATE).render(
         data=data,
         platforms=by_platform(data.tiers),
         models=list({tier.model_id: tier for tier in data.tiers}.values()),
-        fronts=[Markup(front_svg(front, limits, f"front{i}")) for i, front in enumerate(data.fronts)],
+        fronts=[(front, Markup(front_svg(front, limits, f"front{i}"))) for i, front in enumerate(data.fronts)],
+        changed=changed_picks(data.fronts),
+        finals=sum(bool(front.finalists) for front in data.fronts),
+        classes=shown_classes(data.classes) if data.classes else None,
         loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
         accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.largest_accuracy else None,
     )
@@ -101,6 +107,37 @@ def latency_note(tier: TierRow) -> str:
     return ", ".join([tier.latency_basis, *load, *energy])
 
 
+def changed_picks(fronts: Sequence[DeviceFront]) -> int:
+    """The number of devices whose pick is not the finalist that the predictions alone would have picked."""
+    picked = [finalist for front in fronts for finalist in front.finalists if finalist.picked]
+    return sum(not finalist.would_be_picked_by_prediction for finalist in picked)
+
+
+def proof_text(proof: SearchProof) -> str:
+    """A sentence on what the solver proved."""
+    nodes = counted(proof.nodes, "node")
+    if proof.objective is None:
+        blocked = f": {', '.join(proof.blocking)}" if proof.blocking else ""
+        return f"No subnet is within the budgets ({proof.status}){blocked}."
+    best = f"the best predicted accuracy within the budgets is {_percents(proof.objective)}"
+    if proof.status == "optimal":
+        return f"Proven: {best} ({nodes})."
+    if proof.bound is None or proof.gap is None:
+        return f"Not proven ({proof.status}): {best}, as far as was found."
+    return (
+        f"Not proven ({proof.status}): {best}, as far as was found; none is above {_percents(proof.bound)}, "
+        f"a gap of {100 * proof.gap:.2f} points ({nodes})."
+    )
+
+
+def shown_classes(table: ClassTable) -> ClassTable:
+    """`table`, or the classes on which any model is worst if it has too many to show."""
+    if len(table.rows) <= _CLASSES_SHOWN:
+        return table
+    worst = sorted(table.rows, key=lambda row: (min(row.accuracies, default=1.0), row.label))
+    return replace(table, rows=tuple(worst[:_CLASSES_SHOWN]))
+
+
 def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:
     if value is None or budget is None:
         return BudgetUse(value="–" if value is None else write(value), budget="", percent=0.0, share="", origin="")
@@ -111,6 +148,11 @@ def _use(value: float | None, budget: float | None, write: Callable[[float], str
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
+
+
+def _percents(fraction: float) -> str:
+    """With the digits that tell finalists apart."""
+    return f"{100 * fraction:.2f} %"
 
 
 def _count(number: float) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy per class and churn between tiers: computed from predictions, stated in the manifest, ignored by resolvers."""
+"""Accuracy per class and churn between tiers: computed from predictions, in the manifest, and ignored by resolvers."""
 
 import dataclasses
 import json
