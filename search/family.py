@@ -163,6 +163,8 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
     mean, error = differences[best.subnet]
     if mean < -Z95 * error:
         conclusion = "it is worse"
+    elif mean <= 0:
+        conclusion = "it is not better"
     elif mean <= Z95 * error:
         conclusion = "they cannot be told apart, so the cheaper one was picked"
     else:

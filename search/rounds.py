@@ -49,12 +49,14 @@ class SearchResult:
         scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
         errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
         rounds: The number of rounds that proposed subnets.
+        notes: Sentences on picks that were changed afterwards, for the order of tiers.
     """
 
     targets: tuple[TargetResult, ...]
     scored: tuple[Scored, ...]
     errors: PredictorErrors | None
     rounds: int
+    notes: tuple[str, ...] = ()
 
 
 def search_targets(
@@ -217,7 +219,7 @@ class _Judge:
             pick=pick,
             candidates=tuple(pick if c.subnet == pick.subnet else c for c in candidates),
             finalists=tuple(self._finalist(c) for c in sorted(finalists, key=lambda c: (-c.images, -c.accuracy))),
-            expected=decide(target, [s for s in self._scored if s.subnet in ranked], predicted_costs).subnet,
+            expected=ranked[0],
             proof=self._proof(target, pick),
         )
 

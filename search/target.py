@@ -77,7 +77,7 @@ class TargetResult:
         pick: The feasible candidate that is chosen.
         candidates: All scored subnets, the pick among them.
         finalists: Those of them that were told apart on more images, the most accurate first.
-        expected: The finalist that would be the pick without these images.
+        expected: The most promising finalist before it was scored on these images.
         proof: The distance of the pick to the optimum of the predictor.
     """
 

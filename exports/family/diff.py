@@ -193,11 +193,26 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 
 
 def content_of(manifest: Manifest) -> Manifest:
-    """`manifest` without what may change although the family is the same: release number, format, and provenance."""
+    """`manifest` without what may change although the family is the same.
+
+    That is its release number, its format, its provenance, and the figures that follow from the files of predictions.
+    """
     nothing = manifest.provenance.model_copy(
         update={"supernet_sha256": "", "config_sha256": "", "dataset_sha256": "", "tool_version": ""}
     )
-    return manifest.model_copy(update={"release": 1, "manifest_version": "", "provenance": nothing})
+    changes = {
+        "release": 1,
+        "manifest_version": "",
+        "provenance": nothing,
+        "evaluation": manifest.evaluation.model_copy(update={"class_images": None}),
+        "models": {name: _without_classes(model) for name, model in manifest.models.items()},
+        "tiers": tuple(tier.model_copy(update={"churn": None}) for tier in manifest.tiers),
+    }
+    return manifest.model_copy(update=changes)
+
+
+def _without_classes(model: Model) -> Model:
+    return model.model_copy(update={"quality": model.quality.model_copy(update={"classes": None})})
 
 
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:

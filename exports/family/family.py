@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.engines import get_engine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import MODELS, Artifact
+from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
 from exports.family.labels import LABELS, check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
     FILE_NAME,
@@ -27,7 +29,6 @@ from exports.family.manifest import (
 from exports.family.npy import npy_bytes
 from exports.family.records import (
     LABELS_FEATURE,
-    LABELS_FILE_VERSION,
     PPM,
     EngineRange,
     EvaluationFiles,
@@ -142,8 +143,7 @@ def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[s
 
 def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
     task = manifest.task.model_copy(update={"labels": (), "labels_file": file})
-    changes = {"task": task, "critical": (LABELS_FEATURE,), "manifest_version": LABELS_FILE_VERSION}
-    return manifest.model_copy(update=changes)
+    return manifest.model_copy(update={"task": task, "critical": (LABELS_FEATURE,)})
 
 
 def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
@@ -174,6 +174,7 @@ def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dic
         evaluation=EvaluationFiles(
             labels=_file("labels", *next(iter(labels.items()))),
             predictions={Path(name).stem: _file("predictions", name, data) for name, data in predictions.items()},
+            class_images=class_images(spec.test_labels, len(spec.labels)),
         ),
         provenance=spec.provenance,
     )
@@ -235,11 +236,21 @@ def _tiers(spec: FamilySpec) -> tuple[Tier, ...]:
     ranked = zip(tier_ranks(spec.tiers), spec.tiers, strict=True)
     for rank, tier in sorted(ranked, key=lambda item: (item[1].platform, item[0])):
         tiers.append(Tier(id=tier.id, platform=tier.platform, rank=rank, match=tier.selectors, models=(tier.model_id,)))
-    return tuple(tiers)
+    return _with_churn(tiers, spec)
+
+
+def _with_churn(tiers: Sequence[Tier], spec: FamilySpec) -> tuple[Tier, ...]:
+    predictions = {model.artifact.model_id: model.evaluation.predictions for model in spec.models}
+    churn = {
+        higher.id: churn_between(lower.id, spec.test_labels, *(predictions[tier.models[0]] for tier in (lower, higher)))
+        for lower, higher in neighbours(tiers)
+    }
+    return tuple(tier.model_copy(update={"churn": churn[tier.id]}) if tier.id in churn else tier for tier in tiers)
 
 
 def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
     artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
+    classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
     low, high = evaluation.interval()
     channels, height, width = artifact.input_shape
     weights = File(role="weights", name=artifact.path.as_posix(), bytes=artifact.bytes, sha256=artifact.sha256)
@@ -252,7 +263,7 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
         quality=Quality(
             metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
             high_ppm=round(high * PPM), images=evaluation.images, test_set_sha256=spec.test_set_sha256,
-            basis="measured", of="exported file",
+            basis="measured", of="exported file", classes=classes,
         ),
         parity=ParityRecord(
             max_abs_difference_nano=math.ceil(parity.max_abs_difference * 1e9),

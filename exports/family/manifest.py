@@ -43,7 +43,8 @@ def read_manifest(path: Path) -> Manifest:
     ...     model = manifest.models[tier.models[0]]
     ...     print(tier.platform, tier.id, tier.models[0], model.files[0].bytes, model.quality.value_ppm / 1e6)
     any floor small 61960 0.963788
-    android midrange large 84373 0.988858
+    android lowend_3gb small 61960 0.963788
+    android midrange large 84373 0.986072
     linux_iot speaker small 61960 0.963788
 
     Args:
@@ -170,6 +171,22 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
     yield from _label_faults(manifest)
     if set(manifest.evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
+    yield from _class_faults(manifest)
+
+
+def _class_faults(manifest: Manifest) -> Iterator[str]:
+    """Lists and indices of classes that do not fit the labels, which readers would take for others."""
+    classes = manifest.task.output.classes
+    found = [("the number of test images", manifest.evaluation.class_images)]
+    for name, model in manifest.models.items():
+        quality = model.quality.classes
+        if quality is not None:
+            found.append((f"model {name!r}: its accuracy", quality.correct))
+            if quality.worst.index >= classes:
+                yield f"model {name!r}: its worst class has the index {quality.worst.index} of {classes:,}"
+    for what, values in found:
+        if values is not None and len(values) != classes:
+            yield f"{what} per class is given for {len(values):,} classes, but the output has {classes:,}"
 
 
 def _label_faults(manifest: Manifest) -> Iterator[str]:

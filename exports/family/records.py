@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
-FORMAT_VERSION = "1.1"
-LABELS_FILE_VERSION = "1.2"
-"""The version of manifests whose labels are in a file of their own; all others are as version 1.1 has them."""
+FORMAT_VERSION = "1.3"
+"""1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, which
+readers of earlier versions ignore."""
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON readers with doubles, such as JavaScript, represent exactly (RFC 8259, section 6)."""
 PPM = 1_000_000
@@ -159,10 +159,27 @@ class Selector(Record):
     strict: bool | None = None
 
 
+class Churn(Record):
+    """How the predictions of a tier's first model differ from those of a lower tier's, as shares of all test images.
+
+    Attributes:
+        against: The id of the lower tier.
+        changed_ppm: The share for which the two models predict different classes.
+        gained_ppm: The share for which the lower tier's model is wrong and this tier's is right.
+        lost_ppm: The share for which the lower tier's model is right and this tier's is wrong.
+    """
+
+    against: Id
+    changed_ppm: Ppm
+    gained_ppm: Ppm
+    lost_ppm: Ppm
+
+
 class Tier(Record):
     """A rank within a platform. A device gets it if any selector of `match` holds; models are in order of preference.
 
-    Rank 0 is the floor, without selectors and for any platform; it is for all remaining devices.
+    Rank 0 is the floor, without selectors and for any platform; it is for all remaining devices. `churn` is that
+    against the next lower tier of the platform; the lowest tier and the floor have none.
     """
 
     id: Id
@@ -170,6 +187,7 @@ class Tier(Record):
     rank: Count
     match: Annotated[tuple[Selector, ...], Field(max_length=8)]  # bounds the work of an app at launch
     models: Annotated[tuple[Id, ...], Field(min_length=1)]
+    churn: Churn | None = None
 
 
 class InputShape(Record):
@@ -217,6 +235,29 @@ class Perf(Record):
     machine: str = ""
 
 
+class WorstClass(Record):
+    """The class of lowest accuracy, as the index of its label, with the number of its test images."""
+
+    index: Count
+    value_ppm: Ppm
+    images: Positive
+
+
+class ClassQuality(Record):
+    """Accuracy of the exported file per class, over the classes of which there are test images.
+
+    Attributes:
+        worst: The class of lowest accuracy.
+        lowest_decile_ppm: The accuracy that one class in ten does not exceed.
+        correct: The number of correctly labelled test images of each class, of `evaluation.class_images`; None if
+            there are more than 100 classes.
+    """
+
+    worst: WorstClass
+    lowest_decile_ppm: Ppm
+    correct: tuple[Count, ...] | None = None
+
+
 class Quality(Record):
     """Accuracy of the exported file on the test set, with its 95 % Wilson interval."""
 
@@ -228,6 +269,7 @@ class Quality(Record):
     test_set_sha256: Sha256
     basis: Literal["measured"]
     of: Literal["exported file"]
+    classes: ClassQuality | None = None
 
 
 class ParityRecord(Record):
@@ -285,10 +327,14 @@ class Samples(Record):
 
 
 class EvaluationFiles(Record):
-    """The test labels and each model's predictions for the test images: uint16 arrays in NPY format."""
+    """The test labels and each model's predictions for the test images: uint16 arrays in NPY format.
+
+    `class_images` is the number of test images of each class; None if there are more than 100 classes.
+    """
 
     labels: File
     predictions: dict[Id, File]
+    class_images: tuple[Count, ...] | None = None
 
 
 class Provenance(Record):

@@ -9,6 +9,73 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from device_profiles.budgets import BudgetName
     from device_profiles.cost_models.utilisation import KernelUse
+    from search.target import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstClass:
+    """The class of lowest test accuracy of one model.
+
+    Attributes:
+        label: Name of the class.
+        accuracy: Accuracy on the test images of the class, 0 to 1.
+        images: Number of these images.
+        has_few_images: Whether they are too few for more than a rough figure.
+    """
+
+    label: str
+    accuracy: float
+    images: int
+    has_few_images: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChurnRow:
+    """How the predictions of a tier differ from those of the next lower tier of its platform, as shares of test images.
+
+    Attributes:
+        against: Name of the lower tier.
+        changed: Share for which the two predict different classes.
+        gained: Share for which only the higher tier is right.
+        lost: Share for which only the lower tier is right.
+        same_model: Whether both tiers have the same model.
+    """
+
+    against: str
+    changed: float
+    gained: float
+    lost: float
+    same_model: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """The test accuracy of all models on one class.
+
+    Attributes:
+        label: Name of the class.
+        images: Number of test images of the class.
+        has_few_images: Whether they are too few for more than a rough figure.
+        accuracies: Accuracy of each model, 0 to 1.
+    """
+
+    label: str
+    images: int
+    has_few_images: bool
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTable:
+    """The test accuracy of all models per class.
+
+    Attributes:
+        models: Names of the models in the manifest, in the order of `ClassRow.accuracies`.
+        rows: The classes of which there are test images, in the order of the labels.
+    """
+
+    models: tuple[str, ...]
+    rows: tuple[ClassRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +109,9 @@ class TierRow:
         energy_basis: Provenance of the energy: `modelled` or `assumed`; "" without an energy.
         uses: Time and share of the peak for each kind of kernel; empty if the device's peak was not measured.
         note: One sentence on the tier, or "".
+        worst_class: The class of lowest accuracy; None if it is not known.
+        lowest_decile: The accuracy that one class in ten does not exceed, 0 to 1; None if it is not known.
+        churn: The difference to the next lower tier of the platform; None for the lowest.
     """
 
     tier: str
@@ -70,6 +140,9 @@ class TierRow:
     energy_basis: str = ""
     uses: tuple[KernelUse, ...] = ()
     note: str = ""
+    worst_class: WorstClass | None = None
+    lowest_decile: float | None = None
+    churn: ChurnRow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +167,31 @@ class FrontPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinalistRow:
+    """A subnet that was scored on all held-out images before the pick of one device.
+
+    Attributes:
+        subnet_id: The id of the subnet.
+        predicted_accuracy: Held-out accuracy that was predicted before this measurement, 0 to 1.
+        predicted_std: Standard deviation of the prediction, in the same unit.
+        measured_accuracy: Accuracy on the held-out images, 0 to 1.
+        measured_images: Number of these images.
+        latency_us: Predicted latency.
+        picked: Whether it is the pick.
+        would_be_picked_by_prediction: Whether the predictions alone would have picked it.
+    """
+
+    subnet_id: str
+    predicted_accuracy: float
+    predicted_std: float
+    measured_accuracy: float
+    measured_images: int
+    latency_us: float
+    picked: bool
+    would_be_picked_by_prediction: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFront:
     """Every subnet that was scored for one device.
 
@@ -102,12 +200,16 @@ class DeviceFront:
         latency_basis: Provenance of the latencies: `measured`, `few_shot`, `modelled` or `assumed`.
         points: The subnets.
         latency_budget_us: Latency budget; None if there is none.
+        finalists: The subnets between which measurement decided, best first; empty if there were none.
+        proof: What the solver proved; None if no solver ran.
     """
 
     device: str
     latency_basis: str
     points: tuple[FrontPoint, ...]
     latency_budget_us: float | None
+    finalists: tuple[FinalistRow, ...] = ()
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +252,7 @@ class ReportData:
         versions: Versions of the libraries that shape the result, by name.
         stage_seconds: Durations of the long stages, by name.
         supernet_digest: SHA-256 of the checkpoint.
+        classes: The test accuracy per class; None if it is not known.
     """
 
     family_id: str
@@ -168,3 +271,4 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     supernet_digest: str
+    classes: ClassTable | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from markupsafe import Markup
 from factory_base.files import write_text
 from factory_base.quantities import format_bytes, format_duration, format_energy, format_macs
 from factory_base.wording import counted
-from model_factory.report.data import ReportData, TierRow
+from model_factory.report.data import ClassTable, DeviceFront, ReportData, TierRow
+from search.target import Proof
 
 _TEMPLATE = "report.html.jinja"
+_CLASSES_SHOWN = 20
+"""Rows of the table of classes: what people read, and some KiB for a family of ten models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +67,18 @@ def render_report(data: ReportData) -> str:
         duration=format_duration,
         seconds=_seconds,
     )
-    environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note}
+    environment.filters["percents"] = _percents
+    environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note, "proof_text": proof_text}
     limits = accuracy_limits(data.fronts)
     curve = data.curve
     page = environment.get_template(_TEMPLATE).render(
         data=data,
         platforms=by_platform(data.tiers),
         models=list({tier.model_id: tier for tier in data.tiers}.values()),
-        fronts=[Markup(front_svg(front, limits, f"front{i}")) for i, front in enumerate(data.fronts)],
+        fronts=[(front, Markup(front_svg(front, limits, f"front{i}"))) for i, front in enumerate(data.fronts)],
+        changed=changed_picks(data.fronts),
+        finals=sum(bool(front.finalists) for front in data.fronts),
+        classes=shown_classes(data.classes) if data.classes else None,
         loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
         accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.largest_accuracy else None,
     )
@@ -111,6 +118,32 @@ def _energy_note(tier: TierRow) -> str:
     return f"energy {use.value} ({tier.energy_basis})" + (f", {use.share} of {use.budget}" if use.budget else "")
 
 
+def changed_picks(fronts: Sequence[DeviceFront]) -> int:
+    """The number of devices whose pick is not the finalist that the predictions alone would have picked."""
+    picked = [finalist for front in fronts for finalist in front.finalists if finalist.picked]
+    return sum(not finalist.would_be_picked_by_prediction for finalist in picked)
+
+
+def proof_text(proof: Proof) -> str:
+    """A sentence on what the solver proved."""
+    nodes = counted(proof.nodes, "node")
+    pick = f"the pick is predicted at {_percents(proof.pick)}"
+    if proof.objective is None or proof.bound is None:
+        return f"Not proven ({proof.status}): {pick}, and how far that is from the optimum is not known."
+    best = f"the best prediction inside the budgets is {_percents(proof.objective)}"
+    if proof.status == "optimal":
+        return f"Proven: {best}; {pick} ({nodes})."
+    return f"Not proven ({proof.status}): {best}, as far as was found, none is above {_percents(proof.bound)}; {pick} ({nodes})."
+
+
+def shown_classes(table: ClassTable) -> ClassTable:
+    """`table`, or the classes on which any model is worst if it has too many to show."""
+    if len(table.rows) <= _CLASSES_SHOWN:
+        return table
+    worst = sorted(table.rows, key=lambda row: (min(row.accuracies, default=1.0), row.label))
+    return replace(table, rows=tuple(worst[:_CLASSES_SHOWN]))
+
+
 def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:
     if value is None or budget is None:
         return BudgetUse(value="–" if value is None else write(value), budget="", percent=0.0, share="", origin="")
@@ -121,6 +154,11 @@ def _use(value: float | None, budget: float | None, write: Callable[[float], str
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
+
+
+def _percents(fraction: float) -> str:
+    """With the digits that tell finalists apart."""
+    return f"{100 * fraction:.2f} %"
 
 
 def _seconds(seconds: float) -> str:

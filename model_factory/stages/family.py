@@ -31,7 +31,7 @@ from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
 
-_VERSION = 2
+_VERSION = 3
 _INVENTED = 10**12
 """A number of the invented models of `check_family_limits`, with more digits than those of real ones."""
 
@@ -138,7 +138,7 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
     """A model with the largest subnet's values and numbers as long as those of real models."""
     import numpy as np
 
-    largest, images = materials.model_space.space.largest, len(materials.splits.test.labels)
+    largest, labels = materials.model_space.space.largest, materials.splits.test.labels
     parity = Parity(max_abs_difference=1e-3, top1_agreement=1.0, images=128, logit_spread=1.0, sqnr_db=100.0)
     artifact = Artifact(
         model_id=name, path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64, engine="onnxruntime",
@@ -147,7 +147,7 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
     )  # fmt: skip
     return ModelSpec(
         artifact=artifact,
-        evaluation=Evaluation(predictions=np.zeros(images, np.uint16), correct=images // 2, images=images),
+        evaluation=Evaluation(predictions=labels.astype(np.uint16), correct=len(labels), images=len(labels)),
         subnet_values=largest.to_dict(),
         macs=_INVENTED,
         parameters=_INVENTED,

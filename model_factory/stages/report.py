@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from device_profiles.cost_models.utilisation import KernelUse, utilisation
-from exports.family.records import Manifest, Model, Tier
+from exports.family.consistency import FEW_IMAGES, class_accuracies
+from exports.family.files import read_file
+from exports.family.npy import MAX_NPY_BYTES, read_npy
+from exports.family.records import ClassQuality, Manifest, Model, Tier
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
 from model_factory.console import Console
-from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierRow, TrainingCurve
+from model_factory.report.data import (
+    ChurnRow,
+    ClassRow,
+    ClassTable,
+    DeviceFront,
+    FinalistRow,
+    FrontPoint,
+    ReportData,
+    TierRow,
+    TrainingCurve,
+    WorstClass,
+)
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version
 from model_factory.stages.export import Exported
@@ -22,9 +36,10 @@ from model_factory.stages.finetune import finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, subnet_values
 from model_factory.stages.train import Trained
+from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
 
-_VERSION = 5
+_VERSION = 6
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NANO = 1e9
@@ -87,6 +102,12 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
         "candidates": [
             [subnet_values(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
         ],
+        "finalists": [
+            [f.candidate.subnet.id, f.candidate.accuracy, f.candidate.images, f.predicted, f.predicted_std]
+            for f in outcome.result.finalists
+        ],
+        "expected": outcome.result.expected.id,
+        "proof": [outcome.result.proof.status, outcome.result.proof.objective, outcome.result.proof.bound],
     }
 
 
@@ -110,6 +131,22 @@ def device_front(outcome: SearchOutcome) -> DeviceFront:
         latency_basis=profile.latency_provenance,
         points=points,
         latency_budget_us=outcome.budgets.latency_us,
+        finalists=tuple(_finalist_row(outcome.result, finalist) for finalist in outcome.result.finalists),
+        proof=outcome.result.proof,
+    )
+
+
+def _finalist_row(result: TargetResult, finalist: Finalist) -> FinalistRow:
+    candidate = finalist.candidate
+    return FinalistRow(
+        subnet_id=candidate.subnet.id,
+        predicted_accuracy=finalist.predicted,
+        predicted_std=finalist.predicted_std,
+        measured_accuracy=candidate.accuracy,
+        measured_images=candidate.images,
+        latency_us=candidate.costs.latency_us,
+        picked=candidate.subnet == result.pick.subnet,
+        would_be_picked_by_prediction=candidate.subnet == result.expected,
     )
 
 
@@ -147,8 +184,11 @@ def _report_data(
         curve=_curve(trained),
         fronts=tuple(device_front(outcome) for outcome in outcomes),
         tiers=tuple(
-            _tier_row(
-                run, materials, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id)
+            replace(
+                _tier_row(
+                    run, materials, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id)
+                ),
+                **_consistency(manifest, tier, trained.class_names),
             )
             for tier in manifest.tiers
         ),
@@ -158,7 +198,57 @@ def _report_data(
         versions={name: library_version(name) for name in _LIBRARIES},
         stage_seconds=_stage_seconds(trained, exported),
         supernet_digest=trained.checkpoint_sha256,
+        classes=_class_table(run, manifest, trained.class_names, exported),
     )
+
+
+def _consistency(manifest: Manifest, tier: Tier, labels: Sequence[str]) -> dict[str, Any]:
+    """The worst class of a tier's model, the lowest decile, and the churn against the next lower tier."""
+    found = manifest.models[tier.models[0]].quality.classes
+    return {
+        "worst_class": _worst_class(found, labels) if found else None,
+        "lowest_decile": found.lowest_decile_ppm / _PPM if found else None,
+        "churn": _churn_row(manifest, tier),
+    }
+
+
+def _worst_class(found: ClassQuality, labels: Sequence[str]) -> WorstClass:
+    worst = found.worst
+    return WorstClass(
+        label=labels[worst.index],
+        accuracy=worst.value_ppm / _PPM,
+        images=worst.images,
+        has_few_images=worst.images < FEW_IMAGES,
+    )
+
+
+def _churn_row(manifest: Manifest, tier: Tier) -> ChurnRow | None:
+    if tier.churn is None:
+        return None
+    models = {t.id: t.models[0] for t in manifest.tiers}
+    return ChurnRow(
+        against=tier.churn.against,
+        changed=tier.churn.changed_ppm / _PPM,
+        gained=tier.churn.gained_ppm / _PPM,
+        lost=tier.churn.lost_ppm / _PPM,
+        same_model=models[tier.churn.against] == tier.models[0],
+    )
+
+
+def _class_table(run: Run, manifest: Manifest, names: Sequence[str], exported: Sequence[Exported]) -> ClassTable:
+    file = manifest.evaluation.labels
+    labels = read_npy(read_file(run.family_folder, file, MAX_NPY_BYTES), file.name)
+    models = {e.artifact.model_id: class_accuracies(labels, e.evaluation().predictions) for e in exported}
+    rows = tuple(
+        ClassRow(
+            label=names[of_class[0].index],
+            images=of_class[0].images,
+            has_few_images=of_class[0].has_few_images,
+            accuracies=tuple(c.accuracy for c in of_class),
+        )
+        for of_class in zip(*models.values(), strict=True)
+    )
+    return ClassTable(models=tuple(models), rows=rows)
 
 
 def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,18 @@ from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.graph_costs import graph_costs
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
-from search.family import TargetPick, pick_notes
+from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.scored import Scored, paired_difference
+from search.target import Candidate, TargetResult
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
+    from device_profiles.budgets import Excess
+    from device_profiles.costs import Costs
     from search.archive import Archive
     from search.device_target import Target
+    from search.finals import Measure
     from search.rounds import SearchResult
-    from search.target import TargetResult
 
 _VERSION = 5
 _SNAPSHOT_VERSION = 1
@@ -94,7 +97,8 @@ class Searched:
             )
             for outcome in self.outcomes
         ]
-        return pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
+        notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
+        return (*self.result.notes, *notes)
 
 
 def search_stage(
@@ -184,8 +188,10 @@ def _search(
     from search.rounds import search_targets
 
     scorer = _Scorer(run, materials, console, trained, calibration_images)
+    targets = _targets(aims, materials)
+    measure = partial(graph_costs, run, materials) if measured else predicted_costs
     result = search_targets(
-        _targets(aims, materials),
+        targets,
         materials.model_space.space,
         materials.workloads,
         scorer.score,
@@ -193,11 +199,38 @@ def _search(
         run.config.search,
         run.config.seed,
         start=start,
-        measure=partial(graph_costs, run, materials) if measured else predicted_costs,
+        measure=measure,
         watch=console.stage,
     )
     scorer.write_table()
-    return result
+    return _in_order(result, aims, targets, measure) if measured else result
+
+
+def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Target], measure: Measure) -> SearchResult:
+    """`result`, but no tier of a platform gets a less accurate model than a lower one whose model it could run."""
+    from exports.family.specs import tier_ranks, tier_spec
+
+    def judge(target: Target, subnet: SubnetConfig) -> tuple[Costs, tuple[Excess, ...]]:
+        (costs,) = target.costs.of([subnet])
+        if not target.budgets.excesses(costs):
+            costs = measure(target, Candidate(subnet=subnet, accuracy=0.0, images=0, costs=costs, excesses=()))
+        return costs, target.budgets.excesses(costs)
+
+    known = {scored.subnet: scored for scored in result.scored}
+    ranks = tier_ranks([tier_spec(aim.found.profile, found.pick.subnet.id) for aim, found in zip(aims, result.targets)])
+    ranked = [
+        RankedPick(
+            name=aim.found.profile.name,
+            platform=aim.found.profile.platform,
+            rank=rank,
+            pick=found.pick,
+            judge=partial(judge, target),
+        )
+        for aim, found, target, rank in zip(aims, result.targets, targets, ranks, strict=True)
+    ]
+    picks, notes = in_order_of_rank(ranked, lambda first, second: paired_difference(known[first], known[second]))
+    raised = (replace(found, pick=pick) for found, pick in zip(result.targets, picks, strict=True))
+    return replace(result, targets=tuple(raised), notes=notes)
 
 
 class _Scorer:

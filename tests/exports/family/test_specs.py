@@ -93,6 +93,6 @@ def test_samples_show_as_many_classes_as_possible():
 
 def test_the_example_manifest_is_of_the_present_format_and_sound():
     manifest = read_manifest(EXAMPLE_MANIFEST)
-    assert (manifest.manifest_version, len(manifest.models), len(manifest.tiers)) == (FORMAT_VERSION, 2, 3)
+    assert (manifest.manifest_version, len(manifest.models), len(manifest.tiers)) == (FORMAT_VERSION, 2, 4)
     with pytest.raises(ManifestError):
         parse_manifest(EXAMPLE_MANIFEST.read_bytes()[:-9], "cut")
