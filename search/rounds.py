@@ -25,7 +25,7 @@ from search.device_target import Target
 from search.finals import Measure, Score, decide, hold_finals, predicted_costs
 from search.objective import Objective
 from search.predictor import AccuracyPredictor, PredictorErrors
-from search.samplers import SearchState, make_sampler
+from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
 from search.solver import Solved, solve
 from search.target import Candidate, Finalist, Proof, TargetResult, judged
@@ -70,6 +70,7 @@ def search_targets(
     start: Sequence[Scored] = (),
     measure: Measure = predicted_costs,
     watch: Watch = unwatched,
+    say: Say = lambda _: None,
 ) -> SearchResult:
     """Pick a subnet for each target.
 
@@ -84,6 +85,7 @@ def search_targets(
         start: Scored subnets to start from, in place of a design.
         measure: Corrects the costs of a finalist before it is picked.
         watch: Opens a stage of long work, whose progress is reported.
+        say: Takes a line for people.
 
     Raises:
         BudgetError: No subnet keeps the budgets of a target.
@@ -98,8 +100,8 @@ def search_targets(
         subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
     scored = score(subnets, rungs[0], "shared")
     scored += score(_first_feasible(targets, space, workloads, scored), rungs[0], "first inside the budgets")
-    sampler, rounds = make_sampler(config.sampler), 0
-    for share in _shares(config.trials_per_target * len(targets), config.rounds):
+    sampler, rounds = make_sampler(config.sampler, say), 0
+    for share in _shares(config, len(targets), space):
         state = SearchState(space=space, targets=tuple(targets), scored=tuple(scored), workloads=workloads)
         with watch(f"propose subnets (round {rounds + 1})"):
             proposed = sampler.propose(state, share, seed + rounds)
@@ -168,10 +170,12 @@ def _from(start: Sequence[Scored], score: Score) -> Score:
     return remembering
 
 
-def _shares(count: int, rounds: int) -> list[int]:
-    """`count` shared out over at most `rounds` rounds, the larger shares first."""
-    each, more = divmod(count, rounds)
-    return [share for number in range(rounds) if (share := each + (number < more))]
+def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:
+    """The most subnets of each round, the larger numbers first; the whole space at once if all of it is scored."""
+    if config.sampler == "exhaustive":
+        return [space.count()]
+    each, more = divmod(config.trials_per_target * targets, config.rounds)
+    return [share for number in range(config.rounds) if (share := each + (number < more))]
 
 
 def _first_feasible(

@@ -133,7 +133,8 @@ def proof_text(proof: Proof) -> str:
     best = f"the best prediction inside the budgets is {_percents(proof.objective)}"
     if proof.status == "optimal":
         return f"Proven: {best}; {pick} ({nodes})."
-    return f"Not proven ({proof.status}): {best}, as far as was found, none is above {_percents(proof.bound)}; {pick} ({nodes})."
+    bound = f"as far as was found, and none is above {_percents(proof.bound)}"
+    return f"Not proven ({proof.status}): {best}, {bound}; {pick} ({nodes})."
 
 
 def shown_classes(table: ClassTable) -> ClassTable:

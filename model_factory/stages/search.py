@@ -201,6 +201,7 @@ def _search(
         start=start,
         measure=measure,
         watch=console.stage,
+        say=console.say,
     )
     scorer.write_table()
     return _in_order(result, aims, targets, measure) if measured else result
@@ -217,16 +218,16 @@ def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Targe
         return costs, target.budgets.excesses(costs)
 
     known = {scored.subnet: scored for scored in result.scored}
-    ranks = tier_ranks([tier_spec(aim.found.profile, found.pick.subnet.id) for aim, found in zip(aims, result.targets)])
+    tiers = [tier_spec(aim.found.profile, "") for aim in aims]
     ranked = [
         RankedPick(
             name=aim.found.profile.name,
-            platform=aim.found.profile.platform,
+            platform=tier.platform,
             rank=rank,
             pick=found.pick,
             judge=partial(judge, target),
         )
-        for aim, found, target, rank in zip(aims, result.targets, targets, ranks, strict=True)
+        for aim, found, target, tier, rank in zip(aims, result.targets, targets, tiers, tier_ranks(tiers), strict=True)
     ]
     picks, notes = in_order_of_rank(ranked, lambda first, second: paired_difference(known[first], known[second]))
     raised = (replace(found, pick=pick) for found, pick in zip(result.targets, picks, strict=True))
