@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from search.predictor import AccuracyPredictor as AccuracyPredictor
     from search.rounds import SearchResult as SearchResult
     from search.rounds import search_targets as search_targets
+    from search.samplers import Sampler as Sampler
+    from search.samplers import SearchState as SearchState
+    from search.samplers import make_sampler as make_sampler
     from search.scored import Scored as Scored
     from search.scored import paired_difference as paired_difference
     from search.target import Candidate as Candidate
@@ -23,11 +26,14 @@ _MODULES = {
     "AccuracyPredictor": "search.predictor",
     "Archive": "search.archive",
     "Candidate": "search.target",
+    "Sampler": "search.samplers",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
     "SearchResult": "search.rounds",
+    "SearchState": "search.samplers",
     "Target": "search.device_target",
     "TargetResult": "search.target",
+    "make_sampler": "search.samplers",
     "paired_difference": "search.scored",
     "search_targets": "search.rounds",
     "shared_subnets": "search.design",

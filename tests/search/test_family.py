@@ -24,7 +24,8 @@ def costs(width: int, slowness: float = 1.0) -> Costs:
 
 def candidate(width: int, budgets: Budgets, slowness: float = 1.0) -> Candidate:
     found = costs(width, slowness)
-    return Candidate(subnet=subnet(width), accuracy=ACCURACY[width], costs=found, excesses=budgets.excesses(found))
+    budget = budgets.excesses(found)
+    return Candidate(subnet=subnet(width), accuracy=ACCURACY[width], images=1000, costs=found, excesses=budget)
 
 
 def compare(first: SubnetConfig, second: SubnetConfig) -> tuple[float, float]:
