@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from search.archive import Archive as Archive
     from search.config import SearchConfig as SearchConfig
     from search.design import shared_subnets as shared_subnets
+    from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
     from search.scored import Scored as Scored
+    from search.solver import Solved as Solved
+    from search.solver import solve as solve
     from search.target import Candidate as Candidate
-    from search.target import Target as Target
     from search.target import TargetResult as TargetResult
     from search.target import search_target as search_target
 
@@ -23,10 +25,12 @@ _MODULES = {
     "Candidate": "search.target",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
-    "Target": "search.target",
+    "Solved": "search.solver",
+    "Target": "search.device_target",
     "TargetResult": "search.target",
     "search_target": "search.target",
     "shared_subnets": "search.design",
+    "solve": "search.solver",
 }
 """The module of each public name."""
 

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from device_profiles.budgets import Budgets, Excess
-from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
 from search.config import SearchConfig
+from search.device_target import Target
 from search.feasible import find_feasible
 from search.predictor import AccuracyPredictor
 from search.scored import Scored
@@ -27,19 +27,6 @@ keep more variety in case the predictor errs."""
 
 Score = Callable[[Sequence[SubnetConfig]], list[Scored]]
 """Scores subnets for this target; those that are already in the archive cost nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A device and the budgets that hold for this task.
-
-    Attributes:
-        costs: Predicts what subnets cost on the device.
-        budgets: Limits on these costs.
-    """
-
-    costs: DeviceCosts
-    budgets: Budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,8 @@ def search_stage(
 
     def search() -> TargetResult:
         from device_profiles.cost_models.device_costs import DeviceCosts
-        from search.target import Target, search_target
+        from search.device_target import Target
+        from search.target import search_target
 
         archive = open_archive(run, materials, trained)
         with console.stage(f"search {name}") as progress:

@@ -12,7 +12,8 @@ from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
 from factory_base.errors import BudgetError
 from search.config import SearchConfig
-from search.target import Target, search_target
+from search.device_target import Target
+from search.target import search_target
 from supernet.space import Choice, SearchSpace, SubnetConfig
 
 CONFIG = SearchConfig(trials_per_target=1, feasible_per_target=2, pool=40)

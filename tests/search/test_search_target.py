@@ -8,8 +8,9 @@ import pytest
 from device_profiles.budgets import Budgets
 from search.archive import Archive
 from search.config import SearchConfig
+from search.device_target import Target
 from search.scored import Scored
-from search.target import Target, TargetResult, search_target
+from search.target import TargetResult, search_target
 from supernet.space import Choice, SearchSpace
 
 CONFIG = SearchConfig(trials_per_target=3, feasible_per_target=6, pool=40)
