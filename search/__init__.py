@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from search.samplers import make_sampler as make_sampler
     from search.scored import Scored as Scored
     from search.scored import paired_difference as paired_difference
+    from search.solver import Solved as Solved
+    from search.solver import solve as solve
     from search.target import Candidate as Candidate
     from search.target import TargetResult as TargetResult
 
@@ -31,12 +33,14 @@ _MODULES = {
     "SearchConfig": "search.config",
     "SearchResult": "search.rounds",
     "SearchState": "search.samplers",
+    "Solved": "search.solver",
     "Target": "search.device_target",
     "TargetResult": "search.target",
     "make_sampler": "search.samplers",
     "paired_difference": "search.scored",
     "search_targets": "search.rounds",
     "shared_subnets": "search.design",
+    "solve": "search.solver",
 }
 """The module of each public name."""
 

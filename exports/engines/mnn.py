@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager
+from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +20,7 @@ from exports.engines.chains import convert_chain
 from exports.onnx.onnx_file import export_onnx
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
+from factory_base.native_output import captured_native_output
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,7 +116,7 @@ class MnnSession:
         library = _module("MNN")
         self._path = path
         self._name = path.name
-        with _native_output() as printed:
+        with captured_native_output() as printed:
             try:
                 self._interpreter = library.Interpreter(str(path))
                 settings = {"numThread": threads, "backend": "CPU", "precision": "normal"}
@@ -186,7 +185,7 @@ def _convert_file(source: Path, path: Path, _calibration: NDArray[np.float32] | 
 def _convert(source: Path, path: Path) -> None:
     """Convert with the native function: the package's console script installs software and uploads usage data."""
     tools = _module("_tools")
-    with _native_output() as printed, chdir(path.parent):  # it writes a scratch file to the working directory
+    with captured_native_output() as printed, chdir(path.parent):  # it writes a scratch file to the working directory
         tools.mnnconvert(
             ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", "factory"]
         )
@@ -198,35 +197,10 @@ def _convert(source: Path, path: Path) -> None:
 def _module(name: str) -> Any:
     """A module of the package. Its import prints the processor's features, which is captured here."""
     try:
-        with _native_output():
+        with captured_native_output():
             return importlib.import_module(name)
     except ImportError as error:
         raise EngineError("the engine 'mnn' is not installed; run: pip install -e '.[mnn]'") from error
-
-
-@contextmanager
-def _native_output() -> Iterator[Callable[[], str]]:
-    """Capture what native code prints to standard output and error in the block; yield a function that returns it."""
-    with tempfile.TemporaryFile() as file, ExitStack() as restored:
-
-        def printed() -> str:
-            _flush_native()
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        for stream in (1, 2):
-            saved = os.dup(stream)
-            restored.callback(os.close, saved)
-            restored.callback(os.dup2, saved, stream)
-            os.dup2(file.fileno(), stream)
-        restored.callback(_flush_native)
-        yield printed
-
-
-def _flush_native() -> None:
-    """Flush the buffers of the C library, which Python does not know."""
-    if os.name == "posix":
-        ctypes.CDLL(None).fflush(None)
 
 
 def _reason(printed: str) -> str:

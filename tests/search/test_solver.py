@@ -1,0 +1,147 @@
+"""The exact solver against brute force: every subnet of a small space is costed and judged."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from device_profiles.budgets import Budgets
+from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.costs import Costs
+from device_profiles.profile import find_profile
+from device_profiles.workload.workloads import Workloads
+from factory_base.errors import ConfigError
+from search.device_target import Target
+from search.objective import Curve, Objective
+from search.solver import Solved, solve
+from supernet.space import SubnetConfig
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
+
+STAGE = {"widths": [8, 16], "depths": [1, 2], "kernels": [3], "expands": [1, 2]}
+MODEL = {
+    "resolutions": [16, 24],
+    "stem_width": 8,
+    "stages": [STAGE, {**STAGE, "kernels": [3, 5], "depths": [1, 2, 3], "stride": 2}],
+    "head_width": 32,
+}
+MODEL_SPACE = MobileNetSpace(MobileNetConfig.model_validate(MODEL), classes=4)
+WORKLOADS = Workloads(MODEL_SPACE)
+SPACE = MODEL_SPACE.space
+
+
+def device(name: str) -> DeviceCosts:
+    return DeviceCosts(WORKLOADS, find_profile(name, Path()))
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All subnets of the space, and what they cost on two devices."""
+
+    subnets: list[SubnetConfig]
+    vectors: NDArray[np.int64]
+    phone: list[Costs]
+    speaker: list[Costs]
+
+    def values(self, objective: Objective) -> NDArray[np.float64]:
+        return objective.values(SPACE, self.vectors, np.array([float(costs.macs) for costs in self.phone]))
+
+    def kept(self, budgets: Budgets, costs: list[Costs] | None = None) -> NDArray[np.bool_]:
+        return np.array([not budgets.excesses(c) for c in costs or self.phone])
+
+
+@pytest.fixture(scope="module")
+def everything() -> Everything:
+    drawn = itertools.product(*(range(len(choice.options)) for choice in SPACE))
+    subnets = sorted({SPACE.decode(vector) for vector in drawn})
+    assert len(subnets) == SPACE.count()
+    vectors = np.array([SPACE.encode(subnet) for subnet in subnets])
+    return Everything(subnets, vectors, device("midrange").of(subnets), device("speaker").of(subnets))
+
+
+def objective_of(seed: int, curves: int = 1) -> Objective:
+    """Random values of all options, of both signs, and concave curves of the MACs and of the options."""
+    rng = np.random.default_rng(seed)
+    options = {choice.name: rng.normal(size=len(choice.options)) for choice in SPACE}
+    bends = np.geomspace(1e4, 1e6, 6)
+    logs = 3.0 * np.log(bends)
+    slopes = np.diff(logs) / np.diff(bends)
+    of_macs = Curve(slopes=slopes, intercepts=logs[:-1] - slopes * bends[:-1], macs_weight=1.0)
+    depth = {choice.name: np.array(choice.options, dtype=float) for choice in SPACE if choice.name.endswith("depth")}
+    kernel = {choice.name: np.array(choice.options) / 3.0 for choice in SPACE if choice.name.endswith("kernel")}
+    of_options = Curve(slopes=np.array([2.0, 0.5, -1.0]), intercepts=np.array([0.0, 3.0, 9.0]), options=depth | kernel)
+    return Objective(constant=0.5, options=options, curves=(of_macs, of_options)[:curves])
+
+
+def quantiles(costs: list[Costs], share: float, *budgets: str, **more: object) -> Budgets:
+    """Budgets at a quantile of what subnets cost."""
+    fields = {"latency": "latency_us", "peak_memory": "peak_memory_bytes", "file_size": "file_bytes", "macs": "macs"}
+    units = {"latency": "us", "peak_memory": "B", "file_size": "B", "macs": "MACs"}
+    found = {b: int(np.quantile([getattr(c, fields[b]) for c in costs], share)) for b in budgets}
+    return Budgets.model_validate({b: f"{value} {units[b]}" for b, value in found.items()} | more)
+
+
+def found_by(objective: Objective, budgets: Budgets, **options: object) -> Solved:
+    return solve(objective, [Target(costs=device("midrange"), budgets=budgets)], SPACE, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("budgets", [("latency",), ("peak_memory", "file_size"), ("latency", "peak_memory", "macs")])
+def test_the_best_is_that_of_brute_force(everything: Everything, budgets: tuple[str, ...], share: float) -> None:
+    limits = quantiles(everything.phone, share, *budgets)
+    objective = objective_of(seed=len(budgets), curves=2)
+    kept = everything.kept(limits)
+    found = found_by(objective, limits)
+    assert found.status == "optimal"
+    assert found.objective == pytest.approx(everything.values(objective)[kept].max(), rel=1e-9)
+    assert found.gap == 0
+    assert everything.subnets.index(found.solutions[0]) in np.flatnonzero(kept)
+
+
+def test_the_best_few_come_in_order_and_without_those_that_are_not_wanted(everything: Everything) -> None:
+    objective, limits = objective_of(seed=3), quantiles(everything.phone, 0.4, "latency", "peak_memory")
+    values = np.where(everything.kept(limits), everything.values(objective), -np.inf)
+    order = np.argsort(-values)
+    unwanted = [everything.subnets[i] for i in (order[0], order[2], order[-1])]
+    expected = [i for i in order if everything.subnets[i] not in unwanted][:12]
+    found = found_by(objective, limits, count=12, without=unwanted)
+    assert found.objectives == pytest.approx(values[expected], rel=1e-9)
+    assert set(found.solutions) == {everything.subnets[i] for i in expected}
+    assert (found.status, found.gap) == ("optimal", 0)
+
+
+def test_fewer_are_returned_if_there_are_no_more(everything: Everything) -> None:
+    limits = quantiles(everything.phone, 0.001, "latency")
+    kept = everything.kept(limits)
+    found = found_by(objective_of(seed=4), limits, count=50)
+    assert {everything.subnets[i] for i in np.flatnonzero(kept)} == set(found.solutions)
+    assert found.status == "optimal"
+
+
+def test_several_devices_are_just_more_budgets(everything: Everything) -> None:
+    objective = objective_of(seed=5)
+    ours = quantiles(everything.phone, 0.5, "latency"), quantiles(everything.speaker, 0.2, "latency", "file_size")
+    kept = everything.kept(ours[0]) & everything.kept(ours[1], everything.speaker)
+    targets = [Target(costs=device(d), budgets=b) for d, b in zip(("midrange", "speaker"), ours, strict=True)]
+    assert solve(objective, targets, SPACE).objective == pytest.approx(everything.values(objective)[kept].max())
+
+
+def test_a_confidence_and_an_energy_budget_are_kept(everything: Everything) -> None:
+    objective = objective_of(seed=6)
+    limits = quantiles(everything.phone, 0.4, "latency", confidence="90 %", energy="1 mJ")
+    energies = [costs.energy_uj for costs in everything.phone if costs.energy_uj is not None]
+    limits = limits.model_copy(update={"energy_uj": int(np.quantile(energies, 0.3))})
+    assert 0 < everything.kept(limits).sum() < everything.kept(quantiles(everything.phone, 0.4, "latency")).sum()
+    found = found_by(objective, limits)
+    assert found.objective == pytest.approx(everything.values(objective)[everything.kept(limits)].max())
+
+
+def test_an_energy_budget_needs_energy_costs() -> None:
+    limits = [Target(costs=device("browser"), budgets=Budgets.model_validate({"energy": "1 mJ"}))]
+    with pytest.raises(ConfigError, match="cannot be checked"):
+        solve(objective_of(seed=7), limits, SPACE)
