@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
+from factory_base.errors import BudgetError
 from search.config import SearchConfig
 from search.device_target import Target
-from search.feasible import find_feasible
+from search.objective import Objective
 from search.predictor import AccuracyPredictor
 from search.scored import Scored
+from search.solver import solve
 from supernet.space import SearchSpace, SubnetConfig
 
 _MUTATION = 0.15
@@ -116,12 +118,20 @@ def search_target(
     feasible = [c for c in judged if not c.excesses]
     start = [s.subnet for s in shared]
     if not feasible:
-        start = find_feasible(target.costs, target.budgets, space, start, config.pool, random.Random(seed))
+        start = _any_feasible(target, space)
     wanted = max(config.trials_per_target, config.feasible_per_target - len(feasible))
     proposed = _propose(target, space, shared, start, wanted, config.pool, random.Random(seed))
     judged += _judge(target, score(proposed))
     pick = max((c for c in judged if not c.excesses), key=lambda c: (c.accuracy, -c.costs.latency_us, c.subnet.id))
     return TargetResult(pick=pick, candidates=tuple(judged), new_trials=len(proposed))
+
+
+def _any_feasible(target: Target, space: SearchSpace) -> list[SubnetConfig]:
+    """A subnet inside the budgets. Raises `BudgetError` if there is none."""
+    found = solve(Objective(constant=0.0, options={}), [target], space)
+    if not found.solutions:
+        raise BudgetError(f"target {target.costs.profile.name!r}: {found.describe_failure()}")
+    return list(found.solutions)
 
 
 def _judge(target: Target, scored: Sequence[Scored]) -> list[Candidate]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_space import Everything, everything_of_the_space
 
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
@@ -31,6 +32,12 @@ def _accuracy(subnet: SubnetConfig) -> float:
     values = subnet.to_dict()
     shares = [c.options.index(values[c.name]) / (len(c.options) - 1) for c in space if space.exists(c, values)]
     return 0.5 + 0.4 * sum(shares) / len(space.choices)
+
+
+@pytest.fixture
+def everything() -> Everything:
+    """All subnets of `small_space`."""
+    return everything_of_the_space()
 
 
 @pytest.fixture
