@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from device_profiles.budgets import Excess
 from search.budget_rows import Use
+from search.clock import Clock
 from search.device_target import Target
 from search.integer_program import IntegerProgram
-from search.reduced_search import Effort, Outcome, Vector
+from search.reduced_search import Vector
 from supernet.space import SearchSpace, SubnetConfig
 
 _REPAIRS = 20
 """Most subnets that are passed over because they break a budget by less than the tolerance of the integer program."""
-
-
-class Clock:
-    """The effort that a search may take, and what it took so far.
-
-    Args:
-        max_nodes: Most nodes of each search tree.
-        max_seconds: Most seconds for the whole search; None for no limit.
-    """
-
-    def __init__(self, max_nodes: int, max_seconds: float | None) -> None:
-        self._started, self._max_nodes, self._max_seconds = time.perf_counter(), max_nodes, max_seconds
-        self.nodes = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the search began."""
-        return time.perf_counter() - self._started
-
-    def timed(self, run: Callable[[Effort], Outcome]) -> Outcome:
-        """Run an integer program within what is left."""
-        left = None if self._max_seconds is None else self._max_seconds - self.seconds
-        outcome = run(Effort(nodes=self._max_nodes, seconds=left))
-        self.nodes += outcome.nodes
-        return outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +54,23 @@ class Blocking:
             together, while any of them could be dropped to keep the others of them.
         joint: What is exceeded if all budgets are raised by the smallest common factor.
         devices: Number of devices.
+        subnets: Number of subnets among which none keeps the budgets.
+        proven: Whether these are all subnets of the space, so that what is least is the least of all.
     """
 
     budgets: tuple[BlockingBudget, ...]
     joint: tuple[DeviceExcess, ...]
     devices: int
+    subnets: int
+    proven: bool
 
     def describe(self) -> str:
-        """What is nearest to keeping the budgets, and what to do: the part of a message after `meets its budgets; `."""
+        """One line for people: what is nearest to keeping the budgets, and what to do."""
+        if self.proven:
+            return f"none of its {self.subnets:,} subnets meets its budgets; {self._nearest()}"
+        return f"no subnet that meets its budgets was found among {self.subnets:,}; {self._nearest()}"
+
+    def _nearest(self) -> str:
         unreachable = [budget.least for budget in self.budgets if budget.least is not None]
         alone = [budget.alone for budget in self.budgets if budget.alone is not None]
         if len(unreachable) == 1:
@@ -148,7 +132,13 @@ class _Analysis:
             budgets=tuple(BlockingBudget(name=self._name(i), least=least[i], alone=alone[i]) for i in blocking),
             joint=tuple(excess for excess in joint if excess is not None),
             devices=len(self._limits),
+            subnets=self._space.count(),
+            proven=True,
         )
+
+    def _name(self, index: int) -> str:
+        use = self._uses[index]
+        return budget_name(use.limit.budget, self._limits, use.target)
 
     def _conflict(self) -> list[int]:
         """Budgets that cannot be kept together, of which none can be left out."""
@@ -190,10 +180,11 @@ class _Analysis:
         found = [excess for excess in excesses if excess.budget == use.limit.budget]
         return DeviceExcess(device=target.costs.profile.name, excess=found[0]) if found else None
 
-    def _name(self, index: int) -> str:
-        use = self._uses[index]
-        name = use.limit.budget.replace("_", " ")
-        return f"{name} on {self._limits[use.target].costs.profile.name!r}" if len(self._limits) > 1 else name
+
+def budget_name(budget: str, limits: Sequence[Target], target: int) -> str:
+    """The name of a budget of `limits[target]` for people, with the device if there are several."""
+    name = "MACs" if budget == "macs" else budget.replace("_", " ")
+    return f"{name} on {limits[target].costs.profile.name!r}" if len(limits) > 1 else name
 
 
 def excesses_of(limits: Sequence[Target], subnet: SubnetConfig) -> tuple[Excess, ...]:

@@ -27,7 +27,7 @@ from search.objective import Objective
 from search.predictor import AccuracyPredictor, PredictorErrors
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
-from search.solver import Solved, solve
+from search.solver import solve
 from search.target import Candidate, Finalist, Proof, TargetResult, judged
 from supernet.space import SearchSpace, SubnetConfig
 
@@ -129,14 +129,7 @@ def require_feasible(target: Target, space: SearchSpace) -> None:
     """Raise `BudgetError` if no subnet keeps the budgets of `target`; the message states which budgets block."""
     solved = solve(Objective(constant=0.0, options={}), [target], space)
     if not solved.solutions:
-        raise BudgetError(f"target {target.costs.profile.name!r}: {_failure(space, solved)}")
-
-
-def _failure(space: SearchSpace, solved: Solved) -> str:
-    if solved.status != "infeasible":
-        return f"no subnet that meets its budgets was found ({solved.status}); raise a budget"
-    none = f"none of its {space.count():,} subnets meets its budgets"
-    return f"{none}; {solved.blocking.describe()}" if solved.blocking else f"{none}; raise a budget"
+        raise BudgetError(f"target {target.costs.profile.name!r}: {solved.describe_failure()}")
 
 
 def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:

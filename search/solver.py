@@ -17,9 +17,11 @@ from device_profiles.cost_models.arc_costs import ArcCosts
 from device_profiles.workload.parts import encoded
 from factory_base.errors import SpaceError
 from search.arc_program import arc_program
-from search.blocking import Blocking, Clock, blocking_of, excesses_of
+from search.blocking import Blocking, blocking_of, excesses_of
 from search.budget_rows import arc_values, uses_of
+from search.clock import Clock
 from search.device_target import Target
+from search.evolution import evolve
 from search.integer_program import IntegerProgram
 from search.objective import Objective
 from search.reduced_search import Outcome, Status, Vector
@@ -65,6 +67,17 @@ class Solved:
         """How much better than the best solution another subnet could be, in the objective's unit; None if unknown."""
         return None if self.bound is None or not self.objectives else self.bound - self.objectives[0]
 
+    def describe_failure(self) -> str:
+        """One line for people on why there is no solution, and what to do."""
+        if self.blocking is not None:
+            return self.blocking.describe()
+        if self.status == "infeasible":
+            return "all subnets that meet its budgets are excluded"
+        return (
+            f"no subnet that meets its budgets was found before the search ended ({self.status}, {self.nodes:,} nodes, "
+            f"{self.seconds:.1f} s); allow it more, or raise a budget"
+        )
+
     @property
     def relative_gap(self) -> float | None:
         """The gap as a share of the bound; None if unknown, or if the bound is 0 and the gap is not."""
@@ -87,6 +100,9 @@ def solve(
 ) -> Solved:
     """The subnets of highest `objective` that keep the budgets of all `limits`.
 
+    Where arcs are not known, because the space declares no chain of parts or has too many arcs, they are searched by
+    evolution, and nothing is proven unless the space is small enough to trace all of its subnets.
+
     Equal arguments give equal answers, on any machine, unless `max_seconds` ends the search.
 
     Args:
@@ -103,8 +119,22 @@ def solve(
         ConfigError: There is a budget for the energy, which a device does not know.
         SpaceError: The limits have different chains, or a part cannot be traced.
     """
-    run = _Run(objective, limits, space, Clock(max_nodes, max_seconds))
-    return run.solved(count, without)
+    excesses_of(limits, space.smallest)  # fails if a budget cannot be judged
+    clock = Clock(max_nodes, max_seconds)
+    if all(target.costs.has_arcs for target in limits):
+        return _Run(objective, limits, space, clock).solved(count, without)
+    evolved = evolve(objective, limits, space, without, clock)
+    found = evolved.found[:count]
+    proven: Status = "infeasible" if evolved.blocking is not None else "optimal"
+    return Solved(
+        solutions=tuple(subnet for _, subnet in found),
+        objectives=tuple(value for value, _ in found),
+        bound=found[0][0] if evolved.complete and found else None,
+        status=proven if evolved.complete else "no proof",
+        seconds=clock.seconds,
+        nodes=0,
+        blocking=evolved.blocking,
+    )
 
 
 class _Run:
@@ -112,7 +142,6 @@ class _Run:
 
     def __init__(self, objective: Objective, limits: Sequence[Target], space: SearchSpace, clock: Clock) -> None:
         self._objective, self._limits, self._space, self._clock = objective, limits, space, clock
-        excesses_of(limits, space.smallest)  # fails if a budget cannot be judged
         arcs = [target.costs.arcs() for target in limits]
         _check_chains(arcs)
         self._excluded: list[Vector] = []

@@ -148,6 +148,11 @@ class DeviceCosts:
         """
         return largest_graph(limit) - self.constant_file_bytes
 
+    @property
+    def has_arcs(self) -> bool:
+        """Whether `arcs` can list all arcs: the networks are chains of parts, and there are not too many arcs."""
+        return self._workloads.chain is not None and self._workloads.chain.arcs_are_few
+
     def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
         """Return the costs of every arc, link by link; `sum_of_arcs` tells how they make up the costs of a subnet.
 

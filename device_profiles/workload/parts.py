@@ -133,10 +133,15 @@ class ChainParts:
         for place in self._places:
             yield values[place.table][place.index(vectors)]
 
+    @property
+    def arcs_are_few(self) -> bool:
+        """Whether there are few enough arcs to trace them all."""
+        return sum(place.combinations for place in self._places) <= _MOST_ARCS
+
     def trace_all(self, progress: Progress = silent) -> None:
         """Trace every part that the space can produce. Raises `SpaceError` if there are too many."""
-        arcs = sum(place.combinations for place in self._places)
-        if arcs > _MOST_ARCS:
+        if not self.arcs_are_few:
+            arcs = sum(place.combinations for place in self._places)
             raise SpaceError(
                 f"the space has {arcs} arcs, more than the {_MOST_ARCS} that can be enumerated; give fewer options to "
                 "the choices of a link"

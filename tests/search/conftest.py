@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_space import Everything, everything_of_the_space
 
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
@@ -48,6 +49,12 @@ def _results(accuracy: float, rows: range) -> list[bool]:
 
 def _scored(subnet: SubnetConfig, accuracy: float, images: int = _IMAGES) -> Scored:
     return Scored.of(subnet, _results(accuracy, range(images)))
+
+
+@pytest.fixture
+def everything() -> Everything:
+    """All subnets of `small_space`."""
+    return everything_of_the_space()
 
 
 @pytest.fixture
