@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from factory_base.errors import FactoryError, SpaceError
-from factory_base.files import atomic_path
+from factory_base.files import atomic_path, digest_of
 from factory_base.progress import Progress, silent
 from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
@@ -32,6 +34,13 @@ are divided into ranges."""
 
 _COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "correct")
 
+_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each repetition of a use of the storage that failed: together a quarter of a minute, in which a
+database restarts or a network comes back, and more than the 5 s that SQLite itself waits for another writer."""
+
+_SPACE: Final = "space"
+"""The user attribute of a study that holds the digest of its search space."""
+
 _STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError, ImportError, OSError)
 """What Optuna's storages raise when they are used: a failed commit, any other error of the database, a missing
 database driver, and a file or connection that cannot be opened."""
@@ -40,6 +49,8 @@ _OPENING_ERRORS: Final = (*_STORAGE_ERRORS, ValueError, LookupError, RuntimeErro
 """What they raise, in addition, when they are opened: a URL with an invalid port (`ValueError`) or with braces, which
 Optuna takes for a template (`LookupError`), and tables of another version of Optuna (`RuntimeError`)."""
 
+T = TypeVar("T")
+
 
 class Archive:
     """The scored subnets of one supernet.
@@ -47,27 +58,38 @@ class Archive:
     Each evaluation, of one subnet on one range of held-out images, is a trial: its parameters are the choices, its
     value is the accuracy on the range, and its user attributes are `subnet_id`, `variant`, `start`, `stop`, `correct`
     (as in `Scored`) and `purpose`. The ranges of a subnet are joined. If two processes evaluated the same image, the
-    trial with the lower number counts, so a result never changes once it was read.
+    trial with the lower number counts, so a result never changes once it was read. If the storage goes away, each use
+    is repeated for a while; what was written before stays, and at most the evaluation in progress is lost.
 
     Args:
         storage: The URL of an Optuna storage, or a file for one in SQLite.
         name: The name of the study. There is one study per checkpoint and way of scoring.
         space: The search space; its choices become the parameters of the trials.
         variant: What is scored, as in `Scored`. Trials of other variants are ignored.
+        sleep: Waits for a number of seconds before a use of the storage is repeated.
 
     Raises:
-        FactoryError: The storage cannot be opened.
+        FactoryError: The storage cannot be opened, or the study belongs to another space.
     """
 
-    def __init__(self, storage: str | Path, name: str, space: SearchSpace, variant: str = "fp32") -> None:
+    def __init__(
+        self,
+        storage: str | Path,
+        name: str,
+        space: SearchSpace,
+        variant: str = "fp32",
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space, self._storage, self._variant = space, storage, variant
+        self._space, self._storage, self._variant, self._sleep = space, storage, variant, sleep
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
         opened = open_storage(storage)
         with _storage_errors(storage):
             self._study = optuna.create_study(
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
             )
+            self._inode = storage.stat().st_ino if isinstance(storage, Path) else None
+        self._claim_study()
 
     def scored(self) -> dict[SubnetConfig, Scored]:
         """Every scored subnet, on as many images as are known.
@@ -117,11 +139,6 @@ class Archive:
                 known[subnet] = before.extended(start, found) if before else found
             progress(position + 1, len(subnets), f"{known[subnet].first(images).accuracy:.1%} held-out")
         stored = self.scored()  # of images that another process evaluated at the same time, its results may count
-        if any(subnet not in stored or stored[subnet].images < images for subnet in subnets):
-            raise FactoryError(
-                f"{_shown(self._storage)}: trials of study {self._study.study_name!r} were deleted while subnets were "
-                "scored; run the command again, and these subnets are scored again"
-            )
         return [stored[subnet].first(images) for subnet in subnets]
 
     def write_table(self, path: Path) -> None:
@@ -152,10 +169,49 @@ class Archive:
         with atomic_path(path) as temporary:
             pd.DataFrame(rows, columns=[*_COLUMNS, *self._distributions]).to_parquet(temporary, index=False)
 
+    def _claim_study(self) -> None:
+        """Check that the study belongs to this space; a new one does from here on."""
+        space = digest_of(self._space.to_json())
+        with _storage_errors(self._storage):
+            new = not self._study.user_attrs and not self._study.get_trials(deepcopy=False)
+            if new and self._study.directions == [StudyDirection.MAXIMIZE]:
+                self._study.set_user_attr(_SPACE, space)
+            elif self._study.user_attrs.get(_SPACE) != space:
+                raise FactoryError(
+                    f"{_shown(self._storage)}: study {self._study.study_name!r} belongs to another model space or "
+                    "program; use another storage or another name"
+                )
+
+    def _use(self, use: Callable[[], T]) -> T:
+        """The result of `use`, which is repeated if the storage is away and may come back."""
+        with _storage_errors(self._storage):
+            for wait in _WAITS:
+                try:
+                    return self._use_once(use)
+                except _STORAGE_ERRORS as error:
+                    if not _may_pass(error):
+                        raise
+                    self._sleep(wait)
+            return self._use_once(use)
+
+    def _use_once(self, use: Callable[[], T]) -> T:
+        self._check_file()
+        try:
+            return use()
+        except KeyError as error:  # what Optuna raises for a record that does not exist
+            raise FactoryError(
+                f"{_shown(self._storage)}: study {self._study.study_name!r} was deleted; run the command again, and "
+                "its subnets are scored again"
+            ) from error
+
+    def _check_file(self) -> None:
+        """Raise `OSError` if the file is not the one that was opened: SQLite would go on writing to the lost one."""
+        if isinstance(self._storage, Path) and self._storage.stat().st_ino != self._inode:
+            raise OSError("another file has taken its place")
+
     def _finished(self) -> list[FrozenTrial]:
         """The finished trials of this variant, by number."""
-        with _storage_errors(self._storage):
-            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = self._use(lambda: self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         return [trial for trial in trials if trial.user_attrs.get("variant", self._variant) == self._variant]
 
     def _evaluated(self, subnet: SubnetConfig, rows: range, evaluate: Evaluate) -> Scored:
@@ -179,8 +235,7 @@ class Archive:
                 "purpose": purpose,
             },
         )
-        with _storage_errors(self._storage):
-            self._study.add_trial(trial)
+        self._use(lambda: self._study.add_trial(trial))
 
     def _content_of(self, trial: FrozenTrial) -> tuple[int, Scored]:
         """The first image of a trial, and its results."""
@@ -229,6 +284,16 @@ def _sqlite(path: Path) -> RDBStorage:
             "poolclass": QueuePool,  # the default for this URL, which names no file, is one connection per thread
         },
     )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the cause of an error lies outside the database, so that the same use may succeed later."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (OperationalError, InterfaceError, OSError)):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _shown(storage: str | Path) -> str:

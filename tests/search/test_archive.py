@@ -15,7 +15,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from factory_base.errors import FactoryError
 from search.archive import Archive
@@ -305,7 +305,7 @@ def test_a_storage_that_breaks_later_is_named_too(storage: Path, tmp_path: Path)
 @pytest.fixture(scope="module")
 def in_memory() -> Archive:
     """An archive in memory that no test of this module fills."""
-    return Archive("sqlite://", "study", SMALL)
+    return Archive("sqlite://", "study", SMALL, sleep=lambda _: None)
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), StorageInternalError("commit"), SQLAlchemyError("other database")])
@@ -316,6 +316,115 @@ def test_an_error_of_the_scoring_function_passes_through(in_memory: Archive, err
     with pytest.raises(type(error)) as caught:
         in_memory.score(subnets(1), 2, evaluate, "shared")
     assert caught.value is error
+
+
+@pytest.fixture
+def away(storage: Path):
+    """`away(times)` takes the storage away, and returns what waits: after so many waits it brings the storage back."""
+
+    def take(times: int):
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == times:
+                hidden.rename(storage)
+
+        return waits, sleep
+
+    hidden = storage.with_name("hidden.db")
+    return take
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_storage_that_goes_away_and_comes_back_loses_nothing(storage: Path, away, times: int) -> None:
+    waits, sleep = away(times)
+    archive = Archive(storage, "study", SMALL, sleep=sleep)
+
+    def evaluate(subnet, rows: range) -> list[bool]:
+        if subnet == subnets()[2]:
+            storage.rename(storage.with_name("hidden.db"))
+        return truth(subnet)[rows.start : rows.stop]
+
+    scored = archive.score(subnets(), 40, evaluate, "shared")
+    assert scored == [Scored.of(subnet, truth(subnet)) for subnet in subnets()]
+    assert len(waits) == times
+    assert Archive(storage, "study", SMALL).scored() == {s.subnet: s for s in scored}
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        (lambda _: None, "No such file or directory"),
+        (lambda storage: storage.write_bytes(b""), "another file has taken its place"),
+    ],
+)
+def test_a_storage_that_stays_away_is_named_and_what_was_written_is_kept(storage: Path, away, then, reason) -> None:
+    waits, sleep = away(0)
+    archive, hidden = Archive(storage, "study", SMALL, sleep=sleep), storage.with_name("hidden.db")
+
+    def evaluate(subnet, rows: range) -> list[bool]:
+        if subnet == subnets()[2]:
+            storage.rename(hidden)
+            then(storage)
+        return truth(subnet)[rows.start : rows.stop]
+
+    with pytest.raises(FactoryError, match=f"search storage .*study.db cannot be used: .*{reason}") as caught:
+        archive.score(subnets(), 40, evaluate, "shared")
+    assert len(caught.value.lines()) == 1
+    assert waits == sorted(waits)
+    assert 10 < sum(waits) < 30
+    assert list(Archive(hidden, "study", SMALL).scored()) == subnets(2)
+
+
+def test_a_database_that_is_busy_for_a_while_is_asked_again(storage: Path, monkeypatch) -> None:
+    waits: list[float] = []
+    archive, add_trial, busy = Archive(storage, "study", SMALL, sleep=waits.append), optuna.Study.add_trial, [2]
+
+    def sometimes(*arguments: object) -> None:
+        if busy[0] > 0:
+            busy[0] -= 1
+            raise StorageInternalError from OperationalError("INSERT", None, sqlite3.OperationalError("locked"))
+        add_trial(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(optuna.Study, "add_trial", sometimes)
+    assert archive.score(subnets(2), 40, Judge(), "shared") == [Scored.of(s, truth(s)) for s in subnets(2)]
+    assert len(waits) == 2
+
+
+def test_a_study_that_somebody_deletes_is_named(storage: Path) -> None:
+    archive = Archive(storage, "study", SMALL)
+
+    def evaluate(subnet, rows: range) -> list[bool]:
+        if subnet == subnets()[1]:
+            optuna.delete_study(study_name="study", storage=f"sqlite:///{storage}")
+        return truth(subnet)[rows.start : rows.stop]
+
+    with pytest.raises(FactoryError, match="study 'study' was deleted; run the command again"):
+        archive.score(subnets(2), 2, evaluate, "shared")
+
+
+def test_a_study_of_another_space_is_refused(storage: Path) -> None:
+    Archive(storage, "study", SMALL)
+    other = SearchSpace((Choice(name="depth", options=(1, 2, 3)), *SMALL.choices[1:]))
+    with pytest.raises(FactoryError, match="study 'study' belongs to another model space or program; use another"):
+        Archive(storage, "study", other)
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"], ["minimize"]])
+def test_a_study_of_another_program_is_refused(storage: Path, directions: list[str]) -> None:
+    theirs = optuna.create_study(storage=f"sqlite:///{storage}", study_name="study", directions=directions)
+    theirs.add_trial(optuna.trial.create_trial(values=[0.5] * len(directions)))
+    with pytest.raises(FactoryError, match="belongs to another model space or program"):
+        Archive(storage, "study", SMALL)
+
+
+def test_an_empty_archive_has_no_scores_and_an_empty_table(storage: Path, tmp_path: Path) -> None:
+    archive = Archive(storage, "study", SMALL)
+    assert archive.scored() == {}
+    assert archive.score([], 10, halves, "shared") == []
+    archive.write_table(tmp_path / "archive.parquet")
+    assert len(pd.read_parquet(tmp_path / "archive.parquet")) == 0
 
 
 def failing(error: type[Exception]):
@@ -333,7 +442,7 @@ def test_what_storages_raise_is_a_storage_error(monkeypatch, in_memory: Archive,
         in_memory.score(subnets(1), 2, Judge(), "shared")
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, TypeError])
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, TypeError])
 @pytest.mark.parametrize("call", ["get_trials", "add_trial"])
 def test_a_bug_in_a_storage_call_passes_through(monkeypatch, in_memory: Archive, call: str, error) -> None:
     monkeypatch.setattr(optuna.Study, call, failing(error))
