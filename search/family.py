@@ -142,7 +142,7 @@ def _leaves_unused(target: TargetPick) -> bool:
 
 def _unused_note(targets: Sequence[TargetPick], reason: str) -> str:
     get = "gets a model that uses" if len(targets) == 1 else "get the same model, which uses"
-    shares = ", ".join(f"{_largest_share(target, target.pick):.0%}" for target in targets)
+    shares = ", ".join(dict.fromkeys(f"{_largest_share(target, target.pick):.0%}" for target in targets))
     return f"{_names(targets)} {get} at most {shares} of a budget: {reason}"
 
 
