@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -94,8 +93,9 @@ def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[s
     for tier in manifest.tiers:
         classes, churn = manifest.models[tier.models[0]].quality.classes, tier.churn
         if tier.rank and classes is not None:
-            label = textwrap.shorten(labels[classes.worst.index], _LABEL_WIDTH, placeholder="...")
-            worst = f"{label}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}"
+            label = labels[classes.worst.index]
+            short = label if len(label) <= _LABEL_WIDTH else f"{label[:_LABEL_WIDTH]}..."
+            worst = f"{short}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}"
             if classes.worst.images < FEW_IMAGES:
                 worst += " (few)"
             shares = (churn.changed_ppm, churn.gained_ppm, churn.lost_ppm) if churn else (None, None, None)
