@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from device_profiles.budgets import budget_words
 from factory_base.intervals import Z95
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _leaves_unused(target: TargetPick) -> bool:
 
 def _unused_note(targets: Sequence[TargetPick], reason: str) -> str:
     get = "gets a model that uses" if len(targets) == 1 else "get the same model, which uses"
-    shares = ", ".join(f"{_largest_share(target, target.pick):.0%}" for target in targets)
+    shares = ", ".join(dict.fromkeys(f"{_largest_share(target, target.pick):.0%}" for target in targets))
     return f"{_names(targets)} {get} at most {shares} of a budget: {reason}"
 
 
@@ -182,7 +183,7 @@ def _shared_reason(users: Sequence[TargetPick]) -> str:
     if blocking := _blocking_budgets(loosest):
         return f"; on {loosest.name} a more accurate scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.pick.costs)
-    used = ", ".join(f"{share:.0%} of the budget for {_words(budget)}" for budget, share in slack.items())
+    used = ", ".join(f"{share:.0%} of the budget for {budget_words(budget)}" for budget, share in slack.items())
     return (
         f", the most accurate that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
         "or remove all but one of these targets"
@@ -192,12 +193,12 @@ def _shared_reason(users: Sequence[TargetPick]) -> str:
 def _blocking_budgets(target: TargetPick) -> str:
     """What the more accurate scored subnet that exceeds the fewest budgets exceeds, and what to do; "" without one."""
     better = [c for c in target.candidates if c.excesses and c.accuracy > target.pick.accuracy]
-    alone = sorted({_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
+    alone = sorted({budget_words(c.excesses[0].budget) for c in better if len(c.excesses) == 1})
     if alone:
         return f"the budget for {' or '.join(alone)}: raise that budget if the device allows it"
     if better:
         nearest = min(better, key=lambda candidate: len(candidate.excesses))
-        together = sorted(_words(excess.budget) for excess in nearest.excesses)
+        together = sorted(budget_words(excess.budget) for excess in nearest.excesses)
         return f"the budgets for {' and '.join(together)}: raise those budgets if the device allows it"
     return ""
 
@@ -214,7 +215,3 @@ def _points(mean: float, error: float) -> str:
 
 def _names(targets: Sequence[TargetPick]) -> str:
     return ", ".join(target.name for target in targets)
-
-
-def _words(budget: str) -> str:
-    return budget.replace("_", " ")

@@ -20,8 +20,8 @@ from exports.family.records import PPM, Churn, ClassQuality, Tier, WorstClass
 FEW_IMAGES = 30
 """With fewer images of a class, the 95 % interval of an accuracy of one half is wider than 33 points."""
 MAX_LISTED = 100
-"""Up to this number of classes the manifest lists all of them: about 1 KiB for each model, half of what it has without.
-What is left out follows from the files of predictions and labels."""
+"""Up to this number of classes the manifest lists all of them, which takes 10 bytes each for every model: 1 KiB, half
+of what a model has without. What is left out follows from the files of predictions and labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ EXAMPLE_MANIFEST = Path(__file__).with_name("manifest.example.json")
 """A manifest of two models that `write_family` wrote, for examples and for ports of the resolver. The files that it
 names are not shipped."""
 MAX_BYTES = 256 * 1024
-"""The largest manifest that is read, so that a damaged or hostile file cannot fill an app's memory. A model takes about
-2 KiB, so it suffices for 100 models."""
+"""The largest manifest that is read, so that a damaged or hostile file cannot fill an app's memory. A model takes
+2 to 4 KiB, so it suffices for 70 models."""
 MAX_DEPTH = 16
 """The deepest nesting of objects and lists that is read, so that no parser overflows its stack. Version 1 needs 7."""
 FLOOR = "floor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from factory_base.terminal import print_line
@@ -19,8 +20,12 @@ from model_factory.commands.options import (
 from model_factory.commands.tables import latency_text, print_table
 
 if TYPE_CHECKING:
+    from exports.family.records import Manifest
     from model_factory.build import Built
     from model_factory.run import Run
+
+_LABEL_WIDTH = 20
+"""Characters of the name of a class, so that the table fits into 80 columns."""
 
 
 def build(
@@ -47,6 +52,7 @@ def build(
 
 def print_family(built: Built, run: Run) -> None:
     """Print the tiers of a finished family, the paths of its files, and the budgets that were derived."""
+    from exports.family.labels import family_labels
     from factory_base.quantities import format_bytes
 
     rows = []
@@ -65,6 +71,9 @@ def print_family(built: Built, run: Run) -> None:
             )
         )
     print_table(("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
+    consistency = _consistency_rows(built.manifest, family_labels(run.family_folder, built.manifest))
+    print_line()
+    print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)
     print_line(f"family   {run.manifest}")
     print_line(f"report   {run.report}")
     print_line(f"time     {built.seconds:.1f} s")
@@ -74,3 +83,25 @@ def print_family(built: Built, run: Run) -> None:
             print_line(f"budgets  {outcome.found.profile.name}: {', '.join(derived)}")
     for note in built.notes:
         print_line(f"note     {note}")
+
+
+def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """For each tier but the floor its worst class, and how its predictions differ from those of the next lower tier."""
+    from exports.family.consistency import FEW_IMAGES
+
+    rows = []
+    for tier in manifest.tiers:
+        classes, churn = manifest.models[tier.models[0]].quality.classes, tier.churn
+        if tier.rank and classes is not None:
+            label = labels[classes.worst.index]
+            short = label if len(label) <= _LABEL_WIDTH else f"{label[:_LABEL_WIDTH]}..."
+            worst = f"{short}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}"
+            if classes.worst.images < FEW_IMAGES:
+                worst += " (few)"
+            shares = (churn.changed_ppm, churn.gained_ppm, churn.lost_ppm) if churn else (None, None, None)
+            rows.append((tier.id, worst, churn.against if churn else "-", *map(_share, shares)))
+    return rows
+
+
+def _share(ppm: int | None) -> str:
+    return "-" if ppm is None else f"{ppm / 1e6:.1%}"

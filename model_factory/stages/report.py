@@ -184,11 +184,13 @@ def _report_data(
         curve=_curve(trained),
         fronts=tuple(device_front(outcome) for outcome in outcomes),
         tiers=tuple(
-            replace(
+            _with_consistency(
                 _tier_row(
                     run, materials, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id)
                 ),
-                **_consistency(manifest, tier, trained.class_names),
+                manifest,
+                tier,
+                trained.class_names,
             )
             for tier in manifest.tiers
         ),
@@ -202,14 +204,15 @@ def _report_data(
     )
 
 
-def _consistency(manifest: Manifest, tier: Tier, labels: Sequence[str]) -> dict[str, Any]:
-    """The worst class of a tier's model, the lowest decile, and the churn against the next lower tier."""
+def _with_consistency(row: TierRow, manifest: Manifest, tier: Tier, labels: Sequence[str]) -> TierRow:
+    """`row` with the worst class of its model and the churn against the next lower tier."""
     found = manifest.models[tier.models[0]].quality.classes
-    return {
-        "worst_class": _worst_class(found, labels) if found else None,
-        "lowest_decile": found.lowest_decile_ppm / _PPM if found else None,
-        "churn": _churn_row(manifest, tier),
-    }
+    return replace(
+        row,
+        worst_class=_worst_class(found, labels) if found else None,
+        lowest_decile=found.lowest_decile_ppm / _PPM if found else None,
+        churn=_churn_row(manifest, tier),
+    )
 
 
 def _worst_class(found: ClassQuality, labels: Sequence[str]) -> WorstClass:

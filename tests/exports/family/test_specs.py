@@ -10,7 +10,7 @@ from device_profiles.profile import find_profile
 from exports.family.family import write_family
 from exports.family.manifest import EXAMPLE_MANIFEST, parse_manifest, read_manifest
 from exports.family.records import FORMAT_VERSION, Selector
-from exports.family.specs import family_spec, model_spec, sample_rows, tier_spec
+from exports.family.specs import family_spec, model_spec, sample_rows, tier_ranks, tier_spec
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_file
 from supernet.data.types import LabelledImages, Splits
@@ -62,6 +62,11 @@ def test_a_tier_has_the_selectors_of_the_profile_in_mebibytes():
     tier = tier_spec(profile("speaker"), "large")
     assert (tier.id, tier.platform, tier.model_id) == ("speaker", "linux_iot", "large")
     assert tier.selectors == (Selector(platforms=("linux_iot",), ram_class_min=256, ram_class_max=1024, cores_min=2),)
+
+
+def test_ranks_follow_the_demands_of_the_profiles_within_a_platform():
+    names = ("flagship", "speaker", "lowend_3gb", "midrange", "flagship", "lowend_1gb")
+    assert tier_ranks([tier_spec(profile(name), "") for name in names]) == (4, 1, 2, 3, 5, 1)
 
 
 def test_a_family_takes_labels_normalisation_and_digests_from_the_data_set(built, splits, model, tmp_path):

@@ -25,3 +25,15 @@ def test_a_manifest_that_would_be_refused_at_the_end_is_refused_before_the_train
     edit_config(empty_app, "device: midrange", "device: floor")
     assert "tier 'floor': needs" in factory(empty_app, "build", "--quiet").error
     assert not (empty_app / "runs" / "tiny" / "plan.json").exists()
+
+
+def test_worst_classes_are_in_the_manifest_in_the_report_and_in_the_output(factory, app):
+    manifest = json.loads((app / "dist" / "tiny" / "manifest.json").read_text(encoding="utf-8"))
+    out = factory(app, "build", "--quiet").out
+    page = (app / "dist" / "tiny" / "report.html").read_text(encoding="utf-8")
+    for tier in manifest["tiers"]:
+        classes = manifest["models"][tier["models"][0]]["quality"]["classes"]
+        images, worst = manifest["evaluation"]["class_images"], classes["worst"]
+        assert worst["value_ppm"] == round(1e6 * classes["correct"][worst["index"]] / images[worst["index"]])
+        assert f"{worst['index']}: {worst['value_ppm'] / 1e6:.1%} of {worst['images']}" in out
+        assert f"{worst['index']}: {worst['value_ppm'] / 1e4:.1f} %" in page
