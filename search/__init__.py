@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from search.design import shared_subnets as shared_subnets
     from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
-    from search.rounds import SearchResult as SearchResult
     from search.rounds import search_targets as search_targets
     from search.samplers import Sampler as Sampler
     from search.samplers import SearchState as SearchState
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from search.solver import Solved as Solved
     from search.solver import solve as solve
     from search.target import Candidate as Candidate
+    from search.target import SearchResult as SearchResult
     from search.target import TargetResult as TargetResult
 
 _MODULES = {
@@ -31,7 +31,7 @@ _MODULES = {
     "Sampler": "search.samplers",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
-    "SearchResult": "search.rounds",
+    "SearchResult": "search.target",
     "SearchState": "search.samplers",
     "Solved": "search.solver",
     "Target": "search.device_target",

@@ -12,7 +12,6 @@ all scores together. Its covariance is estimated image by image, and only the re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +22,7 @@ from search.features import Array, EffectGroup, Features
 from search.gaussian_process import GaussianProcess, Kernel
 from search.noise import noise_covariance
 from search.objective import Objective
+from search.prediction_errors import PredictorErrors
 from search.scored import Scored
 from supernet.space import SearchSpace
 
@@ -35,29 +35,6 @@ unless they are few."""
 _REDRAWS = 20
 """Most draws of weights until no curve bends upwards."""
 _BAND = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictorErrors:
-    """How well the accuracy of scored subnets is predicted if they are left out, one at a time.
-
-    Attributes:
-        rmse_points: Root mean square error against the scores, in percentage points. It includes their noise.
-        noise_points: The part of the noise of these scores that they do not share, in percentage points.
-        tau: Kendall's rank correlation between predictions and scores; None if there is nothing to compare.
-        tau_band: The same over pairs of subnets whose MACs differ by at most 10 %.
-    """
-
-    rmse_points: float
-    noise_points: float
-    tau: float | None
-    tau_band: float | None
-
-    def describe(self) -> str:
-        """One phrase for people."""
-        text = f"off by {self.rmse_points:.2f} points (root mean square) on subnets that it has not seen"
-        text += f", of which {self.noise_points:.2f} are noise of the scores"
-        return text if self.tau is None else f"{text}; Kendall's tau {self.tau:.2f}"
 
 
 class AccuracyPredictor:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
@@ -24,11 +23,11 @@ from search.design import shared_subnets
 from search.device_target import Target
 from search.finals import Measure, Score, decide, hold_finals, predicted_costs
 from search.objective import Objective
-from search.predictor import AccuracyPredictor, PredictorErrors
+from search.predictor import AccuracyPredictor
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
 from search.solver import solve
-from search.target import Candidate, Finalist, Proof, TargetResult, judged
+from search.target import Candidate, Finalist, Proof, SearchResult, TargetResult, judged
 from supernet.space import SearchSpace, SubnetConfig
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
@@ -38,25 +37,6 @@ Watch = Callable[[str], AbstractContextManager[Progress]]
 def unwatched(_: str) -> AbstractContextManager[Progress]:
     """A `Watch` that shows nothing."""
     return nullcontext(silent)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """What the search found.
-
-    Attributes:
-        targets: The result of each target, in their order.
-        scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
-        errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
-        rounds: The number of rounds that proposed subnets.
-        notes: Sentences on picks that were changed afterwards, for the order of tiers.
-    """
-
-    targets: tuple[TargetResult, ...]
-    scored: tuple[Scored, ...]
-    errors: PredictorErrors | None
-    rounds: int
-    notes: tuple[str, ...] = ()
 
 
 def search_targets(

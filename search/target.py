@@ -1,4 +1,4 @@
-"""What the search found for one target."""
+"""What the search found, for one target and for all. Imports neither torch nor optuna nor scipy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
 from search.device_target import Target
+from search.prediction_errors import PredictorErrors
 from search.scored import Scored
 from supernet.space import SubnetConfig
 
@@ -95,6 +96,25 @@ class TargetResult:
             if not front or candidate.accuracy > front[-1].accuracy:
                 front.append(candidate)
         return tuple(front)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What the search found.
+
+    Attributes:
+        targets: The result of each target, in their order.
+        scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
+        errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
+        rounds: The number of rounds that proposed subnets.
+        notes: Sentences on picks that were changed afterwards, for the order of tiers.
+    """
+
+    targets: tuple[TargetResult, ...]
+    scored: tuple[Scored, ...]
+    errors: PredictorErrors | None
+    rounds: int
+    notes: tuple[str, ...] = ()
 
 
 def judged(target: Target, scored: Sequence[Scored]) -> list[Candidate]:

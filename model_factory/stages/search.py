@@ -24,7 +24,7 @@ from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.scored import Scored, paired_difference
-from search.target import Candidate, TargetResult
+from search.target import Candidate, SearchResult, TargetResult
 from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from search.archive import Archive
     from search.device_target import Target
     from search.finals import Measure
-    from search.rounds import SearchResult
 
 _VERSION = 5
 _SNAPSHOT_VERSION = 1
@@ -129,8 +128,6 @@ def search_stage(
         BudgetError: No subnet meets the budgets of a target.
         ConfigError: The latency table of a profile belongs to another model space, or `final_images` is too large.
     """
-    from search.rounds import SearchResult
-
     snapshot = _snapshot_stage(run, trained)
     start = (snapshot.load() or ()) if from_snapshot else ()
     stage = Stage(

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from device_profiles.workload.workloads import Workloads
 from factory_base.documents import nearest
 from factory_base.errors import UnknownNameError
-from search.scored import Scored
 from search.device_target import Target
+from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
 Say = Callable[[str], None]

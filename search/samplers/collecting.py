@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from search.samplers import Say, SearchState
 from search.device_target import Target
+from search.samplers import Say, SearchState
 from supernet.space import SubnetConfig
 
 Draw = Callable[[], SubnetConfig]

@@ -17,9 +17,9 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.samplers.nsgaii import UniformCrossover
 
+from search.device_target import Target
 from search.samplers import Say, SearchState
 from search.samplers.collecting import Draw, collect
-from search.device_target import Target
 from supernet.space import SearchSpace, SubnetConfig
 
 _STARTUP: Final = 10

@@ -14,10 +14,10 @@ from device_profiles.budgets import Budgets
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
+from search.device_target import Target
 from search.samplers import Sampler, SearchState, make_sampler
 from search.samplers.exhaustive import every_subnet
 from search.scored import Scored
-from search.device_target import Target
 from supernet.space import SubnetConfig
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig

@@ -12,8 +12,9 @@ from device_profiles.budgets import Budgets
 from factory_base.errors import BudgetError, ConfigError
 from search.config import SearchConfig
 from search.device_target import Target
-from search.rounds import SearchResult, image_rungs, search_targets
+from search.rounds import image_rungs, search_targets
 from search.scored import Scored
+from search.target import SearchResult
 from supernet.space import SubnetConfig
 
 CONFIG = SearchConfig(shared_subnets=12, trials_per_target=4, rounds=2, finalists=3)
