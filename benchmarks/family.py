@@ -4,7 +4,7 @@
     python benchmarks/family.py --config configs/cifar10.yaml --folder /tmp/cifar10
     python benchmarks/family.py --family dist/digits
 
-`--quick` builds the digits family with 1 epoch instead of 20, 8 scored subnets instead of 24, 1 trial instead of 3 per
+`--quick` builds the digits family with 1 epoch instead of 25, 8 scored subnets instead of 24, 1 trial instead of 3 per
 target, and 3 targets instead of 8. Its accuracies are those of a model that is hardly trained.
 
 Standard output ends with a Markdown table and, as its last line, one JSON object.
