@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from search.design import shared_subnets as shared_subnets
     from search.device_target import Target as Target
     from search.predictor import AccuracyPredictor as AccuracyPredictor
+    from search.samplers import Sampler as Sampler
+    from search.samplers import SearchState as SearchState
+    from search.samplers import make_sampler as make_sampler
     from search.scored import Scored as Scored
     from search.scored import paired_difference as paired_difference
     from search.target import Candidate as Candidate
@@ -22,10 +25,13 @@ _MODULES = {
     "AccuracyPredictor": "search.predictor",
     "Archive": "search.archive",
     "Candidate": "search.target",
+    "Sampler": "search.samplers",
     "Scored": "search.scored",
     "SearchConfig": "search.config",
+    "SearchState": "search.samplers",
     "Target": "search.device_target",
     "TargetResult": "search.target",
+    "make_sampler": "search.samplers",
     "paired_difference": "search.scored",
     "search_target": "search.target",
     "shared_subnets": "search.design",

@@ -1,0 +1,87 @@
+"""Samplers without a model: every subnet of a small space, and random ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from factory_base.errors import ConfigError
+from search.samplers import Say, SearchState
+from search.samplers.collecting import Draw, collect
+from supernet.space import Option, SearchSpace, SubnetConfig
+
+_MOST_SUBNETS: Final = 5000
+"""The largest space that is scored in full: hours at a second per subnet, and not weeks by mistake."""
+
+_ATTEMPTS: Final = 4096
+"""Random draws for one subnet: about a second. If one subnet in 1,400 is within the budgets, they miss it with a
+probability of 5 %."""
+
+
+class ExhaustiveSampler:
+    """Proposes every subnet of the space: first those within the budgets of some target, in random order."""
+
+    def propose(self, state: SearchState, count: int, seed: int) -> tuple[SubnetConfig, ...]:
+        """See `Sampler.propose`.
+
+        Raises:
+            ConfigError: The space has more than 5,000 subnets.
+        """
+        size = state.space.count()
+        if size > _MOST_SUBNETS:
+            raise ConfigError(
+                f"sampler exhaustive: the space has {_count(size)} subnets, and at most {_MOST_SUBNETS:,} are scored "
+                "in full; choose another sampler, or give the model section fewer options"
+            )
+        known = {scored.subnet for scored in state.scored}
+        new = [subnet for subnet in every_subnet(state.space) if subnet not in known]
+        random.Random(seed).shuffle(new)
+        feasible = _feasible(state, new)
+        return tuple(sorted(new, key=lambda subnet: subnet not in feasible)[:count])
+
+
+class RandomSampler:
+    """Proposes random subnets within the budgets of each target in turn, with choices drawn uniformly.
+
+    Args:
+        say: Takes a line for each target for which no feasible subnet was drawn.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def propose(self, state: SearchState, count: int, seed: int) -> tuple[SubnetConfig, ...]:
+        """See `Sampler.propose`."""
+        draws = [_uniform(state.space, seed, index) for index in range(len(state.targets))]
+        return collect(state, count, draws, _ATTEMPTS, self._say)
+
+
+def every_subnet(space: SearchSpace) -> Iterator[SubnetConfig]:
+    """Every distinct subnet of a space, in the order of its options."""
+    partial: list[dict[str, Option]] = [{}]
+    for choice in space:
+        partial = [
+            values | {choice.name: option}
+            for values in partial
+            for option in (choice.options if space.exists(choice, values) else choice.options[:1])
+        ]
+    return (space.subnet(values) for values in partial)
+
+
+def _uniform(space: SearchSpace, seed: int, index: int) -> Draw:
+    rng = random.Random(f"{seed} {index}")
+    return lambda: space.sample(rng)
+
+
+def _feasible(state: SearchState, subnets: list[SubnetConfig]) -> set[SubnetConfig]:
+    """Those that are within the budgets of at least one target."""
+    found: set[SubnetConfig] = set()
+    for target in state.targets:
+        costs = target.costs.of(subnets)
+        found |= {s for s, cost in zip(subnets, costs, strict=True) if not target.budgets.excesses(cost)}
+    return found
+
+
+def _count(size: int) -> str:
+    return f"{size:,}" if size < 10**9 else f"{size:.0e}"
