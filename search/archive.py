@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from factory_base.errors import FactoryError, SpaceError
@@ -37,6 +37,9 @@ _COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "cor
 _WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each repetition of a use of the storage that failed: together a quarter of a minute, in which a
 database restarts or a network comes back, and more than the 5 s that SQLite itself waits for another writer."""
+
+_OPENING_WAITS: Final = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each repetition if another process was making the tables, which takes it about a second."""
 
 _SPACE: Final = "space"
 """The user attribute of a study that holds the digest of its search space."""
@@ -83,7 +86,7 @@ class Archive:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._storage, self._variant, self._sleep = space, storage, variant, sleep
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
-        opened = open_storage(storage)
+        opened = open_storage(storage, sleep)
         with _storage_errors(storage):
             self._study = optuna.create_study(
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
@@ -263,10 +266,27 @@ class Archive:
         )
 
 
-def open_storage(storage: str | Path) -> RDBStorage:
-    """The storage at a URL or in an SQLite file, which is made if it is not there. Raises `FactoryError`."""
+def open_storage(storage: str | Path, sleep: Callable[[float], None] = time.sleep) -> RDBStorage:
+    """The storage at a URL or in an SQLite file, which is made if it is not there.
+
+    Optuna does not expect that another process makes the tables at the same time, so opening is then repeated.
+
+    Raises:
+        FactoryError: It cannot be opened.
+    """
     with _storage_errors(storage, _OPENING_ERRORS):
-        return RDBStorage(storage) if isinstance(storage, str) else _sqlite(storage)
+        for wait in _OPENING_WAITS:
+            try:
+                return _opened(storage)
+            except SQLAlchemyError as error:
+                if not (isinstance(error, IntegrityError) or "already exists" in str(error)):
+                    raise
+                sleep(wait)
+        return _opened(storage)
+
+
+def _opened(storage: str | Path) -> RDBStorage:
+    return RDBStorage(storage) if isinstance(storage, str) else _sqlite(storage)
 
 
 def _sqlite(path: Path) -> RDBStorage:

@@ -15,8 +15,9 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+import search.archive
 from factory_base.errors import FactoryError
 from search.archive import Archive
 from search.scored import Scored
@@ -168,7 +169,6 @@ def test_a_killed_process_does_not_hinder_the_next(storage: Path) -> None:
     assert len(archive.score(subnets(), 1, Judge(), "shared")) == 6
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_trials_that_others_left_unfinished_are_never_mistaken_for_ours(storage: Path) -> None:
     archive = Archive(storage, "study", SMALL)
     others = optuna.load_study(study_name="study", storage=f"sqlite:///{storage}")
@@ -390,6 +390,26 @@ def test_a_database_that_is_busy_for_a_while_is_asked_again(storage: Path, monke
     monkeypatch.setattr(optuna.Study, "add_trial", sometimes)
     assert archive.score(subnets(2), 40, Judge(), "shared") == [Scored.of(s, truth(s)) for s in subnets(2)]
     assert len(waits) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        IntegrityError("INSERT", None, Exception("UNIQUE constraint failed: alembic_version.version_num")),
+        OperationalError("CREATE TABLE", None, Exception("table studies already exists")),
+    ],
+)
+def test_two_processes_may_make_a_storage_at_the_same_time(storage: Path, monkeypatch, error: Exception) -> None:
+    make, waits = search.archive._sqlite, []
+
+    def second(path: Path) -> object:
+        if not waits:
+            raise error
+        return make(path)
+
+    monkeypatch.setattr("search.archive._sqlite", second)
+    assert Archive(storage, "study", SMALL, sleep=waits.append).scored() == {}
+    assert len(waits) == 1
 
 
 def test_a_study_that_somebody_deletes_is_named(storage: Path) -> None:
