@@ -63,10 +63,19 @@ def test_a_wrong_config_ends_in_one_line(factory, app, edit_config, right, wrong
 
 def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_config):
     edit_config(app, "finalists: 2", "finalists: 2, storage: 'nosuchdb://x'")
-    (app / "runs" / "tiny" / "stages" / "score.json").unlink()
+    (app / "runs" / "tiny" / "stages" / "search.json").unlink()
     answer = factory(app, "build", "--quiet")
     assert answer.code == 1
     assert "search storage 'nosuchdb://x'" in answer.error
+
+
+def test_a_budget_that_nothing_keeps_is_found_before_training(factory, empty_app, edit_config):
+    edit_config(empty_app, "latency: 0.22 ms", "latency: 1 us")
+    answer = factory(empty_app, "build")
+    assert answer.code == 1
+    assert "target 'speaker': none of its " in answer.err
+    assert "latency" in answer.err
+    assert not any(stage.startswith("train") for stage in answer.stages)
 
 
 def test_a_storage_that_cannot_be_used_is_found_before_training(factory, empty_app, edit_config):
@@ -176,12 +185,12 @@ def test_a_damaged_study_ends_in_one_line(factory, app):
     assert "study.db" in answer.error
 
 
-@pytest.mark.parametrize("lost", ["train", "score", "family"])
+@pytest.mark.parametrize("lost", ["train", "search", "family"])
 def test_a_full_disk_ends_in_one_line_and_the_next_build_resumes(factory, factory_process, app, built, published, lost):
     (app / "runs" / "tiny" / "stages" / f"{lost}.json").unlink()
     if lost == "train":
         (app / "runs" / "tiny" / "supernet.safetensors").unlink()
-    if lost == "score":
+    if lost == "search":
         (app / "runs" / "tiny" / "study.db").unlink()
 
     def limit_files() -> None:

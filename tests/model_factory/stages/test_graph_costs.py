@@ -1,0 +1,22 @@
+"""Finalists are costed on their exported graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from exports.family.manifest import read_manifest
+
+
+def test_the_recorded_graph_of_each_pick_has_the_size_of_the_exported_file(built: Path) -> None:
+    stages = built / "runs" / "tiny" / "stages"
+    known = {tuple(map(tuple, r["inputs"]["subnet"])): r["result"] for r in map(_record, stages.glob("graph-*.json"))}
+    for model in read_manifest(built / "dist" / "tiny").models.values():
+        facts = known[tuple(model.subnet.values.items())]
+        assert facts["file_bytes"] == sum(file.bytes for file in model.files if file.role == "weights")
+        assert 0 < facts["arena_bytes"] < model.needs.peak_memory_bytes
+
+
+def _record(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
