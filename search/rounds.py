@@ -93,10 +93,11 @@ def search_targets(
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
     finals = hold_finals(ranked, rungs, score)
     known = {s.subnet: s for s in (*scored, *(s for final in finals for s in final))}
-    results = [
-        judge.result(target, subnets, known, decide(target, final, measure))
-        for target, subnets, final in zip(targets, ranked, finals, strict=True)
-    ]
+    results = []
+    with watch("pick subnets") as progress:
+        for target, subnets, final in zip(targets, ranked, finals, strict=True):
+            results.append(judge.result(target, subnets, known, decide(target, final, measure)))
+            progress(len(results), len(targets), target.costs.profile.name)
     return SearchResult(
         targets=tuple(results),
         scored=tuple(known[s.subnet] for s in scored),

@@ -94,7 +94,7 @@ def test_export_writes_a_deleted_family_again_without_training(factory, app, bui
     for path in sorted((app / "dist").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     answer = factory(app, "export")
-    assert not {"train supernet", "score shared subnets", "search midrange"} & set(answer.stages)
+    assert not {"train supernet", "choose subnets to score", "pick subnets"} & set(answer.stages)
     assert published(app) == published(built)
 
 

@@ -69,10 +69,10 @@ def test_ctrl_c_in_training_prints_one_line_and_the_next_build_resumes(
 def test_a_kill_after_a_stage_leaves_the_family_of_an_undisturbed_build(
     start_factory, factory, empty_app, built, published
 ):
-    kill_after(start_factory(empty_app, "build"), "search midrange: done", 0.4)
+    kill_after(start_factory(empty_app, "build"), "pick subnets: done", 0.4)
     answer = factory(empty_app, "build")
     assert answer.code == 0
-    assert not {"train supernet", "score shared subnets", "search speaker"} & set(answer.stages)
+    assert not {"train supernet", "choose subnets to score", "pick subnets"} & set(answer.stages)
     assert published(empty_app) == published(built)
     assert factory(empty_app, "verify", "dist/tiny").code == 0
 
