@@ -82,9 +82,8 @@ class SamplerConformance:
             assert any(not t.budgets.excesses(t.costs.of([subnet])[0]) for t in known.targets)
 
     def test_the_same_seed_gives_the_same_proposals(self, sampler: Sampler) -> None:
-        again = make_sampler(self.name)
-        assert sampler.propose(state(), 3, seed=3) == again.propose(state(), 3, seed=3)
-        assert sampler.propose(state(), 3, seed=3) == again.propose(state(), 3, seed=3)
+        known = state(shares=(0.5, 0.9))
+        assert sampler.propose(known, 2, seed=3) == sampler.propose(known, 2, seed=3)
 
     def test_rounds_never_propose_a_subnet_again(self, sampler: Sampler) -> None:
         known = state(SPREAD[:4], shares=(0.5,))
@@ -100,6 +99,6 @@ class SamplerConformance:
         assert sampler.propose(state(SUBNETS, shares=(0.5,)), 4, seed=0) == ()
 
     def test_at_most_the_subnets_that_are_left_are_proposed(self, sampler: Sampler) -> None:
-        left = set(random.Random(0).sample(SUBNETS, 3))
+        left = set(random.Random(0).sample(SUBNETS, 2))
         known = state([subnet for subnet in SUBNETS if subnet not in left], shares=(0.9,))
         assert set(sampler.propose(known, 4, seed=0)) <= left

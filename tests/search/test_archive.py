@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 import search.archive
 from factory_base.errors import FactoryError
-from search.archive import Archive
+from search.archive import Archive, open_storage
 from search.scored import Scored
 from supernet.space import Choice, SearchSpace
 
@@ -57,9 +58,17 @@ def halves(_: object, rows: range) -> list[bool]:
     return [image % 2 == 0 for image in rows]
 
 
+@pytest.fixture(scope="module")
+def empty_storage(tmp_path_factory) -> Path:
+    """A storage without studies. To make its tables takes most of the time of a test."""
+    path = tmp_path_factory.mktemp("empty") / "study.db"
+    open_storage(path)
+    return path
+
+
 @pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    return tmp_path / "study.db"
+def storage(empty_storage: Path, tmp_path: Path) -> Path:
+    return shutil.copy(empty_storage, tmp_path / "study.db")
 
 
 def subnets(count: int = 6):
@@ -264,6 +273,7 @@ def test_a_trial_that_somebody_changed_is_named_and_not_used(storage: Path, stat
 
 
 def test_a_storage_that_is_not_a_regular_file_is_refused_without_waiting_for_it(storage: Path) -> None:
+    storage.unlink()
     os.mkfifo(storage)
     with pytest.raises(FactoryError, match=r"study.db cannot be used: not a regular file; move the file away"):
         Archive(storage, "study", SMALL)
