@@ -160,7 +160,8 @@ def _unused_reason(target: TargetPick, compare: Compare) -> str:
 def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare) -> str:
     """The best of the feasible subnets that cost more than the pick, and why it was not taken."""
     differences = {c.subnet: compare(c.subnet, pick.subnet) for c in costlier}
-    best = max(costlier, key=lambda c: (differences[c.subnet][0], c.accuracy, c.subnet.id))
+    # Those with the most images first: on few images some subnet is always better by luck.
+    best = max(costlier, key=lambda c: (c.images, differences[c.subnet][0], c.accuracy, c.subnet.id))
     mean, error = differences[best.subnet]
     if mean < -Z95 * error:
         conclusion = "it is worse"
@@ -169,11 +170,11 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
     elif mean <= Z95 * error:
         conclusion = "they cannot be told apart, so the cheaper one was picked"
     else:
-        conclusion = "it is better on the images on which both were scored, which may be too few"
+        conclusion = "it is better on these images, which may be too few"
     return (
         f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is {best.subnet.id}, with "
         f"a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a difference of "
-        f"{_points(mean, error)}: {conclusion}"
+        f"{_points(mean, error)} on the {min(best.images, pick.images):,} images that both were scored on: {conclusion}"
     )
 
 

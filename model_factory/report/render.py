@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +15,9 @@ from factory_base.files import write_text
 from factory_base.quantities import format_bytes, format_duration, format_energy, format_macs
 from factory_base.wording import counted
 from model_factory.report.data import ClassTable, DeviceFront, ReportData, TierRow
-from search.target import Proof
+
+if TYPE_CHECKING:
+    from search.target import Proof
 
 _TEMPLATE = "report.html.jinja"
 _CLASSES_SHOWN = 20

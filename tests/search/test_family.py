@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from device_profiles.budgets import Budgets
@@ -105,10 +107,18 @@ def target(name: str, picked: int, scored: list[int], budgets: Budgets) -> Targe
     ("picked", "scored", "words"),
     [
         (3, [1, 3, 4, 5], f"(of 2) is {subnet(5).id}, with a held-out accuracy of 92.00% against 94.00%"),
-        (3, [3, 4], "a difference of -3.00 ± 0.60 points: it is worse"),
-        (2, [2, 5], "a difference of +0.00 ± 0.60 points: it is not better"),
-        (2, [2, 6], "a difference of +1.00 ± 0.60 points: they cannot be told apart, so the cheaper one was picked"),
-        (1, [1, 2], "it is better on the images on which both were scored, which may be too few"),
+        (3, [3, 4], "a difference of -3.00 ± 0.60 points on the 1,000 images that both were scored on: it is worse"),
+        (
+            2,
+            [2, 5],
+            "on the 1,000 images that both were scored on: it is not better",
+        ),
+        (
+            2,
+            [2, 6],
+            "scored on: they cannot be told apart, so the cheaper one was picked",
+        ),
+        (1, [1, 2], "it is better on these images, which may be too few"),
         (3, [1, 3], "no scored subnet that costs more is more accurate; add larger options"),
     ],
 )
@@ -116,6 +126,13 @@ def test_a_target_that_leaves_its_budget_unused_is_told_why(picked, scored, word
     (note,) = pick_notes([target("lab", picked, scored, Budgets(latency="8 ms"))], compare)
     assert note.startswith(f"lab gets a model that uses at most {picked / 8:.0%} of a budget: ")
     assert words in note
+
+
+def test_a_subnet_that_was_scored_on_more_images_counts_before_one_that_did_better_on_few():
+    many = target("lab", 1, [1, 4, 2], Budgets(latency="8 ms"))
+    lucky = replace(many.candidates[2], images=100)
+    (note,) = pick_notes([replace(many, candidates=(*many.candidates[:2], lucky))], compare)
+    assert f"(of 2) is {subnet(4).id}, with a held-out accuracy of 91.00%" in note
 
 
 def test_of_several_budgets_the_one_that_is_used_most_counts():

@@ -13,10 +13,10 @@ from model_factory.report.data import (
     ClassTable,
     FinalistRow,
     ReportData,
-    SearchProof,
     WorstClass,
 )
 from model_factory.report.render import changed_picks, proof_text, render_report, shown_classes
+from search.target import Proof
 
 
 def text_of(page: str) -> str:
@@ -89,22 +89,28 @@ def test_finalists_are_shown_with_what_the_measurement_changed(report: ReportDat
     assert "dd best by prediction 95.00 %" in page
 
 
-PROOF = SearchProof(status="optimal", objective=0.9741, bound=0.9741, gap=0.0, nodes=12)
+PROOF = Proof(status="optimal", objective=0.9741, bound=0.9741, gap=0.0, pick=0.972, nodes=12, seconds=0.1)
 
 
 @pytest.mark.parametrize(
     ("proof", "words"),
     [
-        (PROOF, "Proven: the best predicted accuracy within the budgets is 97.41 % (12 nodes)."),
-        (replace(PROOF, status="node limit", bound=0.98, gap=0.0059), "none is above 98.00 %, a gap of 0.59 points"),
-        (replace(PROOF, status="no proof", bound=None, gap=None), "Not proven (no proof): the best predicted accuracy"),
         (
-            replace(PROOF, status="infeasible", objective=None, blocking=("latency 8 ms", "file size 1 MiB")),
-            "No subnet is within the budgets (infeasible): latency 8 ms, file size 1 MiB.",
+            PROOF,
+            "Proven: the best prediction inside the budgets is 97.41 %; the pick is predicted at 97.20 % (12 nodes).",
+        ),
+        (
+            replace(PROOF, status="node limit", bound=0.98),
+            "Not proven (node limit): the best prediction inside the budgets",
+        ),
+        (replace(PROOF, status="node limit", bound=0.98), "97.41 %, as far as was found, and none is above 98.00 %"),
+        (
+            replace(PROOF, status="no proof", bound=None),
+            "Not proven (no proof): the pick is predicted at 97.20 %",
         ),
     ],
 )
-def test_what_the_solver_proved_is_a_sentence(report: ReportData, proof: SearchProof, words: str) -> None:
+def test_what_the_solver_proved_is_a_sentence(report: ReportData, proof: Proof, words: str) -> None:
     assert words in proof_text(proof)
     front = replace(report.fronts[0], proof=proof)
     assert words in text_of(render_report(replace(report, fronts=(front,))))
