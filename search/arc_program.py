@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from device_profiles.cost_models.arc_costs import ArcCosts
-from device_profiles.workload.parts import Presence
+from device_profiles.workload.link_parts import Presence
 from supernet.space import Choice, SearchSpace
 
 _NONE = np.empty(0, dtype=np.int64)

@@ -95,8 +95,8 @@ def search_targets(
     known = {s.subnet: s for s in (*scored, *(s for final in finals for s in final))}
     results = []
     with watch("pick subnets") as progress:
-        for target, subnets, final in zip(targets, ranked, finals, strict=True):
-            results.append(judge.result(target, subnets, known, decide(target, final, measure)))
+        for target, finalists, final in zip(targets, ranked, finals, strict=True):
+            results.append(judge.result(target, finalists, known, decide(target, final, measure)))
             progress(len(results), len(targets), target.costs.profile.name)
     return SearchResult(
         targets=tuple(results),
