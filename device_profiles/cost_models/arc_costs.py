@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.workload.parts import Presence
+from device_profiles.workload.link_parts import Presence
 from supernet.space import Choice, SearchSpace
 
 

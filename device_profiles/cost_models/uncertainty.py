@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.latency_table import LatencyTable, TableUncertainty, summed
-from device_profiles.workload.parts import ABSENT, Part
+from device_profiles.workload.link_parts import ABSENT
+from device_profiles.workload.parts import Part
 
 
 class TableSpread:

@@ -36,8 +36,8 @@ from device_profiles.profile import (
     KernelCost,
     TimeFigure,
 )
+from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind
-from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError
 from factory_base.progress import Progress

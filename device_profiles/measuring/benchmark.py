@@ -14,8 +14,8 @@ from device_profiles.measuring.reported import REMEDY, RUNS, checked
 from device_profiles.measuring.rounds import Round, read_rounds
 from device_profiles.measuring.runner import Runner, TimedFile
 from device_profiles.measuring.timing import Timing, medians, summarise
+from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import KernelKind
-from device_profiles.workload.parts import ABSENT
 from device_profiles.workload.samples import Sample
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import EngineError, FactoryError

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.workload.covering import covering, each_combination
+from device_profiles.workload.link_parts import ABSENT, UNKNOWN, LinkParts, Presence
 from device_profiles.workload.operators import Workload
 from factory_base.errors import SpaceError
 from factory_base.files import digest_of
@@ -20,9 +20,6 @@ from supernet.space import Choice, SearchSpace, SubnetConfig
 
 if TYPE_CHECKING:
     from torch import nn
-
-_UNKNOWN, ABSENT = -2, -1
-"""Stand-ins for a part number: not traced yet, and no part at this link."""
 
 _MOST_ARCS = 200_000
 """Most arcs that are enumerated. Tracing takes milliseconds for each, so this many take a quarter of an hour or
@@ -54,19 +51,6 @@ class Part:
         return digest_of([list(self.input_shape), operators])[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
-    """A condition under which a link holds a part.
-
-    Attributes:
-        choice: A depth choice.
-        first: The condition holds for the options of `choice` from this index on; the number of options if for none.
-    """
-
-    choice: Choice
-    first: int
-
-
 class ChainParts:
     """The parts of a model space that were traced so far. The number of a part is its index in `parts`.
 
@@ -76,7 +60,8 @@ class ChainParts:
 
     def __init__(self, model_space: ChainModelSpace) -> None:
         self._model_space = model_space
-        self._places = tuple(_LinkParts(model_space.space, link) for link in model_space.links)
+        self._places = tuple(LinkParts(model_space.space, link) for link in model_space.links)
+        self._is_loose = any(place.is_loose for place in self._places)
         self._numbers: dict[tuple[object, ...], int] = {}
         self.parts: list[Part] = []
 
@@ -99,19 +84,21 @@ class ChainParts:
             SpaceError: The vectors belong to another space, or a part cannot be traced.
         """
         self.learn(vectors, progress)
+        vectors = self._canonical(vectors)
         found = [place.numbers(vectors) for place in self._places]
         return np.stack(found, axis=1) if found else np.empty((len(vectors), 0), dtype=np.int32)
 
     def learn(self, vectors: NDArray[np.integer], progress: Progress = silent) -> None:
         """Trace the parts of these subnets that are not known yet. Arguments and errors as for `rows`."""
         self._check(vectors)
+        vectors = self._canonical(vectors)
         missing = np.zeros(len(vectors), dtype=bool)
         for place in self._places:
             if not place.is_complete():
-                missing |= place.numbers(vectors) == _UNKNOWN
+                missing |= place.numbers(vectors) == UNKNOWN
         wanted = np.flatnonzero(missing)
         for done, index in enumerate(wanted):
-            if any(place.number_of(vectors[index]) == _UNKNOWN for place in self._places):
+            if any(place.number_of(vectors[index]) == UNKNOWN for place in self._places):
                 self._trace(vectors[index])
             progress(done + 1, len(wanted), f"{len(self.parts)} distinct parts")
 
@@ -130,6 +117,7 @@ class ChainParts:
         Yields:
             (subnets, columns).
         """
+        vectors = self._canonical(vectors)
         for place in self._places:
             yield values[place.table][place.index(vectors)]
 
@@ -146,7 +134,13 @@ class ChainParts:
                 f"the space has {arcs} arcs, more than the {_MOST_ARCS} that can be enumerated; give fewer options to "
                 "the choices of a link"
             )
-        self.learn(np.array(list(self._covering()), dtype=np.int64), progress)
+        traced, columns = self._copy(), len(self._model_space.space.choices)
+        total = sum(int(place.missing().sum()) for place in self._places)
+        for vector in covering(self._places, columns):
+            traced._trace(vector)
+            left = sum(int(place.missing().sum()) for place in traced._places)
+            progress(total - left, total, f"{len(traced.parts)} distinct parts")
+        self._take_over(traced, each_combination(self._places, columns))
 
     def arcs(self, link: int) -> tuple[tuple[Choice, ...], NDArray[np.int32]]:
         """Return the choices that determine the part at a link, and the part for every combination of their options.
@@ -159,8 +153,7 @@ class ChainParts:
             -1 for combinations with which the link holds no part.
         """
         place = self._places[link]
-        numbers = np.maximum(place.table[:-1], ABSENT)
-        return place.choices, numbers.reshape([len(choice.options) for choice in place.choices])
+        return place.choices, place.numbers_by_combination()
 
     def presence(self, link: int) -> tuple[Presence, ...]:
         """Return the conditions under which the link at this index holds a part; none if it always does."""
@@ -169,6 +162,41 @@ class ChainParts:
     def modules(self, subnet: SubnetConfig) -> dict[str, nn.Module]:
         """Return the parts of a newly built network, in evaluation mode, by link."""
         return {name: part.eval() for name, part in self._model_space.parts(self._model_space.build(subnet)).items()}
+
+    def _canonical(self, vectors: NDArray[np.integer]) -> NDArray[np.integer]:
+        """The vectors with the smallest options for absent blocks, where links would else mistake them."""
+        return vectors * self._model_space.space.existing(vectors) if self._is_loose else vectors
+
+    def _copy(self) -> ChainParts:
+        copy = ChainParts(self._model_space)
+        copy._numbers, copy.parts = dict(self._numbers), list(self.parts)
+        for place, own in zip(copy._places, self._places, strict=True):
+            place.table = own.table.copy()
+        return copy
+
+    def _take_over(self, traced: ChainParts, vectors: NDArray[np.int64]) -> None:
+        """Take all parts of `traced`, a copy that traced more, as if `vectors` had been traced in their order.
+
+        So neither the numbers of the parts nor their subnets depend on how they were covered.
+        """
+        first = [
+            (row, place, int(at))
+            for place, own in enumerate(self._places)
+            for at, row in zip(*np.unique(own.index(vectors), return_index=True), strict=True)
+            if own.table[at] == UNKNOWN
+        ]
+        numbers = {number: number for number in range(len(self.parts))}
+        for row, place, at in sorted(first):
+            number = int(traced._places[place].table[at])
+            if number == UNKNOWN:  # the link holds no part with this combination
+                continue
+            if number not in numbers:
+                numbers[number] = len(self.parts)
+                subnet = self._model_space.space.decode(tuple(int(index) for index in vectors[row]))
+                link = self._places[place].link.name
+                self.parts.append(replace(traced.parts[number], link=link, subnet=subnet))
+            self._places[place].table[at] = numbers[number]
+        self._numbers = {key: numbers[number] for key, number in traced._numbers.items()}
 
     def _check(self, vectors: NDArray[np.integer]) -> None:
         choices = self._model_space.space.choices
@@ -196,7 +224,7 @@ class ChainParts:
             number = place.number_of(vector)
             if number == ABSENT:
                 continue
-            if number == _UNKNOWN:
+            if number == UNKNOWN:
                 workload = trace(modules[place.link.name], shape)
                 number = self._numbers.setdefault((shape, workload), len(self.parts))
                 if number == len(self.parts):
@@ -204,72 +232,6 @@ class ChainParts:
                     self.parts.append(part)
                 place.learn(vector, number)
             shape = self.parts[number].workload.output_shape
-
-    def _covering(self) -> Iterator[list[int]]:
-        """Vectors of small subnets that together have every part: each link goes through all its combinations."""
-        for place in self._places:
-            smallest = [0] * len(self._model_space.space.choices)
-            for column, index in place.needs:
-                smallest[column] = index
-            for indices in itertools.product(*(range(len(choice.options)) for choice in place.choices)):
-                vector = list(smallest)
-                for column, index in zip(place.columns, indices, strict=True):
-                    vector[column] = index
-                yield vector
-
-
-class _LinkParts:
-    """One link, and the numbers of the parts that were traced at it."""
-
-    def __init__(self, space: SearchSpace, link: Link) -> None:
-        names = [choice.name for choice in space]
-        unknown = [name for name in (*link.choices, *filter(None, [link.depth_choice])) if name not in names]
-        if unknown:
-            raise SpaceError(f"link {link.name!r} names the choice {unknown[0]!r}, which the space lacks")
-        self.link = link
-        self.columns = tuple(names.index(name) for name in link.choices)
-        self.choices = tuple(space.choices[column] for column in self.columns)
-        sizes = [len(choice.options) for choice in self.choices]
-        self.combinations = math.prod(sizes)
-        self._strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
-        self.table = np.append(np.full(self.combinations, _UNKNOWN, dtype=np.int32), np.int32(ABSENT))
-        self.presence = tuple(_conditions(space, link))
-        self.needs = [(names.index(condition.choice.name), condition.first) for condition in self.presence]
-
-    def index(self, vectors: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the index into `table` for each of (subnets, choices); the last index is for a missing part."""
-        index = np.zeros(len(vectors), dtype=np.int64)
-        for column, stride in zip(self.columns, self._strides, strict=True):
-            index += vectors[:, column] * stride
-        for column, first in self.needs:
-            index[vectors[:, column] < first] = self.combinations
-        return index
-
-    def numbers(self, vectors: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Return the part of each of (subnets, choices): -1 if there is none, -2 if it was not traced yet."""
-        return self.table[self.index(vectors)]
-
-    def is_complete(self) -> bool:
-        """Whether the part of every combination is known."""
-        return not (self.table == _UNKNOWN).any()
-
-    def number_of(self, vector: NDArray[np.integer]) -> int:
-        return int(self.numbers(vector[None])[0])
-
-    def learn(self, vector: NDArray[np.integer], number: int) -> None:
-        at = sum(int(vector[column]) * stride for column, stride in zip(self.columns, self._strides, strict=True))
-        self.table[at] = number
-
-
-def _conditions(space: SearchSpace, link: Link) -> Iterator[Presence]:
-    """Yield the condition of the link's depth choice, then of the choice on which that one depends, up to the root."""
-    choices = {choice.name: choice for choice in space}
-    name, exists_from = link.depth_choice, link.exists_from
-    while name:
-        depth = choices[name]
-        first = next((i for i, option in enumerate(depth.options) if option >= exists_from), len(depth.options))
-        yield Presence(choice=depth, first=first)
-        name, exists_from = depth.depth_choice, depth.exists_from
 
 
 def encoded(space: SearchSpace, subnets: Sequence[SubnetConfig]) -> NDArray[np.int64]:

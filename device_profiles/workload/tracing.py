@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -65,7 +66,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
     recorder = _Recorder(image)
     try:
         with torch.no_grad(), _evaluating(module), recorder:
-            outputs = module(image)
+            outputs = _output_of(module, image)
     except FactoryError:
         raise
     except (Exception, SystemExit) as error:  # a network is the user's own code, so it may fail in any way
@@ -75,7 +76,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
             "a network must accept the model space's input shape, and its control flow must not depend on the values "
             "of its data"
         ) from error
-    tensors = list(_tensors_in((outputs,)))
+    tensors = _tensors_in((outputs,))
     results = {recorder.value_of(tensor) for tensor in tensors}
     if not results or None in results:
         raise SpaceError(
@@ -88,6 +89,11 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every call that depends on the input. Tensors are kept alive, so that an `id` identifies one tensor."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Without the guard of PyTorch, which takes as long as the recorder itself; `_output_of` has another."""
+        return False
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -107,11 +113,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        tensors = list(_tensors_in(args))
+        tensors = _tensors_in(args)
         rule = _rule_of(func)
         inputs = [tensor for tensor in tensors if id(tensor) in self._values]
         result = self._run(func, tensors, args, kwargs or {})
-        outputs = list(_tensors_in((result,)))
+        outputs = _tensors_in((result,))
         self._kept += outputs
         if not inputs:
             self._note_constants(rule, tensors, outputs)
@@ -124,14 +130,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run(self, func: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if any(tensor.is_meta for tensor in tensors):
-            args = tuple(self._meta(arg) for arg in args)
+            args = tuple([self._meta(arg) for arg in args])
         if not any(id(tensor) in self._values for tensor in tensors):
             return func(*args, **kwargs)
         return run_on_meta(func, args, kwargs)
 
     def _meta(self, arg: Any) -> Any:
         if isinstance(arg, (list, tuple)):
-            return type(arg)(self._meta(item) for item in arg)
+            return type(arg)([self._meta(item) for item in arg])
         if not isinstance(arg, Tensor) or arg.is_meta:
             return arg
         if id(arg) not in self._metas:
@@ -185,6 +191,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._values |= {name: value for name, (owner, _) in self._constants.items() if owner == key}
 
 
+def _output_of(module: nn.Module, image: Tensor) -> Any:
+    """The output of `module`, whose compiled layers run as plain PyTorch: else the recorder would be compiled, too."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and to import it takes a second
+        return module(image)
+    with torch.compiler.set_stance("force_eager"):
+        return module(image)
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     # Attributes are set through `vars`: nn.Module.__setattr__ takes a millisecond in all.
@@ -198,14 +212,16 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             state["training"] = True
 
 
-def _tensors_in(values: Any) -> Iterator[Tensor]:
+def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    found = []
     for value in values:
         if isinstance(value, Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from _tensors_in(value)
+            found += _tensors_in(value)
         elif isinstance(value, dict):
-            yield from _tensors_in(value.values())
+            found += _tensors_in(value.values())
+    return found
 
 
 @cache

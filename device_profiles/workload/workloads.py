@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.workload.file_size import FileContent
+from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import Workload, totals_of
-from device_profiles.workload.parts import ABSENT, ChainParts, encoded
+from device_profiles.workload.parts import ChainParts, encoded
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.model_space import ModelSpace

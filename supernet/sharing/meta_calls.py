@@ -19,6 +19,7 @@ from factory_base.errors import SpaceError
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
 """Names of the ATen functions that are matrix products."""
 
+_META = torch.device("meta")
 _SAME_SHAPE = frozenset(
     {"relu", "hardtanh", "clamp", "leaky_relu", "sigmoid", "hardsigmoid", "tanh", "hardswish", "silu", "gelu"}
 )
@@ -40,16 +41,20 @@ def run_on_meta(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     """
     name = name_of(func)
     if name == "convolution":
-        return torch.empty(_convolved(args[0], args[1], *args[3:9]), device="meta")
+        return torch.empty(_convolved(args[0], args[1], *args[3:9]), device=_META)
     if "batch_norm" in name:
-        empty = torch.empty(0, device="meta")
-        return (torch.empty(args[0].shape, device="meta"), *[empty] * (len(func._schema.returns) - 1))
+        empty = torch.empty(0, device=_META)
+        return (torch.empty(args[0].shape, device=_META), *[empty] * (len(func._schema.returns) - 1))
     if _is_in_place(func):
         return args[0]
     if name in _SAME_SHAPE:
-        return torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
+        return torch.empty(args[0].shape, dtype=args[0].dtype, device=_META)
     if name in _BROADCAST and (shape := _broadcast(args[0], args[1])) is not None:
-        return torch.empty(shape, dtype=args[0].dtype, device="meta")
+        return torch.empty(shape, dtype=args[0].dtype, device=_META)
+    if name == "mean" and len(args) > 1 and not kwargs and args[0].is_floating_point():
+        return torch.empty(_reduced(args[0], *args[1:]), dtype=args[0].dtype, device=_META)
+    if name in PRODUCTS and (shape := _multiplied(args, kwargs)) is not None:
+        return torch.empty(shape, dtype=args[-1].dtype, device=_META)
     return func(*args, **kwargs)
 
 
@@ -77,12 +82,31 @@ def _is_in_place(func: Any) -> bool:
 
 
 def _broadcast(left: Any, right: Any) -> Sequence[int] | None:
-    """The shape of an element-wise sum or product; None if PyTorch has to find the type of the result."""
+    """The shape of an element-wise sum or product; None if PyTorch has to find it or the type of the result."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)) or left.dtype != right.dtype:
         return None
     if left.shape == right.shape:
         return left.shape
-    return tuple(torch.broadcast_shapes(left.shape, right.shape))  # type: ignore[no-untyped-call]
+    short, long = sorted((tuple(left.shape), tuple(right.shape)), key=len)
+    pairs = list(zip((1,) * (len(long) - len(short)) + short, long, strict=True))
+    fits = all(a == b or 1 in (a, b) for a, b in pairs)
+    return tuple(b if a == 1 else a for a, b in pairs) if fits else None
+
+
+def _multiplied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The shape of a matrix product; None if PyTorch has to find it, or to say what is wrong."""
+    *bias, left, right = args
+    tensors = (*bias, left, right)
+    fits = left.dim() == right.dim() and left.shape[:-2] == right.shape[:-2] and left.shape[-1] == right.shape[-2]
+    if kwargs or not fits or any(tensor.dtype != right.dtype for tensor in tensors):
+        return None
+    shape = (*left.shape[:-1], right.shape[-1])
+    return shape if all(tensor.shape in (shape, shape[-1:]) for tensor in bias) else None
+
+
+def _reduced(tensor: Tensor, axes: Sequence[int] | None, keep: bool = False) -> tuple[int, ...]:
+    gone = {axis % tensor.dim() for axis in axes or range(tensor.dim())}
+    return tuple(1 if axis in gone else n for axis, n in enumerate(tensor.shape) if keep or axis not in gone)
 
 
 def _convolved(

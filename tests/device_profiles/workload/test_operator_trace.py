@@ -165,6 +165,12 @@ def test_tracing_leaves_a_real_module_as_it_was(training: bool) -> None:
     assert trace(network.to("meta"), (3, 8, 8)) == real
 
 
+def test_a_compiled_layer_is_traced_as_it_was_written() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    compiled = torch.compile(layer, backend="eager")
+    assert trace(compiled, (3, 8, 8)) == trace(layer, (3, 8, 8))
+
+
 def test_totals_are_the_sums_of_the_operators() -> None:
     workload = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Hardswish()), (3, 8, 8))
     totals = dict(zip(KERNEL_KINDS, workload.totals, strict=True))
