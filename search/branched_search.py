@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.arc_program import ArcProgram
-from search.reduced_search import Constraints, Effort, Outcome, ReducedSearch, Vector
+from search.reduced_search import Constraints, Effort, Outcome, ReducedSearch, Status, Vector
 
 _EQUAL = 2e-5
 """Costs that differ by less are equal. It is above what `ReducedSearch` takes off its bounds."""
@@ -35,21 +35,25 @@ class BranchedSearch:
             for branch in self._branches
         ]
 
-    def run(self, excluded: Sequence[Vector], effort: Effort) -> Outcome:
+    def run(self, excluded: Sequence[Vector], known: float, effort: Effort) -> Outcome:
         """The subnet of least cost that is not `excluded`; later calls exclude the same subnets and more.
 
         Args:
             excluded: Subnets that do not count.
+            known: Only subnets that cost less are looked for; infinite for all.
             effort: Limits on each integer program.
         """
         out, nodes = set(excluded), 0
         self._known = [replace(k, vector=None, cost=np.inf) if k.vector in out else k for k in self._known]
         while True:
-            best = min(self._known, key=lambda known: known.cost)
+            best = min(self._known, key=lambda outcome: outcome.cost)
+            if best.cost >= known - _EQUAL:
+                best = replace(best, vector=None, cost=known)
             index = min(range(len(self._known)), key=lambda i: self._known[i].bound)
             bound = self._known[index].bound
             if bound >= best.cost - _EQUAL:
-                return replace(best, status="optimal" if best.vector else "infeasible", bound=bound, nodes=nodes)
+                status: Status = "optimal" if np.isfinite(best.cost) else "infeasible"
+                return replace(best, status=status, bound=bound, nodes=nodes)
             if self._known[index].status != "optimal":
                 return replace(best, status=self._known[index].status, bound=bound, nodes=nodes)
             found = self._branches[index].run(self._inside(index, excluded), best.cost, effort)

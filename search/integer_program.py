@@ -62,15 +62,20 @@ class IntegerProgram:
         self._curves = curves
         self._best: BranchedSearch | None = None
 
-    def maximise(self, excluded: Sequence[Vector], effort: Effort) -> Outcome:
+    def maximise(self, excluded: Sequence[Vector], known: float, effort: Effort) -> Outcome:
         """The best subnet that keeps all budgets and is not `excluded`; later calls exclude the same ones and more.
+
+        Args:
+            excluded: Subnets that do not count.
+            known: Only subnets with a higher objective are looked for; minus infinity for all.
+            effort: Limits on each run of the solver.
 
         Returns:
             The outcome; its cost is minus the objective.
         """
         if self._best is None:
             self._best = self._search(-self._gain, range(len(self._uses)), (), effort)
-        found = self._best.run(excluded, effort)
+        found = self._best.run(excluded, (self._constant - known) * self._scale, effort)
         cost, bound = (value / self._scale - self._constant for value in (found.cost, found.bound))
         return replace(found, cost=cost, bound=bound)
 
@@ -90,7 +95,7 @@ class IntegerProgram:
         """
         cost = self._empty()
         cost[self._share] = _RANGE  # shares near 1 are told apart as finely as values of the objective
-        found = self._search(cost, kept, relaxed, effort).run(excluded, effort)
+        found = self._search(cost, kept, relaxed, effort).run(excluded, np.inf, effort)
         return replace(found, cost=found.cost / _RANGE, bound=found.bound / _RANGE)
 
     def _search(

@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 
 from device_profiles.cost_models.arc_costs import ArcCosts
-from device_profiles.workload.parts import encoded
 from factory_base.errors import SpaceError
 from search.arc_program import arc_program
 from search.blocking import Blocking, blocking_of, excesses_of
@@ -24,6 +23,7 @@ from search.device_target import Target
 from search.evolution import evolve
 from search.integer_program import IntegerProgram
 from search.objective import Objective
+from search.pool import Pool
 from search.reduced_search import Outcome, Status, Vector
 from supernet.space import SearchSpace, SubnetConfig
 
@@ -144,62 +144,62 @@ class _Run:
         self._objective, self._limits, self._space, self._clock = objective, limits, space, clock
         arcs = [target.costs.arcs() for target in limits]
         _check_chains(arcs)
-        self._excluded: list[Vector] = []
-        self._uses = uses_of(limits, arcs)
+        uses = uses_of(limits, arcs)
         macs = arc_values([arc.macs for arc in arcs[0]])
-        self._program = IntegerProgram(arc_program(space, arcs[0]), objective, macs, self._uses)
+        self._program = IntegerProgram(arc_program(space, arcs[0]), objective, macs, uses)
+        self._pool = Pool(space, objective, arcs[0], uses, self._keeps)
+        self._uses, self._excluded = uses, list[Vector]()
 
     def solved(self, count: int, without: Sequence[SubnetConfig]) -> Solved:
-        self._excluded += [
-            self._space.encode(subnet) for subnet in dict.fromkeys(without) if not excesses_of(self._limits, subnet)
-        ]
+        self._excluded += [self._space.encode(subnet) for subnet in dict.fromkeys(without)]
+        self._excluded = [vector for vector in self._excluded if self._keeps(vector)]
         skipped = bool(self._excluded)
-        found: list[tuple[float, SubnetConfig]] = []
-        bounds: list[float] = []
-        status: Status = "optimal"
-        while len(found) < count and status == "optimal":
-            outcome, subnet = self._next()
-            status = outcome.status
-            bounds.append(-outcome.bound)
-            found += [] if subnet is None else [(self._value(subnet), subnet)]
-        if status == "infeasible" and (found or skipped):
-            status = "optimal"  # there are no more
-        found.sort(key=lambda pair: (-pair[0], pair[1]))
+        first = self._next(-np.inf)
+        found, status = self._best(count, first)
         blocking = None
-        if status == "infeasible":
+        if status == "infeasible" and not skipped:
             blocking = blocking_of(self._program, self._uses, self._limits, self._space, self._clock)
+        objectives = tuple(self._pool.value(vector) for vector in found)
         return Solved(
-            solutions=tuple(subnet for _, subnet in found),
-            objectives=tuple(value for value, _ in found),
-            bound=self._bound(bounds[0], found) if bounds and np.isfinite(bounds[0]) else None,
+            solutions=tuple(self._space.decode(vector) for vector in found),
+            objectives=objectives,
+            bound=self._bound(-first.bound, objectives),
             status=status,
             seconds=self._clock.seconds,
             nodes=self._clock.nodes,
             blocking=blocking,
         )
 
-    def _next(self) -> tuple[Outcome, SubnetConfig | None]:
-        """The best subnet that was not excluded yet, which is excluded from then on."""
+    def _best(self, count: int, outcome: Outcome) -> tuple[list[Vector], Status]:
+        """The best `count` subnets, of which `outcome` has the first: good ones are collected, then proven the best."""
+        unwanted, found = set(self._excluded), list[Vector]()
+        while outcome.vector is not None:
+            self._pool.include(outcome.vector)
+            if count == 1 or outcome.status != "optimal":
+                return self._pool.best(count, unwanted), outcome.status
+            found = self._pool.spread(count, unwanted)
+            self._excluded = [*unwanted, *found]
+            worst = self._pool.value(found[-1]) if len(found) == count else -np.inf
+            outcome = self._next(worst)
+        return found, "optimal" if found and outcome.status == "infeasible" else outcome.status
+
+    def _next(self, floor: float) -> Outcome:
+        """The best subnet that is better than `floor` and not excluded."""
         for _ in range(_REPAIRS):
-            outcome = self._clock.timed(partial(self._program.maximise, self._excluded))
-            if outcome.vector is None:
-                return outcome, None
+            outcome = self._clock.timed(partial(self._program.maximise, self._excluded, floor))
+            if outcome.vector is None or self._keeps(outcome.vector):
+                return outcome
             self._excluded.append(outcome.vector)
-            subnet = self._space.decode(outcome.vector)
-            if not excesses_of(self._limits, subnet):
-                return outcome, subnet
-        return replace(outcome, status="no proof"), None
+        return replace(outcome, status="no proof", vector=None)
 
-    def _value(self, subnet: SubnetConfig) -> float:
-        vectors = encoded(self._space, [subnet])
-        macs = np.array([self._limits[0].costs.of([subnet])[0].macs], dtype=np.float64)
-        return float(self._objective.values(self._space, vectors, macs)[0])
+    def _keeps(self, vector: Vector) -> bool:
+        return not excesses_of(self._limits, self._space.decode(vector))
 
-    def _bound(self, bound: float, found: Sequence[tuple[float, SubnetConfig]]) -> float:
+    def _bound(self, bound: float, objectives: Sequence[float]) -> float | None:
         """The bound of the best solution, which is its objective if they differ by less than rounding."""
-        if found and bound - found[0][0] <= self._program.tolerance:
-            return found[0][0]
-        return bound
+        if objectives and bound - objectives[0] <= self._program.tolerance:
+            return objectives[0]
+        return bound if np.isfinite(bound) else None
 
 
 def _check_chains(arcs: Sequence[Sequence[ArcCosts]]) -> None:
