@@ -119,7 +119,7 @@ def device_front(outcome: SearchOutcome) -> DeviceFront:
             latency_us=c.costs.latency_us,
             accuracy=c.accuracy,
             on_front=c.subnet in front,
-            picked=c == outcome.result.pick,
+            picked=c.subnet == outcome.result.pick.subnet,
             feasible=not c.excesses,
             label=c.subnet.id,
         )

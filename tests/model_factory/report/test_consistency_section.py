@@ -89,6 +89,13 @@ def test_finalists_are_shown_with_what_the_measurement_changed(report: ReportDat
     assert "dd best by prediction 95.00 %" in page
 
 
+def test_a_pick_that_is_no_finalist_is_explained(report: ReportData) -> None:
+    words = "it is the more accurate model of a lower tier"
+    for picked in (False, True):
+        front = replace(report.fronts[0], finalists=(finalist("aa", picked=picked, predicted=True),))
+        assert (words in text_of(render_report(replace(report, fronts=(front,))))) != picked
+
+
 PROOF = Proof(status="optimal", objective=0.9741, bound=0.9741, gap=0.0, pick=0.972, nodes=12, seconds=0.1)
 
 
