@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from device_profiles.engine import Precision
+from device_profiles.workload.operators import Workload
 from device_profiles.workload.parts import Part
 from device_profiles.workload.workloads import workload_of
 from factory_base.documents import Document, parse_document
@@ -195,9 +196,14 @@ def part_terms(parts: Sequence[Part], alone_us: NDArray[np.float64]) -> NDArray[
     return np.column_stack([alone_us, np.array(rows, dtype=np.float64).reshape(len(parts), len(TERMS) - 1)])
 
 
-def space_digest(model_space: ChainModelSpace) -> str:
-    """Return 16 hex digits that identify a model space: a digest of its choices, links and largest network."""
-    largest = workload_of(model_space, model_space.space.largest)
+def space_digest(model_space: ChainModelSpace, largest: Workload | None = None) -> str:
+    """Return 16 hex digits that identify a model space: a digest of its choices, links and largest network.
+
+    Args:
+        model_space: The model space.
+        largest: The workload of the largest network as a whole; traced if None.
+    """
+    largest = largest or workload_of(model_space, model_space.space.largest)
     operators = [[o.kind, o.macs, o.moved_elements] for o in largest.operators]
     links = [[link.name, list(link.choices)] for link in model_space.links]
     return digest_of([model_space.space.to_json(), links, operators])[:16]

@@ -293,7 +293,7 @@ def check_table(table: LatencyTable, found: FoundProfile, workloads: Workloads) 
         raise ConfigError(
             f"{found.origin}: it has a latency table, but the model space is not a chain of parts; {again}"
         )
-    if table.space != space_digest(workloads.model_space):
+    if table.space != space_digest(workloads.model_space, workloads.of_largest()):
         raise ConfigError(f"{found.origin}: its latency table belongs to another model space; {again}")
     for what, measured, stated in (
         ("engine", table.engine, profile.engine),

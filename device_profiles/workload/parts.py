@@ -159,6 +159,26 @@ class ChainParts:
         """Return the conditions under which the link at this index holds a part; none if it always does."""
         return self._places[link].presence
 
+    def tables(self) -> list[list[int]]:
+        """Return the numbers of the traced parts, link by link, as in `LinkParts.table`."""
+        return [place.table.tolist() for place in self._places]
+
+    def restore(self, parts: Sequence[Part], tables: Sequence[Sequence[int]]) -> bool:
+        """Take parts that were traced before, and return whether they fit; nothing may have been traced yet.
+
+        Args:
+            parts: The parts, by number.
+            tables: What `tables` returned.
+        """
+        found = [np.array(table, dtype=np.int32) for table in tables]
+        if self.parts or [table.shape for table in found] != [place.table.shape for place in self._places]:
+            return False
+        self.parts = list(parts)
+        self._numbers = {(part.input_shape, part.workload): number for number, part in enumerate(parts)}
+        for place, table in zip(self._places, found, strict=True):
+            place.table = table
+        return True
+
     def modules(self, subnet: SubnetConfig) -> dict[str, nn.Module]:
         """Return the parts of a newly built network, in evaluation mode, by link."""
         return {name: part.eval() for name, part in self._model_space.parts(self._model_space.build(subnet)).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from device_profiles.workload.file_size import FileContent
 from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import Workload, totals_of
 from device_profiles.workload.parts import ChainParts, encoded
+from device_profiles.workload.stored import read_parts, write_parts
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
 from supernet.model_space import ModelSpace
@@ -29,12 +31,56 @@ class Workloads:
         self.model_space = model_space
         self.chain = ChainParts(model_space) if isinstance(model_space, ChainModelSpace) else None
         self._known: dict[SubnetConfig, Workload] = {}
+        self._largest: Workload | None = None
 
     def of(self, subnet: SubnetConfig) -> Workload:
         """Return the workload of `subnet`. Raises `SpaceError` if it cannot be traced."""
         if subnet not in self._known:
             self._known[subnet] = self._traced(subnet)
         return self._known[subnet]
+
+    def of_largest(self) -> Workload:
+        """Return the workload of the largest subnet, traced as a whole even if the networks are chains of parts."""
+        if self._largest is None:
+            self._largest = workload_of(self.model_space, self.model_space.space.largest)
+        return self._largest
+
+    def save(self, path: Path, key: str) -> bool:
+        """Write the parts that were traced so far to `path`, for `load`. Without a chain there is nothing to write.
+
+        Args:
+            path: The file.
+            key: Identifies the code and the options behind the model space, whose choices and links do not tell all.
+
+        Returns:
+            Whether the file was written.
+
+        Raises:
+            DiskError: The file cannot be written.
+        """
+        if self.chain is None or not isinstance(self.model_space, ChainModelSpace):
+            return False
+        write_parts(path, self.chain, self.of_largest(), self.model_space, key)
+        return True
+
+    def load(self, path: Path, key: str) -> bool:
+        """Take the parts that `save` wrote, without PyTorch. Nothing may have been traced yet.
+
+        Args:
+            path: The file.
+            key: What was given to `save`.
+
+        Returns:
+            Whether they were taken. They are not if the file is missing, damaged or edited, or was written for another
+            model space or key, or by another version of PyTorch or of the code that traces.
+        """
+        if self.chain is None or not isinstance(self.model_space, ChainModelSpace):
+            return False
+        known = read_parts(path, self.model_space, key)
+        if known is None or not self.chain.restore(known.parts, known.tables):
+            return False
+        self._largest = known.largest
+        return True
 
     def macs_of(self, vectors: NDArray[np.integer], progress: Progress = silent) -> NDArray[np.float64]:
         """Return the MACs of many subnets.
