@@ -7,7 +7,7 @@ The last ones are scored on all held-out images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from device_profiles.costs import Costs
@@ -28,11 +28,13 @@ _FEWEST = 2
 """Finalists that are scored on all images: with one alone nothing would be compared."""
 _DISTINCT = 1.0
 """Standard errors by which a finalist must be better than a cheaper one."""
+_ATTEMPTS = 8
+"""Graphs that are exported for one target at most. If predicted costs are that wrong, a person has to look at them."""
 
 
 def hold_finals(
     ranked: Sequence[Sequence[SubnetConfig]], rungs: Sequence[int], score: Score
-) -> list[tuple[Scored, ...]]:
+) -> dict[SubnetConfig, Scored]:
     """Score finalists on more and more images.
 
     Args:
@@ -41,46 +43,44 @@ def hold_finals(
         score: Scores subnets.
 
     Returns:
-        For each target, all its finalists with the score on the most images that they got; the last ones first.
+        The finalists with their scores on the most images that they got.
     """
     staying = [list(subnets) for subnets in ranked]
-    results: list[dict[SubnetConfig, Scored]] = [{} for _ in ranked]
+    known: dict[SubnetConfig, Scored] = {}
     for images in rungs[1:] or rungs:
         distinct = list(dict.fromkeys(subnet for subnets in staying for subnet in subnets))
-        scored = {s.subnet: s for s in score(distinct, images, "final")}
+        known |= {s.subnet: s for s in score(distinct, images, "final")}
         for place, subnets in enumerate(staying):
-            results[place] |= {subnet: scored[subnet] for subnet in subnets}
-            best = sorted(subnets, key=lambda subnet: -scored[subnet].accuracy)  # stable: equal ones keep their order
-            last = images == rungs[-1]
-            staying[place] = best if last else best[: max(_FEWEST, (len(best) + 1) // 2)]
-    return [_best_first(result, last) for result, last in zip(results, staying, strict=True)]
+            best = sorted(subnets, key=lambda subnet: -known[subnet].accuracy)  # stable: equal ones keep their order
+            staying[place] = best[: max(_FEWEST, (len(best) + 1) // 2)]
+    return known
 
 
-def decide(target: Target, finalists: Sequence[Scored], measure: Measure) -> Candidate:
-    """The most accurate finalist, or a cheaper one that cannot be told apart from it, whose graph keeps the budgets.
+def decide(target: Target, scored: Sequence[Scored], measure: Measure) -> Candidate:
+    """The most accurate subnet of those scored on most images, or a cheaper one that cannot be told apart from it.
 
     Args:
         target: The target.
-        finalists: Scores of subnets whose predicted costs keep the target's budgets.
-        measure: Corrects the costs of a finalist before it is taken.
+        scored: Scored subnets, of which at least one keeps the target's budgets by its predicted costs.
+        measure: Corrects the costs of a subnet before it is taken. If they exceed a budget, another one is taken.
 
     Raises:
-        BudgetError: The exported graph of every finalist exceeds a budget.
+        BudgetError: The exported graphs of the best subnets all exceed a budget.
     """
-    remaining, refused = list(finalists), ""
-    while remaining:
-        candidate = _preferred(target, remaining)
+    remaining = {s.subnet: s for s, c in zip(scored, judged(target, scored), strict=True) if not c.excesses}
+    refused: list[str] = []
+    while remaining and len(refused) < _ATTEMPTS:
+        candidate = _preferred(target, list(remaining.values()))
         costs = measure(target, candidate)
         excesses = target.budgets.excesses(costs)
         if not excesses:
             return replace(candidate, costs=costs)
-        refused = refused or f"subnet {candidate.subnet.id}: {' and '.join(e.describe() for e in excesses)}"
-        remaining = [scored for scored in remaining if scored.subnet != candidate.subnet]
-    count = counted(len(finalists), "finalist")
+        refused.append(f"subnet {candidate.subnet.id}: {' and '.join(e.describe() for e in excesses)}")
+        del remaining[candidate.subnet]
+    best = counted(len(refused), "subnet")
     raise BudgetError(
-        f"target {target.costs.profile.name!r}: the exported graphs of its {count} exceed "
-        f"the budgets, which their predicted costs keep; {refused}; lower this budget by the difference, so that a "
-        "smaller subnet is picked"
+        f"target {target.costs.profile.name!r}: the exported graphs of its best {best} exceed budgets that their "
+        f"predicted costs keep; {refused[0]}; lower this budget by the difference, so that a smaller subnet is picked"
     )
 
 
@@ -100,8 +100,3 @@ def _is_level(best: Scored, other: Scored) -> bool:
         return False
     difference, error = paired_difference(best, other)
     return difference <= _DISTINCT * error
-
-
-def _best_first(results: Mapping[SubnetConfig, Scored], last: Sequence[SubnetConfig]) -> tuple[Scored, ...]:
-    rest = [scored for subnet, scored in results.items() if subnet not in last]
-    return (*(results[subnet] for subnet in last), *sorted(rest, key=lambda s: (-s.images, -s.accuracy)))

@@ -91,12 +91,12 @@ def search_targets(
         scored += score(proposed, rungs[0], f"round {rounds}")
     judge = _Judge(space, workloads, scored)
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
-    finals = hold_finals(ranked, rungs, score)
-    known = {s.subnet: s for s in (*scored, *(s for final in finals for s in final))}
+    known = {s.subnet: s for s in scored} | hold_finals(ranked, rungs, score)
     results = []
     with watch("pick subnets") as progress:
-        for target, finalists, final in zip(targets, ranked, finals, strict=True):
-            results.append(judge.result(target, finalists, known, decide(target, final, measure)))
+        for target, finalists in zip(targets, ranked, strict=True):
+            pick = decide(target, list(known.values()), measure)
+            results.append(judge.result(target, finalists, known, pick))
             progress(len(results), len(targets), target.costs.profile.name)
     return SearchResult(
         targets=tuple(results),

@@ -227,7 +227,11 @@ def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Targe
         for aim, found, target, tier, rank in zip(aims, result.targets, targets, tiers, tier_ranks(tiers), strict=True)
     ]
     picks, notes = in_order_of_rank(ranked, lambda first, second: paired_difference(known[first], known[second]))
-    raised = (replace(found, pick=pick) for found, pick in zip(result.targets, picks, strict=True))
+    predicted = {found.pick.subnet: found.proof.pick for found in result.targets}
+    raised = (
+        replace(found, pick=pick, proof=replace(found.proof, pick=predicted[pick.subnet]))
+        for found, pick in zip(result.targets, picks, strict=True)
+    )
     return replace(result, targets=tuple(raised), notes=notes)
 
 

@@ -102,7 +102,7 @@ def test_finalists_alone_are_scored_on_the_images_kept_back(search, target, scor
 
 def test_the_same_arguments_give_the_same_result(search, target) -> None:
     def picks(seed: int) -> list:
-        result = search(target(0.3), target(0.7), seed=seed)
+        result = search(target(0.3), seed=seed, config=CONFIG.model_copy(update={"rounds": 1, "trials_per_target": 2}))
         return [(replace(t, proof=replace(t.proof, seconds=0.0)), result.scored) for t in result.targets]
 
     assert picks(0) == picks(0)
@@ -132,11 +132,11 @@ def test_a_finalist_whose_graph_exceeds_a_budget_is_not_picked(search, target) -
 
     (found,) = search(target(0.5), measure=measure).targets
     assert found.pick.subnet != free.pick.subnet
-    with pytest.raises(BudgetError, match="exported graphs of its 3 finalists exceed the budgets"):
+    with pytest.raises(BudgetError, match="exported graphs of its best 8 subnets exceed"):
         search(target(0.5), measure=lambda _, candidate: replace(candidate.costs, latency_us=1e9))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_every_sampler_searches_for_several_targets(search, target, sampler: str) -> None:
     config = CONFIG.model_copy(update={"sampler": sampler, "trials_per_target": 2})
     result = search(target(0.2), target(0.6), config=config)
