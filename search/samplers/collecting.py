@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from search.device_target import Target
 from search.samplers import Say, SearchState
-from supernet.space import SubnetConfig
+from supernet.space import SearchSpace, SubnetConfig
 
 Draw = Callable[[], SubnetConfig]
 """Draws a subnet for one target. It may be known already, or exceed the budgets."""
 
+_PARENTS: Final = 8
+"""The draws that are changed: those that exceed the budgets least."""
 
-def collect(state: SearchState, count: int, draws: Sequence[Draw], attempts: int, say: Say) -> tuple[SubnetConfig, ...]:
+_NEIGHBOURS: Final = 512
+"""Changed copies of the draws for one subnet, if no draw itself will do. They take about 0.1 s."""
+
+
+def collect(
+    state: SearchState, count: int, draws: Sequence[Draw], attempts: int, seed: int, say: Say
+) -> tuple[SubnetConfig, ...]:
     """Distinct new subnets, drawn for the targets in turn.
+
+    If none of the draws for a target is both new and within its budgets, they are changed at random, ever more. If that
+    finds none either, those that exceed the budgets least are taken.
 
     Args:
         state: What is known.
         count: The most subnets to return.
         draws: One for each target.
-        attempts: The most draws for one subnet. A target whose budgets none of them meets is not drawn for again;
-            its turns take the draws that exceed its budgets least.
-        say: Takes a line for each such target.
+        attempts: The most draws for one subnet. After as many in vain, a target is not drawn for again.
+        seed: The seed of the changes.
+        say: Takes a line for each target for which no subnet within the budgets was found.
     """
     taken = {scored.subnet for scored in state.scored}
     room = state.space.count() - len(taken)
-    targets = [_Drawn(target, draw, attempts) for target, draw in zip(state.targets, draws, strict=True)]
+    targets = [
+        _Drawn(target, state.space, draw, attempts, random.Random(f"{seed} {index} neighbours"))
+        for index, (target, draw) in enumerate(zip(state.targets, draws, strict=True))
+    ]
     found: list[SubnetConfig] = []
     for turn in range(min(count, room)):
         subnet = targets[turn % len(targets)].next(taken)
@@ -40,35 +56,43 @@ def collect(state: SearchState, count: int, draws: Sequence[Draw], attempts: int
 class _Drawn:
     """The draws for one target."""
 
-    def __init__(self, target: Target, draw: Draw, attempts: int) -> None:
-        self._target, self._draw, self._attempts = target, draw, attempts
+    def __init__(self, target: Target, space: SearchSpace, draw: Draw, attempts: int, rng: random.Random) -> None:
+        self._target, self._space, self._draw, self._attempts, self._rng = target, space, draw, attempts, rng
+        self._drawn: dict[SubnetConfig, None] = {}
         self._excess: dict[SubnetConfig, float] = {}
-        self._exhausted = False
         self._feasible = 0
 
     def next(self, taken: set[SubnetConfig]) -> SubnetConfig | None:
-        """A subnet outside `taken`, feasible if one is found; None if all draws were taken."""
-        for _ in range(0 if self._exhausted else self._attempts):
-            subnet = self._draw()
+        """A subnet outside `taken`, feasible if one is found; None if all that were seen are taken."""
+        for subnet in self._candidates():
             if subnet not in taken and subnet not in self._excess:
                 excess = self._excess_of(subnet)
                 if not excess:
                     self._feasible += 1
                     return subnet
                 self._excess[subnet] = excess
-        self._exhausted = True
         left = [subnet for subnet in self._excess if subnet not in taken]
         return min(left, key=lambda subnet: (self._excess[subnet], subnet)) if left else None
 
     def report(self, say: Say) -> None:
-        """Say so if no draw was feasible."""
-        if self._exhausted and not self._feasible and self._excess:
+        """Say so if no feasible subnet was found."""
+        if self._excess and not self._feasible:
             nearest = min(self._excess, key=lambda subnet: (self._excess[subnet], subnet))
             excesses = self._target.budgets.excesses(self._target.costs.of([nearest])[0])
             say(
                 f"target {self._target.costs.profile.name!r}: none of {len(self._excess):,} proposals is within the "
                 f"budgets; the nearest are scored instead: {' and '.join(excess.describe() for excess in excesses)}"
             )
+
+    def _candidates(self) -> Iterator[SubnetConfig]:
+        for _ in range(self._attempts):
+            subnet = self._draw()
+            self._drawn[subnet] = None
+            yield subnet
+        self._attempts = 0
+        parents = sorted(self._drawn, key=lambda subnet: (self._excess.get(subnet, 0.0), subnet))[:_PARENTS]
+        for step in range(_NEIGHBOURS):
+            yield self._space.mutate(self._rng.choice(parents), self._rng, (step + 1) / _NEIGHBOURS)
 
     def _excess_of(self, subnet: SubnetConfig) -> float:
         """By which share of the budgets, added up, the subnet exceeds them."""

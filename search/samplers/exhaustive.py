@@ -54,7 +54,7 @@ class RandomSampler:
     def propose(self, state: SearchState, count: int, seed: int) -> tuple[SubnetConfig, ...]:
         """See `Sampler.propose`."""
         draws = [_uniform(state.space, seed, index) for index in range(len(state.targets))]
-        return collect(state, count, draws, _ATTEMPTS, self._say)
+        return collect(state, count, draws, _ATTEMPTS, seed, self._say)
 
 
 def every_subnet(space: SearchSpace) -> Iterator[SubnetConfig]:

@@ -8,7 +8,7 @@ Every argument of a sampler is given, because defaults differ between versions o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,7 +19,7 @@ from optuna.samplers.nsgaii import UniformCrossover
 
 from search.device_target import Target
 from search.samplers import Say, SearchState
-from search.samplers.collecting import Draw, collect
+from search.samplers.collecting import collect
 from supernet.space import SearchSpace, SubnetConfig
 
 _STARTUP: Final = 10
@@ -35,8 +35,8 @@ Direction = Literal["maximize", "minimize"]
 class OptunaSampler:
     """Proposes what a sampler of Optuna asks for, target by target in turn.
 
-    A proposal that is known already, or exceeds the budgets, is drawn again. Its trial stays unfinished, and models of
-    TPE and Gaussian processes keep away from unfinished trials, so the proposals of a round differ.
+    Trials of proposals stay unfinished, also of those that exceed the budgets. TPE and Gaussian processes keep away
+    from unfinished trials, so the proposals of a round differ.
 
     Attributes:
         say: Takes a line for each target for which nothing feasible was asked.
@@ -54,31 +54,67 @@ class OptunaSampler:
 
     def propose(self, state: SearchState, count: int, seed: int) -> tuple[SubnetConfig, ...]:
         """See `Sampler.propose`."""
-        draws = [self._draw(state, target, seed, index) for index, target in enumerate(state.targets)]
-        return collect(state, count, draws, self.attempts, self.say)
+        draws = [self._study(state, target, seed, index).draw for index, target in enumerate(state.targets)]
+        return collect(state, count, draws, self.attempts, seed, self.say)
 
-    def _draw(self, state: SearchState, target: Target, seed: int, index: int) -> Draw:
-        space, distributions = state.space, _distributions(state.space)
-        study = self._study(state, target, random.Random(f"{seed} {index}").randrange(2**32))
-
-        def draw() -> SubnetConfig:
-            asked = study.ask(distributions).params
-            return space.decode(tuple(asked[choice.name] for choice in space))
-
-        return draw
-
-    def _study(self, state: SearchState, target: Target, seed: int) -> optuna.Study:
+    def _study(self, state: SearchState, target: Target, seed: int, index: int) -> _TargetStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study = optuna.create_study(sampler=self.make(seed), directions=self.directions)
+        sampler = self.make(random.Random(f"{seed} {index}").randrange(2**32))
+        study = _TargetStudy(optuna.create_study(sampler=sampler, directions=self.directions), state, target)
+        study.fill(replay=self.generations)
+        return study
+
+
+class _TargetStudy:
+    """The study of one target."""
+
+    def __init__(self, study: optuna.Study, state: SearchState, target: Target) -> None:
+        self._study, self._space = study, state.space
+        self._distributions = _distributions(state.space)
         costs = target.costs.of([scored.subnet for scored in state.scored])
         uses = [target.budgets.slack(cost) for cost in costs]
         binding = sorted({budget for use in uses for budget, share in use.items() if share > 1})
-        add = _tell if self.generations else _add
-        for scored, cost, use in zip(state.scored, costs, uses, strict=True):
-            params = dict(zip((c.name for c in state.space), state.space.encode(scored.subnet), strict=True))
-            values = [scored.accuracy, cost.latency_us][: len(self.directions)]
-            add(study, params, _distributions(state.space), values, {budget: use[budget] - 1 for budget in binding})
-        return study
+        self._constraints = {
+            scored.subnet: {budget: use[budget] - 1 for budget in binding}
+            for scored, use in zip(state.scored, uses, strict=True)
+        }
+        self._values = {
+            scored.subnet: [scored.accuracy, cost.latency_us][: len(study.directions)]
+            for scored, cost in zip(state.scored, costs, strict=True)
+        }
+
+    def fill(self, replay: bool) -> None:
+        """Add the scored subnets as finished trials; with `replay`, have the sampler ask for each of them first."""
+        for subnet, values in self._values.items():
+            params = dict(zip((choice.name for choice in self._space), self._space.encode(subnet), strict=True))
+            if replay:
+                self._study.enqueue_trial(params)
+                self._tell(self._study.ask(self._distributions), subnet)
+            else:
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        values=values,
+                        params=params,
+                        distributions=self._distributions,
+                        constraints=self._constraints[subnet],
+                    )
+                )
+
+    def draw(self) -> SubnetConfig:
+        """What the sampler asks for. If it is scored already, the sampler is told so.
+
+        Different options of absent blocks are different points for the sampler, and the same subnet.
+        """
+        trial = self._study.ask(self._distributions)
+        subnet = self._space.decode(tuple(trial.params[choice.name] for choice in self._space))
+        if subnet in self._values:
+            self._tell(trial, subnet)
+        return subnet
+
+    def _tell(self, trial: optuna.Trial, subnet: SubnetConfig) -> None:
+        for budget, excess in self._constraints[subnet].items():
+            trial.set_constraint(budget, excess)
+        self._study.tell(trial, self._values[subnet])
 
 
 def tpe(say: Say) -> OptunaSampler:
@@ -132,33 +168,3 @@ def gp(say: Say) -> OptunaSampler:
 def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The number of the option for each choice: options have an order, which categories would lose."""
     return {choice.name: IntDistribution(0, len(choice.options) - 1) for choice in space}
-
-
-def _add(
-    study: optuna.Study,
-    params: Mapping[str, int],
-    distributions: Mapping[str, BaseDistribution],
-    values: Sequence[float],
-    constraints: Mapping[str, float],
-) -> None:
-    """Add a finished trial."""
-    study.add_trial(
-        optuna.trial.create_trial(
-            values=values, params=dict(params), distributions=dict(distributions), constraints=dict(constraints)
-        )
-    )
-
-
-def _tell(
-    study: optuna.Study,
-    params: Mapping[str, int],
-    distributions: Mapping[str, BaseDistribution],
-    values: Sequence[float],
-    constraints: Mapping[str, float],
-) -> None:
-    """Have the study ask for these parameters, and finish the trial."""
-    study.enqueue_trial(dict(params))
-    trial = study.ask(dict(distributions))
-    for budget, excess in constraints.items():
-        trial.set_constraint(budget, excess)
-    study.tell(trial, list(values))
