@@ -15,8 +15,8 @@ tracing. `fleet_seconds` is the time for 20 targets on the shipped devices, thei
 The evolution is an NSGA-II (Deb et al., 2002) written here, since Optuna's would take hours for as many trials: 250
 generations of 200 subnets, predicted accuracy against latency, tournaments and survival by constrained domination and
 crowding distance, uniform crossover, and mutation of one choice on average. It is given the same budgets and starts
-from subnets of all sizes. Its shortfall is how much lower its best subnet is, as a share of the objective's range (the best
-minus the smallest subnet's). `never_below` says whether the solver's subnet is at least as good in all runs.
+from subnets of all sizes. Its shortfall is how much lower its best subnet is, as a share of the objective's range (the
+best minus the smallest subnet's). `never_below` says whether the solver's subnet is at least as good in all runs.
 
 `trace_seconds` is the time that the arcs of the wide space take in a new process without a cache.
 

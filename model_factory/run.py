@@ -84,6 +84,11 @@ class Run:
         return self.folder / "images"
 
     @property
+    def parts(self) -> Path:
+        """The traced parts of the model space, from which costs are computed."""
+        return self.folder / "parts.json"
+
+    @property
     def training_state(self) -> Path:
         """The state of an unfinished training run, from which it resumes."""
         return self.folder / "training.safetensors"

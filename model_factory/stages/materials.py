@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from factory_base.documents import shaping_values
 from factory_base.errors import DataError, SpaceError
+from factory_base.files import digest_of
 from factory_base.progress import Progress
 from model_factory.console import Console
 from model_factory.run import Run
+from model_factory.stages.cached import library_version, stage_key
+from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,8 +117,6 @@ class Materials:
 
     def _image_cache(self) -> ImageCache | None:
         """The cache of decoded images in the run folder; None for data that is not read from files."""
-        from model_factory.stages.cached import stage_key
-        from model_factory.stages.fingerprint import data_fingerprint
         from supernet.data.image_cache import ImageCache
 
         run = self._run
@@ -141,10 +143,23 @@ class Materials:
 
     @cached_property
     def workloads(self) -> Workloads:
-        """Workloads of the subnets of the model space."""
+        """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
         from device_profiles.workload.workloads import Workloads
 
-        return Workloads(self.model_space)
+        workloads = Workloads(self.model_space)
+        workloads.load(self._run.parts, self._model_key)
+        return workloads
+
+    def keep_workloads(self) -> None:
+        """Write the parts that were traced so far, for later commands. Raises `DiskError`."""
+        self.workloads.save(self._run.parts, self._model_key)
+
+    @cached_property
+    def _model_key(self) -> str:
+        """Identifies what the networks of the model space are built from."""
+        config, folder = self._run.config.model, self._run.config_folder
+        versions = [library_version(name) for name in space_libraries(config)]
+        return digest_of([shaping_values(config), model_code(config, folder), versions])
 
     @cached_property
     def supernet(self) -> Supernet:

@@ -201,6 +201,7 @@ def _search(
         say=console.say,
     )
     scorer.write_table()
+    materials.keep_workloads()
     return _in_order(result, aims, targets, measure) if measured else result
 
 
