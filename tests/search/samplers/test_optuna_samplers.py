@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from sampler_conformance import SPREAD, SUBNETS, SamplerConformance, score, state
+from sampler_conformance import SPREAD, SUBNETS, SamplerConformance, all_but_two, score, state
 
 from factory_base.errors import UnknownNameError
 from search.samplers import SAMPLERS, make_sampler
@@ -40,6 +40,14 @@ def test_targets_take_turns(name: str) -> None:
     for turn, subnet in enumerate(proposals):
         place = known.targets[turn % 2]
         assert not place.budgets.excesses(place.costs.of([subnet])[0])
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "gp"])
+def test_a_search_goes_on_while_a_subnet_is_left(name: str) -> None:
+    known, left = all_but_two()
+    proposals = make_sampler(name).propose(known, 1, seed=0)
+    assert len(proposals) == 1
+    assert set(proposals) <= left
 
 
 def mean_accuracy(proposals: tuple[SubnetConfig, ...]) -> float:
