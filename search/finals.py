@@ -32,9 +32,7 @@ _ATTEMPTS = 8
 """Graphs that are exported for one target at most. If predicted costs are that wrong, a person has to look at them."""
 
 
-def hold_finals(
-    ranked: Sequence[Sequence[SubnetConfig]], rungs: Sequence[int], score: Score
-) -> dict[SubnetConfig, Scored]:
+def hold_finals(ranked: Sequence[Sequence[SubnetConfig]], rungs: Sequence[int], score: Score) -> tuple[Scored, ...]:
     """Score finalists on more and more images.
 
     Args:
@@ -53,7 +51,7 @@ def hold_finals(
         for place, subnets in enumerate(staying):
             best = sorted(subnets, key=lambda subnet: -known[subnet].accuracy)  # stable: equal ones keep their order
             staying[place] = best[: max(_FEWEST, (len(best) + 1) // 2)]
-    return known
+    return tuple(known.values())
 
 
 def decide(target: Target, scored: Sequence[Scored], measure: Measure) -> Candidate:

@@ -91,7 +91,7 @@ def search_targets(
         scored += score(proposed, rungs[0], f"round {rounds}")
     judge = _Judge(space, workloads, scored)
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
-    known = {s.subnet: s for s in scored} | hold_finals(ranked, rungs, score)
+    known = _fullest(*scored, *start, *hold_finals(ranked, rungs, score))
     results = []
     with watch("pick subnets") as progress:
         for target, finalists in zip(targets, ranked, strict=True):
@@ -142,6 +142,15 @@ def _from(start: Sequence[Scored], score: Score) -> Score:
         return [known[subnet].first(images) for subnet in subnets]
 
     return remembering
+
+
+def _fullest(*scored: Scored) -> dict[SubnetConfig, Scored]:
+    """For each subnet its score on the most images, in the order in which the subnets come first."""
+    known: dict[SubnetConfig, Scored] = {}
+    for new in scored:
+        if new.subnet not in known or new.images > known[new.subnet].images:
+            known[new.subnet] = new
+    return known
 
 
 def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:

@@ -147,7 +147,7 @@ def search_stage(
     if result is None:
         result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
         stage.save(result)
-        snapshot.save(_merged(start, result.scored))
+        snapshot.save(result.scored)
     outcomes = (
         SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
         for aim, found in zip(aims, result.targets, strict=True)
@@ -279,15 +279,6 @@ def _snapshot_stage(run: Run, trained: Trained) -> Stage[tuple[Scored, ...]]:
         libraries=("torch", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(tuple[Scored, ...]),
     )
-
-
-def _merged(start: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored, ...]:
-    """`start`, then the new subnets of `scored`; each with the score on the most images."""
-    known = {s.subnet: s for s in start}
-    for new in scored:
-        if new.subnet not in known or new.images > known[new.subnet].images:
-            known[new.subnet] = new
-    return tuple(known.values())
 
 
 def _record_name(aims: Sequence[Aim]) -> str:

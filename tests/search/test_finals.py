@@ -45,7 +45,7 @@ def test_half_of_the_finalists_stay_at_each_number_of_images(shared) -> None:
         asked.append((len(wanted), images, purpose))
         return [scored(subnet, 4 * subnets.index(subnet), images) for subnet in wanted]
 
-    final = list(hold_finals([subnets], (100, 200, 400, 800), score).values())
+    final = hold_finals([subnets], (100, 200, 400, 800), score)
     assert asked == [(8, 200, "final"), (4, 400, "final"), (2, 800, "final")]
     assert [s.subnet for s in final][:2] == subnets[:2]
     assert sorted(s.images for s in final) == [200] * 4 + [400] * 2 + [800] * 2
