@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,11 @@ Array = NDArray[np.float64]
 _PIECES = 12
 """Lines of a curve. Over MACs that span a factor of 30, the logarithm and its nearest line differ by 0.01 at most, of a
 range of 3.4."""
-_POWERS = (0.0, -1.0)
-"""Exponents of the curves (Box and Cox, 1964): the logarithm of the MACs and their negative reciprocal. A non-negative
-sum of both is flatter at the upper end than the logarithm, as accuracies are that come near their limit."""
+_POWERS = (1.0, 0.0, -1.0)
+"""Exponents of the curves (Box and Cox, 1964): MACs, their logarithm and their negative reciprocal. Non-negative sums
+of them flatten towards the upper end as slowly or as quickly as accuracies do."""
+_MOST_PIVOTS = 4
+"""Most choices that change what the others are worth; each multiplies the features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +40,9 @@ class EffectGroup:
 class Features:
     """The features of the subnets of one space.
 
-    The weights of the linear model are the value of each option, the factors of the curves, and a constant.
+    The weights of the linear model are the value of each option, for each pivot the value of each option times the
+    pivot's level, the factors of the curves, and a constant. Pivots are the choices that belong to no block or stage,
+    such as the resolution, which changes what all other choices are worth.
 
     Args:
         space: The search space.
@@ -53,10 +56,14 @@ class Features:
 
     def __init__(self, space: SearchSpace, low: float, high: float) -> None:
         self._space, self._low, self._high = space, low, high
-        self.curves = tuple(_macs_curve(power, low, high) for power in _POWERS) if high > low else ()
+        self._levels = [_levels(choice) for choice in space]
         self._starts = np.cumsum([0, *(len(choice.options) for choice in space)])
-        self.curve_columns = self._starts[-1] + np.arange(len(self.curves))
-        self._columns = int(self._starts[-1]) + len(self.curves) + 1
+        whole = [c for c, choice in enumerate(space) if not _stage(choice) and not choice.depth_choice]
+        self._pivots = [column for column in whole if len(self._levels[column]) > 1][:_MOST_PIVOTS]
+        self.curves = tuple(_macs_curve(power, low, high) for power in _POWERS) if high > low else ()
+        first = self._options * (1 + len(self._pivots))
+        self.curve_columns = first + np.arange(len(self.curves))
+        self._columns = first + len(self.curves) + 1
 
     def design(self, vectors: NDArray[np.integer], macs: Array) -> Array:
         """What the weights of the linear model are multiplied with.
@@ -66,14 +73,14 @@ class Features:
             macs: Their MACs, (subnets,).
 
         Returns:
-            (subnets, columns): 1 for each option taken by a choice that exists, the values of the curves, and 1.
+            (subnets, columns): 1 for each option taken by a choice that exists; for each pivot the same times its
+            level; the values of the curves; and 1.
         """
-        design = np.zeros((len(vectors), self._columns))
-        np.put_along_axis(design, self._starts[:-1] + vectors, self._space.existing(vectors).astype(np.float64), axis=1)
-        for column, curve in zip(self.curve_columns, self.curves, strict=True):
-            design[:, column] = curve.values(curve.macs_weight * macs)
-        design[:, -1] = 1.0
-        return design
+        taken = np.zeros((len(vectors), self._options))
+        np.put_along_axis(taken, self._starts[:-1] + vectors, self._space.existing(vectors).astype(np.float64), axis=1)
+        pivoted = [taken * self._levels[pivot][vectors[:, pivot], None] for pivot in self._pivots]
+        curves = [curve.values(curve.macs_weight * macs)[:, None] for curve in self.curves]
+        return np.concatenate([taken, *pivoted, *curves, np.ones((len(vectors), 1))], axis=1)
 
     def groups(self, curves: NDArray[np.bool_]) -> list[EffectGroup]:
         """The groups of effects. Their sizes are found from the scores, see `GaussianProcess`.
@@ -81,13 +88,15 @@ class Features:
         Args:
             curves: The curves to use, (curves,).
         """
-        own = [self._slope([column]) for column in range(len(self._levels))]
-        bends = [self._bend(column) for column, levels in enumerate(self._levels) if len(levels) > 2]
+        alone = [[column] for column in range(len(self._levels))]
+        stages, kinds = self._alike(_stage), self._alike(_kind)
         groups = [
-            (own, 0.3),
-            ([self._slope(columns) for columns in self._alike(_kind)], 0.3),
-            ([self._slope(columns) for columns in self._alike(_stage)], 0.2),
-            ([effect for bend in bends for effect in bend], 0.15),
+            ([self._slope(columns) for columns in alone], 0.3),
+            ([self._slope(columns) for columns in kinds], 0.3),
+            ([self._slope(columns) for columns in stages], 0.2),
+            ([bend for column in range(len(self._levels)) for bend in self._bends(column)], 0.15),
+            (self._pivoted(alone), 0.1),
+            (self._pivoted([*kinds, *stages]), 0.1),
             ([np.eye(self._columns)[column] for column in self.curve_columns[curves]], 1.0),
         ]
         return [EffectGroup(effects=np.stack(effects, 1), typical=typical) for effects, typical in groups if effects]
@@ -106,35 +115,76 @@ class Features:
 
     def objective(self, weights: Array) -> Objective:
         """The linear model with these `weights`, (columns,), as a solver takes it. Factors of curves are at least 0."""
-        ends = zip(self._space, self._starts[:-1], self._starts[1:], strict=True)
+        values, products = self._by_choice(weights[: self._options]), []
+        for number, pivot in enumerate(self._pivots, start=1):
+            factors = self._by_choice(weights[number * self._options : (number + 1) * self._options])
+            products += self._product(pivot, factors, values)
+        factors_of_curves = zip(self.curves, weights[self.curve_columns], strict=True)
         return Objective(
             constant=float(weights[-1]),
-            options={choice.name: weights[start:stop] for choice, start, stop in ends},
-            curves=tuple(
-                Curve(slopes=factor * curve.slopes, intercepts=factor * curve.intercepts, macs_weight=curve.macs_weight)
-                for curve, factor in zip(self.curves, weights[self.curve_columns], strict=True)
-                if factor > 0
-            ),
+            options=self._named(values),
+            curves=(*products, *(_scaled(curve, factor) for curve, factor in factors_of_curves if factor > 0)),
         )
 
-    @cached_property
-    def _levels(self) -> list[Array]:
-        return [_levels(choice) for choice in self._space]
+    def _product(self, pivot: int, factors: list[Array], values: list[Array]) -> list[Curve]:
+        """The pivot's level times the sum of `factors` as concave curves; what is linear is added to `values`.
 
-    def _slope(self, columns: Sequence[int]) -> Array:
-        """The effect of a slope that these choices share."""
+        An indicator x of one of the pivot's options, times a sum s from 0 to m, is the smaller of s and m x. So it is
+        m x plus the smaller of s - m x and 0, which is a concave curve.
+        """
+        levels, found = self._levels[pivot], []
+        for column, factor in enumerate(factors):
+            values[column] = values[column] + levels[0] * factor
+        for option in range(1, len(levels)):
+            terms = [(levels[option] - levels[0]) * factor for factor in factors]
+            low = sum(self._bound(column, term, min) for column, term in enumerate(terms))
+            high = sum(self._bound(column, term, max) for column, term in enumerate(terms))
+            taken = np.eye(len(levels))[option]
+            values[pivot] = values[pivot] + high * taken
+            terms[pivot] = -low - (high - low) * taken
+            found.append(Curve(slopes=np.array([1.0, 0.0]), intercepts=np.zeros(2), options=self._named(terms)))
+        return found
+
+    def _bound(self, column: int, term: Array, bound: Callable[[Iterable[float]], float]) -> float:
+        """The least or the greatest that a choice can add."""
+        return bound([*term.tolist(), *([0.0] if self._space.choices[column].depth_choice else [])])
+
+    def _by_choice(self, values: Array) -> list[Array]:
+        return [values[start:stop] for start, stop in zip(self._starts[:-1], self._starts[1:], strict=True)]
+
+    def _named(self, values: list[Array]) -> dict[str, Array]:
+        return {choice.name: value for choice, value in zip(self._space, values, strict=True)}
+
+    @property
+    def _options(self) -> int:
+        return int(self._starts[-1])
+
+    def _slope(self, columns: Sequence[int], part: int = 0) -> Array:
+        """The effect of a slope that these choices share, by itself or (`part` > 0) times the level of a pivot."""
         effect = np.zeros(self._columns)
         for column in columns:
-            effect[self._starts[column] : self._starts[column + 1]] = self._levels[column]
+            start = part * self._options + self._starts[column]
+            effect[start : start + len(self._levels[column])] = self._levels[column]
         return effect
 
-    def _bend(self, column: int) -> list[Array]:
-        """The effects of a choice's options apart from their mean and slope."""
-        levels = self._levels[column]
-        basis, _ = np.linalg.qr(np.stack([np.ones(len(levels)), levels], 1))
-        effects = np.zeros((self._columns, len(levels)))
-        effects[self._starts[column] : self._starts[column + 1]] = np.eye(len(levels)) - basis @ basis.T
-        return list(effects.T)
+    def _pivoted(self, groups: Sequence[Sequence[int]]) -> list[Array]:
+        """Slopes of groups of choices times the level of each pivot, without the pivot's own choice."""
+        found = []
+        for part in range(1, len(self._pivots) + 1):
+            others = [[column for column in columns if column not in self._pivots[:part]] for columns in groups]
+            found += [self._slope(columns, part) for columns in others if columns]
+        return found
+
+    def _bends(self, column: int) -> list[Array]:
+        """The effects of a choice's options apart from their mean and slope: an orthonormal basis."""
+        count = len(self._levels[column])
+        if count < 3:
+            return []
+        start = self._starts[column]
+        basis, _ = np.linalg.qr(np.stack([self._levels[column] ** power for power in range(count)], 1))
+        effects = np.zeros((count - 2, self._columns))
+        effects[:, start : start + count] = basis[:, 2:].T
+        return list(effects)
 
     def _alike(self, group: Callable[[Choice], str]) -> list[list[int]]:
         """The columns of the choices that `group` gives the same name other than ""."""
@@ -165,7 +215,11 @@ def _stage(choice: Choice) -> str:
 
 def _macs_curve(power: float, low: float, high: float) -> Curve:
     edges = np.geomspace(low, high, _PIECES + 1) / high
-    values = (edges**power - 1) / power if power else np.log(edges)
+    values = edges**power / power if power else np.log(edges)
     values = (values - values[0]) / (values[-1] - values[0]) - 0.5
     slopes = np.diff(values) / np.diff(edges)
     return Curve(slopes=slopes, intercepts=values[:-1] - slopes * edges[:-1], macs_weight=1 / high)
+
+
+def _scaled(curve: Curve, factor: float) -> Curve:
+    return Curve(slopes=factor * curve.slopes, intercepts=factor * curve.intercepts, macs_weight=curve.macs_weight)
