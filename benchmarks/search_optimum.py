@@ -154,12 +154,13 @@ def compare(
     """Solve for all budgets, and let the evolution try the same."""
     low, high = costs.of([space.smallest, space.largest])
     base = float(objective.values(space, np.array([space.encode(space.smallest)]), np.array([float(low.macs)]))[0])
-    seconds, gaps, shortfalls, nodes, never_below = [], [], [], [], True
+    seconds, cpu_seconds, gaps, shortfalls, nodes, never_below = [], [], [], [], [], True
     for number, share in enumerate(np.linspace(0.05, 0.95, options.budgets)):
         budgets = budgets_at(low, high, float(share))
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         found = solve(objective, [Target(costs=costs, budgets=budgets)], space)
         seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(time.process_time() - busy)
         if found.objective is None or found.gap is None or found.status != "optimal":
             raise SystemExit(f"error: {name}, {share:.0%}: the search ended with the status {found.status}")
         gaps.append(found.gap)
@@ -171,6 +172,7 @@ def compare(
     return {
         "median_seconds": round(statistics.median(seconds), 3),
         "worst_seconds": round(max(seconds), 3),
+        "cpu_seconds": {"median": round(statistics.median(cpu_seconds), 3), "max": round(max(cpu_seconds), 3)},
         "gap": max(gaps),
         "nodes": {"median": statistics.median(nodes), "max": max(nodes)},
         "never_below": bool(never_below),
