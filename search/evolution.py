@@ -26,6 +26,9 @@ from supernet.space import SearchSpace, SubnetConfig
 _GENERATIONS, _CHILDREN = 20, 1_000
 """Generations, and subnets whose objective is computed in each: 20,000 in all."""
 
+_SPARE = 3
+"""How many times as many children are drawn, since some are equal or were traced already."""
+
 _FIRST, _TRACED = 100, 20
 """Subnets that are traced at first, and in each generation: 500 in all, which take seconds."""
 
@@ -174,7 +177,7 @@ def _evolve(traced: _Traced, objective: Objective, space: SearchSpace, clock: Cl
     for _ in range(_GENERATIONS):
         if clock.over:
             return
-        children = traced.new(_children(traced.best(_PARENTS), space, rng))
+        children = rng.permutation(traced.new(_children(traced.best(_PARENTS), space, rng)))[:_CHILDREN]
         if not len(children):
             continue
         shares, macs = _estimated(traced, space, children)
@@ -184,9 +187,10 @@ def _evolve(traced: _Traced, objective: Objective, space: SearchSpace, clock: Cl
 
 def _children(parents: NDArray[np.int64], space: SearchSpace, rng: np.random.Generator) -> NDArray[np.int64]:
     """Each choice comes from one of two parents, or is redrawn; (children, choices), in canonical form."""
-    pairs = parents[rng.integers(0, len(parents), (2, _CHILDREN))]
+    drawn = _SPARE * _CHILDREN
+    pairs = parents[rng.integers(0, len(parents), (2, drawn))]
     children = np.where(rng.random(pairs[0].shape) < 0.5, pairs[0], pairs[1])
-    redrawn = np.column_stack([rng.integers(0, len(choice.options), _CHILDREN) for choice in space])
+    redrawn = np.column_stack([rng.integers(0, len(choice.options), drawn) for choice in space])
     children = np.where(rng.random(children.shape) < _MUTATION, redrawn, children)
     return np.where(space.existing(children), children, 0)
 

@@ -105,6 +105,11 @@ def solve(
 
     Equal arguments give equal answers, on any machine, unless `max_seconds` ends the search.
 
+    A latency budget with a confidence is kept by a linear bound: `DeviceCosts.arcs` adds up the standard deviations of
+    the parts, as if all errors had the same sign. That is exact where a profile states one relative deviation. With the
+    uncertainty of a few-shot table it is conservative: the deviation of a network of n parts with independent errors is
+    overestimated by up to the square root of n, and subnets that only the exact deviation would allow are left out.
+
     Args:
         objective: What is maximised.
         limits: Devices and budgets, at least one. Several are several workloads of the same model space; all budgets

@@ -13,16 +13,12 @@ from device_profiles.budgets import Budgets
 from device_profiles.cost_models.arc_costs import ArcCosts
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from factory_base.errors import BudgetError
 from search.blocking import Blocking
-from search.config import SearchConfig
 from search.device_target import Target
 from search.objective import Objective
 from search.solver import solve
-from search.target import search_target
-from supernet.space import SubnetConfig
+from supernet.space import SearchSpace, SubnetConfig
 
-CONFIG = SearchConfig(trials_per_target=1, feasible_per_target=2, pool=40)
 NOTHING = Objective(constant=0.0, options={})
 
 
@@ -60,30 +56,29 @@ def blocking_of(budgets: Budgets) -> Blocking:
     return found.blocking
 
 
-def message_of(costs: DeviceCosts, budgets: Budgets, space, shared, score) -> str:
-    with pytest.raises(BudgetError) as caught:
-        search_target(Target(costs=costs, budgets=budgets), space, shared, score, CONFIG, 0)
-    return str(caught.value)
+def message_of(costs: DeviceCosts, budgets: Budgets, space: SearchSpace) -> str:
+    found = solve(NOTHING, [Target(costs=costs, budgets=budgets)], space)
+    assert not found.solutions
+    return found.describe_failure()
 
 
-def test_a_budget_that_only_others_than_the_smallest_keep_is_met(space, shared, score, phone) -> None:
+def test_a_budget_that_only_others_than_the_smallest_keep_is_met(space, phone) -> None:
     costs = Unfriendly(phone)
-    slow_shared = [s for s in shared if s.subnet["resolution"] == 16]
     (fastest,) = costs.of([space.subnet(space.smallest.to_dict() | {"resolution": 24})])
     budgets = Budgets(latency=f"{int(fastest.latency_us) + 1} us")
-    result = search_target(Target(costs=costs, budgets=budgets), space, slow_shared, score, CONFIG, 0)
+    (found,) = solve(NOTHING, [Target(costs=costs, budgets=budgets)], space).solutions
     assert budgets.excesses(costs.of([space.smallest])[0])
-    assert result.pick.subnet["resolution"] == 24
-    assert not result.pick.excesses
+    assert found["resolution"] == 24
+    assert not budgets.excesses(costs.of([found])[0])
 
 
-def test_the_least_latency_is_stated_and_not_that_of_the_smallest(space, shared, score, phone) -> None:
+def test_the_least_latency_is_stated_and_not_that_of_the_smallest(space, phone) -> None:
     costs, budgets = Unfriendly(phone), Budgets(latency="1 us")
     (fastest,) = costs.of([space.subnet(space.smallest.to_dict() | {"resolution": 24})])
     assert fastest.latency_us < costs.of([space.smallest])[0].latency_us / 2
     (excess,) = budgets.excesses(fastest)
-    message = message_of(costs, budgets, space, shared, score)
-    assert message.startswith(f"target 'midrange': none of its {space.count():,} subnets meets its budgets; at best, ")
+    message = message_of(costs, budgets, space)
+    assert message.startswith(f"none of its {space.count():,} subnets meets its budgets; at best, ")
     assert f"at best, {excess.describe()}; raise this budget, or add smaller options to the model section" in message
 
 
@@ -98,17 +93,17 @@ def test_the_least_latency_is_stated_and_not_that_of_the_smallest(space, shared,
         ),
     ],
 )
-def test_every_budget_that_nothing_keeps_is_named(space, shared, score, phone, budgets: Budgets, broken: str) -> None:
-    assert broken in message_of(phone, budgets, space, shared, score)
+def test_every_budget_that_nothing_keeps_is_named(space, phone, budgets: Budgets, broken: str) -> None:
+    assert broken in message_of(phone, budgets, space)
 
 
-def test_budgets_that_can_be_met_only_apart_are_named_with_what_would_do(space, shared, score, phone) -> None:
+def test_budgets_that_can_be_met_only_apart_are_named_with_what_would_do(space, phone) -> None:
     costs = Unfriendly(phone)
     small, fast = costs.of([space.smallest, space.subnet(space.smallest.to_dict() | {"resolution": 24})])
     budgets = Budgets(
         latency=f"{int(fast.latency_us) + 1} us", peak_memory=f"{small.peak_memory_bytes} B", file_size="1 MiB"
     )
-    message = message_of(costs, budgets, space, shared, score)
+    message = message_of(costs, budgets, space)
     assert "each budget can be met, but not latency and peak memory together: with the others kept, latency " in message
     assert " or peak memory " in message
     assert "file size" not in message

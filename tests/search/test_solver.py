@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import milp
 from small_space import SPACE, Everything, device, quantiles
 
 from device_profiles.budgets import Budgets
 from factory_base.errors import ConfigError
+from search import reduced_search
 from search.device_target import Target
 from search.objective import Curve, Objective
 from search.solver import Solved, solve
@@ -86,3 +88,36 @@ def test_an_energy_budget_needs_energy_costs() -> None:
     limits = [Target(costs=device("browser"), budgets=Budgets.model_validate({"energy": "1 mJ"}))]
     with pytest.raises(ConfigError, match="cannot be checked"):
         solve(objective_of(seed=7), limits, SPACE)
+
+
+def test_a_search_that_hits_a_limit_says_so_and_has_a_gap(everything: Everything) -> None:
+    objective, limits = objective_of(seed=8, curves=2), quantiles(everything.phone, 0.3, "latency", "peak_memory")
+    best = everything.values(objective)[everything.kept(limits)].max()
+    late = found_by(objective, limits, max_seconds=0.0)
+    assert (late.status, late.solutions, late.gap) == ("time limit", (), None)
+    assert "was found before the search ended (time limit" in late.describe_failure()
+    few = found_by(objective, limits, max_nodes=0)
+    assert few.bound is None or few.bound >= best - 1e-9
+    assert few.objective is None or (few.objective <= best + 1e-9 and few.gap is not None)
+
+
+def test_a_search_that_ends_early_returns_the_best_found_with_its_gap(
+    everything: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, limits = objective_of(seed=12), quantiles(everything.phone, 0.3, "latency")
+    best = found_by(objective, limits)
+
+    def stopped(*arguments: object, **options: object) -> object:
+        result = milp(*arguments, **options)  # type: ignore[arg-type]
+        result.status, result.message = 1, "Time limit reached."
+        result.mip_dual_bound = result.fun - 1.0
+        return result
+
+    monkeypatch.setattr(reduced_search, "milp", stopped)
+    found = found_by(objective, limits, count=3)
+    assert found.status == "time limit"
+    assert found.solutions == best.solutions
+    assert found.gap is not None
+    assert found.relative_gap is not None
+    assert found.gap > 0
+    assert found.bound == pytest.approx(best.objective + found.gap)
