@@ -45,7 +45,7 @@ from supernet.data.examples import ExampleInputs
 from supernet.data.image_examples import ImageExamples, image_examples
 from supernet.data.sources import load_splits
 from supernet.data.types import Splits
-from supernet.evaluation.calibration import calibration_rows
+from supernet.evaluation.calibration import seeded_rows
 from supernet.evaluation.evaluation import accuracy, recalibrate
 from supernet.planning.memory import keep_freed_memory
 from supernet.sharing.macs import count_macs
@@ -169,7 +169,7 @@ def trained(supernet: Supernet, config: FactoryConfig, splits: Splits, seed: int
 def scorer(supernet: Supernet, splits: Splits, images: int, seed: int) -> Callable[[SubnetConfig], Result]:
     """A function that recalibrates a subnet on `images` training images and scores it on all splits."""
     named = dict(zip(("training", "held-out", "test"), image_examples(splits), strict=True))
-    rows = calibration_rows(len(named["training"]), images, seed)
+    rows = seeded_rows(len(named["training"]), images, seed)
 
     def score(subnet: SubnetConfig) -> Result:
         shape = supernet.model_space.input_shape(subnet)
