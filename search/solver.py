@@ -177,7 +177,7 @@ class _Run:
 
     def _best(self, count: int, outcome: Outcome) -> tuple[list[Vector], Status]:
         """The best `count` subnets, of which `outcome` has the first: good ones are collected, then proven the best."""
-        unwanted, found = set(self._excluded), list[Vector]()
+        unwanted, found = dict.fromkeys(self._excluded), list[Vector]()  # in order: equal calls give equal answers
         while outcome.vector is not None:
             self._pool.include(outcome.vector)
             if count == 1 or outcome.status != "optimal":
