@@ -23,11 +23,11 @@ class SearchConfig(Document):
     """The most subnets scored afterwards, for each target. All targets choose among all scored subnets."""
     rounds: int = Field(default=4, ge=1, le=10_000)
     """The rounds in which these are proposed: each learns from the scores of the ones before."""
-    score_images: int = Field(default=2000, ge=2, le=100_000_000)
+    score_images: int = Field(default=1000, ge=2, le=100_000_000)
     """The most held-out images on which a subnet is scored first."""
     final_images: int | None = Field(default=None, ge=0, le=100_000_000)
     """Held-out images kept back to tell the finalists of each target apart; by default half of the held-out images."""
-    finalists: int = Field(default=4, ge=1, le=1000)
+    finalists: int = Field(default=8, ge=1, le=1000)
     """Subnets of each target that are scored on more images, until the best two of them are scored on all."""
     calibration_images: int = Field(default=4000, ge=2, le=100_000_000)
     """The most training images used for the recalibration of batch normalisation. The number that is needed is found

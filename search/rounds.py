@@ -11,7 +11,7 @@ does not depend on what else an archive holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from device_profiles.workload.parts import encoded
@@ -92,15 +92,16 @@ def search_targets(
     judge = _Judge(space, workloads, scored)
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
     known = _fullest(*scored, *start, *hold_finals(ranked, rungs, score))
+    last = _Judge(space, workloads, known)
     results = []
     with watch("pick subnets") as progress:
         for target, finalists in zip(targets, ranked, strict=True):
-            pick = decide(target, list(known.values()), measure)
-            results.append(judge.result(target, finalists, known, pick))
+            pick = decide(target, last.worth, measure)
+            results.append(last.result(target, finalists, judge, pick))
             progress(len(results), len(targets), target.costs.profile.name)
     return SearchResult(
         targets=tuple(results),
-        scored=tuple(known[s.subnet] for s in scored),
+        scored=known,
         errors=judge.predictor.errors(),
         rounds=rounds,
     )
@@ -144,13 +145,13 @@ def _from(start: Sequence[Scored], score: Score) -> Score:
     return remembering
 
 
-def _fullest(*scored: Scored) -> dict[SubnetConfig, Scored]:
+def _fullest(*scored: Scored) -> tuple[Scored, ...]:
     """For each subnet its score on the most images, in the order in which the subnets come first."""
     known: dict[SubnetConfig, Scored] = {}
     for new in scored:
         if new.subnet not in known or new.images > known[new.subnet].images:
             known[new.subnet] = new
-    return known
+    return tuple(known.values())
 
 
 def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:
@@ -174,43 +175,48 @@ def _first_feasible(
 
 
 class _Judge:
-    """Judges the scored subnets for each target once all rounds are over."""
+    """Judges scored subnets for each target, by their scores and by what the predictor makes of all of them.
+
+    Attributes:
+        predictor: The predictor, fitted to the scores.
+        worth: The expected accuracy of each scored subnet.
+    """
 
     def __init__(self, space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]) -> None:
-        self._space, self._workloads, self._scored = space, workloads, tuple(scored)
+        self._space, self._workloads = space, workloads
         self.predictor = AccuracyPredictor(space, workloads, scored)
         vectors = encoded(space, [s.subnet for s in scored])
         mean, std = self.predictor.refine(vectors, workloads.macs_of(vectors))
+        self.worth = {s: float(value) for s, value in zip(scored, mean, strict=True)}
         self._outlook = {s.subnet: (float(m), float(d)) for s, m, d in zip(scored, mean, std, strict=True)}
 
     def most_promising(self, target: Target, count: int) -> tuple[SubnetConfig, ...]:
-        """The feasible subnets of highest accuracy by score and predictor together, the fastest of equal ones first."""
-        feasible = [c for c in judged(target, self._scored) if not c.excesses]
+        """The feasible subnets of highest expected accuracy, the fastest of equal ones first."""
+        feasible = [c for c in judged(target, list(self.worth)) if not c.excesses]
         order = sorted(feasible, key=lambda c: (-self._outlook[c.subnet][0], c.costs.latency_us, c.subnet))
         return tuple(c.subnet for c in order[:count])
 
-    def result(
-        self, target: Target, ranked: Sequence[SubnetConfig], known: Mapping[SubnetConfig, Scored], pick: Candidate
-    ) -> TargetResult:
+    def result(self, target: Target, ranked: Sequence[SubnetConfig], before: _Judge, pick: Candidate) -> TargetResult:
         """The result of a target.
 
         Args:
             target: The target.
             ranked: Its finalists, the most promising first.
-            known: Every scored subnet with its score after all finals.
-            pick: The finalist that is taken.
+            before: The judge before the finals, for what was expected then.
+            pick: The subnet that is taken.
         """
-        candidates = judged(target, [known[s.subnet] for s in self._scored])
-        finalists = [c for c in candidates if c.subnet in ranked]
+        candidates = judged(target, list(self.worth))
+        finalists = sorted((c for c in candidates if c.subnet in ranked), key=lambda c: (-c.images, -c.accuracy))
         return TargetResult(
             pick=pick,
             candidates=tuple(pick if c.subnet == pick.subnet else c for c in candidates),
-            finalists=tuple(self._finalist(c) for c in sorted(finalists, key=lambda c: (-c.images, -c.accuracy))),
+            finalists=tuple(before.finalist(c) for c in finalists),
             expected=ranked[0],
             proof=self._proof(target, pick),
         )
 
-    def _finalist(self, candidate: Candidate) -> Finalist:
+    def finalist(self, candidate: Candidate) -> Finalist:
+        """The candidate with the accuracy that is expected of it."""
         predicted, std = self._outlook[candidate.subnet]
         return Finalist(candidate=candidate, predicted=predicted, predicted_std=std)
 
