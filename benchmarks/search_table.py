@@ -196,6 +196,7 @@ def trained(space: Any, options: Any) -> Any:
 
     from supernet.data.augmentation_config import AugmentConfig
     from supernet.data.examples import ExampleInputs
+    from supernet.evaluation.calibration import seeded_rows
     from supernet.evaluation.evaluation import accuracy, recalibrate
     from supernet.planning.memory import keep_freed_memory
     from supernet.sharing.supernet import Supernet
@@ -210,9 +211,11 @@ def trained(space: Any, options: Any) -> Any:
         return supernet
     data, heldout, _ = splits(options)
 
+    rows = seeded_rows(len(data), CALIBRATION_IMAGES, options.seed)
+
     def check(subnet: Any) -> float:
         shape = space.input_shape(subnet)
-        module = recalibrate(supernet.extract(subnet), ExampleInputs(data, shape, torch.arange(CALIBRATION_IMAGES)))
+        module = recalibrate(supernet.extract(subnet), ExampleInputs(data, shape, rows))
         return accuracy(module, ExampleInputs(heldout, shape), heldout.labels)
 
     config = TrainingConfig.model_validate(recipe(options))

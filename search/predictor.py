@@ -1,9 +1,10 @@
 """Accuracy predictors: one that a solver can maximise exactly, and a richer one on top of it.
 
-The first is a Bayesian linear model. Every option of a choice that exists adds a value. The values of one choice lean
-towards a line, the lines of choices of one kind or of one stage lean towards each other, and MACs add a concave curve.
-How much so is found from the scores, by their marginal likelihood. The second model adds a Gaussian process over few
-coordinates, so that choices may interact.
+The first is a Bayesian linear model. Every option of a choice that exists adds a value, which may change with the level
+of a choice that concerns the whole network, such as the resolution. The values of one choice lean towards a line, the
+lines of choices of one kind or of one stage lean towards each other, and MACs add a concave curve. How much so is found
+from the scores, by their marginal likelihood. The second model adds a Gaussian process over few coordinates, so that
+choices may interact.
 
 All scores come from the same held-out images, so their noise is correlated: images that are hard for all subnets move
 all scores together. Its covariance is estimated image by image, and only the rest is left for the models to explain.

@@ -6,10 +6,12 @@ import math
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from search.design import shared_subnets
-from supernet.space import SearchSpace
+from device_profiles.workload.workloads import Workloads
+from search.design import _Choice, _scaled_features, shared_subnets
+from supernet.space import SearchSpace, SubnetConfig
 
 
 def test_the_extremes_are_included_and_no_subnet_occurs_twice(space, workloads) -> None:
@@ -55,8 +57,34 @@ def test_the_only_subnet_of_a_space_is_chosen_once(space, workloads) -> None:
     assert shared_subnets(single, workloads, 10, seed=0) == [single.smallest]
 
 
+def test_of_subnets_of_one_size_the_one_is_taken_that_tells_most() -> None:
+    effects = np.array([[1.0, 0.0], [1.0, 0.1], [0.2, 1.0], [0.0, 2.0]])
+    choice = _Choice(effects, np.array([1.0, 1.1, 1.2, 3.0]), step=0.5)
+    choice.take(0)
+    assert choice.most_informative(1.0) == 2
+    choice.take(2)
+    assert choice.most_informative(1.0) == 1
+    assert choice.most_informative(9.0) in (1, 3)
+
+
+def test_a_predictor_learns_more_from_it_than_from_other_subnets_of_these_sizes(space, workloads) -> None:
+    def uncertainty(subnets: list[SubnetConfig]) -> float:
+        everything = [*subnets, *others]
+        macs = workloads.macs_of(np.array([space.encode(s) for s in everything]))
+        choice = _Choice(_scaled_features(space, everything, macs), np.log(macs), step=0.0)
+        for number in range(len(subnets)):
+            choice.take(number)
+        return float(choice._covariance.trace())
+
+    rng = random.Random(0)
+    others = [space.sample_near(level / 100, rng) for level in range(100)]
+    ends, even = [space.smallest, space.largest], [space.sample_near(level / 15, rng) for level in range(1, 15)]
+    chosen = [uncertainty(shared_subnets(space, workloads, 16, seed=seed)) for seed in range(3)]
+    assert max(chosen) < uncertainty([*ends, *even])
+
+
 def test_progress_reaches_its_total(space, workloads) -> None:
     seen: list[tuple[int, int, str]] = []
-    shared_subnets(space, workloads, 5, seed=0, progress=lambda *event: seen.append(event))
-    assert [done for done, _, _ in seen] == list(range(1, len(seen) + 1))
+    shared_subnets(space, Workloads(workloads.model_space), 2, seed=0, progress=lambda *event: seen.append(event))
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert seen[-1][0] == seen[-1][1]
