@@ -54,6 +54,24 @@ def search_targets(
 ) -> SearchResult:
     """Pick a subnet for each target.
 
+    >>> from pathlib import Path
+    >>> from device_profiles import Budgets, DeviceCosts, Workloads, find_profile
+    >>> from search import Scored, SearchConfig, Target, search_targets
+    >>> from supernet import MobileNetConfig, StageConfig, make_model_space
+    >>> stages = (StageConfig(widths=(8, 16, 24), depths=(1,), expands=(2, 3, 4)),)
+    >>> config = MobileNetConfig(resolutions=(12, 16, 24), stem_width=8, stages=stages, head_width=32)
+    >>> model_space = make_model_space(config, classes=10)
+    >>> workloads = Workloads(model_space)
+    >>> def score(subnets, images, purpose):  # stands in for real networks: a subnet is right on all images but some
+    ...     wrong = [round(images * 1e4 / workloads.of(subnet).macs) for subnet in subnets]
+    ...     return [Scored.of(s, [image >= n for image in range(images)]) for s, n in zip(subnets, wrong)]
+    >>> speaker = DeviceCosts(workloads, find_profile("speaker", Path()))
+    >>> target = Target(costs=speaker, budgets=Budgets(latency="0.5 ms"))
+    >>> settings = SearchConfig(shared_subnets=8)
+    >>> found = search_targets([target], model_space.space, workloads, score, 1000, settings, seed=0).targets[0]
+    >>> found.pick.excesses, found.pick.images, found.pick.subnet["resolution"], found.proof.status
+    ((), 1000, 16, 'optimal')
+
     Args:
         targets: The devices and their budgets.
         space: The search space of the subnets.
@@ -82,7 +100,13 @@ def search_targets(
     scored += score(_first_feasible(targets, space, workloads, scored), rungs[0], "first inside the budgets")
     sampler, rounds = make_sampler(config.sampler, say), 0
     for share in _shares(config, len(targets), space):
-        state = SearchState(space=space, targets=tuple(targets), scored=tuple(scored), workloads=workloads)
+        state = SearchState(
+            space=space,
+            targets=tuple(targets),
+            scored=tuple(scored),
+            workloads=workloads,
+            rounds=rounds + bool(start),  # scores to start from are those of earlier rounds
+        )
         with watch(f"propose subnets (round {rounds + 1})"):
             proposed = sampler.propose(state, share, seed + rounds)
         if not proposed:

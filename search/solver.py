@@ -178,8 +178,11 @@ class _Run:
     def _best(self, count: int, outcome: Outcome) -> tuple[list[Vector], Status]:
         """The best `count` subnets, of which `outcome` has the first: good ones are collected, then proven the best."""
         unwanted, found = dict.fromkeys(self._excluded), list[Vector]()  # in order: equal calls give equal answers
+        worst = -np.inf
         while outcome.vector is not None:
             self._pool.include(outcome.vector)
+            if len(found) == count and self._pool.value(outcome.vector) <= worst + self._program.tolerance:
+                return found, outcome.status  # it is only as good as the worst of these, up to rounding
             if count == 1 or outcome.status != "optimal":
                 return self._pool.best(count, unwanted), outcome.status
             found = self._pool.spread(count, unwanted)

@@ -112,7 +112,8 @@ def search_stage(
 ) -> Searched:
     """Pick a subnet for every target.
 
-    The subnets that were scored are recorded as the run's snapshot, for later searches to start from.
+    The subnets that were scored are recorded as the run's snapshot, for later searches to start from. A search that
+    started from a snapshot leaves it as it is, so that repeating it gives the same result.
 
     Args:
         run: The run.
@@ -147,7 +148,8 @@ def search_stage(
     if result is None:
         result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
         stage.save(result)
-        snapshot.save(result.scored)
+        if not start:
+            snapshot.save(result.scored)
     outcomes = (
         SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
         for aim, found in zip(aims, result.targets, strict=True)
@@ -186,7 +188,7 @@ def _search(
 
     scorer = _Scorer(run, materials, console, trained, calibration_images)
     targets = _targets(aims, materials)
-    measure = partial(graph_costs, run, materials) if measured else predicted_costs
+    measure = partial(graph_costs, run, materials, trained, calibration_images) if measured else predicted_costs
     result = search_targets(
         targets,
         materials.model_space.space,

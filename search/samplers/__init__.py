@@ -26,12 +26,14 @@ class SearchState:
         targets: The devices and budgets to search for, at least one.
         scored: The subnets that are scored.
         workloads: Workloads of the model space, for example to count MACs.
+        rounds: The number of rounds that were proposed before.
     """
 
     space: SearchSpace
     targets: tuple[Target, ...]
     scored: tuple[Scored, ...]
     workloads: Workloads
+    rounds: int = 0
 
 
 class Sampler(Protocol):

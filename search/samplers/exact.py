@@ -2,8 +2,8 @@
 
 A round proposes for all targets together. Half of its subnets promise the largest gains over what the targets have; the
 other half are optima of draws from the predictor's posterior (Thompson sampling), widest interval first, so that the
-predictor learns where it is uncertain and where it matters. The search ends when no gain is expected that a score could
-show.
+predictor learns where it is uncertain and where it matters. After the first round the search ends as soon as the
+largest expected gain is below the noise of a comparison of two scores.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from device_profiles.workload.parts import encoded
 from search.device_target import Target
 from search.predictor import AccuracyPredictor
 from search.samplers import SearchState
+from search.scored import Scored, paired_difference
 from search.solver import solve
 from supernet.space import SearchSpace, SubnetConfig
 
@@ -25,8 +26,8 @@ _SOLUTIONS = 3
 """Best solutions of the predictor for each target. Their neighbours are considered too, so more of them add little."""
 _DRAWS = 2
 """Draws from the posterior for each target."""
-_WORTHWHILE = 0.1
-"""The search ends when the largest expected gain is below this share of the standard error of a score."""
+_BEST_SHARE = 0.25
+"""The share of the scored subnets, the most accurate ones, whose comparisons with the best show how noisy one is."""
 
 
 class ExactSampler:
@@ -42,7 +43,7 @@ class ExactSampler:
         if not pool or not count:
             return ()
         outlook = _Outlook.of(state, predictor, pool)
-        if outlook.gains().max() < _WORTHWHILE * np.median([s.std for s in state.scored]):
+        if state.rounds and outlook.gains().max() < noise(state.scored):
             return ()
         explored = count // 2
         chosen = outlook.most_gain(count - explored)
@@ -126,6 +127,13 @@ class _Outlook:
         place = {subnet: index for index, subnet in enumerate(self.pool)}
         known = [subnet for subnet in subnets if subnet in place]
         return sorted(known, key=lambda subnet: (-self.std[place[subnet]], subnet))[:count]
+
+
+def noise(scored: Sequence[Scored]) -> float:
+    """The standard error of a comparison between good subnets on the same images: the median over some of them."""
+    best, *others = sorted(scored, key=lambda s: -s.accuracy)
+    compared = others[: max(1, round(_BEST_SHARE * len(others)))]
+    return float(np.median([paired_difference(best, other)[1] for other in compared])) if compared else best.std
 
 
 def expected_gain(

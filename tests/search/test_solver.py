@@ -58,6 +58,14 @@ def test_the_best_few_come_in_order_and_without_those_that_are_not_wanted(everyt
     assert (found.status, found.gap) == ("optimal", 0)
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_where_all_subnets_are_equally_good_some_are_returned(count: int) -> None:
+    flat = Objective(constant=0.8, options={choice.name: np.full(len(choice.options), 1e-17) for choice in SPACE})
+    found = found_by(flat, Budgets(), count=count)
+    assert len(set(found.solutions)) == count
+    assert (found.status, found.gap) == ("optimal", 0)
+
+
 def test_fewer_are_returned_if_there_are_no_more(everything: Everything) -> None:
     limits = quantiles(everything.phone, 0.001, "latency")
     kept = everything.kept(limits)

@@ -11,9 +11,10 @@ from exports.family.manifest import read_manifest
 
 def test_the_recorded_graph_of_each_pick_has_the_size_of_the_exported_file(built: Path) -> None:
     stages = built / "runs" / "tiny" / "stages"
-    known = {tuple(map(tuple, r["inputs"]["subnet"])): r["result"] for r in map(_record, stages.glob("graph-*.json"))}
+    records = [_record(path) for path in stages.glob("graph-*.json")]
+    known = {frozenset(map(tuple, record["inputs"]["subnet"])): record["result"] for record in records}
     for model in read_manifest(built / "dist" / "tiny").models.values():
-        facts = known[tuple(model.subnet.values.items())]
+        facts = known[frozenset(model.subnet.values.items())]
         assert facts["file_bytes"] == sum(file.bytes for file in model.files if file.role == "weights")
         assert 0 < facts["arena_bytes"] < model.needs.peak_memory_bytes
 

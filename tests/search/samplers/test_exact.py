@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sampler_conformance import SamplerConformance
 
 from device_profiles.budgets import Budgets
 from search.device_target import Target
-from search.samplers import SearchState, make_sampler
+from search.samplers import SearchState, exact, make_sampler
 from search.samplers.exact import expected_gain
+from search.scored import Scored, paired_difference
 
 
 class TestExact(SamplerConformance):
@@ -32,3 +35,20 @@ def test_proposals_are_predicted_to_be_better_than_what_is_known(space, workload
     feasible = [s.subnet for s in shared[:12] if not target.budgets.excesses(phone.of([s.subnet])[0])]
     proposed = make_sampler("exact").propose(state, 4, seed=0)
     assert max(truth(subnet) for subnet in proposed[:2]) > max(truth(subnet) for subnet in feasible)
+
+
+def test_after_the_first_round_gains_below_the_noise_end_the_search(
+    space, workloads, phone, shared, monkeypatch
+) -> None:
+    target = Target(costs=phone, budgets=Budgets())
+    state = SearchState(space=space, targets=(target,), scored=tuple(shared[:12]), workloads=workloads)
+    monkeypatch.setattr(exact, "noise", lambda _: 0.5)
+    assert make_sampler("exact").propose(state, 4, seed=0)
+    assert not make_sampler("exact").propose(replace(state, rounds=1), 4, seed=0)
+
+
+def test_the_noise_is_that_of_comparisons_with_the_best(space) -> None:
+    best = Scored.of(space.largest, [True] * 90 + [False] * 10)
+    other = Scored.of(space.smallest, [True] * 80 + [False] * 20)
+    assert exact.noise([other, best]) == paired_difference(best, other)[1]
+    assert exact.noise([best]) == best.std
