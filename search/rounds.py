@@ -54,6 +54,24 @@ def search_targets(
 ) -> SearchResult:
     """Pick a subnet for each target.
 
+    >>> from pathlib import Path
+    >>> from device_profiles import Budgets, DeviceCosts, Workloads, find_profile
+    >>> from search import Scored, SearchConfig, Target, search_targets
+    >>> from supernet import MobileNetConfig, StageConfig, make_model_space
+    >>> stages = (StageConfig(widths=(8, 16, 24), depths=(1,), expands=(2, 4)),)
+    >>> model = MobileNetConfig(resolutions=(12, 16), stem_width=8, stages=stages, head_width=32)
+    >>> model_space = make_model_space(model, classes=10)
+    >>> space, workloads = model_space.space, Workloads(model_space)
+    >>> most = workloads.of(space.largest).macs
+    >>> def score(subnets, images, purpose):  # a real one evaluates the networks; see `Archive.score`
+    ...     right = [round(images * (0.5 + workloads.of(subnet).macs / most / 4)) for subnet in subnets]
+    ...     return [Scored.of(s, [i < n for i in range(images)]) for s, n in zip(subnets, right)]
+    >>> costs = DeviceCosts(workloads, find_profile("speaker", Path(".")))
+    >>> target = Target(costs=costs, budgets=Budgets(macs=f"{most // 2} MACs"))
+    >>> found = search_targets([target], space, workloads, score, 200, SearchConfig(shared_subnets=6), seed=0)
+    >>> found.targets[0].pick.costs.macs <= most // 2
+    True
+
     Args:
         targets: The devices and their budgets.
         space: The search space of the subnets.
