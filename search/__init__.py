@@ -1,4 +1,7 @@
-"""Accuracy predictors, Optuna studies and the pick of each target. Independent of engines and of a release's files."""
+"""Accuracy predictors, the exact solver, samplers, Optuna studies and the pick of each target.
+
+Independent of engines and of the files of a release.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     from search.config import SearchConfig as SearchConfig
     from search.design import shared_subnets as shared_subnets
     from search.device_target import Target as Target
+    from search.objective import Objective as Objective
     from search.predictor import AccuracyPredictor as AccuracyPredictor
     from search.rounds import search_targets as search_targets
     from search.samplers import Sampler as Sampler
@@ -28,6 +32,7 @@ _MODULES = {
     "AccuracyPredictor": "search.predictor",
     "Archive": "search.archive",
     "Candidate": "search.target",
+    "Objective": "search.objective",
     "Sampler": "search.samplers",
     "Scored": "search.scored",
     "SearchConfig": "search.config",

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 
 from factory_base.errors import FactoryError, SpaceError
 from factory_base.files import atomic_path, digest_of
 from factory_base.progress import Progress, silent
 from search.scored import Scored
+from search.storage import STORAGE_ERRORS, may_pass, open_storage, shown_storage, storage_errors
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig, range], Sequence[bool]]
@@ -38,19 +32,8 @@ _WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each repetition of a use of the storage that failed: together a quarter of a minute, in which a
 database restarts or a network comes back, and more than the 5 s that SQLite itself waits for another writer."""
 
-_OPENING_WAITS: Final = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before each repetition if another process was making the tables, which takes it about a second."""
-
 _SPACE: Final = "space"
 """The user attribute of a study that holds the digest of its search space."""
-
-_STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError, ImportError, OSError)
-"""What Optuna's storages raise when they are used: a failed commit, any other error of the database, a missing
-database driver, and a file or connection that cannot be opened."""
-
-_OPENING_ERRORS: Final = (*_STORAGE_ERRORS, ValueError, LookupError, RuntimeError)
-"""What they raise, in addition, when they are opened: a URL with an invalid port (`ValueError`) or with braces, which
-Optuna takes for a template (`LookupError`), and tables of another version of Optuna (`RuntimeError`)."""
 
 T = TypeVar("T")
 
@@ -87,7 +70,7 @@ class Archive:
         self._space, self._storage, self._variant, self._sleep = space, storage, variant, sleep
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
         opened = open_storage(storage, sleep)
-        with _storage_errors(storage):
+        with storage_errors(storage):
             self._study = optuna.create_study(
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
             )
@@ -175,24 +158,24 @@ class Archive:
     def _claim_study(self) -> None:
         """Check that the study belongs to this space; a new one does from here on."""
         space = digest_of(self._space.to_json())
-        with _storage_errors(self._storage):
+        with storage_errors(self._storage):
             new = not self._study.user_attrs and not self._study.get_trials(deepcopy=False)
             if new and self._study.directions == [StudyDirection.MAXIMIZE]:
                 self._study.set_user_attr(_SPACE, space)
             elif self._study.user_attrs.get(_SPACE) != space:
                 raise FactoryError(
-                    f"{_shown(self._storage)}: study {self._study.study_name!r} belongs to another model space or "
-                    "program; use another storage or another name"
+                    f"{shown_storage(self._storage)}: study {self._study.study_name!r} belongs to another model space "
+                    "or program; use another storage or another name"
                 )
 
     def _use(self, use: Callable[[], T]) -> T:
         """The result of `use`, which is repeated if the storage is away and may come back."""
-        with _storage_errors(self._storage):
+        with storage_errors(self._storage):
             for wait in _WAITS:
                 try:
                     return self._use_once(use)
-                except _STORAGE_ERRORS as error:
-                    if not _may_pass(error):
+                except STORAGE_ERRORS as error:
+                    if not may_pass(error):
                         raise
                     self._sleep(wait)
             return self._use_once(use)
@@ -203,8 +186,8 @@ class Archive:
             return use()
         except KeyError as error:  # what Optuna raises for a record that does not exist
             raise FactoryError(
-                f"{_shown(self._storage)}: study {self._study.study_name!r} was deleted; run the command again, and "
-                "its subnets are scored again"
+                f"{shown_storage(self._storage)}: study {self._study.study_name!r} was deleted; run the command again, "
+                "and its subnets are scored again"
             ) from error
 
     def _check_file(self) -> None:
@@ -261,79 +244,7 @@ class Archive:
     def _refused(self, trial: FrozenTrial, reason: str) -> FactoryError:
         """The error for a trial that somebody changed or added."""
         return FactoryError(
-            f"{_shown(self._storage)}: trial {trial.number} of study {self._study.study_name!r} {reason}; delete "
-            f"{'the file' if isinstance(self._storage, Path) else 'that study'}, and its subnets are scored again"
+            f"{shown_storage(self._storage)}: trial {trial.number} of study {self._study.study_name!r} {reason}; "
+            f"delete {'the file' if isinstance(self._storage, Path) else 'that study'}, and its subnets are scored "
+            "again"
         )
-
-
-def open_storage(storage: str | Path, sleep: Callable[[float], None] = time.sleep) -> RDBStorage:
-    """The storage at a URL or in an SQLite file, which is made if it is not there.
-
-    Optuna does not expect that another process makes the tables at the same time, so opening is then repeated.
-
-    Raises:
-        FactoryError: It cannot be opened.
-    """
-    with _storage_errors(storage, _OPENING_ERRORS):
-        for wait in _OPENING_WAITS:
-            try:
-                return _opened(storage)
-            except SQLAlchemyError as error:
-                if not (isinstance(error, IntegrityError) or "already exists" in str(error)):
-                    raise
-                sleep(wait)
-        return _opened(storage)
-
-
-def _opened(storage: str | Path) -> RDBStorage:
-    return RDBStorage(storage) if isinstance(storage, str) else _sqlite(storage)
-
-
-def _sqlite(path: Path) -> RDBStorage:
-    """The storage in the file `path`, which is opened by its name and not by a URL.
-
-    A URL, which Optuna takes for a template, gives a meaning to several characters that the name of a folder may have.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
-    resolved = path.resolve()
-    return RDBStorage(
-        "sqlite://",
-        engine_kwargs={
-            "creator": lambda: sqlite3.connect(resolved, check_same_thread=False),
-            "poolclass": QueuePool,  # the default for this URL, which names no file, is one connection per thread
-        },
-    )
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the cause of an error lies outside the database, so that the same use may succeed later."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, (OperationalError, InterfaceError, OSError)):
-            return True
-        cause = cause.__cause__
-    return False
-
-
-def _shown(storage: str | Path) -> str:
-    """The storage in messages, without a password."""
-    return str(storage) if isinstance(storage, Path) else repr(re.sub(r"://[^@/]*@", "://***@", storage))
-
-
-@contextmanager
-def _storage_errors(storage: str | Path, errors: tuple[type[Exception], ...] = _STORAGE_ERRORS) -> Iterator[None]:
-    """Turn `errors` into one line that names the storage and the first cause, which the storages wrap several times."""
-    try:
-        yield
-    except errors as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        reason = str(root).split("\n")[0]
-        advice = (
-            "check `storage` in the search section"
-            if isinstance(storage, str)
-            else "move the file away if it is damaged, and its subnets are scored again"
-        )
-        raise FactoryError(f"search storage {_shown(storage)} cannot be used: {reason}; {advice}") from error

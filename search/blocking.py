@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from device_profiles.budgets import Excess
+from device_profiles.budgets import Excess, budget_words
 from search.budget_rows import Use
 from search.clock import Clock
 from search.device_target import Target
@@ -183,7 +183,7 @@ class _Analysis:
 
 def budget_name(budget: str, limits: Sequence[Target], target: int) -> str:
     """The name of a budget of `limits[target]` for people, with the device if there are several."""
-    name = "MACs" if budget == "macs" else budget.replace("_", " ")
+    name = budget_words(budget)
     return f"{name} on {limits[target].costs.profile.name!r}" if len(limits) > 1 else name
 
 

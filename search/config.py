@@ -18,9 +18,11 @@ class SearchConfig(Document):
     """What proposes subnets. `exact` maximises a predictor of the accuracy inside each target's budgets with an integer
     program; `tpe`, `nsga2` and `gp` are Optuna's samplers, `random` draws, and `exhaustive` scores the whole space."""
     shared_subnets: int = Field(default=40, ge=4, le=100_000)
-    """Subnets scored first, whatever the targets are: they are chosen for what a predictor learns from them."""
+    """Subnets scored first, whatever the targets are: the smallest, the largest, and random ones spread evenly over the
+    logarithm of their MACs."""
     trials_per_target: int = Field(default=4, ge=0, le=100_000)
-    """The most subnets scored afterwards, for each target. All targets choose among all scored subnets."""
+    """The most subnets scored afterwards, for each target; `exhaustive` ignores it. All targets choose among all scored
+    subnets."""
     rounds: int = Field(default=4, ge=1, le=10_000)
     """The rounds in which these are proposed: each learns from the scores of the ones before."""
     score_images: int = Field(default=1000, ge=2, le=100_000_000)
@@ -28,7 +30,8 @@ class SearchConfig(Document):
     final_images: int | None = Field(default=None, ge=0, le=100_000_000)
     """Held-out images kept back to tell the finalists of each target apart; by default half of the held-out images."""
     finalists: int = Field(default=8, ge=1, le=1000)
-    """Subnets of each target that are scored on more images, until the best two of them are scored on all."""
+    """The most promising subnets of each target, which are scored on more images. Each time that the number of images
+    doubles, the better half stays, and at least the best two are scored on all."""
     calibration_images: int = Field(default=4000, ge=2, le=100_000_000)
     """The most training images used for the recalibration of batch normalisation. The number that is needed is found
     once per trained supernet, for all subnets: the first of 500, 1000, 2000, ... that changes almost nothing compared

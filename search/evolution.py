@@ -19,6 +19,7 @@ from device_profiles.workload.parts import encoded
 from search.blocking import Blocking, BlockingBudget, DeviceExcess, budget_name
 from search.clock import Clock
 from search.device_target import Target
+from search.enumeration import every_subnet
 from search.objective import Objective
 from search.reduced_search import Vector
 from supernet.space import SearchSpace, SubnetConfig
@@ -77,7 +78,7 @@ def evolve(
     traced = _Traced(objective, limits, space)
     complete = space.count() <= _FIRST + _GENERATIONS * _TRACED
     if complete:
-        traced.add(_all_vectors(space))
+        traced.add(encoded(space, list(every_subnet(space))))
     else:
         _evolve(traced, objective, space, clock)
     unwanted = set(without)
@@ -221,18 +222,6 @@ def _taken(space: SearchSpace, vectors: NDArray[np.int64]) -> NDArray[np.float64
 def _excess(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest of the logarithms of used shares, (subnets, budgets), and at least 0, (subnets,)."""
     return np.asarray(shares.max(axis=1, initial=0.0))
-
-
-def _all_vectors(space: SearchSpace) -> NDArray[np.int64]:
-    """The vectors of all subnets, (subnets, choices); the space must be small."""
-    vectors = np.zeros((1, 0), dtype=np.int64)
-    for column, choice in enumerate(space):
-        options = np.arange(len(choice.options))
-        grown = np.column_stack([np.repeat(vectors, len(options), axis=0), np.tile(options, len(vectors))])
-        rest = np.zeros((len(grown), len(space.choices) - column - 1), dtype=np.int64)
-        exists = space.existing(np.hstack([grown, rest]))[:, column]
-        vectors = grown[exists | (grown[:, column] == 0)]
-    return vectors
 
 
 def _row(vector: NDArray[np.int64]) -> Vector:

@@ -71,8 +71,8 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
     """Give a higher tier the model of a lower tier of its platform where that is more accurate and keeps its budgets.
 
     Ranks are gone through in ascending order, so that a model can rise by several tiers. Without this rule, a user who
-    buys a better device could get a worse model: targets choose among different finalists, and a target prefers the
-    cheaper of two that cannot be told apart.
+    buys a better device could get a worse model: targets choose among different subnets, by what the predictor
+    makes of all scores, and prefer the fastest of those that are nearly level.
 
     Args:
         targets: The picks of all targets.
@@ -168,7 +168,7 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
     elif mean <= 0:
         conclusion = "it is not better"
     elif mean <= Z95 * error:
-        conclusion = "they cannot be told apart, so the cheaper one was picked"
+        conclusion = "the difference is too small to tell them apart"
     else:
         conclusion = "it is better on these images, which may be too few"
     return (

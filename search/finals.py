@@ -28,7 +28,7 @@ Measure = Callable[[Target, Candidate], Costs]
 _FEWEST = 2
 """Finalists that are scored on all images: with one alone nothing would be compared."""
 _DISTINCT = 0.25
-"""Standard errors by which a finalist must be better than a cheaper one. In the table of `benchmarks/search_regret.py`,
+"""Standard errors by which a finalist must be better than a faster one. In the table of `benchmarks/search_regret.py`,
 where noise is 1 point, 0.25 cost no accuracy, 0.5 cost 0.15 points and 1 cost 0.3 points."""
 _ATTEMPTS = 8
 """Graphs that are exported for one target at most. If predicted costs are that wrong, a person has to look at them."""
@@ -57,7 +57,7 @@ def hold_finals(ranked: Sequence[Sequence[SubnetConfig]], rungs: Sequence[int], 
 
 
 def decide(target: Target, scored: Mapping[Scored, float], measure: Measure) -> Candidate:
-    """The most accurate subnet of those scored on most images, or a cheaper one that is nearly as accurate.
+    """The most accurate subnet of those scored on the most images, or the fastest one that is nearly as accurate.
 
     Args:
         target: The target.

@@ -20,9 +20,8 @@ from supernet.space import SearchSpace
 Keeps = Callable[[Vector], bool]
 """Whether a subnet keeps all budgets by the judgement that counts."""
 
-
-_HAIR = 1e-6
-"""Share of a budget by which the integer program may exceed it: its tolerance."""
+_TOLERANCE = 1e-6
+"""Share of a budget by which the integer program may exceed it."""
 
 
 class Pool:
@@ -64,7 +63,7 @@ class Pool:
         values = self._evaluated(vectors, places)
         promising = values > floor
         for use in self._uses:
-            promising &= _share(use, places) <= use.most + _HAIR
+            promising &= _share(use, places) <= use.most + _TOLERANCE
         for index in np.flatnonzero(promising):
             self._values[tuple(int(i) for i in vectors[index])] = float(values[index])
 

@@ -25,4 +25,5 @@ class PredictorErrors:
         """One phrase for people."""
         text = f"off by {self.rmse_points:.2f} points (root mean square) on subnets that it has not seen"
         text += f", of which {self.noise_points:.2f} are noise of the scores"
-        return text if self.tau is None else f"{text}; Kendall's tau {self.tau:.2f}"
+        text += "" if self.tau is None else f"; Kendall's tau {self.tau:.2f}"
+        return text if self.tau_band is None else f"{text}, and {self.tau_band:.2f} among subnets of similar MACs"

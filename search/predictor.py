@@ -36,6 +36,7 @@ unless they are few."""
 _REDRAWS = 20
 """Most draws of weights until no curve bends upwards."""
 _BAND = 0.1
+"""Subnets whose MACs differ by at most this share have similar MACs, as in `PredictorErrors.tau_band`."""
 
 
 class AccuracyPredictor:

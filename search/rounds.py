@@ -1,9 +1,9 @@
 """The search for all targets together: score, learn and propose in rounds, tell the finalists apart, and pick.
 
-    design       subnets that a predictor learns most from, and one that fits for each target
+    design       subnets of all sizes, and for each target one inside its budgets
     rounds       the sampler proposes for all targets, everything is scored; again, until nothing is worth a score
     finals       the best of each target on held-out images that the rounds did not use
-    pick         by measurement, with the distance to the optimum of the predictor
+    pick         by all scores, with the distance to the optimum of the predictor
 
 Every scored subnet is a candidate for every target. The order of all scores is fixed by the arguments, so the result
 does not depend on what else an archive holds.
@@ -87,7 +87,7 @@ def search_targets(
 
     Raises:
         BudgetError: No subnet keeps the budgets of a target.
-        ConfigError: `final_images` leaves nothing to score on.
+        ConfigError: `final_images` leaves nothing to score on, or the space is too large to be searched exhaustively.
     """
     rungs = image_rungs(config, heldout)
     score = _from(start, score)

@@ -78,15 +78,6 @@ class Solved:
             f"{self.seconds:.1f} s); allow it more, or raise a budget"
         )
 
-    @property
-    def relative_gap(self) -> float | None:
-        """The gap as a share of the bound; None if unknown, or if the bound is 0 and the gap is not."""
-        if self.gap is None or self.bound is None:
-            return None
-        if self.gap == 0:
-            return 0.0
-        return self.gap / abs(self.bound) if self.bound else None
-
 
 def solve(
     objective: Objective,

@@ -77,7 +77,8 @@ class TargetResult:
     Attributes:
         pick: The feasible candidate that is chosen.
         candidates: All scored subnets, the pick among them.
-        finalists: Those of them that were told apart on more images, the most accurate first.
+        finalists: Those of them that were told apart on more images: those with the most images first, and of these the
+            most accurate.
         expected: The most promising finalist before it was scored on these images.
         proof: The distance of the pick to the optimum of the predictor.
     """
@@ -105,14 +106,14 @@ class SearchResult:
     Attributes:
         targets: The result of each target, in their order.
         scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
-        errors: How well the predictor predicts subnets that it has not seen; None if too few were scored to tell.
+        errors: How well the predictor predicts subnets that it has not seen.
         rounds: The number of rounds that proposed subnets.
         notes: Sentences on picks that were changed afterwards, for the order of tiers.
     """
 
     targets: tuple[TargetResult, ...]
     scored: tuple[Scored, ...]
-    errors: PredictorErrors | None
+    errors: PredictorErrors
     rounds: int
     notes: tuple[str, ...] = ()
 

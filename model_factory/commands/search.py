@@ -1,4 +1,4 @@
-"""`factory search`: search the trained supernet for one device."""
+"""`factory search`: search the trained supernet for devices."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[
         ],
         "expected_pick": outcome.result.expected.id,
         "proof": asdict(outcome.result.proof),
-        "predictor_errors": asdict(searched.result.errors) if searched.result.errors else None,
+        "predictor_errors": asdict(searched.result.errors),
         "scored": len(outcome.result.candidates),
         "snapshot": searched.start,
         "plot": str(plot),
@@ -154,8 +154,7 @@ def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[
 
 def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
     """How the pick was found: its distance to the optimum, what the finals changed, and how good the predictor is."""
-    result, errors = outcome.result, searched.result.errors
-    proof = result.proof
+    result, proof = outcome.result, outcome.result.proof
     lines = [
         f"solver: {proof.status}; no subnet inside the budgets is predicted to be more than "
         f"{max(proof.bound - proof.pick, 0.0) * 100:.2f} points more accurate than the pick"
@@ -168,9 +167,7 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
             f"finals: {len(result.finalists)} subnets told apart on up to {result.pick.images:,} held-out images, "
             + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
         )
-    if errors is not None:
-        lines.append(f"predictor: {errors.describe()}")
-    return lines
+    return [*lines, f"predictor: {searched.result.errors.describe()}"]
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

@@ -1,15 +1,19 @@
-"""The archive of a run: the Optuna study that holds the scores of its subnets."""
+"""The archive of a run: the Optuna study that holds the scores of its subnets, and what scores them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import stage_key
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
+from search.scored import Scored
+from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
     from search.archive import Archive
@@ -20,12 +24,38 @@ _VERSION = 3
 def check_storage(run: Run) -> None:
     """Raise `FactoryError` if the storage that the config names cannot be used, before hours of training."""
     if run.config.search.storage is not None:
-        from search.archive import open_storage
+        from search.storage import open_storage
 
         open_storage(run.config.search.storage)
 
 
-def open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
+class Scorer:
+    """Scores subnets and keeps the scores in the run's archive, which is opened when there is something to score."""
+
+    def __init__(
+        self, run: Run, materials: Materials, console: Console, trained: Trained, calibration_images: int
+    ) -> None:
+        self._run, self._materials, self._console = run, materials, console
+        self._trained, self._calibration_images = trained, calibration_images
+        self._archive: Archive | None = None
+
+    def score(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
+        """See `search.finals.Score`."""
+        if self._archive is None:
+            self._archive = _open_archive(self._run, self._materials, self._trained)
+        with self._console.stage(f"score subnets ({purpose})") as progress:
+            return self._archive.score(subnets, images, self._evaluate, purpose, progress)
+
+    def write_table(self) -> None:
+        """Write the table of all scored subnets, if there are new ones. Raises `DiskError`."""
+        if self._archive is not None:
+            self._archive.write_table(self._run.archive_table)
+
+    def _evaluate(self, subnet: SubnetConfig, rows: range) -> list[bool]:
+        return self._materials.heldout_correct(subnet, rows, self._calibration_images)
+
+
+def _open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
     """The study of scored subnets, one for each checkpoint and way of scoring.
 
     Raises:

@@ -40,7 +40,7 @@ from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
 
 _VERSION = 6
-_LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scikit-learn")
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scipy")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NANO = 1e9
 _PPM = 1e6

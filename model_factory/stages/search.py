@@ -15,7 +15,7 @@ from factory_base.documents import shaping_values
 from factory_base.files import digest_of
 from model_factory.console import Console
 from model_factory.run import Run
-from model_factory.stages.archive import open_archive
+from model_factory.stages.archive import Scorer
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries
@@ -30,7 +30,6 @@ from supernet.space import Option, SubnetConfig
 if TYPE_CHECKING:
     from device_profiles.budgets import Excess
     from device_profiles.costs import Costs
-    from search.archive import Archive
     from search.device_target import Target
     from search.finals import Measure
 
@@ -186,7 +185,7 @@ def _search(
     from search.finals import predicted_costs
     from search.rounds import search_targets
 
-    scorer = _Scorer(run, materials, console, trained, calibration_images)
+    scorer = Scorer(run, materials, console, trained, calibration_images)
     targets = _targets(aims, materials)
     measure = partial(graph_costs, run, materials, trained, calibration_images) if measured else predicted_costs
     result = search_targets(
@@ -232,36 +231,15 @@ def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Targe
     picks, notes = in_order_of_rank(ranked, lambda first, second: paired_difference(known[first], known[second]))
     predicted = {found.pick.subnet: found.proof.pick for found in result.targets}
     raised = (
-        replace(found, pick=pick, proof=replace(found.proof, pick=predicted[pick.subnet]))
+        replace(
+            found,
+            pick=pick,
+            candidates=tuple(pick if c.subnet == pick.subnet else c for c in found.candidates),
+            proof=replace(found.proof, pick=predicted[pick.subnet]),
+        )
         for found, pick in zip(result.targets, picks, strict=True)
     )
     return replace(result, targets=tuple(raised), notes=notes)
-
-
-class _Scorer:
-    """Scores subnets and keeps the scores in the run's archive, which is opened when there is something to score."""
-
-    def __init__(
-        self, run: Run, materials: Materials, console: Console, trained: Trained, calibration_images: int
-    ) -> None:
-        self._run, self._materials, self._console = run, materials, console
-        self._trained, self._calibration_images = trained, calibration_images
-        self._archive: Archive | None = None
-
-    def score(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
-        """See `search.finals.Score`."""
-        if self._archive is None:
-            self._archive = open_archive(self._run, self._materials, self._trained)
-        with self._console.stage(f"score subnets ({purpose})") as progress:
-            return self._archive.score(subnets, images, self._evaluate, purpose, progress)
-
-    def write_table(self) -> None:
-        """Write the table of all scored subnets, if there are new ones. Raises `DiskError`."""
-        if self._archive is not None:
-            self._archive.write_table(self._run.archive_table)
-
-    def _evaluate(self, subnet: SubnetConfig, rows: range) -> list[bool]:
-        return self._materials.heldout_correct(subnet, rows, self._calibration_images)
 
 
 def _targets(aims: Sequence[Aim], materials: Materials) -> list[Target]:

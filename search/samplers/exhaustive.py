@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Final
 
 from factory_base.errors import ConfigError
+from search.enumeration import every_subnet
 from search.samplers import Say, SearchState
 from search.samplers.collecting import Draw, collect
-from supernet.space import Option, SearchSpace, SubnetConfig
+from supernet.space import SearchSpace, SubnetConfig
 
 _MOST_SUBNETS: Final = 5000
 """The largest space that is scored in full: hours at a second per subnet, and not weeks by mistake."""
@@ -55,18 +55,6 @@ class RandomSampler:
         """See `Sampler.propose`."""
         draws = [_uniform(state.space, seed, index) for index in range(len(state.targets))]
         return collect(state, count, draws, _ATTEMPTS, seed, self._say)
-
-
-def every_subnet(space: SearchSpace) -> Iterator[SubnetConfig]:
-    """Every distinct subnet of a space, in the order of its options."""
-    partial: list[dict[str, Option]] = [{}]
-    for choice in space:
-        partial = [
-            values | {choice.name: option}
-            for values in partial
-            for option in (choice.options if space.exists(choice, values) else choice.options[:1])
-        ]
-    return (space.subnet(values) for values in partial)
 
 
 def _uniform(space: SearchSpace, seed: int, index: int) -> Draw:

@@ -33,16 +33,16 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptunaSampler:
-    """Proposes what a sampler of Optuna asks for, target by target in turn.
+    """Proposes what a sampler of Optuna suggests, target by target in turn.
 
     Trials of proposals stay unfinished, also of those that exceed the budgets. TPE and Gaussian processes keep away
     from unfinished trials, so the proposals of a round differ.
 
     Attributes:
-        say: Takes a line for each target for which nothing feasible was asked.
+        say: Takes a line for each target for which no feasible subnet was proposed.
         make: Seed -> the sampler of one target.
         directions: Of the objectives: the accuracy, and the latency if there are two.
-        generations: Whether the sampler counts trials in generations, so that it has to ask for the scored subnets too.
+        generations: Whether the sampler counts trials in generations, so that it has to suggest the scored subnets.
         attempts: The most draws for one subnet.
     """
 
@@ -84,7 +84,7 @@ class _TargetStudy:
         }
 
     def fill(self, replay: bool) -> None:
-        """Add the scored subnets as finished trials; with `replay`, have the sampler ask for each of them first."""
+        """Add the scored subnets as finished trials; with `replay`, have the sampler suggest each of them first."""
         for subnet, values in self._values.items():
             params = dict(zip((choice.name for choice in self._space), self._space.encode(subnet), strict=True))
             if replay:
@@ -101,7 +101,7 @@ class _TargetStudy:
                 )
 
     def draw(self) -> SubnetConfig:
-        """What the sampler asks for. If it is scored already, the sampler is told so.
+        """What the sampler suggests. If it is scored already, the sampler is told its score.
 
         Different options of absent blocks are different points for the sampler, and the same subnet.
         """

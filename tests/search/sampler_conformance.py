@@ -15,8 +15,8 @@ from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
 from search.device_target import Target
+from search.enumeration import every_subnet
 from search.samplers import Sampler, SearchState, make_sampler
-from search.samplers.exhaustive import every_subnet
 from search.scored import Scored
 from supernet.space import SubnetConfig
 from supernet.spaces.mobilenet import MobileNetSpace

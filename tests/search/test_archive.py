@@ -18,10 +18,11 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-import search.archive
+import search.storage
 from factory_base.errors import FactoryError
-from search.archive import Archive, open_storage
+from search.archive import Archive
 from search.scored import Scored
+from search.storage import open_storage
 from supernet.space import Choice, SearchSpace
 
 SMALL = SearchSpace(
@@ -410,14 +411,14 @@ def test_a_database_that_is_busy_for_a_while_is_asked_again(storage: Path, monke
     ],
 )
 def test_two_processes_may_make_a_storage_at_the_same_time(storage: Path, monkeypatch, error: Exception) -> None:
-    make, waits = search.archive._sqlite, []
+    make, waits = search.storage._sqlite, []
 
     def second(path: Path) -> object:
         if not waits:
             raise error
         return make(path)
 
-    monkeypatch.setattr("search.archive._sqlite", second)
+    monkeypatch.setattr("search.storage._sqlite", second)
     assert Archive(storage, "study", SMALL, sleep=waits.append).scored() == {}
     assert len(waits) == 1
 

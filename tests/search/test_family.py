@@ -116,7 +116,7 @@ def target(name: str, picked: int, scored: list[int], budgets: Budgets) -> Targe
         (
             2,
             [2, 6],
-            "scored on: they cannot be told apart, so the cheaper one was picked",
+            "scored on: the difference is too small to tell them apart",
         ),
         (1, [1, 2], "it is better on these images, which may be too few"),
         (3, [1, 3], "no scored subnet that costs more is more accurate; add larger options"),

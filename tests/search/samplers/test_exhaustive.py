@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sampler_conformance import SPACE, SPREAD, SUBNETS, SamplerConformance, state
+from sampler_conformance import SPREAD, SUBNETS, SamplerConformance, state
 
 from factory_base.errors import ConfigError
 from search.samplers import make_sampler
-from search.samplers.exhaustive import every_subnet
 from supernet.space import Choice, SearchSpace
 
 
@@ -19,17 +18,6 @@ class TestRandom(SamplerConformance):
 
 class TestExhaustive(SamplerConformance):
     name = "exhaustive"
-
-
-def test_every_subnet_of_a_space_occurs_once() -> None:
-    assert len(SUBNETS) == len(set(SUBNETS)) == SPACE.count()
-    assert all(SPACE.subnet(subnet.to_dict()) == subnet for subnet in SUBNETS)
-
-
-def test_a_space_in_which_all_blocks_may_be_absent_is_enumerated_without_its_combinations() -> None:
-    blocks = [Choice(name=f"b{i}", options=tuple(range(1, 9)), depth_choice="depth", exists_from=2) for i in range(3)]
-    space = SearchSpace((Choice(name="depth", options=(1, 2)), *blocks))
-    assert len(set(every_subnet(space))) == space.count() == 1 + 8**3
 
 
 def test_the_whole_space_is_proposed_feasible_subnets_first() -> None:
