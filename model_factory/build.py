@@ -276,5 +276,8 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
 def _refuse_namesakes(found: Sequence[FoundProfile], origin: str | Path) -> None:
     names = [f.profile.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"{origin}: two targets use profiles named {twice[0]!r}; rename one of them")
+    if not twice:
+        return
+    if len({f.digest for f in found if f.profile.name == twice[0]}) == 1:
+        raise ConfigError(f"{origin}: the device {twice[0]!r} is named twice; name it once")
+    raise ConfigError(f"{origin}: two different profiles are named {twice[0]!r}; rename one of them")

@@ -67,7 +67,8 @@ class Blocking:
     def describe(self) -> str:
         """One line for people: what is nearest to keeping the budgets, and what to do."""
         if self.proven:
-            return f"none of its {self.subnets:,} subnets meets its budgets; {self._nearest()}"
+            who = f"none of its {self.subnets:,} subnets meets" if self.subnets > 1 else "its only subnet does not meet"
+            return f"{who} its budgets; {self._nearest()}"
         return f"no subnet that meets its budgets was found among {self.subnets:,}; {self._nearest()}"
 
     def _nearest(self) -> str:

@@ -126,7 +126,7 @@ def search_targets(
     return SearchResult(
         targets=tuple(results),
         scored=known,
-        errors=judge.predictor.errors(),
+        errors=judge.predictor.errors() if len(scored) > 1 else None,  # of one alone nothing is left out
         rounds=rounds,
     )
 

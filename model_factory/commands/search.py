@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from device_profiles.budgets import Budgets
     from model_factory.run import Run
     from model_factory.stages.search import Searched, SearchOutcome
-    from search.target import Candidate
+    from search.target import Candidate, TargetResult
 
 
 def search(
@@ -74,7 +74,7 @@ def given_budgets(items: Sequence[str]) -> Budgets:
 
     values: dict[str, str] = {}
     for item in items:
-        key, equals, limit = item.partition("=")
+        key, equals, limit = (part.strip() for part in item.partition("="))
         if not (key and equals and limit):
             raise ConfigError(f"--budget {item}: is not KEY=LIMIT, such as latency=6ms")
         if key in values:
@@ -100,7 +100,7 @@ def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None
     energy_column = [] if basis is None else [f"energy ({basis})"]
     load_column = [] if pick.costs.load_us is None else ["load"]
     sizes = ("peak memory", "file", "MMACs")
-    columns = ("", "subnet", "latency", *load_column, *sizes, *energy_column, "held-out accuracy", "budgets")
+    columns = ("", "subnet", "latency", *load_column, *sizes, *energy_column, "held-out accuracy", "images", "budgets")
     rows = [
         (
             "pick" if candidate == pick else "",
@@ -112,6 +112,7 @@ def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None
             f"{candidate.costs.macs / 1e6:.2f}",
             *([] if candidate.costs.energy_uj is None else [format_energy(candidate.costs.energy_uj)]),
             f"{candidate.accuracy:.2%}",
+            f"{candidate.images:,}",
             candidate.excesses[0].describe() if candidate.excesses else "kept",
         )
         for candidate in _shown(outcome)
@@ -161,6 +162,8 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
         if proof.bound is not None
         else f"solver: {proof.status}; how far the pick is from the optimum is not known"
     ]
+    if line := higher_scores(result):
+        lines.append(f"pick: {line}")
     if len(result.finalists) > 1:
         same = result.expected == result.pick.subnet
         lines.append(
@@ -168,6 +171,19 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
             + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
         )
     return [*lines, f"predictor: {searched.result.errors.describe()}"]
+
+
+def higher_scores(result: TargetResult) -> str:
+    """Why subnets of the table that scored higher than the pick were not picked; "" if there are none."""
+    from factory_base.wording import counted
+
+    pick = result.pick
+    higher = [c for c in result.front if not c.excesses and c.accuracy > pick.accuracy]
+    fewer = sum(c.images < pick.images for c in higher)
+    reasons = [f"{fewer} on fewer images, which says less"] if fewer else []
+    if fewer < len(higher):
+        reasons.append(f"{len(higher) - fewer} by no more than noise, given all scores")
+    return f"{counted(len(higher), 'subnet')} inside the budgets scored higher: {', '.join(reasons)}" if higher else ""
 
 
 def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:

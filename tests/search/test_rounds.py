@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device_profiles.budgets import Budgets
+from device_profiles.cost_models.device_costs import DeviceCosts
+from device_profiles.profile import find_profile
+from device_profiles.workload.workloads import Workloads
 from factory_base.errors import BudgetError, ConfigError
 from search.config import SearchConfig
 from search.device_target import Target
@@ -16,6 +20,8 @@ from search.rounds import image_rungs, search_targets
 from search.scored import Scored
 from search.target import SearchResult
 from supernet.space import SubnetConfig
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
 
 CONFIG = SearchConfig(shared_subnets=12, trials_per_target=4, rounds=2, finalists=3)
 HELDOUT = 2000
@@ -156,3 +162,26 @@ def test_images_double_until_all_held_out_ones_are_used() -> None:
     assert image_rungs(SearchConfig(final_images=0), 300) == (300,)
     with pytest.raises(ConfigError, match="final_images: 300 of 300 held-out images"):
         image_rungs(SearchConfig(final_images=300), 300)
+
+
+def test_a_space_of_one_subnet_has_a_pick_and_no_error_of_a_predictor(scored) -> None:
+    scorer = Scorer(scored, lambda _: 0.8)
+    stage = {"widths": [8], "depths": [1], "kernels": [3], "expands": [1]}
+    config = {"resolutions": [16], "stem_width": 8, "stages": [stage], "head_width": 32}
+    model_space = MobileNetSpace(MobileNetConfig.model_validate(config), classes=4)
+    workloads = Workloads(model_space)
+    costs = DeviceCosts(workloads, find_profile("midrange", Path()))
+    one = Target(costs=costs, budgets=Budgets())
+    result = search_targets([one], model_space.space, workloads, scorer, HELDOUT, CONFIG, seed=0)
+    assert result.targets[0].pick.subnet == model_space.space.smallest
+    assert result.errors is None
+    with pytest.raises(BudgetError, match="its only subnet does not meet its budgets"):
+        search_targets(
+            [Target(costs=costs, budgets=Budgets(latency="1 us"))],
+            model_space.space,
+            workloads,
+            scorer,
+            HELDOUT,
+            CONFIG,
+            seed=0,
+        )

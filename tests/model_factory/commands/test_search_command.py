@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from model_factory.commands.search import given_budgets, higher_scores
+from search.target import TargetResult
 
 
 def test_a_search_after_a_build_starts_from_its_scores(app: Path, factory) -> None:
@@ -36,6 +40,38 @@ def test_all_targets_of_the_config_are_searched(app: Path, factory) -> None:
     assert [value["device"] for value in json.loads(answer.out)["devices"]] == ["speaker", "midrange"]
 
 
+def test_the_table_says_on_how_many_images_each_subnet_was_scored(app: Path, factory) -> None:
+    lines = factory(app, "search", "--device", "midrange", "--quiet").out.splitlines()
+    (header,) = [line for line in lines if "held-out accuracy" in line]
+    (pick,) = [line for line in lines if line.startswith("pick ")]
+    (finals,) = [line for line in lines if line.startswith("finals: ")]
+    assert f"on up to {pick[header.index('images') :].split()[0]} held-out images" in finals
+
+
+@pytest.mark.parametrize(
+    ("scores", "line"),
+    [
+        ([(0.7, 100), (0.8, 100)], ""),
+        ([(0.8, 100), (0.9, 50)], "1 subnet inside the budgets scored higher: 1 on fewer images, which says less"),
+        (
+            [(0.8, 100), (0.85, 100), (0.9, 50)],
+            "2 subnets inside the budgets scored higher: 1 on fewer images, which says less, 1 by no more than noise, "
+            "given all scores",
+        ),
+    ],
+)
+def test_the_reason_is_given_if_a_subnet_with_a_higher_score_is_not_picked(scores, line: str) -> None:
+    candidates = tuple(
+        SimpleNamespace(
+            subnet=number, accuracy=accuracy, images=images, excesses=(), costs=SimpleNamespace(latency_us=number)
+        )
+        for number, (accuracy, images) in enumerate(scores)
+    )
+    pick = candidates[0] if line else candidates[1]
+    result = TargetResult(pick=pick, candidates=candidates, finalists=(), expected=pick.subnet, proof=None)
+    assert higher_scores(result) == line
+
+
 def test_a_budget_from_the_command_line_overrides_the_config_alone_where_it_is_given(app: Path, factory) -> None:
     answer = factory(app, "search", "--device", "midrange", "--budget", "latency=0.5 ms", "--json", "--quiet")
     budgets = json.loads(answer.out)["budgets"]
@@ -50,7 +86,7 @@ def test_a_budget_from_the_command_line_overrides_the_config_alone_where_it_is_g
     [
         ((), "name devices with --device, or search for all targets of the config with --all"),
         (("--all", "--device", "midrange"), "name devices with --device, or"),
-        (("--device", "midrange", "--device", "midrange"), "named 'midrange'"),
+        (("--device", "midrange", "--device", "midrange"), "the device 'midrange' is named twice; name it once"),
         (("--all", "--budget", "latency"), "--budget latency: is not KEY=LIMIT, such as latency=6ms"),
         (("--all", "--budget", "latncy=6ms"), "did you mean 'latency'"),
         (("--all", "--budget", "latency=6 MiB"), "--budget: 'latency'"),
@@ -65,3 +101,7 @@ def test_wrong_arguments_are_refused_in_a_line(app: Path, factory, arguments: tu
     answer = factory(app, "search", *arguments, "--quiet")
     assert answer.code == 1
     assert message in answer.error
+
+
+def test_spaces_in_a_budget_do_not_matter() -> None:
+    assert given_budgets(["latency = 6 ms"]) == given_budgets(["latency=6ms"])
