@@ -106,14 +106,14 @@ class SearchResult:
     Attributes:
         targets: The result of each target, in their order.
         scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
-        errors: How well the predictor predicts subnets that it has not seen.
+        errors: How well the predictor predicts subnets that it has not seen; None if only one subnet was scored.
         rounds: The number of rounds that proposed subnets.
         notes: Sentences on picks that were changed afterwards, for the order of tiers.
     """
 
     targets: tuple[TargetResult, ...]
     scored: tuple[Scored, ...]
-    errors: PredictorErrors
+    errors: PredictorErrors | None
     rounds: int
     notes: tuple[str, ...] = ()
 

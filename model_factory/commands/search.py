@@ -146,7 +146,7 @@ def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[
         ],
         "expected_pick": outcome.result.expected.id,
         "proof": asdict(outcome.result.proof),
-        "predictor_errors": asdict(searched.result.errors),
+        "predictor_errors": asdict(searched.result.errors) if searched.result.errors else None,
         "scored": len(outcome.result.candidates),
         "snapshot": searched.start,
         "plot": str(plot),
@@ -170,7 +170,8 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
             f"finals: {len(result.finalists)} subnets told apart on up to {result.pick.images:,} held-out images, "
             + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
         )
-    return [*lines, f"predictor: {searched.result.errors.describe()}"]
+    errors = searched.result.errors
+    return lines if errors is None else [*lines, f"predictor: {errors.describe()}"]
 
 
 def higher_scores(result: TargetResult) -> str:
