@@ -2,13 +2,12 @@
 
 Many candidates are compared, so the best score of a round is likely to be a lucky one. So the finalists of all targets
 are scored on images that the rounds did not use, twice as many each time, and half of them stay (successive halving).
-The last ones are scored on all held-out images. Then the predictor is fitted again, to all scores, and what it says
-about the scored subnets decides: it averages out part of the noise that is left.
+The last ones are scored on all held-out images, and these scores decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from device_profiles.costs import Costs
@@ -56,20 +55,18 @@ def hold_finals(ranked: Sequence[Sequence[SubnetConfig]], rungs: Sequence[int], 
     return tuple(known.values())
 
 
-def decide(target: Target, scored: Mapping[Scored, float], measure: Measure) -> Candidate:
+def decide(target: Target, scored: Sequence[Scored], measure: Measure) -> Candidate:
     """The most accurate subnet of those scored on the most images, or the fastest one that is nearly as accurate.
 
     Args:
         target: The target.
-        scored: Scored subnets, of which at least one keeps the target's budgets by its predicted costs; for each the
-            accuracy that is expected given all scores.
+        scored: Scored subnets, of which at least one keeps the target's budgets by its predicted costs.
         measure: Corrects the costs of a subnet before it is taken. If they exceed a budget, another one is taken.
 
     Raises:
         BudgetError: The exported graphs of the best subnets all exceed a budget.
     """
-    feasible = [not c.excesses for c in judged(target, list(scored))]
-    remaining = {s: worth for keeps, (s, worth) in zip(feasible, scored.items(), strict=True) if keeps}
+    remaining = [s for s, c in zip(scored, judged(target, scored), strict=True) if not c.excesses]
     refused: list[str] = []
     while remaining and len(refused) < _ATTEMPTS:
         preferred = _preferred(target, remaining)
@@ -79,7 +76,7 @@ def decide(target: Target, scored: Mapping[Scored, float], measure: Measure) -> 
         if not excesses:
             return replace(candidate, costs=costs)
         refused.append(f"subnet {candidate.subnet.id}: {' and '.join(e.describe() for e in excesses)}")
-        del remaining[preferred]
+        remaining.remove(preferred)
     best = counted(len(refused), "subnet")
     raise BudgetError(
         f"target {target.costs.profile.name!r}: the exported graphs of its best {best} exceed budgets that their "
@@ -92,12 +89,15 @@ def predicted_costs(_: Target, candidate: Candidate) -> Costs:
     return candidate.costs
 
 
-def _preferred(target: Target, scored: Mapping[Scored, float]) -> Scored:
-    best = max(scored, key=lambda s: (s.images, scored[s]))
-    level = [s for s in scored if s == best or _is_level(best, s, scored[best] - scored[s])]
+def _preferred(target: Target, scored: Sequence[Scored]) -> Scored:
+    best = max(scored, key=lambda s: (s.images, s.accuracy))
+    level = [s for s in scored if s == best or _is_level(best, s)]
     latency = dict(zip(level, (c.costs.latency_us for c in judged(target, level)), strict=True))
-    return min(level, key=lambda s: (latency[s], -scored[s], s.subnet))
+    return min(level, key=lambda s: (latency[s], -s.accuracy, s.subnet))
 
 
-def _is_level(best: Scored, other: Scored, difference: float) -> bool:
-    return other.images == best.images and difference <= _DISTINCT * paired_difference(best, other)[1]
+def _is_level(best: Scored, other: Scored) -> bool:
+    if other.images != best.images:
+        return False
+    difference, error = paired_difference(best, other)
+    return difference <= _DISTINCT * error

@@ -116,12 +116,10 @@ def search_targets(
     judge = _Judge(space, workloads, scored)
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
     known = _fullest(*scored, *start, *hold_finals(ranked, rungs, score))
-    last = _Judge(space, workloads, known)
     results = []
     with watch("pick subnets") as progress:
         for target, finalists in zip(targets, ranked, strict=True):
-            pick = decide(target, last.worth, measure)
-            results.append(last.result(target, finalists, judge, pick))
+            results.append(judge.result(target, finalists, known, decide(target, known, measure)))
             progress(len(results), len(targets), target.costs.profile.name)
     return SearchResult(
         targets=tuple(results),
@@ -199,48 +197,52 @@ def _first_feasible(
 
 
 class _Judge:
-    """Judges scored subnets for each target, by their scores and by what the predictor makes of all of them.
+    """Judges scored subnets for each target, by their scores and by what the predictor makes of all scores.
 
     Attributes:
-        predictor: The predictor, fitted to the scores.
-        worth: The expected accuracy of each scored subnet.
+        predictor: The predictor, fitted to the scores of the rounds.
     """
 
     def __init__(self, space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]) -> None:
-        self._space, self._workloads = space, workloads
+        self._space, self._workloads, self._scored = space, workloads, tuple(scored)
         self.predictor = AccuracyPredictor(space, workloads, scored)
         vectors = encoded(space, [s.subnet for s in scored])
         mean, std = self.predictor.refine(vectors, workloads.macs_of(vectors))
-        self.worth = {s: float(value) for s, value in zip(scored, mean, strict=True)}
         self._outlook = {s.subnet: (float(m), float(d)) for s, m, d in zip(scored, mean, std, strict=True)}
 
     def most_promising(self, target: Target, count: int) -> tuple[SubnetConfig, ...]:
-        """The feasible subnets of highest expected accuracy, the fastest of equal ones first."""
-        feasible = [c for c in judged(target, list(self.worth)) if not c.excesses]
-        order = sorted(feasible, key=lambda c: (-self._outlook[c.subnet][0], c.costs.latency_us, c.subnet))
-        return tuple(c.subnet for c in order[:count])
+        """Feasible subnets: in turn the next one by the predictor and the next one by its score.
 
-    def result(self, target: Target, ranked: Sequence[SubnetConfig], before: _Judge, pick: Candidate) -> TargetResult:
+        The predictor averages noise out, but where it explains little, a good score says more.
+        """
+        feasible = [c for c in judged(target, self._scored) if not c.excesses]
+        by_predictor = sorted(feasible, key=lambda c: (-self._outlook[c.subnet][0], c.costs.latency_us, c.subnet))
+        by_score = sorted(feasible, key=lambda c: (-c.accuracy, c.costs.latency_us, c.subnet))
+        turns = (c.subnet for pair in zip(by_predictor, by_score, strict=True) for c in pair)
+        return tuple(dict.fromkeys(turns))[:count]
+
+    def result(
+        self, target: Target, ranked: Sequence[SubnetConfig], known: Sequence[Scored], pick: Candidate
+    ) -> TargetResult:
         """The result of a target.
 
         Args:
             target: The target.
             ranked: Its finalists, the most promising first.
-            before: The judge before the finals, for what was expected then.
+            known: Every scored subnet with its score after the finals.
             pick: The subnet that is taken.
         """
-        candidates = judged(target, list(self.worth))
+        candidates = judged(target, known)
         finalists = sorted((c for c in candidates if c.subnet in ranked), key=lambda c: (-c.images, -c.accuracy))
         return TargetResult(
             pick=pick,
             candidates=tuple(pick if c.subnet == pick.subnet else c for c in candidates),
-            finalists=tuple(before.finalist(c) for c in finalists),
+            finalists=tuple(self._finalist(c) for c in finalists),
             expected=ranked[0],
             proof=self._proof(target, pick),
         )
 
-    def finalist(self, candidate: Candidate) -> Finalist:
-        """The candidate with the accuracy that is expected of it."""
+    def _finalist(self, candidate: Candidate) -> Finalist:
         predicted, std = self._outlook[candidate.subnet]
         return Finalist(candidate=candidate, predicted=predicted, predicted_std=std)
 

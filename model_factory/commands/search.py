@@ -183,7 +183,7 @@ def higher_scores(result: TargetResult) -> str:
     fewer = sum(c.images < pick.images for c in higher)
     reasons = [f"{fewer} on fewer images, which says less"] if fewer else []
     if fewer < len(higher):
-        reasons.append(f"{len(higher) - fewer} by no more than noise, given all scores")
+        reasons.append(f"{len(higher) - fewer} by less than a quarter of a standard error")
     return f"{counted(len(higher), 'subnet')} inside the budgets scored higher: {', '.join(reasons)}" if higher else ""
 
 

@@ -24,18 +24,19 @@ def target(phone) -> Target:
 
 def test_a_clearly_better_finalist_is_picked(space, target) -> None:
     finalists = [scored(space.smallest, 60), scored(space.largest, 20)]
-    assert decide(target, {s: s.accuracy for s in finalists}, predicted_costs).subnet == space.largest
+    assert decide(target, finalists, predicted_costs).subnet == space.largest
 
 
 def test_the_cheaper_of_two_level_finalists_is_picked(space, target) -> None:
-    small, large = scored(space.smallest, 21), scored(space.largest, 20)  # the standard error is 0.43 points
-    assert decide(target, {small: 0.950, large: 0.951}, predicted_costs).subnet == space.smallest
-    assert decide(target, {small: 0.950, large: 0.952}, predicted_costs).subnet == space.largest
+    level = [scored(space.smallest, 20), scored(space.largest, 20)]
+    assert decide(target, level, predicted_costs).subnet == space.smallest
+    one_image = [scored(space.smallest, 21), scored(space.largest, 20)]  # more than a quarter of the standard error
+    assert decide(target, one_image, predicted_costs).subnet == space.largest
 
 
 def test_a_score_on_fewer_images_never_wins(space, target) -> None:
     finalists = [scored(space.smallest, 0, images=40), scored(space.largest, 20)]
-    assert decide(target, {s: s.accuracy for s in finalists}, predicted_costs).subnet == space.largest
+    assert decide(target, finalists, predicted_costs).subnet == space.largest
 
 
 def test_half_of_the_finalists_stay_at_each_number_of_images(shared) -> None:
