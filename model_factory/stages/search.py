@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from search.device_target import Target
     from search.finals import Measure
 
-_VERSION = 5
+_VERSION = 6
 _SNAPSHOT_VERSION = 1
 
 
