@@ -31,7 +31,7 @@ from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.report import report_stage
-from model_factory.stages.search import Aim, Searched, SearchOutcome, check_budgets, search_stage
+from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
@@ -255,7 +255,8 @@ def _trained_supernet(
         console.say(f"this run trains the embedded digits; {_OWN_CONFIG}")
     materials, process = Materials(run, console), one_worker(run.config.training.device)
     check_family_limits(run, materials, console, targets)
-    check_budgets(materials, [Aim(found=found, budgets=run.budgets_for(found)) for found in targets], console)
+    if targets:
+        check_search(run, materials, console, [Aim(found=f, budgets=run.budgets_for(f)) for f in targets])
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 

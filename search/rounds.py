@@ -21,6 +21,7 @@ from factory_base.progress import Progress, silent
 from search.config import SearchConfig
 from search.design import shared_subnets
 from search.device_target import Target
+from search.enumeration import require_small
 from search.finals import Measure, Score, decide, hold_finals, predicted_costs
 from search.objective import Objective
 from search.predictor import AccuracyPredictor
@@ -90,6 +91,8 @@ def search_targets(
         ConfigError: `final_images` leaves nothing to score on, or the space is too large to be searched exhaustively.
     """
     rungs = image_rungs(config, heldout)
+    if config.sampler == "exhaustive":
+        require_small(space)
     score = _from(start, score)
     with watch("choose subnets to score") as progress:
         for target in targets:

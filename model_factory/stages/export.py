@@ -21,9 +21,9 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.finetune import Finetuned, finetuned_supernet
-from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
-from model_factory.stages.search import SearchOutcome, subnet_values
+from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 

@@ -16,9 +16,8 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import CHECK_IMAGES, Materials
-from model_factory.stages.search import subnet_values
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 

@@ -1,4 +1,4 @@
-"""Fingerprints of a data set that is not decoded and of a model space that is not imported: digests of their files."""
+"""What identifies data, model spaces and subnets in the keys of stages, without decoding or importing them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
 from supernet.data.source_splits import located, wildcards
+from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
+
+
+def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
+    """A subnet as JSON for keys: pairs rather than an object, because their order matters."""
+    return [[name, option] for name, option in subnet.values]
 
 
 def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[str, Any]:

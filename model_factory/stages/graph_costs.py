@@ -14,7 +14,7 @@ from factory_base.errors import EngineError
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 
@@ -81,7 +81,7 @@ def _facts(
         inputs={
             **evaluation_inputs(run, trained),
             "export": shaping_values(run.config.export),
-            "subnet": [[name, option] for name, option in subnet.values],
+            "subnet": subnet_values(subnet),
         },
         libraries=("torch", "onnx", "onnxscript", *space_libraries(run.config.model)),
         codec=TypeAdapter(GraphFacts),

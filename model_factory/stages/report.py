@@ -33,8 +33,9 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version
 from model_factory.stages.export import Exported
 from model_factory.stages.finetune import finetuning_lines
+from model_factory.stages.fingerprint import subnet_values
 from model_factory.stages.materials import Materials
-from model_factory.stages.search import SearchOutcome, subnet_values
+from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig

@@ -18,14 +18,15 @@ from model_factory.run import Run
 from model_factory.stages.archive import Scorer
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.fingerprint import space_libraries
+from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.graph_costs import graph_costs
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
+from search.enumeration import require_small
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.scored import Scored, paired_difference
 from search.target import Candidate, SearchResult, TargetResult
-from supernet.space import Option, SubnetConfig
+from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
     from device_profiles.budgets import Excess
@@ -156,19 +157,23 @@ def search_stage(
     return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
 
 
-def check_budgets(materials: Materials, aims: Sequence[Aim], console: Console) -> None:
-    """Check, before hours of training, that some subnet keeps the budgets of every target.
+def check_search(run: Run, materials: Materials, console: Console, aims: Sequence[Aim]) -> None:
+    """Check, before hours of training, that the search that follows is possible.
 
     Raises:
-        BudgetError: None does for a target; the message states which budgets block.
+        BudgetError: No subnet keeps the budgets of a target; the message states which budgets block.
+        ConfigError: `final_images` leaves nothing to score on, or the space is too large to be scored in full.
     """
-    from search.rounds import require_feasible
+    from search.rounds import image_rungs, require_feasible
 
-    if aims:
-        with console.stage("check budgets") as progress:
-            for number, target in enumerate(_targets(aims, materials)):
-                require_feasible(target, materials.model_space.space)
-                progress(number + 1, len(aims), target.costs.profile.name)
+    space = materials.model_space.space
+    image_rungs(run.config.search, len(materials.splits.heldout))
+    if run.config.search.sampler == "exhaustive":
+        require_small(space)
+    with console.stage("check budgets") as progress:
+        for number, target in enumerate(_targets(aims, materials)):
+            require_feasible(target, space)
+            progress(number + 1, len(aims), target.costs.profile.name)
 
 
 def _search(
@@ -268,11 +273,6 @@ def _record_name(aims: Sequence[Aim]) -> str:
 
 def _digest(scored: Sequence[Scored]) -> str:
     return digest_of([[subnet_values(s.subnet), s.images, s.correct] for s in scored])
-
-
-def subnet_values(subnet: SubnetConfig) -> list[list[str | Option]]:
-    """A subnet as JSON for keys: pairs rather than an object, because their order matters."""
-    return [[name, option] for name, option in subnet.values]
 
 
 def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:

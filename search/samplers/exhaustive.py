@@ -5,14 +5,10 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from factory_base.errors import ConfigError
-from search.enumeration import every_subnet
+from search.enumeration import every_subnet, require_small
 from search.samplers import Say, SearchState
 from search.samplers.collecting import Draw, collect
 from supernet.space import SearchSpace, SubnetConfig
-
-_MOST_SUBNETS: Final = 5000
-"""The largest space that is scored in full: hours at a second per subnet, and not weeks by mistake."""
 
 _ATTEMPTS: Final = 4096
 """Random draws for one subnet: about a second. If one subnet in 1,400 is within the budgets, they miss it with a
@@ -28,12 +24,7 @@ class ExhaustiveSampler:
         Raises:
             ConfigError: The space has more than 5,000 subnets.
         """
-        size = state.space.count()
-        if size > _MOST_SUBNETS:
-            raise ConfigError(
-                f"sampler exhaustive: the space has {_count(size)} subnets, and at most {_MOST_SUBNETS:,} are scored "
-                "in full; choose another sampler, or give the model section fewer options"
-            )
+        require_small(state.space)
         known = {scored.subnet for scored in state.scored}
         new = [subnet for subnet in every_subnet(state.space) if subnet not in known]
         random.Random(seed).shuffle(new)
@@ -69,7 +60,3 @@ def _feasible(state: SearchState, subnets: list[SubnetConfig]) -> set[SubnetConf
         costs = target.costs.of(subnets)
         found |= {s for s, cost in zip(subnets, costs, strict=True) if not target.budgets.excesses(cost)}
     return found
-
-
-def _count(size: int) -> str:
-    return f"{size:,}" if size < 10**9 else f"{size:.0e}"

@@ -69,6 +69,14 @@ def test_a_storage_that_cannot_be_used_ends_in_one_line(factory, app, edit_confi
     assert "search storage 'nosuchdb://x'" in answer.error
 
 
+def test_held_out_images_that_are_all_kept_back_are_found_before_training(factory, empty_app, edit_config):
+    edit_config(empty_app, "finalists: 2", "finalists: 2, final_images: 120")
+    answer = factory(empty_app, "build")
+    assert answer.code == 1
+    assert "search.final_images: 120 of 120 held-out images are kept back" in answer.err
+    assert not any(stage.startswith("train") for stage in answer.stages)
+
+
 def test_a_budget_that_nothing_keeps_is_found_before_training(factory, empty_app, edit_config):
     edit_config(empty_app, "latency: 0.22 ms", "latency: 1 us")
     answer = factory(empty_app, "build")

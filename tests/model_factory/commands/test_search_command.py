@@ -55,8 +55,8 @@ def test_the_table_says_on_how_many_images_each_subnet_was_scored(app: Path, fac
         ([(0.8, 100), (0.9, 50)], "1 subnet inside the budgets scored higher: 1 on fewer images, which says less"),
         (
             [(0.8, 100), (0.85, 100), (0.9, 50)],
-            "2 subnets inside the budgets scored higher: 1 on fewer images, which says less, 1 by less than a quarter of "
-            "a standard error",
+            "2 subnets inside the budgets scored higher: 1 on fewer images, which says less, 1 by less than a quarter "
+            "of a standard error",
         ),
     ],
 )
