@@ -50,7 +50,7 @@ from device_profiles.profile import find_profile, shipped_profiles
 from device_profiles.workload.workloads import Workloads
 from search.device_target import Target
 from search.objective import Curve, Objective
-from search.solver import solve
+from search.solving.solver import solve
 from supernet.chain import ChainModelSpace
 from supernet.space import SearchSpace
 from supernet.spaces.ofa import OfaSpace

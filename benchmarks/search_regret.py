@@ -207,7 +207,7 @@ class Bench:
         self, count: int, seed: int, vectors: NDArray[np.int64], macs: NDArray[np.float64]
     ) -> dict[str, float]:
         from search.design import shared_subnets
-        from search.predictor import AccuracyPredictor
+        from search.predicting.predictor import AccuracyPredictor
 
         subnets = shared_subnets(self.space, self.workloads, count, seed)
         known = [self.table.scores[self.table.rows[subnet]] for subnet in subnets]

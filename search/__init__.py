@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from search.design import shared_subnets as shared_subnets
     from search.device_target import Target as Target
     from search.objective import Objective as Objective
-    from search.predictor import AccuracyPredictor as AccuracyPredictor
+    from search.predicting.predictor import AccuracyPredictor as AccuracyPredictor
     from search.rounds import search_targets as search_targets
     from search.samplers import Sampler as Sampler
     from search.samplers import SearchState as SearchState
     from search.samplers import make_sampler as make_sampler
     from search.scored import Scored as Scored
     from search.scored import paired_difference as paired_difference
-    from search.solver import Solved as Solved
-    from search.solver import solve as solve
+    from search.solving.solver import Solved as Solved
+    from search.solving.solver import solve as solve
     from search.target import Candidate as Candidate
     from search.target import SearchResult as SearchResult
     from search.target import TargetResult as TargetResult
 
 _MODULES = {
-    "AccuracyPredictor": "search.predictor",
+    "AccuracyPredictor": "search.predicting.predictor",
     "Archive": "search.archive",
     "Candidate": "search.target",
     "Objective": "search.objective",
@@ -38,14 +38,14 @@ _MODULES = {
     "SearchConfig": "search.config",
     "SearchResult": "search.target",
     "SearchState": "search.samplers",
-    "Solved": "search.solver",
+    "Solved": "search.solving.solver",
     "Target": "search.device_target",
     "TargetResult": "search.target",
     "make_sampler": "search.samplers",
     "paired_difference": "search.scored",
     "search_targets": "search.rounds",
     "shared_subnets": "search.design",
-    "solve": "search.solver",
+    "solve": "search.solving.solver",
 }
 """The module of each public name."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
 from factory_base.progress import Progress, silent
-from search.features import Features
+from search.predicting.features import Features
 from supernet.space import SearchSpace, SubnetConfig
 
 _DRAWS_PER_SUBNET = 8

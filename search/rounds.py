@@ -24,10 +24,10 @@ from search.device_target import Target
 from search.enumeration import require_small
 from search.finals import Measure, Score, decide, hold_finals, predicted_costs
 from search.objective import Objective
-from search.predictor import AccuracyPredictor
+from search.predicting.predictor import AccuracyPredictor
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
-from search.solver import solve
+from search.solving.solver import solve
 from search.target import Candidate, Finalist, Proof, SearchResult, TargetResult, judged
 from supernet.space import SearchSpace, SubnetConfig
 

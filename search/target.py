@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
 from search.device_target import Target
-from search.prediction_errors import PredictorErrors
+from search.predicting.prediction_errors import PredictorErrors
 from search.scored import Scored
 from supernet.space import SubnetConfig
 

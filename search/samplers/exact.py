@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from device_profiles.workload.parts import encoded
 from search.device_target import Target
-from search.predictor import AccuracyPredictor
+from search.predicting.predictor import AccuracyPredictor
 from search.samplers import SearchState
 from search.scored import Scored, paired_difference
-from search.solver import solve
+from search.solving.solver import solve
 from supernet.space import SearchSpace, SubnetConfig
 
 _SOLUTIONS = 3

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.cost_models.arc_costs import ArcCosts
-from search.budget_rows import Use
 from search.objective import Objective
-from search.reduced_search import Vector
+from search.solving.budget_rows import Use
+from search.solving.reduced_search import Vector
 from supernet.space import SearchSpace
 
 Keeps = Callable[[Vector], bool]

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from device_profiles.costs import Costs
 from device_profiles.workload.parts import encoded
-from search.blocking import Blocking, BlockingBudget, DeviceExcess, budget_name
-from search.clock import Clock
 from search.device_target import Target
 from search.enumeration import every_subnet
 from search.objective import Objective
-from search.reduced_search import Vector
+from search.solving.blocking import Blocking, BlockingBudget, DeviceExcess, budget_name
+from search.solving.clock import Clock
+from search.solving.reduced_search import Vector
 from supernet.space import SearchSpace, SubnetConfig
 
 _GENERATIONS, _CHILDREN = 20, 1_000

@@ -9,10 +9,10 @@ from small_space import SPACE, Everything, device, quantiles
 
 from device_profiles.budgets import Budgets
 from factory_base.errors import ConfigError
-from search import reduced_search
 from search.device_target import Target
 from search.objective import Curve, Objective
-from search.solver import Solved, solve
+from search.solving import reduced_search
+from search.solving.solver import Solved, solve
 
 
 def objective_of(seed: int, curves: int = 1) -> Objective:

@@ -18,7 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_array, csr_array, vstack
 
 from factory_base.native_output import captured_native_output
-from search.arc_program import ArcProgram
+from search.solving.arc_program import ArcProgram
 
 Vector = tuple[int, ...]
 """A subnet as `SearchSpace.encode` returns it."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.predictor import AccuracyPredictor
+from search.predicting.predictor import AccuracyPredictor
 from search.scored import Scored
 from supernet.space import Choice, SearchSpace, SubnetConfig
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arc_program import ArcProgram
-from search.reduced_search import Constraints, Effort, Outcome, ReducedSearch, Status, Vector
+from search.solving.arc_program import ArcProgram
+from search.solving.reduced_search import Constraints, Effort, Outcome, ReducedSearch, Status, Vector
 
 _EQUAL = 2e-5
 """Costs that differ by less are equal. It is above what `ReducedSearch` takes off its bounds."""

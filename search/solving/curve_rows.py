@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from search.arc_program import ArcProgram
 from search.objective import Curve
+from search.solving.arc_program import ArcProgram
 
 _SAMPLES = 65
 """Arguments at which a curve is evaluated to see its range, which only serves to scale it."""

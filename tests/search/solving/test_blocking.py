@@ -13,10 +13,10 @@ from device_profiles.budgets import Budgets
 from device_profiles.cost_models.arc_costs import ArcCosts
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from search.blocking import Blocking
 from search.device_target import Target
 from search.objective import Objective
-from search.solver import solve
+from search.solving.blocking import Blocking
+from search.solving.solver import solve
 from supernet.space import SearchSpace, SubnetConfig
 
 NOTHING = Objective(constant=0.0, options={})

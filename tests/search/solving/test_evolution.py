@@ -11,10 +11,10 @@ from test_solver import objective_of
 from device_profiles.budgets import Budgets
 from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.costs import Costs
-from search import evolution
 from search.device_target import Target
 from search.objective import Objective
-from search.solver import Solved, solve
+from search.solving import evolution
+from search.solving.solver import Solved, solve
 from supernet.space import SearchSpace, SubnetConfig
 
 

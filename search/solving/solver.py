@@ -15,16 +15,16 @@ import numpy as np
 
 from device_profiles.cost_models.arc_costs import ArcCosts
 from factory_base.errors import SpaceError
-from search.arc_program import arc_program
-from search.blocking import Blocking, blocking_of, excesses_of
-from search.budget_rows import arc_values, uses_of
-from search.clock import Clock
 from search.device_target import Target
-from search.evolution import evolve
-from search.integer_program import IntegerProgram
 from search.objective import Objective
-from search.pool import Pool
-from search.reduced_search import Outcome, Status, Vector
+from search.solving.arc_program import arc_program
+from search.solving.blocking import Blocking, blocking_of, excesses_of
+from search.solving.budget_rows import arc_values, uses_of
+from search.solving.clock import Clock
+from search.solving.evolution import evolve
+from search.solving.integer_program import IntegerProgram
+from search.solving.pool import Pool
+from search.solving.reduced_search import Outcome, Status, Vector
 from supernet.space import SearchSpace, SubnetConfig
 
 _NODES = 20_000

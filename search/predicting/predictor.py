@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.workload.workloads import Workloads
-from search.features import Array, EffectGroup, Features
-from search.gaussian_process import GaussianProcess, Kernel
-from search.noise import noise_covariance
 from search.objective import Objective
-from search.prediction_errors import PredictorErrors
+from search.predicting.features import Array, EffectGroup, Features
+from search.predicting.gaussian_process import GaussianProcess, Kernel
+from search.predicting.noise import noise_covariance
+from search.predicting.prediction_errors import PredictorErrors
 from search.scored import Scored
 from supernet.space import SearchSpace
 

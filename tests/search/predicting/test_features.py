@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from search.features import Features
+from search.predicting.features import Features
 from supernet.space import Choice, SearchSpace
 
 DEPTH = Choice(name="stages.0.depth", options=(1, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.noise import noise_covariance
+from search.predicting.noise import noise_covariance
 from search.scored import Scored
 
 

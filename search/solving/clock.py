@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from search.reduced_search import Effort, Outcome
+from search.solving.reduced_search import Effort, Outcome
 
 
 class Clock:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
-from search.arc_program import ArcProgram
-from search.branched_search import BranchedSearch
-from search.budget_rows import Use
-from search.curve_rows import ScaledCurve, linear, spread_of
 from search.objective import Objective
-from search.reduced_search import Constraints, Effort, Outcome, Vector
+from search.solving.arc_program import ArcProgram
+from search.solving.branched_search import BranchedSearch
+from search.solving.budget_rows import Use
+from search.solving.curve_rows import ScaledCurve, linear, spread_of
+from search.solving.reduced_search import Constraints, Effort, Outcome, Vector
 
 _RANGE = 1000.0
 """The range to which objectives are scaled. HiGHS stops at an absolute gap of 1e-6, a billionth of that."""

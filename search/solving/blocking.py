@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from device_profiles.budgets import Excess, budget_words
-from search.budget_rows import Use
-from search.clock import Clock
 from search.device_target import Target
-from search.integer_program import IntegerProgram
-from search.reduced_search import Vector
+from search.solving.budget_rows import Use
+from search.solving.clock import Clock
+from search.solving.integer_program import IntegerProgram
+from search.solving.reduced_search import Vector
 from supernet.space import SearchSpace, SubnetConfig
 
 _REPAIRS = 20

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from search.gaussian_process import GaussianProcess, Kernel
+from search.predicting.gaussian_process import GaussianProcess, Kernel
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Accuracy predictors, fitted to the scores of subnets."""

@@ -1,0 +1,1 @@
+"""The exact solver: the best subnets inside budgets, with a proof."""
