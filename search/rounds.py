@@ -108,7 +108,8 @@ def search_targets(
             targets=tuple(targets),
             scored=tuple(scored),
             workloads=workloads,
-            rounds=rounds + bool(start),  # scores to start from are those of earlier rounds
+            rounds=rounds,
+            settled=bool(start),
         )
         with watch(f"propose subnets (round {rounds + 1})"):
             proposed = sampler.propose(state, share, seed + rounds)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from search.device_target import Target
     from search.finals import Measure
 
-_VERSION = 6
+_VERSION = 7
 _SNAPSHOT_VERSION = 1
 
 

@@ -27,6 +27,7 @@ class SearchState:
         scored: The subnets that are scored.
         workloads: Workloads of the model space, for example to count MACs.
         rounds: The number of rounds that were proposed before.
+        settled: Whether the first scores are those of a finished search.
     """
 
     space: SearchSpace
@@ -34,6 +35,7 @@ class SearchState:
     scored: tuple[Scored, ...]
     workloads: Workloads
     rounds: int = 0
+    settled: bool = False
 
 
 class Sampler(Protocol):

@@ -42,9 +42,10 @@ def test_after_the_first_round_gains_below_the_noise_end_the_search(
 ) -> None:
     target = Target(costs=phone, budgets=Budgets())
     state = SearchState(space=space, targets=(target,), scored=tuple(shared[:12]), workloads=workloads)
-    monkeypatch.setattr(exact, "noise", lambda _: 0.5)
+    monkeypatch.setattr(exact, "noise", lambda _: 2.0)
     assert make_sampler("exact").propose(state, 4, seed=0)
     assert not make_sampler("exact").propose(replace(state, rounds=1), 4, seed=0)
+    assert not make_sampler("exact").propose(replace(state, settled=True), 4, seed=0)
 
 
 def test_the_noise_is_that_of_comparisons_with_the_best(space) -> None:
