@@ -214,6 +214,8 @@ def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> 
     for folder in (run.folder, run.family_folder):
         remove_partial_files(folder)
     run.note_origin()
+    for key in run.config.search.ignored:
+        console.say(f"{run.origin}: search.{key} has no effect any more; remove it")
     for path in damaged_records(run):
         console.say(f"{path}: is damaged and not used")
     return planned_run(run, limits or TrainingLimits(), console)

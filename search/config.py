@@ -39,5 +39,14 @@ class SearchConfig(Document):
     calibration_tolerance: float = Field(default=0.01, ge=0, le=1)
     """What counts as almost nothing: the mean change (total variation) of the class probabilities of the subnet that
     changes most, which bounds the change to expect of an accuracy. 0 uses `calibration_images` without trying fewer."""
+    feasible_per_target: Annotated[int | None, HANDLING] = Field(default=None, ge=1, le=100_000)
+    """Has no effect any more. Configs of earlier versions have it, and a line says that it can be removed."""
+    pool: Annotated[int | None, HANDLING] = Field(default=None, ge=20, le=1_000_000)
+    """As `feasible_per_target`."""
     storage: Annotated[str | None, HANDLING] = None
     """The URL of an Optuna storage, for example `postgresql://...`; the default is SQLite in the run folder."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Keys of earlier versions that are given and have no effect."""
+        return tuple(key for key in ("feasible_per_target", "pool") if getattr(self, key) is not None)

@@ -80,6 +80,14 @@ def test_a_comment_in_a_profile_or_config_repeats_nothing(factory, app, edit_con
     assert factory(app, "build").stages == []
 
 
+def test_a_key_of_an_earlier_version_repeats_nothing_and_is_said_to_have_no_effect(factory, app, edit_config):
+    edit_config(app, "finalists: 2", "finalists: 2, pool: 20")
+    answer = factory(app, "build")
+    assert answer.code == 0
+    assert "search.pool has no effect any more; remove it" in answer.err
+    assert answer.stages == []
+
+
 def test_tightening_one_budget_repeats_no_training(factory, app, edit_config):
     edit_config(app, "latency: 1 ms", "latency: 0.055 ms")
     answer = factory(app, "build")
