@@ -390,7 +390,7 @@ def find_profile(name_or_path: str, folder: Path, *, typed: bool = True) -> Foun
         typed: Whether a person typed the argument in the working directory, so that paths are relative to it.
 
     Raises:
-        UnknownNameError: There is no such profile.
+        UnknownNameError: No profile has this name.
         ConfigError: The file or its latency table is invalid.
     """
     given = Path(name_or_path)

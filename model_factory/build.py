@@ -173,7 +173,7 @@ def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets 
         budgets: Budgets that override those of the profiles and of the config.
 
     Raises:
-        ConfigError: There is no such profile, it is wrong, or two have the same name.
+        ConfigError: A profile does not exist or is wrong, or two have the same name.
         EngineError: The engine of a profile is not installed.
         MissingRunError: There is no supernet that was trained with this config.
         BudgetError: No subnet meets the budgets.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from supernet.space import SubnetConfig
 
 USED_SHARE = 0.9
-"""A target that uses less than this share of each of its budgets is told why: the steps between neighbouring subnets
+"""Below this share of each of its budgets, a note gives the reason: the steps between neighbouring subnets
 of a space are a few percent of a budget, so the last tenth is often out of reach."""
 _LARGER = "add larger options to the model space"
 
@@ -99,8 +99,8 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
 def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ...]:
     """Notes on targets that get the same model, and on those whose pick uses less than `USED_SHARE` of every budget.
 
-    The latter are told which scored subnet that costs more was not better. Targets with the same pick and the same
-    reason share a sentence, and no target is given two reasons.
+    For the latter, a note names the best costlier subnet and why it was not picked. Targets with the same pick and the
+    same reason share a sentence, and no target is given two reasons.
 
     Args:
         targets: The picks of all targets.

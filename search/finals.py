@@ -1,4 +1,4 @@
-"""The finals: the best candidates of every target are told apart on more and more held-out images.
+"""The finals: the best candidates of every target are compared on more and more held-out images.
 
 Many candidates are compared, so the best score of a round is likely to be a lucky one. So the finalists of all targets
 are scored on images that the rounds did not use, twice as many each time, and half of them stay (successive halving).
@@ -19,7 +19,7 @@ from search.target import Candidate, judged
 from supernet.space import SubnetConfig
 
 Score = Callable[[Sequence[SubnetConfig], int, str], list[Scored]]
-"""Scores subnets on that many held-out images, for a purpose that is told to people. Known scores cost nothing."""
+"""Scores subnets on that many held-out images, for a purpose that is shown to people. Known scores cost nothing."""
 
 Measure = Callable[[Target, Candidate], Costs]
 """The costs of a candidate on a target's device, with what its exported graph shows in place of what was predicted."""

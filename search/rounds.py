@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
@@ -101,22 +102,18 @@ def search_targets(
         subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
     scored = score(subnets, rungs[0], "shared")
     scored += score(_first_feasible(targets, space, workloads, scored), rungs[0], "first inside the budgets")
-    sampler, rounds = make_sampler(config.sampler, say), 0
+    state = SearchState(
+        space=space, targets=tuple(targets), scored=tuple(scored), workloads=workloads, settled=bool(start)
+    )
+    sampler = make_sampler(config.sampler, say)
     for share in _shares(config, len(targets), space):
-        state = SearchState(
-            space=space,
-            targets=tuple(targets),
-            scored=tuple(scored),
-            workloads=workloads,
-            rounds=rounds,
-            settled=bool(start),
-        )
-        with watch(f"propose subnets (round {rounds + 1})"):
-            proposed = sampler.propose(state, share, seed + rounds)
+        with watch(f"propose subnets (round {state.rounds + 1})"):
+            proposed = sampler.propose(state, share, seed + state.rounds)
         if not proposed:
             break
-        rounds += 1
-        scored += score(proposed, rungs[0], f"round {rounds}")
+        new = score(proposed, rungs[0], f"round {state.rounds + 1}")
+        state = replace(state, scored=(*state.scored, *new), rounds=state.rounds + 1)
+    scored = list(state.scored)
     judge = _Judge(space, workloads, scored)
     ranked = [judge.most_promising(target, config.finalists) for target in targets]
     known = _fullest(*scored, *start, *hold_finals(ranked, rungs, score))
@@ -129,7 +126,7 @@ def search_targets(
         targets=tuple(results),
         scored=known,
         errors=judge.predictor.errors() if len(scored) > 1 else None,  # of one alone nothing is left out
-        rounds=rounds,
+        rounds=state.rounds,
     )
 
 

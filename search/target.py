@@ -77,7 +77,7 @@ class TargetResult:
     Attributes:
         pick: The feasible candidate that is chosen.
         candidates: All scored subnets, the pick among them.
-        finalists: Those of them that were told apart on more images: those with the most images first, and of these the
+        finalists: Those of them that were compared on more images: those with the most images first, and of these the
             most accurate.
         expected: The most promising finalist before it was scored on these images.
         proof: The distance of the pick to the optimum of the predictor.

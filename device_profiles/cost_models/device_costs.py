@@ -154,7 +154,7 @@ class DeviceCosts:
         return self._workloads.chain is not None and self._workloads.chain.arcs_are_few
 
     def arcs(self, progress: Progress = silent) -> tuple[ArcCosts, ...]:
-        """Return the costs of every arc, link by link; `sum_of_arcs` tells how they make up the costs of a subnet.
+        """Return the costs of every arc, link by link; `sum_of_arcs` adds them up to the costs of a subnet.
 
         Args:
             progress: Called for each subnet with parts that have to be traced first, which takes seconds.

@@ -167,7 +167,7 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
     if len(result.finalists) > 1:
         same = result.expected == result.pick.subnet
         lines.append(
-            f"finals: {len(result.finalists)} subnets told apart on up to {result.pick.images:,} held-out images, "
+            f"finals: {len(result.finalists)} subnets compared on up to {result.pick.images:,} held-out images, "
             + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
         )
     errors = searched.result.errors

@@ -48,7 +48,7 @@ class ExactSampler:
             return ()
         outlook = _Outlook.of(state, predictor, pool)
         share = 1.0 if state.settled else _WORTHWHILE
-        if (state.rounds or state.settled) and outlook.gains().max() < share * noise(state.scored):
+        if (state.rounds or state.settled) and outlook.gains(outlook.reached).max() < share * noise(state.scored):
             return ()
         explored = count // 2
         chosen = outlook.most_gain(count - explored)
@@ -112,16 +112,16 @@ class _Outlook:
             reached=np.where(_feasible(state.targets, scored), reached, 0.0).max(axis=1),
         )
 
-    def gains(self) -> NDArray[np.float64]:
-        """Expected gain over what each target has, (targets, subnets)."""
-        return np.where(self.feasible, expected_gain(self.mean, self.std, self.reached[:, None]), 0.0)
+    def gains(self, reached: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Expected gain over what each target has, (targets,) -> (targets, subnets)."""
+        return np.where(self.feasible, expected_gain(self.mean, self.std, reached[:, None]), 0.0)
 
     def most_gain(self, count: int) -> list[SubnetConfig]:
         """The subnets of largest gain over all targets, each given that the ones before turn out as predicted."""
         reached = self.reached.copy()
         chosen: list[int] = []
         for _ in range(min(count, len(self.pool))):
-            gains = np.where(self.feasible, expected_gain(self.mean, self.std, reached[:, None]), 0.0).sum(axis=0)
+            gains = self.gains(reached).sum(axis=0)
             gains[chosen] = -1.0
             chosen.append(int(gains.argmax()))
             reached = np.maximum(reached, np.where(self.feasible[:, chosen[-1]], self.mean[chosen[-1]], 0.0))

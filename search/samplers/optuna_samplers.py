@@ -101,7 +101,7 @@ class _TargetStudy:
                 )
 
     def draw(self) -> SubnetConfig:
-        """What the sampler suggests. If it is scored already, the sampler is told its score.
+        """What the sampler suggests. If it is scored already, its score is passed to the sampler.
 
         Different options of absent blocks are different points for the sampler, and the same subnet.
         """

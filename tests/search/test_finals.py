@@ -1,4 +1,4 @@
-"""Finalists are told apart on more images, and the cheaper of two that are level is picked."""
+"""Finalists are compared on more images, and the cheaper of two that are level is picked."""
 
 from __future__ import annotations
 
