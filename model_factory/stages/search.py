@@ -130,7 +130,10 @@ def search_stage(
         ConfigError: The latency table of a profile belongs to another model space, or `final_images` is too large.
     """
     snapshot = _snapshot_stage(run, trained)
-    start = (snapshot.load() or ()) if from_snapshot else ()
+    start = snapshot.load() if from_snapshot else ()
+    if start is None:  # so that this search, too, starts from a snapshot, and gives the same result when it is repeated
+        first = _search(run, materials, console, trained, calibration_images, aims, (), measured=False)
+        start = snapshot.save(first.scored)
     stage = Stage(
         run=run,
         name=_record_name(aims) if from_snapshot else "search",

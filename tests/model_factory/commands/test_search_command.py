@@ -27,6 +27,12 @@ def test_the_same_search_again_gives_the_same_pick(app: Path, factory) -> None:
     assert factory(app, "search", "--device", "highend", "--json", "-q").out == first
 
 
+def test_a_first_search_without_a_build_gives_the_same_pick_again(app: Path, factory) -> None:
+    (app / "runs" / "tiny" / "stages" / "snapshot.json").unlink()
+    first = factory(app, "search", "--device", "highend", "--json", "-q").out
+    assert factory(app, "search", "--device", "highend", "--json", "-q").out == first
+
+
 def test_several_devices_are_searched_together(app: Path, factory) -> None:
     answer = factory(app, "search", "--device", "highend", "--device", "flagship", "--json", "--quiet")
     assert [value["device"] for value in json.loads(answer.out)["devices"]] == ["highend", "flagship"]
