@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,27 @@ from device_profiles.workload.operators import KernelKind
 if TYPE_CHECKING:
     from torch import nn
 
-Precision = Literal["fp32", "int8"]
-"""`fp32`: weights and activations in float32; `int8`: 8-bit integers with scales from calibration inputs."""
+Precision = Literal["fp32", "fp16", "int8", "int8_weights"]
+"""The precision of a model file.
+
+`fp32`: weights and activations in float32. `fp16`: weights stored in float16, decoded when the file is loaded. `int8`:
+8-bit integers with scales from calibration inputs. `int8_weights`: weights stored as 8-bit integers, decoded when the
+file is loaded."""
+
+ComputePrecision = Literal["fp32", "int8"]
+"""The precision that kernels compute in, on which latency, memory and energy depend."""
+
+COMPUTED_IN: Final[dict[Precision, ComputePrecision]] = {
+    "fp32": "fp32",
+    "fp16": "fp32",
+    "int8": "int8",
+    "int8_weights": "fp32",
+}
+"""The precision that the kernels compute in when a file of each precision has been loaded."""
+
+
+ModelInput = NDArray[np.float32] | NDArray[np.uint8]
+"""Inputs of a model: float32 tensors, or uint8 pixels for a file that holds the preprocessing."""
 
 
 class Session(Protocol):

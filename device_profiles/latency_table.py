@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.workload.operators import Workload
 from device_profiles.workload.parts import Part
 from device_profiles.workload.workloads import workload_of
@@ -123,7 +123,7 @@ class LatencyTable(Document):
     space: str
     engine: str
     engine_version: str
-    precision: Precision
+    precision: ComputePrecision
     threads: Threads
     machine: str
     measured_on: date

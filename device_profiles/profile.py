@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.latency_table import LatencyTable, read_table
 from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
 from factory_base.documents import Document, load_document, nearest
@@ -299,7 +299,7 @@ class DeviceProfile(Document):
     engine: Name = "onnxruntime"
     compute_unit: ComputeUnit = "cpu"
     threads: Threads = 1
-    precision: Precision = "fp32"
+    precision: ComputePrecision = "fp32"
     budgets: Budgets = Budgets()
     costs: CostParameters
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.costs import CostArrays, Costs
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
 from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind, Workload
 
-BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "int8": 1}
+BYTES_PER_ELEMENT: dict[ComputePrecision, int] = {"fp32": 4, "int8": 1}
 """Bytes of one weight or activation."""
 
 FEATURES_PER_KIND = 3
@@ -100,7 +100,7 @@ def packed_elements(workload: Workload) -> int:
     return workload.totals[KERNEL_KINDS.index("linear")].weight_elements
 
 
-def latency_features(workloads: Sequence[Workload], precision: Precision) -> NDArray[np.float64]:
+def latency_features(workloads: Sequence[Workload], precision: ComputePrecision) -> NDArray[np.float64]:
     """Return MACs, bytes and calls per kind in the order of `KERNEL_KINDS`, then 1: `(len(workloads), 3 kinds + 1)`."""
     width = BYTES_PER_ELEMENT[precision]
     rows = [[x for t in w.totals for x in (t.macs, t.moved_elements * width, t.operators)] + [1] for w in workloads]
@@ -145,7 +145,7 @@ def relative_std_us(latency_us: NDArray[np.float64], profile: DeviceProfile) -> 
 
 
 def energy_uj(
-    workloads: Sequence[Workload], latency_us: NDArray[np.float64], energy: EnergyCost, precision: Precision
+    workloads: Sequence[Workload], latency_us: NDArray[np.float64], energy: EnergyCost, precision: ComputePrecision
 ) -> NDArray[np.float64]:
     """Return microjoules, `(len(workloads),)`: the energy of MACs and bytes, plus power times time.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Engine, Precision
+from device_profiles.engine import ComputePrecision, Engine
 from device_profiles.measuring.reported import REMEDY, RUNS, checked
 from device_profiles.measuring.rounds import Round, read_rounds
 from device_profiles.measuring.runner import Runner, TimedFile
@@ -51,7 +51,7 @@ class Setting:
 
     engine: Engine
     threads: int
-    precision: Precision
+    precision: ComputePrecision
     rounds: int
     seed: int
 

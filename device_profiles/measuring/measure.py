@@ -17,7 +17,7 @@ from device_profiles.cost_models.models import (
     latency_features,
     packed_elements,
 )
-from device_profiles.engine import Engine, Precision
+from device_profiles.engine import ComputePrecision, Engine
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measuring.benchmark import SUSTAINED_SECONDS, Benchmark, Measurements, Setting
 from device_profiles.measuring.fitting import fit_latency
@@ -85,7 +85,7 @@ class Plan:
     """
 
     threads: int = 1
-    precision: Precision = "fp32"
+    precision: ComputePrecision = "fp32"
     networks: int = 40
     held_out: int = 16
     rounds: int = 40
@@ -244,7 +244,7 @@ def _measured(
 
 
 def _fit_kernels(
-    known: Sequence[Workload], found: Measurements, prior: DeviceProfile, precision: Precision
+    known: Sequence[Workload], found: Measurements, prior: DeviceProfile, precision: ComputePrecision
 ) -> NDArray[np.float64]:
     """Coefficients for `latency_features`: kind by kind if the engine reports their times, otherwise all together."""
     features, start = latency_features(known, precision), latency_coefficients(prior)
@@ -276,7 +276,7 @@ def _with_reached(
     return peak.model_copy(update={"gmacs_per_s": max(peak.gmacs_per_s, _rounded(reached))})
 
 
-def _limits(peak: MachinePeak | None, precision: Precision) -> tuple[float, float]:
+def _limits(peak: MachinePeak | None, precision: ComputePrecision) -> tuple[float, float]:
     """The rates of MACs and of bytes, 10^9 per second, above which a fitted rate is not one that the machine reaches.
 
     Peaks are measured in float32, and machines are several times faster in int8.
@@ -313,7 +313,7 @@ def _kernels(
 
 
 def _arena_ratio(
-    workloads: Sequence[Workload], peaks: Sequence[int | None], default: Figure, precision: Precision
+    workloads: Sequence[Workload], peaks: Sequence[int | None], default: Figure, precision: ComputePrecision
 ) -> Figure:
     """Measured over planned arena, the largest of the networks; `default` if the machine reports no peak memory."""
     width = BYTES_PER_ELEMENT[precision]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.modelling.core_classes import MOVING_SHARE, SCALING, CoreClass
 from device_profiles.modelling.soc import SheetFigure, SocSheet
 from device_profiles.profile import (
@@ -37,7 +37,7 @@ _ENGINE_MEMORY = SizeFigure.model_validate(
     {"value": "512 KiB", "provenance": "assumed", "source": "of one session, without the library"}
 )
 
-_ARITHMETIC_PJ: dict[Precision, float] = {"fp32": 3.7 + 0.9, "int8": 0.2 + 0.1}
+_ARITHMETIC_PJ: dict[ComputePrecision, float] = {"fp32": 3.7 + 0.9, "int8": 0.2 + 0.1}
 """Picojoules of one multiplication and one addition (for int8, into 32 bits) in 45 nm at 0.9 V. Source: Horowitz,
 "Computing's energy problem", ISSCC 2014."""
 
@@ -47,7 +47,7 @@ _REFERENCE_NM = 45
 _INSTRUCTIONS_PER_FMA = 2
 """Vector instructions for each multiply-add: itself, and about one for loads, pointers and loops. Assumed."""
 
-_VECTOR_LANES: dict[Precision, int] = {"fp32": 4, "int8": 16}
+_VECTOR_LANES: dict[ComputePrecision, int] = {"fp32": 4, "int8": 16}
 """Lanes of one vector instruction of 128 bits, the width on Arm cores."""
 
 

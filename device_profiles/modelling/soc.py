@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.modelling.core_classes import CORE_CLASSES, CoreClass
 from device_profiles.modelling.plausible import PLAUSIBLE
 from device_profiles.profile import Selectors
@@ -186,7 +186,7 @@ class SocSheet(Document):
     soc: Annotated[str, Field(min_length=1)]
     selectors: Selectors
     engine: Name = "onnxruntime"
-    precision: Precision = "fp32"
+    precision: ComputePrecision = "fp32"
     budgets: Budgets = Budgets()
     cpu: CpuSection | None = None
     accelerator: AcceleratorSection | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.latency_table import LatencyTable
 from device_profiles.measuring.measure import Plan, measure_host
 from device_profiles.measuring.runner import Runner
@@ -71,7 +71,7 @@ class ModelledPlan:
 
     sheet: str
     engine: str = "onnxruntime"
-    precision: Precision = "fp32"
+    precision: ComputePrecision = "fp32"
     threads: int = 1
     given: tuple[str, ...] = ()
 

@@ -1,0 +1,65 @@
+"""What was done to write a network as a file of some precision, and what that cost in accuracy. Imports no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from device_profiles.engine import Precision
+
+RangeMethod = Literal["minmax", "percentile", "mse"]
+"""How the range of an activation follows from its values for the calibration inputs.
+
+`minmax`: from the smallest to the largest. `percentile`: without the rarest values at either end. `mse`: the range with
+the smallest mean squared error of the quantised values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """How much less accurate a file is than the float32 network, on the same images.
+
+    Attributes:
+        points: The difference of accuracy in percentage points; negative if the file is more accurate.
+        low: The lower end of its 95 % interval, from the images that only one of the two labels correctly.
+        high: The upper end.
+        images: The number of images.
+    """
+
+    points: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One way of quantising a network, and what it cost.
+
+    Attributes:
+        ranges: How the ranges of activations were found.
+        equalised: Whether the ranges of consecutive layers were equalised first.
+        float_layers: The names of the layers that compute in float32.
+        finetuned: Whether the network was fine-tuned with quantised weights and activations first.
+        drop: What this attempt cost, on held-out images.
+    """
+
+    ranges: RangeMethod
+    equalised: bool
+    float_layers: tuple[str, ...]
+    finetuned: bool
+    drop: Drop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """How a file came about.
+
+    Attributes:
+        precision: The precision of the file.
+        attempts: What was tried, in this order; empty if nothing was to be chosen.
+        chosen: The index of the attempt that the file holds; None without attempts.
+    """
+
+    precision: Precision
+    attempts: tuple[Attempt, ...] = ()
+    chosen: int | None = None
