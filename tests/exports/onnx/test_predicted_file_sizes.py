@@ -12,7 +12,7 @@ from torch import nn
 from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.tracing import trace
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 
 
 class ManyOperators(nn.Module):
@@ -34,7 +34,8 @@ class ManyOperators(nn.Module):
 
 def sizes(path: Path, shape: tuple[int, ...], folder: Path) -> dict[str, int]:
     """The sizes of the float32 file at `path` and of its int8 file, by precision."""
-    quantise_onnx(path, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32), folder / "int8.onnx")
+    inputs = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    convert_precision(path, folder / "int8.onnx", "int8", inputs, None)
     return {"fp32": path.stat().st_size, "int8": (folder / "int8.onnx").stat().st_size}
 
 

@@ -8,7 +8,7 @@ from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.tracing import trace
 from exports.engines import get_engine
 from exports.onnx.graph_memory import plan_graph
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 
 
 @pytest.fixture(scope="module", params=SPACES)
@@ -23,7 +23,7 @@ def inputs(net):
 
 @pytest.fixture(scope="module")
 def quantised(net, inputs):
-    quantise_onnx(net.path, inputs, net.path.with_name("int8.onnx"))
+    convert_precision(net.path, net.path.with_name("int8.onnx"), "int8", inputs, None)
     return net.path.with_name("int8.onnx")
 
 
