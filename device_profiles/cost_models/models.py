@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.costs import CostArrays, Costs
-from device_profiles.engine import ComputePrecision
+from device_profiles.engine import ComputePrecision, Precision
 from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
 from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind, Workload
@@ -68,11 +68,7 @@ class FileSizeModel:
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Return bytes, `(len(workloads),)`; the same on all devices of one precision."""
-        sizes = [
-            network_bytes(np.array(w.file_content.of(profile.precision)), w.input_shape, w.output_shape)
-            for w in workloads
-        ]
-        return np.array(sizes, dtype=np.float64)
+        return file_sizes(workloads, profile.precision)
 
 
 COST_MODELS: dict[str, type[CostModel]] = {
@@ -81,6 +77,12 @@ COST_MODELS: dict[str, type[CostModel]] = {
     "file_size": FileSizeModel,
 }
 """Budget name -> the cost model that predicts its cost."""
+
+
+def file_sizes(workloads: Sequence[Workload], precision: Precision) -> NDArray[np.float64]:
+    """Return the bytes of the files in `precision`, `(len(workloads),)`."""
+    contents = [(np.array(w.file_content.of(precision)), w.input_shape, w.output_shape) for w in workloads]
+    return np.array([network_bytes(*content) for content in contents], dtype=np.float64)
 
 
 def peak_memory(held: NDArray[np.float64], arena: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64]:
@@ -121,9 +123,17 @@ def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKi
     return {kind: float(time) for kind, time in zip(KERNEL_KINDS, sums, strict=True)}
 
 
-def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
-    """Return the costs of each workload on the device, in the same order."""
+def costs_of(workloads: Sequence[Workload], profile: DeviceProfile, precision: Precision | None = None) -> list[Costs]:
+    """Return the costs of each workload on the device, in the same order.
+
+    Args:
+        workloads: The networks.
+        profile: The device, with the precision first that the files compute in.
+        precision: Precision of the files; by default the profile's own.
+    """
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
+    if precision is not None:
+        found["file_size"] = file_sizes(workloads, precision)
     energy = None
     if profile.costs.energy is not None:
         energy = energy_uj(workloads, found["latency"], profile.costs.energy, profile.precision)
