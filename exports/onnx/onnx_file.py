@@ -11,17 +11,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from device_profiles.workload.file_size import INPUT_NAME, NAME_BYTES, OUTPUT_NAME, SMALL_ELEMENTS
+from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME, SMALL_ELEMENTS
+from exports.onnx.cleaning.clean import clean_model
+from exports.onnx.cleaning.constants import all_graphs, remove_unused
+from exports.onnx.cleaning.names import rename
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
-
-_DEFAULT_EPSILON = 1e-5
-"""The epsilon of BatchNormalization if the attribute is absent, by the ONNX specification."""
 
 OPSETS = (18, 23)
 """The lowest and the highest opset that can be requested: the lowest that PyTorch's exporter writes without a
@@ -35,10 +33,10 @@ def export_onnx(
 
     The file is guaranteed to have these properties. It is one file without external data. Its input is `image`, float32
     `(1, *input_shape)`, and its output `logits`, float32 `(1, classes)`; with `dynamic_batch` the axis of length 1 is
-    `batch`. It contains only operators of the standard domain at `opset`, and no BatchNormalization, which is folded
-    into the convolution before it or else into a scale and a shift. It contains no time, path, stack trace, name of a
-    class or parameter, or library version. The same weights and architecture give the same bytes. Its size is the sum
-    over the layers, unless a bias is all zeros, which the exporter leaves out.
+    `batch`. It contains only operators of the standard domain at `opset`, after `clean_model`: no BatchNormalization,
+    no operator on constants alone, nothing unused. Its names are those of `rename`. It contains no time, path, stack
+    trace, name of a class or parameter, or library version. The same weights and architecture give the same bytes. Its
+    size is the sum over the layers, unless a bias is all zeros, which the exporter leaves out.
 
     Args:
         module: A network in evaluation mode with recalibrated batch normalisation,
@@ -133,9 +131,13 @@ def exported(
             )  # fmt: skip
             if program is None:  # only the legacy exporter returns nothing
                 raise RuntimeError("the exporter returned nothing")
-            return program.model_proto
+            model = program.model_proto
     except Exception as error:  # the exporter raises many types of errors; users get one line
         raise EngineError(f"{type(module).__name__} cannot be exported to ONNX ({first_line(error)})") from error
+    for node in (node for graph in all_graphs(model.graph) for node in graph.node):
+        node.ClearField("name")  # it counts objects of the process
+    clean_model(model)
+    return model
 
 
 @contextmanager
@@ -168,9 +170,9 @@ def _operators(build: Callable[..., Any], *args: Any, **named: Any) -> Any:
 def _canonical(model: Any, opset: int) -> Any:
     import onnx
 
-    _fold_batch_norms(model.graph)
+    remove_unused(model.graph)
     _unshare(model.graph)
-    _rename(model.graph)
+    rename(model.graph)
     _strip(model.graph)
     _pack(model.graph)
     del model.graph.value_info[:]
@@ -184,26 +186,17 @@ def _canonical(model: Any, opset: int) -> Any:
 def _check(model: Any) -> None:
     import onnx
 
-    foreign = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - {"", "ai.onnx"})
+    foreign = sorted({node.domain for graph in all_graphs(model.graph) for node in graph.node} - {"", "ai.onnx"})
     if foreign:
         raise EngineError(
             f"the exported file needs operators of {', '.join(foreign)}, which engines lack; use standard ones"
         )
-    if any(node.op_type == "BatchNormalization" for graph in _graphs(model.graph) for node in graph.node):
+    if any(node.op_type == "BatchNormalization" for graph in all_graphs(model.graph) for node in graph.node):
         raise EngineError("a batch normalisation inside a branch cannot be folded; move it out of the branch")
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker's error type is private to its extension module
         raise EngineError(f"the exported file is not valid ONNX ({first_line(error)})") from error
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """`graph` and the graphs inside its nodes (branches, loops)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _graphs(inner)
 
 
 def _unshare(graph: Any) -> None:
@@ -223,38 +216,9 @@ def _unshare(graph: Any) -> None:
             used.add(name)
 
 
-def _rename(graph: Any) -> None:
-    """Use names that depend on the graph alone: `w0000` for constants and `v0000` for values, numbered in graph order.
-
-    The exporter's own names count objects of the process, so they may differ from run to run. Names of equal length
-    make the size of a layer independent of its position; `device_profiles.workload.file_size` relies on this.
-    """
-    names = {graph.output[0].name: OUTPUT_NAME, "": ""}
-    names |= {value.name: value.name for value in graph.input}
-    constants = dict.fromkeys(tensor.name for part in _graphs(graph) for tensor in part.initializer)
-    values = dict.fromkeys(name for part in _graphs(graph) for node in part.node for name in node.output)
-    for letter, group in (("w", constants), ("v", values)):
-        new = [name for name in group if name not in names]
-        names |= {name: letter + str(index).zfill(NAME_BYTES - 1) for index, name in enumerate(new)}
-    for part in _graphs(graph):
-        _apply_names(part, names)
-    graph.name = "model"
-
-
-def _apply_names(graph: Any, names: dict[str, str]) -> None:
-    for tensor in graph.initializer:
-        tensor.name = names[tensor.name]
-    for value in graph.output:
-        value.name = names.get(value.name, value.name)
-    for index, node in enumerate(graph.node):
-        node.name = f"{node.op_type}_{index:04d}"
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-
-
 def _strip(graph: Any) -> None:
     """Remove all documentation strings and metadata: they contain paths, class names and stack traces."""
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         for item in (part, *part.node, *part.initializer, *part.input, *part.output):
             item.ClearField("doc_string")
             item.ClearField("metadata_props")
@@ -267,47 +231,7 @@ def _pack(graph: Any) -> None:
     """Store constants as raw bytes. As numbers, a zero point would take one or two bytes, depending on its value."""
     import onnx
 
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         for tensor in part.initializer:
             if not tensor.HasField("raw_data"):
                 tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
-
-
-def _fold_batch_norms(graph: Any) -> None:
-    """Replace each batch normalisation that the exporter did not fold by `y = x * a + b` with constants per channel."""
-    import onnx
-
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info)}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: list[Any] = []
-    for index, node in enumerate(graph.node):
-        if node.op_type != "BatchNormalization":
-            nodes.append(node)
-            continue
-        if any(name not in constants for name in node.input[1:]) or node.input[0] not in ranks:
-            raise EngineError("a batch normalisation with computed statistics cannot be folded; use running statistics")
-        scale, shift = _affine(node, constants, ranks[node.input[0]])
-        names = [f"folded_{index}_scale", f"folded_{index}_shift", f"folded_{index}_product"]
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(v, n) for v, n in zip((scale, shift), names, strict=False)
-        )
-        nodes.append(onnx.helper.make_node("Mul", [node.input[0], names[0]], [names[2]]))
-        nodes.append(onnx.helper.make_node("Add", [names[2], names[1]], [node.output[0]]))
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for part in _graphs(graph) for node in part.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def _affine(node: Any, constants: dict[str, Any], rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of a batch normalisation, float32 `(channels, 1, ...)`, which broadcast over `rank` axes."""
-    import onnx
-
-    weight, bias, mean, variance = (onnx.numpy_helper.to_array(constants[n]).astype(np.float64) for n in node.input[1:])
-    epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), _DEFAULT_EPSILON)
-    scale = weight / np.sqrt(variance + epsilon)
-    shape = (-1, *[1] * (rank - 2))
-    shift = bias - mean * scale
-    return scale.reshape(shape).astype(np.float32), shift.reshape(shape).astype(np.float32)

@@ -30,7 +30,7 @@ from supernet.space import SubnetConfig
 if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
 
-_VERSION = 4
+_VERSION = 5
 _PARITY_IMAGES = 128
 """Held-out images on which a file must compute what the PyTorch module computes: enough for several of each class of a
 small task, and a few seconds of work for the largest network."""
