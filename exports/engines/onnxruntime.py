@@ -107,9 +107,8 @@ class OnnxRuntimeEngine:
     def limits(self) -> tuple[str, ...]:
         """What readers of its measurements must know."""
         return (
-            "CPU only; kernels compute in float32, or in int8 by static quantisation: 8-bit activations and 7-bit "
-            "weights, because processors without 8-bit dot products saturate on 8-bit weights; gates and "
-            "normalisations stay float32",
+            "CPU only; kernels compute in float32, or in int8 by static quantisation, with weights scaled so that "
+            "processors without 8-bit dot products do not saturate; gates and normalisations stay float32",
             "fp16 and int8_weights files hold weights in fewer bytes, which are decoded at load: in latency and memory "
             "they equal fp32",
             "peak memory is the most that the engine's arena had in use in one run: activations, scratch, copies in "

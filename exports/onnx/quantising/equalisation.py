@@ -16,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.quantising.layers import Layer, constant_values, largest_per_channel, per_channel, value_uses
+from exports.onnx.quantising.layers import Layer, constant_values, value_uses
 from exports.onnx.quantising.ranges import Observed
+from exports.onnx.quantising.weights import largest_per_channel, per_channel
 
 _LARGEST_FACTOR: Final = 100.0
 """The most by which channels are scaled against each other: it lifts a channel from two of 255 steps to nearly all."""

@@ -42,6 +42,10 @@ class Layer:
     channel_axis: int
     group: int
 
+    def is_depthwise(self, weight: NDArray[np.float32]) -> bool:
+        """Whether each output channel reads one input channel of its own."""
+        return self.group > 1 and self.group == len(weight) and weight.shape[1] == 1
+
 
 def find_layers(model: Any) -> tuple[Layer, ...]:
     """The layers of a ModelProto that can be quantised, in order.
@@ -79,17 +83,6 @@ def names_read(nodes: Iterable[Any]) -> Iterator[str]:
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                 yield from names_read(inner.node)
-
-
-def per_channel(scales: NDArray[np.float32], rank: int, axis: int) -> NDArray[np.float32]:
-    """`(channels,)` -> `(1, ..., channels, ..., 1)` with `rank` axes, the channels along `axis`."""
-    return scales.reshape([-1 if index == axis else 1 for index in range(rank)])
-
-
-def largest_per_channel(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """The largest absolute weight of each channel along `axis`, `(channels,)`."""
-    others = tuple(index for index in range(weight.ndim) if index != axis)
-    return np.asarray(np.abs(weight).max(axis=others, initial=0.0), dtype=np.float32)
 
 
 def check_weights(layers: tuple[Layer, ...], constants: dict[str, NDArray[Any]]) -> None:

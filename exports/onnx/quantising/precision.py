@@ -37,9 +37,10 @@ def convert_precision(
 
     `fp16` and `int8_weights` store weights in two bytes or one, which ONNX Runtime decodes when it loads the file: it
     runs the graph of the float32 file. `int8` computes in integers. Activations are unsigned 8-bit integers with one
-    range per tensor, found from `calibration`. Weights are signed 7-bit integers with one scale per output channel.
-    With `check`, remedies are tried in the order of `exports.onnx.quantising.int8` while the accuracy drops by more
-    than `drop_limit`, and the attempt with the smallest drop is written.
+    range per tensor, found from `calibration`. Weights are signed 8-bit integers with one scale per output channel,
+    with which processors that lack 8-bit dot products compute exactly too (`weights.safe_scales`). With `check`,
+    remedies are tried in the order of `exports.onnx.quantising.int8` while the accuracy drops by more than
+    `drop_limit`, and the attempt with the smallest drop is written.
 
     Args:
         source: A file that `export_onnx` wrote.

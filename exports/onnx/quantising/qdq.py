@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.onnx.quantising.layers import Layer, constant_values, names_read
 from exports.onnx.quantising.ranges import Range
-from exports.onnx.quantising.storage import SMALLEST_SCALE, quantised_weight
-
-LARGEST_WEIGHT: Final = 64
-"""The largest integer of a weight: 7 bits. Processors without 8-bit dot products add two products of an unsigned and a
-signed byte in 16 bits, which 8-bit weights overflow without an error (ONNX Runtime's `reduce_range`)."""
+from exports.onnx.quantising.weights import as_integers, safe_scales
 
 _LARGEST_BIAS: Final = 1 << 30
 """The largest integer of a bias: half of what 32 bits hold, which leaves as much for the sum that it is added to."""
@@ -112,9 +108,8 @@ class _QuantisedGraph:
             return
         bias = self._values[layer.bias] if layer.bias else None
         input_scale = self._ranges[layer.reads[0]].scale
-        weight, scales = quantised_weight(
-            self._values[layer.weight], layer.channel_axis, LARGEST_WEIGHT, _bias_scales(bias, input_scale)
-        )
+        scales = _scales(layer, self._values[layer.weight], bias, input_scale)
+        weight = as_integers(self._values[layer.weight], layer.channel_axis, scales)
         # Convolutions need no zero points, which are 0; the engine's fused matrix product refuses weights without.
         zeros = [] if layer.op_type == "Conv" else [np.zeros(len(scales), np.int8)]
         node.input[1] = f"{layer.name}_weight"
@@ -154,6 +149,12 @@ def _copied(node: Any) -> Any:
     return copy
 
 
-def _bias_scales(bias: NDArray[np.float32] | None, input_scale: np.float32) -> NDArray[np.float32] | float:
-    """The smallest scales of a weight with which its bias fits into 32 bits: a channel may have next to no weights."""
-    return SMALLEST_SCALE if bias is None else np.maximum(np.abs(bias) / (_LARGEST_BIAS * input_scale), SMALLEST_SCALE)
+def _scales(
+    layer: Layer, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: np.float32
+) -> NDArray[np.float32]:
+    """The scales of a weight. A channel with next to no weights has that with which its bias fits into 32 bits."""
+    scales = safe_scales(layer, weight)
+    if bias is None:
+        return scales
+    needed = np.abs(bias) / (np.float32(_LARGEST_BIAS) * input_scale)
+    return np.asarray(np.maximum(scales, needed), dtype=np.float32)

@@ -13,17 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.quantising.layers import Layer, constant_values, find_layers, largest_per_channel, per_channel
+from exports.onnx.quantising.layers import Layer, constant_values, find_layers
+from exports.onnx.quantising.weights import as_integers, full_scales, per_channel
 
 MIN_ELEMENTS: Final = 256
 """Smaller weights stay float32: the nodes that decode one take up to 150 bytes and its scales 4 bytes per channel, so
 little or nothing would be saved."""
-
-_LARGEST: Final = 127
-"""The largest 8-bit integer; all 8 bits are used, because the engine multiplies the decoded weights in float32."""
-
-SMALLEST_SCALE: Final = float(np.finfo(np.float32).tiny)
-"""The smallest normal number: the scale of a channel of zeros."""
 
 _Encoded = list[Any]
 """The constants and nodes that decode a weight; empty if it stays as it is."""
@@ -40,22 +35,6 @@ def with_float16_weights(model: Any) -> Any:
 def with_int8_weights(model: Any) -> Any:
     """As `with_float16_weights`, but stored as 8-bit integers with one scale per output channel."""
     return _stored(model, _int8)
-
-
-def quantised_weight(
-    weight: NDArray[np.float32], axis: int, largest: int, smallest_scales: NDArray[np.float32] | float = SMALLEST_SCALE
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers from -`largest` to `largest` and the scale of each channel, `(channels,)`: weight = integer * scale.
-
-    Args:
-        weight: The weights, finite.
-        axis: The axis of the channels.
-        largest: The integer of the largest weight of a channel.
-        smallest_scales: The least scale, one for all channels or one each: a channel may be all zeros.
-    """
-    scales = np.maximum(largest_per_channel(weight, axis) / np.float32(largest), smallest_scales).astype(np.float32)
-    integers = np.rint(weight / per_channel(scales, weight.ndim, axis))
-    return np.clip(integers, -largest, largest).astype(np.int8), scales
 
 
 def _stored(model: Any, encode: Callable[[str, Layer, NDArray[np.float32]], _Encoded]) -> Any:
@@ -91,8 +70,9 @@ def _float16(name: str, _: Layer, weight: NDArray[np.float32]) -> _Encoded:
 def _int8(name: str, layer: Layer, weight: NDArray[np.float32]) -> _Encoded:
     import onnx
 
-    integers, scales = quantised_weight(weight, layer.channel_axis, _LARGEST)
-    stored = onnx.numpy_helper.from_array(integers, f"{name}_stored")
-    scale = onnx.numpy_helper.from_array(per_channel(scales, weight.ndim, layer.channel_axis), f"{name}_scale")
+    axis = layer.channel_axis
+    scales = full_scales(weight, axis)  # all 8 bits: the engine multiplies the decoded weights in float32
+    stored = onnx.numpy_helper.from_array(as_integers(weight, axis, scales), f"{name}_stored")
+    scale = onnx.numpy_helper.from_array(per_channel(scales, weight.ndim, axis), f"{name}_scale")
     cast = onnx.helper.make_node("Cast", [stored.name], [f"{name}_cast"], to=onnx.TensorProto.FLOAT)
     return [stored, scale, cast, onnx.helper.make_node("Mul", [cast.output[0], scale.name], [name])]
