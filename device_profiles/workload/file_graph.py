@@ -1,10 +1,10 @@
 """The graph of an ONNX file, in the detail that its size depends on, built from ATen calls. Imports no torch.
 
 A value of the graph is the output of a node. A view that has a node in the file makes a new value. The 8-bit file is
-the one that `exports.onnx.quantise` makes from the float32 file: convolutions and matrix products read and write 8-bit
-values, each through a pair of nodes, and keep their weights as integers with a scale per channel. The files in float16
-and with 8-bit weights are the float32 file with other nodes in place of its large weights: a narrow constant, a cast,
-and for integers a product with a scale per channel.
+the one that `exports.onnx.quantising` makes from the float32 file: convolutions and matrix products read and write
+8-bit values, each through a pair of nodes, and keep their weights as integers with a scale per channel. The files in
+float16 and with 8-bit weights are the float32 file with other nodes in place of its large weights: a narrow constant, a
+cast, and for integers a product with a scale per channel.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PAIR = (
 )
 """Bytes of an 8-bit value: two nodes, each with a scale and a zero point."""
 _CAST = node_bytes("Cast", 1, attribute_bytes("to", 1))
-_DEQUANTISED = node_bytes("DequantizeLinear", 3, attribute_bytes("axis", 1))
+_AXIS = attribute_bytes("axis", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +287,11 @@ def _is_narrowed(node: _Node, weight: _Weight) -> bool:
 
 
 def _integer_weight(node: _Node, weight: _Weight) -> int:
-    """A matrix in 8 bits, a bias in 32 bits, and per output channel a scale and a zero point as wide as the weights."""
+    """A matrix in 8 bits, a bias in 32 bits, each with a scale per output channel; products also have zero points."""
     if node.op_type not in _QUANTISED:
         return _float_weight(node, weight)
-    width = _BYTE if len(weight.shape) > 1 else _INT32
-    channels = (node.channels,)
-    return _DEQUANTISED + tensor_bytes(weight.shape, width) + tensor_bytes(channels) + tensor_bytes(channels, width)
+    is_matrix, channels = len(weight.shape) > 1, (node.channels,)
+    has_zeros = is_matrix and node.op_type != "Conv"
+    dequantised = node_bytes("DequantizeLinear", 3 if has_zeros else 2, _AXIS)
+    stored = tensor_bytes(weight.shape, _BYTE if is_matrix else _INT32) + tensor_bytes(channels)
+    return dequantised + stored + (tensor_bytes(channels, _BYTE) if has_zeros else 0)

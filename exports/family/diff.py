@@ -16,7 +16,7 @@ from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
-from factory_base.intervals import Z95
+from factory_base.intervals import paired_change
 from factory_base.quantities import format_bytes, format_duration
 from factory_base.wording import counted
 
@@ -218,9 +218,8 @@ def _without_classes(model: Model) -> Model:
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:
     """The change of accuracy from `old` to `new`, each bool `(n,)`: whether the prediction for an image is correct."""
     gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
-    total, change = images + 2, gained - lost
-    half = Z95 * math.sqrt(gained + lost + 1 - change**2 / total) / total
-    return AccuracyChange(mean=change / images, low=change / total - half, high=change / total + half)
+    low, high = paired_change(gained, lost, images)
+    return AccuracyChange(mean=(gained - lost) / images, low=low, high=high)
 
 
 def _side(path: Path) -> _Side:
