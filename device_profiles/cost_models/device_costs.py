@@ -269,7 +269,7 @@ class DeviceCosts:
             rows = np.zeros((len(new), self._summed + 1))
             workloads = [part.workload for part in new]
             rows[:, _LATENCY] = self._latencies(new)
-            rows[:, _HELD] = [w.weight_elements + packed_elements(w) for w in workloads]
+            rows[:, _HELD] = [w.weight_elements + packed_elements(w, self.profile.precision) for w in workloads]
             rows[:, _FILE] = [
                 part_bytes(w.file_content.of(self.precision), w.input_shape, w.output_shape) for w in workloads
             ]

@@ -316,7 +316,7 @@ def _arena_ratio(
     """Measured over planned arena, the largest of the networks; `default` if the machine reports no peak memory."""
     width = BYTES_PER_ELEMENT[precision]
     ratios = [
-        (peak / width - packed_elements(workload)) / workload.arena_elements
+        (peak / width - packed_elements(workload, precision)) / workload.arena_elements
         for workload, peak in zip(workloads, peaks, strict=True)
         if peak is not None
     ]

@@ -13,12 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.workload.file_size import NARROWED_ELEMENTS
 from exports.onnx.quantising.layers import Layer, constant_values, find_layers
 from exports.onnx.quantising.weights import as_integers, full_scales, per_channel
-
-MIN_ELEMENTS: Final = 256
-"""Smaller weights stay float32: the nodes that decode one take up to 150 bytes and its scales 4 bytes per channel, so
-little or nothing would be saved."""
 
 _Encoded = list[Any]
 """The constants and nodes that decode a weight; empty if it stays as it is."""
@@ -41,11 +38,11 @@ def _stored(model: Any, encode: Callable[[str, Layer, NDArray[np.float32]], _Enc
     import onnx
 
     constants = constant_values(model)
-    encoded = {
-        layer.weight: encode(layer.weight, layer, constants[layer.weight])
-        for layer in find_layers(model)
-        if layer.weight and constants[layer.weight].dtype == np.float32 and constants[layer.weight].size >= MIN_ELEMENTS
-    }
+    encoded: dict[str, _Encoded] = {}
+    for layer in find_layers(model):
+        weight = constants.get(layer.weight)
+        if weight is not None and weight.dtype == np.float32 and weight.size >= NARROWED_ELEMENTS:
+            encoded[layer.weight] = encode(layer.weight, layer, weight)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     kept = [tensor for tensor in model.graph.initializer if not encoded.get(tensor.name)]

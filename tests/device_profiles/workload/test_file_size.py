@@ -94,7 +94,7 @@ def test_an_int8_file_takes_a_quarter_of_the_weights_plus_scales_and_pairs() -> 
 
 
 def test_large_weights_take_two_or_one_bytes_and_what_decodes_them_and_small_ones_stay() -> None:
-    large, small = (8, 3, 4, 4), (4, 8, 1, 1)
+    large = (8, 3, 4, 4)
     module = nn.Sequential(nn.Conv2d(3, 8, 4), nn.Conv2d(8, 4, 1))
     content = trace(module, (3, 6, 6)).file_content
     cast = helper.make_node("Cast", ["w0000"], ["v0000"], "Cast_0000", to=TensorProto.FLOAT)
@@ -104,7 +104,6 @@ def test_large_weights_take_two_or_one_bytes_and_what_decodes_them_and_small_one
     decoding = tensor_bytes((8, 1, 1, 1)) + framed(cast.ByteSize()) + framed(scaled.ByteSize())
     assert content.int8_weights == rest + tensor_bytes(large, 1) + decoding
     assert trace(module[1], (8, 3, 3)).file_content.fp16 == trace(module[1], (8, 3, 3)).file_content.fp32
-    assert np.prod(small) < 256 < np.prod(large)
 
 
 def test_calls_that_are_not_in_the_tables_are_overestimated() -> None:

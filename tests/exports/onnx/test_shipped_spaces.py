@@ -28,16 +28,26 @@ def quantised(net, inputs):
 
 
 @pytest.fixture(scope="module")
+def files(net, quantised):
+    """The files in all precisions, by precision."""
+    found = {"fp32": net.path, "int8": quantised}
+    for precision in ("fp16", "int8_weights"):
+        found[precision] = net.path.with_name(f"{precision}.onnx")
+        convert_precision(net.path, found[precision], precision, None, None)
+    return found
+
+
+@pytest.fixture(scope="module")
 def workload(net):
     return trace(net.module, net.shape)
 
 
-def test_the_size_of_a_file_is_the_sum_over_the_parts_to_the_byte(net, quantised, workload):
+def test_the_size_of_a_file_is_the_sum_over_the_parts_to_the_byte(net, files, workload):
     parts, shape = [], net.shape
     for part in net.space.parts(net.module).values():
         parts.append(trace(part, shape))
         shape = parts[-1].output_shape
-    for precision, path in (("fp32", net.path), ("int8", quantised)):
+    for precision, path in files.items():
         contents = workload.file_content.of(precision), sum(part.file_content.of(precision) for part in parts)
         predicted = [int(network_bytes(np.array(content), net.shape, shape)) for content in contents]
         assert predicted == [path.stat().st_size] * 2
