@@ -39,7 +39,7 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print layers, bytes and memory of a model, or a family as a table."""
+    """Print what a model file holds, or a family as a table."""
     if model.is_dir() or model.suffix == ".json":
         _show_family(model, output, as_json)
     else:
