@@ -19,6 +19,7 @@ from model_factory.commands.profile import profile
 from model_factory.commands.report import report
 from model_factory.commands.resolve import resolve
 from model_factory.commands.search import search
+from model_factory.commands.show import show
 from model_factory.commands.telemetry import telemetry
 from model_factory.commands.train import train
 from model_factory.commands.verify import verify
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "onboard": onboard,
     "resolve": resolve,
     "verify": verify,
+    "show": show,
     "diff": diff,
     "telemetry": telemetry,
     "init": init,

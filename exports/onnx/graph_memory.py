@@ -78,6 +78,74 @@ class GraphMemory:
         return f"arena {format_bytes(self.arena_bytes)}, {ratio} times the lower bound"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """An activation in the arena.
+
+    Attributes:
+        name: The value that is written there first; views and fused operators share the memory.
+        buffer: Its size, and the steps that write it and read it last. Step 0 is the network's input, and step n the
+            n-th of `Timeline.steps`, after which one more step hands over the outputs.
+        offset: Bytes from the start of the arena.
+    """
+
+    name: str
+    buffer: Buffer
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """The arena of one run, step by step, of an engine that fuses and does not hold the input (ONNX Runtime).
+
+    Attributes:
+        steps: The operators that run, by the first value that each writes; views and fused ones are left out.
+        names: The names of their nodes, or these values again if nodes have no names.
+        int8: The values that are computed in integers.
+        activations: What lies in the arena.
+        arena_bytes: The size of the arena.
+        bound_bytes: The lower bound of any plan.
+    """
+
+    steps: tuple[str, ...]
+    names: tuple[str, ...]
+    int8: tuple[str, ...]
+    activations: tuple[Activation, ...]
+    arena_bytes: int
+    bound_bytes: int
+
+    def live_bytes(self) -> tuple[int, ...]:
+        """The bytes that are live at each of `steps`."""
+        return tuple(
+            sum(a.buffer.size_bytes for a in self.activations if a.buffer.first <= step <= a.buffer.last)
+            for step in range(1, len(self.steps) + 1)
+        )
+
+
+def memory_timeline(path: Path, *, holds_input: bool = False) -> Timeline:
+    """What lies in the arena while the ONNX file at `path` runs once at batch 1. Raises `EngineError` as `plan_graph`.
+
+    Args:
+        path: The ONNX file.
+        holds_input: Whether the arena includes the network's input.
+    """
+    graph = _Graph(read_onnx(path), path.name)
+    lives = _Lives(graph, "fused")
+    buffers = lives.buffers(holds_input)
+    plan = plan_arena(buffers)
+    return Timeline(
+        steps=tuple(node.outputs[0] for node in lives.steps),
+        names=tuple(node.name or node.outputs[0] for node in lives.steps),
+        int8=tuple(sorted(lives.int8)),
+        activations=tuple(
+            Activation(name=name, buffer=buffer, offset=offset)
+            for name, buffer, offset in zip(lives.names, buffers, plan.offsets, strict=True)
+        ),
+        arena_bytes=plan.arena_bytes,
+        bound_bytes=plan.bound_bytes,
+    )
+
+
 def plan_graph(path: Path, *, executor: Executor = "fused", holds_input: bool = True) -> GraphMemory:
     """Plan the activations of the ONNX file at `path`, float or QDQ int8; a dynamic batch counts as 1.
 
@@ -108,6 +176,7 @@ def plan_graph(path: Path, *, executor: Executor = "fused", holds_input: bool = 
 class _Node:
     """An operator on activations; its constant inputs are left out."""
 
+    name: str
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -196,7 +265,7 @@ class _Graph:
                 constants |= set(node.output)
                 continue
             permutation = tuple(attributes["perm"].ints) if "perm" in attributes else ()
-            yield _Node(node.op_type, inputs, tuple(name for name in node.output if name), permutation)
+            yield _Node(node.name, node.op_type, inputs, tuple(name for name in node.output if name), permutation)
 
 
 def _bytes(shape: Any, element_type: int) -> int:
@@ -211,10 +280,14 @@ class _Lives:
     def __init__(self, graph: _Graph, executor: Executor) -> None:
         self._graph = graph
         self._executor = executor
-        self._int8 = {name for node in graph.nodes if self._runs_in_int8(node) for name in node.outputs}
+        self.int8 = {name for node in graph.nodes if self._runs_in_int8(node) for name in node.outputs}
         self._clock = 0
         self._holders: dict[str, int] = {}
         self._buffers: list[Buffer] = []
+        self.names: list[str] = []
+        """The values that are written to the buffers, in their order."""
+        self.steps: list[_Node] = []
+        """The operators that run."""
 
     def buffers(self, holds_input: bool) -> list[Buffer]:
         """One buffer per activation that has its own memory."""
@@ -222,7 +295,6 @@ class _Lives:
             for name in self._graph.inputs:
                 self._write(name, self._graph.size_of(name))
         for node in self._graph.nodes:
-            self._clock += 1
             self._run(node)
         self._clock += 1
         for name in self._graph.outputs:
@@ -234,6 +306,8 @@ class _Lives:
         if self._is_free(node):
             self._holders |= {name: self._holders[sources[0]] for name in node.outputs if sources[0] in self._holders}
             return
+        self._clock += 1
+        self.steps.append(node)
         for name in sources:
             self._read(name)
         if node.kind == "HardSwish" and self._executor == "portable":
@@ -248,14 +322,14 @@ class _Lives:
         if self._executor == "portable":
             return False
         if node.kind == "QuantizeLinear":
-            return self._before_activation(node.inputs[0]) in self._int8
+            return self._before_activation(node.inputs[0]) in self.int8
         if node.kind == "DequantizeLinear":
             readers = self._graph.readers.get(node.outputs[0], [])
             return len(readers) == self._graph.reads[node.outputs[0]] and all(map(self._is_int8, readers))
         return self._graph.is_activation_of_weights(node)
 
     def _is_int8(self, node: _Node) -> bool:
-        return self._int8.issuperset(node.outputs)
+        return self.int8.issuperset(node.outputs)
 
     def _runs_in_int8(self, node: _Node) -> bool:
         """Whether all its inputs are dequantised, and each output is read by a quantisation alone."""
@@ -284,7 +358,7 @@ class _Lives:
 
     def _stored(self, name: str) -> str:
         """The value that is written: the int8 form of `name` if the operator runs in int8."""
-        return self._quantised(name) if name in self._int8 else name
+        return self._quantised(name) if name in self.int8 else name
 
     def _read(self, name: str) -> None:
         if name in self._holders:
@@ -294,10 +368,12 @@ class _Lives:
 
     def _write(self, name: str, size: int) -> None:
         self._holders[name] = len(self._buffers)
+        self.names.append(name)
         self._buffers.append(Buffer(size_bytes=size, first=self._clock, last=self._clock))
 
     def _hard_swish(self, size: int) -> None:
         start = self._clock
         for first, last in _HARD_SWISH_LIVES:
+            self.names.append("")
             self._buffers.append(Buffer(size_bytes=size, first=start + first, last=start + last))
         self._clock = start + len(_HARD_SWISH_LIVES)

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -19,29 +12,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from factory_base.files import atomic_path
 from factory_base.quantities import format_duration
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
+from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, clean, style, svg_of
 
 _MAX_LOSS_POINTS = 400
 """Points of a loss curve: about one for each pixel that the plot is wide. Longer curves are averaged."""
 _FAR = 3.0
 """A budget beyond this multiple of the largest latency is noted at the edge, since a line would squeeze the points."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # characters that XML does not allow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Palette:
-    ink: str
-    muted: str
-    line: str
-    accent: str
-    pick: str
-    budget: str
-
-
-_ON_WHITE = _Palette(ink="#1b1f24", muted="#8a94a0", line="#d9dee3", accent="#1f5fbf", pick="#c2410c", budget="#6b4fa0")
-# Placeholders that `_svg` replaces with CSS variables, so that the plots in a page follow it from light to dark.
-_VARIABLES = _Palette(
-    ink="#010203", muted="#010204", line="#010205", accent="#010206", pick="#010207", budget="#010208"
-)
 
 
 def front_svg(front: DeviceFront, accuracy_limits: tuple[float, float], prefix: str) -> str:
@@ -52,18 +28,18 @@ def front_svg(front: DeviceFront, accuracy_limits: tuple[float, float], prefix: 
         accuracy_limits: Limits of the vertical axis, which all devices of a report share.
         prefix: Prefix of all ids, so that the ids of several plots in one page differ.
     """
-    with _style(_VARIABLES):
+    with style(VARIABLES):
         figure = Figure(figsize=(3.9, 2.9), layout="constrained")
-        _draw_front(figure.add_subplot(), front, accuracy_limits, _VARIABLES)
-        return _svg(figure, prefix, f"Accuracy against latency on {front.device}")
+        _draw_front(figure.add_subplot(), front, accuracy_limits, VARIABLES)
+        return svg_of(figure, prefix, f"Accuracy against latency on {front.device}")
 
 
 def plot_front(front: DeviceFront, path: Path) -> None:
     """Write `front` as a PNG file, atomically. Raises `DiskError`."""
-    with _style(_ON_WHITE), atomic_path(path) as temporary:
+    with style(ON_WHITE), atomic_path(path) as temporary:
         figure = Figure(figsize=(7.2, 4.8), layout="constrained", dpi=120)
         axes = figure.add_subplot()
-        _draw_front(axes, front, accuracy_limits([front]), _ON_WHITE)
+        _draw_front(axes, front, accuracy_limits([front]), ON_WHITE)
         if front.points:
             figure.legend(loc="outside lower center", ncols=5, frameon=False)
         figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -71,28 +47,28 @@ def plot_front(front: DeviceFront, path: Path) -> None:
 
 def loss_svg(curve: TrainingCurve, prefix: str) -> str:
     """An `<svg>` element of the training loss by step; `prefix` as in `front_svg`."""
-    with _style(_VARIABLES):
+    with style(VARIABLES):
         figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         steps, loss = _thinned(curve.steps), _thinned(curve.loss)
-        axes.plot(steps, loss, color=_VARIABLES.accent, linewidth=1.3, marker="." if len(steps) == 1 else "")
+        axes.plot(steps, loss, color=VARIABLES.accent, linewidth=1.3, marker="." if len(steps) == 1 else "")
         _label_steps(axes, "training loss", curve)
-        return _svg(figure, prefix, "Training loss by step")
+        return svg_of(figure, prefix, "Training loss by step")
 
 
 def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
     """An `<svg>` element of the held-out accuracy of the largest and smallest subnet; `prefix` as in `front_svg`."""
-    with _style(_VARIABLES):
+    with style(VARIABLES):
         figure = Figure(figsize=(3.9, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for points, colour, marker in (
-            (curve.largest_accuracy, _VARIABLES.accent, "o"),
-            (curve.smallest_accuracy, _VARIABLES.pick, "s"),
+            (curve.largest_accuracy, VARIABLES.accent, "o"),
+            (curve.smallest_accuracy, VARIABLES.pick, "s"),
         ):
             axes.plot([s for s, _ in points], [a for _, a in points], color=colour, marker=marker, markersize=3.5)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _label_steps(axes, "held-out accuracy", curve)
-        return _svg(figure, prefix, "Held-out accuracy of the largest and the smallest subnet by step")
+        return svg_of(figure, prefix, "Held-out accuracy of the largest and the smallest subnet by step")
 
 
 def accuracy_limits(fronts: Sequence[DeviceFront]) -> tuple[float, float]:
@@ -103,7 +79,7 @@ def accuracy_limits(fronts: Sequence[DeviceFront]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], palette: _Palette) -> None:
+def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], palette: Palette) -> None:
     scale, unit = _latency_unit(front)
     shown = sorted(front.points, key=lambda point: (point.latency_us, point.accuracy))
     _scatter(
@@ -129,12 +105,12 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"latency, {_clean(front.latency_basis)} ({unit})")
+    axes.set_xlabel(f"latency, {clean(front.latency_basis)} ({unit})")
     axes.set_ylabel("held-out accuracy")
-    axes.set_title(_clean(front.device), loc="left", color=palette.ink, fontweight="bold")
+    axes.set_title(clean(front.device), loc="left", color=palette.ink, fontweight="bold")
 
 
-def _draw_budget(axes: Axes, front: DeviceFront, scale: float, palette: _Palette) -> None:
+def _draw_budget(axes: Axes, front: DeviceFront, scale: float, palette: Palette) -> None:
     """Draw the latency budget as a line or, if it is far to the right, as a note at the edge."""
     budget = front.latency_budget_us
     if budget is None:
@@ -169,7 +145,7 @@ def _label_steps(axes: Axes, name: str, curve: TrainingCurve) -> None:
     axes.set_ylabel(name)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
     if curve.phase_boundary is not None:
-        axes.axvline(curve.phase_boundary, color=_VARIABLES.budget, linestyle="--", linewidth=1)
+        axes.axvline(curve.phase_boundary, color=VARIABLES.budget, linestyle="--", linewidth=1)
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
@@ -177,40 +153,3 @@ def _thinned(values: Sequence[float]) -> list[float]:
     size = -(-len(values) // _MAX_LOSS_POINTS) or 1
     groups = [values[start : start + size] for start in range(0, len(values), size)]
     return [sum(group) / len(group) for group in groups]
-
-
-@contextmanager
-def _style(palette: _Palette) -> Iterator[None]:
-    settings: Any = {
-        "axes.edgecolor": palette.line, "axes.labelcolor": palette.ink, "axes.labelsize": 8, "axes.titlesize": 9,
-        "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.unicode_minus": False, "grid.color": palette.line, "grid.linewidth": 0.6,
-        "xtick.color": palette.line, "ytick.color": palette.line, "xtick.labelcolor": palette.ink,
-        "ytick.labelcolor": palette.ink, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
-        "font.family": "sans-serif", "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "factory",
-    }  # fmt: skip
-    with rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the browser has the fonts
-        rcdefaults()  # a matplotlibrc of the user must not change a report
-        rcParams.update({**settings, "text.color": palette.ink})
-        yield
-
-
-def _svg(figure: Figure, prefix: str, title: str) -> str:
-    """The figure as one element, with prefixed ids, CSS variables for colours, and neither date nor metadata."""
-    stream = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    text = stream.getvalue()
-    text = text[text.index("<svg") :].rstrip()
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
-    for name in _Palette.__slots__:
-        text = text.replace(getattr(_VARIABLES, name), f"var(--{name})")
-    label = _clean(title).translate({ord(c): f"&#{ord(c)};" for c in "&<>\"'"})
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _clean(text: str, limit: int = 36) -> str:
-    """`text` without control characters, cut to what fits above a small plot."""
-    plain = _CONTROL.sub(" ", text)
-    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
