@@ -8,7 +8,7 @@ float16 kernels: it inserts a cast before and after every operator.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports.onnx.quantise import quantise_onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -15,7 +16,6 @@ from device_profiles.workload.tracing import trace
 from exports.onnx.graph_memory import memory_timeline, plan_graph
 from exports.onnx.graph_summary import summarise
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.quantise import quantise_onnx
 from exports.onnx.reduced_build import reduced_build_config
 from factory_base.errors import EngineError
 
