@@ -195,7 +195,8 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 def content_of(manifest: Manifest) -> Manifest:
     """`manifest` without what may change although the family is the same.
 
-    That is its release number, its format, its provenance, and the figures that follow from the files of predictions.
+    That is its release number, its format, its provenance, the figures that follow from the files, and what was
+    measured on the machine that made it.
     """
     nothing = manifest.provenance.model_copy(
         update={"supernet_sha256": "", "config_sha256": "", "dataset_sha256": "", "tool_version": ""}
@@ -205,14 +206,22 @@ def content_of(manifest: Manifest) -> Manifest:
         "manifest_version": "",
         "provenance": nothing,
         "evaluation": manifest.evaluation.model_copy(update={"class_images": None}),
-        "models": {name: _without_classes(model) for name, model in manifest.models.items()},
+        "models": {name: _without_figures(model) for name, model in manifest.models.items()},
         "tiers": tuple(tier.model_copy(update={"churn": None}) for tier in manifest.tiers),
     }
     return manifest.model_copy(update=changes)
 
 
-def _without_classes(model: Model) -> Model:
-    return model.model_copy(update={"quality": model.quality.model_copy(update={"classes": None})})
+def _without_figures(model: Model) -> Model:
+    return model.model_copy(
+        update={
+            "quality": model.quality.model_copy(update={"classes": None}),
+            "engine": model.engine.model_copy(update={"tried": ()}),
+            "precision": None,
+            "proof": None,
+            "conversion": None,
+        }
+    )
 
 
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:

@@ -12,7 +12,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
-from exports.engines import get_engine
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import MODELS, Artifact
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
@@ -27,6 +26,7 @@ from exports.family.manifest import (
     read_manifest,
 )
 from exports.family.npy import npy_bytes
+from exports.family.proof_records import conversion_record, proof_record
 from exports.family.records import (
     LABELS_FEATURE,
     PPM,
@@ -62,14 +62,17 @@ from exports.family.samples import (
     tolerance_micro,
 )
 from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
+from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes, write_bytes, write_text
 
 _BYTES_PER_LOGIT = 10
 """A logit in millionths as JSON: a sign, up to eight digits and a comma."""
+_SAMPLES_SECONDS = 600.0
+"""What loading a model and running it on the samples may take before it counts as hanging."""
 
 
-def write_family(folder: Path, spec: FamilySpec) -> Manifest:
+def write_family(folder: Path, spec: FamilySpec, process: IsolatedProcess | None = None) -> Manifest:
     """Write labels, samples, evaluation and, last, the manifest; then remove files that the manifest does not name.
 
     The ranks are those of `tier_ranks`. The model of the floor is the one that needs the least memory, then the fewest
@@ -78,6 +81,7 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
     Args:
         folder: The family's folder, which contains the model files.
         spec: The specification of the family.
+        process: The process that runs the models, which stays open; by default one for this call.
 
     Returns:
         The manifest as read back from disk.
@@ -87,8 +91,11 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
         EngineError: A model's engine refuses the samples.
         DiskError: A file cannot be written.
     """
+    if process is None:
+        with IsolatedProcess() as own:
+            return write_family(folder, spec, own)
     check_family(spec)
-    expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
+    expected = {model.artifact.model_id: _expected(folder, model, spec, process) for model in spec.models}
     text, contents = _encoded(spec, expected, str(folder / FILE_NAME))
     for name, data in contents.items():
         write_bytes(folder / name, data)
@@ -253,9 +260,11 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
     classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
     low, high = evaluation.interval()
     channels, height, width = artifact.input_shape
-    weights = File(role="weights", name=artifact.path.as_posix(), bytes=artifact.bytes, sha256=artifact.sha256)
     return Model(
-        files=(weights,),
+        files=tuple(
+            File(role=file.role, name=file.path.as_posix(), bytes=file.bytes, sha256=file.sha256)
+            for file in artifact.files
+        ),
         input=InputShape(channels=channels, height=height, width=width),
         engine=_engine_range(artifact),
         needs=Needs(peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis),
@@ -275,32 +284,40 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
             values=model.subnet_values, macs=model.macs, parameters=model.parameters,
         ),
         selftest=SelfTest(samples=len(spec.sample_images), tolerance_micro=tolerance),
+        precision=artifact.precision,
+        proof=proof_record(artifact.proof),
+        conversion=conversion_record(artifact.conversion),
     )  # fmt: skip
 
 
 def _engine_range(artifact: Artifact) -> EngineRange:
     """The engine versions for `artifact`. ONNX Runtime guarantees that newer versions run files of older opsets."""
-    tested = artifact.engine_version.split("+")[0]
-    if artifact.engine == OnnxRuntimeEngine.name:
-        oldest = OnnxRuntimeEngine.oldest_version(artifact.format_version)
-        return EngineRange(
-            name=artifact.engine, format_version=artifact.format_version, min=oldest, max_tested=tested, forward_ok=True
-        )
-    return EngineRange(name=artifact.engine, format_version=artifact.format_version, min=tested, max_tested=tested)
+    tried = tuple(version.split("+")[0] for version in artifact.proof.versions_tried)
+    known = artifact.engine == OnnxRuntimeEngine.name
+    return EngineRange(
+        name=artifact.engine,
+        format_version=artifact.format_version,
+        min=OnnxRuntimeEngine.oldest_version(artifact.format_version) if known else tried[0],
+        max_tested=tried[-1],
+        forward_ok=known,
+        tried=tried,
+    )
 
 
-def _expected(folder: Path, model: ModelSpec, spec: FamilySpec) -> dict[str, Any]:
+def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: IsolatedProcess) -> dict[str, Any]:
     """The outputs of the exported file for the samples, and how much those of another machine may differ."""
     artifact = model.artifact
-    session = get_engine(artifact.engine).load(folder / artifact.path, 1)
-    logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
-    if logits.shape[1] != len(spec.labels):
+    if artifact.classes != len(spec.labels):
         raise ManifestError(
-            f"model {artifact.model_id!r}: has {logits.shape[1]} outputs, but there are {len(spec.labels)} labels"
+            f"model {artifact.model_id!r}: has {artifact.classes} outputs, but there are {len(spec.labels)} labels"
         )
+    session = IsolatedSession(
+        process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
+    )
+    logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
-        "tolerance_micro": tolerance_micro(logits),
+        "tolerance_micro": tolerance_micro(logits, artifact.precision),
         "top1": logits.argmax(axis=1).tolist(),
     }
 

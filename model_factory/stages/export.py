@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from exports.engines import get_engine
-from exports.family.artifact import Artifact, Evaluation, evaluate_artifact, export_artifact
+from exports.exporter import ConvertOptions, export_artifact
+from exports.exporters import get_exporter
+from exports.family.artifact import Artifact, Evaluation, evaluate_artifact
 from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
 
 _VERSION = 5
-_PARITY_IMAGES = 128
-"""Held-out images on which a file must compute what the PyTorch module computes: enough for several of each class of a
-small task, and a few seconds of work for the largest network."""
+_PARITY_IMAGES = (128, 2000)
+"""Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
+many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
+_PARITY_MACS = 2e10
+"""Between these, as many as take so many MACs: about two seconds in PyTorch and one in the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,8 @@ def export_stage(
     def export() -> FileFacts:
         own = finetuned_supernet(run, materials, subnet) if weights else None
         title = f"export {outcome.found.profile.name}"
-        return _written(run, materials, console, title, calibration_images, subnet, own)
+        macs = outcome.result.pick.costs.macs
+        return _written(run, materials, console, title, calibration_images, subnet, macs, own)
 
     stage = Stage(
         run=run,
@@ -144,23 +148,31 @@ def _written(
     title: str,
     calibration_images: int,
     subnet: SubnetConfig,
+    macs: int,
     own: Supernet | None,
 ) -> FileFacts:
-    """Export the subnet, with its `own` weights if it has some, check the file's parity, and evaluate the file."""
+    """Export the subnet, with its `own` weights if it has some, prove the file, and evaluate it."""
     threads, test = run.config.threads, materials.splits.test
     with console.stage(title) as progress:
         module = materials.calibrated(subnet, calibration_images, own)
-        engine = get_engine("onnxruntime", **shaping_values(run.config.export))
+        exporter = get_exporter("onnxruntime", **shaping_values(run.config.export))
         shape = materials.model_space.input_shape(subnet)
-        images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
-        artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
+        images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
+        artifact = export_artifact(
+            module, shape, run.family_folder, exporter, images, threads, options=ConvertOptions(), progress=progress
+        )
         evaluation = evaluate_artifact(
-            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads,
+            artifact, run.family_folder, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
     write_bytes(run.predictions(subnet.id), npy_bytes(evaluation.predictions))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+
+
+def parity_images(macs: int) -> int:
+    """The number of held-out images on which a network of so many MACs is compared with its file."""
+    return min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
 
 
 def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:

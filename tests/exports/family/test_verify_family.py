@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from exports.family.isolated import IsolatedRuns
 from exports.family.manifest import read_manifest
 from exports.family.verify import verify_family
+from exports.isolation.process import IsolatedProcess
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
 
@@ -17,7 +17,7 @@ from factory_base.files import sha256_bytes
 @pytest.fixture(scope="module")
 def runs():
     """One process for the models of all these tests."""
-    with IsolatedRuns() as process:
+    with IsolatedProcess() as process:
         yield process
 
 
@@ -330,13 +330,13 @@ def test_a_model_without_end_is_stopped_and_no_other_is_tried(runs, make_family,
 def test_a_model_that_returns_another_shape_is_a_fault(runs, make_family):
     folder = make_family()
     replace_model(folder, [helper.make_node("Flatten", ["image"], ["logits"])])
-    assert "returns logits of shape [8, 192], expected [8, 4]" in failed(folder, runs)["samples small"]
+    assert "returns logits of shape [1, 192], expected [1, 4]" in failed(folder, runs)["samples small"]
 
 
 def test_a_process_that_was_killed_is_a_fault_and_is_started_again(make_family):
     folder = make_family()
     (folder / "numpy.py").write_text("raise SystemExit('a module of the family was run')")
-    with IsolatedRuns() as process, contextlib.chdir(folder):
+    with IsolatedProcess() as process, contextlib.chdir(folder):
         assert verify_family(Path(), process).ok
         process._process.kill()
         process._process.wait()
