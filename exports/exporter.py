@@ -15,6 +15,7 @@ To add an engine, implement `Exporter`, list it in `exports.exporters`, add the 
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -62,6 +63,19 @@ class ConvertOptions:
     calibration: ModelInput | None = None
     check: Check | None = None
     drop_limit: float = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A file that was made of a network.
+
+    Attributes:
+        path: The file.
+        conversion: How it came about.
+    """
+
+    path: Path
+    conversion: Conversion
 
 
 class Exporter(Protocol):
@@ -138,6 +152,7 @@ def export_artifact(
     threads: int,
     *,
     options: ConvertOptions | None = None,
+    converted: Converted | None = None,
     model_id: str = "",
     progress: Progress = silent,
 ) -> Artifact:
@@ -167,6 +182,7 @@ def export_artifact(
         parity_images: Held-out images as model inputs, `(n, *input_shape)`, n >= 2.
         threads: The number of threads of the engine, at least 1.
         options: The precision, the images and the limits of the conversion; by default float32.
+        converted: What `exporter` made of `module` before, with these options; None to convert it now.
         model_id: The id in the manifest; by default it is derived from the digest.
         progress: Reports what takes long.
 
@@ -178,7 +194,12 @@ def export_artifact(
     options = options or ConvertOptions()
     temporary = folder / MODELS / f"model{TEMPORARY_MARK}{os.getpid()}{exporter.suffix}"
     try:
-        conversion = exporter.convert(module, input_shape, temporary, options, progress)
+        if converted is None:
+            conversion = exporter.convert(module, input_shape, temporary, options, progress)
+        else:
+            conversion = converted.conversion
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(converted.path, temporary)
         proof = exporter.prove(module, temporary, options.precision, parity_images, threads, progress)
         file = model_file(temporary)
         temporary.replace(folder / file.path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
@@ -53,6 +54,17 @@ class TargetConfig(Document):
     """A profile: a file (relative to the config), a name in `profiles/` beside the config, or a shipped one."""
     budgets: Budgets = Budgets()
     """Budgets for this task, which override the default budgets of the profile."""
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None = None
+    """The precisions of files that the search may choose; by default int8, fp16 and fp32, as far as the profile allows
+    them. `int8_weights` is chosen only if it is listed here."""
+
+    @field_validator("precisions")
+    @classmethod
+    def _each_once(cls, precisions: tuple[Precision, ...] | None) -> tuple[Precision, ...] | None:
+        twice = sorted({p for p in precisions or () if (precisions or ()).count(p) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} is given twice; list each precision once")
+        return precisions
 
 
 class ExportConfig(Document):

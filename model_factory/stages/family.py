@@ -268,13 +268,18 @@ def _family_spec(
 def _model_specs(
     materials: Materials, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
 ) -> tuple[ModelSpec, ...]:
-    """A spec for each distinct model, with the largest peak memory on its targets and the latencies on all targets."""
+    """A spec for each distinct model, with the largest peak memory on its targets and the latencies on all targets.
+
+    Targets whose profile has no costs for files in the precision of a model are left out there.
+    """
     from device_profiles.cost_models.device_costs import DeviceCosts
 
     specs = {}
     for e in exported:
         users = [o for o, other in zip(outcomes, exported, strict=True) if other.artifact == e.artifact]
-        everywhere = [(o.found.profile, DeviceCosts(materials.workloads, o.found).of([e.subnet])[0]) for o in outcomes]
+        able = [o.found for o in outcomes if e.precision in o.found.profile.precisions]
+        devices = [DeviceCosts(materials.workloads, found, e.precision) for found in able]
+        everywhere = [(device.profile, device.of([e.subnet])[0]) for device in devices]
         spec = model_spec(e.artifact, e.evaluation(), e.subnet, e.facts.parameters, everywhere)
         specs[e.artifact.model_id] = replace(
             spec,

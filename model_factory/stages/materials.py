@@ -317,6 +317,25 @@ class Materials:
 
         return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet)))
 
+    def calibration_inputs(self, subnet: SubnetConfig, images: int) -> NDArray[np.float32]:
+        """Training images as inputs of the subnet, drawn with the seed of the config: (images, *input_shape)."""
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.calibration import seeded_rows
+
+        train = self.examples(self.splits.train)
+        rows = seeded_rows(len(train), images, self._run.config.seed)
+        return ModelInputs(ExampleInputs(train, self.model_space.input_shape(subnet), rows))[:]
+
+    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[ModelInputs, NDArray[np.int64]]:
+        """All held-out images as inputs of the subnet, and their classes, in the order of `heldout_correct`."""
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.calibration import seeded_rows
+
+        heldout = self.examples(self.splits.heldout)
+        rows = seeded_rows(len(heldout), len(heldout), self._run.config.seed)
+        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), rows)
+        return ModelInputs(inputs), heldout.labels[rows].numpy()
+
 
 def _listed(counts: tuple[int, int, int]) -> str:
     return "{} training, {} held-out and {} test images".format(*counts)

@@ -1,4 +1,4 @@
-"""Finalists are costed on their exported graph."""
+"""The files of the last finalists are made, and decide."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from exports.family.manifest import read_manifest
 
 
-def test_the_recorded_graph_of_each_pick_has_the_size_of_the_exported_file(built: Path) -> None:
+def test_the_recorded_file_of_each_pick_has_the_size_of_the_exported_file(built: Path) -> None:
     stages = built / "runs" / "tiny" / "stages"
-    records = [_record(path) for path in stages.glob("graph-*.json")]
+    records = [_record(path) for path in stages.glob("file-*.json")]
     known = {frozenset(map(tuple, record["inputs"]["subnet"])): record["result"] for record in records}
     for model in read_manifest(built / "dist" / "tiny").models.values():
         facts = known[frozenset(model.subnet.values.items())]
