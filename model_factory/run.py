@@ -144,6 +144,14 @@ class Run:
         """The state of an unfinished fine-tuning, from which it resumes."""
         return self.folder / "finetuned" / f"{subnet_id}.training.safetensors"
 
+    def quantised_weights(self, subnet_id: str) -> Path:
+        """The weights of a subnet that was fine-tuned for its int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.safetensors"
+
+    def quantised_state(self, subnet_id: str) -> Path:
+        """The state of an unfinished fine-tuning for an int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.training.safetensors"
+
     def predictions(self, subnet_id: str) -> Path:
         """The predictions of a subnet's exported file for the test images."""
         return self.folder / "predictions" / f"{subnet_id}.npy"
