@@ -92,11 +92,14 @@ def measure(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
     materials = Materials(run, console, trained.data)
     images = calibrate_stage(run, materials, console, trained)
     _ = materials.splits
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # after the images are read, which sets the threads of the config
     space, rng = materials.model_space.space, random.Random(options.seed)
     chosen = [space.subnet(model.subnet.values) for model in read_manifest(run.family_folder).models.values()]
     chosen += [space.sample(rng) for _ in range(options.subnets)]
-    rows = [row(materials, subnet, images, options, temporary) for subnet in dict.fromkeys(chosen)]
+    rows = []
+    for subnet in dict.fromkeys(chosen):
+        log(f"subnet {subnet.id}")
+        rows.append(row(materials, subnet, images, options, temporary))
     errors = np.array([r["fake_points"] - r["file_points"] for r in rows])
     drops = np.array([r["fp32_points"] - r["file_points"] for r in rows])
     return {
