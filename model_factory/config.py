@@ -18,7 +18,7 @@ from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.training.config import TrainingConfig
-from supernet.training.finetune_config import FinetuneConfig
+from supernet.training.finetune_config import FinetuneConfig, QuantisedFinetuneConfig
 
 CONFIG_NAME = "factory.yaml"
 """The file name that commands look for in the current folder and in the folders above it."""
@@ -93,6 +93,8 @@ class FactoryConfig(Document):
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig | None = None
     """Train each chosen subnet a little further on its own before it is exported; `{}` takes the defaults."""
+    quantised_finetune: QuantisedFinetuneConfig = QuantisedFinetuneConfig()
+    """Train a chosen subnet a little further for its int8 file, if that loses too much accuracy by other means."""
     export: ExportConfig = ExportConfig()
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""

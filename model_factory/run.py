@@ -150,6 +150,14 @@ class Run:
         """The state of an unfinished fine-tuning, from which it resumes."""
         return self.folder / "finetuned" / f"{subnet_id}.training.safetensors"
 
+    def quantised_weights(self, subnet_id: str) -> Path:
+        """The weights of a subnet that was fine-tuned for its int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.safetensors"
+
+    def quantised_state(self, subnet_id: str) -> Path:
+        """The state of an unfinished fine-tuning for an int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.training.safetensors"
+
     def predictions(self, variant: str) -> Path:
         """The predictions of the exported file of a variant for the test images."""
         return self.folder / "predictions" / f"{variant}.npy"

@@ -226,23 +226,33 @@ class Materials:
         Raises:
             CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
         """
+        from supernet.evaluation.evaluation import recalibrate
+
+        return recalibrate((supernet or self.supernet).extract(subnet), self.training_inputs(subnet, images))
+
+    def training_inputs(self, subnet: SubnetConfig, images: int) -> Inputs:
+        """`images` training images, drawn with the seed of the config, as inputs of the subnet."""
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
-        from supernet.evaluation.evaluation import recalibrate
 
         train = self.examples(self.splits.train)
         rows = seeded_rows(len(train), images, self._run.config.seed)
-        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
-        return recalibrate((supernet or self.supernet).extract(subnet), inputs)
+        return ExampleInputs(train, self.model_space.input_shape(subnet), rows)
 
-    def heldout_accuracy(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> float:
-        """Share of the held-out images that the subnet labels correctly, 0 to 1; arguments as in `calibrated`."""
+    def heldout_accuracy(
+        self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None, precision: Precision = "fp32"
+    ) -> float:
+        """Share of the held-out images that the subnet labels correctly, 0 to 1.
+
+        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_correct`.
+        """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.evaluation import accuracy
 
         heldout = self.examples(self.splits.heldout)
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
-        return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
+        module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
+        return accuracy(module, inputs, heldout.labels)
 
     def heldout_correct(
         self, subnet: SubnetConfig, rows: range, calibration_images: int, precision: Precision = "fp32"
@@ -269,13 +279,15 @@ class Materials:
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
         from supernet.evaluation.evaluation import correct
+        from supernet.quantisation.fake import FakeQuantised
 
         heldout = self.examples(self.splits.heldout)
         chosen = seeded_rows(len(heldout), rows.stop, self._run.config.seed)[rows.start :]
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), chosen)
-        module = self._calibrated_again(subnet, calibration_images)
-        if precision != "fp32":
-            module = self._rounded(module, subnet, calibration_images, precision)
+        module, known = self._calibrated_again(subnet, calibration_images), (subnet, calibration_images)
+        module = self._rounded(module, subnet, precision, self._ranges.get(known))
+        if isinstance(module, FakeQuantised):
+            self._ranges[known] = module.ranges
         return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
 
     def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
@@ -294,20 +306,18 @@ class Materials:
             self._ranges.pop(oldest, None)
         return module
 
-    def _rounded(self, module: nn.Module, subnet: SubnetConfig, images: int, precision: Precision) -> nn.Module:
-        """`module`, recalibrated on `images` images, as a file of `precision` computes it; ranges are kept."""
-        from supernet.data.examples import ExampleInputs
-        from supernet.evaluation.calibration import seeded_rows
+    def _rounded(
+        self, module: nn.Module, subnet: SubnetConfig, precision: Precision, ranges: Ranges | None = None
+    ) -> nn.Module:
+        """`module`, a recalibrated `subnet`, as a file of `precision` computes it, for int8 with known `ranges`."""
         from supernet.quantisation.fake import fake_quantised, with_folded_norms
         from supernet.quantisation.storage import round_to_float16, round_to_int8
 
-        train = self.examples(self.splits.train)
-        rows = seeded_rows(len(train), RANGE_IMAGES, self._run.config.seed)
-        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
+        if precision == "fp32":
+            return module
+        inputs = self.training_inputs(subnet, RANGE_IMAGES)
         if precision == "int8":
-            quantised = fake_quantised(module, inputs, self._ranges.get((subnet, images)))
-            self._ranges[subnet, images] = quantised.ranges
-            return quantised
+            return fake_quantised(module, inputs, ranges)
         network = with_folded_norms(module, inputs)
         return round_to_float16(network) if precision == "fp16" else round_to_int8(network)
 
