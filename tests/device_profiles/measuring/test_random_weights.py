@@ -20,3 +20,10 @@ def test_no_narrow_layer_returns_only_zeros() -> None:
 
     assert any(is_dead(seed, repair=False) for seed in range(30))
     assert not any(is_dead(seed, repair=True) for seed in range(30))
+
+
+def test_a_block_that_starts_as_the_identity_computes_something() -> None:
+    norm = nn.BatchNorm2d(4).eval()
+    nn.init.zeros_(norm.weight)
+    keep_units_alive([norm])
+    assert norm(torch.ones(1, 4, 2, 2)).all()
