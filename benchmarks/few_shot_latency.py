@@ -340,7 +340,12 @@ def known_devices(others: Mapping[str, MeasuredHost]) -> list[FoundProfile]:
     if not others:
         return [find_profile(name, Path()) for name in shipped_profiles()]
     return [
-        FoundProfile(profile=host.profile, origin=setting, digest="", table=host.table)
+        FoundProfile(
+            profile=host.profile,
+            origin=setting,
+            digest="",
+            tables={table.precision: table for table in [host.table] if table is not None},
+        )
         for setting, host in others.items()
     ]
 
@@ -378,7 +383,8 @@ def held_back_draw(
     start = time.perf_counter()
     found = fleet.onboard(few, host.profile, "held-back", today=date.today())
     seconds = time.perf_counter() - start
-    device = FoundProfile(profile=found.profile, origin="few-shot", digest="", table=found.table)
+    tables = {found.table.precision: found.table}
+    device = FoundProfile(profile=found.profile, origin="few-shot", digest="", tables=tables)
     costs = DeviceCosts(workloads, device).of(measured.subnets[measured.fitted :])
     truth = measured.network_us[measured.fitted :]
     below = truth <= np.array([cost.latency_bound_us(CONFIDENCE) for cost in costs])

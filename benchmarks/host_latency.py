@@ -204,7 +204,7 @@ def metrics(space: ChainModelSpace, found: MeasuredHost) -> dict[str, Any]:
 
 def arc_sum_difference(workloads: Workloads, space: ChainModelSpace, found: MeasuredHost, table: LatencyTable) -> float:
     """The largest relative difference between the sum of a network's arcs and its predicted latency."""
-    device = FoundProfile(profile=found.profile, origin="this measurement", digest="", table=table)
+    device = FoundProfile(profile=found.profile, origin="this measurement", digest="", tables={table.precision: table})
     costs = DeviceCosts(workloads, device)
     vectors = encoded(space.space, found.measurements.subnets)
     sums = costs.sum_of_arcs(costs.arcs(), vectors).latency_us

@@ -62,12 +62,12 @@ def main(arguments: list[str]) -> int:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Model and measure this machine; all metrics. Raises `FactoryError`."""
-    sheet = host_sheet(threads=options.threads, precision=options.precision, engine=options.engine)
+    sheet = host_sheet(threads=options.threads, engine=options.engine)
     space, found, _ = measured_host(options, folder, "modelled")
     measured = found.measurements
     workloads = Workloads(space)
     networks = [workloads.of(subnet) for subnet in measured.subnets[measured.fitted :]]
-    profile = profile_of(sheet)
+    profile = profile_of(sheet, (options.precision,))
     return {
         **errors(networks, measured.network_us[measured.fitted :], profile),
         "networks": len(networks),

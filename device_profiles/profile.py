@@ -6,7 +6,8 @@ Imports no torch. Profiles are YAML files; the shipped ones are in `device_profi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -14,7 +15,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
-from device_profiles.engine import ComputePrecision
+from device_profiles.engine import COMPUTED_IN, ComputePrecision, Precision
 from device_profiles.latency_table import LatencyTable, read_table
 from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind
 from factory_base.documents import Document, load_document, nearest
@@ -288,9 +289,10 @@ class DeviceProfile(Document):
         engine: Name of the inference engine that the costs are for.
         compute_unit: Unit that the engine runs on.
         threads: Threads that the engine uses.
-        precision: Precision of the networks that the costs are for.
+        precision: Precision that kernels compute in, for which `costs` hold.
         budgets: Default budgets; a target may override them.
         costs: Numbers that the cost models use.
+        more_costs: The same for further precisions that kernels can compute in on this device.
     """
 
     name: Name
@@ -302,10 +304,71 @@ class DeviceProfile(Document):
     precision: ComputePrecision = "fp32"
     budgets: Budgets = Budgets()
     costs: CostParameters
+    more_costs: dict[ComputePrecision, CostParameters] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _states_costs_once(self) -> DeviceProfile:
+        if self.precision in self.more_costs:
+            raise ValueError(
+                f"more_costs has costs in {self.precision}, but this is `precision`, whose costs are in `costs`; "
+                "remove one of the two"
+            )
+        return self
+
+    @property
+    def all_costs(self) -> dict[ComputePrecision, CostParameters]:
+        """The costs by the precision that kernels compute in: those of `precision` first, then the others."""
+        return {self.precision: self.costs, **self.more_costs}
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions of model files that the profile allows: those that compute in a precision it has costs for."""
+        return tuple(file for file, computed in COMPUTED_IN.items() if computed in self.all_costs)
+
+    def costs_in(self, precision: ComputePrecision) -> CostParameters:
+        """Return the costs of kernels that compute in `precision`.
+
+        Raises:
+            ConfigError: The profile has none; the message names the command that adds them.
+        """
+        costs = self.all_costs.get(precision)
+        if costs is None:
+            raise ConfigError(
+                f"device profile {self.name!r} has no costs in {precision}, but only for files in "
+                f"{', '.join(self.precisions)}; {self._way_to(precision)}"
+            )
+        return costs
+
+    def computing_in(self, precision: ComputePrecision) -> DeviceProfile:
+        """Return the profile with `precision` and its costs first. Raises `ConfigError` as `costs_in` does."""
+        others = {other: costs for other, costs in self.all_costs.items() if other != precision}
+        return self.model_copy(update={"precision": precision, "costs": self.costs_in(precision), "more_costs": others})
+
+    def stating(self, costs: Mapping[ComputePrecision, CostParameters]) -> DeviceProfile:
+        """Return the profile with `costs`, of which there is at least one, in place of its own. Float32 comes first."""
+        ordered = {precision: costs[precision] for precision in get_args(ComputePrecision) if precision in costs}
+        first = next(iter(ordered))
+        return self.model_copy(update={"precision": first, "costs": ordered.pop(first), "more_costs": ordered})
+
+    def _way_to(self, precision: ComputePrecision) -> str:
+        """The command that adds costs in `precision`."""
+        match self.latency_provenance:
+            case "measured":
+                facts = "" if self.engine == "onnxruntime" else f" --engine {self.engine}"
+                facts += "" if self.threads == 1 else f" --threads {self.threads}"
+                return f"measure them with `factory profile --precision {precision}{facts}`, on the same machine"
+            case "few_shot":
+                return "measure networks in this precision, and make another profile of them with `factory onboard`"
+            case _:
+                sheet = self.name if self.name in shipped_profiles() else "SHEET"
+                return (
+                    f"compute them with `factory profile --modelled {sheet} --precision {precision}`, from a sheet "
+                    f"that states figures for {precision}, or name a profile that has them"
+                )
 
     @property
     def latency_provenance(self) -> Provenance:
-        """The weakest provenance among the numbers that a latency is predicted from.
+        """The weakest provenance among the numbers that a latency in `precision` is predicted from.
 
         In a fit to measured networks, whose error is stated, the figures of a kind of kernel hold only together, and
         the best provenance among them counts: a kind is not measured only if no network had such a kernel.
@@ -336,13 +399,30 @@ class FoundProfile:
         profile: The profile.
         origin: Where it was found: `file profiles/mine.yaml` or `shipped midrange`.
         digest: Digest of the parsed content. Comments and formatting do not change it.
-        table: The profile's latency table; None if it has none.
+        tables: The profile's latency tables by the precision that kernels compute in; without those it has none for.
     """
 
     profile: DeviceProfile
     origin: str
     digest: str
-    table: LatencyTable | None = None
+    tables: Mapping[ComputePrecision, LatencyTable] = field(default_factory=dict)
+
+    @property
+    def table(self) -> LatencyTable | None:
+        """The latency table for the profile's `precision`; None if it has none."""
+        return self.tables.get(self.profile.precision)
+
+    def for_files_in(self, precision: Precision) -> FoundProfile:
+        """Return the profile with the costs and the table first that hold for model files in `precision`.
+
+        Raises:
+            ConfigError: The profile has no costs in the precision that such files compute in.
+        """
+        try:
+            profile = self.profile.computing_in(COMPUTED_IN[precision])
+        except ConfigError as error:
+            raise ConfigError(f"{self.origin}: {error}") from error
+        return replace(self, profile=profile)
 
 
 def profile_name(path: Path) -> str:
@@ -446,6 +526,9 @@ def _known_names(folder: Path) -> set[str]:
 
 def _found(path: Path, origin: str) -> FoundProfile:
     profile = load_document(path, DeviceProfile)
-    reference = profile.costs.table
-    table = None if reference is None else read_table(path.with_name(reference.file), reference.sha256)
-    return FoundProfile(profile=profile, origin=origin, digest=digest_of_profile(profile), table=table)
+    tables = {
+        precision: read_table(path.with_name(costs.table.file), costs.table.sha256)
+        for precision, costs in profile.all_costs.items()
+        if costs.table is not None
+    }
+    return FoundProfile(profile=profile, origin=origin, digest=digest_of_profile(profile), tables=tables)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -33,37 +33,43 @@ _Dumper.add_representer(_Line, lambda dumper, value: dumper.represent_mapping("t
 
 
 def write_profile(
-    profile: DeviceProfile, path: Path, table: LatencyTable | None = None, *, comment: Sequence[str] = ()
+    profile: DeviceProfile, path: Path, tables: Sequence[LatencyTable] = (), *, comment: Sequence[str] = ()
 ) -> DeviceProfile:
     """Write `profile` to `path` as YAML, atomically. Reading the file gives an equal profile.
 
     The last line is a comment with the digest of all others, from which `refuse_to_replace` knows later edits.
 
     Args:
-        profile: The profile, without a reference to `table`.
+        profile: The profile, without references to `tables`.
         path: File to write.
-        table: Latency table, written first, beside the profile, as `<stem>.latency.json`.
+        tables: Latency tables, written first, beside the profile: the one in float32 as `<stem>.latency.json`, another
+            as `<stem>.<precision>.latency.json`. The profile has costs in the precision of each.
         comment: Comment lines above the content, without the leading `#`.
 
     Returns:
-        The profile as written, with the reference to its table.
+        The profile as written, with the references to its tables.
 
     Raises:
         DiskError: A file cannot be written.
     """
-    if table is not None:
-        file = path.with_name(f"{path.stem}.latency.json")
-        write_table(table, file)
-        reference = TableReference(
-            file=file.name,
-            sha256=sha256_file(file),
-            provenance="few_shot" if table.uncertainty else "measured",
-        )
-        profile = profile.model_copy(update={"costs": profile.costs.model_copy(update={"table": reference})})
+    first = profile.precision
+    for table in tables:
+        costs = profile.costs_in(table.precision).model_copy(update={"table": _written(table, path)})
+        profile = profile.stating({**profile.all_costs, table.precision: costs})
+    profile = profile.computing_in(first)
     text = yaml.dump(_content(profile), Dumper=_Dumper, sort_keys=False, width=240, allow_unicode=True)
     text = "".join(f"# {line}\n" for line in comment) + text
     write_text(path, f"{text}{_MARK.decode()}{sha256_bytes(text.encode())}\n")
     return profile
+
+
+def _written(table: LatencyTable, profile: Path) -> TableReference:
+    """Write a table beside the file of its profile."""
+    precision = "" if table.precision == "fp32" else f".{table.precision}"
+    file = profile.with_name(f"{profile.stem}{precision}.latency.json")
+    write_table(table, file)
+    provenance: Literal["few_shot", "measured"] = "few_shot" if table.uncertainty else "measured"
+    return TableReference(file=file.name, sha256=sha256_file(file), provenance=provenance)
 
 
 def refuse_to_replace(path: Path, protected: Sequence[Provenance]) -> None:
@@ -87,14 +93,24 @@ def refuse_to_replace(path: Path, protected: Sequence[Provenance]) -> None:
     above, _, last = data.removesuffix(b"\n").rpartition(b"\n")
     if last != _MARK + sha256_bytes(above + b"\n").encode():
         raise ConfigError(f"{path}: was written by hand, by an earlier version, or edited since; {ways}")
-    provenance = load_document(path, DeviceProfile).latency_provenance
-    if provenance in protected:
-        raise ConfigError(f"{path}: holds {provenance} latencies; {ways}")
+    profile = load_document(path, DeviceProfile)
+    for precision in profile.all_costs:
+        provenance = profile.computing_in(precision).latency_provenance
+        if provenance in protected:
+            raise ConfigError(f"{path}: holds {provenance} latencies; {ways}")
 
 
 def _content(profile: DeviceProfile) -> dict[str, Any]:
     content = profile.model_dump(mode="json", by_alias=True, exclude_none=True, context=WITH_UNITS)
-    costs = content["costs"]
+    for costs in (content["costs"], *content["more_costs"].values()):
+        _put_on_lines(costs)
+    if not content["more_costs"]:
+        del content["more_costs"]
+    content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
+    return content
+
+
+def _put_on_lines(costs: dict[str, Any]) -> None:
     if not costs["machine"]:
         del costs["machine"]
     for kernel in costs["kernels"].values():
@@ -103,5 +119,3 @@ def _content(profile: DeviceProfile) -> dict[str, Any]:
     if "energy" in costs:
         costs["energy"].update({key: _Line(figure) for key, figure in costs["energy"].items()})
     costs.update({key: _Line(costs[key]) for key in lines if key in costs})
-    content["selectors"] = {key: value for key, value in content["selectors"].items() if value != []}
-    return content

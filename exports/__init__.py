@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from exports.onnx.graph_memory import GraphMemory as GraphMemory
     from exports.onnx.graph_memory import plan_graph as plan_graph
     from exports.onnx.onnx_file import export_onnx as export_onnx
-    from exports.onnx.quantise import quantise_onnx as quantise_onnx
+    from exports.onnx.quantising.precision import convert_precision as convert_precision
 
 _MODULES = {
     "Artifact": "exports.family.artifact",
@@ -84,7 +84,7 @@ _MODULES = {
     "parse_manifest": "exports.family.manifest",
     "plan_arena": "exports.onnx.arena",
     "plan_graph": "exports.onnx.graph_memory",
-    "quantise_onnx": "exports.onnx.quantise",
+    "convert_precision": "exports.onnx.quantising.precision",
     "ram_class_mib": "exports.client.python.resolver",
     "read_manifest": "exports.family.manifest",
     "resolve": "exports.client.python.resolver",

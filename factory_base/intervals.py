@@ -23,6 +23,20 @@ def wilson(correct: int, images: int, z: float = Z95) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
 
+def paired_change(gained: int, lost: int, images: int, z: float = Z95) -> tuple[float, float]:
+    """The interval of the change of a share between two outcomes for the same images (Bonett and Price, 2012).
+
+    Args:
+        gained: The number of images with the second outcome alone.
+        lost: The number of images with the first outcome alone.
+        images: The number of all images.
+        z: How sure the interval is, as a quantile of the standard normal distribution; by default 95 %.
+    """
+    total, change = images + 2, gained - lost
+    half = z * math.sqrt(gained + lost + 1 - change**2 / total) / total
+    return change / total - half, change / total + half
+
+
 def is_at_chance(correct: int, images: int, chance: float) -> bool:
     """Whether `correct` of `images` does not differ from guessing, which is right with probability `chance`.
 

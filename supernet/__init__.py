@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from supernet.evaluation.evaluation import recalibrate as recalibrate
     from supernet.model_space import ModelSpace as ModelSpace
     from supernet.planning.memory import keep_freed_memory as keep_freed_memory
+    from supernet.quantisation.fake import FakeQuantised as FakeQuantised
+    from supernet.quantisation.fake import calibrate_ranges as calibrate_ranges
+    from supernet.quantisation.fake import fake_quantised as fake_quantised
     from supernet.sharing.importance import SortGroup as SortGroup
     from supernet.sharing.importance import UnitAxis as UnitAxis
     from supernet.sharing.importance import sort_by_importance as sort_by_importance
@@ -65,6 +68,7 @@ _MODULES = {
     "DataConfig": "supernet.data.config",
     "ExampleInputs": "supernet.data.examples",
     "Examples": "supernet.data.examples",
+    "FakeQuantised": "supernet.quantisation.fake",
     "FinetuneConfig": "supernet.training.finetune_config",
     "ImageExamples": "supernet.data.image_examples",
     "IndexTableConformance": "supernet.conformance",
@@ -94,9 +98,11 @@ _MODULES = {
     "VisionTransformerConfig": "supernet.spaces.transformer_config",
     "Vocabulary": "supernet.data.text",
     "accuracy": "supernet.evaluation.evaluation",
+    "calibrate_ranges": "supernet.quantisation.fake",
     "choose_calibration": "supernet.evaluation.calibration",
     "correct": "supernet.evaluation.evaluation",
     "count_macs": "supernet.sharing.macs",
+    "fake_quantised": "supernet.quantisation.fake",
     "image_examples": "supernet.data.image_examples",
     "keep_freed_memory": "supernet.planning.memory",
     "load_sentences": "supernet.data.text",

@@ -20,6 +20,7 @@ from device_profiles.cost_models.models import (
 )
 from device_profiles.cost_models.uncertainty import TableSpread
 from device_profiles.costs import CostArrays, Costs
+from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable, space_digest
 from device_profiles.profile import FoundProfile
 from device_profiles.workload.file_size import empty_graph_bytes, file_of, largest_graph, part_bytes
@@ -36,9 +37,11 @@ _LATENCY, _HELD, _FILE, _MACS, _ENERGY = range(5)
 
 
 class DeviceCosts:
-    """The costs of the subnets of one model space on one device.
+    """The costs of the subnets of one model space on one device, as model files in one precision.
 
-    Latencies come from the profile's latency table if it has one, otherwise from its kernels.
+    Latencies come from the profile's latency table if it has one, otherwise from its kernels. Latency, memory and
+    energy are those of the precision that such files compute in; only the size of the file differs between, for
+    example, float32 and float16.
 
     >>> from pathlib import Path
     >>> from device_profiles import DeviceCosts, Workloads, find_profile
@@ -54,12 +57,20 @@ class DeviceCosts:
     Args:
         workloads: Workloads of the model space.
         found: Profile of the device.
+        precision: Precision of the files; by default the profile's own.
+
+    Attributes:
+        profile: The profile with the costs first that hold for such files.
+        precision: Precision of the files.
 
     Raises:
-        ConfigError: The profile's table was measured for another model space, engine, precision or number of threads.
+        ConfigError: The profile has no costs for such files, or its table was measured for another model space, engine,
+            precision or number of threads.
     """
 
-    def __init__(self, workloads: Workloads, found: FoundProfile) -> None:
+    def __init__(self, workloads: Workloads, found: FoundProfile, precision: Precision | None = None) -> None:
+        self.precision: Precision = precision or found.profile.precision
+        found = found.for_files_in(self.precision)
         self.profile, self._table, self._workloads = found.profile, found.table, workloads
         self._energy = found.profile.costs.energy
         self._summed = _MACS + 1 if self._energy is None else _ENERGY + 1
@@ -70,7 +81,7 @@ class DeviceCosts:
     def of(self, subnets: Sequence[SubnetConfig]) -> list[Costs]:
         """Return the costs of each subnet. Raises `SpaceError` if a subnet cannot be traced."""
         if self._workloads.chain is None:
-            return costs_of([self._workloads.of(subnet) for subnet in subnets], self.profile)
+            return costs_of([self._workloads.of(subnet) for subnet in subnets], self.profile, self.precision)
         return costs_from(self.predict(encoded(self._workloads.model_space.space, subnets)), self.profile)
 
     def predict(self, vectors: NDArray[np.integer], progress: Progress = silent) -> CostArrays:
@@ -258,9 +269,9 @@ class DeviceCosts:
             rows = np.zeros((len(new), self._summed + 1))
             workloads = [part.workload for part in new]
             rows[:, _LATENCY] = self._latencies(new)
-            rows[:, _HELD] = [w.weight_elements + packed_elements(w) for w in workloads]
+            rows[:, _HELD] = [w.weight_elements + packed_elements(w, self.profile.precision) for w in workloads]
             rows[:, _FILE] = [
-                part_bytes(w.file_content.of(self.profile.precision), w.input_shape, w.output_shape) for w in workloads
+                part_bytes(w.file_content.of(self.precision), w.input_shape, w.output_shape) for w in workloads
             ]
             rows[:, _MACS] = [w.macs for w in workloads]
             rows[:, -1] = [w.arena_elements for w in workloads]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.costs import CostArrays, Costs
-from device_profiles.engine import ComputePrecision
+from device_profiles.engine import ComputePrecision, Precision
 from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
 from device_profiles.workload.file_size import network_bytes
-from device_profiles.workload.operators import KERNEL_KINDS, KernelKind, Workload
+from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind, Workload
 
 BYTES_PER_ELEMENT: dict[ComputePrecision, int] = {"fp32": 4, "int8": 1}
 """Bytes of one weight or activation."""
@@ -47,16 +47,18 @@ class LatencyModel:
 
 
 class MemoryModel:
-    """Weights, packed copies of the weights of linear layers, activations and scratch, and the engine's own memory.
+    """Weights, packed copies of weights, activations and scratch, and the engine's own memory.
 
-    Activations and scratch are the liveness bound times the engine's `arena_ratio`.
+    Activations and scratch are the liveness bound times the engine's `arena_ratio`. In int8 the bound counts every
+    activation as one byte, so the ratio includes those that stay float32: sums, gates and hard-swish.
     """
 
     unit: ClassVar[str] = "bytes"
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Return bytes, `(len(workloads),)`."""
-        held = np.array([w.weight_elements + packed_elements(w) for w in workloads], dtype=np.float64)
+        packed = [packed_elements(w, profile.precision) for w in workloads]
+        held = np.array([w.weight_elements for w in workloads], dtype=np.float64) + packed
         arena = np.array([w.arena_elements for w in workloads], dtype=np.float64)
         return peak_memory(held, arena, profile)
 
@@ -68,11 +70,7 @@ class FileSizeModel:
 
     def predict(self, workloads: Sequence[Workload], profile: DeviceProfile) -> NDArray[np.float64]:
         """Return bytes, `(len(workloads),)`; the same on all devices of one precision."""
-        sizes = [
-            network_bytes(np.array(w.file_content.of(profile.precision)), w.input_shape, w.output_shape)
-            for w in workloads
-        ]
-        return np.array(sizes, dtype=np.float64)
+        return file_sizes(workloads, profile.precision)
 
 
 COST_MODELS: dict[str, type[CostModel]] = {
@@ -81,6 +79,12 @@ COST_MODELS: dict[str, type[CostModel]] = {
     "file_size": FileSizeModel,
 }
 """Budget name -> the cost model that predicts its cost."""
+
+
+def file_sizes(workloads: Sequence[Workload], precision: Precision) -> NDArray[np.float64]:
+    """Return the bytes of the files in `precision`, `(len(workloads),)`."""
+    contents = [(np.array(w.file_content.of(precision)), w.input_shape, w.output_shape) for w in workloads]
+    return np.array([network_bytes(*content) for content in contents], dtype=np.float64)
 
 
 def peak_memory(held: NDArray[np.float64], arena: NDArray[np.float64], profile: DeviceProfile) -> NDArray[np.float64]:
@@ -95,9 +99,13 @@ def peak_memory(held: NDArray[np.float64], arena: NDArray[np.float64], profile: 
     return np.asarray(elements * BYTES_PER_ELEMENT[profile.precision] + profile.costs.engine_memory.value)
 
 
-def packed_elements(workload: Workload) -> int:
-    """Return the weights of linear layers: engines keep a second copy in the layout of their matrix kernels."""
-    return workload.totals[KERNEL_KINDS.index("linear")].weight_elements
+def packed_elements(workload: Workload, precision: ComputePrecision) -> int:
+    """Return the weights that engines keep a second copy of, in the layout of their matrix kernels.
+
+    In float32 these are the weights of linear layers; in int8 also those of convolutions.
+    """
+    kinds: tuple[KernelKind, ...] = ("linear",) if precision == "fp32" else COMPUTE_KINDS
+    return sum(workload.totals[KERNEL_KINDS.index(kind)].weight_elements for kind in kinds)
 
 
 def latency_features(workloads: Sequence[Workload], precision: ComputePrecision) -> NDArray[np.float64]:
@@ -121,9 +129,17 @@ def latency_by_kind(workload: Workload, profile: DeviceProfile) -> dict[KernelKi
     return {kind: float(time) for kind, time in zip(KERNEL_KINDS, sums, strict=True)}
 
 
-def costs_of(workloads: Sequence[Workload], profile: DeviceProfile) -> list[Costs]:
-    """Return the costs of each workload on the device, in the same order."""
+def costs_of(workloads: Sequence[Workload], profile: DeviceProfile, precision: Precision | None = None) -> list[Costs]:
+    """Return the costs of each workload on the device, in the same order.
+
+    Args:
+        workloads: The networks.
+        profile: The device, with the precision first that the files compute in.
+        precision: Precision of the files; by default the profile's own.
+    """
     found = {name: model().predict(workloads, profile) for name, model in COST_MODELS.items()}
+    if precision is not None:
+        found["file_size"] = file_sizes(workloads, precision)
     energy = None
     if profile.costs.energy is not None:
         energy = energy_uj(workloads, found["latency"], profile.costs.energy, profile.precision)

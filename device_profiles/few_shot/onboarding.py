@@ -313,6 +313,7 @@ class Fleet:
                     latency_std=Figure(value=_rounded(spread), provenance="few_shot", source=source),
                     rows=measured.rows,
                 ),
+                "more_costs": {},  # nothing was measured in another precision
             }
         )
 

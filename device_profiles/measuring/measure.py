@@ -141,27 +141,25 @@ def measure_host(
     """
     runner = runner or LocalRunner(engine)
     machine = runner.machine()
-    _check(plan, engine, machine)
+    check_plan(plan, engine, machine)
     workloads = Workloads(model_space)
     sample = sample_networks(model_space.space, workloads, plan.networks, plan.held_out, plan.seed, progress)
     setting = Setting(engine=engine, threads=plan.threads, precision=plan.precision, rounds=plan.rounds, seed=plan.seed)
-    name = machine_name(machine, setting)
+    name = machine_name(machine, engine, plan.threads, plan.precision)
     benchmark = Benchmark(workloads, sample, setting, folder / _key(setting, sample, workloads), name)
     found = benchmark.run(runner, progress)
     _check_noise(found, benchmark.rounds_file)
     return _measured(workloads, found, setting, machine, runner.peak(plan.threads), progress, today)
 
 
-def machine_name(machine: Machine, setting: Setting) -> str:
+def machine_name(machine: Machine, engine: Engine, threads: int, precision: ComputePrecision) -> str:
     """Everything that measured numbers depend on, in words: processor, engine and its version, threads, precision."""
-    threads = counted(setting.threads, "thread")
-    engine = f"{setting.engine.name} {machine.engine_version}"
-    return ", ".join(
-        [machine.processor, engine, threads, *([] if setting.precision == "fp32" else [setting.precision])]
-    )
+    used = [machine.processor, f"{engine.name} {machine.engine_version}", counted(threads, "thread")]
+    return ", ".join([*used, *([] if precision == "fp32" else [precision])])
 
 
-def _check(plan: Plan, engine: Engine, machine: Machine) -> None:
+def check_plan(plan: Plan, engine: Engine, machine: Machine) -> None:
+    """Raises `ConfigError` if the machine or the engine cannot carry out the plan."""
     if not 1 <= plan.threads <= machine.cores:
         raise ConfigError(f"{plan.threads} threads cannot be measured on this machine; choose 1 to {machine.cores}")
     if plan.precision not in engine.precisions:
@@ -205,7 +203,7 @@ def _measured(
     progress: Progress,
     today: date,
 ) -> MeasuredHost:
-    prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile)
+    prior = load_document(SHIPPED_FOLDER / "host.yaml", DeviceProfile).computing_in(setting.precision)
     known = [workloads.of(subnet) for subnet in found.subnets]
     kernels = _fit_kernels(known[: found.fitted], found, prior, setting.precision)
     features = latency_features(known, setting.precision)
@@ -227,7 +225,7 @@ def _measured(
         run_overhead_us=TimeFigure(value=_rounded(kernels[-1]), provenance="measured", source=source),
         arena_ratio=_arena_ratio(known, found.peaks, prior.costs.arena_ratio, setting.precision),
         engine_memory=prior.costs.engine_memory,
-        machine=machine_name(machine, setting),
+        machine=machine_name(machine, setting.engine, setting.threads, setting.precision),
         prediction_error=_rounded(error),
         repeatability_p95=_rounded(found.repeatability_p95),
         latency_std=Figure(
@@ -318,7 +316,7 @@ def _arena_ratio(
     """Measured over planned arena, the largest of the networks; `default` if the machine reports no peak memory."""
     width = BYTES_PER_ELEMENT[precision]
     ratios = [
-        (peak / width - packed_elements(workload)) / workload.arena_elements
+        (peak / width - packed_elements(workload, precision)) / workload.arena_elements
         for workload, peak in zip(workloads, peaks, strict=True)
         if peak is not None
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from device_profiles.engine import ComputePrecision
 from device_profiles.measuring.host_facts import clock_ghz, has_int8_dot_products, processor, ram_bytes, selectors_of
 from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
@@ -18,12 +17,11 @@ _WITH_DOT_PRODUCTS, _WITHOUT = 4, 2
 float32; without it, values are widened to 16 bits first."""
 
 
-def host_sheet(*, threads: int = 1, precision: ComputePrecision = "fp32", engine: str = "onnxruntime") -> SocSheet:
+def host_sheet(*, threads: int = 1, engine: str = "onnxruntime") -> SocSheet:
     """Return the sheet of this machine, with its peak and streamed bandwidth measured.
 
     Args:
         threads: Threads to measure with, 1 to the number of processors that this process may use.
-        precision: Precision of the profile.
         engine: Engine that the sheet names.
 
     Raises:
@@ -52,7 +50,6 @@ def host_sheet(*, threads: int = 1, precision: ComputePrecision = "fp32", engine
             "soc": processor(),
             "selectors": selectors_of("linux", cores, ram_bytes()),
             "engine": engine,
-            "precision": precision,
             "cpu": assumed.cpu.model_copy(update=cpu),
             "memory": assumed.memory.model_copy(update={"streamed_gbytes_per_s": streamed}),
         }

@@ -10,6 +10,7 @@ All shares are in `core_classes`. Results are rounded to two digits, since they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,68 +61,91 @@ class _Bound:
     arithmetic: str
 
 
-def profile_of(sheet: SocSheet) -> DeviceProfile:
+def profile_of(sheet: SocSheet, precisions: Sequence[ComputePrecision] = ()) -> DeviceProfile:
     """Return the modelled profile of a sheet.
 
+    Args:
+        sheet: The sheet.
+        precisions: Precisions that the profile has costs in; if empty, all that the sheet has figures for.
+
     Raises:
-        ConfigError: The sheet lacks a figure that its class of core needs.
+        ConfigError: The sheet lacks a figure that its class of core, or a precision, needs.
     """
-    peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
-    core = sheet.core
+    first, *others = _chosen(sheet, precisions)
     return DeviceProfile(
         name=sheet.name,
         description=sheet.description,
         selectors=sheet.selectors,
         engine=sheet.engine,
-        compute_unit=core.compute_unit,
+        compute_unit=sheet.core.compute_unit,
         threads=sheet.cpu.cores if sheet.cpu is not None else 1,
-        precision=sheet.precision,
+        precision=first,
         budgets=sheet.budgets,
-        costs=CostParameters(
-            kernels={kind: _kernel(kind, core, peak, streamed, overhead) for kind in KERNEL_KINDS},
-            run_overhead_us=TimeFigure(
-                value=_two_digits(overhead.value * core.run_calls),
-                provenance=overhead.provenance,
-                source=f"{core.run_calls:g} times the overhead of one call",
-            ),
-            arena_ratio=_ARENA_RATIO,
-            engine_memory=_ENGINE_MEMORY,
-            latency_std=_latency_std(core, (peak, streamed, overhead)),
-            energy=_energy(sheet),
-        ),
+        costs=_costs(sheet, first),
+        more_costs={precision: _costs(sheet, precision) for precision in others},
     )
 
 
-def comment_of(sheet: SocSheet) -> list[str]:
+def comment_of(sheet: SocSheet, precisions: Sequence[ComputePrecision] = ()) -> list[str]:
     """Return the comment above a modelled profile: how it was computed, and every figure with its source."""
     return [
         "Computed by `factory profile --modelled`: change the sheet, not this file. Figures are published (read in the",
         "source), unchecked (published, but written from general knowledge), measured or assumed.",
-        *explained(sheet),
+        *explained(sheet, precisions),
     ]
 
 
-def explained(sheet: SocSheet) -> list[str]:
+def explained(sheet: SocSheet, precisions: Sequence[ComputePrecision] = ()) -> list[str]:
     """Return what a profile rests on, line by line: the chip, the arithmetic, every figure with its source."""
-    peak, streamed, overhead = _peak(sheet), _streamed(sheet), _overhead(sheet)
+    streamed, overhead = _streamed(sheet), _overhead(sheet)
+    peaks = [_peak(sheet, precision) for precision in _chosen(sheet, precisions)]
     return [
         f"Chip: {sheet.soc}.",
-        f"Peak: {peak.arithmetic} = {_short(peak.value)} GMAC/s.",
+        *(f"Peak: {peak.arithmetic} = {_short(peak.value)} GMAC/s." for peak in peaks),
         f"Streamed: {streamed.arithmetic} = {_short(streamed.value)} GB/s.",
         f"Overhead of a call: {overhead.arithmetic} = {_short(overhead.value)} us.",
         *(f"{place}: {f.value:g}, {f.provenance}: {f.source}." for place, f in sheet.figures().items()),
     ]
 
 
-def _peak(sheet: SocSheet) -> _Bound:
+def _chosen(sheet: SocSheet, precisions: Sequence[ComputePrecision]) -> tuple[ComputePrecision, ...]:
+    """The precisions of a profile, the sheet's own first."""
+    missing = [precision for precision in precisions if precision not in sheet.precisions]
+    if missing:
+        lacks = "cpu.int8_lanes" if sheet.cpu is not None else f"an accelerator with figures in {missing[0]}"
+        raise ConfigError(
+            f"the sheet {sheet.name} has no figures for {missing[0]}, but for {', '.join(sheet.precisions)}: it lacks "
+            f"{lacks}; write a sheet with them"
+        )
+    return tuple(precision for precision in sheet.precisions if not precisions or precision in precisions)
+
+
+def _costs(sheet: SocSheet, precision: ComputePrecision) -> CostParameters:
+    peak, streamed, overhead = _peak(sheet, precision), _streamed(sheet), _overhead(sheet)
+    core = sheet.core
+    return CostParameters(
+        kernels={kind: _kernel(kind, core, peak, streamed, overhead) for kind in KERNEL_KINDS},
+        run_overhead_us=TimeFigure(
+            value=_two_digits(overhead.value * core.run_calls),
+            provenance=overhead.provenance,
+            source=f"{core.run_calls:g} times the overhead of one call",
+        ),
+        arena_ratio=_ARENA_RATIO,
+        engine_memory=_ENGINE_MEMORY,
+        latency_std=_latency_std(core, (peak, streamed, overhead)),
+        energy=_energy(sheet, precision),
+    )
+
+
+def _peak(sheet: SocSheet, precision: ComputePrecision) -> _Bound:
     if sheet.accelerator is not None:
         figure = sheet.accelerator.gmacs_per_s
-        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic=f"stated in {sheet.precision}")
+        return _Bound(value=figure.value, provenance=_weakest(figure), arithmetic=f"stated in {precision}")
     cpu = _present(sheet.cpu, "cpu")
-    lanes = cpu.fp32_lanes if sheet.precision == "fp32" else _present(cpu.int8_lanes, "cpu.int8_lanes")
+    lanes = cpu.fp32_lanes if precision == "fp32" else _present(cpu.int8_lanes, "cpu.int8_lanes")
     if cpu.gmacs_per_s is not None:
         wider = lanes.value / cpu.fp32_lanes.value
-        words = "stated in float32" + (f" x {wider:g} for {sheet.precision} lanes" if wider != 1 else "")
+        words = "stated in float32" + (f" x {wider:g} for {precision} lanes" if wider != 1 else "")
         provenance = _weakest(cpu.gmacs_per_s, *([lanes] if wider != 1 else []))
         return _Bound(value=cpu.gmacs_per_s.value * wider, provenance=provenance, arithmetic=words)
     scaling = 1.0 if cpu.cores == 1 else SCALING
@@ -130,7 +154,7 @@ def _peak(sheet: SocSheet) -> _Bound:
     return _Bound(
         value=cpu.cores * cpu.clock_ghz.value * lanes.value * scaling,
         provenance=_weakest(cpu.clock_ghz, lanes),
-        arithmetic=f"{cores} x {lanes.value:g} {sheet.precision} lanes{shared}",
+        arithmetic=f"{cores} x {lanes.value:g} {precision} lanes{shared}",
     )
 
 
@@ -203,12 +227,12 @@ def _latency_std(core: CoreClass, bounds: tuple[_Bound, ...]) -> Figure:
     )
 
 
-def _energy(sheet: SocSheet) -> EnergyCost | None:
+def _energy(sheet: SocSheet, precision: ComputePrecision) -> EnergyCost | None:
     energy, core = sheet.energy, sheet.core
     if energy is None or sheet.cpu is None or core.instruction_pj is None:
         return None
-    arithmetic, scaled = _ARITHMETIC_PJ[sheet.precision], energy.process_nm.value / _REFERENCE_NM
-    instructions = _INSTRUCTIONS_PER_FMA * core.instruction_pj / _VECTOR_LANES[sheet.precision]
+    arithmetic, scaled = _ARITHMETIC_PJ[precision], energy.process_nm.value / _REFERENCE_NM
+    instructions = _INSTRUCTIONS_PER_FMA * core.instruction_pj / _VECTOR_LANES[precision]
     cores = sheet.cpu.cores
     return EnergyCost(
         pj_per_mac=Figure(

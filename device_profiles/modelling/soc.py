@@ -173,7 +173,7 @@ class SocSheet(Document):
         soc: The chip that the figures belong to, in words.
         selectors: Selectors of the profile.
         engine: Engine of the profile.
-        precision: Precision of the profile.
+        precision: First precision of the profile; that of an accelerator's figures.
         budgets: Default budgets of the profile.
         cpu: The CPU cores in use; either this or `accelerator` is given.
         accelerator: The GPU or NPU in use.
@@ -215,6 +215,14 @@ class SocSheet(Document):
         if section is None:
             raise ConfigError(f"{self.name}: the sheet has neither cpu nor accelerator; add one")
         return CORE_CLASSES[section.core]
+
+    @property
+    def precisions(self) -> tuple[ComputePrecision, ...]:
+        """The precisions that the sheet has figures for, its own first."""
+        if self.cpu is None:
+            return (self.precision,)
+        known: tuple[ComputePrecision, ...] = ("fp32", "int8") if self.cpu.int8_lanes is not None else ("fp32",)
+        return (self.precision, *(precision for precision in known if precision != self.precision))
 
     def figures(self) -> dict[str, SheetFigure]:
         """Return all figures by their place, such as `cpu.clock_ghz`, in the order of the sheet."""

@@ -1,8 +1,10 @@
 """The graph of an ONNX file, in the detail that its size depends on, built from ATen calls. Imports no torch.
 
 A value of the graph is the output of a node. A view that has a node in the file makes a new value. The 8-bit file is
-the one that `exports.onnx.quantise` makes from the float32 file: convolutions and matrix products read and write 8-bit
-values, each through a pair of nodes, and keep their weights as integers with a scale per channel.
+the one that `exports.onnx.quantising` makes from the float32 file: convolutions and matrix products read and write
+8-bit values, each through a pair of nodes, and keep their weights as integers with a scale per channel. The files in
+float16 and with 8-bit weights are the float32 file with other nodes in place of its large weights: a narrow constant, a
+cast, and for integers a product with a scale per channel.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.workload.exported import PRODUCTS, RESHAPES, Exported, exported_call, exported_view
-from device_profiles.workload.file_size import SMALL_ELEMENTS, FileContent, attribute_bytes, node_bytes, tensor_bytes
+from device_profiles.workload.file_size import (
+    NARROWED_ELEMENTS,
+    SMALL_ELEMENTS,
+    FileContent,
+    attribute_bytes,
+    node_bytes,
+    tensor_bytes,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,14 +35,15 @@ _VANISHING = frozenset({"Clip", "Relu"})
 """Operators that the range of the preceding 8-bit value makes redundant."""
 _FREE_VIEWS = frozenset({"detach", "alias", "lift_fresh"})
 
-_BYTE, _INT32 = 1, 4
+_BYTE, _HALF, _INT32 = 1, 2, 4
 _PAIR = (
     node_bytes("QuantizeLinear", 3)
     + node_bytes("DequantizeLinear", 3)
     + 2 * (tensor_bytes(()) + tensor_bytes((), _BYTE))
 )
 """Bytes of an 8-bit value: two nodes, each with a scale and a zero point."""
-_DEQUANTISED = node_bytes("DequantizeLinear", 3, attribute_bytes("axis", 1))
+_AXIS = attribute_bytes("axis", 1)
+_CAST = node_bytes("Cast", 1, attribute_bytes("to", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +55,12 @@ class _Weight:
     element_bytes: int = 4
 
     @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def is_small(self) -> bool:
-        return math.prod(self.shape) <= SMALL_ELEMENTS
+        return self.elements <= SMALL_ELEMENTS
 
 
 @dataclass(slots=True)
@@ -152,7 +166,12 @@ class FileGraph:
         ends = {self._value_of(tensor) for tensor in outputs}
         uses = Counter([value for node in self._nodes for value in node.reads] + list(ends))
         nodes = _folded(self._nodes, uses)
-        return FileContent(fp32=_float_bytes(nodes), int8=_integer_bytes(nodes, uses, ends))
+        return FileContent(
+            fp32=_float_bytes(nodes, _float_weight),
+            fp16=_float_bytes(nodes, _half_weight),
+            int8=_integer_bytes(nodes, uses, ends),
+            int8_weights=_float_bytes(nodes, _scaled_weight),
+        )
 
     def _add_call(self, call: Exported, reads: tuple[int, ...], weights: tuple[_Weight, ...], output: Tensor) -> None:
         if not call.op_type and not call.others:
@@ -212,8 +231,8 @@ def _folded(nodes: Sequence[_Node], uses: Mapping[int, int]) -> list[_Node]:
     return kept
 
 
-def _float_bytes(nodes: Iterable[_Node]) -> int:
-    return sum(node.own_bytes for node in nodes) + _weight_bytes(nodes, _float_weight)
+def _float_bytes(nodes: Iterable[_Node], weight: Callable[[_Node, _Weight], int]) -> int:
+    return sum(node.own_bytes for node in nodes) + _weight_bytes(nodes, weight)
 
 
 def _integer_bytes(nodes: Iterable[_Node], uses: Mapping[int, int], ends: AbstractSet[int]) -> int:
@@ -248,10 +267,31 @@ def _float_weight(_: _Node, weight: _Weight) -> int:
     return tensor_bytes(weight.shape, weight.element_bytes)
 
 
+def _half_weight(node: _Node, weight: _Weight) -> int:
+    """A large matrix in float16, and the node that casts it."""
+    if not _is_narrowed(node, weight):
+        return _float_weight(node, weight)
+    return tensor_bytes(weight.shape, _HALF) + _CAST
+
+
+def _scaled_weight(node: _Node, weight: _Weight) -> int:
+    """A large matrix in 8 bits, a scale per output channel, and the nodes that cast and scale it."""
+    if not _is_narrowed(node, weight):
+        return _float_weight(node, weight)
+    scale = (node.channels, *[1] * (len(weight.shape) - 1))
+    return tensor_bytes(weight.shape, _BYTE) + tensor_bytes(scale) + _CAST + node_bytes("Mul", 2)
+
+
+def _is_narrowed(node: _Node, weight: _Weight) -> bool:
+    return node.op_type in _QUANTISED and len(weight.shape) > 1 and weight.elements >= NARROWED_ELEMENTS
+
+
 def _integer_weight(node: _Node, weight: _Weight) -> int:
-    """A matrix in 8 bits, a bias in 32 bits, and per output channel a scale and a zero point as wide as the weights."""
+    """A matrix in 8 bits, a bias in 32 bits, each with a scale per output channel; products also have zero points."""
     if node.op_type not in _QUANTISED:
         return _float_weight(node, weight)
-    width = _BYTE if len(weight.shape) > 1 else _INT32
-    channels = (node.channels,)
-    return _DEQUANTISED + tensor_bytes(weight.shape, width) + tensor_bytes(channels) + tensor_bytes(channels, width)
+    is_matrix, channels = len(weight.shape) > 1, (node.channels,)
+    has_zeros = is_matrix and node.op_type != "Conv"
+    dequantised = node_bytes("DequantizeLinear", 3 if has_zeros else 2, _AXIS)
+    stored = tensor_bytes(weight.shape, _BYTE if is_matrix else _INT32) + tensor_bytes(channels)
+    return dequantised + stored + (tensor_bytes(channels, _BYTE) if has_zeros else 0)

@@ -10,6 +10,7 @@ values and constants have `NAME_BYTES` characters, so the size of a layer does n
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final, Literal
@@ -24,6 +25,10 @@ SMALL_ELEMENTS = 1024
 """Constants with up to this many elements are stored once per use, larger ones once per file. It is the limit up to
 which the exporter of PyTorch merges equal constants (`DeduplicateInitializersPass` of onnx_ir), which `exports`
 undoes."""
+
+NARROWED_ELEMENTS: Final = 256
+"""A weight with fewer elements stays float32 in files with narrow weights: the nodes that decode one take up to 150
+bytes, and its scales 4 bytes per channel, so little or nothing would be saved."""
 
 _NUMBER_BYTES = 5
 """Length of the suffix of a node's name after its operator: `_0000`."""
@@ -46,11 +51,20 @@ class FileContent:
     """Bytes of all nodes and constants, by precision of the file. For a chain of parts they add up."""
 
     fp32: int
+    fp16: int
     int8: int
+    int8_weights: int
 
-    def of(self, precision: Literal["fp32", "int8"]) -> int:
+    def of(self, precision: Literal["fp32", "fp16", "int8", "int8_weights"]) -> int:
         """Return the bytes at one precision."""
-        return self.fp32 if precision == "fp32" else self.int8
+        return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8, "int8_weights": self.int8_weights}[precision]
+
+    @classmethod
+    def total(cls, parts: Iterable[FileContent]) -> FileContent:
+        """Return the sums over the parts of a network."""
+        rows = [(part.fp32, part.fp16, part.int8, part.int8_weights) for part in parts]
+        fp32, fp16, int8, int8_weights = (sum(column) for column in zip(*rows, strict=True))
+        return cls(fp32=fp32, fp16=fp16, int8=int8, int8_weights=int8_weights)
 
 
 def network_bytes(

@@ -46,7 +46,9 @@ class _StoredWorkload(Document):
     input_shape: _Shape
     output_shape: _Shape
     fp32_bytes: _Count
+    fp16_bytes: _Count
     int8_bytes: _Count
+    int8_weights_bytes: _Count
 
 
 class _StoredPart(Document):
@@ -166,7 +168,9 @@ def _stored(workload: Workload, numbers: dict[Operator, int]) -> Mapping[str, An
         "input_shape": workload.input_shape,
         "output_shape": workload.output_shape,
         "fp32_bytes": workload.file_content.fp32,
+        "fp16_bytes": workload.file_content.fp16,
         "int8_bytes": workload.file_content.int8,
+        "int8_weights_bytes": workload.file_content.int8_weights,
     }
 
 
@@ -180,7 +184,12 @@ def _workload(stored: _StoredWorkload, known: Sequence[Operator]) -> Workload:
         input_elements=stored.input_elements,
         input_shape=stored.input_shape,
         output_shape=stored.output_shape,
-        file_content=FileContent(fp32=stored.fp32_bytes, int8=stored.int8_bytes),
+        file_content=FileContent(
+            fp32=stored.fp32_bytes,
+            fp16=stored.fp16_bytes,
+            int8=stored.int8_bytes,
+            int8_weights=stored.int8_weights_bytes,
+        ),
         totals=totals_of(operators),
     )
 

@@ -130,9 +130,7 @@ def joined(parts: Sequence[Workload]) -> Workload:
         input_elements=parts[0].input_elements,
         input_shape=parts[0].input_shape,
         output_shape=parts[-1].output_shape,
-        file_content=FileContent(
-            fp32=sum(part.file_content.fp32 for part in parts), int8=sum(part.file_content.int8 for part in parts)
-        ),
+        file_content=FileContent.total(part.file_content for part in parts),
         totals=totals_of(operators),
     )
 

@@ -21,10 +21,9 @@ from device_profiles.workload.operators import KernelKind
 from exports.engines.arguments import check_batch, check_precision, check_threads
 from exports.engines.chains import convert_chain
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.onnxruntime_library import onnxruntime_library
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.onnxruntime_library import onnxruntime_library, session_options
+from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
-from factory_base.files import write_bytes
 from factory_base.foreign import printable
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class OnnxRuntimeEngine:
     """
 
     name: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8_weights")
 
     def __init__(self, opset: int = 20, dynamic_batch: bool = False) -> None:
         self._opset = opset
@@ -63,20 +62,20 @@ class OnnxRuntimeEngine:
         precision: Precision = "fp32",
         calibration: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write `module` to `path`. The guarantees about the file are those of `export_onnx` and `quantise_onnx`.
+        """Write `module` to `path`. The guarantees about the file are those of `export_onnx` and `convert_precision`.
 
         Raises:
             EngineError: See the protocol.
             DiskError: `path` cannot be written.
         """
         check_precision(self.name, self.precisions, precision, calibration)
-        if precision == "fp32" or calibration is None:
+        if precision == "fp32":
             export_onnx(module, input_shape, path, opset=self._opset, dynamic_batch=self._dynamic_batch)
             return
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "float.onnx"
             export_onnx(module, input_shape, source, opset=self._opset, dynamic_batch=self._dynamic_batch)
-            quantise_onnx(source, calibration, path)
+            convert_precision(source, path, precision, calibration, None)
 
     def convert_chain(
         self,
@@ -90,8 +89,12 @@ class OnnxRuntimeEngine:
     ) -> None:
         """See the protocol. The files accept one input at a time. Raises `EngineError`, `DiskError`."""
         check_precision(self.name, self.precisions, precision, calibration)
+
+        def convert(source: Path, target: Path, inputs: NDArray[np.float32] | None) -> None:
+            convert_precision(source, target, precision, inputs, None)
+
         given = calibration if precision == "int8" else None
-        convert_chain(_convert_file, parts, input_shape, path, part_paths, given, self._opset)
+        convert_chain(convert, parts, input_shape, path, part_paths, given, self._opset)
 
     def load(self, path: Path, threads: int) -> OnnxRuntimeSession:
         """Open the file at `path` with `threads` threads within an operator and deterministic kernels.
@@ -104,9 +107,10 @@ class OnnxRuntimeEngine:
     def limits(self) -> tuple[str, ...]:
         """What readers of its measurements must know."""
         return (
-            "CPU only; float32, and int8 by static quantisation: 8-bit activations and 7-bit weights, because "
-            "processors without 8-bit dot products saturate on 8-bit weights; sums, gates and normalisations stay "
-            "float32",
+            "CPU only; kernels compute in float32, or in int8 by static quantisation, with weights scaled so that "
+            "processors without 8-bit dot products do not saturate; gates and normalisations stay float32",
+            "fp16 and int8_weights files hold weights in fewer bytes, which are decoded at load: in latency and memory "
+            "they equal fp32",
             "peak memory is the most that the engine's arena had in use in one run: activations, scratch, copies in "
             "another layout and repacked weights, but neither the weights of the file nor the library itself",
             "time per kind of kernel comes from the profiler; its overhead is subtracted from all kernels alike, which "
@@ -123,13 +127,6 @@ class OnnxRuntimeEngine:
         if format_version not in OLDEST_VERSIONS:
             raise EngineError(f"opset {format_version} is unknown to ONNX Runtime; known: {sorted(OLDEST_VERSIONS)}")
         return OLDEST_VERSIONS[format_version]
-
-
-def _convert_file(source: Path, path: Path, calibration: NDArray[np.float32] | None) -> None:
-    if calibration is None:
-        write_bytes(path, source.read_bytes())
-    else:
-        quantise_onnx(source, calibration, path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,16 +219,7 @@ class OnnxRuntimeSession:
 
 def _options(threads: int) -> Any:
     check_threads(threads)
-    library = onnxruntime_library()
-    options = library.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4  # fatal: errors are raised, and nothing is printed
-    # Otherwise the threads of a session keep spinning after a run and disturb whatever is timed next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return options
+    return session_options(threads)
 
 
 def _open(path: Path, options: Any) -> Any:

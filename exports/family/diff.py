@@ -18,7 +18,7 @@ from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
-from factory_base.intervals import Z95
+from factory_base.intervals import Z95, paired_change
 from factory_base.quantities import format_bytes, format_duration
 from factory_base.wording import counted
 
@@ -229,9 +229,8 @@ def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], z: float =
     The interval is as sure as `z`, a quantile of the standard normal distribution, says; by default 95 %.
     """
     gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
-    total, change = images + 2, gained - lost
-    half = z * math.sqrt(gained + lost + 1 - change**2 / total) / total
-    return AccuracyChange(mean=change / images, low=change / total - half, high=change / total + half)
+    low, high = paired_change(gained, lost, images, z)
+    return AccuracyChange(mean=(gained - lost) / images, low=low, high=high)
 
 
 def _side(path: Path) -> _Side:

@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from device_profiles.engine import Precision
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.engine import ModelInput, Precision
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 """How the range of an activation follows from its values for the calibration inputs.
 
 `minmax`: from the smallest to the largest. `percentile`: without the rarest values at either end. `mse`: the range with
 the smallest mean squared error of the quantised values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Images that decide between ways of converting a network: neither training nor test images.
+
+    Attributes:
+        inputs: The model inputs, `(n, *input_shape)`.
+        labels: The index of the right class of each, `(n,)`.
+    """
+
+    inputs: ModelInput
+    labels: NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ class EngineName(StrEnum):
 
 
 class PrecisionName(StrEnum):
-    """The values of `device_profiles.engine.Precision`."""
+    """The values of `device_profiles.engine.ComputePrecision`."""
 
     fp32 = "fp32"
     int8 = "int8"

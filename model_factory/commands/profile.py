@@ -23,6 +23,9 @@ from model_factory.commands.options import (
 from model_factory.commands.tables import print_profile_path, print_table
 
 if TYPE_CHECKING:
+    from device_profiles.engine import ComputePrecision
+    from device_profiles.latency_table import LatencyTable
+    from device_profiles.profile import CostParameters
     from model_factory.jobs.measuring import Modelled, Profiled
     from model_factory.run import Run
 
@@ -56,7 +59,15 @@ def profile(
         ),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="The inference engine.")] = EngineName.onnxruntime,
-    precision: Annotated[PrecisionName, typer.Option(help="The precision of the model files.")] = PrecisionName.fp32,
+    precision: Annotated[
+        list[PrecisionName] | None,
+        typer.Option(
+            help="The precision that kernels compute in; name the option twice for both. By default fp32, and with "
+            "--modelled all that the sheet has figures for. Costs of this machine in another precision, which the "
+            "profile may have already, stay in it.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of the engine.", min=1)] = 1,
     networks: Annotated[
         int,
@@ -87,19 +98,29 @@ def profile(
     from model_factory.jobs.measuring import ModelledPlan, measure, model_device
 
     chosen, console = chosen_run(run, config), Console(quiet)
+    precisions: tuple[ComputePrecision, ...] = tuple(name.value for name in dict.fromkeys(precision or ()))
     if listed:
         print_profiles(chosen)
         return
     if modelled is not None:
         asked = ModelledPlan(
-            sheet=modelled, engine=engine.value, precision=precision.value, threads=threads, given=_given(context)
+            sheet=modelled, engine=engine.value, precisions=precisions, threads=threads, given=_given(context)
         )
         print_modelled(model_device(chosen, console, asked, output=output, force=force))
         return
-    plan = Plan(threads=threads, precision=precision.value, networks=networks, held_out=held_out, rounds=rounds)
-    today = date.today()
+    plan = Plan(threads=threads, networks=networks, held_out=held_out, rounds=rounds)
     print_profiled(
-        measure(chosen, console, plan, engine=engine.value, place=on, output=output, today=today, force=force)
+        measure(
+            chosen,
+            console,
+            plan,
+            precisions or ("fp32",),
+            engine=engine.value,
+            place=on,
+            output=output,
+            today=date.today(),
+            force=force,
+        )
     )
 
 
@@ -111,19 +132,27 @@ def print_profiles(run: Run) -> None:
     rows = [
         (
             found.profile.name,
+            ", ".join(found.profile.all_costs),
             found.profile.latency_provenance,
             found.origin.partition(" ")[0],
             re.split(r"[.,:;]( |$)", found.profile.description, maxsplit=1)[0],
         )
         for found in known_profiles(run.config_folder)
     ]
-    print_table(("profile", "latencies", "from", "description"), rows)
+    print_table(("profile", "computes in", "latencies", "from", "description"), rows)
     print_line(f"sheets for --modelled: {', '.join(shipped_sheets())}")
 
 
 def print_profiled(profiled: Profiled) -> None:
     """Print what was measured, how far to trust it, and how to use it."""
-    costs, table = profiled.profile.costs, profiled.table
+    for precision in profiled.precisions:
+        _print_measured(profiled.profile.costs_in(precision), profiled.tables.get(precision))
+    if profiled.kept:
+        print_line(f"kept           the costs in {', '.join(profiled.kept)} that the profile had")
+    print_profile_path(profiled.path)
+
+
+def _print_measured(costs: CostParameters, table: LatencyTable | None) -> None:
     print_line(f"machine        {costs.machine}")
     if table is not None and table.errors is not None:
         timed = sum(part.measured for part in table.parts)
@@ -151,16 +180,15 @@ def print_profiled(profiled: Profiled) -> None:
         cached = costs.peak.cached_gbytes_per_s
         caches = f", {cached:g} GB/s in caches" if cached else ""
         print_line(f"peak           {costs.peak.gmacs_per_s:g} GMAC/s, {costs.peak.gbytes_per_s:g} GB/s copied{caches}")
-    print_profile_path(profiled.path)
 
 
 def print_modelled(modelled: Modelled) -> None:
     """Print what a modelled profile rests on, how far to trust it, and how to use it."""
     from device_profiles.modelling.roofline import explained
 
-    for line in explained(modelled.sheet):
-        print_line(line)
     profile = modelled.profile
+    for line in explained(modelled.sheet, tuple(profile.all_costs)):
+        print_line(line)
     std = profile.costs.latency_std
     doubt = "" if std is None else f", one standard deviation is {std.value:.0%} of a latency"
     print_line(f"latency        {profile.latency_provenance}{doubt}")

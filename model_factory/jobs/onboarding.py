@@ -104,7 +104,7 @@ def onboard(
     measured = read_measurements(request.measurements, materials.model_space.space, request.only)
     fleet = _fleet(run, materials, console, request, like)
     found = fleet.onboard(measured, like.profile, name, today=today, trust_units=request.trust_units)
-    profile = write_profile(found.profile, output, found.table)
+    profile = write_profile(found.profile, output, [found.table])
     return NewDevice(path=output, profile=profile, table=found.table, priors=found.priors, notes=found.notes)
 
 

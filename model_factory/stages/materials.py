@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from device_profiles.engine import Precision
     from device_profiles.workload.workloads import Workloads
     from supernet.data.augmentation_config import AugmentConfig
     from supernet.data.examples import Examples, Inputs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from supernet.data.types import LabelledImages, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
+    from supernet.quantisation.fake import Ranges
     from supernet.sharing.supernet import Supernet
     from supernet.space import SubnetConfig
 
@@ -40,6 +42,9 @@ CHECK_IMAGES = 1000
 _KEPT_STATISTICS = 512
 """Subnets whose recalibrated statistics are kept: more than a search has in contention at a time. Those of a MobileNet
 are about 100 kB."""
+
+RANGE_IMAGES = 256
+"""Training images on which the ranges of activations are calibrated for the score of an int8 file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Materials:
     def __init__(self, run: Run, console: Console, known: KnownData | None = None) -> None:
         self._run, self._console, self._known = run, console, known
         self._statistics: dict[tuple[SubnetConfig, int], list[torch.Tensor]] = {}
+        self._ranges: dict[tuple[SubnetConfig, int], Ranges] = {}
 
     @cached_property
     def splits(self) -> Splits:
@@ -238,8 +244,13 @@ class Materials:
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
         return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
 
-    def heldout_correct(self, subnet: SubnetConfig, rows: range, calibration_images: int) -> list[bool]:
+    def heldout_correct(
+        self, subnet: SubnetConfig, rows: range, calibration_images: int, precision: Precision = "fp32"
+    ) -> list[bool]:
         """Whether the subnet labels each of a range of held-out images correctly.
+
+        In other precisions than fp32 the network computes with the weights, and for int8 also the activations, rounded
+        as its file rounds them. See `supernet.quantisation` for how close that is.
 
         The held-out images stand in the order of their source, for example sorted by class. Here they are counted in a
         random order, drawn with the seed of the config, so that the first ones represent all.
@@ -248,9 +259,12 @@ class Materials:
             subnet: The subnet.
             rows: Which images, in that order.
             calibration_images: As `images` in `calibrated`.
+            precision: The precision of the file.
 
         Raises:
-            CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
+            CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it or, for int8,
+                cannot be quantised.
+            DataError: For int8, an activation is not finite for one of the calibration images.
         """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
@@ -260,6 +274,8 @@ class Materials:
         chosen = seeded_rows(len(heldout), rows.stop, self._run.config.seed)[rows.start :]
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), chosen)
         module = self._calibrated_again(subnet, calibration_images)
+        if precision != "fp32":
+            module = self._rounded(module, subnet, calibration_images, precision)
         return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
 
     def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
@@ -273,8 +289,27 @@ class Materials:
                 buffer.copy_(value)
         self._statistics[subnet, images] = [buffer.clone() for buffer in module.buffers()]
         if len(self._statistics) > _KEPT_STATISTICS:
-            del self._statistics[next(iter(self._statistics))]
+            oldest = next(iter(self._statistics))
+            del self._statistics[oldest]
+            self._ranges.pop(oldest, None)
         return module
+
+    def _rounded(self, module: nn.Module, subnet: SubnetConfig, images: int, precision: Precision) -> nn.Module:
+        """`module`, recalibrated on `images` images, as a file of `precision` computes it; ranges are kept."""
+        from supernet.data.examples import ExampleInputs
+        from supernet.evaluation.calibration import seeded_rows
+        from supernet.quantisation.fake import fake_quantised, with_folded_norms
+        from supernet.quantisation.storage import round_to_float16, round_to_int8
+
+        train = self.examples(self.splits.train)
+        rows = seeded_rows(len(train), RANGE_IMAGES, self._run.config.seed)
+        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
+        if precision == "int8":
+            quantised = fake_quantised(module, inputs, self._ranges.get((subnet, images)))
+            self._ranges[subnet, images] = quantised.ranges
+            return quantised
+        network = with_folded_norms(module, inputs)
+        return round_to_float16(network) if precision == "fp16" else round_to_int8(network)
 
     def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
         """The images of a split as inputs of the subnet."""

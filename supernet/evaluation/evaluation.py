@@ -68,7 +68,7 @@ def recalibrate(module: nn.Module, inputs: Inputs) -> nn.Module:
         raise DataError(f"recalibration needs at least 2 training examples, got {len(inputs)}")
     with torch.no_grad():
         with _observed(layers) as totals:
-            for part in _parts(module, inputs):
+            for part in parts(module, inputs):
                 module(part)
         for layer, total in zip(layers, totals, strict=True):
             total.write_to(layer)
@@ -83,7 +83,7 @@ def logits(module: nn.Module, inputs: Inputs) -> Tensor:
     """
     found: list[Tensor] = []
     with torch.no_grad():
-        for part in _parts(module, inputs):
+        for part in parts(module, inputs):
             if found or len(part) == len(inputs):
                 output = module(part)
             else:
@@ -129,7 +129,7 @@ def batch_norms(module: nn.Module) -> list[_Norm]:
     return [layer for layer in module.modules() if isinstance(layer, _Norm)]
 
 
-def _parts(module: nn.Module, inputs: Inputs) -> Iterator[Tensor]:
+def parts(module: nn.Module, inputs: Inputs) -> Iterator[Tensor]:
     """`inputs` in parts of nearly equal size, on the device of `module`."""
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     positions = math.prod(inputs[0:1].shape[2:])

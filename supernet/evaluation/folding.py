@@ -88,4 +88,4 @@ def _fold(network: nn.Module, norm_name: str, conv_name: str) -> None:
     statistics = norm.running_mean, norm.running_var, norm.eps
     conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, norm.weight, norm.bias)
     parent, _, key = norm_name.rpartition(".")
-    setattr(network.get_submodule(parent), key, nn.Identity())
+    setattr(network.get_submodule(parent), key, nn.Identity().eval())

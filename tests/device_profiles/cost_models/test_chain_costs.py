@@ -115,7 +115,7 @@ def table_for(space, **changes) -> LatencyTable:
 
 
 def with_table(phone: FoundProfile, table: LatencyTable) -> FoundProfile:
-    return FoundProfile(profile=phone.profile, origin="file x.yaml", digest="", table=table)
+    return FoundProfile(profile=phone.profile, origin="file x.yaml", digest="", tables={phone.profile.precision: table})
 
 
 def test_a_table_replaces_the_kernels(space, phone) -> None:

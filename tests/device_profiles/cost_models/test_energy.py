@@ -85,7 +85,7 @@ def test_an_energy_has_the_weakest_provenance_of_its_numbers() -> None:
 
 def test_the_energy_of_a_mac_scales_with_the_process_and_the_precision() -> None:
     sheet = find_sheet("midrange")
-    fp32, int8 = (profile_of(sheet.model_copy(update={"precision": p})).costs.energy for p in ("fp32", "int8"))
+    fp32, int8 = (profile_of(sheet).costs_in(precision).energy for precision in ("fp32", "int8"))
     assert fp32.pj_per_mac.value == pytest.approx((3.7 + 0.9 + 2 * 70 / 4) * 7 / 45, rel=0.03)
     assert int8.pj_per_mac.value == pytest.approx((0.2 + 0.1 + 2 * 70 / 16) * 7 / 45, rel=0.03)
     assert fp32.pj_per_byte.value == 40

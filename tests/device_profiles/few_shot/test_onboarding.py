@@ -59,7 +59,7 @@ def midrange_us(workloads, subnets, folder: Path):
 def onboarded(fleet: Fleet, measured: MeasuredNetworks, folder: Path):
     """Return the new profile as a user gets it: written to a file and found again."""
     new = fleet.onboard(measured, find_profile("midrange", folder).profile, "phone", today=TODAY)
-    write_profile(new.profile, folder / "phone.yaml", new.table)
+    write_profile(new.profile, folder / "phone.yaml", [new.table])
     return find_profile("phone.yaml", folder)
 
 

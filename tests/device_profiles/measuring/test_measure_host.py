@@ -131,7 +131,7 @@ def test_a_chain_gets_a_table_of_all_its_parts_that_the_profile_finds_again(
     chain: Measured, chain_space, tmp_path: Path
 ) -> None:
     found = chain.host
-    write_profile(found.profile, tmp_path / "host.yaml", found.table)
+    write_profile(found.profile, tmp_path / "host.yaml", [found.table])
     read = find_profile("host.yaml", tmp_path)
     workloads = Workloads(chain_space)
     workloads.chain.trace_all()

@@ -63,7 +63,7 @@ def test_a_network_takes_what_onnx_writes(elements: int, input_shape: tuple, out
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Hardswish])
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8_weights"])
 def test_the_content_of_a_chain_is_the_sum_over_its_parts(activation: type[nn.Module], precision: str) -> None:
     first = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), activation())
     second = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), activation(), nn.Flatten(), nn.Linear(288, 4))
@@ -91,6 +91,19 @@ def test_an_int8_file_takes_a_quarter_of_the_weights_plus_scales_and_pairs() -> 
     weights = workload.weight_elements
     assert 4 * weights < file_bytes(workload, "fp32") < 4 * weights + 2000
     assert weights < file_bytes(workload, "int8") < weights + 612 * (12 + 5) + 4000
+
+
+def test_large_weights_take_two_or_one_bytes_and_what_decodes_them_and_small_ones_stay() -> None:
+    large = (8, 3, 4, 4)
+    module = nn.Sequential(nn.Conv2d(3, 8, 4), nn.Conv2d(8, 4, 1))
+    content = trace(module, (3, 6, 6)).file_content
+    cast = helper.make_node("Cast", ["w0000"], ["v0000"], "Cast_0000", to=TensorProto.FLOAT)
+    scaled = helper.make_node("Mul", ["v0000", "w0001"], ["v0001"], "Mul_0001")
+    rest = content.fp32 - tensor_bytes(large)
+    assert content.fp16 == rest + tensor_bytes(large, 2) + framed(cast.ByteSize())
+    decoding = tensor_bytes((8, 1, 1, 1)) + framed(cast.ByteSize()) + framed(scaled.ByteSize())
+    assert content.int8_weights == rest + tensor_bytes(large, 1) + decoding
+    assert trace(module[1], (8, 3, 3)).file_content.fp16 == trace(module[1], (8, 3, 3)).file_content.fp32
 
 
 def test_calls_that_are_not_in_the_tables_are_overestimated() -> None:

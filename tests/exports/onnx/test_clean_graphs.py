@@ -11,7 +11,7 @@ from torch.nn import functional
 from exports.onnx.cleaning.clean import clean_model, compare_outputs
 from exports.onnx.cleaning.names import rename
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
 
 SHAPE = (3, 8, 8)
@@ -145,7 +145,7 @@ def test_names_say_what_an_operator_is_and_what_belongs_to_it(tmp_path):
 def test_a_layer_has_the_same_name_in_the_int8_file(tmp_path):
     written(nn.Hardswish(), tmp_path / "net.onnx")
     inputs = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
-    quantise_onnx(tmp_path / "net.onnx", inputs, tmp_path / "int8.onnx")
+    convert_precision(tmp_path / "net.onnx", tmp_path / "int8.onnx", "int8", inputs, None)
     layers = [[n.name for n in onnx.load(tmp_path / f).graph.node] for f in ("net.onnx", "int8.onnx")]
     assert [name for name in layers[1] if "quantize" not in name.lower()] == layers[0]
     assert len(set(layers[1])) == len(layers[1])

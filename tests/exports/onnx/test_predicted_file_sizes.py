@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from space_files import as_trained
 from torch import nn
 
+from device_profiles.engine import Precision
 from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.tracing import trace
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 
 
 class ManyOperators(nn.Module):
@@ -33,9 +35,14 @@ class ManyOperators(nn.Module):
 
 
 def sizes(path: Path, shape: tuple[int, ...], folder: Path) -> dict[str, int]:
-    """The sizes of the float32 file at `path` and of its int8 file, by precision."""
-    quantise_onnx(path, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32), folder / "int8.onnx")
-    return {"fp32": path.stat().st_size, "int8": (folder / "int8.onnx").stat().st_size}
+    """The sizes of the float32 file at `path` in all precisions."""
+    inputs = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    found = {}
+    for precision in get_args(Precision):
+        file = folder / f"{precision}.onnx"
+        convert_precision(path, file, precision, inputs if precision == "int8" else None, None)
+        found[precision] = file.stat().st_size
+    return found
 
 
 def predicted(content: int, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:

@@ -8,7 +8,7 @@ from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.tracing import trace
 from exports.engines import get_engine
 from exports.onnx.graph_memory import plan_graph
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 
 
 @pytest.fixture(scope="module", params=SPACES)
@@ -23,8 +23,18 @@ def inputs(net):
 
 @pytest.fixture(scope="module")
 def quantised(net, inputs):
-    quantise_onnx(net.path, inputs, net.path.with_name("int8.onnx"))
+    convert_precision(net.path, net.path.with_name("int8.onnx"), "int8", inputs, None)
     return net.path.with_name("int8.onnx")
+
+
+@pytest.fixture(scope="module")
+def files(net, quantised):
+    """The files in all precisions, by precision."""
+    found = {"fp32": net.path, "int8": quantised}
+    for precision in ("fp16", "int8_weights"):
+        found[precision] = net.path.with_name(f"{precision}.onnx")
+        convert_precision(net.path, found[precision], precision, None, None)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +42,12 @@ def workload(net):
     return trace(net.module, net.shape)
 
 
-def test_the_size_of_a_file_is_the_sum_over_the_parts_to_the_byte(net, quantised, workload):
+def test_the_size_of_a_file_is_the_sum_over_the_parts_to_the_byte(net, files, workload):
     parts, shape = [], net.shape
     for part in net.space.parts(net.module).values():
         parts.append(trace(part, shape))
         shape = parts[-1].output_shape
-    for precision, path in (("fp32", net.path), ("int8", quantised)):
+    for precision, path in files.items():
         contents = workload.file_content.of(precision), sum(part.file_content.of(precision) for part in parts)
         predicted = [int(network_bytes(np.array(content), net.shape, shape)) for content in contents]
         assert predicted == [path.stat().st_size] * 2

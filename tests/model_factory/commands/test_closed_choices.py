@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from device_profiles.engine import Precision
+from device_profiles.engine import ComputePrecision
 from device_profiles.profile import Platform
 from device_profiles.telemetry.fit import Rounding
 from exports.engines import ENGINES
@@ -18,7 +18,7 @@ from model_factory.config import shipped_configs
     ("choice", "allowed"),
     [
         (options.EngineName, set(ENGINES)),
-        (options.PrecisionName, set(get_args(Precision))),
+        (options.PrecisionName, set(get_args(ComputePrecision))),
         (options.PlatformName, set(get_args(Platform))),
         (options.RoundingName, set(get_args(Rounding))),
         (options.TemplateName, {path.stem for path in shipped_configs().glob("*.yaml")}),

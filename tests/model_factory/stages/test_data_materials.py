@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from device_profiles.engine import Precision
 from factory_base.errors import ConfigError, DataError
 from model_factory.console import Console
 from model_factory.run import open_run
@@ -92,6 +93,21 @@ def test_heldout_images_are_judged_in_a_random_order_range_by_range(tmp_path: Pa
     assert found.heldout_correct(subnet, range(len(heldout)), 8) == in_order[order].tolist()
     one_by_one = [found.heldout_correct(subnet, range(image, image + 1), 8)[0] for image in range(len(heldout))]
     assert one_by_one == in_order[order].tolist()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8_weights", "int8"])
+def test_heldout_images_are_judged_in_the_precision_of_a_file(
+    tmp_path: Path, config: dict[str, Any], precision: Precision
+) -> None:
+    write_pictures(tmp_path)
+    found = materials(tmp_path, config, heldout_fraction=0.5)
+    subnet = found.model_space.space.largest
+    save_supernet(open_run(tmp_path / "factory.yaml", tmp_path).checkpoint, Supernet(found.model_space, seed=0))
+    images = range(len(found.splits.heldout))
+    exact = found.heldout_correct(subnet, images, 8)
+    judged = found.heldout_correct(subnet, images, 8, precision)
+    assert np.mean(np.array(judged) == np.array(exact)) >= 0.7
+    assert found.heldout_correct(subnet, images, 8, precision) == judged
 
 
 def test_processes_prepare_batches_if_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ def test_a_phone_is_measured_like_this_machine_and_its_profile_selects_it(adb: A
     assert found.measurements.peaks == (None,) * FILES
     machine = found.profile.costs.machine
     assert re.fullmatch(r"Acme A1 \(Acme Fake One, [0-9a-f]{4}\), onnxruntime 1\.2\.3, 1 thread", machine)
-    write_profile(found.profile, adb.folder / "phone.yaml", found.table)
+    write_profile(found.profile, adb.folder / "phone.yaml")
     selectors = find_profile("phone.yaml", adb.folder).profile.selectors
     assert (selectors.platform, selectors.os_min) == ("android", "34")
     assert [(soc.maker, soc.model) for soc in selectors.soc_include] == [("Acme", "A1")]

@@ -14,12 +14,16 @@ from torch import nn
 from exports.engines import get_engine
 from exports.family.parity import compare_logits
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
 
 SHAPE = (3, 16, 16)
+
+
+def quantise(source, calibration, path):
+    return convert_precision(source, path, "int8", calibration, None)
 
 
 def mobilenet():
@@ -65,7 +69,7 @@ def logits_of(path: Path, images: np.ndarray) -> np.ndarray:
 
 def test_a_trained_network_keeps_its_answers(trained, digits, tmp_path):
     images, labels = digits
-    quantise_onnx(trained, images[:64], tmp_path / "int8.onnx")
+    quantise(trained, images[:64], tmp_path / "int8.onnx")
     reference, found = logits_of(trained, images[1400:]), logits_of(tmp_path / "int8.onnx", images[1400:])
     assert np.mean(reference.argmax(axis=1) == labels[1400:]) > 0.85
     parity = compare_logits(reference, found)
@@ -77,7 +81,7 @@ def test_calibration_on_other_inputs_is_worse(trained, digits, tmp_path):
     images, _ = digits
     ratios = []
     for name, calibration in (("right", images[:32]), ("wrong", images[:32] / 50)):
-        quantise_onnx(trained, calibration, tmp_path / name)
+        quantise(trained, calibration, tmp_path / name)
         parity = compare_logits(logits_of(trained, images[1400:]), logits_of(tmp_path / name, images[1400:]))
         ratios.append(parity.sqnr_db)
     assert ratios[0] > ratios[1] + 10
@@ -93,33 +97,33 @@ def part(tmp_path_factory):
 def test_weights_take_a_byte_each(tmp_path):
     module = nn.Sequential(nn.Conv2d(64, 256, 1), nn.ReLU(), nn.Conv2d(256, 64, 1)).eval()
     export_onnx(module, (64, 4, 4), tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", batch(2, (64, 4, 4)), tmp_path / "int8.onnx")
+    quantise(tmp_path / "float.onnx", batch(2, (64, 4, 4)), tmp_path / "int8.onnx")
     assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (tmp_path / "float.onnx").stat().st_size
 
 
-def test_the_file_contains_standard_operators_and_seven_bit_weights(part, tmp_path):
-    quantise_onnx(part, batch(4), tmp_path / "int8.onnx")
+def test_the_file_contains_standard_operators_and_eight_bit_weights(part, tmp_path):
+    quantise(part, batch(4), tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
     assert {entry.domain for entry in model.opset_import} == {node.domain for node in model.graph.node} == {""}
     assert (model.producer_name, list(model.metadata_props)) == ("model-factory", [])
     values = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     weights = [value for value in values if value.dtype == np.int8 and value.ndim == 4]
     assert len(weights) == 3
-    assert max(np.abs(weight).max() for weight in weights) == 64
+    assert max(np.abs(weight).max() for weight in weights) == 127
 
 
 def test_only_the_output_of_a_product_stays_float(part, tmp_path):
     export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval(), (12,), tmp_path / "product.onnx")
     lasts = []
     for source, inputs in ((part, batch(2)), (tmp_path / "product.onnx", batch(2, (12,)))):
-        quantise_onnx(source, inputs, tmp_path / "int8.onnx")
+        quantise(source, inputs, tmp_path / "int8.onnx")
         lasts.append(onnx.load(tmp_path / "int8.onnx").graph.node[-1].op_type)
     assert lasts == ["DequantizeLinear", "Gemm"]
 
 
 def test_a_part_on_tokens_can_be_quantised(tmp_path):
     export_onnx(token_part(), TOKENS, tmp_path / "float.onnx")
-    quantise_onnx(tmp_path / "float.onnx", batch(8, TOKENS), tmp_path / "int8.onnx")
+    quantise(tmp_path / "float.onnx", batch(8, TOKENS), tmp_path / "int8.onnx")
     found, reference = (logits_of(tmp_path / name, batch(4, TOKENS)) for name in ("int8.onnx", "float.onnx"))
     assert 0 < np.abs(found - reference).max() < 0.1 * np.abs(reference).max()
 
@@ -129,7 +133,7 @@ def test_a_part_on_tokens_can_be_quantised(tmp_path):
 )
 def test_calibration_inputs_of_another_shape_or_type_are_refused(part, wrong, tmp_path):
     with pytest.raises(EngineError, match=r"part\.onnx: got calibration inputs .* expected float32 \('n', 3, 12, 12\)"):
-        quantise_onnx(part, wrong, tmp_path / "int8.onnx")
+        quantise(part, wrong, tmp_path / "int8.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -138,23 +142,23 @@ def test_calibration_inputs_that_are_not_finite_are_refused(part, value, tmp_pat
     inputs = batch(4)
     inputs[1, 2, 3, 4] = value
     with pytest.raises(EngineError, match="calibration inputs contain NaN or infinity"):
-        quantise_onnx(part, inputs, tmp_path / "int8.onnx")
+        quantise(part, inputs, tmp_path / "int8.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_is_refused(part, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(part.read_bytes()[:200])
     with pytest.raises(EngineError, match=r"broken\.onnx: ") as caught:
-        quantise_onnx(tmp_path / "broken.onnx", batch(2), tmp_path / "int8.onnx")
+        quantise(tmp_path / "broken.onnx", batch(2), tmp_path / "int8.onnx")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_engine_says_how_to_install_it(part, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match="pip install onnxruntime"):
-        quantise_onnx(part, batch(2), tmp_path / "int8.onnx")
+        quantise(part, batch(2), tmp_path / "int8.onnx")
 
 
 def test_it_is_silent(part, tmp_path, capfd, caplog):
-    quantise_onnx(part, batch(2), tmp_path / "int8.onnx")
+    quantise(part, batch(2), tmp_path / "int8.onnx")
     assert (capfd.readouterr(), caplog.text) == (("", ""), "")

@@ -1,0 +1,112 @@
+"""Which parameter of a supernet each constant of an exported file is, found by its values: names are lost on export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.sharing.slicing import Plan, SlicePlan
+
+Floats = NDArray[np.float32]
+Axes = tuple[NDArray[np.intp], ...]
+"""The indices that are taken on each axis, in order."""
+
+ROUNDING: Final = 2e-6
+"""Largest difference, relative to the largest value of a channel, that counts as rounding. Folding a normalisation
+rounds each value about three times, by 6e-8 each; one step of fine-tuning changes weights by about 1e-4."""
+
+SMALLEST_BYTES: Final = 256
+"""Constants below this size stay in the graph: a reference to the shared file and a `Slice` take about as much."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Match:
+    """A constant of a file that is a part of a supernet's parameter, up to a factor per output channel.
+
+    Attributes:
+        parameter: The name of the parameter in the supernet.
+        axes: The indices of the part in the supernet's parameter, which has its output channels on axis 0.
+        transposed: Whether the file holds the part with its two axes exchanged.
+        factor: The constant divided by the part, float64 (output channels,).
+        values: The constant, in the layout of the parameter.
+    """
+
+    parameter: str
+    axes: Axes
+    transposed: bool
+    factor: NDArray[np.float64]
+    values: Floats
+
+
+def match_constants(
+    constants: Mapping[str, Floats], plans: Mapping[str, Plan], full: Mapping[str, Floats]
+) -> dict[str, Match]:
+    """The constants that are parts of parameters, by name. Others, for example fine-tuned weights, are left out.
+
+    Args:
+        constants: The constants of a file, by name.
+        plans: How each parameter of the subnet comes out of the supernet's, by name, see `plan_module`.
+        full: The supernet's parameters, by name.
+    """
+    parts = {name: (axes, part_of(full[name], axes)) for name, axes in _indices(plans, full).items()}
+    found: dict[str, Match] = {}
+    free = list(parts)
+    for constant, values in constants.items():
+        if values.nbytes < SMALLEST_BYTES or values.dtype != np.float32:
+            continue
+        for name in [*free, *(name for name in parts if name not in free)]:  # a tied parameter has several constants
+            match = _match(values, name, *parts[name])
+            if match is not None:
+                found[constant] = match
+                free = [other for other in free if other != name]
+                break
+    return found
+
+
+def part_of(tensor: NDArray[Any], axes: Sequence[NDArray[np.intp]]) -> NDArray[Any]:
+    """The values of `tensor` at the given indices of each axis."""
+    return tensor[np.ix_(*axes)]
+
+
+def factor_between(values: Floats, part: Floats) -> NDArray[np.float64] | None:
+    """The factor per channel on axis 0 by which `values` differ from `part`; None if they differ otherwise.
+
+    A channel that is zero in both has the factor 1. If a channel has a single value, any two tensors would match, so
+    they must be equal.
+    """
+    if values.shape != part.shape:
+        return None
+    if np.array_equal(values, part):
+        return np.ones(len(values))
+    if values[0].size < 2:
+        return None
+    ours, theirs = (tensor.reshape(len(tensor), -1).astype(np.float64) for tensor in (values, part))
+    energy = (theirs * theirs).sum(axis=1)
+    factor = np.where(energy > 0, (ours * theirs).sum(axis=1) / np.where(energy > 0, energy, 1), 1.0)
+    error = np.abs(ours - factor[:, None] * theirs).max(axis=1)
+    return factor if (error <= ROUNDING * np.abs(ours).max(axis=1)).all() else None
+
+
+def _indices(plans: Mapping[str, Plan], full: Mapping[str, Floats]) -> dict[str, Axes]:
+    """The indices of the plans that consist of runs; other plans cannot be expressed by slices."""
+    return {
+        name: tuple(
+            np.concatenate([np.arange(*run.indices(size)) for run in runs])
+            for runs, size in zip(plan.axes, full[name].shape, strict=True)
+        )
+        for name, plan in plans.items()
+        if isinstance(plan, SlicePlan)
+    }
+
+
+def _match(values: Floats, name: str, axes: Axes, part: Floats) -> Match | None:
+    for transposed in (False, True) if values.ndim == 2 else (False,):
+        given = values.T if transposed else values
+        factor = factor_between(given, part)
+        if factor is not None:
+            return Match(parameter=name, axes=axes, transposed=transposed, factor=factor, values=given)
+    return None

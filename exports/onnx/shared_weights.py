@@ -1,0 +1,192 @@
+"""One file of weights for several networks that are slices of one supernet, and a small graph for each of them.
+
+The weights file holds the union of what the networks need. A graph refers to it over ONNX external data and takes its
+part with `Slice`; a batch normalisation that was folded into a network's weights becomes a factor per output channel.
+ONNX Runtime computes all of it once, when it loads the graph, so that it runs as fast as a file of its own would.
+
+    1. `match_constants` finds which part of which parameter each constant of a file is.
+    2. `unite` makes the bounding part of each parameter, with the values of the largest network.
+    3. `lay_out` puts them into one file.
+    4. `_rewritten` replaces the constants of each graph by expressions on that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exports.onnx.graph_edit import ConstantNodes, remove_unused, runs_of, shorten
+from exports.onnx.onnx_file import first_line, read_onnx
+from exports.onnx.parameter_match import SMALLEST_BYTES, Floats, Match, factor_between, match_constants, part_of
+from exports.onnx.weight_union import Layout, Shared, lay_out, unite
+from factory_base.errors import EngineError
+from factory_base.files import sha256_bytes, write_bytes
+from supernet.sharing.blueprint import build_unweighted
+from supernet.sharing.slicing import Plan, plan_module, slicing_rules
+
+if TYPE_CHECKING:
+    from supernet.sharing.supernet import Supernet
+    from supernet.space import SubnetConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedTier:
+    """One network of a family that is to share its weights.
+
+    Attributes:
+        name: Its name, for messages and results.
+        path: Its file, as `export_onnx` wrote it.
+        plans: How its parameters come out of the supernet's, see `tier_plans`.
+    """
+
+    name: str
+    path: Path
+    plans: Mapping[str, Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedGraph:
+    """The graph of one network.
+
+    Attributes:
+        path: Its file.
+        bytes: The size of the file.
+        own: The shapes of the weights, of at least `SMALLEST_BYTES`, that it does not share: they are not parts of the
+            supernet's. Biases are not listed: the folded normalisation of a network is in them.
+    """
+
+    path: Path
+    bytes: int
+    own: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFiles:
+    """A family that shares its weights.
+
+    Attributes:
+        weights: The file of the shared weights, `<first 16 hex digits of its digest>.bin`.
+        weights_bytes: Its size.
+        graphs: The graph of each network by its name, in the folder of the weights.
+    """
+
+    weights: Path
+    weights_bytes: int
+    graphs: Mapping[str, SharedGraph]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return self.weights_bytes + sum(graph.bytes for graph in self.graphs.values())
+
+
+def tier_plans(supernet: Supernet, subnet: SubnetConfig) -> dict[str, Plan]:
+    """How the parameters of a subnet come out of the supernet's, by name."""
+    model_space = supernet.model_space
+    return plan_module(supernet.largest, build_unweighted(model_space, subnet), slicing_rules(model_space))
+
+
+def supernet_values(supernet: Supernet) -> dict[str, Floats]:
+    """The parameters of the supernet as arrays, by name."""
+    return {name: parameter.detach().cpu().numpy() for name, parameter in supernet.largest.named_parameters()}
+
+
+def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folder: Path) -> SharedFiles:
+    """Write the networks of a family as one file of weights and a graph for each, all into `folder`.
+
+    The networks compute what their files compute: each constant is checked to be a part of a parameter, up to a factor
+    per output channel and rounding. What is not, for example fine-tuned weights, stays in the network's own graph. The
+    same files give the same bytes. Files are named by their digests, and a graph states the name of its weights, so
+    graphs and weights of different releases cannot be confused.
+
+    Args:
+        tiers: The networks, at least one, in any order.
+        full: The parameters of the supernet that the plans refer to, by name, see `supernet_values`.
+        folder: The folder to write to. ONNX Runtime reads external data from the folder of the graph only.
+
+    Raises:
+        EngineError: A file is damaged, or there are no tiers.
+        DiskError: A file cannot be written.
+    """
+    if not tiers:
+        raise EngineError("there is no network to share weights; pass at least one")
+    ordered = sorted(tiers, key=lambda tier: (-tier.path.stat().st_size, tier.name))
+    models = {tier.name: read_onnx(tier.path) for tier in ordered}
+    matches = {tier.name: match_constants(_constants(models[tier.name].graph), tier.plans, full) for tier in ordered}
+    shared = unite(dict(full), [found.values() for found in matches.values()])
+    layout = lay_out(shared)
+    weights = folder / f"{sha256_bytes(layout.data)[:16]}.bin"  # 64 bits distinguish the files of all releases
+    write_bytes(weights, layout.data)
+    graphs = {}
+    for tier in tiers:
+        model = models[tier.name]
+        own = _rewritten(model.graph, matches[tier.name], shared, layout, weights.name)
+        graphs[tier.name] = _written(model, folder, own)
+    return SharedFiles(weights=weights, weights_bytes=len(layout.data), graphs=graphs)
+
+
+def _constants(graph: Any) -> dict[str, Any]:
+    import onnx
+
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def _rewritten(
+    graph: Any, matches: Mapping[str, Match], shared: Mapping[tuple[str, bool], Shared], layout: Layout, file: str
+) -> tuple[tuple[int, ...], ...]:
+    """Replace the matched constants by expressions on the shared file; the shapes of weights that stay are returned."""
+    own = tuple(
+        tuple(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.name not in matches and len(tensor.dims) > 1 and len(tensor.raw_data) >= SMALLEST_BYTES
+    )
+    nodes = ConstantNodes(graph, file)
+    names = {}
+    for constant, match in matches.items():
+        key = match.parameter, match.transposed
+        names[constant] = _expression(nodes, match, shared[key], layout.offsets[key])
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    nodes.finish()
+    remove_unused(graph)
+    shorten(graph)
+    return own
+
+
+def _expression(nodes: ConstantNodes, match: Match, shared: Shared, offset: int) -> str:
+    """The name of the value of a constant."""
+    positions = shared.positions(match.axes)
+    part = part_of(shared.values, positions)
+    factor = factor_between(match.values, part)
+    if factor is None:
+        raise EngineError(f"parameter {match.parameter!r}: its shared values do not give those of a network")
+    stored, runs = shared.stored, [runs_of(indices) for indices in positions]
+    if match.transposed:
+        runs.reverse()
+    whole = all(run == ((0, size),) for run, size in zip(runs[1:], stored.shape[1:], strict=True))
+    if whole and len(runs[0]) == 1 and runs[0][0][0] == 0:  # leading rows are one piece of the file
+        value = nodes.external((runs[0][0][1], *stored.shape[1:]), stored.dtype, offset)
+    else:
+        value = nodes.taken(nodes.external(stored.shape, stored.dtype, offset), stored.shape, runs)
+    if np.array_equal(factor, np.ones_like(factor)):
+        return value
+    shape = [1] * stored.ndim
+    shape[1 if match.transposed else 0] = -1
+    return nodes.node("Mul", value, nodes.constant(factor.astype(np.float32).reshape(shape)))
+
+
+def _written(model: Any, folder: Path, own: tuple[tuple[int, ...], ...]) -> SharedGraph:
+    import onnx
+
+    data = model.SerializeToString(deterministic=True)
+    path = folder / f"{sha256_bytes(data)[:16]}.onnx"
+    write_bytes(path, data)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except Exception as error:  # the checker's error type is private to its extension module
+        raise EngineError(f"{path.name}: the written graph is not valid ONNX ({first_line(error)})") from error
+    return SharedGraph(path=path, bytes=len(data), own=own)

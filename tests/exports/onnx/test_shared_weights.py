@@ -1,0 +1,153 @@
+"""One weights file for several networks: every network computes what its own file computes."""
+
+import random
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from exports.engines import get_engine
+from exports.onnx.onnx_file import export_onnx
+from exports.onnx.parameter_match import factor_between
+from exports.onnx.shared_weights import SharedTier, share_weights, supernet_values, tier_plans
+from factory_base.errors import EngineError
+from supernet.evaluation.evaluation import recalibrate
+from supernet.sharing.slicing import Segments
+from supernet.sharing.supernet import Supernet
+from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
+
+STAGES = [
+    {"widths": [8, 16], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "squeeze_excite": True},
+    {"widths": [24, 32], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "stride": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    """Kernels, widths, depths and expansions vary, and normalisations differ from channel to channel."""
+    section = {"resolutions": [16], "stem_width": 8, "stages": STAGES, "head_width": 64}
+    result = Supernet(MobileNetSpace(MobileNetConfig.model_validate(section), 4), seed=3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in result.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return result
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(32, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="module")
+def tiers(supernet, images, tmp_path_factory):
+    """Separate files of the smallest network, of a random one and of the largest."""
+    folder, space = tmp_path_factory.mktemp("separate"), supernet.model_space.space
+    subnets = {"small": space.smallest, "middle": space.sample(random.Random(1)), "large": space.largest}
+    return [tier(supernet, name, subnet, images, folder) for name, subnet in subnets.items()]
+
+
+def tier(supernet, name, subnet, images, folder, change=None):
+    module = recalibrate(supernet.extract(subnet), images)
+    if change:
+        with torch.no_grad():
+            change(module)
+    export_onnx(module, (3, 16, 16), folder / f"{name}.onnx")
+    return SharedTier(name=name, path=folder / f"{name}.onnx", plans=tier_plans(supernet, subnet))
+
+
+@pytest.fixture(scope="module")
+def shared(supernet, tiers, tmp_path_factory):
+    return share_weights(tiers, supernet_values(supernet), tmp_path_factory.mktemp("shared"))
+
+
+def outputs(path, images):
+    return get_engine("onnxruntime").load(path, 1).run(images.numpy())
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_tier_computes_what_its_own_file_computes(tiers, shared, images, number):
+    expected = outputs(tiers[number].path, images)
+    found = outputs(shared.graphs[tiers[number].name].path, images)
+    assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
+
+
+def test_the_largest_tier_needs_no_factors_and_computes_the_same_bits(tiers, shared, images):
+    graph = shared.graphs["large"]
+    assert {node.op_type for node in onnx.load(graph.path, load_external_data=False).graph.node}.isdisjoint(
+        {"Slice", "Concat"}
+    )
+    np.testing.assert_array_equal(outputs(graph.path, images), outputs(tiers[2].path, images))
+
+
+def test_all_weights_of_the_slices_are_shared_and_the_files_take_less_space(tiers, shared):
+    assert all(graph.own == () for graph in shared.graphs.values())
+    assert shared.bytes < 0.8 * sum(tier.path.stat().st_size for tier in tiers)
+    assert shared.bytes == sum(path.stat().st_size for path in shared.weights.parent.iterdir())
+
+
+def test_the_same_tiers_in_any_order_give_the_same_bytes(supernet, tiers, shared, tmp_path):
+    again = share_weights(tiers[::-1], supernet_values(supernet), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shared.weights.parent.iterdir()}
+    assert again.weights.read_bytes() == shared.weights.read_bytes()
+
+
+def test_a_fine_tuned_weight_stays_in_its_graph_and_the_others_are_shared(supernet, tiers, images, tmp_path):
+    space = supernet.model_space.space
+
+    def finetune(module):
+        module.head.conv.weight.add_(1e-3 * torch.randn(module.head.conv.weight.shape))
+
+    tuned = tier(supernet, "tuned", space.largest, images, tmp_path, finetune)
+    (tmp_path / "shared").mkdir()
+    shared = share_weights([*tiers[:2], tuned], supernet_values(supernet), tmp_path / "shared")
+    assert shared.graphs["tuned"].own == ((64, 32, 1, 1),)
+    np.testing.assert_allclose(
+        outputs(shared.graphs["tuned"].path, images), outputs(tuned.path, images), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_graph_without_its_weights_or_with_truncated_ones_is_refused_by_name(shared, tmp_path):
+    graph = tmp_path / shared.graphs["small"].path.name
+    graph.write_bytes(shared.graphs["small"].path.read_bytes())
+    with pytest.raises(EngineError, match=rf"{graph.name}: ONNX Runtime refuses the file .*{shared.weights.name}"):
+        get_engine("onnxruntime").load(graph, 1)
+    (tmp_path / shared.weights.name).write_bytes(shared.weights.read_bytes()[:1000])
+    with pytest.raises(EngineError, match=rf"{graph.name}: ONNX Runtime refuses the file"):
+        get_engine("onnxruntime").load(graph, 1)
+
+
+def test_no_tiers_are_refused(tmp_path):
+    with pytest.raises(EngineError, match="pass at least one"):
+        share_weights([], {}, tmp_path)
+
+
+def test_a_factor_per_channel_is_found_and_any_other_difference_is_not():
+    part = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    part[2] = 0
+    factor = factor_between(part * np.array([[2], [-0.5], [9]], np.float32), part)
+    assert factor is not None
+    np.testing.assert_allclose(factor, [2, -0.5, 1], rtol=1e-6)
+    assert factor_between(part + np.float32(1e-3), part) is None
+    assert factor_between(part[:, :1] + 1, part[:, :1]) is None, "one value per channel would match anything"
+
+
+def test_segments_of_a_fused_matrix_are_put_together_again(tmp_path):
+    full = {"qkv.weight": np.random.default_rng(0).normal(size=(48, 24)).astype(np.float32)}
+    rule, tiers = Segments(axis=0, count=3), []
+    for size in (48, 24):
+        plan = rule.plan((48, 24), (size, 24), "qkv.weight")
+        linear = nn.Linear(24, size, bias=False)
+        linear.weight = nn.Parameter(plan.of(torch.from_numpy(full["qkv.weight"])).contiguous())
+        export_onnx(linear.eval(), (24,), tmp_path / f"{size}.onnx")
+        tiers.append(SharedTier(name=str(size), path=tmp_path / f"{size}.onnx", plans={"qkv.weight": plan}))
+    (tmp_path / "shared").mkdir()
+    shared = share_weights(tiers, full, tmp_path / "shared")
+    inputs = torch.randn(4, 24)
+    for tier in tiers:
+        assert shared.graphs[tier.name].own == ()
+        np.testing.assert_allclose(outputs(shared.graphs[tier.name].path, inputs), outputs(tier.path, inputs), 1e-5)
