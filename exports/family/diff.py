@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
-from factory_base.intervals import paired_change
+from factory_base.intervals import Z95, paired_change
 from factory_base.quantities import format_bytes, format_duration
 from factory_base.wording import counted
 
@@ -28,6 +30,9 @@ class Limits:
     Attributes:
         max_accuracy_drop: The largest drop of accuracy, as a fraction of the test set. The default is 0, because only a
             drop beyond chance counts.
+        max_class_drop: The largest drop of accuracy on the test images of one class, as a fraction of them. The default
+            of 2 % is an assumed allowance for a pick that moves to a neighbouring subnet; only a drop beyond chance
+            counts, and a class may always drop by as much as the whole.
         max_latency_increase: The largest relative increase of a latency. The default of this and the next two is 5 %,
             an assumed allowance for a pick that moves to a neighbouring subnet.
         max_memory_increase: The largest relative increase of peak memory.
@@ -35,6 +40,7 @@ class Limits:
     """
 
     max_accuracy_drop: float = 0.0
+    max_class_drop: float = 0.02
     max_latency_increase: float = 0.05
     max_memory_increase: float = 0.05
     max_bytes_increase: float = 0.05
@@ -48,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
-    """New minus old accuracy on the same test images, with the 95 % interval of the paired difference.
+    """New minus old accuracy on the same test images, with the interval of the paired difference, by default 95 %.
 
     The interval is that of Agresti and Min (Statistics in Medicine 24, 2005): Wald's interval after adding 0.5 to each
     cell of the two-by-two table, which keeps its coverage if few predictions changed.
@@ -151,9 +157,11 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
     """Compare `new` with `old`, each given by the family's folder or manifest.
 
     A tier is worse if it was removed; if its accuracy dropped by more than the limit and the 95 % interval of the
-    paired difference excludes zero; or if a latency, the memory or the file size grew by more than its limit. Latencies
-    are compared if device, threads, compute unit and basis agree (only on the tier's own device if the manifest has a
-    latency for it); measured latencies are compared only if they come from the same machine.
+    paired difference excludes zero; if the accuracy on a class did, with intervals that all hold together with 95 %
+    (Bonferroni's correction, since one of many classes drops by chance alone); or if a latency, the memory or the file
+    size grew by more than its limit. Latencies are compared if device, threads, compute unit and basis agree (only on
+    the tier's own device if the manifest has a latency for it); measured latencies are compared only if they come from
+    the same machine.
 
     Args:
         old: The old family.
@@ -224,10 +232,13 @@ def _without_figures(model: Model) -> Model:
     )
 
 
-def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> AccuracyChange:
-    """The change of accuracy from `old` to `new`, each bool `(n,)`: whether the prediction for an image is correct."""
+def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], z: float = Z95) -> AccuracyChange:
+    """The change of accuracy from `old` to `new`, each bool `(n,)`: whether the prediction for an image is correct.
+
+    The interval is as sure as `z`, a quantile of the standard normal distribution, says; by default 95 %.
+    """
     gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
-    low, high = paired_change(gained, lost, images)
+    low, high = paired_change(gained, lost, images, z)
     return AccuracyChange(mean=(gained - lost) / images, low=low, high=high)
 
 
@@ -283,6 +294,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
         notes.append(f"peak memory is not compared: its bases differ ({bases})")
     worse = [
         *_accuracy_worse(accuracy, limits),
+        *_classes_worse(before, before.right[names[0]], after.right[names[1]], limits),
         *_grown(sizes, limits.max_bytes_increase),
         *_grown(memory, limits.max_memory_increase),
         *_grown(latencies, limits.max_latency_increase),
@@ -313,6 +325,22 @@ def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
         f"accuracy changed by {change.mean:+.4f} (95 % interval {change.low:+.4f} to {change.high:+.4f}), "
         f"at most -{limits.max_accuracy_drop:g} is allowed"
     ]
+
+
+def _classes_worse(side: _Side, old: NDArray[np.bool_], new: NDArray[np.bool_], limits: Limits) -> Iterator[str]:
+    """One line for each class whose accuracy dropped by more than the limit, and beyond chance."""
+    present = np.unique(side.labels)
+    sure = 1 - 0.05 / len(present)
+    z, limit = NormalDist().inv_cdf((1 + sure) / 2), max(limits.max_class_drop, limits.max_accuracy_drop)
+    for index in present.tolist():
+        images = side.labels == index
+        change = paired_difference(old[images], new[images], z)
+        if change.high < 0 and -change.mean > limit:
+            name = printable(side.names[index]) if index < len(side.names) else str(index)
+            yield (
+                f"accuracy on class {name} changed by {change.mean:+.4f} ({sure:.1%} interval {change.low:+.4f} to "
+                f"{change.high:+.4f}, {counted(int(images.sum()), 'test image')}), at most -{limit:g} is allowed"
+            )
 
 
 def _grown(changes: list[ValueChange], limit: float) -> list[str]:

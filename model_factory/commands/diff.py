@@ -23,6 +23,10 @@ def diff(
         float,
         typer.Option(metavar="F", help="Accepted drop in accuracy: 0.005 is half a percentage point.", min=0, max=1),
     ] = 0.0,
+    max_class_drop: Annotated[
+        float,
+        typer.Option(metavar="F", help="Accepted drop in accuracy on any one class, beyond chance.", min=0, max=1),
+    ] = 0.02,
     max_latency_increase: Annotated[
         float, typer.Option(metavar="F", help="Accepted increase in latency: 0.05 is 5 %.", min=0)
     ] = 0.05,
@@ -39,6 +43,7 @@ def diff(
 
     limits = Limits(
         max_accuracy_drop=max_accuracy_drop,
+        max_class_drop=max_class_drop,
         max_latency_increase=max_latency_increase,
         max_memory_increase=max_memory_increase,
         max_bytes_increase=max_bytes_increase,
