@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import ModelInput, Precision
+from device_profiles.engine import InputType, ModelInput, Precision
 from exports.family.artifact import MODELS, Artifact, model_file
 from exports.family.proof import Proof
 from exports.onnx.conversion import Conversion
@@ -57,12 +57,14 @@ class ConvertOptions:
         calibration: Training images, as model inputs; needed for `int8`.
         check: Held-out images; None if the loss of accuracy is not measured and the simplest conversion is taken.
         drop_limit: The largest loss of accuracy in percentage points before another way of converting is tried.
+        input_type: The type of the network's input, and of these images: `uint8` for a `PixelInput`.
     """
 
     precision: Precision = "fp32"
     calibration: ModelInput | None = None
     check: Check | None = None
     drop_limit: float = 0.3
+    input_type: InputType = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ def export_artifact(
         ParityError: The file does not compute what the module computes, or costs too much accuracy.
         DiskError: The file cannot be written.
     """
-    options = options or ConvertOptions()
+    options = options or ConvertOptions(input_type="uint8" if parity_images.dtype == np.uint8 else "float32")
     temporary = folder / MODELS / f"model{TEMPORARY_MARK}{os.getpid()}{exporter.suffix}"
     try:
         if converted is None:
@@ -210,5 +212,5 @@ def export_artifact(
     return Artifact(
         model_id=model_id or f"m{file.sha256[:12]}", files=(file,), engine=exporter.name,
         engine_version=proof.host.engine_version, format_version=proof.opset, input_shape=input_shape,
-        classes=proof.classes, proof=proof, conversion=conversion,
+        input_type=options.input_type, classes=proof.classes, proof=proof, conversion=conversion,
     )  # fmt: skip
