@@ -8,6 +8,7 @@ from factory_base.lazy import public
 
 if TYPE_CHECKING:
     from exports.client.python.preprocess import model_input as model_input
+    from exports.client.python.preprocess import resize as resize
     from exports.client.python.resolver import DeviceFacts as DeviceFacts
     from exports.client.python.resolver import Resolution as Resolution
     from exports.client.python.resolver import ram_class_mib as ram_class_mib
@@ -95,6 +96,7 @@ _MODULES = {
     "convert_precision": "exports.onnx.quantising.precision",
     "ram_class_mib": "exports.client.python.resolver",
     "read_manifest": "exports.family.manifest",
+    "resize": "exports.client.python.preprocess",
     "resolve": "exports.client.python.resolver",
     "tier_spec": "exports.family.specs",
     "verify_family": "exports.family.verify",

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from device_profiles.engine import ModelInput, Precision
+import numpy as np
+
+from device_profiles.engine import InputType, ModelInput, Precision
 from exports.family.artifact import MODELS, Artifact, model_file
 from exports.family.proof import Proof
 from exports.onnx.conversion import Check, Conversion
@@ -41,12 +43,14 @@ class ConvertOptions:
         calibration: Training images, as model inputs; needed for `int8`.
         check: Held-out images; None if the loss of accuracy is not measured and the simplest conversion is taken.
         drop_limit: The largest loss of accuracy in percentage points before another way of converting is tried.
+        input_type: The type of the network's input, and of these images: `uint8` for a `PixelInput`.
     """
 
     precision: Precision = "fp32"
     calibration: ModelInput | None = None
     check: Check | None = None
     drop_limit: float = 0.3
+    input_type: InputType = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +179,7 @@ def export_artifact(
         ParityError: The file does not compute what the module computes, or costs too much accuracy.
         DiskError: The file cannot be written.
     """
-    options = options or ConvertOptions()
+    options = options or ConvertOptions(input_type="uint8" if parity_images.dtype == np.uint8 else "float32")
     temporary = folder / MODELS / f"model{TEMPORARY_MARK}{os.getpid()}{exporter.suffix}"
     try:
         if converted is None:
@@ -194,5 +198,5 @@ def export_artifact(
     return Artifact(
         model_id=model_id or f"m{file.sha256[:12]}", files=(file,), engine=exporter.name,
         engine_version=proof.host.engine_version, format_version=proof.opset, input_shape=input_shape,
-        classes=proof.classes, proof=proof, conversion=conversion,
+        input_type=options.input_type, classes=proof.classes, proof=proof, conversion=conversion,
     )  # fmt: skip

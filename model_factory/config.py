@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -70,10 +70,23 @@ class TargetConfig(Document):
 class ExportConfig(Document):
     """The form of the exported files."""
 
+    input: Literal["pixels", "tensor"] = "pixels"
+    """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
+    normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
     """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether files take pixels."""
+        return self.input == "pixels"
+
+    def engine_options(self) -> dict[str, Any]:
+        """The options with which `exports.get_engine` writes such files."""
+        return {"opset": self.opset, "dynamic_batch": self.dynamic_batch}
 
 
 class FactoryConfig(Document):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from device_profiles.engine import ModelInput, Precision
+from device_profiles.engine import InputType, ModelInput, Precision
 from device_profiles.measuring.host_facts import processor
 from exports.client.python.resolver import version_key
 from exports.engines.onnxruntime import OnnxRuntimeEngine
@@ -65,11 +65,11 @@ class OnnxRuntimeExporter:
         """
         self._check(options)
         if options.precision == "fp32":
-            export_onnx(module, input_shape, path, opset=self._opset, dynamic_batch=self._dynamic_batch)
+            self._export(module, input_shape, path, options.input_type)
             return Conversion(precision="fp32")
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "float.onnx"
-            export_onnx(module, input_shape, source, opset=self._opset, dynamic_batch=self._dynamic_batch)
+            self._export(module, input_shape, source, options.input_type)
             conversion = self._converted(source, path, options, progress)
         fault = drop_fault(conversion, options.drop_limit)
         if fault:
@@ -110,6 +110,9 @@ class OnnxRuntimeExporter:
     def versions_tried(self) -> tuple[str, ...]:
         """The installed version. Raises `EngineError` if it is not installed."""
         return (OnnxRuntimeEngine().version(),)
+
+    def _export(self, module: nn.Module, shape: tuple[int, ...], path: Path, input_type: InputType) -> None:
+        export_onnx(module, shape, path, opset=self._opset, dynamic_batch=self._dynamic_batch, input_type=input_type)
 
     def _check(self, options: ConvertOptions) -> None:
         """Raises `EngineError` if they cannot be carried out here, before anything is written."""

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import ModelInput, Precision
+from device_profiles.engine import InputType, ModelInput, Precision
 from exports.family.parity import Parity
 from exports.family.proof import Proof
 from exports.isolation.process import IsolatedProcess, IsolatedSession
@@ -65,7 +65,8 @@ class Artifact:
         engine: The name of the engine that ran it.
         engine_version: The version of that engine.
         format_version: The ONNX opset.
-        input_shape: The shape of one input, `(channels, height, width)`.
+        input_shape: The shape of one input, `(channels, height, width)`; with `uint8` `(height, width, channels)`.
+        input_type: The type of the input.
         classes: The number of logits.
         proof: What was measured of it.
         conversion: How it came about.
@@ -77,9 +78,19 @@ class Artifact:
     engine_version: str
     format_version: int
     input_shape: tuple[int, ...]
+    input_type: InputType
     classes: int
     proof: Proof
     conversion: Conversion
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The channels, the height and the width of one input, whatever their order in the tensor."""
+        if self.input_type == "uint8":
+            height, width, channels = self.input_shape
+        else:
+            channels, height, width = self.input_shape
+        return channels, height, width
 
     @property
     def path(self) -> Path:

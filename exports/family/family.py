@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
+from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import Artifact
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
+from exports.family.input_form import input_spec, preprocessing
 from exports.family.labels import check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
     FILE_NAME,
@@ -30,24 +31,19 @@ from exports.family.proof_records import conversion_record, proof_record
 from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
     LABELS_FEATURE,
+    PIXELS_FEATURE,
     PPM,
     EngineRange,
     EvaluationFiles,
     File,
     InputShape,
-    InputSpec,
     Manifest,
     Model,
     Needs,
-    NormaliseStep,
     OutputSpec,
     ParityRecord,
-    Preprocessing,
     Quality,
-    ResizeStep,
-    ResizeToModelStep,
     Samples,
-    ScaleStep,
     SelfTest,
     Subnet,
     Task,
@@ -155,7 +151,7 @@ def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[s
 
 def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
     task = manifest.task.model_copy(update={"labels": (), "labels_file": file})
-    return manifest.model_copy(update={"task": task, "critical": (LABELS_FEATURE,)})
+    return manifest.model_copy(update={"task": task, "critical": (*manifest.critical, LABELS_FEATURE)})
 
 
 def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
@@ -180,6 +176,7 @@ def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dic
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
+        critical=(PIXELS_FEATURE,) if spec.takes_pixels else (),
         task=task,
         tiers=_tiers(spec),
         models={
@@ -205,6 +202,10 @@ def _check(spec: FamilySpec) -> None:
     ids = [model.artifact.model_id for model in spec.models]
     if not ids or len(set(ids)) < len(ids):
         raise ManifestError(f"family {spec.family_id!r}: has the models {ids}; give at least one, and each id once")
+    if len({model.artifact.input_type for model in spec.models}) > 1:
+        raise ManifestError(
+            f"family {spec.family_id!r}: some models take pixels and others do not; export all in one form"
+        )
     for tier in spec.tiers:
         if tier.model_id not in ids:
             raise ManifestError(f"tier {tier.id!r}: names the model {tier.model_id!r}; known: {', '.join(ids)}")
@@ -232,19 +233,9 @@ def _task(spec: FamilySpec) -> Task:
     height, width = spec.sample_images.shape[1:3]
     return Task(
         name="image_classification",
-        input=InputSpec(
-            name=INPUT_NAME, layout="NCHW", dtype="float32", channels=3, colour="RGB", image_min=0, image_max=255
-        ),
+        input=input_spec(spec.takes_pixels),
         output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=Preprocessing(
-            version=1,
-            steps=(
-                ResizeStep(width=width, height=height),
-                ResizeToModelStep(),
-                ScaleStep(),
-                NormaliseStep(mean_ppm=spec.mean_ppm, std_ppm=spec.std_ppm),
-            ),
-        ),
+        preprocessing=preprocessing((height, width), spec.normalise),
         labels=spec.labels,
     )
 
@@ -271,7 +262,7 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
     artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
     classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
     low, high = evaluation.interval()
-    channels, height, width = artifact.input_shape
+    channels, height, width = artifact.image_shape
     return Model(
         files=tuple(
             File(role=file.role, name=file.path.as_posix(), bytes=file.bytes, sha256=file.sha256)
@@ -326,7 +317,7 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
     session = IsolatedSession(
         process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
     )
-    logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
+    logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
         "tolerance_micro": tolerance_micro(logits, artifact.precision),

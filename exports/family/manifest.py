@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
+from exports.family.input_form import input_faults
 from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable, read_regular
@@ -169,6 +170,7 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
                 yield f"tier {tier.id!r} names the model {name!r}, which the manifest does not describe"
     yield from _file_faults(manifest)
     yield from _label_faults(manifest)
+    yield from input_faults(manifest)
     if set(manifest.evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
     yield from _class_faults(manifest)

@@ -26,6 +26,9 @@ PPM_PER_POINT = 10_000
 LABELS_FEATURE = "labels_file"
 """The critical feature of a manifest whose labels are in a file of their own."""
 
+PIXELS_FEATURE = "pixel_input"
+"""The critical feature of a manifest whose models take pixels and hold the normalisation."""
+
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
 """A name that is safe in file names, URLs and log lines of all platforms; 64 characters keep such lines short."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -64,8 +67,8 @@ class InputSpec(Record):
     """The model's input tensor, and the image that preprocessing turns into it."""
 
     name: str
-    layout: Literal["NCHW"]
-    dtype: Literal["float32"]
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "uint8"]
     channels: Positive
     colour: Literal["RGB"]
     image_min: Count
@@ -81,19 +84,19 @@ class OutputSpec(Record):
 
 
 class ResizeStep(Record):
-    """Resize an image of any size to the base size: bilinear with antialiasing."""
+    """Resize an image of any size to the base size: bilinear with antialiasing, in version 2 in integers."""
 
     op: Literal["resize"] = "resize"
     width: Positive
     height: Positive
-    method: Literal["bilinear_antialias"] = "bilinear_antialias"
+    method: Literal["bilinear_antialias", "integer_bilinear_antialias"] = "bilinear_antialias"
 
 
 class ResizeToModelStep(Record):
     """Resize the base size to the model's input size: bilinear, half-pixel centres, no antialiasing."""
 
     op: Literal["resize_to_model"] = "resize_to_model"
-    method: Literal["bilinear"] = "bilinear"
+    method: Literal["bilinear", "integer_bilinear"] = "bilinear"
 
 
 class ScaleStep(Record):
@@ -115,7 +118,7 @@ Step = Annotated[ResizeStep | ResizeToModelStep | ScaleStep | NormaliseStep, Fie
 
 
 class Preprocessing(Record):
-    """The steps that turn pixels into the input, in order. The app must implement this `version`."""
+    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 or 2."""
 
     version: Positive
     steps: tuple[Step, ...]

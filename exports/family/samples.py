@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Precision
-from exports.client.python.preprocess import model_input
+from exports.family.input_form import sample_input
 from exports.family.parity import Runnable
+from exports.family.records import NormaliseStep
 from factory_base.errors import ManifestError
 from factory_base.foreign import printable
 
@@ -60,16 +61,22 @@ def decode_png(data: bytes, size: tuple[int, int], name: str) -> NDArray[np.uint
 
 def run_samples(
     session: Runnable, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int,
-    mean_ppm: Sequence[int], std_ppm: Sequence[int],
+    normalise: NormaliseStep | None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """The logits of base images, preprocessed as the manifest states: float32 `(n, classes)`.
 
     Images are preprocessed one at a time, because a manifest of unknown origin may ask for large ones.
 
+    Args:
+        session: The model.
+        images: The images at base size, each uint8 `(height, width, 3)`.
+        size: The height and width of the model's input.
+        normalise: The normalisation of the manifest; None if the model takes pixels.
+
     Raises:
         EngineError: The engine fails.
     """
-    return np.concatenate([session.run(model_input(image, size, mean_ppm, std_ppm)[None]) for image in images])
+    return np.concatenate([session.run(sample_input(image, size, normalise)) for image in images])
 
 
 TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-3, "fp16": 1e-3, "int8_weights": 1e-3, "int8": 0.05}

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from exports.family.artifact import MODELS
 from exports.family.files import check_family_size, check_file, read_file
+from exports.family.input_form import base_size, normalisation
 from exports.family.labels import LABELS, family_labels
 from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
-from exports.family.records import File, Manifest, Model, NormaliseStep, Preprocessing, ResizeStep, ScaleStep
+from exports.family.records import File, Manifest, Model
 from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples
 from exports.isolation.process import IsolatedProcess, IsolatedSession, JobTimeoutError
 from factory_base.errors import FactoryError, ForeignError, ManifestError
@@ -33,7 +34,6 @@ MAX_SIDE = 4096
 """The largest side of a base image or of a model's input that is tried, in pixels."""
 MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
-_STEPS = ["resize", "resize_to_model", "scale", "normalise"]
 _MAX_STRAYS = 10_000
 _SHOWN_STRAYS = 10
 _MEMORY_BYTES = 4 << 30
@@ -165,24 +165,10 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], process:
                 yield Check(name=f"samples {name}", ok=False, detail=str(error))
 
 
-def _check_implemented(preprocessing: Preprocessing) -> None:
-    """Raise `ManifestError` for a preprocessing that `preprocess.model_input` does not compute."""
-    steps = [step.op for step in preprocessing.steps]
-    divisors = {step.divisor for step in preprocessing.steps if isinstance(step, ScaleStep)}
-    if preprocessing.version != 1 or steps != _STEPS or divisors != {255}:
-        raise ManifestError(
-            f"the preprocessing is version {preprocessing.version} with steps {', '.join(steps)}; this program runs "
-            f"only version 1: {', '.join(_STEPS)}, with the divisor 255"
-        )
-
-
 def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:
     """The samples, at the base size of the preprocessing."""
-    steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, ResizeStep)]
-    if len(steps) != 1:
-        raise ManifestError(f"the preprocessing has {len(steps)} steps 'resize', expected one")
-    _check_implemented(manifest.task.preprocessing)
-    size, inputs = (steps[0].height, steps[0].width), manifest.samples.inputs
+    size, inputs = base_size(manifest.task.preprocessing), manifest.samples.inputs
+    normalisation(manifest.task.preprocessing)
     if max(size) > MAX_SIDE or len(inputs) * size[0] * size[1] > MAX_SAMPLE_PIXELS:
         raise ManifestError(
             f"{len(inputs)} samples of {size[1]} x {size[0]} pixels are too large to be tried; "
@@ -252,9 +238,6 @@ def _logits(
     folder: Path, manifest: Manifest, model: Model, images: list[NDArray[np.uint8]], process: IsolatedProcess
 ) -> NDArray[np.float32]:
     """What the model computes for the samples, `(n, classes)`."""
-    steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, NormaliseStep)]
-    if len(steps) != 1 or len(steps[0].mean_ppm) != 3 or len(steps[0].std_ppm) != 3:
-        raise ManifestError("the preprocessing needs one step 'normalise' with mean and deviation of three channels")
     if model.input.height != model.input.width or model.input.width > MAX_SIDE:
         raise ManifestError(
             f"the input has {model.input.width} x {model.input.height} pixels, expected a square of at most {MAX_SIDE}"
@@ -263,7 +246,7 @@ def _logits(
         process, model.engine.name, folder / model.files[0].name, 1, classes=manifest.task.output.classes,
         seconds=_seconds(model, len(images)),
     )  # fmt: skip
-    return run_samples(session, images, model.input.width, steps[0].mean_ppm, steps[0].std_ppm)
+    return run_samples(session, images, model.input.width, normalisation(manifest.task.preprocessing))
 
 
 def _memory(manifest: Manifest) -> int:

@@ -34,7 +34,7 @@ from supernet.space import SubnetConfig
 if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
 
-_VERSION = 6
+_VERSION = 7
 _PARITY_IMAGES = (128, 2000)
 """Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
 many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
@@ -164,9 +164,9 @@ def _written(
     """Export the variant, with its `own` weights if it has some, prove the file, and evaluate it."""
     threads, test, subnet = run.config.threads, materials.splits.test, variant.subnet
     with console.stage(title) as progress:
-        module = materials.calibrated(subnet, calibration_images, own)
-        exporter = get_exporter("onnxruntime", **shaping_values(run.config.export))
-        shape = materials.model_space.input_shape(subnet)
+        module = materials.file_module(materials.calibrated(subnet, calibration_images, own))
+        exporter = get_exporter("onnxruntime", **run.config.export.engine_options())
+        shape = materials.file_input_shape(subnet)
         images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(

@@ -145,8 +145,9 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
     file = ModelFile(role="weights", path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64)
     artifact = Artifact(
         model_id=name, files=(file,), engine="onnxruntime", engine_version="1.99.99", format_version=20,
-        input_shape=materials.model_space.input_shape(largest), classes=len(materials.splits.class_names),
-        proof=_invented_proof(run.config.threads), conversion=_invented_conversion(),
+        input_shape=materials.file_input_shape(largest), input_type=materials.file_input_type,
+        classes=len(materials.splits.class_names), proof=_invented_proof(run.config.threads),
+        conversion=_invented_conversion(),
     )  # fmt: skip
     return ModelSpec(
         artifact=artifact,

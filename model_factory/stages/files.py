@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from search.device_target import Target
     from search.target import Candidate
 
-_VERSION = 1
+_VERSION = 2
 _ENGINE = "onnxruntime"
 CALIBRATION_IMAGES: Final = 512
 """Training images from which the ranges of activations are found: on five networks for CIFAR-10, int8 files with ranges
@@ -116,9 +116,9 @@ class VariantFiles:
 
     def _made(self, variant: Variant, path: Path) -> VariantFile:
         materials = self._materials
-        module = materials.calibrated(variant.subnet, self._calibration_images)
-        exporter = get_exporter(_ENGINE, **shaping_values(self._run.config.export))
-        shape = materials.model_space.input_shape(variant.subnet)
+        module = materials.file_module(materials.calibrated(variant.subnet, self._calibration_images))
+        exporter = get_exporter(_ENGINE, **self._run.config.export.engine_options())
+        shape = materials.file_input_shape(variant.subnet)
         conversion = exporter.convert(module, shape, path, convert_options(materials, variant))
         return VariantFile(
             file_bytes=path.stat().st_size,
@@ -148,13 +148,14 @@ def known_file(run: Run, trained: Trained, variant: Variant) -> Converted | None
 def convert_options(materials: Materials, variant: Variant) -> ConvertOptions:
     """How a variant is converted: with ranges from training images, and remedies that held-out images decide about."""
     if variant.precision != "int8":
-        return ConvertOptions(precision=variant.precision)
+        return ConvertOptions(precision=variant.precision, input_type=materials.file_input_type)
     inputs, labels = materials.heldout_inputs(variant.subnet)
     images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
     return ConvertOptions(
         precision=variant.precision,
         calibration=materials.calibration_inputs(variant.subnet, CALIBRATION_IMAGES),
         check=Check(inputs=inputs[:images], labels=labels[:images]),
+        input_type=materials.file_input_type,
     )
 
 

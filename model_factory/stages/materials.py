@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from device_profiles.engine import Precision
+    from device_profiles.engine import InputType, ModelInput, Precision
     from device_profiles.workload.workloads import Workloads
     from supernet.data.augmentation_config import AugmentConfig
     from supernet.data.examples import Examples, Inputs
@@ -152,7 +152,7 @@ class Materials:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
         from device_profiles.workload.workloads import Workloads
 
-        workloads = Workloads(self.model_space)
+        workloads = Workloads(self.model_space, pixels=self._run.config.export.takes_pixels)
         workloads.load(self._run.parts, self._model_key)
         return workloads
 
@@ -321,30 +321,50 @@ class Materials:
         network = with_folded_norms(module, inputs)
         return round_to_float16(network) if precision == "fp16" else round_to_int8(network)
 
-    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
-        """The images of a split as inputs of the subnet."""
-        from supernet.data.examples import ExampleInputs
+    @property
+    def file_input_type(self) -> InputType:
+        """The type of the input of exported files."""
+        return "uint8" if self._run.config.export.takes_pixels else "float32"
 
-        return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet)))
+    def file_input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """The shape of one input of the subnet's file, without the batch."""
+        channels, height, width = self.model_space.input_shape(subnet)
+        return (height, width, channels) if self._run.config.export.takes_pixels else (channels, height, width)
 
-    def calibration_inputs(self, subnet: SubnetConfig, images: int) -> NDArray[np.float32]:
-        """Training images as inputs of the subnet, drawn with the seed of the config: (images, *input_shape)."""
-        from supernet.data.examples import ExampleInputs
+    def file_module(self, network: nn.Module) -> nn.Module:
+        """What the file of a network computes: the network, with the preprocessing if files take pixels."""
+        from supernet.pixels import PixelInput
+
+        if not self._run.config.export.takes_pixels:
+            return network
+        return PixelInput(network, self.splits.mean, self.splits.std)
+
+    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
+        """The images of a split as inputs of the subnet's file."""
+        return self._file_inputs(split, subnet, None)
+
+    def calibration_inputs(self, subnet: SubnetConfig, images: int) -> ModelInput:
+        """Training images as inputs of the subnet's file, drawn with the seed of the config: (images, *input_shape)."""
         from supernet.evaluation.calibration import seeded_rows
 
-        train = self.examples(self.splits.train)
-        rows = seeded_rows(len(train), images, self._run.config.seed)
-        return ModelInputs(ExampleInputs(train, self.model_space.input_shape(subnet), rows))[:]
+        rows = seeded_rows(len(self.splits.train), images, self._run.config.seed)
+        return self._file_inputs(self.splits.train, subnet, rows)[:]
 
-    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[ModelInputs, NDArray[np.int64]]:
-        """All held-out images as inputs of the subnet, and their classes, in the order of `heldout_correct`."""
-        from supernet.data.examples import ExampleInputs
+    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, NDArray[np.int64]]:
+        """All held-out images as inputs of the subnet's file, and their classes, in the order of `heldout_correct`."""
         from supernet.evaluation.calibration import seeded_rows
 
-        heldout = self.examples(self.splits.heldout)
+        heldout = self.splits.heldout
         rows = seeded_rows(len(heldout), len(heldout), self._run.config.seed)
-        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), rows)
-        return ModelInputs(inputs), heldout.labels[rows].numpy()
+        return self._file_inputs(heldout, subnet, rows), heldout.labels[rows.numpy()]
+
+    def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
+        from supernet.data.examples import ExampleInputs
+
+        shape = self.model_space.input_shape(subnet)
+        if self._run.config.export.takes_pixels:
+            return PixelInputs(split, shape[-1], None if rows is None else rows.numpy())
+        return ModelInputs(ExampleInputs(self.examples(split), shape, rows))
 
 
 def _listed(counts: tuple[int, int, int]) -> str:
@@ -362,3 +382,29 @@ class ModelInputs:
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         return self._inputs[rows].contiguous().numpy()
+
+
+class PixelInputs:
+    """Images as pixels, uint8 (n, size, size, 3) in NumPy, resized as an app resizes them; each slice on access.
+
+    Args:
+        split: The images.
+        size: Height and width of the model's input.
+        rows: The images to use, (n,); None for all.
+    """
+
+    def __init__(self, split: LabelledImages, size: int, rows: NDArray[np.int64] | None) -> None:
+        self._split, self._size, self._rows = split, size, rows
+
+    def __len__(self) -> int:
+        return len(self._split) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        from exports.client.python.preprocess import resize
+
+        images = self._split.images[rows if self._rows is None else self._rows[rows]]
+        return resize(images.transpose(0, 2, 3, 1), self._size, self._size)
+
+
+FileInputs = ModelInputs | PixelInputs
+"""Images as inputs of an exported file."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SUPPORTED_MAJOR = 1
-SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file"})
+SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file", "pixel_input"})
 """The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
 yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`."""
 

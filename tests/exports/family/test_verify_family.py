@@ -246,7 +246,7 @@ def test_a_family_too_large_to_be_checked_is_refused_before_it_is_read(runs, mak
         (lambda v: v["task"]["preprocessing"]["steps"][0].update(width=10**6), "samples", "too large to be tried"),
         (lambda v: v["task"]["preprocessing"]["steps"][0].update(width=17), "samples", "has 16 x 16 pixels"),
         (lambda v: v["task"]["preprocessing"]["steps"].pop(0), "samples", "has 0 steps 'resize'"),
-        (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "samples large", "three channels"),
+        (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "samples", "three channels"),
     ],
 )  # fmt: skip
 def test_nothing_is_allocated_before_its_size_is_known(runs, make_family, change, name, message):
