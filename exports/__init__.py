@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from exports.client.python.resolver import ram_class_mib as ram_class_mib
     from exports.client.python.resolver import resolve as resolve
     from exports.engines import get_engine as get_engine
-    from exports.exporter import Check as Check
     from exports.exporter import ConvertOptions as ConvertOptions
     from exports.exporter import export_artifact as export_artifact
     from exports.exporters import get_exporter as get_exporter
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from exports.isolation.process import IsolatedProcess as IsolatedProcess
     from exports.onnx.arena import Buffer as Buffer
     from exports.onnx.arena import plan_arena as plan_arena
+    from exports.onnx.conversion import Check as Check
     from exports.onnx.graph_memory import GraphMemory as GraphMemory
     from exports.onnx.graph_memory import plan_graph as plan_graph
     from exports.onnx.onnx_file import export_onnx as export_onnx
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Artifact": "exports.family.artifact",
     "Buffer": "exports.onnx.arena",
-    "Check": "exports.exporter",
+    "Check": "exports.onnx.conversion",
     "ConvertOptions": "exports.exporter",
     "DeviceFacts": "exports.client.python.resolver",
     "EXAMPLE_MANIFEST": "exports.family.manifest",

@@ -20,32 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from device_profiles.engine import ModelInput, Precision
 from exports.family.artifact import MODELS, Artifact, model_file
 from exports.family.proof import Proof
-from exports.onnx.conversion import Conversion
+from exports.onnx.conversion import Check, Conversion
 from factory_base.errors import DiskError
 from factory_base.files import TEMPORARY_MARK
 from factory_base.progress import Progress, silent
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Check:
-    """Held-out images on which the loss of accuracy of a conversion is measured.
-
-    Attributes:
-        inputs: Model inputs, `(n, *input_shape)`.
-        labels: Their classes, `(n,)`.
-    """
-
-    inputs: ModelInput
-    labels: NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

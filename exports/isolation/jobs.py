@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from exports.engines import get_engine
-from exports.onnx.conversion import Conversion
+from exports.onnx.conversion import Check, Conversion
 from exports.onnx.file_facts import file_facts
-from exports.onnx.quantise import quantise_onnx
+from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
-from factory_base.files import write_bytes
 from factory_base.progress import Progress
 
 if TYPE_CHECKING:
@@ -80,16 +79,18 @@ def _describe(_: Loaded, arguments: Mapping[str, Any], __: Sequence[NDArray[Any]
 
 
 def _convert(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[Any]], progress: Progress) -> _Result:
-    """Convert the float32 ONNX file `source` to the file `path` in `precision`."""
-    source, path, precision = Path(arguments["source"]), Path(arguments["path"]), arguments["precision"]
-    if precision == "fp32":
-        write_bytes(path, source.read_bytes())
-    elif precision == "int8":
-        progress(0, 1, "quantise")
-        quantise_onnx(source, arrays[0], path)
-    else:
-        raise EngineError(f"files of precision {precision!r} cannot be written yet")
-    return {"conversion": TypeAdapter(Conversion).dump_python(Conversion(precision=precision), mode="json")}, None
+    """Convert the float32 ONNX file `source` to the file `path` in `precision`; see `convert_precision`.
+
+    If the number of arrays is odd, the first is the calibration inputs; the last two are the inputs and labels of the
+    check.
+    """
+    calibration = arrays[0] if len(arrays) % 2 else None
+    check = Check(inputs=arrays[-2], labels=arrays[-1]) if len(arrays) > 1 else None
+    conversion = convert_precision(
+        Path(arguments["source"]), Path(arguments["path"]), arguments["precision"], calibration, check,
+        drop_limit=arguments["drop_limit"], progress=progress,
+    )  # fmt: skip
+    return {"conversion": TypeAdapter(Conversion).dump_python(conversion, mode="json")}, None
 
 
 JOBS: Final[dict[str, Callable[[Loaded, Mapping[str, Any], Sequence[NDArray[Any]], Progress], _Result]]] = {

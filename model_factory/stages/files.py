@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, Self
 from pydantic import TypeAdapter
 
 from device_profiles.engine import COMPUTED_IN
-from exports.exporter import Check, Converted, ConvertOptions
+from exports.exporter import Converted, ConvertOptions
 from exports.exporters import get_exporter
 from exports.isolation.process import IsolatedProcess, IsolatedSession
-from exports.onnx.conversion import Conversion
+from exports.onnx.conversion import Check, Conversion
 from factory_base.documents import shaping_values
 from factory_base.errors import EngineError
 from model_factory.run import Run

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from exports.exporter import Check, ConvertOptions, export_artifact
+from exports.exporter import ConvertOptions, export_artifact
 from exports.exporters import get_exporter
 from exports.isolation import process
+from exports.onnx.conversion import Check
 from factory_base.errors import EngineError, ParityError
 
 SHAPE, CLASSES = (3, 12, 12), 4
