@@ -27,7 +27,7 @@ from factory_base.progress import Progress, silent
 from search.config import SearchConfig
 from search.decision import Measure, predicted_costs
 from search.design import shared_subnets
-from search.device_target import Alternatives, smallest_files
+from search.device_target import Alternatives, Target, smallest_files
 from search.enumeration import require_small
 from search.finals import Finals, Score, fullest, hold_finals
 from search.judge import Judge
@@ -36,7 +36,7 @@ from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.predictor import AccuracyPredictor
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
-from search.solving.solver import solve
+from search.solving.solver import Solved, solve
 from search.target import SearchResult
 from search.variant import Variant, variant_of
 from supernet.space import SearchSpace, SubnetConfig
@@ -166,14 +166,20 @@ def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
     Raises:
         BudgetError: There are none; the message states which budgets block.
     """
-    solved = [solve(Objective(constant=0.0, options={}), [target], space) for target in alternatives]
-    kept = tuple(target for target, found in zip(alternatives, solved, strict=True) if found.solutions)
+    kept = tuple(
+        target for target in alternatives if target.kept_by([space.smallest])[0] or _any(target, space).solutions
+    )
     if not kept:
-        reasons = [found.describe_failure() for found in solved]
+        reasons = [_any(target, space).describe_failure() for target in alternatives]
         if len(reasons) > 1:
             reasons = [f"in {t.precision}, {reason}" for t, reason in zip(alternatives, reasons, strict=True)]
         raise BudgetError(f"target {alternatives[0].name!r}: {'; '.join(reasons)}")
     return kept
+
+
+def _any(target: Target, space: SearchSpace) -> Solved:
+    """Any subnet that keeps the budgets of `target`, or which of them block."""
+    return solve(Objective(constant=0.0, options={}), [target], space)
 
 
 def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
