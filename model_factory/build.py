@@ -104,12 +104,13 @@ def build(
         family = family_stage(run, materials, trained, outcomes, exported)
         chance = chance_notes(run, family.manifest, outcomes, exported)
         notes = (*fitting_notes(run), *searched.notes(), *chance)
-        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
+        offsets = searched.offset_lines()
+        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes, offsets)
     return Built(
         manifest=family.manifest,
         outcomes=outcomes,
         exported=tuple(exported),
-        notes=(*notes, *finetuning_lines(e.finetuned for e in exported), *family.notes),
+        notes=(*notes, *offsets, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
     )
 
@@ -190,14 +191,19 @@ def search(
     _refuse_namesakes(found, "the command line" if devices else run.origin)
     for profile in found:
         get_engine(profile.profile.engine)
-    chosen = [allowed_precisions(f, precisions) if precisions else run.precisions_for(f) for f in found]
+        if precisions:
+            allowed_precisions(profile, precisions)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
         aims = [
-            Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets()), precisions=of_device)
-            for f, of_device in zip(found, chosen, strict=True)
+            Aim(
+                found=f,
+                budgets=run.budgets_for(f).overridden_by(budgets or Budgets()),
+                precisions=tuple(precisions) if precisions else run.precisions_for(f),
+            )
+            for f in found
         ]
         return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
 
