@@ -1,4 +1,4 @@
-"""`precisions` in a config and `--precision` of `factory search`: what is chosen, what is shown, and what is refused."""
+"""`precisions` in a config and `--precision` of `factory search`: what is chosen, shown and refused."""
 
 from __future__ import annotations
 
