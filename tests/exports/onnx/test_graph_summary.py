@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exports.onnx.quantise import quantise_onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -16,6 +15,7 @@ from device_profiles.workload.tracing import trace
 from exports.onnx.graph_memory import memory_timeline, plan_graph
 from exports.onnx.graph_summary import summarise
 from exports.onnx.onnx_file import export_onnx
+from exports.onnx.quantising.precision import convert_precision
 from exports.onnx.reduced_build import reduced_build_config
 from factory_base.errors import EngineError
 
@@ -34,7 +34,7 @@ def files(net, tmp_path_factory):
     folder = tmp_path_factory.mktemp("summary")
     export_onnx(net, SHAPE, folder / "fp32.onnx")
     inputs = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
-    quantise_onnx(folder / "fp32.onnx", inputs, folder / "int8.onnx")
+    convert_precision(folder / "fp32.onnx", folder / "int8.onnx", "int8", inputs, None)
     return folder
 
 
