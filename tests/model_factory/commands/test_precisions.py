@@ -52,7 +52,7 @@ def test_a_search_in_one_precision_shows_and_states_it(factory, app) -> None:
     ("precisions", "words"),
     [
         ("[int8, int8]", "'targets.0.precisions': int8 is given twice; list each precision once"),
-        ("[int4]", "'targets.0.precisions.0': must be fp32, fp16, int8 or int8_weights"),
+        ("[int4]", "'targets.0.precisions.0': must be 'fp32', 'fp16', 'int8' or 'int8_weights'"),
         ("[]", "'targets.0.precisions'"),
     ],
 )
