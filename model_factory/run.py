@@ -158,6 +158,11 @@ class Run:
         """The file of a variant that the search measured, before it is exported."""
         return self.folder / "files" / f"{variant}.onnx"
 
+    @property
+    def exported(self) -> Path:
+        """The folder in which model files, below `models`, wait until the family is published."""
+        return self.folder / "exported"
+
     def front_plot(self, device: str) -> Path:
         """The plot of the Pareto front of one device."""
         return self.folder / "plots" / f"{device}.png"

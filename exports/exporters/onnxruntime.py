@@ -126,17 +126,17 @@ class OnnxRuntimeExporter:
             )
 
     def _converted(self, source: Path, path: Path, options: ConvertOptions, progress: Progress) -> Conversion:
+        given: dict[str, NDArray[Any]] = {} if options.calibration is None else {"calibration": options.calibration}
+        if options.check is not None:
+            given |= {"inputs": options.check.inputs, "labels": options.check.labels}
         arguments = {
             "source": str(source.absolute()), "path": str(path.absolute()), "precision": options.precision,
-            "drop_limit": options.drop_limit,
+            "drop_limit": options.drop_limit, "given": list(given),
         }  # fmt: skip
-        arrays: list[NDArray[Any]] = [] if options.calibration is None else [options.calibration]
-        if options.check is not None:
-            arrays += [options.check.inputs, options.check.labels]
         with IsolatedProcess(usable_memory()) as process:
             answer = process.call(
-                "convert", arguments, arrays, subject=f"converting to {options.precision}", seconds=_CONVERT_SECONDS,
-                progress=progress,
+                "convert", arguments, list(given.values()), subject=f"converting to {options.precision}",
+                seconds=_CONVERT_SECONDS, progress=progress,
             )  # fmt: skip
         return TypeAdapter(Conversion).validate_python(answer.values["conversion"], strict=False)
 

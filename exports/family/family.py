@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from exports.family.artifact import MODELS, Artifact
+from exports.family.artifact import Artifact
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
-from exports.family.labels import LABELS, check_labels, labels_bytes, labels_name
+from exports.family.labels import check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
     FILE_NAME,
     FLOOR,
@@ -27,6 +27,7 @@ from exports.family.manifest import (
 )
 from exports.family.npy import npy_bytes
 from exports.family.proof_records import conversion_record, proof_record
+from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
     LABELS_FEATURE,
     PPM,
@@ -64,7 +65,7 @@ from exports.family.samples import (
 from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
-from factory_base.files import sha256_bytes, write_bytes, write_text
+from factory_base.files import sha256_bytes
 
 _BYTES_PER_LOGIT = 10
 """A logit in millionths as JSON: a sign, up to eight digits and a comma."""
@@ -72,15 +73,20 @@ _SAMPLES_SECONDS = 600.0
 """What loading a model and running it on the samples may take before it counts as hanging."""
 
 
-def write_family(folder: Path, spec: FamilySpec, process: IsolatedProcess | None = None) -> Manifest:
-    """Write labels, samples, evaluation and, last, the manifest; then remove files that the manifest does not name.
+def write_family(
+    folder: Path, spec: FamilySpec, *, source: Path | None = None, process: IsolatedProcess | None = None
+) -> Manifest:
+    """Write models, labels, samples, evaluation and, last, the manifest; then remove what the manifest does not name.
+
+    Until the manifest is written, an earlier family in the folder stays as it was; if anything fails, for good.
 
     The ranks are those of `tier_ranks`. The model of the floor is the one that needs the least memory, then the fewest
     bytes.
 
     Args:
-        folder: The family's folder, which contains the model files.
+        folder: The family's folder.
         spec: The specification of the family.
+        source: The folder with the model files; by default the family's folder.
         process: The process that runs the models, which stays open; by default one for this call.
 
     Returns:
@@ -89,19 +95,18 @@ def write_family(folder: Path, spec: FamilySpec, process: IsolatedProcess | None
     Raises:
         ManifestError: The specification is incomplete or contradicts itself.
         EngineError: A model's engine refuses the samples.
-        DiskError: A file cannot be written.
+        DiskError: There is too little space, or a file cannot be written.
     """
     if process is None:
         with IsolatedProcess() as own:
-            return write_family(folder, spec, own)
+            return write_family(folder, spec, source=source, process=own)
     check_family(spec)
-    expected = {model.artifact.model_id: _expected(folder, model, spec, process) for model in spec.models}
+    stored = folder if source is None else source
+    expected = {model.artifact.model_id: _expected(stored, model, spec, process) for model in spec.models}
     text, contents = _encoded(spec, expected, str(folder / FILE_NAME))
-    for name, data in contents.items():
-        write_bytes(folder / name, data)
-    write_text(folder / FILE_NAME, text)
+    publish(folder, stored, [file for model in spec.models for file in model.artifact.files], contents, text)
     written = read_manifest(folder)
-    _remove_unnamed(folder, written)
+    remove_unnamed(folder, written)
     return written
 
 
@@ -156,15 +161,22 @@ def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
 def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest with its labels, and the contents of every file that it names except the models."""
     task = _task(spec)
-    images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
-    labels = {f"{EVALUATION}/labels.npy": npy_bytes(spec.test_labels)}
+    # Named by content, like the models, so that an update which fails leaves the earlier family intact.
+    images = [
+        _named(f"{SAMPLES}/{index:03}", png_bytes(image), ".png", "sample")
+        for index, image in enumerate(spec.sample_images)
+    ]
+    answers = _named(
+        EXPECTED, json.dumps(expected, separators=(",", ":"), sort_keys=True).encode(), ".json", "expected"
+    )
+    labels = _named(f"{EVALUATION}/labels", npy_bytes(spec.test_labels), ".npy", "labels")
     predictions = {
-        f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
+        model.artifact.model_id: _named(
+            f"{EVALUATION}/{model.artifact.model_id}", npy_bytes(model.evaluation.predictions), ".npy", "predictions"
+        )
+        for model in spec.models
     }
-    answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
-    # Named by content, like the models, so that an interrupted update on the same data leaves the old family intact.
-    answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
-    contents = images | {answers_name: answers} | labels | predictions
+    contents = {file.name: data for file, data in (*images, answers, labels, *predictions.values())}
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
@@ -175,12 +187,12 @@ def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dic
             for model in spec.models
         },
         samples=Samples(
-            inputs=tuple(_file("sample", name, data) for name, data in images.items()),
-            expected=_file("expected", answers_name, answers),
+            inputs=tuple(file for file, _ in images),
+            expected=answers[0],
         ),
         evaluation=EvaluationFiles(
-            labels=_file("labels", *next(iter(labels.items()))),
-            predictions={Path(name).stem: _file("predictions", name, data) for name, data in predictions.items()},
+            labels=labels[0],
+            predictions={name: file for name, (file, _) in predictions.items()},
             class_images=class_images(spec.test_labels, len(spec.labels)),
         ),
         provenance=spec.provenance,
@@ -322,13 +334,10 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
     }
 
 
+def _named(stem: str, data: bytes, suffix: str, role: str) -> tuple[File, bytes]:
+    """The description of a file whose name ends with a digest of its contents, and the contents."""
+    return _file(role, f"{stem}-{sha256_bytes(data)[:12]}{suffix}", data), data
+
+
 def _file(role: str, name: str, data: bytes) -> File:
     return File(role=role, name=name, bytes=len(data), sha256=sha256_bytes(data))
-
-
-def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
-    named = {folder / file.name for file in manifest.files()}
-    for part in (MODELS, LABELS, SAMPLES, EVALUATION):
-        for path in sorted((folder / part).rglob("*")):
-            if path.is_file() and path not in named:
-                path.unlink()

@@ -81,14 +81,14 @@ def _describe(_: Loaded, arguments: Mapping[str, Any], __: Sequence[NDArray[Any]
 def _convert(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[Any]], progress: Progress) -> _Result:
     """Convert the float32 ONNX file `source` to the file `path` in `precision`.
 
-    The arrays are the calibration inputs, then the inputs and labels that decide between remedies, if there are any.
+    The arrays are those of `given`: `calibration`, then the `inputs` and the `labels` of the check.
     """
-    source, path = Path(arguments["source"]), Path(arguments["path"])
-    calibration = arrays[0] if arrays else None
-    check = Check(inputs=arrays[1], labels=arrays[2]) if len(arrays) > 1 else None
+    given = dict(zip(arguments["given"], arrays, strict=True))
+    check = Check(inputs=given["inputs"], labels=given["labels"]) if "inputs" in given else None
     conversion = convert_precision(
-        source, path, arguments["precision"], calibration, check, drop_limit=arguments["drop_limit"], progress=progress
-    )
+        Path(arguments["source"]), Path(arguments["path"]), arguments["precision"], given.get("calibration"), check,
+        drop_limit=arguments["drop_limit"], progress=progress,
+    )  # fmt: skip
     return {"conversion": TypeAdapter(Conversion).dump_python(conversion, mode="json")}, None
 
 

@@ -143,7 +143,7 @@ def export_stage(
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(FileFacts),
     )
-    facts = stage.cached(export, lambda f: (run.family_folder / f.artifact.path, predictions))
+    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, predictions))
     _check_file_budget(outcome, facts.artifact)
     return Exported(
         subnet=subnet, precision=variant.precision, facts=facts, predictions=predictions, finetuned=finetuned
@@ -170,11 +170,11 @@ def _written(
         images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
-            module, shape, run.family_folder, exporter, images, threads,
+            module, shape, run.exported, exporter, images, threads,
             options=convert_options(materials, variant), converted=known, progress=progress,
         )  # fmt: skip
         evaluation = evaluate_artifact(
-            artifact, run.family_folder, materials.inputs(test, subnet), test.labels, threads,
+            artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
     write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))

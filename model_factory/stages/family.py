@@ -73,7 +73,8 @@ def family_stage(
     earlier = _earlier(run)
 
     def write() -> str:
-        return write_family(run.family_folder, _family_spec(run, materials, outcomes, exported)).family_id
+        spec = _family_spec(run, materials, outcomes, exported)
+        return write_family(run.family_folder, spec, source=run.exported).family_id
 
     stage = Stage(
         run=run,

@@ -127,7 +127,7 @@ def make_family(built, tmp_path, process):
         source, spec = built
         folder = tmp_path / name
         shutil.copytree(source / "models", folder / "models")
-        write_family(folder, dataclasses.replace(spec, **changes), process)
+        write_family(folder, dataclasses.replace(spec, **changes), process=process)
         return folder
 
     return make

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_files import sample
 from onnx import TensorProto, helper
 
 from exports.family.manifest import read_manifest
@@ -65,11 +66,12 @@ def test_a_flipped_byte_is_found(runs, make_family):
 
 def test_a_missing_sample_fails_its_file_and_the_runs(runs, make_family):
     folder = make_family()
-    (folder / "samples/004.png").unlink()
-    assert set(failed(folder, runs)) == {"file samples/004.png", "samples"}
+    path = sample(folder, 4)
+    path.unlink()
+    assert set(failed(folder, runs)) == {f"file {path.relative_to(folder)}", "samples"}
 
 
-@pytest.mark.parametrize("pattern", ["evaluation/labels.npy", "samples/expected-*.json"])
+@pytest.mark.parametrize("pattern", ["evaluation/labels-*.npy", "samples/expected-*.json"])
 def test_a_missing_file_fails(runs, make_family, pattern):
     folder = make_family()
     path = next(folder.glob(pattern))
@@ -177,12 +179,14 @@ def test_the_samples_are_really_run(runs, make_family):
     from exports.family.samples import png_bytes
 
     data = png_bytes(image)
-    (folder / "samples/000.png").write_bytes(data)
+    sample(folder).write_bytes(data)
     edit(folder, lambda v: v["samples"]["inputs"][0].update(bytes=len(data), sha256=sha256_bytes(data)))
     assert set(failed(folder, runs)) == {"samples small", "samples large"}
 
 
-@pytest.mark.parametrize("pattern", ["evaluation/labels.npy", "samples/expected-*.json", "samples/000.png", "models/*"])
+@pytest.mark.parametrize(
+    "pattern", ["evaluation/labels-*.npy", "samples/expected-*.json", "samples/000-*.png", "models/*"]
+)
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "link"])
 def test_only_regular_files_inside_the_family_are_read(runs, make_family, tmp_path, pattern, kind):
     folder = make_family()
@@ -272,7 +276,7 @@ def test_a_damaged_or_larger_sample_is_not_unpacked(runs, make_family, cut, mess
     from exports.family.samples import png_bytes
 
     folder = make_family()
-    path = folder / "samples/000.png"
+    path = sample(folder)
     data = path.read_bytes()[:cut] if cut else png_bytes(np.zeros((16, 17, 3), np.uint8))
     path.write_bytes(data)
     edit(folder, lambda v: v["samples"]["inputs"][0].update(bytes=len(data), sha256=sha256_bytes(data)))
