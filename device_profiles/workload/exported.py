@@ -32,12 +32,14 @@ class Exported:
         attributes: Bytes of the node's attributes.
         others: Bytes of further nodes and of constants that are not weights.
         numbers: Number of these constants that are inputs of the node.
+        values: What they are, for the operators of a written-out activation: a factor, divisor, summand, or limits.
     """
 
     op_type: str
     attributes: int = 0
     others: int = 0
     numbers: int = 0
+    values: tuple[float, ...] = ()
 
 
 def exported_call(name: str, args: Args) -> Exported:
@@ -51,7 +53,8 @@ def exported_call(name: str, args: Args) -> Exported:
         return _PLAIN[name]
     if name in _BINARY:
         numbers = sum(isinstance(arg, (int, float)) for arg in args[:2])
-        return Exported(_BINARY[name], others=numbers * _SCALAR, numbers=numbers)
+        values = (float(args[1]),) if len(args) > 1 and isinstance(args[1], (int, float)) else ()
+        return Exported(_BINARY[name], others=numbers * _SCALAR, numbers=numbers, values=values)
     rule = _RULES.get(name)
     return rule(args) if rule else Exported("", others=_UNKNOWN_BYTES)
 
@@ -133,7 +136,12 @@ def _concatenation(_: Args) -> Exported:
     return Exported("Concat", _attributes(axis=1))
 
 
-_CLIP = Exported("Clip", others=2 * _SCALAR, numbers=2)
+def _clip(args: Args) -> Exported:
+    limits = [arg for arg in args[1:3] if isinstance(arg, (int, float))]
+    values = tuple(map(float, limits)) if len(limits) == 2 else ()
+    return Exported("Clip", others=2 * _SCALAR, numbers=2, values=values)
+
+
 _GEMM = Exported("Gemm", _attributes(alpha=1.0, beta=1.0, transA=0, transB=1))
 _SOFTMAX = Exported("Softmax", _attributes(axis=-1))
 _TURNED_KEYS = _reshape(3) + _transpose(3) + _reshape(4) - _transpose(4) + 2 * (_VECTOR_OF_ONE - _SCALAR)
@@ -149,8 +157,6 @@ _PLAIN = {
     "elu": Exported("Elu", _attributes(alpha=1.0)),
     "gelu": Exported("Gelu", _attributes(approximate="none")),
     "silu": Exported("Sigmoid", others=node_bytes("Mul", 2)),
-    "hardtanh": _CLIP,
-    "clamp": _CLIP,
     "native_layer_norm": Exported("LayerNormalization", _attributes(axis=-1, epsilon=1e-5, stash_type=1)),
     "_softmax": _SOFTMAX,
     "_safe_softmax": Exported("Softmax", _attributes(axis=-1), others=_TURNED_KEYS),  # occurs in attention only
@@ -170,4 +176,6 @@ _RULES: dict[str, Callable[[Args], Exported]] = {
     "amax": _reduction("ReduceMax"),
     "amin": _reduction("ReduceMin"),
     "cat": _concatenation,
+    "hardtanh": _clip,
+    "clamp": _clip,
 }

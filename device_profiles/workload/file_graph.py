@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.workload.exported import PRODUCTS, RESHAPES, Exported, exported_call, exported_view
+from device_profiles.workload.file_activations import find_activations
 from device_profiles.workload.file_size import (
     NARROWED_ELEMENTS,
     SMALL_ELEMENTS,
@@ -75,6 +76,7 @@ class _Node:
         attributes: Bytes of the attributes.
         others: Bytes of further nodes and of numbers.
         numbers: Number of inputs that are numbers.
+        values: What they are, as in `Exported`.
         channels: Output channels of a convolution, matrix product or normalisation.
         normalises: Whether a preceding convolution or matrix product can absorb the node.
     """
@@ -86,6 +88,7 @@ class _Node:
     attributes: int = 0
     others: int = 0
     numbers: int = 0
+    values: tuple[float, ...] = ()
     channels: int = 0
     normalises: bool = False
 
@@ -165,7 +168,7 @@ class FileGraph:
         """Return the bytes of all nodes and constants; `outputs` are the network's. Folds the nodes: call it once."""
         ends = {self._value_of(tensor) for tensor in outputs}
         uses = Counter([value for node in self._nodes for value in node.reads] + list(ends))
-        nodes = _folded(self._nodes, uses)
+        nodes = _fused(_folded(self._nodes, uses), uses)
         return FileContent(
             fp32=_float_bytes(nodes, _float_weight),
             fp16=_float_bytes(nodes, _half_weight),
@@ -178,6 +181,7 @@ class FileGraph:
             self._values[id(output)] = reads[0]
             return
         node = _Node(call.op_type, reads, self._new(output), weights, call.attributes, call.others, call.numbers)
+        node.values = call.values
         node.channels = output.shape[1] if call.op_type == "Conv" else 0
         self._nodes.append(node)
 
@@ -229,6 +233,14 @@ def _folded(nodes: Sequence[_Node], uses: Mapping[int, int]) -> list[_Node]:
             producers[node.writes] = node
             kept.append(node)
     return kept
+
+
+def _fused(nodes: Sequence[_Node], uses: Mapping[int, int]) -> list[_Node]:
+    """Replace each written-out activation by its operator."""
+    found = find_activations(nodes, uses)
+    gone = {value for fused in found for value in fused.inner}
+    made = {f.last.writes: _Node(f.op_type, (f.source,), f.last.writes, attributes=f.attributes) for f in found}
+    return [made.get(node.writes, node) for node in nodes if node.writes not in gone]
 
 
 def _float_bytes(nodes: Iterable[_Node], weight: Callable[[_Node, _Weight], int]) -> int:
