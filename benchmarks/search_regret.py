@@ -185,7 +185,7 @@ class Bench:
         )
         target = Target(costs=self.costs, budgets=Budgets(latency=f"{self.limits[run.budget]:.0f} us"))
         images = self.table.correct.shape[1]
-        found = search_targets([target], self.space, self.workloads, self.table.score, images, config, run.seed)
+        found = search_targets([(target,)], self.space, self.workloads, self.table.score, images, config, run.seed)
         return self.table.rows[found.targets[0].pick.subnet]
 
     def regrets(self, runs: list[Run], picks: NDArray[np.int64]) -> NDArray[np.float64]:

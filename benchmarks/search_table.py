@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from factory_base.files import digest_of
 from search.scored import Scored
+from search.variant import Variant
 from supernet.space import SubnetConfig
 
 TABLE = Path(__file__).with_name("search_regret.npz")
@@ -102,9 +103,9 @@ class Table:
         """The subnets as scored on all held-out images."""
         return tuple(Scored.of(s, bits.tolist()) for s, bits in zip(self.subnets, self.correct, strict=True))
 
-    def score(self, subnets: Sequence[SubnetConfig], images: int, _: str) -> list[Scored]:
-        """What the search is given in place of running networks."""
-        return [self.scores[self.rows[subnet]].first(images) for subnet in subnets]
+    def score(self, variants: Sequence[Variant], images: int, _: str) -> list[Scored]:
+        """What the search is given in place of running networks, in fp32."""
+        return [self.scores[self.rows[variant.subnet]].first(images) for variant in variants]
 
 
 def model_space() -> Any:

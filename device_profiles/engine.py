@@ -36,17 +36,21 @@ COMPUTED_IN: Final[dict[Precision, ComputePrecision]] = {
 ModelInput = NDArray[np.float32] | NDArray[np.uint8]
 """Inputs of a model: float32 tensors, or uint8 pixels for a file that holds the preprocessing."""
 
+InputType = Literal["float32", "uint8"]
+"""The type of a model's input: `float32` for tensors `(n, *input_shape)`; `uint8` for the pixels of images,
+`(n, height, width, 3)`, of a file that holds the preprocessing."""
+
 
 class Session(Protocol):
     """A loaded model that is ready to run: a network, or a part of one."""
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: ModelInput) -> NDArray[np.float32]:
         """`(n, *input_shape) -> (n, *output_shape)` for any n >= 1 and any rank. Returns when the run is finished."""
 
     def peak_memory_bytes(self) -> int | None:
         """Peak memory of a run: activations, scratch and packed copies, without the file's weights; None if unknown."""
 
-    def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
+    def kernel_latency_us(self, batch: ModelInput) -> dict[KernelKind, float] | None:
         """Where an inference of the first input of `batch` spends its time, in microseconds per kind of kernel.
 
         Kinds without a kernel are absent. None if the engine does not report it.
@@ -74,7 +78,8 @@ class Engine(Protocol):
         path: Path,
         *,
         precision: Precision = "fp32",
-        calibration: NDArray[np.float32] | None = None,
+        calibration: ModelInput | None = None,
+        input_type: InputType = "float32",
     ) -> None:
         """Write `module` (evaluation mode, batch normalisation folded) as the engine's file, atomically.
 
@@ -84,10 +89,11 @@ class Engine(Protocol):
             path: File to write.
             precision: One of `precisions`.
             calibration: Representative inputs, `(n, *input_shape)`; needed for `int8` only.
+            input_type: The type of the module's input, and of `calibration`.
 
         Raises:
-            EngineError: The engine cannot express the module or does not have this precision, or `calibration` is
-                missing, has another shape, or is not finite.
+            EngineError: The engine cannot express the module or does not have this precision or input type, or
+                `calibration` is missing, has another shape or type, or is not finite.
         """
 
     def convert_chain(

@@ -8,26 +8,29 @@ from factory_base.lazy import public
 
 if TYPE_CHECKING:
     from exports.client.python.preprocess import model_input as model_input
+    from exports.client.python.preprocess import resize as resize
     from exports.client.python.resolver import DeviceFacts as DeviceFacts
     from exports.client.python.resolver import Resolution as Resolution
     from exports.client.python.resolver import ram_class_mib as ram_class_mib
     from exports.client.python.resolver import resolve as resolve
     from exports.engines import get_engine as get_engine
+    from exports.exporter import ConvertOptions as ConvertOptions
+    from exports.exporter import export_artifact as export_artifact
+    from exports.exporters import get_exporter as get_exporter
     from exports.family.artifact import Artifact as Artifact
     from exports.family.artifact import Evaluation as Evaluation
     from exports.family.artifact import evaluate_artifact as evaluate_artifact
-    from exports.family.artifact import export_artifact as export_artifact
     from exports.family.diff import Limits as Limits
     from exports.family.diff import diff_families as diff_families
     from exports.family.diff import paired_difference as paired_difference
     from exports.family.family import write_family as write_family
-    from exports.family.isolated import IsolatedRuns as IsolatedRuns
     from exports.family.manifest import EXAMPLE_MANIFEST as EXAMPLE_MANIFEST
     from exports.family.manifest import manifest_schema as manifest_schema
     from exports.family.manifest import parse_manifest as parse_manifest
     from exports.family.manifest import read_manifest as read_manifest
     from exports.family.parity import Parity as Parity
     from exports.family.parity import check_parity as check_parity
+    from exports.family.proof import Proof as Proof
     from exports.family.records import Manifest as Manifest
     from exports.family.records import Model as Model
     from exports.family.records import Perf as Perf
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from exports.family.specs import model_spec as model_spec
     from exports.family.specs import tier_spec as tier_spec
     from exports.family.verify import verify_family as verify_family
+    from exports.isolation.process import IsolatedProcess as IsolatedProcess
     from exports.onnx.arena import Buffer as Buffer
     from exports.onnx.arena import plan_arena as plan_arena
+    from exports.onnx.conversion import Check as Check
     from exports.onnx.graph_memory import GraphMemory as GraphMemory
     from exports.onnx.graph_memory import plan_graph as plan_graph
     from exports.onnx.onnx_file import export_onnx as export_onnx
@@ -52,18 +57,21 @@ if TYPE_CHECKING:
 _MODULES = {
     "Artifact": "exports.family.artifact",
     "Buffer": "exports.onnx.arena",
+    "Check": "exports.onnx.conversion",
+    "ConvertOptions": "exports.exporter",
     "DeviceFacts": "exports.client.python.resolver",
     "EXAMPLE_MANIFEST": "exports.family.manifest",
     "Evaluation": "exports.family.artifact",
     "FamilySpec": "exports.family.specs",
     "GraphMemory": "exports.onnx.graph_memory",
-    "IsolatedRuns": "exports.family.isolated",
+    "IsolatedProcess": "exports.isolation.process",
     "Limits": "exports.family.diff",
     "Manifest": "exports.family.records",
     "Model": "exports.family.records",
     "ModelSpec": "exports.family.specs",
     "Parity": "exports.family.parity",
     "Perf": "exports.family.records",
+    "Proof": "exports.family.proof",
     "Provenance": "exports.family.records",
     "Resolution": "exports.client.python.resolver",
     "Selector": "exports.family.records",
@@ -73,10 +81,11 @@ _MODULES = {
     "check_parity": "exports.family.parity",
     "diff_families": "exports.family.diff",
     "evaluate_artifact": "exports.family.artifact",
-    "export_artifact": "exports.family.artifact",
+    "export_artifact": "exports.exporter",
     "export_onnx": "exports.onnx.onnx_file",
     "family_spec": "exports.family.specs",
     "get_engine": "exports.engines",
+    "get_exporter": "exports.exporters",
     "manifest_schema": "exports.family.manifest",
     "model_input": "exports.client.python.preprocess",
     "model_spec": "exports.family.specs",
@@ -87,6 +96,7 @@ _MODULES = {
     "convert_precision": "exports.onnx.quantising.precision",
     "ram_class_mib": "exports.client.python.resolver",
     "read_manifest": "exports.family.manifest",
+    "resize": "exports.client.python.preprocess",
     "resolve": "exports.client.python.resolver",
     "tier_spec": "exports.family.specs",
     "verify_family": "exports.family.verify",

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
 from device_profiles.profile import FoundProfile
 from exports.engines import get_engine
 from exports.family.records import Manifest
 from factory_base.errors import ConfigError, FactoryError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
-from model_factory.run import Run
+from model_factory.run import Run, allowed_precisions
 from model_factory.stages.archive import check_storage
 from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
@@ -91,7 +92,7 @@ def build(
             check_storage(run)
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)
         images = calibrate_stage(run, materials, console, trained)
-        aims = [Aim(found=found, budgets=run.budgets_for(found)) for found in targets]
+        aims = _aims(run, targets)
         searched = search_stage(run, materials, console, trained, images, aims)
         outcomes = searched.outcomes
         picks = [outcome.result.pick.subnet for outcome in outcomes]
@@ -163,7 +164,13 @@ def train(
             return train_stage(run, materials, console, processes)
 
 
-def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets | None = None) -> Searched:
+def search(
+    run: Run,
+    console: Console,
+    devices: Sequence[str],
+    budgets: Budgets | None = None,
+    precisions: Sequence[Precision] | None = None,
+) -> Searched:
     """Search for devices, which need not be targets of the config.
 
     Args:
@@ -171,9 +178,10 @@ def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets 
         console: Shows progress.
         devices: Profiles as people write them on the command line: files, or names; none for all targets of the config.
         budgets: Budgets that override those of the profiles and of the config.
+        precisions: Precisions to choose among in place of those of the config.
 
     Raises:
-        ConfigError: A profile does not exist or is wrong, or two have the same name.
+        ConfigError: A profile does not exist, is wrong or does not allow a precision, or two have the same name.
         EngineError: The engine of a profile is not installed.
         MissingRunError: There is no supernet that was trained with this config.
         BudgetError: No subnet meets the budgets.
@@ -182,11 +190,15 @@ def search(run: Run, console: Console, devices: Sequence[str], budgets: Budgets 
     _refuse_namesakes(found, "the command line" if devices else run.origin)
     for profile in found:
         get_engine(profile.profile.engine)
+    chosen = [allowed_precisions(f, precisions) if precisions else run.precisions_for(f) for f in found]
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
-        aims = [Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets())) for f in found]
+        aims = [
+            Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets()), precisions=of_device)
+            for f, of_device in zip(found, chosen, strict=True)
+        ]
         return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
 
 
@@ -258,7 +270,7 @@ def _trained_supernet(
     materials, process = Materials(run, console), one_worker(run.config.training.device)
     check_family_limits(run, materials, console, targets)
     if targets:
-        check_search(run, materials, console, [Aim(found=f, budgets=run.budgets_for(f)) for f in targets])
+        check_search(run, materials, console, _aims(run, targets))
     run = plan_stage(run, materials, console, limits or TrainingLimits(), process)
     return run, materials, train_stage(run, materials, console, process)
 
@@ -268,12 +280,16 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
     _refuse_namesakes(found, run.origin)
     for f in found:
         get_engine(f.profile.engine)
-        if (f.profile.engine, f.profile.precision) != ("onnxruntime", "fp32"):
+        if f.profile.engine != "onnxruntime":
             raise ConfigError(
-                f"{f.origin}: is for {f.profile.engine} in {f.profile.precision}, but a build exports fp32 files for "
-                "onnxruntime only; name a profile for those, or run `factory search` to see what this device would get"
+                f"{f.origin}: is for {f.profile.engine}, but a build exports files for onnxruntime only; name a "
+                "profile for that, or run `factory search` to see what this device would get"
             )
     return found
+
+
+def _aims(run: Run, targets: Sequence[FoundProfile]) -> list[Aim]:
+    return [Aim(found=f, budgets=run.budgets_for(f), precisions=run.precisions_for(f)) for f in targets]
 
 
 def _refuse_namesakes(found: Sequence[FoundProfile], origin: str | Path) -> None:

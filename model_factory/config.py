@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
@@ -17,7 +18,7 @@ from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.training.config import TrainingConfig
-from supernet.training.finetune_config import FinetuneConfig
+from supernet.training.finetune_config import FinetuneConfig, QuantisedFinetuneConfig
 
 CONFIG_NAME = "factory.yaml"
 """The file name that commands look for in the current folder and in the folders above it."""
@@ -53,15 +54,39 @@ class TargetConfig(Document):
     """A profile: a file (relative to the config), a name in `profiles/` beside the config, or a shipped one."""
     budgets: Budgets = Budgets()
     """Budgets for this task, which override the default budgets of the profile."""
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None = None
+    """The precisions of files that the search may choose; by default int8, fp16 and fp32, as far as the profile allows
+    them. `int8_weights` is chosen only if it is listed here."""
+
+    @field_validator("precisions")
+    @classmethod
+    def _each_once(cls, precisions: tuple[Precision, ...] | None) -> tuple[Precision, ...] | None:
+        twice = sorted({p for p in precisions or () if (precisions or ()).count(p) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} is given twice; list each precision once")
+        return precisions
 
 
 class ExportConfig(Document):
     """The form of the exported files."""
 
+    input: Literal["pixels", "tensor"] = "pixels"
+    """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
+    normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
     """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether files take pixels."""
+        return self.input == "pixels"
+
+    def engine_options(self) -> dict[str, Any]:
+        """The options with which `exports.get_engine` writes such files."""
+        return {"opset": self.opset, "dynamic_batch": self.dynamic_batch}
 
 
 class FactoryConfig(Document):
@@ -81,6 +106,8 @@ class FactoryConfig(Document):
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig | None = None
     """Train each chosen subnet a little further on its own before it is exported; `{}` takes the defaults."""
+    quantised_finetune: QuantisedFinetuneConfig = QuantisedFinetuneConfig()
+    """Train a chosen subnet a little further for its int8 file, if that loses too much accuracy by other means."""
     export: ExportConfig = ExportConfig()
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""

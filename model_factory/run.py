@@ -8,13 +8,16 @@ and `dist/` are beside the config; those of the digits are in the current folder
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import yaml
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
 from device_profiles.profile import FoundProfile, check_energy_budget, find_profile
 from factory_base.errors import ConfigError, ForeignError, MissingRunError, UnknownNameError
 from factory_base.files import write_bytes, write_text
@@ -30,6 +33,9 @@ _MAX_NOTE_BYTES = 2**16
 """Far more than the longest path has."""
 DIGITS_CONFIG = "digits.yaml"
 """Name of the shipped config of the embedded digits."""
+DEFAULT_PRECISIONS: Final[tuple[Precision, ...]] = ("int8", "fp16", "fp32")
+"""What a target chooses among, as far as its profile allows it, if the config does not say. Weights stored as 8-bit
+integers alone save bytes and cost accuracy, but no time: whoever needs that asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +150,26 @@ class Run:
         """The state of an unfinished fine-tuning, from which it resumes."""
         return self.folder / "finetuned" / f"{subnet_id}.training.safetensors"
 
-    def predictions(self, subnet_id: str) -> Path:
-        """The predictions of a subnet's exported file for the test images."""
-        return self.folder / "predictions" / f"{subnet_id}.npy"
+    def quantised_weights(self, subnet_id: str) -> Path:
+        """The weights of a subnet that was fine-tuned for its int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.safetensors"
+
+    def quantised_state(self, subnet_id: str) -> Path:
+        """The state of an unfinished fine-tuning for an int8 file."""
+        return self.folder / "finetuned" / f"{subnet_id}.int8.training.safetensors"
+
+    def predictions(self, variant: str) -> Path:
+        """The predictions of the exported file of a variant for the test images."""
+        return self.folder / "predictions" / f"{variant}.npy"
+
+    def variant_file(self, variant: str) -> Path:
+        """The file of a variant that the search measured, before it is exported."""
+        return self.folder / "files" / f"{variant}.onnx"
+
+    @property
+    def exported(self) -> Path:
+        """The folder in which model files, below `models`, wait until the family is published."""
+        return self.folder / "exported"
 
     def front_plot(self, device: str) -> Path:
         """The plot of the Pareto front of one device."""
@@ -174,6 +197,10 @@ class Run:
                 check_energy_budget(found[-1].profile.budgets.overridden_by(target.budgets), found[-1])
             except ConfigError as error:
                 faults.append(f"'targets.{index}.budgets': {error}")
+            try:
+                allowed_precisions(found[-1], target.precisions)
+            except ConfigError as error:
+                faults.append(f"'targets.{index}.precisions': {error}")
         if faults:
             raise ConfigError.of_faults(printable(str(self.origin)), faults)
         return tuple(found)
@@ -190,6 +217,17 @@ class Run:
                 budgets = budgets.overridden_by(target.budgets)
         check_energy_budget(budgets, found)
         return budgets
+
+    def precisions_for(self, found: FoundProfile) -> tuple[Precision, ...]:
+        """The precisions to choose among for a profile: those of the target that names it, else the default ones.
+
+        Raises:
+            ConfigError: The profile does not allow one of them.
+        """
+        for target, known in zip(self.config.targets, self.targets, strict=True):
+            if known.profile.name == found.profile.name:
+                return allowed_precisions(found, target.precisions)
+        return allowed_precisions(found, None)
 
     def write_resolved_config(self) -> None:
         """Write the whole config, defaults included, and its path to the run folder. Raises `DiskError`.
@@ -209,6 +247,19 @@ class Run:
 
     def _write_origin(self) -> None:
         write_bytes(self.origin_note, os.fsencode(self.origin.resolve()) + b"\n")
+
+
+def allowed_precisions(found: FoundProfile, wanted: Sequence[Precision] | None) -> tuple[Precision, ...]:
+    """`wanted` or, if that is None, those of `DEFAULT_PRECISIONS` that the profile allows.
+
+    Raises:
+        ConfigError: The profile has no costs for one of `wanted`; the message names the command that adds them.
+    """
+    if wanted is None:
+        return tuple(precision for precision in DEFAULT_PRECISIONS if precision in found.profile.precisions)
+    for precision in wanted:
+        found.for_files_in(precision)
+    return tuple(wanted)
 
 
 def find_run(run_folder: Path | None, config_file: Path | None) -> Run:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from search.target import Candidate as Candidate
     from search.target import SearchResult as SearchResult
     from search.target import TargetResult as TargetResult
+    from search.variant import Variant as Variant
 
 _MODULES = {
     "AccuracyPredictor": "search.predicting.predictor",
@@ -41,6 +42,7 @@ _MODULES = {
     "Solved": "search.solving.solver",
     "Target": "search.device_target",
     "TargetResult": "search.target",
+    "Variant": "search.variant",
     "make_sampler": "search.samplers",
     "paired_difference": "search.scored",
     "search_targets": "search.rounds",

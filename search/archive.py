@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import optuna
 import pandas as pd
@@ -22,9 +23,9 @@ from search.storage import STORAGE_ERRORS, may_pass, open_storage, shown_storage
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig, range], Sequence[bool]]
-"""Whether a subnet, with the supernet's weights and recalibrated batch normalisation, labels each image of a range of
-held-out images correctly. Every subnet sees the same images in the same order, and results do not depend on how they
-are divided into ranges."""
+"""Whether a subnet, with the supernet's weights and recalibrated batch normalisation, in the precision that is scored,
+labels each image of a range of held-out images correctly. Every subnet sees the same images in the same order, and
+results do not depend on how they are divided into ranges."""
 
 _COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "correct")
 
@@ -77,6 +78,12 @@ class Archive:
             self._inode = storage.stat().st_ino if isinstance(storage, Path) else None
         self._claim_study()
 
+    def of_variant(self, variant: str) -> Archive:
+        """The scores of another variant in the same study."""
+        other = copy.copy(self)
+        other._variant = variant
+        return other
+
     def scored(self) -> dict[SubnetConfig, Scored]:
         """Every scored subnet, on as many images as are known.
 
@@ -128,7 +135,7 @@ class Archive:
         return [stored[subnet].first(images) for subnet in subnets]
 
     def write_table(self, path: Path) -> None:
-        """Write all scored subnets as Parquet.
+        """Write the scores of all variants as Parquet.
 
         Its columns are `subnet_id`, `variant`, `images`, `accuracy`, `purpose` (of the first trial), `correct` (as in
         `Scored`), and one per choice.
@@ -137,10 +144,21 @@ class Archive:
             FactoryError: The storage cannot be read.
             DiskError: The file cannot be written.
         """
+        rows = [row for variant in self._variants() for row in self.of_variant(variant)._rows()]
+        with atomic_path(path) as temporary:
+            pd.DataFrame(rows, columns=[*_COLUMNS, *self._distributions]).to_parquet(temporary, index=False)
+
+    def _variants(self) -> list[str]:
+        """What is scored in this study, its own variant first."""
+        trials = self._use(lambda: self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        return list(dict.fromkeys([self._variant, *(t.user_attrs.get("variant", self._variant) for t in trials)]))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The rows of this variant in the table of all scores."""
         purposes: dict[str, str] = {}
         for trial in self._finished():
             purposes.setdefault(trial.user_attrs.get("subnet_id", ""), trial.user_attrs.get("purpose", ""))
-        rows = [
+        return [
             {
                 "subnet_id": subnet.id,
                 "variant": scored.variant,
@@ -152,8 +170,6 @@ class Archive:
             }
             for subnet, scored in self.scored().items()
         ]
-        with atomic_path(path) as temporary:
-            pd.DataFrame(rows, columns=[*_COLUMNS, *self._distributions]).to_parquet(temporary, index=False)
 
     def _claim_study(self) -> None:
         """Check that the study belongs to this space; a new one does from here on."""

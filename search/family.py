@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from device_profiles.budgets import Budgets, Excess
     from device_profiles.costs import Costs
     from search.target import Candidate
-    from supernet.space import SubnetConfig
+    from search.variant import Variant
 
 USED_SHARE = 0.9
 """Below this share of each of its budgets, a note gives the reason: the steps between neighbouring subnets
 of a space are a few percent of a budget, so the last tenth is often out of reach."""
 _LARGER = "add larger options to the model space"
 
-Judge = Callable[["SubnetConfig"], "tuple[Costs, tuple[Excess, ...]]"]
-"""The costs of a subnet on a target's device, and the budgets of the target that it exceeds."""
+Judge = Callable[["Variant"], "tuple[Costs, tuple[Excess, ...]] | None"]
+"""The costs of a variant on a target's device, and the budgets of the target that it exceeds; None if the device does
+not get files of its precision."""
 
-Compare = Callable[["SubnetConfig", "SubnetConfig"], tuple[float, float]]
-"""The accuracy of the first subnet minus that of the second on the held-out images on which both were scored, and the
+Compare = Callable[["Variant", "Variant"], tuple[float, float]]
+"""The accuracy of the first variant minus that of the second on the held-out images on which both were scored, and the
 standard error of this paired difference; both as fractions."""
 
 
@@ -40,7 +41,7 @@ class RankedPick:
         platform: The platform of the target.
         rank: The rank of its tier; a device gets the highest rank of its platform that it matches.
         pick: The pick. Its accuracy is that on the whole held-out split, as the accuracies of all other picks are.
-        judge: Judges a subnet for this target.
+        judge: Judges a variant for this target.
     """
 
     name: str
@@ -58,7 +59,7 @@ class TargetPick:
         name: The name of the target.
         budgets: Its budgets.
         pick: The pick.
-        candidates: All scored subnets, each judged for this target.
+        candidates: Everything that was scored in a precision of this target, judged for it.
     """
 
     name: str
@@ -87,7 +88,7 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
         lower = [t for t in targets if t.platform == target.platform and t.rank < target.rank]
         better = [t for t in lower if picks[t.name].accuracy > target.pick.accuracy]
         judged = [(t, _judged_for(target, picks[t.name])) for t in better]
-        kept = [(t, candidate) for t, candidate in judged if not candidate.excesses]
+        kept = [(t, candidate) for t, candidate in judged if candidate is not None and not candidate.excesses]
         if kept:
             # among equals the cheaper model, then the tier that is nearest
             source, pick = max(kept, key=lambda k: (k[1].accuracy, -k[1].costs.latency_us, k[0].rank))
@@ -106,19 +107,19 @@ def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ..
         targets: The picks of all targets.
         compare: Compares a scored subnet with a pick.
     """
-    groups: dict[SubnetConfig, list[TargetPick]] = {}
+    groups: dict[Variant, list[TargetPick]] = {}
     for target in targets:
-        groups.setdefault(target.pick.subnet, []).append(target)
+        groups.setdefault(target.pick.variant, []).append(target)
     return tuple(note for group in groups.values() for note in _group_notes(group, compare))
 
 
-def _judged_for(target: RankedPick, pick: Candidate) -> Candidate:
-    costs, excesses = target.judge(pick.subnet)
-    return replace(pick, costs=costs, excesses=excesses)
+def _judged_for(target: RankedPick, pick: Candidate) -> Candidate | None:
+    found = target.judge(pick.variant)
+    return None if found is None else replace(pick, costs=found[0], excesses=found[1])
 
 
 def _raised_note(target: RankedPick, source: str, pick: Candidate, compare: Compare) -> str:
-    difference = _points(*compare(pick.subnet, target.pick.subnet))
+    difference = _points(*compare(pick.variant, target.pick.variant))
     return (
         f"{target.name} gets the model of {source}, which keeps its budgets and is more accurate on the held-out "
         f"images than its own pick: {pick.accuracy:.2%} and {target.pick.accuracy:.2%}, a difference of {difference}"
@@ -159,10 +160,10 @@ def _unused_reason(target: TargetPick, compare: Compare) -> str:
 
 def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare) -> str:
     """The best of the feasible subnets that cost more than the pick, and why it was not taken."""
-    differences = {c.subnet: compare(c.subnet, pick.subnet) for c in costlier}
+    differences = {c.variant: compare(c.variant, pick.variant) for c in costlier}
     # Those with the most images first: on few images some subnet is always better by luck.
-    best = max(costlier, key=lambda c: (c.images, differences[c.subnet][0], c.accuracy, c.subnet.id))
-    mean, error = differences[best.subnet]
+    best = max(costlier, key=lambda c: (c.images, differences[c.variant][0], c.accuracy, c.variant))
+    mean, error = differences[best.variant]
     if mean < -Z95 * error:
         conclusion = "it is worse"
     elif mean <= 0:
@@ -172,9 +173,10 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
     else:
         conclusion = "it is better on these images, which may be too few"
     return (
-        f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is {best.subnet.id}, with "
-        f"a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a difference of "
-        f"{_points(mean, error)} on the {min(best.images, pick.images):,} images that both were scored on: {conclusion}"
+        f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is "
+        f"{best.variant.describe()}, with a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a "
+        f"difference of {_points(mean, error)} on the {min(best.images, pick.images):,} images that both were scored "
+        f"on: {conclusion}"
     )
 
 

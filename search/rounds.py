@@ -1,36 +1,49 @@
-"""The search for all targets together: score, learn and propose in rounds, tell the finalists apart, and pick.
+"""The search for all devices together: score, learn and propose in rounds, tell the finalists apart, and pick.
 
-    design       subnets of all sizes, and for each target one inside its budgets
-    rounds       the sampler proposes for all targets, everything is scored; again, until nothing is worth a score
-    finals       the best of each target on held-out images that the rounds did not use
-    pick         by all scores, with the distance to the optimum of the predictor
+    design       subnets of all sizes, and for each device one inside its budgets
+    precisions   a few of them in every other precision, which tells what each precision costs in accuracy
+    rounds       the sampler proposes for all devices, everything is scored; again, until nothing is worth a score
+    finals       the best variants of each device on held-out images that the rounds did not use
+    pick         by all scores and those of files, with the distance to the optimum of the predictor
 
-Every scored subnet is a candidate for every target. The order of all scores is fixed by the arguments, so the result
-does not depend on what else an archive holds.
+Up to the finals subnets are scored in fp32 alone: the accuracy in another precision is predicted to differ by what that
+precision costs in the mean. Every scored subnet is a candidate for every device. The order of all scores is fixed by
+the arguments, so the result does not depend on what else an archive holds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+
+import numpy as np
 
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import BudgetError, ConfigError
 from factory_base.progress import Progress, silent
 from search.config import SearchConfig
+from search.decision import Measure, predicted_costs
 from search.design import shared_subnets
-from search.device_target import Target
+from search.device_target import Alternatives, smallest_files
 from search.enumeration import require_small
-from search.finals import Measure, Score, decide, hold_finals, predicted_costs
+from search.finals import Finals, Score, fullest, hold_finals
+from search.judge import Judge
 from search.objective import Objective
+from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.predictor import AccuracyPredictor
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
 from search.solving.solver import solve
-from search.target import Candidate, Finalist, Proof, SearchResult, TargetResult, judged
+from search.target import SearchResult
+from search.variant import Variant, variant_of
 from supernet.space import SearchSpace, SubnetConfig
+
+_COMPARED = 4
+"""Subnets that are scored in each other precision to learn what it costs in accuracy. Where int8 costs 0.1 points in
+the mean and scores have 1,000 images, four tell this to about 0.1 points, far below what tells subnets apart."""
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Opens a stage of long work, by its title."""
@@ -42,7 +55,7 @@ def unwatched(_: str) -> AbstractContextManager[Progress]:
 
 
 def search_targets(
-    targets: Sequence[Target],
+    devices: Sequence[Alternatives],
     space: SearchSpace,
     workloads: Workloads,
     score: Score,
@@ -54,7 +67,7 @@ def search_targets(
     watch: Watch = unwatched,
     say: Say = lambda _: None,
 ) -> SearchResult:
-    """Pick a subnet for each target.
+    """Pick a subnet and its precision for each device.
 
     >>> from pathlib import Path
     >>> from device_profiles import Budgets, DeviceCosts, Workloads, find_profile
@@ -64,77 +77,103 @@ def search_targets(
     >>> config = MobileNetConfig(resolutions=(12, 16, 24), stem_width=8, stages=stages, head_width=32)
     >>> model_space = make_model_space(config, classes=10)
     >>> workloads = Workloads(model_space)
-    >>> def score(subnets, images, purpose):  # stands in for real networks: a subnet is right on all images but some
-    ...     wrong = [round(images * 1e4 / workloads.of(subnet).macs) for subnet in subnets]
-    ...     return [Scored.of(s, [image >= n for image in range(images)]) for s, n in zip(subnets, wrong)]
+    >>> def score(variants, images, purpose):  # stands in for real networks: one is right on all images but some
+    ...     wrong = [round(images * 1e4 / workloads.of(v.subnet).macs) for v in variants]
+    ...     right = [[image >= n for image in range(images)] for n in wrong]
+    ...     return [Scored.of(v.subnet, bits, v.precision) for v, bits in zip(variants, right)]
     >>> speaker = DeviceCosts(workloads, find_profile("speaker", Path()))
     >>> target = Target(costs=speaker, budgets=Budgets(latency="0.5 ms"))
     >>> settings = SearchConfig(shared_subnets=8)
-    >>> found = search_targets([target], model_space.space, workloads, score, 1000, settings, seed=0).targets[0]
+    >>> found = search_targets([(target,)], model_space.space, workloads, score, 1000, settings, seed=0).targets[0]
     >>> found.pick.excesses, found.pick.images, found.pick.subnet["resolution"], found.proof.status
     ((), 1000, 16, 'optimal')
 
     Args:
-        targets: The devices and their budgets.
+        devices: The targets of each device, at least one.
         space: The search space of the subnets.
         workloads: The workloads of the subnets.
-        score: Scores subnets.
+        score: Scores variants.
         heldout: The number of held-out images.
         config: Numbers of subnets and images, and the sampler.
         seed: The seed of the design and the proposals.
-        start: Scored subnets to start from, in place of a design.
-        measure: Corrects the costs of a finalist before it is picked.
+        start: Scores to start from, in place of a design.
+        measure: Makes and measures the file of a finalist before it is picked.
         watch: Opens a stage of long work, whose progress is reported.
         say: Takes a line for people.
 
     Raises:
-        BudgetError: No subnet keeps the budgets of a target.
+        BudgetError: No subnet keeps the budgets of a device in any of its precisions.
         ConfigError: `final_images` leaves nothing to score on, or the space is too large to be searched exhaustively.
+        EngineError, ParityError: No file can be made for a device.
     """
     rungs = image_rungs(config, heldout)
     if config.sampler == "exhaustive":
         require_small(space)
     score = _from(start, score)
     with watch("choose subnets to score") as progress:
-        for target in targets:
-            require_feasible(target, space)
-        subnets = [s.subnet for s in start]
+        possible = [feasible(alternatives, space) for alternatives in devices]
+        subnets = list(dict.fromkeys(s.subnet for s in start))
         subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
-    scored = score(subnets, rungs[0], "shared")
-    scored += score(_first_feasible(targets, space, workloads, scored), rungs[0], "first inside the budgets")
+    scored = score(_in_fp32(subnets), rungs[0], "shared")
+    offsets, compared = _offsets(possible, scored[: config.shared_subnets], workloads, score)
+    targets = [tuple(replace(t, offset=offsets.get(t.precision)) for t in alternatives) for alternatives in possible]
+    first = _first_feasible(targets, space, workloads, scored)
+    scored += score(_in_fp32(first), rungs[0], "first inside the budgets")
     state = SearchState(
-        space=space, targets=tuple(targets), scored=tuple(scored), workloads=workloads, settled=bool(start)
+        space=space,
+        devices=tuple(smallest_files(alternatives, space) for alternatives in targets),
+        scored=tuple(scored),
+        workloads=workloads,
+        settled=bool(start),
     )
     sampler = make_sampler(config.sampler, say)
-    for share in _shares(config, len(targets), space):
+    for share in _shares(config, len(devices), space):
         with watch(f"propose subnets (round {state.rounds + 1})"):
             proposed = sampler.propose(state, share, seed + state.rounds)
         if not proposed:
             break
-        new = score(proposed, rungs[0], f"round {state.rounds + 1}")
+        new = score(_in_fp32(proposed), rungs[0], f"round {state.rounds + 1}")
         state = replace(state, scored=(*state.scored, *new), rounds=state.rounds + 1)
     scored = list(state.scored)
-    judge = _Judge(space, workloads, scored)
-    ranked = [judge.most_promising(target, config.finalists) for target in targets]
-    known = _fullest(*scored, *start, *hold_finals(ranked, rungs, score))
-    results = []
+    finals = Finals(
+        judge=Judge(space, workloads, scored), count=config.finalists, rungs=rungs, score=score, measure=measure
+    )
+    ranked = [finals.ranked(alternatives) for alternatives in targets]
+    known = fullest(*scored, *compared, *start, *hold_finals(ranked, rungs, score))
+    settled = []
     with watch("pick subnets") as progress:
-        for target, finalists in zip(targets, ranked, strict=True):
-            results.append(judge.result(target, finalists, known, decide(target, known, measure)))
-            progress(len(results), len(targets), target.costs.profile.name)
+        for alternatives in targets:
+            found, known = finals.settled(alternatives, known)
+            settled.append(found)
+            progress(len(settled), len(targets), alternatives[0].name)
+    known = (*known, *dict.fromkeys(file for found in settled for file in found.decision.files))
+    last = list({variant_of(s): s for s in known}.values())
     return SearchResult(
-        targets=tuple(results),
+        targets=tuple(
+            finals.judge.result(found.alternatives, found.finalists, last, found.decision.pick, notes + found.notes)
+            for found, notes in zip(settled, map(_impossible_notes, devices, targets), strict=True)
+        ),
         scored=known,
-        errors=judge.predictor.errors() if len(scored) > 1 else None,  # of one alone nothing is left out
+        errors=finals.judge.predictor.errors() if len(scored) > 1 else None,  # of one alone nothing is left out
         rounds=state.rounds,
+        offsets=tuple(offset.compared(_with_files(offset.precision, known)) for offset in offsets.values()),
     )
 
 
-def require_feasible(target: Target, space: SearchSpace) -> None:
-    """Raise `BudgetError` if no subnet keeps the budgets of `target`; the message states which budgets block."""
-    solved = solve(Objective(constant=0.0, options={}), [target], space)
-    if not solved.solutions:
-        raise BudgetError(f"target {target.costs.profile.name!r}: {solved.describe_failure()}")
+def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
+    """Those of the targets of a device whose budgets some subnet keeps.
+
+    Raises:
+        BudgetError: There are none; the message states which budgets block.
+    """
+    solved = [solve(Objective(constant=0.0, options={}), [target], space) for target in alternatives]
+    kept = tuple(target for target, found in zip(alternatives, solved, strict=True) if found.solutions)
+    if not kept:
+        reasons = [found.describe_failure() for found in solved]
+        if len(reasons) > 1:
+            reasons = [f"in {t.precision}, {reason}" for t, reason in zip(alternatives, reasons, strict=True)]
+        raise BudgetError(f"target {alternatives[0].name!r}: {'; '.join(reasons)}")
+    return kept
 
 
 def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
@@ -157,24 +196,55 @@ def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
 
 def _from(start: Sequence[Scored], score: Score) -> Score:
     """`score`, but what `start` knows is not scored again."""
-    known = {s.subnet: s for s in start}
+    known = {variant_of(s): s for s in start}
 
-    def remembering(subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
-        missing = [s for s in subnets if s not in known or known[s].images < images]
+    def remembering(variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
+        missing = [v for v in variants if v not in known or known[v].images < images]
         if missing:
-            known.update({s.subnet: s for s in score(missing, images, purpose)})
-        return [known[subnet].first(images) for subnet in subnets]
+            known.update(zip(missing, score(missing, images, purpose), strict=True))
+        return [known[variant].first(images) for variant in variants]
 
     return remembering
 
 
-def _fullest(*scored: Scored) -> tuple[Scored, ...]:
-    """For each subnet its score on the most images, in the order in which the subnets come first."""
-    known: dict[SubnetConfig, Scored] = {}
-    for new in scored:
-        if new.subnet not in known or new.images > known[new.subnet].images:
-            known[new.subnet] = new
-    return tuple(known.values())
+def _in_fp32(subnets: Sequence[SubnetConfig]) -> list[Variant]:
+    return [Variant(subnet=subnet) for subnet in subnets]
+
+
+def _offsets(
+    devices: Sequence[Alternatives], scored: Sequence[Scored], workloads: Workloads, score: Score
+) -> tuple[dict[str, PrecisionOffset], list[Scored]]:
+    """What each other precision of the devices costs in accuracy, and the scores that tell.
+
+    A few subnets of all sizes are scored in each of them, on the images on which they were scored in fp32.
+    """
+    space = workloads.model_space.space
+    macs = workloads.macs_of(encoded(space, [s.subnet for s in scored]))
+    places = np.linspace(0, len(scored) - 1, min(_COMPARED, len(scored)) + 2)[1:-1].round().astype(int)
+    bases = [scored[number] for number in np.argsort(macs, kind="stable")[places]]
+    found, compared = {}, list[Scored]()
+    for precision in dict.fromkeys(t.precision for alternatives in devices for t in alternatives):
+        if precision != "fp32":
+            variants = [Variant(subnet=base.subnet, precision=precision) for base in bases]
+            own = score(variants, bases[0].images, precision)
+            found[str(precision)] = PrecisionOffset.of(list(zip(own, bases, strict=True)))
+            compared += own
+    return found, compared
+
+
+def _with_files(precision: str, known: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+    """The score of each file in a precision, and the one that its variant had before."""
+    scores = {s.subnet: s for s in known if s.variant == precision}
+    files = [s for s in known if s.is_of_file and s.precision == precision]
+    return [(of_file, scores[of_file.subnet]) for of_file in files]
+
+
+def _impossible_notes(alternatives: Alternatives, possible: Alternatives) -> tuple[str, ...]:
+    left = {target.precision for target in possible}
+    missing = [target.precision for target in alternatives if target.precision not in left]
+    return tuple(
+        f"{alternatives[0].name} gets no {precision} file: no subnet keeps its budgets" for precision in missing
+    )
 
 
 def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:
@@ -186,77 +256,17 @@ def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]
 
 
 def _first_feasible(
-    targets: Sequence[Target], space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]
+    devices: Sequence[Alternatives], space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]
 ) -> list[SubnetConfig]:
-    """For each target that none of `scored` fits, the subnet of highest predicted accuracy that does."""
-    unserved = [target for target in targets if all(c.excesses for c in judged(target, scored))]
+    """For each device that none of `scored` fits, the subnet of highest predicted accuracy that does."""
+    subnets = [s.subnet for s in scored]
+    unserved = [alternatives for alternatives in devices if not any(any(t.kept_by(subnets)) for t in alternatives)]
     if not unserved:
         return []
-    objective = AccuracyPredictor(space, workloads, scored).objective
-    solved = [solve(objective, [target], space) for target in unserved]
-    return list(dict.fromkeys(subnet for found in solved for subnet in found.solutions))
-
-
-class _Judge:
-    """Judges scored subnets for each target, by their scores and by what the predictor makes of all scores.
-
-    Attributes:
-        predictor: The predictor, fitted to the scores of the rounds.
-    """
-
-    def __init__(self, space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]) -> None:
-        self._space, self._workloads, self._scored = space, workloads, tuple(scored)
-        self.predictor = AccuracyPredictor(space, workloads, scored)
-        vectors = encoded(space, [s.subnet for s in scored])
-        mean, std = self.predictor.refine(vectors, workloads.macs_of(vectors))
-        self._outlook = {s.subnet: (float(m), float(d)) for s, m, d in zip(scored, mean, std, strict=True)}
-
-    def most_promising(self, target: Target, count: int) -> tuple[SubnetConfig, ...]:
-        """Feasible subnets: in turn the next one by the predictor and the next one by its score.
-
-        The predictor averages noise out, but where it explains little, a good score says more.
-        """
-        feasible = [c for c in judged(target, self._scored) if not c.excesses]
-        by_predictor = sorted(feasible, key=lambda c: (-self._outlook[c.subnet][0], c.costs.latency_us, c.subnet))
-        by_score = sorted(feasible, key=lambda c: (-c.accuracy, c.costs.latency_us, c.subnet))
-        turns = (c.subnet for pair in zip(by_predictor, by_score, strict=True) for c in pair)
-        return tuple(dict.fromkeys(turns))[:count]
-
-    def result(
-        self, target: Target, ranked: Sequence[SubnetConfig], known: Sequence[Scored], pick: Candidate
-    ) -> TargetResult:
-        """The result of a target.
-
-        Args:
-            target: The target.
-            ranked: Its finalists, the most promising first.
-            known: Every scored subnet with its score after the finals.
-            pick: The subnet that is taken.
-        """
-        candidates = judged(target, known)
-        finalists = sorted((c for c in candidates if c.subnet in ranked), key=lambda c: (-c.images, -c.accuracy))
-        return TargetResult(
-            pick=pick,
-            candidates=tuple(pick if c.subnet == pick.subnet else c for c in candidates),
-            finalists=tuple(self._finalist(c) for c in finalists),
-            expected=ranked[0],
-            proof=self._proof(target, pick),
-        )
-
-    def _finalist(self, candidate: Candidate) -> Finalist:
-        predicted, std = self._outlook[candidate.subnet]
-        return Finalist(candidate=candidate, predicted=predicted, predicted_std=std)
-
-    def _proof(self, target: Target, pick: Candidate) -> Proof:
-        solved = solve(self.predictor.objective, [target], self._space)
-        vectors = encoded(self._space, [pick.subnet])
-        value = self.predictor.objective.values(self._space, vectors, self._workloads.macs_of(vectors))
-        return Proof(
-            status=solved.status,
-            objective=solved.objective,
-            bound=solved.bound,
-            gap=solved.gap,
-            pick=float(value[0]),
-            nodes=solved.nodes,
-            seconds=solved.seconds,
-        )
+    predicted = AccuracyPredictor(space, workloads, scored).objective
+    found: list[SubnetConfig] = []
+    for alternatives in unserved:
+        solved = [solve(target.objective(predicted), [target], space) for target in alternatives]
+        best = max(solved, key=lambda s: -math.inf if s.objective is None else s.objective)
+        found += best.solutions
+    return list(dict.fromkeys(found))

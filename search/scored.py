@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from supernet.space import SubnetConfig
+
+_OF_FILE: Final = " file"
+"""What the variant of a score ends with if it is that of an exported file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,8 @@ class Scored:
         images: Number of images that it was scored on, at least 1.
         correct: A bit for each image, as a hexadecimal number of ceil(images / 4) digits. The first image is the
             highest of the `images` bits; 1 means that the image is labelled correctly.
-        variant: What was scored: the precision in which the subnet runs.
+        variant: What was scored: a precision, in which PyTorch ran or imitated the subnet, or the exported file of
+            that precision, as in `int8 file`.
 
     Raises:
         ValueError: `correct` does not hold `images` bits.
@@ -55,6 +59,21 @@ class Scored:
         return cls(
             subnet=subnet, images=len(bits), correct=_hexadecimal(int(bits or "0", 2), len(bits)), variant=variant
         )
+
+    @classmethod
+    def of_file(cls, subnet: SubnetConfig, results: Iterable[bool], precision: str) -> Self:
+        """As `of`, for the results of the exported file in this precision."""
+        return cls.of(subnet, results, precision + _OF_FILE)
+
+    @property
+    def precision(self) -> str:
+        """The precision of what was scored."""
+        return self.variant.removesuffix(_OF_FILE)
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether the exported file was scored, in its engine."""
+        return self.variant.endswith(_OF_FILE)
 
     @property
     def accuracy(self) -> float:
@@ -112,9 +131,17 @@ def paired_difference(a: Scored, b: Scored) -> tuple[float, float]:
         The difference of accuracy, in [-1, 1], and its standard error. The latter is computed with one image more that
         only `a` labels correctly and one that only `b` does, so it is never 0.
     """
-    images = min(a.images, b.images)
-    bits_a, bits_b = a.first(images)._bits, b.first(images)._bits
-    only_a, only_b = (bits_a & ~bits_b).bit_count(), (bits_b & ~bits_a).bit_count()
+    return pooled_difference([(a, b)])
+
+
+def pooled_difference(pairs: Sequence[tuple[Scored, Scored]]) -> tuple[float, float]:
+    """As `paired_difference`, over the images of several pairs together, as if all of them were different images."""
+    only_a = only_b = images = 0
+    for a, b in pairs:
+        shared = min(a.images, b.images)
+        bits_a, bits_b = a.first(shared)._bits, b.first(shared)._bits
+        only_a, only_b = only_a + (bits_a & ~bits_b).bit_count(), only_b + (bits_b & ~bits_a).bit_count()
+        images += shared
     mean = (only_a - only_b) / (images + 2)
     variance = (only_a + only_b + 2) / (images + 2) - mean**2
     return (only_a - only_b) / images, math.sqrt(variance / (images + 2))

@@ -7,22 +7,27 @@ from dataclasses import dataclass
 
 from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
+from device_profiles.engine import Precision
 from search.device_target import Target
+from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.prediction_errors import PredictorErrors
 from search.scored import Scored
+from search.variant import Variant, variant_of
 from supernet.space import SubnetConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A subnet judged for one target.
+    """A subnet in a precision, judged for one device.
 
     Attributes:
         subnet: The subnet.
         accuracy: Its accuracy on the held-out images that it was scored on, in [0, 1].
         images: The number of these images.
-        costs: Its predicted costs on the target's device.
+        costs: Its predicted costs on the device.
         excesses: The budgets that it exceeds, worst first; a feasible candidate has none.
+        precision: The precision.
+        is_of_file: Whether the accuracy is that of the exported file in its engine.
     """
 
     subnet: SubnetConfig
@@ -30,6 +35,13 @@ class Candidate:
     images: int
     costs: Costs
     excesses: tuple[Excess, ...]
+    precision: Precision = "fp32"
+    is_of_file: bool = False
+
+    @property
+    def variant(self) -> Variant:
+        """The subnet and the precision."""
+        return Variant(subnet=self.subnet, precision=self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +50,7 @@ class Finalist:
 
     Attributes:
         candidate: The candidate, with its accuracy on all images that it was scored on.
-        predicted: The accuracy that the predictor gives it, in [0, 1].
+        predicted: The accuracy that the predictor gives it in its precision, in [0, 1].
         predicted_std: The standard deviation of that prediction.
     """
 
@@ -72,28 +84,30 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetResult:
-    """What the search found for one target.
+    """What the search found for one device.
 
     Attributes:
         pick: The feasible candidate that is chosen.
-        candidates: All scored subnets, the pick among them.
+        candidates: Everything that was scored in a precision of the device, the pick among them.
         finalists: Those of them that were compared on more images: those with the most images first, and of these the
             most accurate.
         expected: The most promising finalist before it was scored on these images.
-        proof: The distance of the pick to the optimum of the predictor.
+        proof: The distance of the pick to the optimum of the predictor, over all precisions.
+        notes: Sentences on precisions that were not taken.
     """
 
     pick: Candidate
     candidates: tuple[Candidate, ...]
     finalists: tuple[Finalist, ...]
-    expected: SubnetConfig
+    expected: Variant
     proof: Proof
+    notes: tuple[str, ...] = ()
 
     @property
     def front(self) -> tuple[Candidate, ...]:
         """The Pareto front of accuracy against latency among all candidates, fastest first."""
         front: list[Candidate] = []
-        for candidate in sorted(self.candidates, key=lambda c: (c.costs.latency_us, -c.accuracy, c.subnet)):
+        for candidate in sorted(self.candidates, key=lambda c: (c.costs.latency_us, -c.accuracy, c.variant)):
             if not front or candidate.accuracy > front[-1].accuracy:
                 front.append(candidate)
         return tuple(front)
@@ -105,9 +119,11 @@ class SearchResult:
 
     Attributes:
         targets: The result of each target, in their order.
-        scored: Every scored subnet, in the order in which they were scored first; finalists with all their images.
+        scored: The score of every variant, in the order in which they were scored first; finalists with all their
+            images. Then those of the files that were made.
         errors: How well the predictor predicts subnets that it has not seen; None if only one subnet was scored.
         rounds: The number of rounds that proposed subnets.
+        offsets: What each precision other than fp32 costs in accuracy.
         notes: Sentences on picks that were changed afterwards, for the order of tiers.
     """
 
@@ -115,13 +131,31 @@ class SearchResult:
     scored: tuple[Scored, ...]
     errors: PredictorErrors | None
     rounds: int
+    offsets: tuple[PrecisionOffset, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> dict[Variant, Scored]:
+        """The score of each variant: that of its file, if one was made."""
+        return {variant_of(scored): scored for scored in self.scored}
 
 
 def judged(target: Target, scored: Sequence[Scored]) -> list[Candidate]:
-    """`scored` as candidates for `target`, in the same order. Raises `SpaceError` if a subnet cannot be traced."""
-    costs = target.costs.of([s.subnet for s in scored])
+    """Those of `scored` that are in the target's precision as candidates for it, in the same order.
+
+    Raises:
+        SpaceError: A subnet cannot be traced.
+    """
+    own = [s for s in scored if s.precision == target.precision]
     return [
-        Candidate(subnet=s.subnet, accuracy=s.accuracy, images=s.images, costs=c, excesses=target.budgets.excesses(c))
-        for s, c in zip(scored, costs, strict=True)
+        Candidate(
+            subnet=s.subnet,
+            accuracy=s.accuracy,
+            images=s.images,
+            costs=costs,
+            excesses=target.budgets.excesses(costs),
+            precision=target.precision,
+            is_of_file=s.is_of_file,
+        )
+        for s, costs in zip(own, target.costs.of([s.subnet for s in own]), strict=True)
     ]

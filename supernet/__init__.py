@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from supernet.evaluation.evaluation import predict as predict
     from supernet.evaluation.evaluation import recalibrate as recalibrate
     from supernet.model_space import ModelSpace as ModelSpace
+    from supernet.pixels import PixelInput as PixelInput
     from supernet.planning.memory import keep_freed_memory as keep_freed_memory
     from supernet.quantisation.fake import FakeQuantised as FakeQuantised
     from supernet.quantisation.fake import calibrate_ranges as calibrate_ranges
@@ -82,6 +83,7 @@ _MODULES = {
     "OfaMbv3Config": "supernet.spaces.ofa_config",
     "OfaProxylessConfig": "supernet.spaces.ofa_config",
     "OneSubnet": "supernet.training.finetune",
+    "PixelInput": "supernet.pixels",
     "SearchSpace": "supernet.space",
     "Segments": "supernet.sharing.slicing",
     "SlicePlan": "supernet.sharing.slicing",

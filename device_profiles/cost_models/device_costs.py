@@ -24,7 +24,9 @@ from device_profiles.engine import Precision
 from device_profiles.latency_table import LatencyTable, space_digest
 from device_profiles.profile import FoundProfile
 from device_profiles.workload.file_size import empty_graph_bytes, file_of, largest_graph, part_bytes
+from device_profiles.workload.operators import Workload
 from device_profiles.workload.parts import ChainParts, Part, encoded
+from device_profiles.workload.pixel_input import pixel_input
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import ConfigError, SpaceError
 from factory_base.progress import Progress, silent
@@ -41,7 +43,8 @@ class DeviceCosts:
 
     Latencies come from the profile's latency table if it has one, otherwise from its kernels. Latency, memory and
     energy are those of the precision that such files compute in; only the size of the file differs between, for
-    example, float32 and float16.
+    example, float32 and float16. The preprocessing of pixels, if the workloads have one, is costed by the kernels;
+    tables do not hold it.
 
     >>> from pathlib import Path
     >>> from device_profiles import DeviceCosts, Workloads, find_profile
@@ -105,6 +108,10 @@ class DeviceCosts:
         values = self._part_values(chain)
         sums, arena = np.zeros((len(vectors), self._summed)), np.zeros(len(vectors))
         for found in chain.gather(vectors, values):
+            sums += found[:, : self._summed]
+            np.maximum(arena, found[:, -1], out=arena)
+        if self._workloads.pixels:
+            found = next(chain.gather(vectors, self._input_values(chain)))
             sums += found[:, : self._summed]
             np.maximum(arena, found[:, -1], out=arena)
         latency_us = sums[:, _LATENCY] + self.constant_us
@@ -175,13 +182,14 @@ class DeviceCosts:
         """
         chain = self._chain()
         chain.trace_all(progress)
-        values = self._part_values(chain)
         width = peak_memory(np.array([1.0, 0.0]), np.zeros(2), self.profile)
         per_element = float(width[0] - width[1])
-        stds = self._part_std_us(chain, values[:, _LATENCY])
+        first = self._first_values(chain)
         found = []
         for place, link in enumerate(chain.links):
             choices, numbers = chain.arcs(place)
+            values = self._part_values(chain) if place else first
+            stds = self._part_std_us(chain, values[:, _LATENCY])
             arc = np.moveaxis(values[numbers], -1, 0)
             found.append(
                 ArcCosts(
@@ -266,26 +274,48 @@ class DeviceCosts:
         if len(self._values) != len(chain.parts) + 1:
             known = max(0, len(self._values) - 1)
             new = chain.parts[known:]
-            rows = np.zeros((len(new), self._summed + 1))
-            workloads = [part.workload for part in new]
-            rows[:, _LATENCY] = self._latencies(new)
-            rows[:, _HELD] = [w.weight_elements + packed_elements(w, self.profile.precision) for w in workloads]
-            rows[:, _FILE] = [
-                part_bytes(w.file_content.of(self.precision), w.input_shape, w.output_shape) for w in workloads
-            ]
-            rows[:, _MACS] = [w.macs for w in workloads]
-            rows[:, -1] = [w.arena_elements for w in workloads]
-            if self._energy is not None:
-                rows[:, _ENERGY] = energy_uj(workloads, rows[:, _LATENCY], self._energy, self.profile.precision)
+            rows = self._rows([part.workload for part in new], self._latencies(new))
             width = rows.shape[1]
             self._values = np.vstack([self._values[:known].reshape(known, width), rows, np.zeros((1, width))])
         return self._values
 
+    def _input_values(self, chain: ChainParts) -> NDArray[np.float64]:
+        """As `_part_values`: what the preprocessing before each part of the first link adds, and its arena."""
+        numbers = chain.numbers_at(0)
+        workloads = [pixel_input(chain.parts[number].workload) for number in numbers]
+        values = np.zeros((len(chain.parts) + 1, self._summed + 1))
+        values[numbers] = self._rows(workloads, self._kernel_latencies(workloads))
+        return values
+
+    def _first_values(self, chain: ChainParts) -> NDArray[np.float64]:
+        """As `_part_values` at the first link, with the preprocessing before the part."""
+        values = self._part_values(chain)
+        if not self._workloads.pixels:
+            return values
+        before = self._input_values(chain)
+        return np.hstack([values[:, :-1] + before[:, :-1], np.maximum(values[:, -1:], before[:, -1:])])
+
+    def _rows(self, workloads: Sequence[Workload], latency_us: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(workloads, summed + 1): what each workload adds, and its arena."""
+        rows = np.zeros((len(workloads), self._summed + 1))
+        rows[:, _LATENCY] = latency_us
+        rows[:, _HELD] = [w.weight_elements + packed_elements(w, self.profile.precision) for w in workloads]
+        rows[:, _FILE] = [
+            part_bytes(w.file_content.of(self.precision), w.input_shape, w.output_shape) for w in workloads
+        ]
+        rows[:, _MACS] = [w.macs for w in workloads]
+        rows[:, -1] = [w.arena_elements for w in workloads]
+        if self._energy is not None:
+            rows[:, _ENERGY] = energy_uj(workloads, rows[:, _LATENCY], self._energy, self.profile.precision)
+        return rows
+
     def _latencies(self, parts: Sequence[Part]) -> NDArray[np.float64]:
         if self._table is not None:
             return self._table.part_latency_us(parts)
-        alone = LatencyModel().predict([part.workload for part in parts], self.profile)
-        return alone - self.profile.costs.run_overhead_us.value
+        return self._kernel_latencies([part.workload for part in parts])
+
+    def _kernel_latencies(self, workloads: Sequence[Workload]) -> NDArray[np.float64]:
+        return LatencyModel().predict(workloads, self.profile) - self.profile.costs.run_overhead_us.value
 
 
 def _file_bytes(graphs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -163,6 +163,8 @@ class Benchmark:
         """Convert a network and its parts. The network's file is written last: if it exists, all of them do."""
         import torch
 
+        from device_profiles.measuring.random_weights import keep_units_alive
+
         path, setting = self._network_file(subnet), self._setting
         if path.exists():
             return
@@ -175,6 +177,7 @@ class Benchmark:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed + index)
             modules = chain.modules(subnet) if chain else {"": space.build(subnet).eval()}
+        keep_units_alive(modules.values())
         numbers = [number for number in self._workloads.rows([subnet])[0] if number != ABSENT]
         files = [self._part_file(n) if n in self._parts and not self._part_file(n).exists() else None for n in numbers]
         setting.engine.convert_chain(

@@ -155,6 +155,11 @@ class ChainParts:
         place = self._places[link]
         return place.choices, place.numbers_by_combination()
 
+    def numbers_at(self, link: int) -> list[int]:
+        """Return the numbers of the parts that were traced at the link with this index, each once."""
+        table = self._places[link].table
+        return [int(number) for number in np.unique(table[table > ABSENT])]
+
     def presence(self, link: int) -> tuple[Presence, ...]:
         """Return the conditions under which the link at this index holds a part; none if it always does."""
         return self._places[link].presence

@@ -12,6 +12,7 @@ from device_profiles.workload.file_size import FileContent
 from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import Workload, totals_of
 from device_profiles.workload.parts import ChainParts, encoded
+from device_profiles.workload.pixel_input import pixel_input
 from device_profiles.workload.stored import read_parts, write_parts
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
@@ -22,13 +23,19 @@ from supernet.space import SubnetConfig
 class Workloads:
     """The workloads of one model space.
 
+    Args:
+        model_space: The model space.
+        pixels: Whether files of its networks take pixels and hold the preprocessing (`supernet.pixels.PixelInput`).
+
     Attributes:
         model_space: The model space.
+        pixels: Whether `of` includes the preprocessing of pixels. Parts, MACs and the largest workload never do.
         chain: Its parts if its networks are chains of parts; None otherwise.
     """
 
-    def __init__(self, model_space: ModelSpace) -> None:
+    def __init__(self, model_space: ModelSpace, *, pixels: bool = False) -> None:
         self.model_space = model_space
+        self.pixels = pixels
         self.chain = ChainParts(model_space) if isinstance(model_space, ChainModelSpace) else None
         self._known: dict[SubnetConfig, Workload] = {}
         self._largest: Workload | None = None
@@ -114,9 +121,11 @@ class Workloads:
 
     def _traced(self, subnet: SubnetConfig) -> Workload:
         if self.chain is None:
-            return workload_of(self.model_space, subnet)
-        numbers = self.rows([subnet])[0]
-        return joined([self.chain.parts[number].workload for number in numbers if number != ABSENT])
+            parts = [workload_of(self.model_space, subnet)]
+        else:
+            numbers = self.rows([subnet])[0]
+            parts = [self.chain.parts[number].workload for number in numbers if number != ABSENT]
+        return joined([pixel_input(parts[0]), *parts] if self.pixels else parts)
 
 
 def joined(parts: Sequence[Workload]) -> Workload:

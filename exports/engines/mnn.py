@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Precision
+from device_profiles.engine import InputType, ModelInput, Precision
 from device_profiles.workload.operators import KernelKind
 from exports.engines.arguments import check_batch, check_precision, check_threads
 from exports.engines.chains import convert_chain
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _MEMORY_MIB = 0
 """The code by which `getSessionInfo` returns memory in MiB: `MEMORY` of MNN's enum `SessionInfoCode`."""
+
+_INPUT_TYPES: Final[tuple[InputType, ...]] = get_args(InputType)
 
 
 class MnnEngine:
@@ -59,7 +61,8 @@ class MnnEngine:
         path: Path,
         *,
         precision: Precision = "fp32",
-        calibration: NDArray[np.float32] | None = None,
+        calibration: ModelInput | None = None,
+        input_type: InputType = "float32",
     ) -> None:
         """Write `module` to `path` for batch 1, after MNN has loaded the converted file and run it once.
 
@@ -72,7 +75,7 @@ class MnnEngine:
         check_precision(self.name, self.precisions, precision, calibration)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.onnx"
-            export_onnx(module, input_shape, source, opset=self._opset)
+            export_onnx(module, input_shape, source, opset=self._opset, input_type=input_type)
             _convert_file(source, path, None)
 
     def convert_chain(
@@ -127,25 +130,28 @@ class MnnSession:
                 self._memory = self._input.getNumpyData()  # inputs are written in place, which saves a copy per run
             except Exception as error:  # it raises plain exceptions and prints their reasons
                 raise EngineError(f"{path.name}: MNN refuses the file ({_reason(printed()) or error})") from error
-        if self._memory.shape != tuple(self._input.getShape()) or self._memory.dtype != np.float32:
+        found = [kind for kind in _INPUT_TYPES if self._memory.dtype == np.dtype(kind)]
+        if self._memory.shape != tuple(self._input.getShape()) or not found:
             raise EngineError(
-                f"{path.name}: the input is {self._memory.dtype} in its own layout, expected plain float32"
+                f"{path.name}: the input is {self._memory.dtype} in its own layout, expected plain "
+                f"{' or '.join(_INPUT_TYPES)}"
             )
-        self._input_shape = tuple(self._memory.shape[1:])
+        self._input_shape, self._input_type = tuple(self._memory.shape[1:]), found[0]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1, one input after the other.
+    def run(self, batch: ModelInput) -> NDArray[np.float32]:
+        """`(n, *input_shape)` of the file's type -> `(n, *output_shape)` float32, n >= 1, one input after the other.
 
         Raises:
             EngineError: The batch has another shape or type, or the engine fails.
         """
-        check_batch(self._name, batch, self._input_shape)
+        check_batch(self._name, batch, self._input_shape, self._input_type)
         parts = [self._run(batch[index]) for index in range(len(batch))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def run_zeros(self) -> None:
         """Run an input of zeros. Raises `EngineError` if the engine fails."""
-        self.run(np.zeros((1, *self._input_shape), np.float32))
+        zeros: ModelInput = np.zeros((1, *self._input_shape), self._input_type)
+        self.run(zeros)
 
     def peak_memory_bytes(self) -> int | None:
         """What the session's pools hold beyond the file's size, see `limits`; None if they hold no more than that."""
@@ -153,12 +159,12 @@ class MnnSession:
         above = held - self._path.stat().st_size
         return above if above > 0 else None
 
-    def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
+    def kernel_latency_us(self, batch: ModelInput) -> dict[KernelKind, float] | None:
         """None, see `limits`. Raises `EngineError` if the batch has another shape or type."""
-        check_batch(self._name, batch, self._input_shape)
+        check_batch(self._name, batch, self._input_shape, self._input_type)
         return None
 
-    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, image: ModelInput) -> NDArray[np.float32]:
         self._memory[0] = image
         code = self._interpreter.runSession(self._session)
         if code != 0:

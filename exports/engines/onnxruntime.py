@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Precision
+from device_profiles.engine import InputType, ModelInput, Precision
 from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
 from device_profiles.workload.file_size import INPUT_NAME
 from device_profiles.workload.operators import KernelKind
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 OLDEST_VERSIONS: Final = {18: "1.14.0", 19: "1.15.0", 20: "1.17.0", 21: "1.18.0", 22: "1.20.0", 23: "1.23.0"}
 """Opset -> the first ONNX Runtime that runs it, from its compatibility table. For 23 the table says 1.22, which refuses
 the IR version of such files: 1.23 was the first that opened them (`.ci/lowest`)."""
+
+_INPUT_TYPES: Final[dict[str, InputType]] = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+"""The types of inputs, as ONNX Runtime names them."""
 
 
 class OnnxRuntimeEngine:
@@ -60,7 +63,8 @@ class OnnxRuntimeEngine:
         path: Path,
         *,
         precision: Precision = "fp32",
-        calibration: NDArray[np.float32] | None = None,
+        calibration: ModelInput | None = None,
+        input_type: InputType = "float32",
     ) -> None:
         """Write `module` to `path`. The guarantees about the file are those of `export_onnx` and `convert_precision`.
 
@@ -70,11 +74,11 @@ class OnnxRuntimeEngine:
         """
         check_precision(self.name, self.precisions, precision, calibration)
         if precision == "fp32":
-            export_onnx(module, input_shape, path, opset=self._opset, dynamic_batch=self._dynamic_batch)
+            self._export(module, input_shape, path, input_type)
             return
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "float.onnx"
-            export_onnx(module, input_shape, source, opset=self._opset, dynamic_batch=self._dynamic_batch)
+            self._export(module, input_shape, source, input_type)
             convert_precision(source, path, precision, calibration, None)
 
     def convert_chain(
@@ -117,6 +121,9 @@ class OnnxRuntimeEngine:
             "is an estimate if kernels take only a few microseconds",
         )
 
+    def _export(self, module: nn.Module, shape: tuple[int, ...], path: Path, input_type: InputType) -> None:
+        export_onnx(module, shape, path, opset=self._opset, dynamic_batch=self._dynamic_batch, input_type=input_type)
+
     @staticmethod
     def oldest_version(format_version: int) -> str:
         """The oldest ONNX Runtime that is documented to run opset `format_version`.
@@ -150,17 +157,18 @@ class OnnxRuntimeSession:
         self._name = path.name
         self._threads = threads
         self._session = _open(path, _options(threads))
-        shape = self._session.get_inputs()[0].shape
-        self._static_batch = shape[0] if isinstance(shape[0], int) else None
-        self._input_shape = tuple(shape[1:])
+        given = self._session.get_inputs()[0]
+        self._static_batch = given.shape[0] if isinstance(given.shape[0], int) else None
+        self._input_shape = tuple(given.shape[1:])
+        self._input_type = _INPUT_TYPES[given.type]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, *input_shape)` float32 -> `(n, *output_shape)` float32, n >= 1; in steps if the file's batch is fixed.
+    def run(self, batch: ModelInput) -> NDArray[np.float32]:
+        """`(n, *input_shape)` of the file's type -> float32 `(n, *output_shape)`, n >= 1; in steps if that is fixed.
 
         Raises:
             EngineError: The batch has another shape or type, or the engine fails.
         """
-        check_batch(self._name, batch, self._input_shape)
+        check_batch(self._name, batch, self._input_shape, self._input_type)
         step = self._static_batch or len(batch)
         if len(batch) % step:
             raise EngineError(f"{self._name}: accepts {step} inputs at a time, got {len(batch)}; pass a multiple")
@@ -172,39 +180,37 @@ class OnnxRuntimeSession:
 
         Opens the file a second time with the profiler on, so that timed runs are not slowed by it. See `limits`.
         """
-        one = np.zeros((self._static_batch or 1, *self._input_shape), np.float32)
+        one: ModelInput = np.zeros((self._static_batch or 1, *self._input_shape), self._input_type)
         events = self._profiled(one, 1).events
         peaks = [int(e["args"]["mem_in_use_peak"]) for e in events if "mem_in_use_peak" in e.get("args", {})]
         return max(peaks, default=None)
 
-    def kernel_latency_us(self, batch: NDArray[np.float32]) -> dict[KernelKind, float] | None:
+    def kernel_latency_us(self, batch: ModelInput) -> dict[KernelKind, float] | None:
         """Medians of `PROFILED_RUNS` runs with the profiler on, in a separate session; see the protocol and `limits`.
 
         Raises:
             EngineError: The batch has another shape or type.
         """
-        check_batch(self._name, batch, self._input_shape)
+        check_batch(self._name, batch, self._input_shape, self._input_type)
         one, runs = batch[: self._static_batch or 1], WARM_UP_RUNS + PROFILED_RUNS
         run_us = statistics.median([self._run_us(one) for _ in range(runs)][WARM_UP_RUNS:])
         profile = self._profiled(one, runs)
         shapes = {tensor.name: tuple(tensor.dims) for tensor in profile.graph.initializer}
         return kernel_latency_us(profile.events, profile.graph.node, shapes, warm_up=WARM_UP_RUNS, run_us=run_us)
 
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, batch: ModelInput) -> NDArray[np.float32]:
         try:
             output = self._session.run(None, {INPUT_NAME: np.ascontiguousarray(batch)})[0]
         except Exception as error:  # its error types are private to its extension module
             raise EngineError(f"{self._name}: ONNX Runtime failed ({_first_line(error)})") from error
         return np.asarray(output, dtype=np.float32)
 
-    def _run_us(self, batch: NDArray[np.float32]) -> float:
+    def _run_us(self, batch: ModelInput) -> float:
         start = time.perf_counter_ns()
         self._run(batch)
         return (time.perf_counter_ns() - start) / 1e3
 
-    def _profiled(self, batch: NDArray[np.float32], runs: int) -> _Profile:
-        import onnx
-
+    def _profiled(self, batch: ModelInput, runs: int) -> _Profile:
         with tempfile.TemporaryDirectory() as folder:
             options = _options(self._threads)
             options.enable_profiling = True
@@ -214,7 +220,14 @@ class OnnxRuntimeSession:
             for _ in range(runs):
                 session.run(None, {INPUT_NAME: batch})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            return _Profile(events=events, graph=onnx.load(options.optimized_model_filepath).graph)
+            return _Profile(events=events, graph=_graph(options.optimized_model_filepath))
+
+
+def _graph(path: str) -> Any:
+    """The graph of an optimised file. Weights that are shared with other files are not beside it, and not needed."""
+    import onnx
+
+    return onnx.load(path, load_external_data=False).graph
 
 
 def _options(threads: int) -> Any:
@@ -231,6 +244,9 @@ def _open(path: Path, options: Any) -> Any:
     inputs = [entry.name for entry in session.get_inputs()]
     if inputs != [INPUT_NAME]:
         raise EngineError(f"{path.name}: has the inputs {inputs}, expected [{INPUT_NAME!r}]; export it again")
+    given = session.get_inputs()[0].type
+    if given not in _INPUT_TYPES:
+        raise EngineError(f"{path.name}: its input is {given}, expected {' or '.join(_INPUT_TYPES)}; export it again")
     return session
 
 

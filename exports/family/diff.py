@@ -15,7 +15,7 @@ from exports.family.files import read_file
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.npy import MAX_NPY_BYTES, read_npy
-from exports.family.records import File, Manifest, Model, Perf, Tier
+from exports.family.records import PIXELS_FEATURE, File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
 from factory_base.intervals import Z95, paired_change
@@ -186,11 +186,30 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
 
 
 def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
-    """A note if `new` has other content than `old` of the same family, but no higher release number.
+    """What people should know before they publish `new` in place of `old`.
 
-    Apps and servers that compare release numbers would not take the new family. Where it came from (`provenance`) is no
-    content.
+    There is a note if the models take another form of input, which apps must know, and one if `new` has other content
+    than `old` of the same family, but no higher release number: apps and servers that compare release numbers would not
+    take it. Where it came from (`provenance`) is no content.
     """
+    return (*_input_notes(old, new), *_number_notes(old, new))
+
+
+def _input_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
+    before, after = old.task.input, new.task.input
+    if (before.dtype, before.layout) == (after.dtype, after.layout):
+        return ()
+    if after.dtype == "float32":
+        effect = "apps must normalise images again"
+    else:
+        effect = f"apps that do not know the critical feature {PIXELS_FEATURE!r} keep their earlier family"
+    return (
+        f"models take {after.dtype} {after.layout} and no longer {before.dtype} {before.layout}: {effect}; "
+        "`export.input` in the config decides",
+    )
+
+
+def _number_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
     if old.family_id != new.family_id or new.release > old.release or content_of(old) == content_of(new):
         return ()
     kept = "still" if new.release == old.release else f"lower than {old.release}:"
@@ -203,7 +222,8 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 def content_of(manifest: Manifest) -> Manifest:
     """`manifest` without what may change although the family is the same.
 
-    That is its release number, its format, its provenance, and the figures that follow from the files of predictions.
+    That is its release number, its format, its provenance, the figures that follow from the files, and what was
+    measured on the machine that made it.
     """
     nothing = manifest.provenance.model_copy(
         update={"supernet_sha256": "", "config_sha256": "", "dataset_sha256": "", "tool_version": ""}
@@ -213,14 +233,22 @@ def content_of(manifest: Manifest) -> Manifest:
         "manifest_version": "",
         "provenance": nothing,
         "evaluation": manifest.evaluation.model_copy(update={"class_images": None}),
-        "models": {name: _without_classes(model) for name, model in manifest.models.items()},
+        "models": {name: _without_figures(model) for name, model in manifest.models.items()},
         "tiers": tuple(tier.model_copy(update={"churn": None}) for tier in manifest.tiers),
     }
     return manifest.model_copy(update=changes)
 
 
-def _without_classes(model: Model) -> Model:
-    return model.model_copy(update={"quality": model.quality.model_copy(update={"classes": None})})
+def _without_figures(model: Model) -> Model:
+    return model.model_copy(
+        update={
+            "quality": model.quality.model_copy(update={"classes": None}),
+            "engine": model.engine.model_copy(update={"tried": ()}),
+            "precision": None,
+            "proof": None,
+            "conversion": None,
+        }
+    )
 
 
 def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], z: float = Z95) -> AccuracyChange:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
-from exports.engines import get_engine
+from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from exports.family.artifact import MODELS, Artifact
+from exports.family.artifact import Artifact
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
-from exports.family.labels import LABELS, check_labels, labels_bytes, labels_name
+from exports.family.input_form import input_spec, preprocessing
+from exports.family.labels import check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
     FILE_NAME,
     FLOOR,
@@ -27,26 +27,23 @@ from exports.family.manifest import (
     read_manifest,
 )
 from exports.family.npy import npy_bytes
+from exports.family.proof_records import conversion_record, proof_record
+from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
     LABELS_FEATURE,
+    PIXELS_FEATURE,
     PPM,
     EngineRange,
     EvaluationFiles,
     File,
     InputShape,
-    InputSpec,
     Manifest,
     Model,
     Needs,
-    NormaliseStep,
     OutputSpec,
     ParityRecord,
-    Preprocessing,
     Quality,
-    ResizeStep,
-    ResizeToModelStep,
     Samples,
-    ScaleStep,
     SelfTest,
     Subnet,
     Task,
@@ -62,22 +59,31 @@ from exports.family.samples import (
     tolerance_micro,
 )
 from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
+from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
-from factory_base.files import sha256_bytes, write_bytes, write_text
+from factory_base.files import sha256_bytes
 
 _BYTES_PER_LOGIT = 10
 """A logit in millionths as JSON: a sign, up to eight digits and a comma."""
+_SAMPLES_SECONDS = 600.0
+"""What loading a model and running it on the samples may take before it counts as hanging."""
 
 
-def write_family(folder: Path, spec: FamilySpec) -> Manifest:
-    """Write labels, samples, evaluation and, last, the manifest; then remove files that the manifest does not name.
+def write_family(
+    folder: Path, spec: FamilySpec, *, source: Path | None = None, process: IsolatedProcess | None = None
+) -> Manifest:
+    """Write models, labels, samples, evaluation and, last, the manifest; then remove what the manifest does not name.
+
+    Until the manifest is written, an earlier family in the folder stays as it was; if anything fails, for good.
 
     The ranks are those of `tier_ranks`. The model of the floor is the one that needs the least memory, then the fewest
     bytes.
 
     Args:
-        folder: The family's folder, which contains the model files.
+        folder: The family's folder.
         spec: The specification of the family.
+        source: The folder with the model files; by default the family's folder.
+        process: The process that runs the models, which stays open; by default one for this call.
 
     Returns:
         The manifest as read back from disk.
@@ -85,16 +91,18 @@ def write_family(folder: Path, spec: FamilySpec) -> Manifest:
     Raises:
         ManifestError: The specification is incomplete or contradicts itself.
         EngineError: A model's engine refuses the samples.
-        DiskError: A file cannot be written.
+        DiskError: There is too little space, or a file cannot be written.
     """
+    if process is None:
+        with IsolatedProcess() as own:
+            return write_family(folder, spec, source=source, process=own)
     check_family(spec)
-    expected = {model.artifact.model_id: _expected(folder, model, spec) for model in spec.models}
+    stored = folder if source is None else source
+    expected = {model.artifact.model_id: _expected(stored, model, spec, process) for model in spec.models}
     text, contents = _encoded(spec, expected, str(folder / FILE_NAME))
-    for name, data in contents.items():
-        write_bytes(folder / name, data)
-    write_text(folder / FILE_NAME, text)
+    publish(folder, stored, [file for model in spec.models for file in model.artifact.files], contents, text)
     written = read_manifest(folder)
-    _remove_unnamed(folder, written)
+    remove_unnamed(folder, written)
     return written
 
 
@@ -143,24 +151,32 @@ def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[s
 
 def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
     task = manifest.task.model_copy(update={"labels": (), "labels_file": file})
-    return manifest.model_copy(update={"task": task, "critical": (LABELS_FEATURE,)})
+    return manifest.model_copy(update={"task": task, "critical": (*manifest.critical, LABELS_FEATURE)})
 
 
 def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest with its labels, and the contents of every file that it names except the models."""
     task = _task(spec)
-    images = {f"{SAMPLES}/{index:03}.png": png_bytes(image) for index, image in enumerate(spec.sample_images)}
-    labels = {f"{EVALUATION}/labels.npy": npy_bytes(spec.test_labels)}
+    # Named by content, like the models, so that an update which fails leaves the earlier family intact.
+    images = [
+        _named(f"{SAMPLES}/{index:03}", png_bytes(image), ".png", "sample")
+        for index, image in enumerate(spec.sample_images)
+    ]
+    answers = _named(
+        EXPECTED, json.dumps(expected, separators=(",", ":"), sort_keys=True).encode(), ".json", "expected"
+    )
+    labels = _named(f"{EVALUATION}/labels", npy_bytes(spec.test_labels), ".npy", "labels")
     predictions = {
-        f"{EVALUATION}/{model.artifact.model_id}.npy": npy_bytes(model.evaluation.predictions) for model in spec.models
+        model.artifact.model_id: _named(
+            f"{EVALUATION}/{model.artifact.model_id}", npy_bytes(model.evaluation.predictions), ".npy", "predictions"
+        )
+        for model in spec.models
     }
-    answers = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
-    # Named by content, like the models, so that an interrupted update on the same data leaves the old family intact.
-    answers_name = f"{EXPECTED}-{sha256_bytes(answers)[:12]}.json"
-    contents = images | {answers_name: answers} | labels | predictions
+    contents = {file.name: data for file, data in (*images, answers, labels, *predictions.values())}
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
+        critical=(PIXELS_FEATURE,) if spec.takes_pixels else (),
         task=task,
         tiers=_tiers(spec),
         models={
@@ -168,12 +184,12 @@ def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dic
             for model in spec.models
         },
         samples=Samples(
-            inputs=tuple(_file("sample", name, data) for name, data in images.items()),
-            expected=_file("expected", answers_name, answers),
+            inputs=tuple(file for file, _ in images),
+            expected=answers[0],
         ),
         evaluation=EvaluationFiles(
-            labels=_file("labels", *next(iter(labels.items()))),
-            predictions={Path(name).stem: _file("predictions", name, data) for name, data in predictions.items()},
+            labels=labels[0],
+            predictions={name: file for name, (file, _) in predictions.items()},
             class_images=class_images(spec.test_labels, len(spec.labels)),
         ),
         provenance=spec.provenance,
@@ -186,6 +202,10 @@ def _check(spec: FamilySpec) -> None:
     ids = [model.artifact.model_id for model in spec.models]
     if not ids or len(set(ids)) < len(ids):
         raise ManifestError(f"family {spec.family_id!r}: has the models {ids}; give at least one, and each id once")
+    if len({model.artifact.input_type for model in spec.models}) > 1:
+        raise ManifestError(
+            f"family {spec.family_id!r}: some models take pixels and others do not; export all in one form"
+        )
     for tier in spec.tiers:
         if tier.model_id not in ids:
             raise ManifestError(f"tier {tier.id!r}: names the model {tier.model_id!r}; known: {', '.join(ids)}")
@@ -213,19 +233,9 @@ def _task(spec: FamilySpec) -> Task:
     height, width = spec.sample_images.shape[1:3]
     return Task(
         name="image_classification",
-        input=InputSpec(
-            name=INPUT_NAME, layout="NCHW", dtype="float32", channels=3, colour="RGB", image_min=0, image_max=255
-        ),
+        input=input_spec(spec.takes_pixels),
         output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=Preprocessing(
-            version=1,
-            steps=(
-                ResizeStep(width=width, height=height),
-                ResizeToModelStep(),
-                ScaleStep(),
-                NormaliseStep(mean_ppm=spec.mean_ppm, std_ppm=spec.std_ppm),
-            ),
-        ),
+        preprocessing=preprocessing((height, width), spec.normalise),
         labels=spec.labels,
     )
 
@@ -252,10 +262,12 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
     artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
     classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
     low, high = evaluation.interval()
-    channels, height, width = artifact.input_shape
-    weights = File(role="weights", name=artifact.path.as_posix(), bytes=artifact.bytes, sha256=artifact.sha256)
+    channels, height, width = artifact.image_shape
     return Model(
-        files=(weights,),
+        files=tuple(
+            File(role=file.role, name=file.path.as_posix(), bytes=file.bytes, sha256=file.sha256)
+            for file in artifact.files
+        ),
         input=InputShape(channels=channels, height=height, width=width),
         engine=_engine_range(artifact),
         needs=Needs(peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis),
@@ -275,43 +287,48 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
             values=model.subnet_values, macs=model.macs, parameters=model.parameters,
         ),
         selftest=SelfTest(samples=len(spec.sample_images), tolerance_micro=tolerance),
+        precision=artifact.precision,
+        proof=proof_record(artifact.proof),
+        conversion=conversion_record(artifact.conversion),
     )  # fmt: skip
 
 
 def _engine_range(artifact: Artifact) -> EngineRange:
     """The engine versions for `artifact`. ONNX Runtime guarantees that newer versions run files of older opsets."""
-    tested = artifact.engine_version.split("+")[0]
-    if artifact.engine == OnnxRuntimeEngine.name:
-        oldest = OnnxRuntimeEngine.oldest_version(artifact.format_version)
-        return EngineRange(
-            name=artifact.engine, format_version=artifact.format_version, min=oldest, max_tested=tested, forward_ok=True
-        )
-    return EngineRange(name=artifact.engine, format_version=artifact.format_version, min=tested, max_tested=tested)
+    tried = tuple(version.split("+")[0] for version in artifact.proof.versions_tried)
+    known = artifact.engine == OnnxRuntimeEngine.name
+    return EngineRange(
+        name=artifact.engine,
+        format_version=artifact.format_version,
+        min=OnnxRuntimeEngine.oldest_version(artifact.format_version) if known else tried[0],
+        max_tested=tried[-1],
+        forward_ok=known,
+        tried=tried,
+    )
 
 
-def _expected(folder: Path, model: ModelSpec, spec: FamilySpec) -> dict[str, Any]:
+def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: IsolatedProcess) -> dict[str, Any]:
     """The outputs of the exported file for the samples, and how much those of another machine may differ."""
     artifact = model.artifact
-    session = get_engine(artifact.engine).load(folder / artifact.path, 1)
-    logits = run_samples(session, spec.sample_images, artifact.input_shape[-1], spec.mean_ppm, spec.std_ppm)
-    if logits.shape[1] != len(spec.labels):
+    if artifact.classes != len(spec.labels):
         raise ManifestError(
-            f"model {artifact.model_id!r}: has {logits.shape[1]} outputs, but there are {len(spec.labels)} labels"
+            f"model {artifact.model_id!r}: has {artifact.classes} outputs, but there are {len(spec.labels)} labels"
         )
+    session = IsolatedSession(
+        process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
+    )
+    logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
-        "tolerance_micro": tolerance_micro(logits),
+        "tolerance_micro": tolerance_micro(logits, artifact.precision),
         "top1": logits.argmax(axis=1).tolist(),
     }
 
 
+def _named(stem: str, data: bytes, suffix: str, role: str) -> tuple[File, bytes]:
+    """The description of a file whose name ends with a digest of its contents, and the contents."""
+    return _file(role, f"{stem}-{sha256_bytes(data)[:12]}{suffix}", data), data
+
+
 def _file(role: str, name: str, data: bytes) -> File:
     return File(role=role, name=name, bytes=len(data), sha256=sha256_bytes(data))
-
-
-def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
-    named = {folder / file.name for file in manifest.files()}
-    for part in (MODELS, LABELS, SAMPLES, EVALUATION):
-        for path in sorted((folder / part).rglob("*")):
-            if path.is_file() and path not in named:
-                path.unlink()

@@ -212,7 +212,8 @@ def _promise(model: Model, tier: str) -> Perf | None:
 
 
 def _weights(model: Model) -> str:
-    return next((file.sha256 for file in model.files if file.role == "weights"), model.files[0].sha256)
+    """The digest that identifies a model: that of the file which its engine opens."""
+    return model.files[0].sha256
 
 
 def _place(places: Sequence[_Place], model: str, device: str) -> _Place | None:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
+from exports.family.input_form import input_faults
 from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable, read_regular
@@ -18,11 +19,11 @@ from factory_base.wording import counted
 FILE_NAME = "manifest.json"
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 EXAMPLE_MANIFEST = Path(__file__).with_name("manifest.example.json")
-"""A manifest of two models that `write_family` wrote, for examples and for ports of the resolver. The files that it
-names are not shipped."""
+"""A manifest of two models, that of the demo cut to four tiers, for examples and for ports of the resolver. The files
+that it names are not shipped."""
 MAX_BYTES = 256 * 1024
 """The largest manifest that is read, so that a damaged or hostile file cannot fill an app's memory. A model takes
-2 to 4 KiB, so it suffices for 70 models."""
+3 to 5 KiB, so it suffices for 50 models."""
 MAX_DEPTH = 16
 """The deepest nesting of objects and lists that is read, so that no parser overflows its stack. Version 1 needs 7."""
 FLOOR = "floor"
@@ -42,10 +43,10 @@ def read_manifest(path: Path) -> Manifest:
     >>> for tier in manifest.tiers:
     ...     model = manifest.models[tier.models[0]]
     ...     print(tier.platform, tier.id, tier.models[0], model.files[0].bytes, model.quality.value_ppm / 1e6)
-    any floor small 61960 0.963788
-    android lowend_3gb small 61960 0.963788
-    android midrange large 84373 0.986072
-    linux_iot speaker small 61960 0.963788
+    any floor small 38981 0.982222
+    android lowend_3gb large 293819 0.986667
+    android midrange large 293819 0.986667
+    linux_iot speaker small 38981 0.982222
 
     Args:
         path: The manifest or the family's folder.
@@ -169,6 +170,7 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
                 yield f"tier {tier.id!r} names the model {name!r}, which the manifest does not describe"
     yield from _file_faults(manifest)
     yield from _label_faults(manifest)
+    yield from input_faults(manifest)
     if set(manifest.evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
     yield from _class_faults(manifest)

@@ -10,17 +10,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from device_profiles.engine import Precision
+
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
-FORMAT_VERSION = "1.3"
-"""1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, which
-readers of earlier versions ignore."""
+FORMAT_VERSION = "1.4"
+"""1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, 1.4 the
+precision, the proof and the conversion of each model, which readers of earlier versions ignore."""
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON readers with doubles, such as JavaScript, represent exactly (RFC 8259, section 6)."""
 PPM = 1_000_000
 """Parts per million: an accuracy of 1."""
+PPM_PER_POINT = 10_000
+"""A percentage point in parts per million."""
 
 LABELS_FEATURE = "labels_file"
 """The critical feature of a manifest whose labels are in a file of their own."""
+
+PIXELS_FEATURE = "pixel_input"
+"""The critical feature of a manifest whose models take pixels and hold the normalisation."""
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
 """A name that is safe in file names, URLs and log lines of all platforms; 64 characters keep such lines short."""
@@ -34,6 +41,8 @@ Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=32)]
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
+SignedPpm = Annotated[int, Field(ge=-PPM, le=PPM)]
+Name = Annotated[str, Field(max_length=128)]
 Basis = Literal["measured", "few_shot", "modelled", "assumed"]
 
 
@@ -58,8 +67,8 @@ class InputSpec(Record):
     """The model's input tensor, and the image that preprocessing turns into it."""
 
     name: str
-    layout: Literal["NCHW"]
-    dtype: Literal["float32"]
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "uint8"]
     channels: Positive
     colour: Literal["RGB"]
     image_min: Count
@@ -75,19 +84,19 @@ class OutputSpec(Record):
 
 
 class ResizeStep(Record):
-    """Resize an image of any size to the base size: bilinear with antialiasing."""
+    """Resize an image of any size to the base size: bilinear with antialiasing, in version 2 in integers."""
 
     op: Literal["resize"] = "resize"
     width: Positive
     height: Positive
-    method: Literal["bilinear_antialias"] = "bilinear_antialias"
+    method: Literal["bilinear_antialias", "integer_bilinear_antialias"] = "bilinear_antialias"
 
 
 class ResizeToModelStep(Record):
     """Resize the base size to the model's input size: bilinear, half-pixel centres, no antialiasing."""
 
     op: Literal["resize_to_model"] = "resize_to_model"
-    method: Literal["bilinear"] = "bilinear"
+    method: Literal["bilinear", "integer_bilinear"] = "bilinear"
 
 
 class ScaleStep(Record):
@@ -109,7 +118,7 @@ Step = Annotated[ResizeStep | ResizeToModelStep | ScaleStep | NormaliseStep, Fie
 
 
 class Preprocessing(Record):
-    """The steps that turn pixels into the input, in order. The app must implement this `version`."""
+    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 or 2."""
 
     version: Positive
     steps: tuple[Step, ...]
@@ -205,8 +214,9 @@ class EngineRange(Record):
         name: The name of the engine.
         format_version: The version of the file format; for ONNX the opset.
         min: The oldest version that runs the model.
-        max_tested: The version that ran the model when the family was made.
+        max_tested: The newest version that ran the model when the family was made.
         forward_ok: Whether the engine guarantees that newer versions run it.
+        tried: The versions that ran the model when the family was made; empty in manifests before 1.4.
     """
 
     name: Id
@@ -214,6 +224,7 @@ class EngineRange(Record):
     min: Version
     max_tested: Version
     forward_ok: bool = False
+    tried: tuple[Version, ...] = ()
 
 
 class Needs(Record):
@@ -305,8 +316,90 @@ class SelfTest(Record):
     tolerance_micro: Positive
 
 
+class HostRun(Record):
+    """How the model ran in its engine on the machine that made the family, one input at a time.
+
+    Attributes:
+        machine: The name of the processor.
+        threads: The number of threads of the engine.
+        engine_version: The version of the engine.
+        latency_p50_us: The median latency.
+        latency_p95_us: The 95th percentile of the latency.
+        runs: The number of timed runs.
+        load_us: The time from the file to a session that is ready to run.
+        peak_memory_bytes: By how much the memory of a process grew at most while it loaded and ran the model; None if
+            it could not be found out.
+    """
+
+    machine: Name
+    threads: Positive
+    engine_version: Version
+    latency_p50_us: Count
+    latency_p95_us: Count
+    runs: Positive
+    load_us: Count
+    peak_memory_bytes: Count | None = None
+
+
+class ProofRecord(Record):
+    """What was measured of the file before it was published, on held-out images that `parity` counts.
+
+    Attributes:
+        max_difference_nano: The largest difference of a logit to the PyTorch module, in billionths of the logit range.
+        sqnr_millidb: The signal-to-quantisation-noise ratio in thousandths of a decibel; None without a difference.
+        disagreements: The number of images with another top-1 class than the PyTorch module.
+        near_ties: The number of images whose two best classes are so close that the largest difference can swap them.
+        operators: The names of the operators in the file, sorted, each once.
+        host: How it ran.
+    """
+
+    max_difference_nano: Count
+    sqnr_millidb: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
+    disagreements: Count
+    near_ties: Count
+    operators: Annotated[tuple[Name, ...], Field(max_length=256)]
+    host: HostRun
+
+
+class DropRecord(Record):
+    """How much accuracy a conversion cost on the same images, with its 95 % interval; negative if it gained some."""
+
+    drop_ppm: SignedPpm
+    low_ppm: SignedPpm
+    high_ppm: SignedPpm
+    images: Positive
+
+
+class AttemptRecord(Record):
+    """One way of quantising that was tried; `float_layers` is the number of layers that compute in float32."""
+
+    ranges: Id
+    equalised: bool
+    float_layers: Count
+    finetuned: bool
+    drop: DropRecord
+
+
+class ConversionRecord(Record):
+    """How the file came about.
+
+    Attributes:
+        attempts: What was tried, in this order; empty if nothing was to be chosen.
+        chosen: The index of the attempt that the file holds; None without attempts.
+        float_layers: The names of the layers that compute in float32 although the others do not.
+    """
+
+    attempts: Annotated[tuple[AttemptRecord, ...], Field(max_length=32)] = ()
+    chosen: Count | None = None
+    float_layers: tuple[Name, ...] = ()
+
+
 class Model(Record):
-    """One exported subnet."""
+    """One exported subnet.
+
+    The engine opens the first of `files`; this one may refer to the others, which other models may name as well.
+    `precision`, `proof` and `conversion` are missing in manifests before 1.4.
+    """
 
     files: Annotated[tuple[File, ...], Field(min_length=1)]
     input: InputShape
@@ -317,6 +410,9 @@ class Model(Record):
     parity: ParityRecord
     subnet: Subnet
     selftest: SelfTest
+    precision: Precision | None = None
+    proof: ProofRecord | None = None
+    conversion: ConversionRecord | None = None
 
 
 class Samples(Record):

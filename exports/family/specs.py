@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.artifact import Artifact, Evaluation
-from exports.family.records import PPM, Basis, Perf, Provenance, Selector, Soc
+from exports.family.records import PPM, Basis, NormaliseStep, Perf, Provenance, Selector, Soc
 from factory_base.files import digest_of, sha256_file
 
 if TYPE_CHECKING:
@@ -102,6 +102,16 @@ class FamilySpec:
     models: tuple[ModelSpec, ...]
     tiers: tuple[TierSpec, ...]
     provenance: Provenance
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the models take pixels and hold the normalisation."""
+        return self.models[0].artifact.input_type == "uint8"
+
+    @property
+    def normalise(self) -> NormaliseStep | None:
+        """The normalisation that an app computes; None if the models hold it."""
+        return None if self.takes_pixels else NormaliseStep(mean_ppm=self.mean_ppm, std_ppm=self.std_ppm)
 
 
 def model_spec(

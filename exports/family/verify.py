@@ -1,7 +1,7 @@
 """Verifying a family without a data set: its files, its tiers, and every model on the shipped samples.
 
 Nothing about the family is trusted: files are read as `files` does, samples and expected outputs are bounded before
-they are unpacked, and models run in another process with limits (`isolated`).
+they are unpacked, and models run in another process with limits (`exports.isolation`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from exports.family.artifact import MODELS
 from exports.family.files import check_family_size, check_file, read_file
-from exports.family.isolated import IsolatedRuns, ModelTimeoutError, SampleRun
+from exports.family.input_form import base_size, normalisation
 from exports.family.labels import LABELS, family_labels
 from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
-from exports.family.records import File, Manifest, Model, NormaliseStep, Preprocessing, ResizeStep, ScaleStep
-from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png
+from exports.family.records import File, Manifest, Model
+from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples
+from exports.isolation.process import IsolatedProcess, IsolatedSession, JobTimeoutError
 from factory_base.errors import FactoryError, ForeignError, ManifestError
 from factory_base.foreign import parse_json
 from factory_base.wording import counted
@@ -33,7 +34,6 @@ MAX_SIDE = 4096
 """The largest side of a base image or of a model's input that is tried, in pixels."""
 MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
-_STEPS = ["resize", "resize_to_model", "scale", "normalise"]
 _MAX_STRAYS = 10_000
 _SHOWN_STRAYS = 10
 _MEMORY_BYTES = 4 << 30
@@ -76,12 +76,12 @@ class _Expected:
     tolerance_micro: int
 
 
-def verify_family(path: Path, runs: IsolatedRuns | None = None) -> VerifyReport:
+def verify_family(path: Path, process: IsolatedProcess | None = None) -> VerifyReport:
     """Check encoding, schema, references, size and digest of every file, stray files, and every model on the samples.
 
     Args:
         path: The family's folder or its manifest.
-        runs: What runs the models; by default a process of its own. It stays open.
+        process: The process that runs the models, which stays open; by default one for this call.
 
     Raises:
         ManifestError: The manifest itself cannot be read. All other damage is reported as a failed check.
@@ -101,11 +101,11 @@ def verify_family(path: Path, runs: IsolatedRuns | None = None) -> VerifyReport:
     if manifest.task.labels_file is not None:
         checks.append(_labels(folder, manifest))
     checks.append(_strays(folder, manifest))
-    if runs is None:
-        with IsolatedRuns(_memory(manifest)) as own:
+    if process is None:
+        with IsolatedProcess(_memory(manifest)) as own:
             checks.extend(_sample_checks(folder, manifest, damaged, own))
     else:
-        checks.extend(_sample_checks(folder, manifest, damaged, runs))
+        checks.extend(_sample_checks(folder, manifest, damaged, process))
     return VerifyReport(checks=tuple(checks))
 
 
@@ -144,7 +144,7 @@ def _strays(folder: Path, manifest: Manifest) -> Check:
     return Check(name="strays", ok=True, detail=detail)
 
 
-def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], runs: IsolatedRuns) -> Iterator[Check]:
+def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], process: IsolatedProcess) -> Iterator[Check]:
     try:
         images = _images(folder, manifest)
         expected = _expected_outputs(folder, manifest.samples.expected)
@@ -159,30 +159,16 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], runs: Is
             yield Check(name=f"samples {name}", ok=False, detail=f"not run, because {late} did not finish")
         else:
             try:
-                yield _run(folder, manifest, name, images, expected.get(name), runs)
-            except ModelTimeoutError as error:
+                yield _run(folder, manifest, name, images, expected.get(name), process)
+            except JobTimeoutError as error:
                 late = name
                 yield Check(name=f"samples {name}", ok=False, detail=str(error))
 
 
-def _check_implemented(preprocessing: Preprocessing) -> None:
-    """Raise `ManifestError` for a preprocessing that `preprocess.model_input` does not compute."""
-    steps = [step.op for step in preprocessing.steps]
-    divisors = {step.divisor for step in preprocessing.steps if isinstance(step, ScaleStep)}
-    if preprocessing.version != 1 or steps != _STEPS or divisors != {255}:
-        raise ManifestError(
-            f"the preprocessing is version {preprocessing.version} with steps {', '.join(steps)}; this program runs "
-            f"only version 1: {', '.join(_STEPS)}, with the divisor 255"
-        )
-
-
 def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:
     """The samples, at the base size of the preprocessing."""
-    steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, ResizeStep)]
-    if len(steps) != 1:
-        raise ManifestError(f"the preprocessing has {len(steps)} steps 'resize', expected one")
-    _check_implemented(manifest.task.preprocessing)
-    size, inputs = (steps[0].height, steps[0].width), manifest.samples.inputs
+    size, inputs = base_size(manifest.task.preprocessing), manifest.samples.inputs
+    normalisation(manifest.task.preprocessing)
     if max(size) > MAX_SIDE or len(inputs) * size[0] * size[1] > MAX_SAMPLE_PIXELS:
         raise ManifestError(
             f"{len(inputs)} samples of {size[1]} x {size[0]} pixels are too large to be tried; "
@@ -203,14 +189,13 @@ def _expected_outputs(folder: Path, file: File) -> dict[str, Any]:
 
 
 def _run(
-    folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.uint8]], outputs: Any, runs: IsolatedRuns
+    folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.uint8]], outputs: Any, process: IsolatedProcess
 ) -> Check:
     model = manifest.models[name]
     try:
         expected = _expected(outputs, model, len(images), manifest.task.output.classes)
-        request = _request(folder, manifest, model)
-        found = runs.run(request, images, _seconds(model, len(images)))
-    except ModelTimeoutError:
+        found = _logits(folder, manifest, model, images, process)
+    except JobTimeoutError:
         raise
     except FactoryError as error:
         return Check(name=f"samples {name}", ok=False, detail=str(error))
@@ -249,22 +234,19 @@ def _are_integers(rows: Any, height: int, width: int) -> bool:
     )
 
 
-def _request(folder: Path, manifest: Manifest, model: Model) -> SampleRun:
-    steps = [step for step in manifest.task.preprocessing.steps if isinstance(step, NormaliseStep)]
-    if len(steps) != 1 or len(steps[0].mean_ppm) != 3 or len(steps[0].std_ppm) != 3:
-        raise ManifestError("the preprocessing needs one step 'normalise' with mean and deviation of three channels")
+def _logits(
+    folder: Path, manifest: Manifest, model: Model, images: list[NDArray[np.uint8]], process: IsolatedProcess
+) -> NDArray[np.float32]:
+    """What the model computes for the samples, `(n, classes)`."""
     if model.input.height != model.input.width or model.input.width > MAX_SIDE:
         raise ManifestError(
             f"the input has {model.input.width} x {model.input.height} pixels, expected a square of at most {MAX_SIDE}"
         )
-    return SampleRun(
-        engine=model.engine.name,
-        path=folder / model.files[0].name,
-        size=model.input.width,
-        mean_ppm=steps[0].mean_ppm,
-        std_ppm=steps[0].std_ppm,
-        classes=manifest.task.output.classes,
-    )
+    session = IsolatedSession(
+        process, model.engine.name, folder / model.files[0].name, 1, classes=manifest.task.output.classes,
+        seconds=_seconds(model, len(images)),
+    )  # fmt: skip
+    return run_samples(session, images, model.input.width, normalisation(manifest.task.preprocessing))
 
 
 def _memory(manifest: Manifest) -> int:

@@ -11,10 +11,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_profiles.engine import InputType
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME, SMALL_ELEMENTS
 from exports.onnx.cleaning.clean import clean_model
 from exports.onnx.cleaning.constants import all_graphs, remove_unused
 from exports.onnx.cleaning.names import rename
+from exports.onnx.input_scale import fold_input_scale
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
 
@@ -27,16 +29,22 @@ conversion, and the highest that was tested (`OLDEST_VERSIONS` of the ONNX Runti
 
 
 def export_onnx(
-    module: nn.Module, input_shape: tuple[int, ...], path: Path, *, opset: int = 20, dynamic_batch: bool = False
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    path: Path,
+    *,
+    opset: int = 20,
+    dynamic_batch: bool = False,
+    input_type: InputType = "float32",
 ) -> None:
     """Write `module` to `path` as ONNX, atomically, with the maintained (`dynamo=True`) exporter of PyTorch.
 
-    The file is guaranteed to have these properties. It is one file without external data. Its input is `image`, float32
-    `(1, *input_shape)`, and its output `logits`, float32 `(1, classes)`; with `dynamic_batch` the axis of length 1 is
-    `batch`. It contains only operators of the standard domain at `opset`, after `clean_model`: no BatchNormalization,
-    no operator on constants alone, nothing unused. Its names are those of `rename`. It contains no time, path, stack
-    trace, name of a class or parameter, or library version. The same weights and architecture give the same bytes. Its
-    size is the sum over the layers, unless a bias is all zeros, which the exporter leaves out.
+    The file is guaranteed to have these properties. It is one file without external data. Its input is `image`,
+    `(1, *input_shape)` of the type `input_type`, and its output `logits`, float32 `(1, classes)`; with `dynamic_batch`
+    the axis of length 1 is `batch`. It contains only operators of the standard domain at `opset`, after `clean_model`:
+    no BatchNormalization, no operator on constants alone, nothing unused. Its names are those of `rename`. It contains
+    no time, path, stack trace, name of a class or parameter, or library version. The same weights and architecture give
+    the same bytes. Its size is the sum over the layers, unless a bias is all zeros, which the exporter leaves out.
 
     Args:
         module: A network in evaluation mode with recalibrated batch normalisation,
@@ -45,12 +53,13 @@ def export_onnx(
         path: The file to write.
         opset: The opset of the file, in `OPSETS`.
         dynamic_batch: Whether the file accepts a batch of any size.
+        input_type: The type of the module's input: `uint8` for a `PixelInput`.
 
     Raises:
         EngineError: The module is in training mode, cannot be exported, or needs more than standard ONNX.
         DiskError: `path` cannot be written.
     """
-    write_bytes(path, serialised(exported(module, input_shape, opset, dynamic_batch), opset))
+    write_bytes(path, serialised(exported(module, input_shape, opset, dynamic_batch, input_type=input_type), opset))
 
 
 def serialised(model: Any, opset: int) -> bytes:
@@ -111,6 +120,7 @@ def exported(
     opset: int,
     dynamic_batch: bool = False,
     outputs: Sequence[str] = (OUTPUT_NAME,),
+    input_type: InputType = "float32",
 ) -> Any:
     """The exporter's ModelProto of `module`, its outputs named `outputs`. Raises `EngineError`."""
     import torch
@@ -119,9 +129,8 @@ def exported(
         raise EngineError("a module in training mode cannot be exported; call .eval() after BN recalibration")
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise EngineError(f"ONNX opset {opset} is not supported; choose {OPSETS[0]} to {OPSETS[1]}")
-    example = torch.zeros(
-        2 if dynamic_batch else 1, *input_shape
-    )  # the exporter would take a batch of 1 for a constant
+    count = 2 if dynamic_batch else 1  # the exporter would take a batch of 1 for a constant
+    example = torch.zeros(count, *input_shape, dtype=getattr(torch, input_type))
     dynamic: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamic_batch else {}
     try:
         with quiet(), _cached_operators(), torch.no_grad():
@@ -137,6 +146,7 @@ def exported(
     for node in (node for graph in all_graphs(model.graph) for node in graph.node):
         node.ClearField("name")  # it counts objects of the process
     clean_model(model)
+    fold_input_scale(model.graph)
     return model
 
 

@@ -15,6 +15,7 @@ from model_factory.commands.tables import latency_text, print_table
 
 if TYPE_CHECKING:
     from device_profiles.budgets import Budgets
+    from device_profiles.engine import Precision
     from model_factory.run import Run
     from model_factory.stages.search import Searched, SearchOutcome
     from search.target import Candidate, TargetResult
@@ -39,6 +40,15 @@ def search(
             show_default=False,
         ),
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRECISION",
+            help="A precision of files to choose in place of those of the config: int8, fp16, fp32 or int8_weights; "
+            "may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     run: RunOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -52,7 +62,8 @@ def search(
     if bool(device) == all_targets:
         raise ConfigError("name devices with --device, or search for all targets of the config with --all")
     chosen = chosen_run(run, config)
-    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()))
+    precisions = given_precisions(precision) if precision else None
+    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()), precisions)
     shown = [(outcome, write_search_plot(outcome, chosen)) for outcome in searched.outcomes]
     if as_json:
         values = [search_json(searched, outcome, plot) for outcome, plot in shown]
@@ -83,6 +94,20 @@ def given_budgets(items: Sequence[str]) -> Budgets:
     return parse_document(values, Budgets, "--budget")
 
 
+def given_precisions(names: Sequence[str]) -> tuple[Precision, ...]:
+    """The precisions of `--precision` options. Raises `ConfigError` if one is unknown or given twice."""
+    from factory_base.documents import nearest
+    from factory_base.errors import ConfigError
+    from search.variant import PRECISIONS
+
+    for name in names:
+        if name not in PRECISIONS:
+            raise ConfigError(f"--precision {name}: is not known; {nearest(name, PRECISIONS)}")
+        if names.count(name) > 1:
+            raise ConfigError(f"--precision {name}: is given twice")
+    return tuple(precision for name in names for precision in PRECISIONS if precision == name)
+
+
 def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None:
     """Print the Pareto front of one device and the pick."""
     from factory_base.quantities import format_bytes, format_duration, format_energy
@@ -100,11 +125,23 @@ def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None
     energy_column = [] if basis is None else [f"energy ({basis})"]
     load_column = [] if pick.costs.load_us is None else ["load"]
     sizes = ("peak memory", "file", "MMACs")
-    columns = ("", "subnet", "latency", *load_column, *sizes, *energy_column, "held-out accuracy", "images", "budgets")
+    columns = (
+        "",
+        "subnet",
+        "precision",
+        "latency",
+        *load_column,
+        *sizes,
+        *energy_column,
+        "held-out accuracy",
+        "images",
+        "budgets",
+    )
     rows = [
         (
             "pick" if candidate == pick else "",
             candidate.subnet.id,
+            candidate.precision,
             latency_text(candidate.costs),
             *([] if candidate.costs.load_us is None else [format_duration(candidate.costs.load_us)]),
             format_bytes(candidate.costs.peak_memory_bytes),
@@ -144,9 +181,12 @@ def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[
             }
             for finalist in outcome.result.finalists
         ],
-        "expected_pick": outcome.result.expected.id,
+        "expected_pick": outcome.result.expected.subnet.id,
+        "expected_precision": outcome.result.expected.precision,
         "proof": asdict(outcome.result.proof),
         "predictor_errors": asdict(searched.result.errors) if searched.result.errors else None,
+        "precision_offsets": [asdict(offset) for offset in searched.result.offsets],
+        "notes": list(outcome.result.notes),
         "scored": len(outcome.result.candidates),
         "snapshot": searched.start,
         "plot": str(plot),
@@ -165,13 +205,15 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
     if line := higher_scores(result):
         lines.append(f"pick: {line}")
     if len(result.finalists) > 1:
-        same = result.expected == result.pick.subnet
+        same = result.expected == result.pick.variant
         lines.append(
             f"finals: {len(result.finalists)} subnets compared on up to {result.pick.images:,} held-out images, "
-            + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.id}")
+            + ("which confirmed the pick" if same else f"which changed the pick from {result.expected.describe()}")
         )
-    errors = searched.result.errors
-    return lines if errors is None else [*lines, f"predictor: {errors.describe()}"]
+    if errors := searched.result.errors:
+        lines.append(f"predictor: {errors.describe()}")
+    lines += [f"precision: {offset.describe()}" for offset in searched.result.offsets]
+    return [*lines, *(f"note: {note}" for note in result.notes)]
 
 
 def higher_scores(result: TargetResult) -> str:
@@ -234,6 +276,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "subnet_id": candidate.subnet.id,
         "subnet": candidate.subnet.to_dict(),
+        "precision": candidate.precision,
         "heldout_accuracy": candidate.accuracy,
         "heldout_images": candidate.images,
         **asdict(candidate.costs),

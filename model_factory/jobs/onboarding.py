@@ -118,6 +118,8 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
         EngineError: The engine of the new device cannot run a network.
         DiskError: A file cannot be written.
     """
+    from device_profiles.measuring.random_weights import keep_units_alive
+
     sheet = folder / "measurements.csv"
     if sheet.exists() and not (request.measurements and request.measurements.resolve() == sheet.resolve()):
         raise ConfigError(
@@ -137,9 +139,10 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
             inputs = np.random.default_rng(run.config.seed).standard_normal(
                 (_CALIBRATION_INPUTS, *shape), dtype=np.float32
             )
-            precision = like.profile.precision
+            precision, module = like.profile.precision, materials.model_space.build(subnet).eval()
+            keep_units_alive([module])
             engine.convert(
-                materials.model_space.build(subnet).eval(),
+                module,
                 shape,
                 folder / f"{subnet.id}.{'onnx' if engine.name == 'onnxruntime' else engine.name}",
                 precision=precision,

@@ -172,6 +172,7 @@ class FinalistRow:
 
     Attributes:
         subnet_id: The id of the subnet.
+        precision: The precision of its file.
         predicted_accuracy: Held-out accuracy that was predicted before this measurement, 0 to 1.
         predicted_std: Standard deviation of the prediction, in the same unit.
         measured_accuracy: Accuracy on the held-out images, 0 to 1.
@@ -182,6 +183,7 @@ class FinalistRow:
     """
 
     subnet_id: str
+    precision: str
     predicted_accuracy: float
     predicted_std: float
     measured_accuracy: float

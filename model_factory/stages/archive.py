@@ -13,9 +13,11 @@ from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 from search.scored import Scored
+from search.variant import Variant
 from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
+    from device_profiles.engine import Precision
     from search.archive import Archive
 
 _VERSION = 3
@@ -30,7 +32,7 @@ def check_storage(run: Run) -> None:
 
 
 class Scorer:
-    """Scores subnets and keeps the scores in the run's archive, which is opened when there is something to score."""
+    """Scores variants and keeps the scores in the run's archive, which is opened when there is something to score."""
 
     def __init__(
         self, run: Run, materials: Materials, console: Console, trained: Trained, calibration_images: int
@@ -39,20 +41,31 @@ class Scorer:
         self._trained, self._calibration_images = trained, calibration_images
         self._archive: Archive | None = None
 
-    def score(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
+    def score(self, variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
         """See `search.finals.Score`."""
         if self._archive is None:
             self._archive = _open_archive(self._run, self._materials, self._trained)
-        with self._console.stage(f"score subnets ({purpose})") as progress:
-            return self._archive.score(subnets, images, self._evaluate, purpose, progress)
+        known: dict[Variant, Scored] = {}
+        for precision in dict.fromkeys(variant.precision for variant in variants):
+            same = [variant for variant in variants if variant.precision == precision]
+            known |= zip(same, self._in(precision, same, images, purpose), strict=True)
+        return [known[variant] for variant in variants]
+
+    def _in(self, precision: Precision, variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
+        assert self._archive is not None
+        archive, subnets = self._archive.of_variant(precision), [variant.subnet for variant in variants]
+        title = purpose if precision in ("fp32", purpose) else f"{purpose}, {precision}"
+
+        def evaluate(subnet: SubnetConfig, rows: range) -> list[bool]:
+            return self._materials.heldout_correct(subnet, rows, self._calibration_images, precision)
+
+        with self._console.stage(f"score subnets ({title})") as progress:
+            return archive.score(subnets, images, evaluate, purpose, progress)
 
     def write_table(self) -> None:
         """Write the table of all scored subnets, if there are new ones. Raises `DiskError`."""
         if self._archive is not None:
             self._archive.write_table(self._run.archive_table)
-
-    def _evaluate(self, subnet: SubnetConfig, rows: range) -> list[bool]:
-        return self._materials.heldout_correct(subnet, rows, self._calibration_images)
 
 
 def _open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:

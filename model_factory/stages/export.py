@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from exports.engines import get_engine
-from exports.family.artifact import Artifact, Evaluation, evaluate_artifact, export_artifact
+from device_profiles.engine import Precision
+from exports.exporter import export_artifact
+from exports.exporters import get_exporter
+from exports.family.artifact import Artifact, Evaluation, evaluate_artifact
 from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
@@ -20,20 +22,24 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.files import convert_options, known_file
 from model_factory.stages.finetune import Finetuned, finetuned_supernet
 from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
+from search.variant import Variant
 from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
 
-_VERSION = 5
-_PARITY_IMAGES = 128
-"""Held-out images on which a file must compute what the PyTorch module computes: enough for several of each class of a
-small task, and a few seconds of work for the largest network."""
+_VERSION = 7
+_PARITY_IMAGES = (128, 2000)
+"""Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
+many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
+_PARITY_MACS = 2e10
+"""Between these, as many as take so many MACs: about two seconds in PyTorch and one in the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +61,18 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An exported subnet.
+    """An exported variant.
 
     Attributes:
         subnet: The subnet.
+        precision: The precision of the file.
         facts: The exported file and its accuracy.
         predictions: The NumPy file with the predictions of the exported file for the test images.
         finetuned: The result of fine-tuning; None if the subnet was not fine-tuned.
     """
 
     subnet: SubnetConfig
+    precision: Precision
     facts: FileFacts
     predictions: Path
     finetuned: Finetuned | None
@@ -110,31 +118,36 @@ def export_stage(
         DiskError: A file cannot be written.
         BudgetError: The file is larger than the target's budget.
     """
-    subnet = outcome.result.pick.subnet
+    variant = outcome.result.pick.variant
+    subnet = variant.subnet
     weights = finetuned if finetuned and finetuned.kept else None
-    predictions = run.predictions(subnet.id)
+    predictions = run.predictions(variant.name)
 
     def export() -> FileFacts:
         own = finetuned_supernet(run, materials, subnet) if weights else None
         title = f"export {outcome.found.profile.name}"
-        return _written(run, materials, console, title, calibration_images, subnet, own)
+        macs = outcome.result.pick.costs.macs
+        return _written(run, materials, console, title, trained, calibration_images, variant, macs, own)
 
     stage = Stage(
         run=run,
-        name=f"export-{subnet.id}",
+        name=f"export-{variant.name}",
         version=_VERSION,
         inputs={
             **evaluation_inputs(run, trained),
             "export": shaping_values(run.config.export),
             "subnet": subnet_values(subnet),
+            "precision": variant.precision,
             **({"finetuned": weights.sha256} if weights else {}),
         },
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(FileFacts),
     )
-    facts = stage.cached(export, lambda f: (run.family_folder / f.artifact.path, predictions))
+    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, predictions))
     _check_file_budget(outcome, facts.artifact)
-    return Exported(subnet=subnet, facts=facts, predictions=predictions, finetuned=finetuned)
+    return Exported(
+        subnet=subnet, precision=variant.precision, facts=facts, predictions=predictions, finetuned=finetuned
+    )
 
 
 def _written(
@@ -142,25 +155,36 @@ def _written(
     materials: Materials,
     console: Console,
     title: str,
+    trained: Trained,
     calibration_images: int,
-    subnet: SubnetConfig,
+    variant: Variant,
+    macs: int,
     own: Supernet | None,
 ) -> FileFacts:
-    """Export the subnet, with its `own` weights if it has some, check the file's parity, and evaluate the file."""
-    threads, test = run.config.threads, materials.splits.test
+    """Export the variant, with its `own` weights if it has some, prove the file, and evaluate it."""
+    threads, test, subnet = run.config.threads, materials.splits.test, variant.subnet
     with console.stage(title) as progress:
-        module = materials.calibrated(subnet, calibration_images, own)
-        engine = get_engine("onnxruntime", **shaping_values(run.config.export))
-        shape = materials.model_space.input_shape(subnet)
-        images = materials.inputs(materials.splits.heldout, subnet)[:_PARITY_IMAGES]
-        artifact = export_artifact(module, shape, run.family_folder, engine, images, threads)
+        module = materials.file_module(materials.calibrated(subnet, calibration_images, own))
+        exporter = get_exporter("onnxruntime", **run.config.export.engine_options())
+        shape = materials.file_input_shape(subnet)
+        images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
+        known = None if own else known_file(run, trained, variant)
+        artifact = export_artifact(
+            module, shape, run.exported, exporter, images, threads,
+            options=convert_options(materials, variant), converted=known, progress=progress,
+        )  # fmt: skip
         evaluation = evaluate_artifact(
-            artifact, run.family_folder, engine, materials.inputs(test, subnet), test.labels, threads,
+            artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
-    write_bytes(run.predictions(subnet.id), npy_bytes(evaluation.predictions))
+    write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+
+
+def parity_images(macs: int) -> int:
+    """The number of held-out images on which a network of so many MACs is compared with its file."""
+    return min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
 
 
 def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:

@@ -9,15 +9,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from device_profiles.profile import DeviceProfile, FoundProfile
-from exports.family.artifact import MODELS, Artifact, Evaluation
+from exports.family.artifact import MODELS, Artifact, Evaluation, ModelFile
 from exports.family.diff import release_notes
 from exports.family.family import check_family, write_family
 from exports.family.files import read_file
 from exports.family.manifest import read_manifest
 from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.parity import Parity
+from exports.family.proof import HostRun, Proof
 from exports.family.records import LABELS_FEATURE, Manifest, Perf, Provenance
 from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec, spec_from_splits, tier_spec
+from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.documents import shaping_values
 from factory_base.errors import ManifestError
 from factory_base.files import digest_of
@@ -31,7 +33,7 @@ from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
 
-_VERSION = 3
+_VERSION = 4
 _INVENTED = 10**12
 """A number of the invented models of `check_family_limits`, with more digits than those of real ones."""
 
@@ -71,7 +73,8 @@ def family_stage(
     earlier = _earlier(run)
 
     def write() -> str:
-        return write_family(run.family_folder, _family_spec(run, materials, outcomes, exported)).family_id
+        spec = _family_spec(run, materials, outcomes, exported)
+        return write_family(run.family_folder, spec, source=run.exported).family_id
 
     stage = Stage(
         run=run,
@@ -139,11 +142,12 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
     import numpy as np
 
     largest, labels = materials.model_space.space.largest, materials.splits.test.labels
-    parity = Parity(max_abs_difference=1e-3, top1_agreement=1.0, images=128, logit_spread=1.0, sqnr_db=100.0)
+    file = ModelFile(role="weights", path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64)
     artifact = Artifact(
-        model_id=name, path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64, engine="onnxruntime",
-        engine_version="1.99.99", format_version=20,
-        input_shape=materials.model_space.input_shape(largest), parity=parity,
+        model_id=name, files=(file,), engine="onnxruntime", engine_version="1.99.99", format_version=20,
+        input_shape=materials.file_input_shape(largest), input_type=materials.file_input_type,
+        classes=len(materials.splits.class_names), proof=_invented_proof(run.config.threads),
+        conversion=_invented_conversion(),
     )  # fmt: skip
     return ModelSpec(
         artifact=artifact,
@@ -156,6 +160,28 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
         perf=tuple(perf),
         finetuned_sha256="0" * 64 if run.config.finetune else None,
     )
+
+
+def _invented_proof(threads: int) -> Proof:
+    parity = Parity(
+        max_abs_difference=1e-3, logit_range=1.0, disagreements=99, near_ties=99, images=2000, logit_spread=1.0,
+        sqnr_db=100.0,
+    )  # fmt: skip
+    host = HostRun(
+        machine="x" * 48, threads=threads, engine_version="1.99.99", latency_p50_us=_INVENTED, latency_p95_us=_INVENTED,
+        runs=2000, load_us=_INVENTED, peak_memory_bytes=_INVENTED,
+    )  # fmt: skip
+    return Proof(
+        precision="int8_weights", parity=parity, host=host, classes=1, opset=20,
+        operators=tuple(f"{index:016}" for index in range(20)), versions_tried=("1.99.99",),
+    )  # fmt: skip
+
+
+def _invented_conversion() -> Conversion:
+    layers = tuple(f"{index:024}" for index in range(8))
+    drop = Drop(points=-9.9999, low=-9.9999, high=-9.9999, images=10_000)
+    attempt = Attempt(ranges="percentile", equalised=False, float_layers=layers, finetuned=False, drop=drop)
+    return Conversion(precision="int8_weights", attempts=(attempt,) * 5, chosen=0)
 
 
 def _invented_perf(profile: DeviceProfile) -> Perf:
@@ -244,13 +270,18 @@ def _family_spec(
 def _model_specs(
     materials: Materials, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
 ) -> tuple[ModelSpec, ...]:
-    """A spec for each distinct model, with the largest peak memory on its targets and the latencies on all targets."""
+    """A spec for each distinct model, with the largest peak memory on its targets and the latencies on all targets.
+
+    Targets whose profile has no costs for files in the precision of a model are left out there.
+    """
     from device_profiles.cost_models.device_costs import DeviceCosts
 
     specs = {}
     for e in exported:
         users = [o for o, other in zip(outcomes, exported, strict=True) if other.artifact == e.artifact]
-        everywhere = [(o.found.profile, DeviceCosts(materials.workloads, o.found).of([e.subnet])[0]) for o in outcomes]
+        able = [o.found for o in outcomes if e.precision in o.found.profile.precisions]
+        devices = [DeviceCosts(materials.workloads, found, e.precision) for found in able]
+        everywhere = [(device.profile, device.of([e.subnet])[0]) for device in devices]
         spec = model_spec(e.artifact, e.evaluation(), e.subnet, e.facts.parameters, everywhere)
         specs[e.artifact.model_id] = replace(
             spec,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from device_profiles.engine import Precision
 from factory_base.documents import shaping_values
 from factory_base.errors import TrainingError
 from factory_base.files import sha256_file
@@ -36,10 +38,12 @@ class Finetuned:
 
     Attributes:
         subnet: The subnet.
-        before: Accuracy on the held-out images with the shared weights, 0 to 1.
+        before: Accuracy on the held-out images with the weights that it began with, 0 to 1.
         after: Accuracy on the held-out images with its own weights, 0 to 1.
         sha256: Digest of the file of its own weights.
         seconds: Duration of the fine-tuning.
+        precision: The precision that it was fine-tuned for, in which both accuracies are: for `int8` they are those of
+            fake quantisation.
     """
 
     subnet: SubnetConfig
@@ -47,6 +51,7 @@ class Finetuned:
     after: float
     sha256: str
     seconds: float
+    precision: Precision = "fp32"
 
     @property
     def kept(self) -> bool:
@@ -55,9 +60,10 @@ class Finetuned:
 
     def describe(self) -> str:
         """One line for people."""
-        kept = "" if self.kept else "; the shared weights are exported"
+        kept = "" if self.kept else f"; the {'shared' if self.precision == 'fp32' else 'earlier'} weights are exported"
         accuracies = f"{self.before:.2%} before, {self.after:.2%} after"
-        return f"subnet {self.subnet.id} fine-tuned: held-out accuracy {accuracies}{kept}"
+        purpose = "" if self.precision == "fp32" else f" for {self.precision}"
+        return f"subnet {self.subnet.id} fine-tuned{purpose}: held-out accuracy {accuracies}{kept}"
 
 
 def finetune_stage(
@@ -97,11 +103,11 @@ def finetune_stage(
     if missing:
         with console.stage("fine-tune") as progress:
             for index, subnet in enumerate(missing):
-                overall = _overall(progress, index, len(missing), subnet)
+                overall = overall_progress(progress, index, len(missing), subnet)
                 recipe, stage = config.recipe(run.config.training), stages[subnet]
                 tuned = _finetune(run, materials, console, calibration_images, subnet, recipe, stage.key, overall)
                 done[subnet] = stage.save(tuned, [run.finetuned_weights(subnet.id)])
-                _remove_states(run, subnet)
+                remove_states(run.finetuning_state(subnet.id))
     return done
 
 
@@ -134,7 +140,7 @@ def _stage(run: Run, trained: Trained, subnet: SubnetConfig, finetune: FinetuneC
     )
 
 
-def _overall(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
+def overall_progress(progress: Progress, index: int, count: int, subnet: SubnetConfig) -> Progress:
     """Converts progress with one subnet to progress with all of them, which have equally many steps."""
 
     def report(done: int, total: int, detail: str = "") -> None:
@@ -158,8 +164,12 @@ def _finetune(
 
     alone = separated(materials.supernet, subnet)
     before = materials.heldout_accuracy(subnet, calibration_images)
+    state = run.finetuning_state(subnet.id)
     try:
-        outcome = _train(run, materials, console, alone, subnet, recipe, key, progress)
+        outcome = train_alone(
+            run, materials, console, alone, subnet, recipe, state, key, progress,
+            lambda: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
+        )  # fmt: skip
     except TrainingError as error:
         raise TrainingError(f"fine-tuning of {subnet.id} (section finetune): {error}") from error
     alone = alone.cpu()
@@ -173,16 +183,35 @@ def _finetune(
     )
 
 
-def _train(
+def train_alone(
     run: Run,
     materials: Materials,
     console: Console,
     alone: Supernet,
     subnet: SubnetConfig,
     recipe: TrainingConfig,
+    state_file: Path,
     key: str,
     progress: Progress,
+    check: Callable[[], float],
 ) -> Outcome:
+    """Train `alone`, a supernet of `subnet`, in place.
+
+    Args:
+        run: The run.
+        materials: Its images.
+        console: Shows what the user should read.
+        alone: The supernet.
+        subnet: Its subnet.
+        recipe: How to train it.
+        state_file: File in which the training state is saved.
+        key: Digest of everything that shapes the result.
+        progress: Called after every step.
+        check: Returns the held-out accuracy, for the curve.
+
+    Raises:
+        TrainingError, DataError, DiskError: As `supernet.train` raises them.
+    """
     from supernet.training.training import train
     from supernet.training.workers import one_worker
 
@@ -192,9 +221,9 @@ def _train(
         materials.examples(materials.splits.train, recipe.augment, workers.device),
         recipe,
         seed=run.config.seed,
-        state_file=run.finetuning_state(subnet.id),
+        state_file=state_file,
         key=key,
-        check=lambda _: materials.heldout_accuracy(subnet, CHECK_IMAGES, alone),
+        check=lambda _: check(),
         check_images=len(materials.splits.heldout),
         workers=workers,
         loader_workers=materials.loader_workers,
@@ -203,9 +232,9 @@ def _train(
     )
 
 
-def _remove_states(run: Run, subnet: SubnetConfig) -> None:
+def remove_states(state_file: Path) -> None:
+    """Remove the states of a finished training."""
     from supernet.training.training import good_state_file
 
-    state = run.finetuning_state(subnet.id)
-    for path in (state, good_state_file(state)):
+    for path in (state_file, good_state_file(state_file)):
         path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from device_profiles.engine import Precision
+    from device_profiles.engine import InputType, ModelInput, Precision
     from device_profiles.workload.workloads import Workloads
     from supernet.data.augmentation_config import AugmentConfig
     from supernet.data.examples import Examples, Inputs
@@ -152,7 +152,7 @@ class Materials:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
         from device_profiles.workload.workloads import Workloads
 
-        workloads = Workloads(self.model_space)
+        workloads = Workloads(self.model_space, pixels=self._run.config.export.takes_pixels)
         workloads.load(self._run.parts, self._model_key)
         return workloads
 
@@ -226,23 +226,33 @@ class Materials:
         Raises:
             CheckpointError, SpaceError: The supernet cannot be read, or the subnet is not part of it.
         """
+        from supernet.evaluation.evaluation import recalibrate
+
+        return recalibrate((supernet or self.supernet).extract(subnet), self.training_inputs(subnet, images))
+
+    def training_inputs(self, subnet: SubnetConfig, images: int) -> Inputs:
+        """`images` training images, drawn with the seed of the config, as inputs of the subnet."""
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
-        from supernet.evaluation.evaluation import recalibrate
 
         train = self.examples(self.splits.train)
         rows = seeded_rows(len(train), images, self._run.config.seed)
-        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
-        return recalibrate((supernet or self.supernet).extract(subnet), inputs)
+        return ExampleInputs(train, self.model_space.input_shape(subnet), rows)
 
-    def heldout_accuracy(self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None) -> float:
-        """Share of the held-out images that the subnet labels correctly, 0 to 1; arguments as in `calibrated`."""
+    def heldout_accuracy(
+        self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None, precision: Precision = "fp32"
+    ) -> float:
+        """Share of the held-out images that the subnet labels correctly, 0 to 1.
+
+        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_correct`.
+        """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.evaluation import accuracy
 
         heldout = self.examples(self.splits.heldout)
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
-        return accuracy(self.calibrated(subnet, images, supernet), inputs, heldout.labels)
+        module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
+        return accuracy(module, inputs, heldout.labels)
 
     def heldout_correct(
         self, subnet: SubnetConfig, rows: range, calibration_images: int, precision: Precision = "fp32"
@@ -269,13 +279,15 @@ class Materials:
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
         from supernet.evaluation.evaluation import correct
+        from supernet.quantisation.fake import FakeQuantised
 
         heldout = self.examples(self.splits.heldout)
         chosen = seeded_rows(len(heldout), rows.stop, self._run.config.seed)[rows.start :]
         inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet), chosen)
-        module = self._calibrated_again(subnet, calibration_images)
-        if precision != "fp32":
-            module = self._rounded(module, subnet, calibration_images, precision)
+        module, known = self._calibrated_again(subnet, calibration_images), (subnet, calibration_images)
+        module = self._rounded(module, subnet, precision, self._ranges.get(known))
+        if isinstance(module, FakeQuantised):
+            self._ranges[known] = module.ranges
         return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
 
     def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
@@ -294,28 +306,65 @@ class Materials:
             self._ranges.pop(oldest, None)
         return module
 
-    def _rounded(self, module: nn.Module, subnet: SubnetConfig, images: int, precision: Precision) -> nn.Module:
-        """`module`, recalibrated on `images` images, as a file of `precision` computes it; ranges are kept."""
-        from supernet.data.examples import ExampleInputs
-        from supernet.evaluation.calibration import seeded_rows
+    def _rounded(
+        self, module: nn.Module, subnet: SubnetConfig, precision: Precision, ranges: Ranges | None = None
+    ) -> nn.Module:
+        """`module`, a recalibrated `subnet`, as a file of `precision` computes it, for int8 with known `ranges`."""
         from supernet.quantisation.fake import fake_quantised, with_folded_norms
         from supernet.quantisation.storage import round_to_float16, round_to_int8
 
-        train = self.examples(self.splits.train)
-        rows = seeded_rows(len(train), RANGE_IMAGES, self._run.config.seed)
-        inputs = ExampleInputs(train, self.model_space.input_shape(subnet), rows)
+        if precision == "fp32":
+            return module
+        inputs = self.training_inputs(subnet, RANGE_IMAGES)
         if precision == "int8":
-            quantised = fake_quantised(module, inputs, self._ranges.get((subnet, images)))
-            self._ranges[subnet, images] = quantised.ranges
-            return quantised
+            return fake_quantised(module, inputs, ranges)
         network = with_folded_norms(module, inputs)
         return round_to_float16(network) if precision == "fp16" else round_to_int8(network)
 
-    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> ModelInputs:
-        """The images of a split as inputs of the subnet."""
+    @property
+    def file_input_type(self) -> InputType:
+        """The type of the input of exported files."""
+        return "uint8" if self._run.config.export.takes_pixels else "float32"
+
+    def file_input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
+        """The shape of one input of the subnet's file, without the batch."""
+        channels, height, width = self.model_space.input_shape(subnet)
+        return (height, width, channels) if self._run.config.export.takes_pixels else (channels, height, width)
+
+    def file_module(self, network: nn.Module) -> nn.Module:
+        """What the file of a network computes: the network, with the preprocessing if files take pixels."""
+        from supernet.pixels import PixelInput
+
+        if not self._run.config.export.takes_pixels:
+            return network
+        return PixelInput(network, self.splits.mean, self.splits.std)
+
+    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
+        """The images of a split as inputs of the subnet's file."""
+        return self._file_inputs(split, subnet, None)
+
+    def calibration_inputs(self, subnet: SubnetConfig, images: int) -> ModelInput:
+        """Training images as inputs of the subnet's file, drawn with the seed of the config: (images, *input_shape)."""
+        from supernet.evaluation.calibration import seeded_rows
+
+        rows = seeded_rows(len(self.splits.train), images, self._run.config.seed)
+        return self._file_inputs(self.splits.train, subnet, rows)[:]
+
+    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, NDArray[np.int64]]:
+        """All held-out images as inputs of the subnet's file, and their classes, in the order of `heldout_correct`."""
+        from supernet.evaluation.calibration import seeded_rows
+
+        heldout = self.splits.heldout
+        rows = seeded_rows(len(heldout), len(heldout), self._run.config.seed)
+        return self._file_inputs(heldout, subnet, rows), heldout.labels[rows.numpy()]
+
+    def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
 
-        return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet)))
+        shape = self.model_space.input_shape(subnet)
+        if self._run.config.export.takes_pixels:
+            return PixelInputs(split, shape[-1], None if rows is None else rows.numpy())
+        return ModelInputs(ExampleInputs(self.examples(split), shape, rows))
 
 
 def _listed(counts: tuple[int, int, int]) -> str:
@@ -333,3 +382,29 @@ class ModelInputs:
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         return self._inputs[rows].contiguous().numpy()
+
+
+class PixelInputs:
+    """Images as pixels, uint8 (n, size, size, 3) in NumPy, resized as an app resizes them; each slice on access.
+
+    Args:
+        split: The images.
+        size: Height and width of the model's input.
+        rows: The images to use, (n,); None for all.
+    """
+
+    def __init__(self, split: LabelledImages, size: int, rows: NDArray[np.int64] | None) -> None:
+        self._split, self._size, self._rows = split, size, rows
+
+    def __len__(self) -> int:
+        return len(self._split) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        from exports.client.python.preprocess import resize
+
+        images = self._split.images[rows if self._rows is None else self._rows[rows]]
+        return resize(images.transpose(0, 2, 3, 1), self._size, self._size)
+
+
+FileInputs = ModelInputs | PixelInputs
+"""Images as inputs of an exported file."""

@@ -40,7 +40,7 @@ from model_factory.stages.train import Trained
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
 
-_VERSION = 6
+_VERSION = 7
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scipy")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NANO = 1e9
@@ -101,28 +101,29 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
         "profile": outcome.found.digest,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "candidates": [
-            [subnet_values(c.subnet), c.accuracy, asdict(c.costs), len(c.excesses)] for c in outcome.result.candidates
+            [subnet_values(c.subnet), c.precision, c.accuracy, asdict(c.costs), len(c.excesses)]
+            for c in outcome.result.candidates
         ],
         "finalists": [
-            [f.candidate.subnet.id, f.candidate.accuracy, f.candidate.images, f.predicted, f.predicted_std]
+            [f.candidate.variant.name, f.candidate.accuracy, f.candidate.images, f.predicted, f.predicted_std]
             for f in outcome.result.finalists
         ],
-        "expected": outcome.result.expected.id,
+        "expected": outcome.result.expected.name,
         "proof": [outcome.result.proof.status, outcome.result.proof.objective, outcome.result.proof.bound],
     }
 
 
 def device_front(outcome: SearchOutcome) -> DeviceFront:
     """The scored subnets of one target as points of a plot."""
-    front = {candidate.subnet for candidate in outcome.result.front}
+    front = {candidate.variant for candidate in outcome.result.front}
     points = tuple(
         FrontPoint(
             latency_us=c.costs.latency_us,
             accuracy=c.accuracy,
-            on_front=c.subnet in front,
-            picked=c.subnet == outcome.result.pick.subnet,
+            on_front=c.variant in front,
+            picked=c.variant == outcome.result.pick.variant,
             feasible=not c.excesses,
-            label=c.subnet.id,
+            label=c.variant.describe(),
         )
         for c in outcome.result.candidates
     )
@@ -141,13 +142,14 @@ def _finalist_row(result: TargetResult, finalist: Finalist) -> FinalistRow:
     candidate = finalist.candidate
     return FinalistRow(
         subnet_id=candidate.subnet.id,
+        precision=candidate.precision,
         predicted_accuracy=finalist.predicted,
         predicted_std=finalist.predicted_std,
         measured_accuracy=candidate.accuracy,
         measured_images=candidate.images,
         latency_us=candidate.costs.latency_us,
-        picked=candidate.subnet == result.pick.subnet,
-        would_be_picked_by_prediction=candidate.subnet == result.expected,
+        picked=candidate.variant == result.pick.variant,
+        would_be_picked_by_prediction=candidate.variant == result.expected,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from device_profiles.budgets import Budgets
+from device_profiles.engine import Precision
 from device_profiles.profile import FoundProfile
 from factory_base.documents import shaping_values
 from factory_base.files import digest_of
@@ -18,23 +19,23 @@ from model_factory.run import Run
 from model_factory.stages.archive import Scorer
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.files import VariantFiles
 from model_factory.stages.fingerprint import space_libraries, subnet_values
-from model_factory.stages.graph_costs import graph_costs
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 from search.enumeration import require_small
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.scored import Scored, paired_difference
 from search.target import Candidate, SearchResult, TargetResult
-from supernet.space import SubnetConfig
+from search.variant import Variant
 
 if TYPE_CHECKING:
     from device_profiles.budgets import Excess
     from device_profiles.costs import Costs
-    from search.device_target import Target
-    from search.finals import Measure
+    from search.decision import Measure
+    from search.device_target import Alternatives
 
-_VERSION = 7
+_VERSION = 8
 _SNAPSHOT_VERSION = 1
 
 
@@ -45,14 +46,20 @@ class Aim:
     Attributes:
         found: The profile of the device.
         budgets: The budgets of the profile, overridden by those of the config or of the command.
+        precisions: The precisions to choose among, the preferred one first.
     """
 
     found: FoundProfile
     budgets: Budgets
+    precisions: tuple[Precision, ...]
 
     def inputs(self) -> dict[str, Any]:
         """The values that identify it in the keys of stages."""
-        return {"profile": self.found.digest, "budgets": self.budgets.model_dump(mode="json")}
+        return {
+            "profile": self.found.digest,
+            "budgets": self.budgets.model_dump(mode="json"),
+            "precisions": list(self.precisions),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ class Searched:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on picks that changed for the order of tiers, are shared, or leave budgets unused."""
-        known = {scored.subnet: scored for scored in self.result.scored}
+        known = self.result.known
         picks = [
             TargetPick(
                 name=outcome.found.profile.name,
@@ -97,7 +104,8 @@ class Searched:
             for outcome in self.outcomes
         ]
         notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
-        return (*self.result.notes, *notes)
+        unused = (note for outcome in self.outcomes for note in outcome.result.notes)
+        return (*dict.fromkeys(unused), *self.result.notes, *notes)
 
 
 def search_stage(
@@ -110,7 +118,7 @@ def search_stage(
     *,
     from_snapshot: bool = False,
 ) -> Searched:
-    """Pick a subnet for every target.
+    """Pick a subnet and its precision for every target.
 
     The subnets that were scored are recorded as the run's snapshot, for later searches to start from. A search that
     started from a snapshot leaves it as it is, so that repeating it gives the same result.
@@ -128,12 +136,13 @@ def search_stage(
     Raises:
         BudgetError: No subnet meets the budgets of a target.
         ConfigError: The latency table of a profile belongs to another model space, or `final_images` is too large.
+        EngineError, ParityError: No file can be made for a target.
     """
     snapshot = _snapshot_stage(run, trained)
     start = snapshot.load() if from_snapshot else ()
     if start is None:  # so that this search, too, starts from a snapshot, and gives the same result when it is repeated
         first = _search(run, materials, console, trained, calibration_images, aims, (), measured=False)
-        start = snapshot.save(first.scored)
+        start = snapshot.save(_cheap(first.scored))
     stage = Stage(
         run=run,
         name=_record_name(aims) if from_snapshot else "search",
@@ -141,6 +150,7 @@ def search_stage(
         inputs={
             **evaluation_inputs(run, trained),
             "search": shaping_values(run.config.search),
+            **({} if from_snapshot else {"export": shaping_values(run.config.export)}),
             "start": _digest(start),
             "targets": [aim.inputs() for aim in aims],
         },
@@ -152,7 +162,7 @@ def search_stage(
         result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
         stage.save(result)
         if not start:
-            snapshot.save(result.scored)
+            snapshot.save(_cheap(result.scored))
     outcomes = (
         SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
         for aim, found in zip(aims, result.targets, strict=True)
@@ -167,16 +177,16 @@ def check_search(run: Run, materials: Materials, console: Console, aims: Sequenc
         BudgetError: No subnet keeps the budgets of a target; the message states which budgets block.
         ConfigError: `final_images` leaves nothing to score on, or the space is too large to be scored in full.
     """
-    from search.rounds import image_rungs, require_feasible
+    from search.rounds import feasible, image_rungs
 
     space = materials.model_space.space
     image_rungs(run.config.search, len(materials.splits.heldout))
     if run.config.search.sampler == "exhaustive":
         require_small(space)
     with console.stage("check budgets") as progress:
-        for number, target in enumerate(_targets(aims, materials)):
-            require_feasible(target, space)
-            progress(number + 1, len(aims), target.costs.profile.name)
+        for number, alternatives in enumerate(_targets(aims, materials)):
+            feasible(alternatives, space)
+            progress(number + 1, len(aims), alternatives[0].name)
 
 
 def _search(
@@ -190,41 +200,52 @@ def _search(
     *,
     measured: bool,
 ) -> SearchResult:
-    from search.finals import predicted_costs
+    from search.decision import predicted_costs
     from search.rounds import search_targets
 
     scorer = Scorer(run, materials, console, trained, calibration_images)
     targets = _targets(aims, materials)
-    measure = partial(graph_costs, run, materials, trained, calibration_images) if measured else predicted_costs
-    result = search_targets(
-        targets,
-        materials.model_space.space,
-        materials.workloads,
-        scorer.score,
-        trained.counts[1],
-        run.config.search,
-        run.config.seed,
-        start=start,
-        measure=measure,
-        watch=console.stage,
-        say=console.say,
-    )
+    with VariantFiles(run, materials, trained, calibration_images) as files:
+        measure = files.measure if measured else predicted_costs
+        result = search_targets(
+            targets,
+            materials.model_space.space,
+            materials.workloads,
+            scorer.score,
+            trained.counts[1],
+            run.config.search,
+            run.config.seed,
+            start=start,
+            measure=measure,
+            watch=console.stage,
+            say=console.say,
+        )
+        if measured:
+            result = _in_order(result, aims, targets, measure)
     scorer.write_table()
     materials.keep_workloads()
-    return _in_order(result, aims, targets, measure) if measured else result
+    return result
 
 
-def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Target], measure: Measure) -> SearchResult:
+def _in_order(
+    result: SearchResult, aims: Sequence[Aim], targets: Sequence[Alternatives], measure: Measure
+) -> SearchResult:
     """`result`, but no tier of a platform gets a less accurate model than a lower one whose model it could run."""
     from exports.family.specs import tier_ranks, tier_spec
 
-    def judge(target: Target, subnet: SubnetConfig) -> tuple[Costs, tuple[Excess, ...]]:
-        (costs,) = target.costs.of([subnet])
+    def judge(alternatives: Alternatives, variant: Variant) -> tuple[Costs, tuple[Excess, ...]] | None:
+        target = next((target for target in alternatives if target.precision == variant.precision), None)
+        if target is None:
+            return None
+        (costs,) = target.costs.of([variant.subnet])
         if not target.budgets.excesses(costs):
-            costs = measure(target, Candidate(subnet=subnet, accuracy=0.0, images=0, costs=costs, excesses=()))
+            unscored = Candidate(
+                subnet=variant.subnet, precision=variant.precision, accuracy=0.0, images=0, costs=costs, excesses=()
+            )
+            costs = measure(target, unscored).costs
         return costs, target.budgets.excesses(costs)
 
-    known = {scored.subnet: scored for scored in result.scored}
+    known = result.known
     tiers = [tier_spec(aim.found.profile, "") for aim in aims]
     ranked = [
         RankedPick(
@@ -232,29 +253,42 @@ def _in_order(result: SearchResult, aims: Sequence[Aim], targets: Sequence[Targe
             platform=tier.platform,
             rank=rank,
             pick=found.pick,
-            judge=partial(judge, target),
+            judge=partial(judge, alternatives),
         )
-        for aim, found, target, tier, rank in zip(aims, result.targets, targets, tiers, tier_ranks(tiers), strict=True)
+        for aim, found, alternatives, tier, rank in zip(
+            aims, result.targets, targets, tiers, tier_ranks(tiers), strict=True
+        )
     ]
     picks, notes = in_order_of_rank(ranked, lambda first, second: paired_difference(known[first], known[second]))
-    predicted = {found.pick.subnet: found.proof.pick for found in result.targets}
+    predicted = {found.pick.variant: found.proof.pick for found in result.targets}
     raised = (
         replace(
             found,
             pick=pick,
-            candidates=tuple(pick if c.subnet == pick.subnet else c for c in found.candidates),
-            proof=replace(found.proof, pick=predicted[pick.subnet]),
+            candidates=tuple(pick if c.variant == pick.variant else c for c in found.candidates),
+            proof=replace(found.proof, pick=predicted[pick.variant]),
         )
         for found, pick in zip(result.targets, picks, strict=True)
     )
     return replace(result, targets=tuple(raised), notes=notes)
 
 
-def _targets(aims: Sequence[Aim], materials: Materials) -> list[Target]:
+def _targets(aims: Sequence[Aim], materials: Materials) -> list[Alternatives]:
     from device_profiles.cost_models.device_costs import DeviceCosts
     from search.device_target import Target
 
-    return [Target(costs=DeviceCosts(materials.workloads, aim.found), budgets=aim.budgets) for aim in aims]
+    return [
+        tuple(
+            Target(costs=DeviceCosts(materials.workloads, aim.found, precision), budgets=aim.budgets)
+            for precision in aim.precisions
+        )
+        for aim in aims
+    ]
+
+
+def _cheap(scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    """Without those of files, which other searches do not make: their variants are compared by scores alone."""
+    return tuple(s for s in scored if not s.is_of_file)
 
 
 def _snapshot_stage(run: Run, trained: Trained) -> Stage[tuple[Scored, ...]]:
@@ -275,7 +309,7 @@ def _record_name(aims: Sequence[Aim]) -> str:
 
 
 def _digest(scored: Sequence[Scored]) -> str:
-    return digest_of([[subnet_values(s.subnet), s.images, s.correct] for s in scored])
+    return digest_of([[subnet_values(s.subnet), s.variant, s.images, s.correct] for s in scored])
 
 
 def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
@@ -285,4 +319,5 @@ def outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
         "budgets": outcome.budgets.model_dump(mode="json"),
         "costs": asdict(outcome.result.pick.costs),
         "subnet": outcome.result.pick.subnet.id,
+        "precision": outcome.result.pick.precision,
     }

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from device_profiles.workload.workloads import Workloads
 from factory_base.documents import nearest
 from factory_base.errors import UnknownNameError
-from search.device_target import Target
+from search.device_target import Alternatives, Target
 from search.scored import Scored
 from supernet.space import SearchSpace, SubnetConfig
 
@@ -23,19 +23,24 @@ class SearchState:
 
     Attributes:
         space: The search space of the subnets.
-        targets: The devices and budgets to search for, at least one.
-        scored: The subnets that are scored.
+        devices: The targets to search for, for each device one in each precision that is worth proposals.
+        scored: The subnets that are scored, in fp32.
         workloads: Workloads of the model space, for example to count MACs.
         rounds: The number of rounds that were proposed before.
         settled: Whether the first scores are those of a finished search.
     """
 
     space: SearchSpace
-    targets: tuple[Target, ...]
+    devices: tuple[Alternatives, ...]
     scored: tuple[Scored, ...]
     workloads: Workloads
     rounds: int = 0
     settled: bool = False
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets of all devices."""
+        return tuple(target for alternatives in self.devices for target in alternatives)
 
 
 class Sampler(Protocol):

@@ -1,6 +1,6 @@
 """The exact sampler: subnets that maximise a predictor of the accuracy inside the budgets of each target.
 
-A round proposes for all targets together. Half of its subnets promise the largest gains over what the targets have; the
+A round proposes for all devices together. Half of its subnets promise the largest gains over what the devices have; the
 other half are optima of draws from the predictor's posterior (Thompson sampling), widest interval first, so that the
 predictor learns where it is uncertain and where it matters. After the first round the search ends as soon as the
 largest expected gain is below a quarter of the noise of a comparison of two scores. A search that goes on from the
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.workload.parts import encoded
-from search.device_target import Target
+from search.device_target import Alternatives
 from search.predicting.predictor import AccuracyPredictor
 from search.samplers import SearchState
 from search.scored import Scored, paired_difference
@@ -58,15 +58,18 @@ class ExactSampler:
 def _optima(
     state: SearchState, predictor: AccuracyPredictor, rng: np.random.Generator
 ) -> tuple[list[SubnetConfig], list[SubnetConfig]]:
-    """The best subnets of every target by the predictor, and those by draws from its posterior."""
+    """The best subnets of every device by the predictor, and those by draws from its posterior."""
     draws = [predictor.draw(rng) for _ in range(_DRAWS)]
     best: list[SubnetConfig] = []
     drawn: list[SubnetConfig] = []
-    for target in state.targets:
-        solved = solve(predictor.objective, [target], state.space, count=_SOLUTIONS)
-        best += solved.solutions
-        for draw in draws:
-            drawn += solve(draw, [target], state.space).solutions
+    for alternatives in state.devices:
+        found = [solve(t.objective(predictor.objective), [t], state.space, count=_SOLUTIONS) for t in alternatives]
+        reached = [-np.inf if solved.objective is None else solved.objective for solved in found]
+        for target, solved, value in zip(alternatives, found, reached, strict=True):
+            if value >= max(reached) - noise(state.scored):  # a precision that is clearly behind needs no proposals
+                best += solved.solutions
+                for draw in draws:
+                    drawn += solve(draw, [target], state.space).solutions
     return list(dict.fromkeys(best)), list(dict.fromkeys(drawn))
 
 
@@ -88,14 +91,15 @@ class _Outlook:
         pool: The subnets.
         mean: Their predicted accuracy, (subnets,).
         std: The standard deviation of the predictions, (subnets,).
-        feasible: Whether each keeps the budgets of each target, (targets, subnets).
-        reached: The predicted accuracy of the best scored subnet of each target, (targets,).
+        gain: What the best precision in which each keeps the budgets of each device adds to its accuracy, minus
+            infinity if there is none, (devices, subnets).
+        reached: The predicted accuracy of the best scored subnet of each device, (devices,).
     """
 
     pool: Sequence[SubnetConfig]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
-    feasible: NDArray[np.bool_]
+    gain: NDArray[np.float64]
     reached: NDArray[np.float64]
 
     @staticmethod
@@ -108,23 +112,25 @@ class _Outlook:
             pool=pool,
             mean=mean,
             std=std,
-            feasible=_feasible(state.targets, pool),
-            reached=np.where(_feasible(state.targets, scored), reached, 0.0).max(axis=1),
+            gain=_gains(state.devices, pool),
+            reached=np.maximum(reached + _gains(state.devices, scored), 0.0).max(axis=1),
         )
 
     def gains(self, reached: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Expected gain over what each target has, (targets,) -> (targets, subnets)."""
-        return np.where(self.feasible, expected_gain(self.mean, self.std, reached[:, None]), 0.0)
+        """Expected gain over what each device has, (devices,) -> (devices, subnets)."""
+        feasible = np.isfinite(self.gain)
+        accuracy = self.mean + np.where(feasible, self.gain, 0.0)
+        return np.where(feasible, expected_gain(accuracy, self.std, reached[:, None]), 0.0)
 
     def most_gain(self, count: int) -> list[SubnetConfig]:
-        """The subnets of largest gain over all targets, each given that the ones before turn out as predicted."""
+        """The subnets of largest gain over all devices, each given that the ones before turn out as predicted."""
         reached = self.reached.copy()
         chosen: list[int] = []
         for _ in range(min(count, len(self.pool))):
             gains = self.gains(reached).sum(axis=0)
             gains[chosen] = -1.0
             chosen.append(int(gains.argmax()))
-            reached = np.maximum(reached, np.where(self.feasible[:, chosen[-1]], self.mean[chosen[-1]], 0.0))
+            reached = np.maximum(reached, self.mean[chosen[-1]] + self.gain[:, chosen[-1]])
         return [self.pool[index] for index in chosen]
 
     def widest(self, subnets: Sequence[SubnetConfig], count: int) -> list[SubnetConfig]:
@@ -159,5 +165,11 @@ def _refined(
     return predictor.refine(vectors, state.workloads.macs_of(vectors))
 
 
-def _feasible(targets: Sequence[Target], subnets: Sequence[SubnetConfig]) -> NDArray[np.bool_]:
-    return np.array([[not target.budgets.excesses(c) for c in target.costs.of(subnets)] for target in targets])
+def _gains(devices: Sequence[Alternatives], subnets: Sequence[SubnetConfig]) -> NDArray[np.float64]:
+    """See `_Outlook.gain`."""
+    return np.array(
+        [
+            np.max([np.where(target.kept_by(subnets), target.gain, -np.inf) for target in alternatives], axis=0)
+            for alternatives in devices
+        ]
+    )

@@ -75,6 +75,27 @@ def recalibrate(module: nn.Module, inputs: Inputs) -> nn.Module:
     return module
 
 
+@torch.no_grad()
+def received_statistics(module: nn.Module, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
+    """What each batch normalisation of `module`, in evaluation mode, receives for `inputs` (n, *shape).
+
+    Unlike in `recalibrate`, all layers normalise with the statistics that they have, and keep them.
+
+    Returns:
+        By name of the layer, mean and unbiased variance per channel: float64 (channels,) each.
+    """
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _Norm)}
+    totals = {name: _Total() for name in layers}
+    handles = [layer.register_forward_pre_hook(totals[name].receive) for name, layer in layers.items()]
+    try:
+        for part in parts(module, inputs):
+            module(part)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: total.values() for name, total in totals.items() if total.has_values}
+
+
 def logits(module: nn.Module, inputs: Inputs) -> Tensor:
     """The output of `module`, in evaluation mode, for `inputs` (n, *shape): float32 (n, classes), on the CPU.
 
@@ -168,7 +189,17 @@ class _Total:
     def add(self, layer: Any, inputs: tuple[Tensor, ...], _: Any) -> None:
         """A forward hook. The buffers of `layer` then hold the mean and the unbiased variance of the current part."""
         count = inputs[0].numel() // layer.num_features
-        mean, variance = layer.running_mean.double(), layer.running_var.double()
+        self.update(count, layer.running_mean, layer.running_var)
+
+    def receive(self, layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        """A forward pre-hook: add the values that `layer` receives."""
+        x = inputs[0]
+        variance, mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1])
+        self.update(x.numel() // layer.num_features, mean, variance)
+
+    def update(self, count: int, mean: Tensor, variance: Tensor) -> None:
+        """Add `count` values with this mean and unbiased variance, per channel."""
+        mean, variance = mean.double(), variance.double()
         shift, whole = mean - self._mean, self._count + count
         self._mean = self._mean + shift * (count / whole)
         self._squares = self._squares + variance * (count - 1) + shift**2 * (self._count * count / whole)
@@ -177,6 +208,16 @@ class _Total:
     def write_to(self, layer: _Norm) -> None:
         """Make these the running statistics of `layer`. A layer that has seen nothing gets fresh statistics."""
         layer.reset_running_stats()
-        if self._count:
-            layer.running_mean.copy_(self._mean)  # type: ignore[union-attr, arg-type]
-            layer.running_var.copy_(self._squares / (self._count - 1))  # type: ignore[union-attr, arg-type]
+        if self.has_values:
+            mean, variance = self.values()
+            layer.running_mean.copy_(mean)  # type: ignore[union-attr]
+            layer.running_var.copy_(variance)  # type: ignore[union-attr]
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the layer has seen anything."""
+        return self._count > 0
+
+    def values(self) -> tuple[Tensor, Tensor]:
+        """Mean and unbiased variance per channel, float64 (channels,) each."""
+        return self._mean, self._squares / (self._count - 1)  # type: ignore[return-value]

@@ -28,18 +28,24 @@ def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
         module: A module in evaluation mode that returns one tensor. It is not changed.
         x: A batch of inputs, (batch, *shape).
     """
+    return folded_pairs(module, x)[:2]
+
+
+def folded_pairs(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor, dict[str, str]]:
+    """As `folded`, and the name of each normalisation that was folded -> the name of its convolution."""
     with _Watch(module) as watch:
         output: Tensor = module(x)
     if not watch.pairs:
-        return module, output
+        return module, output, {}
     try:
         network = copy.deepcopy(module)
     except (RuntimeError, TypeError, AttributeError):
-        return module, output
+        return module, output, {}
     for norm, conv in watch.pairs.items():
         _fold(network, norm, conv)
     error = (network(x) - output).abs().max()
-    return (network if error <= _TOLERANCE * output.abs().max() else module), output
+    fits = error <= _TOLERANCE * output.abs().max()
+    return (network, output, watch.pairs) if fits else (module, output, {})
 
 
 class _Watch:

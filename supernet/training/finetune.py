@@ -50,8 +50,13 @@ def separated(supernet: Supernet, subnet: SubnetConfig) -> Supernet:
     """
     is_largest = subnet == supernet.model_space.space.largest
     alone = (Supernet if is_largest else _WithoutDropout)(OneSubnet(supernet.model_space, subnet))
-    weights = dict(supernet.extract(subnet).named_parameters())
-    with torch.no_grad():
-        for name, parameter in alone.largest.named_parameters():
-            parameter.copy_(weights[name])
+    copy_weights(supernet.extract(subnet), alone)
     return alone
+
+
+@torch.no_grad()
+def copy_weights(network: nn.Module, alone: Supernet) -> None:
+    """Copy the weights of `network` to `alone`, a supernet of one subnet of the same structure."""
+    weights = dict(network.named_parameters())
+    for name, parameter in alone.largest.named_parameters():
+        parameter.copy_(weights[name])

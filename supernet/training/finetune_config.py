@@ -11,6 +11,9 @@ _PEAK_DIVISOR = 6
 """Peak learning rate of `training` over that of fine-tuning. With 0.3 in `training`, 0.05 was about the best of 0.025
 to 0.2 on CIFAR-10 (benchmarks/README.md)."""
 
+_QUANTISED_PEAK_DIVISOR = 30
+"""As `_PEAK_DIVISOR`, for fine-tuning for an int8 file, whose rounding noise a high rate would only add to."""
+
 
 class FinetuneConfig(Document):
     """How each chosen subnet is trained a little further on its own. All other settings are those of `training`."""
@@ -51,3 +54,21 @@ class FinetuneConfig(Document):
             "sort_by_importance": False,
         }
         return TrainingConfig.model_validate(training.model_dump() | changes)
+
+
+class QuantisedFinetuneConfig(Document):
+    """How a chosen subnet is trained a little further for its int8 file, if the file loses too much accuracy.
+
+    All other settings are those of `training`.
+    """
+
+    epochs: float = Field(default=0.5, ge=0, le=1_000_000_000)
+    """Passes over the training examples, for each such subnet; 0 for no such fine-tuning."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1000)
+    """Peak learning rate; by default a thirtieth of that in `training`."""
+
+    def recipe(self, training: TrainingConfig) -> TrainingConfig:
+        """How to train one subnet, in float32: bfloat16 is coarser than the steps of 8-bit integers."""
+        rate = self.learning_rate or training.learning_rate / _QUANTISED_PEAK_DIVISOR
+        plain = FinetuneConfig(epochs=self.epochs, learning_rate=rate).recipe(training)
+        return plain.model_copy(update={"precision": "float32"})

@@ -106,7 +106,7 @@ def test_the_documented_table_of_profiles_is_correct(tmp_path: Path) -> None:
         std = p.costs.latency_std.value if p.costs.latency_std else None
         expected.append(
             f"| `{name}` | {p.selectors.platform} | {ram_words(p.selectors)} | {p.compute_unit}{threads} "
-            f"| {p.precision} | {p.latency_provenance} | {std:.0%} | {p.energy_provenance or 'unknown'} |"
+            f"| {', '.join(p.all_costs)} | {p.latency_provenance} | {std:.0%} | {p.energy_provenance or 'unknown'} |"
         )
     assert sorted(rows) == sorted(expected)
 

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from exports.client.python.preprocess import model_input
-from exports.engines import get_engine
-from exports.family.artifact import evaluate_artifact, export_artifact
+from exports.exporter import export_artifact
+from exports.exporters import get_exporter
+from exports.family.artifact import evaluate_artifact
 from exports.family.family import write_family
 from exports.family.records import Perf, Provenance, Selector
 from exports.family.specs import FamilySpec, ModelSpec, TierSpec
+from exports.isolation.process import IsolatedProcess
 
 LABELS = ("cat", "dog", "owl", "yak")
 MEAN, STD = (500_000, 450_000, 400_000), (250_000, 260_000, 270_000)
@@ -74,14 +76,14 @@ def tiny_net():
 def built(tmp_path_factory):
     """A folder with two exported models, and the specification of their family. Tests copy the folder."""
     folder = tmp_path_factory.mktemp("built")
-    engine, images = get_engine("onnxruntime"), base_images(200, seed=3)
+    exporter, images = get_exporter("onnxruntime"), base_images(200, seed=3)
     labels = np.random.default_rng(4).integers(0, len(LABELS), 200)
     models = []
     for name, width, size in (("small", 4, 8), ("large", 8, 12)):
         module = spread_out(TinyNet(width), seed=width)
         shape = (3, size, size)
-        artifact = export_artifact(module, shape, folder, engine, inputs(images[:16], size), 1, model_id=name)
-        evaluation = evaluate_artifact(artifact, folder, engine, inputs(images, size), labels, 1)
+        artifact = export_artifact(module, shape, folder, exporter, inputs(images[:16], size), 1, model_id=name)
+        evaluation = evaluate_artifact(artifact, folder, inputs(images, size), labels, 1)
         perf = Perf(device="phone", threads=1, compute_unit="cpu", latency_us=100 * width, basis="modelled")
         models.append(
             ModelSpec(
@@ -109,8 +111,15 @@ def built(tmp_path_factory):
     return folder, spec
 
 
+@pytest.fixture(scope="session")
+def process():
+    """One process for the models of all tests."""
+    with IsolatedProcess() as process:
+        yield process
+
+
 @pytest.fixture
-def make_family(built, tmp_path):
+def make_family(built, tmp_path, process):
     """Writes the family to a new folder, with changes to its specification."""
     import shutil
 
@@ -118,7 +127,7 @@ def make_family(built, tmp_path):
         source, spec = built
         folder = tmp_path / name
         shutil.copytree(source / "models", folder / "models")
-        write_family(folder, dataclasses.replace(spec, **changes))
+        write_family(folder, dataclasses.replace(spec, **changes), process=process)
         return folder
 
     return make

@@ -11,6 +11,7 @@ from torch import nn
 from exports.engines import get_engine
 from exports.family.parity import check_parity
 from factory_base.errors import EngineError
+from supernet.pixels import PixelInput
 
 IMAGE, TOKENS = (3, 12, 12), (5, 8)
 
@@ -68,6 +69,15 @@ class EngineConformance:
             expected = module(torch.from_numpy(inputs)).numpy()
         assert (found.shape, found.dtype) == (expected.shape, np.float32)
         np.testing.assert_allclose(found, expected, atol=1e-3)
+
+    def test_a_file_can_take_the_pixels_of_an_image(self, engine, tiny_net, tmp_path):
+        module = PixelInput(tiny_net, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+        engine.convert(module, (12, 12, 3), tmp_path / "net", input_type="uint8")
+        session = engine.load(tmp_path / "net", 1)
+        pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 12, 3)).astype(np.uint8)
+        assert check_parity(module, session, pixels).sqnr_db > 60
+        with pytest.raises(EngineError, match=r"got float32 .*, expected uint8 \('n', 12, 12, 3\)"):
+            session.run(pixels.astype(np.float32))
 
     def test_the_same_input_gives_the_same_bits(self, engine, converted):
         first, second = engine.load(converted, 2), engine.load(converted, 2)

@@ -58,7 +58,9 @@ def state(scored: Sequence[SubnetConfig] = SPREAD, shares: Sequence[float] = (0.
     targets = tuple(
         target(share, device) for share, device in zip(shares, ("midrange", "speaker", "flagship"), strict=False)
     )
-    return SearchState(space=SPACE, targets=targets, scored=score(scored), workloads=WORKLOADS)
+    return SearchState(
+        space=SPACE, devices=tuple((target,) for target in targets), scored=score(scored), workloads=WORKLOADS
+    )
 
 
 def all_but_two() -> tuple[SearchState, set[SubnetConfig]]:

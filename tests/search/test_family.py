@@ -10,6 +10,7 @@ from device_profiles.budgets import Budgets
 from device_profiles.costs import Costs
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.target import Candidate
+from search.variant import Variant
 from supernet.space import SubnetConfig
 
 ACCURACY = {1: 0.90, 2: 0.92, 3: 0.94, 4: 0.91, 5: 0.92, 6: 0.93}
@@ -30,15 +31,15 @@ def candidate(width: int, budgets: Budgets, slowness: float = 1.0) -> Candidate:
     return Candidate(subnet=subnet(width), accuracy=ACCURACY[width], images=1000, costs=found, excesses=budget)
 
 
-def compare(first: SubnetConfig, second: SubnetConfig) -> tuple[float, float]:
-    return ACCURACY[int(first["width"])] - ACCURACY[int(second["width"])], 0.006
+def compare(first: Variant, second: Variant) -> tuple[float, float]:
+    return ACCURACY[int(first.subnet["width"])] - ACCURACY[int(second.subnet["width"])], 0.006
 
 
 def ranked(name: str, rank: int, width: int, latency: str = "9 ms", platform: str = "android") -> RankedPick:
     budgets = Budgets(latency=latency)
 
-    def judge(chosen: SubnetConfig):
-        found = candidate(int(chosen["width"]), budgets, slowness=1 / rank)
+    def judge(chosen: Variant):
+        found = candidate(int(chosen.subnet["width"]), budgets, slowness=1 / rank)
         return found.costs, found.excesses
 
     return RankedPick(name=name, platform=platform, rank=rank, pick=candidate(width, budgets, 1 / rank), judge=judge)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from device_profiles.budgets import Budgets
+from search.decision import decide, predicted_costs
 from search.device_target import Target
-from search.finals import decide, hold_finals, predicted_costs
+from search.finals import hold_finals
 from search.scored import Scored
+from search.variant import Variant
 from supernet.space import SubnetConfig
 
 
@@ -24,19 +26,19 @@ def target(phone) -> Target:
 
 def test_a_clearly_better_finalist_is_picked(space, target) -> None:
     finalists = [scored(space.smallest, 60), scored(space.largest, 20)]
-    assert decide(target, finalists, predicted_costs).subnet == space.largest
+    assert decide((target,), finalists, predicted_costs).pick.subnet == space.largest
 
 
 def test_the_cheaper_of_two_level_finalists_is_picked(space, target) -> None:
     level = [scored(space.smallest, 20), scored(space.largest, 20)]
-    assert decide(target, level, predicted_costs).subnet == space.smallest
+    assert decide((target,), level, predicted_costs).pick.subnet == space.smallest
     one_image = [scored(space.smallest, 21), scored(space.largest, 20)]  # more than a quarter of the standard error
-    assert decide(target, one_image, predicted_costs).subnet == space.largest
+    assert decide((target,), one_image, predicted_costs).pick.subnet == space.largest
 
 
 def test_a_score_on_fewer_images_never_wins(space, target) -> None:
     finalists = [scored(space.smallest, 0, images=40), scored(space.largest, 20)]
-    assert decide(target, finalists, predicted_costs).subnet == space.largest
+    assert decide((target,), finalists, predicted_costs).pick.subnet == space.largest
 
 
 def test_half_of_the_finalists_stay_at_each_number_of_images(shared) -> None:
@@ -45,9 +47,9 @@ def test_half_of_the_finalists_stay_at_each_number_of_images(shared) -> None:
 
     def score(wanted, images, purpose):
         asked.append((len(wanted), images, purpose))
-        return [scored(subnet, 4 * subnets.index(subnet), images) for subnet in wanted]
+        return [scored(variant.subnet, 4 * subnets.index(variant.subnet), images) for variant in wanted]
 
-    final = hold_finals([subnets], (100, 200, 400, 800), score)
+    final = hold_finals([[Variant(subnet=subnet) for subnet in subnets]], (100, 200, 400, 800), score)
     assert asked == [(8, 200, "final"), (4, 400, "final"), (2, 800, "final")]
     assert [s.subnet for s in final][:2] == subnets[:2]
     assert sorted(s.images for s in final) == [200] * 4 + [400] * 2 + [800] * 2

@@ -15,10 +15,12 @@ from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
 from factory_base.errors import BudgetError, ConfigError
 from search.config import SearchConfig
+from search.decision import Measured
 from search.device_target import Target
 from search.rounds import image_rungs, search_targets
 from search.scored import Scored
 from search.target import SearchResult
+from search.variant import Variant
 from supernet.space import SubnetConfig
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig
@@ -34,9 +36,9 @@ class Scorer:
         self._scored, self._truth = scored, truth
         self.asked: list[tuple[SubnetConfig, int, str]] = []
 
-    def __call__(self, subnets: Sequence[SubnetConfig], images: int, purpose: str) -> list[Scored]:
-        self.asked += [(subnet, images, purpose) for subnet in subnets]
-        return [self._scored(subnet, self._truth(subnet), images) for subnet in subnets]
+    def __call__(self, variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
+        self.asked += [(variant.subnet, images, purpose) for variant in variants]
+        return [replace(self._scored(v.subnet, self._truth(v.subnet), images), variant=v.precision) for v in variants]
 
     def of(self, purpose: str) -> list[SubnetConfig]:
         return [subnet for subnet, _, asked in self.asked if asked.startswith(purpose)]
@@ -57,7 +59,7 @@ def target(phone, shared) -> Callable[[float], Target]:
 @pytest.fixture
 def search(space, workloads, scorer):
     def run(*targets: Target, config: SearchConfig = CONFIG, seed: int = 0, **options) -> SearchResult:
-        return search_targets(targets, space, workloads, scorer, HELDOUT, config, seed, **options)
+        return search_targets([(t,) for t in targets], space, workloads, scorer, HELDOUT, config, seed, **options)
 
     return run
 
@@ -134,12 +136,12 @@ def test_a_finalist_whose_graph_exceeds_a_budget_is_not_picked(search, target) -
 
     def measure(_, candidate):
         slow = candidate.subnet == free.pick.subnet
-        return replace(candidate.costs, latency_us=candidate.costs.latency_us * (100 if slow else 1))
+        return Measured(costs=replace(candidate.costs, latency_us=candidate.costs.latency_us * (100 if slow else 1)))
 
     (found,) = search(target(0.5), measure=measure).targets
     assert found.pick.subnet != free.pick.subnet
     with pytest.raises(BudgetError, match="exported graphs of its best 8 subnets exceed"):
-        search(target(0.5), measure=lambda _, candidate: replace(candidate.costs, latency_us=1e9))
+        search(target(0.5), measure=lambda _, candidate: Measured(costs=replace(candidate.costs, latency_us=1e9)))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
@@ -172,12 +174,12 @@ def test_a_space_of_one_subnet_has_a_pick_and_no_error_of_a_predictor(scored) ->
     workloads = Workloads(model_space)
     costs = DeviceCosts(workloads, find_profile("midrange", Path()))
     one = Target(costs=costs, budgets=Budgets())
-    result = search_targets([one], model_space.space, workloads, scorer, HELDOUT, CONFIG, seed=0)
+    result = search_targets([(one,)], model_space.space, workloads, scorer, HELDOUT, CONFIG, seed=0)
     assert result.targets[0].pick.subnet == model_space.space.smallest
     assert result.errors is None
     with pytest.raises(BudgetError, match="its only subnet does not meet its budgets"):
         search_targets(
-            [Target(costs=costs, budgets=Budgets(latency="1 us"))],
+            [(Target(costs=costs, budgets=Budgets(latency="1 us")),)],
             model_space.space,
             workloads,
             scorer,

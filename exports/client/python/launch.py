@@ -47,8 +47,8 @@ MAX_DEPTH = 16
 MAX_VALUES = 200_000
 MAX_INTEGER = 2**53 - 1
 """Limits on the JSON of a family: nesting, number of values, and the largest integer."""
-STEPS = ["resize", "resize_to_model", "scale", "normalise"]
-"""The steps of version 1 of the preprocessing, in order."""
+STEPS = {1: ["resize", "resize_to_model", "scale", "normalise"], 2: ["resize", "resize_to_model"]}
+"""The steps of each version of the preprocessing, in order."""
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 """A path below the family's folder: no `..`, not absolute, no hidden files."""
 QUOTA_FILES = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -267,11 +267,15 @@ def run(
     model = manifest["models"][name]
     data = read_file(folder, take(model, dict, "files", 0), MAX_MODEL_BYTES)
     steps = preprocessing_steps(take(manifest, dict, "task", "preprocessing"))
-    base = preprocess.fit(image, side(steps, "resize", "height"), side(steps, "resize", "width"))
-    means, deviations = channels(steps, "mean_ppm"), channels(steps, "std_ppm")
-    if min(deviations) <= 0:
-        raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
-    batch = preprocess.model_input(base, side(model, "input", "width"), means, deviations)[None]
+    base_size = side(steps, "resize", "height"), side(steps, "resize", "width")
+    size = side(model, "input", "width")
+    if "normalise" in steps:
+        means, deviations = channels(steps, "mean_ppm"), channels(steps, "std_ppm")
+        if min(deviations) <= 0:
+            raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
+        batch = preprocess.model_input(preprocess.fit(image, *base_size), size, means, deviations)[None]
+    else:
+        batch = preprocess.resize(preprocess.resize(image, *base_size, antialias=True), size, size)[None]
     try:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         logits: NDArray[np.float32] = session.run(["logits"], {"image": batch})[0]
@@ -283,10 +287,11 @@ def run(
 def preprocessing_steps(preprocessing: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The steps by name. Raises `ValueError` for any other preprocessing than that of `preprocess.py`."""
     steps = [step for step in take(preprocessing, list, "steps") if isinstance(step, dict)]
-    named = [step.get("op") for step in steps]
-    if preprocessing.get("version") != 1 or named != STEPS or steps[2].get("divisor") != 255:
+    version = preprocessing.get("version")
+    names = STEPS.get(version, []) if isinstance(version, int) else []
+    if not names or [step.get("op") for step in steps] != names or (version == 1 and steps[2].get("divisor") != 255):
         raise ValueError("the manifest needs a preprocessing that this program does not know; update the app")
-    return dict(zip(STEPS, steps, strict=True))
+    return dict(zip(names, steps, strict=True))
 
 
 def side(value: Any, *path: str) -> int:

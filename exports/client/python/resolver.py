@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SUPPORTED_MAJOR = 1
-SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file"})
+SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file", "pixel_input"})
 """The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
 yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`."""
 
@@ -254,10 +254,10 @@ def _engine_fault(engine: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, s
         return "engine_other", f"it is for the engine {engine['name']}, the app has {facts.engine}"
     if facts.engine_version is None:
         return None
-    found = _version(facts.engine_version)
-    if found < _version(engine["min"]):
+    found = version_key(facts.engine_version)
+    if found < version_key(engine["min"]):
         return "engine_too_old", f"it needs {engine['name']} {engine['min']}, the app has {facts.engine_version}"
-    if found > _version(engine["max_tested"]) and engine.get("forward_ok") is not True:
+    if found > version_key(engine["max_tested"]) and engine.get("forward_ok") is not True:
         text = f"it was tested up to {engine['name']} {engine['max_tested']}, the app has {facts.engine_version}"
         return "engine_too_new", text
     return None
@@ -331,7 +331,7 @@ def _cores_at_least(wanted: int, facts: DeviceFacts) -> bool | None:
 
 
 def _os_at_least(wanted: str, facts: DeviceFacts) -> bool | None:
-    return None if facts.os_version is None else _version(facts.os_version) >= _version(wanted)
+    return None if facts.os_version is None else version_key(facts.os_version) >= version_key(wanted)
 
 
 def _soc_in(wanted: Sequence[Mapping[str, str]], facts: DeviceFacts) -> bool | None:
@@ -405,7 +405,7 @@ _EXCLUDING = frozenset({"soc_exclude"})
 """Keys that hold if the fact is unknown, unless the selector is strict."""
 
 
-def _version(text: str) -> tuple[tuple[int, str], ...]:
+def version_key(text: str) -> tuple[tuple[int, str], ...]:
     """`1.20.0+cpu` -> the leading numbers 1 and 20, without trailing zeros, so that 14 equals 14.0.
 
     A number is its count of digits and its digits, without leading zeros. They compare like the number itself, and

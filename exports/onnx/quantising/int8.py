@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device_profiles.engine import ModelInput
-from exports.onnx.conversion import Attempt, Check, Drop, RangeMethod
+from exports.onnx.conversion import Attempt, Check, RangeMethod
+from exports.onnx.quantising.accuracy import labelled_correctly, paired_drop
 from exports.onnx.quantising.equalisation import equalised, find_pairs
 from exports.onnx.quantising.layers import Layer
 from exports.onnx.quantising.qdq import quantised_model, quantised_values
 from exports.onnx.quantising.ranges import Observed, chosen_ranges, observe
 from exports.onnx.quantising.running import logits_of
 from factory_base.errors import EngineError
-from factory_base.intervals import paired_change
 from factory_base.progress import Progress
 
 _SENSITIVITY_INPUTS: Final = 64
@@ -100,7 +99,7 @@ class _Remedies:
 
     def __init__(self, source: _Source, calibration: ModelInput, check: Check, progress: Progress) -> None:
         self._source, self._calibration, self._check, self._progress = source, calibration, check, progress
-        self._reference = _correct(source.model, check)
+        self._reference = labelled_correctly(source.model, check)
         self._recipes: list[_Recipe] = []
         self._attempts: list[Attempt] = []
 
@@ -108,7 +107,7 @@ class _Remedies:
         """Try one remedy after the other until the drop is at most `drop_limit`, and return the best."""
         for recipe in self._all():
             self._progress(len(self._attempts), len(self._attempts) + 1, f"check {_described(recipe)}")
-            drop = _drop(self._reference, _correct(_built(recipe), self._check))
+            drop = paired_drop(self._reference, labelled_correctly(_built(recipe), self._check))
             self._recipes.append(recipe)
             self._attempts.append(
                 Attempt(
@@ -180,17 +179,6 @@ def _built(recipe: _Recipe) -> Any:
 def _counts(most: int) -> list[int]:
     """1, 2, 4, ... and `most`."""
     return sorted({min(2**power, most) for power in range(most.bit_length() + 1)} - {0})
-
-
-def _correct(model: Any, check: Check) -> NDArray[np.bool_]:
-    """Whether the network labels each image correctly, `(n,)`."""
-    return np.asarray(logits_of(model, check.inputs).argmax(axis=1) == check.labels)
-
-
-def _drop(reference: NDArray[np.bool_], found: NDArray[np.bool_]) -> Drop:
-    gained, lost, images = int((found & ~reference).sum()), int((reference & ~found).sum()), len(reference)
-    low, high = paired_change(gained, lost, images)
-    return Drop(points=100 * (lost - gained) / images, low=-100 * high, high=-100 * low, images=images)
 
 
 def _described(recipe: _Recipe) -> str:

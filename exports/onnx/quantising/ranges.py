@@ -63,7 +63,7 @@ class Observed:
 
 def observe(model: Any, names: Sequence[str], calibration: ModelInput) -> dict[str, Observed]:
     """The values of the named activations, for calibration inputs `(n, *input_shape)`."""
-    seen: dict[str, list[tuple[float, float, NDArray[np.float32], NDArray[np.float32]]]] = {name: [] for name in names}
+    seen: dict[str, list[_Summary]] = {name: [] for name in names}
     for values in values_of(model, names, calibration):
         for name, rows in seen.items():
             rows.append(_summary(values[name], -(-_SAMPLE // len(calibration)), len(rows)))
@@ -75,22 +75,29 @@ def chosen_ranges(observed: Mapping[str, Observed], method: RangeMethod) -> dict
     return {name: _METHODS[method](values) for name, values in observed.items()}
 
 
-def _summary(
-    value: NDArray[np.float32], count: int, index: int
-) -> tuple[float, float, NDArray[np.float32], NDArray[np.float32]]:
-    """Of one input: the smallest and the largest value, the largest per channel, and about `count` of the values."""
-    step = max(1, value.size // count)
-    others = tuple(axis for axis in range(value.ndim) if axis != 1)
-    return float(value.min()), float(value.max()), np.abs(value).max(axis=others), value.ravel()[index % step :: step]
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """One activation for one input: the smallest and the largest value of each channel, and some of the values."""
+
+    lows: NDArray[np.float32]
+    highs: NDArray[np.float32]
+    sample: NDArray[np.float32]
 
 
-def _joined(rows: list[tuple[float, float, NDArray[np.float32], NDArray[np.float32]]]) -> Observed:
-    lows, highs, channels, samples = zip(*rows, strict=True)
+def _summary(value: NDArray[np.float32], count: int, index: int) -> _Summary:
+    """About `count` values of input number `index` are kept; each input starts at another place."""
+    step, others = max(1, value.size // count), tuple(axis for axis in range(value.ndim) if axis != 1)
+    return _Summary(value.min(axis=others), value.max(axis=others), value.ravel()[index % step :: step])
+
+
+def _joined(rows: list[_Summary]) -> Observed:
+    lows = np.minimum.reduce([row.lows for row in rows])
+    highs = np.maximum.reduce([row.highs for row in rows])
     return Observed(
-        low=min(0.0, *lows),
-        high=max(0.0, *highs),
-        channels=np.maximum.reduce(channels),
-        sample=np.sort(np.concatenate(samples)),
+        low=min(0.0, float(lows.min())),
+        high=max(0.0, float(highs.max())),
+        channels=np.maximum(np.abs(lows), np.abs(highs)),
+        sample=np.sort(np.concatenate([row.sample for row in rows])),
     )
 
 

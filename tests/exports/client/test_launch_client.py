@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_files import sample
 from PIL import Image
 
 import exports
@@ -37,12 +38,12 @@ def test_three_copied_files_classify_an_image_as_the_family_expects(make_family,
     for path in (CLIENT, CLIENT.with_name("resolver.py"), CLIENT.with_name("preprocess.py")):
         shutil.copy(path, app)
     expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())
-    done = start(app / "launch.py", folder, folder / "samples/002.png")
+    done = start(app / "launch.py", folder, sample(folder, 2))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     model = "large" if sys.platform == "linux" else "small"
     label = ("cat", "dog", "owl", "yak")[expected[model]["top1"][2]]
-    assert lines[-1].startswith(f"002.png: {label} (")
+    assert lines[-1].startswith(f"{sample(folder, 2).name}: {label} (")
     assert lines[-1].endswith(f"by {model}")
     assert any(": chosen: " in line or ": floor: " in line for line in lines[:-1])
 
@@ -58,7 +59,7 @@ def test_a_damaged_model_is_not_loaded(launch, make_family):
     folder = make_family()
     for path in (folder / "models").iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert "is damaged: its SHA-256 is not that of the manifest" in run(launch, folder, folder / "samples/000.png")
+    assert "is damaged: its SHA-256 is not that of the manifest" in run(launch, folder, sample(folder))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_a_manifest_it_cannot_use_is_one_line(launch, make_family, change, messa
     folder = make_family()
     value = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(value | change))
-    assert message in run(launch, folder, folder / "samples/000.png")
+    assert message in run(launch, folder, sample(folder))
 
 
 def test_wrong_arguments_and_missing_files_are_one_line(launch, make_family, tmp_path):
@@ -152,7 +153,7 @@ def test_a_fifo_is_refused_without_waiting(launch, make_family, name):
     for path in [folder / name] if name.endswith("json") else list((folder / name).iterdir()):
         path.unlink()
         os.mkfifo(path)
-    assert "is not a regular file" in run(launch, folder, folder / "samples/000.png")
+    assert "is not a regular file" in run(launch, folder, sample(folder))
     assert "is not a regular file" in run(launch, make_family("other"), "/dev/zero")
 
 
@@ -160,7 +161,7 @@ def test_a_link_out_of_the_family_is_not_followed(launch, make_family, tmp_path)
     folder = make_family()
     (folder / "models").rename(tmp_path / "outside")
     (folder / "models").symlink_to(tmp_path / "outside")
-    assert f"leads out of {folder}" in run(launch, folder, folder / "samples/000.png")
+    assert f"leads out of {folder}" in run(launch, folder, sample(folder))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_link_out_of_the_family_is_not_followed(launch, make_family, tmp_path)
 def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
     folder = make_family()
     rewrite(folder, lambda v: [m["files"][0].update(name=name) for m in v["models"].values()])
-    assert "could lead out of the family" in run(launch, folder, folder / "samples/000.png")
+    assert "could lead out of the family" in run(launch, folder, sample(folder))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
 def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, change, message):
     folder = make_family()
     rewrite(folder, change)
-    assert message in run(launch, folder, folder / "samples/000.png")
+    assert message in run(launch, folder, sample(folder))
 
 
 @pytest.mark.parametrize(
@@ -219,15 +220,15 @@ def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, chang
 def test_json_is_read_by_the_rules_of_the_manifest(launch, make_family, data, message):
     folder = make_family()
     (folder / "manifest.json").write_bytes(data)
-    assert message in run(launch, folder, folder / "samples/000.png")
+    assert message in run(launch, folder, sample(folder))
 
 
 def test_texts_of_the_manifest_cannot_forge_lines_or_colours(launch, make_family, capsys):
     folder = make_family()
     rewrite(folder, lambda v: v["task"].update(labels=["\x1b[31mred\nforged \u202e"] * 4))
-    launch.main([str(folder), str(folder / "samples/000.png")])
+    launch.main([str(folder), str(sample(folder))])
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("000.png: \\x1b[31mred\\nforged \\u202e (")
+    assert last.partition(".png")[2].startswith(": \\x1b[31mred\\nforged \\u202e (")
     assert last.isprintable()
 
 
@@ -237,5 +238,5 @@ def test_labels_are_read_from_a_file_of_their_own(launch, make_family, capsys):
     (folder / "names.json").write_bytes(data)
     file = {"name": "names.json", "sha256": hashlib.sha256(data).hexdigest()}
     rewrite(folder, lambda v: (v.update(critical=["labels_file"]), v["task"].update(labels=[], labels_file=file)))
-    launch.main([str(folder), str(folder / "samples/000.png")])
+    launch.main([str(folder), str(sample(folder))])
     assert capsys.readouterr().out.splitlines()[-1].split()[1] in ("one", "two", "three", "four")

@@ -31,7 +31,7 @@ def test_a_file_agrees_with_the_module_it_was_made_from(tiny_net, session):
 
 def test_a_file_of_other_weights_is_refused(tiny_net, session):
     other = nn.Sequential(tiny_net, nn.Linear(4, 4))
-    with pytest.raises(ParityError, match=r"SQNR -?\d.*at least 60"):
+    with pytest.raises(ParityError, match=r"largest difference \S+ of the logit range \(at most 0.001\); another"):
         check_parity(other.eval(), session, images())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_files import sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -221,7 +222,7 @@ def test_the_launch_example_ends_with_an_answer_or_in_one_line(launch, make_fami
         (folder / "manifest.json").write_text(json.dumps(manifest))
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            _, refused = attempt(SystemExit, launch.main, [str(folder), str(folder / "samples/000.png")])
+            _, refused = attempt(SystemExit, launch.main, [str(folder), str(sample(folder))])
         assert not refused or refused.startswith("launch: ")
         assert all(line.isprintable() for line in (*out.getvalue().splitlines(), refused))
 

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from family_files import predictions
 
 from exports.family.artifact import Evaluation
 from exports.family.diff import Limits, diff_families, paired_difference
@@ -160,7 +161,7 @@ def test_another_task_or_test_set_cannot_be_compared(make_family, changes):
 @pytest.mark.parametrize("name", ["labels", "large"])
 def test_missing_or_damaged_evaluations_cannot_be_compared(make_family, name, damage):
     old, new = make_family("old"), make_family("new")
-    path = new / f"evaluation/{name}.npy"
+    path = predictions(new, name)
     path.unlink() if damage is None else path.write_bytes(damage)
     with pytest.raises(IncomparableError, match="evaluation cannot be read"):
         diff_families(old, new, Limits())
@@ -177,7 +178,7 @@ def test_a_manifest_it_cannot_read_cannot_be_compared(make_family, change):
 
 def test_an_evaluation_that_is_no_regular_file_or_no_array_of_classes_cannot_be_compared(make_family):
     old, new = make_family("old"), make_family("new")
-    path = new / "evaluation/labels.npy"
+    path = predictions(new, "labels")
     data = path.read_bytes()
     for damaged, words in (
         (data.replace(b"}", b" "), "is not an NPY file of uint16 with one dimension"),

@@ -1,14 +1,18 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from family_files import predictions, sample
 from PIL import Image
 
 from exports.client.python.preprocess import model_input
 from exports.client.python.resolver import DeviceFacts, resolve
 from exports.engines import get_engine
-from exports.family.artifact import evaluate_artifact, export_artifact
+from exports.exporter import export_artifact
+from exports.exporters import get_exporter
+from exports.family.artifact import evaluate_artifact
 from exports.family.diff import Limits, diff_families
 from exports.family.family import check_family, write_family
 from exports.family.labels import family_labels
@@ -16,7 +20,7 @@ from exports.family.manifest import manifest_text, read_manifest, read_manifest_
 from exports.family.records import Selector
 from exports.family.specs import TierSpec
 from exports.family.verify import verify_family
-from factory_base.errors import DataError, IncomparableError, ManifestError, ParityError
+from factory_base.errors import DataError, DiskError, IncomparableError, ManifestError, ParityError
 from factory_base.files import sha256_bytes, sha256_file
 
 
@@ -59,7 +63,7 @@ def test_the_manifest_states_what_was_measured_on_the_file(make_family, spec):
 def test_expected_outputs_are_those_of_the_file_on_the_png(make_family, spec):
     folder = make_family()
     expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())["small"]
-    pixels = np.asarray(Image.open(folder / "samples/003.png"))
+    pixels = np.asarray(Image.open(sample(folder, 3)))
     np.testing.assert_array_equal(pixels, spec.sample_images[3])
     session = get_engine("onnxruntime").load(folder / spec.models[0].artifact.path, 1)
     logits = session.run(model_input(pixels, 8, spec.mean_ppm, spec.std_ppm)[None])[0]
@@ -69,8 +73,8 @@ def test_expected_outputs_are_those_of_the_file_on_the_png(make_family, spec):
 
 def test_evaluation_files_hold_labels_and_predictions(make_family, spec):
     folder = make_family()
-    np.testing.assert_array_equal(np.load(folder / "evaluation/labels.npy"), spec.test_labels)
-    np.testing.assert_array_equal(np.load(folder / "evaluation/large.npy"), spec.models[1].evaluation.predictions)
+    np.testing.assert_array_equal(np.load(predictions(folder, "labels")), spec.test_labels)
+    np.testing.assert_array_equal(np.load(predictions(folder, "large")), spec.models[1].evaluation.predictions)
 
 
 def test_files_of_an_older_family_are_removed_and_others_are_left_alone(make_family, spec):
@@ -142,9 +146,9 @@ def test_exporting_again_changes_nothing(tiny_net, tmp_path):
     images = np.random.default_rng(0).normal(size=(8, 3, 12, 12)).astype(np.float32)
     images += np.random.default_rng(1).normal(size=(8, 3, 1, 1)).astype(np.float32)
     first, second = (
-        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_engine("onnxruntime"), images, 1) for _ in "ab"
+        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_exporter("onnxruntime"), images, 1) for _ in "ab"
     )
-    assert first == second
+    assert (first.files, first.parity, first.conversion) == (second.files, second.parity, second.conversion)
     assert list(files(tmp_path)) == [f"models/{first.sha256[:16]}.onnx"]
     assert (first.bytes, first.format_version, first.engine) == (
         (tmp_path / first.path).stat().st_size,
@@ -153,10 +157,59 @@ def test_exporting_again_changes_nothing(tiny_net, tmp_path):
     )
 
 
+@pytest.fixture
+def update(make_family, built, spec, process):
+    """A family, and a function that replaces it by one with other samples and labels and a model of its own."""
+    folder = make_family()
+    changed = dataclasses.replace(
+        spec, release=2, sample_images=255 - spec.sample_images, test_labels=(spec.test_labels + 1) % 4,
+        models=(spec.models[0],), tiers=(spec.tiers[1],),
+    )  # fmt: skip
+
+    def write():
+        write_family(folder, changed, source=built[0], process=process)
+
+    return folder, write
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_an_update_that_fails_leaves_the_earlier_family_as_it_was(update, monkeypatch, failing):
+    folder, write = update
+    before, written = files(folder), []
+
+    def full(path, data):
+        written.append(path)
+        if len(written) > 3 * failing:
+            raise DiskError(f"{path}: the disk is full")
+        path.write_bytes(data)
+
+    monkeypatch.setattr("exports.family.publishing.write_bytes", full)
+    with pytest.raises(DiskError):
+        write()
+    assert files(folder) == before
+
+
+def test_a_disk_with_too_little_space_is_noticed_before_anything_is_written(update, monkeypatch):
+    folder, write = update
+    before = files(folder)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DiskError, match=r"the family needs \S+ KiB, 1000 B are free; free some space"):
+        write()
+    assert files(folder) == before
+
+
+def test_an_update_replaces_the_family_by_the_files_of_the_new_one(update, process):
+    folder, write = update
+    before = files(folder)
+    write()
+    assert verify_family(folder, process).ok
+    assert not any(name in before for name in files(folder) if name.startswith("samples/"))
+
+
 def test_a_model_that_fails_parity_leaves_no_file(tiny_net, tmp_path):
     images = np.zeros((8, 3, 12, 12), np.float32)
     with pytest.raises(ParityError, match="collapsed"):
-        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_engine("onnxruntime"), images, 1)
+        export_artifact(tiny_net, (3, 12, 12), tmp_path, get_exporter("onnxruntime"), images, 1)
     assert not files(tmp_path)
 
 
@@ -166,9 +219,7 @@ def test_evaluation_counts_reports_progress_and_gives_the_wilson_interval(built)
     images = np.random.default_rng(0).normal(size=(70, 3, 8, 8)).astype(np.float32)
     truth = get_engine("onnxruntime").load(folder / artifact.path, 1).run(images).argmax(axis=1)
     truth[:7] = (truth[:7] + 1) % 4
-    evaluation = evaluate_artifact(
-        artifact, folder, get_engine("onnxruntime"), images, truth, 1, lambda *event: seen.append(event)
-    )
+    evaluation = evaluate_artifact(artifact, folder, images, truth, 1, lambda *event: seen.append(event))
     assert (evaluation.correct, evaluation.images, evaluation.accuracy) == (63, 70, 0.9)
     assert evaluation.interval() == pytest.approx((0.80770, 0.95079), abs=1e-4)
     assert seen == [(64, 70, "small"), (70, 70, "small")]
@@ -179,7 +230,7 @@ def test_images_without_labels_are_refused(built, labels):
     folder, spec = built
     images = np.zeros((labels and 2, 3, 8, 8), np.float32)
     with pytest.raises(DataError, match="cannot evaluate"):
-        evaluate_artifact(spec.models[0].artifact, folder, get_engine("onnxruntime"), images, np.zeros(labels, int), 1)
+        evaluate_artifact(spec.models[0].artifact, folder, images, np.zeros(labels, int), 1)
 
 
 def long_labels(length, count=4):

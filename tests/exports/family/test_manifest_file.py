@@ -4,6 +4,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from exports.client.python.resolver import DeviceFacts, resolve
 from exports.family.manifest import FILE_NAME, SCHEMA_FILE, manifest_schema, parse_manifest, read_manifest
 from exports.family.records import Selector
 from factory_base.errors import ManifestError
@@ -178,3 +179,15 @@ def test_every_model_has_predictions(value, tmp_path):
     del value["evaluation"]["predictions"]["small"]
     with pytest.raises(ManifestError, match="predictions"):
         read(value, tmp_path)
+
+
+def test_a_manifest_of_format_1_3_is_read_and_resolved_as_before():
+    path = Path(__file__).with_name("manifest-1.3.json")
+    manifest = read_manifest(path)
+    assert manifest.manifest_version == "1.3"
+    assert {(model.precision, model.proof, model.engine.tried) for model in manifest.models.values()} == {
+        (None, None, ())
+    }
+    facts = DeviceFacts(platform="android", ram_bytes=8_000_000_000, cores=8, os_version="34")
+    found = resolve(json.loads(path.read_text()), facts)
+    assert (found.tier, found.model) == ("midrange", "large")

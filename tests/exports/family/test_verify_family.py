@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_files import sample
 from onnx import TensorProto, helper
 
-from exports.family.isolated import IsolatedRuns
 from exports.family.manifest import read_manifest
 from exports.family.verify import verify_family
+from exports.isolation.process import IsolatedProcess
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
 
@@ -17,7 +18,7 @@ from factory_base.files import sha256_bytes
 @pytest.fixture(scope="module")
 def runs():
     """One process for the models of all these tests."""
-    with IsolatedRuns() as process:
+    with IsolatedProcess() as process:
         yield process
 
 
@@ -65,11 +66,12 @@ def test_a_flipped_byte_is_found(runs, make_family):
 
 def test_a_missing_sample_fails_its_file_and_the_runs(runs, make_family):
     folder = make_family()
-    (folder / "samples/004.png").unlink()
-    assert set(failed(folder, runs)) == {"file samples/004.png", "samples"}
+    path = sample(folder, 4)
+    path.unlink()
+    assert set(failed(folder, runs)) == {f"file {path.relative_to(folder)}", "samples"}
 
 
-@pytest.mark.parametrize("pattern", ["evaluation/labels.npy", "samples/expected-*.json"])
+@pytest.mark.parametrize("pattern", ["evaluation/labels-*.npy", "samples/expected-*.json"])
 def test_a_missing_file_fails(runs, make_family, pattern):
     folder = make_family()
     path = next(folder.glob(pattern))
@@ -177,12 +179,14 @@ def test_the_samples_are_really_run(runs, make_family):
     from exports.family.samples import png_bytes
 
     data = png_bytes(image)
-    (folder / "samples/000.png").write_bytes(data)
+    sample(folder).write_bytes(data)
     edit(folder, lambda v: v["samples"]["inputs"][0].update(bytes=len(data), sha256=sha256_bytes(data)))
     assert set(failed(folder, runs)) == {"samples small", "samples large"}
 
 
-@pytest.mark.parametrize("pattern", ["evaluation/labels.npy", "samples/expected-*.json", "samples/000.png", "models/*"])
+@pytest.mark.parametrize(
+    "pattern", ["evaluation/labels-*.npy", "samples/expected-*.json", "samples/000-*.png", "models/*"]
+)
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "link"])
 def test_only_regular_files_inside_the_family_are_read(runs, make_family, tmp_path, pattern, kind):
     folder = make_family()
@@ -242,7 +246,7 @@ def test_a_family_too_large_to_be_checked_is_refused_before_it_is_read(runs, mak
         (lambda v: v["task"]["preprocessing"]["steps"][0].update(width=10**6), "samples", "too large to be tried"),
         (lambda v: v["task"]["preprocessing"]["steps"][0].update(width=17), "samples", "has 16 x 16 pixels"),
         (lambda v: v["task"]["preprocessing"]["steps"].pop(0), "samples", "has 0 steps 'resize'"),
-        (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "samples large", "three channels"),
+        (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "samples", "three channels"),
     ],
 )  # fmt: skip
 def test_nothing_is_allocated_before_its_size_is_known(runs, make_family, change, name, message):
@@ -272,7 +276,7 @@ def test_a_damaged_or_larger_sample_is_not_unpacked(runs, make_family, cut, mess
     from exports.family.samples import png_bytes
 
     folder = make_family()
-    path = folder / "samples/000.png"
+    path = sample(folder)
     data = path.read_bytes()[:cut] if cut else png_bytes(np.zeros((16, 17, 3), np.uint8))
     path.write_bytes(data)
     edit(folder, lambda v: v["samples"]["inputs"][0].update(bytes=len(data), sha256=sha256_bytes(data)))
@@ -330,13 +334,13 @@ def test_a_model_without_end_is_stopped_and_no_other_is_tried(runs, make_family,
 def test_a_model_that_returns_another_shape_is_a_fault(runs, make_family):
     folder = make_family()
     replace_model(folder, [helper.make_node("Flatten", ["image"], ["logits"])])
-    assert "returns logits of shape [8, 192], expected [8, 4]" in failed(folder, runs)["samples small"]
+    assert "returns logits of shape [1, 192], expected [1, 4]" in failed(folder, runs)["samples small"]
 
 
 def test_a_process_that_was_killed_is_a_fault_and_is_started_again(make_family):
     folder = make_family()
     (folder / "numpy.py").write_text("raise SystemExit('a module of the family was run')")
-    with IsolatedRuns() as process, contextlib.chdir(folder):
+    with IsolatedProcess() as process, contextlib.chdir(folder):
         assert verify_family(Path(), process).ok
         process._process.kill()
         process._process.wait()

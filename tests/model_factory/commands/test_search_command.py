@@ -69,12 +69,12 @@ def test_the_table_says_on_how_many_images_each_subnet_was_scored(app: Path, fac
 def test_the_reason_is_given_if_a_subnet_with_a_higher_score_is_not_picked(scores, line: str) -> None:
     candidates = tuple(
         SimpleNamespace(
-            subnet=number, accuracy=accuracy, images=images, excesses=(), costs=SimpleNamespace(latency_us=number)
+            variant=number, accuracy=accuracy, images=images, excesses=(), costs=SimpleNamespace(latency_us=number)
         )
         for number, (accuracy, images) in enumerate(scores)
     )
     pick = candidates[0] if line else candidates[1]
-    result = TargetResult(pick=pick, candidates=candidates, finalists=(), expected=pick.subnet, proof=None)
+    result = TargetResult(pick=pick, candidates=candidates, finalists=(), expected=pick.variant, proof=None)
     assert higher_scores(result) == line
 
 

@@ -72,8 +72,8 @@ def test_of_many_classes_the_worst_are_shown(consistent: ReportData) -> None:
 
 def finalist(name: str, *, picked: bool, predicted: bool) -> FinalistRow:
     return FinalistRow(
-        subnet_id=name, predicted_accuracy=0.95, predicted_std=0.004, measured_accuracy=0.943, measured_images=5000,
-        latency_us=1500.0, picked=picked, would_be_picked_by_prediction=predicted,
+        subnet_id=name, precision="fp32", predicted_accuracy=0.95, predicted_std=0.004, measured_accuracy=0.943,
+        measured_images=5000, latency_us=1500.0, picked=picked, would_be_picked_by_prediction=predicted,
     )  # fmt: skip
 
 
@@ -84,9 +84,9 @@ def test_finalists_are_shown_with_what_the_measurement_changed(report: ReportDat
     assert changed_picks(fronts) == 1
     page = text_of(render_report(replace(report, fronts=fronts)))
     assert "The measurement changed the pick of 1 of 2 targets." in page
-    assert "aa ◆ pick, best by prediction 95.00 % ± 0.40 94.30 % 1.5 ms" in page
-    assert "cc ◆ pick 95.00 %" in page
-    assert "dd best by prediction 95.00 %" in page
+    assert "aa fp32, ◆ pick, best by prediction 95.00 % ± 0.40 94.30 % 1.5 ms" in page
+    assert "cc fp32, ◆ pick 95.00 %" in page
+    assert "dd fp32, best by prediction 95.00 %" in page
 
 
 def test_a_pick_that_is_no_finalist_is_explained(report: ReportData) -> None:

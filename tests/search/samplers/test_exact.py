@@ -31,7 +31,7 @@ def test_a_certain_gain_is_the_difference_and_a_certain_loss_is_nothing() -> Non
 
 def test_proposals_are_predicted_to_be_better_than_what_is_known(space, workloads, phone, shared, truth) -> None:
     target = Target(costs=phone, budgets=Budgets(latency="150 us"))
-    state = SearchState(space=space, targets=(target,), scored=tuple(shared[:12]), workloads=workloads)
+    state = SearchState(space=space, devices=((target,),), scored=tuple(shared[:12]), workloads=workloads)
     feasible = [s.subnet for s in shared[:12] if not target.budgets.excesses(phone.of([s.subnet])[0])]
     proposed = make_sampler("exact").propose(state, 4, seed=0)
     assert max(truth(subnet) for subnet in proposed[:2]) > max(truth(subnet) for subnet in feasible)
@@ -41,7 +41,7 @@ def test_after_the_first_round_gains_below_the_noise_end_the_search(
     space, workloads, phone, shared, monkeypatch
 ) -> None:
     target = Target(costs=phone, budgets=Budgets())
-    state = SearchState(space=space, targets=(target,), scored=tuple(shared[:12]), workloads=workloads)
+    state = SearchState(space=space, devices=((target,),), scored=tuple(shared[:12]), workloads=workloads)
     monkeypatch.setattr(exact, "noise", lambda _: 2.0)
     assert make_sampler("exact").propose(state, 4, seed=0)
     assert not make_sampler("exact").propose(replace(state, rounds=1), 4, seed=0)

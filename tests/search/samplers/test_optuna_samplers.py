@@ -67,7 +67,9 @@ def test_without_a_feasible_subnet_the_nearest_ones_are_proposed_and_it_is_said(
     known = state(SPREAD, shares=(0.0,))
     tight = known.targets[0].budgets.model_copy(update={"latency_us": 1})
     impossible = type(known.targets[0])(costs=known.targets[0].costs, budgets=tight)
-    unreachable = type(known)(space=known.space, targets=(impossible,), scored=known.scored, workloads=known.workloads)
+    unreachable = type(known)(
+        space=known.space, devices=((impossible,),), scored=known.scored, workloads=known.workloads
+    )
     proposals = make_sampler(name, lines.append).propose(unreachable, 2, seed=0)
     assert len(proposals) == 2
     (line,) = lines
