@@ -101,7 +101,6 @@ class Exporter(Protocol):
         Raises:
             EngineError: The engine is not installed, cannot express the network or does not have this precision; or
                 calibration inputs are missing or have another shape; or the converter crashed or took too long.
-            ParityError: The file costs more accuracy than the limit, whatever was tried.
             DiskError: The file cannot be written.
         """
 
@@ -176,7 +175,7 @@ def export_artifact(
 
     Raises:
         EngineError: The engine is not installed or refuses the module, or crashed.
-        ParityError: The file does not compute what the module computes, or costs too much accuracy.
+        ParityError: The file does not compute what the module computes.
         DiskError: The file cannot be written.
     """
     options = options or ConvertOptions(input_type="uint8" if parity_images.dtype == np.uint8 else "float32")

@@ -26,11 +26,12 @@ from model_factory.run import Run, allowed_precisions
 from model_factory.stages.archive import check_storage
 from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
-from model_factory.stages.export import Exported, export_stage
+from model_factory.stages.export import Exported, drop_notes, export_stage
 from model_factory.stages.family import chance_notes, check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
+from model_factory.stages.quantised_finetune import lossy_picks, own_weights, quantised_finetune_stage
 from model_factory.stages.report import report_stage
 from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
@@ -97,19 +98,22 @@ def build(
         outcomes = searched.outcomes
         picks = [outcome.result.pick.subnet for outcome in outcomes]
         finetuned = finetune_stage(run, materials, console, trained, images, picks)
+        lossy = lossy_picks(run, trained, outcomes, finetuned)
+        quantised = quantised_finetune_stage(run, materials, console, trained, images, lossy)
         exported = [
-            export_stage(run, materials, console, trained, images, outcome, finetuned.get(pick))
-            for outcome, pick in zip(outcomes, picks, strict=True)
+            export_stage(run, materials, console, trained, images, outcome, own_weights(outcome, finetuned, quantised))
+            for outcome in outcomes
         ]
         family = family_stage(run, materials, trained, outcomes, exported)
         chance = chance_notes(run, family.manifest, outcomes, exported)
-        notes = (*fitting_notes(run), *searched.notes(), *chance)
-        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes)
+        notes = (*fitting_notes(run), *searched.notes(), *drop_notes(run, exported), *chance)
+        offsets = searched.offset_lines()
+        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes, offsets)
     return Built(
         manifest=family.manifest,
         outcomes=outcomes,
         exported=tuple(exported),
-        notes=(*notes, *finetuning_lines(e.finetuned for e in exported), *family.notes),
+        notes=(*notes, *offsets, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
     )
 
@@ -190,14 +194,19 @@ def search(
     _refuse_namesakes(found, "the command line" if devices else run.origin)
     for profile in found:
         get_engine(profile.profile.engine)
-    chosen = [allowed_precisions(f, precisions) if precisions else run.precisions_for(f) for f in found]
+        if precisions:
+            allowed_precisions(profile, precisions)
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
         images = calibrate_stage(run, materials, console, trained)
         aims = [
-            Aim(found=f, budgets=run.budgets_for(f).overridden_by(budgets or Budgets()), precisions=of_device)
-            for f, of_device in zip(found, chosen, strict=True)
+            Aim(
+                found=f,
+                budgets=run.budgets_for(f).overridden_by(budgets or Budgets()),
+                precisions=tuple(precisions) if precisions else run.precisions_for(f),
+            )
+            for f in found
         ]
         return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
 

@@ -78,6 +78,9 @@ class ExportConfig(Document):
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
     """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
+    drop_limit: float = Field(default=0.3, ge=0, le=100)
+    """Percentage points of held-out accuracy that an int8 file may lose against the float32 network before remedies are
+    tried: other ranges, equalised layers, layers in float32, and at last fine-tuning as in `quantised_finetune`."""
 
     @property
     def takes_pixels(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from device_profiles.engine import COMPUTED_IN
 from search.decision import Decision, LostPrecisionError, Measure, decide
 from search.device_target import Alternatives
 from search.judge import Judge
@@ -67,7 +68,9 @@ class Finals:
     def settled(self, alternatives: Alternatives, known: Sequence[Scored]) -> tuple[Settled, tuple[Scored, ...]]:
         """The outcome for one device, and what is known after it.
 
-        If files cannot be made in a precision, finals are held once more among the others.
+        If files cannot be made in a precision, finals are held once more among the others. The same if the pick turns
+        out to be less accurate than is predicted of what computes in another precision, of which few are finalists
+        where one precision is ahead.
 
         Args:
             alternatives: The targets of the device.
@@ -89,6 +92,11 @@ class Finals:
                     raise lost.cause from lost
                 known = fullest(*known, *hold_finals([finalists], self.rungs, self.score))
                 continue
+            rivals = self._rivals(alternatives, decision)
+            if not set(rivals) <= set(finalists):
+                finalists = (*finalists, *(rival for rival in rivals if rival not in finalists))
+                known = fullest(*known, *hold_finals([rivals], self.rungs, self.score))
+                continue
             return (
                 Settled(
                     alternatives=alternatives,
@@ -98,6 +106,13 @@ class Finals:
                 ),
                 tuple(known),
             )
+
+    def _rivals(self, alternatives: Alternatives, decision: Decision) -> tuple[Variant, ...]:
+        """The finalists that compute in another precision than the pick, if they are predicted to be better."""
+        computed = COMPUTED_IN[decision.pick.precision]
+        others = tuple(target for target in alternatives if COMPUTED_IN[target.precision] != computed)
+        rivals = self.ranked(others)
+        return rivals if rivals and self.judge.expects_more(others, rivals[0], decision.pick.accuracy) else ()
 
 
 def hold_finals(ranked: Sequence[Sequence[Variant]], rungs: Sequence[int], score: Score) -> tuple[Scored, ...]:

@@ -74,6 +74,12 @@ class Judge:
         turns = (p.variant for pair in zip(by_predictor, by_score, strict=True) for p in pair)
         return tuple(dict.fromkeys(turns))[:count]
 
+    def expects_more(self, alternatives: Alternatives, variant: Variant, accuracy: float) -> bool:
+        """Whether a variant is predicted to exceed an accuracy by more than a standard deviation of the prediction."""
+        (gain,) = (target.gain for target in alternatives if target.precision == variant.precision)
+        predicted, std = self._outlook[variant.subnet]
+        return predicted + gain - std > accuracy
+
     def result(
         self,
         alternatives: Alternatives,

@@ -16,18 +16,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
-from factory_base.errors import BudgetError, ConfigError
+from factory_base.errors import BudgetError, ConfigError, DataError, FactoryError, SpaceError
 from factory_base.progress import Progress, silent
 from search.config import SearchConfig
 from search.decision import Measure, predicted_costs
 from search.design import shared_subnets
-from search.device_target import Alternatives, smallest_files
+from search.device_target import Alternatives, Target, smallest_files
 from search.enumeration import require_small
 from search.finals import Finals, Score, fullest, hold_finals
 from search.judge import Judge
@@ -36,7 +36,7 @@ from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.predictor import AccuracyPredictor
 from search.samplers import Say, SearchState, make_sampler
 from search.scored import Scored
-from search.solving.solver import solve
+from search.solving.solver import Solved, solve
 from search.target import SearchResult
 from search.variant import Variant, variant_of
 from supernet.space import SearchSpace, SubnetConfig
@@ -115,8 +115,8 @@ def search_targets(
         subnets = list(dict.fromkeys(s.subnet for s in start))
         subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
     scored = score(_in_fp32(subnets), rungs[0], "shared")
-    offsets, compared = _offsets(possible, scored[: config.shared_subnets], workloads, score)
-    targets = [tuple(replace(t, offset=offsets.get(t.precision)) for t in alternatives) for alternatives in possible]
+    learned = _learned(possible, scored[: config.shared_subnets], workloads, score)
+    targets = [learned.informed(alternatives) for alternatives in possible]
     first = _first_feasible(targets, space, workloads, scored)
     scored += score(_in_fp32(first), rungs[0], "first inside the budgets")
     state = SearchState(
@@ -139,7 +139,7 @@ def search_targets(
         judge=Judge(space, workloads, scored), count=config.finalists, rungs=rungs, score=score, measure=measure
     )
     ranked = [finals.ranked(alternatives) for alternatives in targets]
-    known = fullest(*scored, *compared, *start, *hold_finals(ranked, rungs, score))
+    known = fullest(*scored, *learned.scored, *start, *hold_finals(ranked, rungs, score))
     settled = []
     with watch("pick subnets") as progress:
         for alternatives in targets:
@@ -151,12 +151,12 @@ def search_targets(
     return SearchResult(
         targets=tuple(
             finals.judge.result(found.alternatives, found.finalists, last, found.decision.pick, notes + found.notes)
-            for found, notes in zip(settled, map(_impossible_notes, devices, targets), strict=True)
+            for found, notes in zip(settled, map(learned.notes, devices, targets), strict=True)
         ),
         scored=known,
         errors=finals.judge.predictor.errors() if len(scored) > 1 else None,  # of one alone nothing is left out
         rounds=state.rounds,
-        offsets=tuple(offset.compared(_with_files(offset.precision, known)) for offset in offsets.values()),
+        offsets=tuple(o.compared(_with_files(o.precision, known)) for o in learned.offsets.values()),
     )
 
 
@@ -166,14 +166,20 @@ def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
     Raises:
         BudgetError: There are none; the message states which budgets block.
     """
-    solved = [solve(Objective(constant=0.0, options={}), [target], space) for target in alternatives]
-    kept = tuple(target for target, found in zip(alternatives, solved, strict=True) if found.solutions)
+    kept = tuple(
+        target for target in alternatives if target.kept_by([space.smallest])[0] or _any(target, space).solutions
+    )
     if not kept:
-        reasons = [found.describe_failure() for found in solved]
+        reasons = [_any(target, space).describe_failure() for target in alternatives]
         if len(reasons) > 1:
             reasons = [f"in {t.precision}, {reason}" for t, reason in zip(alternatives, reasons, strict=True)]
         raise BudgetError(f"target {alternatives[0].name!r}: {'; '.join(reasons)}")
     return kept
+
+
+def _any(target: Target, space: SearchSpace) -> Solved:
+    """Any subnet that keeps the budgets of `target`, or which of them block."""
+    return solve(Objective(constant=0.0, options={}), [target], space)
 
 
 def image_rungs(config: SearchConfig, heldout: int) -> tuple[int, ...]:
@@ -211,25 +217,60 @@ def _in_fp32(subnets: Sequence[SubnetConfig]) -> list[Variant]:
     return [Variant(subnet=subnet) for subnet in subnets]
 
 
-def _offsets(
-    devices: Sequence[Alternatives], scored: Sequence[Scored], workloads: Workloads, score: Score
-) -> tuple[dict[str, PrecisionOffset], list[Scored]]:
-    """What each other precision of the devices costs in accuracy, and the scores that tell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Learned:
+    """What a few subnets tell about the precisions other than fp32.
 
-    A few subnets of all sizes are scored in each of them, on the images on which they were scored in fp32.
+    Attributes:
+        offsets: What each precision costs in accuracy.
+        failures: Why subnets cannot be scored in a precision.
+        scored: The scores.
     """
+
+    offsets: dict[str, PrecisionOffset]
+    failures: dict[str, FactoryError]
+    scored: tuple[Scored, ...]
+
+    def informed(self, alternatives: Alternatives) -> Alternatives:
+        """The targets of a device in the precisions that are possible, with their offsets. Raises `SpaceError`."""
+        found = [replace(t, offset=self.offsets.get(t.precision)) for t in alternatives]
+        kept = tuple(target for target in found if target.precision not in self.failures)
+        if not kept:
+            reason = self.failures[alternatives[0].precision]
+            raise SpaceError(f"target {alternatives[0].name!r}: {alternatives[0].precision} is not possible: {reason}")
+        return kept
+
+    def notes(self, alternatives: Alternatives, left: Alternatives) -> tuple[str, ...]:
+        """A sentence for each of the targets of a device that is not among those that are left."""
+        precisions = {target.precision for target in left}
+        return tuple(
+            f"{t.name} gets no {t.precision} file: {self.failures.get(t.precision, 'no subnet keeps its budgets')}"
+            for t in alternatives
+            if t.precision not in precisions
+        )
+
+
+def _learned(devices: Sequence[Alternatives], scored: Sequence[Scored], workloads: Workloads, score: Score) -> _Learned:
+    """Score a few subnets of all sizes in each other precision of the devices, on the images of their fp32 scores."""
     space = workloads.model_space.space
     macs = workloads.macs_of(encoded(space, [s.subnet for s in scored]))
     places = np.linspace(0, len(scored) - 1, min(_COMPARED, len(scored)) + 2)[1:-1].round().astype(int)
     bases = [scored[number] for number in np.argsort(macs, kind="stable")[places]]
-    found, compared = {}, list[Scored]()
+    offsets: dict[str, PrecisionOffset] = {}
+    failures: dict[str, FactoryError] = {}
+    found: list[Scored] = []
     for precision in dict.fromkeys(t.precision for alternatives in devices for t in alternatives):
-        if precision != "fp32":
-            variants = [Variant(subnet=base.subnet, precision=precision) for base in bases]
+        if precision == "fp32":
+            continue
+        variants = [Variant(subnet=base.subnet, precision=precision) for base in bases]
+        try:
             own = score(variants, bases[0].images, precision)
-            found[str(precision)] = PrecisionOffset.of(list(zip(own, bases, strict=True)))
-            compared += own
-    return found, compared
+        except (SpaceError, DataError) as error:  # the network cannot be quantised, while its fp32 scores are there
+            failures[precision] = error
+            continue
+        offsets[precision] = PrecisionOffset.of(list(zip(own, bases, strict=True)))
+        found += own
+    return _Learned(offsets=offsets, failures=failures, scored=tuple(found))
 
 
 def _with_files(precision: str, known: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
@@ -237,14 +278,6 @@ def _with_files(precision: str, known: Sequence[Scored]) -> list[tuple[Scored, S
     scores = {s.subnet: s for s in known if s.variant == precision}
     files = [s for s in known if s.is_of_file and s.precision == precision]
     return [(of_file, scores[of_file.subnet]) for of_file in files]
-
-
-def _impossible_notes(alternatives: Alternatives, possible: Alternatives) -> tuple[str, ...]:
-    left = {target.precision for target in possible}
-    missing = [target.precision for target in alternatives if target.precision not in left]
-    return tuple(
-        f"{alternatives[0].name} gets no {precision} file: no subnet keeps its budgets" for precision in missing
-    )
 
 
 def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:

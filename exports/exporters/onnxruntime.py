@@ -16,11 +16,11 @@ from exports.client.python.resolver import version_key
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.exporter import ConvertOptions
 from exports.family.parity import check_logits, module_logits
-from exports.family.proof import HostRun, Proof, drop_fault
+from exports.family.proof import HostRun, Proof
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import Conversion
 from exports.onnx.onnx_file import export_onnx
-from factory_base.errors import EngineError, ParityError
+from factory_base.errors import EngineError
 from factory_base.machine_memory import usable_memory
 from factory_base.progress import Progress, silent
 
@@ -61,7 +61,7 @@ class OnnxRuntimeExporter:
         """See the protocol; the guarantees about the file are those of `export_onnx`.
 
         Raises:
-            EngineError, ParityError, DiskError: See the protocol.
+            EngineError, DiskError: See the protocol.
         """
         self._check(options)
         if options.precision == "fp32":
@@ -70,12 +70,7 @@ class OnnxRuntimeExporter:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "float.onnx"
             self._export(module, input_shape, source, options.input_type)
-            conversion = self._converted(source, path, options, progress)
-        fault = drop_fault(conversion, options.drop_limit)
-        if fault:
-            path.unlink(missing_ok=True)
-            raise ParityError(fault)
-        return conversion
+            return self._converted(source, path, options, progress)
 
     def prove(
         self, module: nn.Module, path: Path, precision: Precision, images: ModelInput, threads: int,

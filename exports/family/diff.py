@@ -74,7 +74,12 @@ class AccuracyChange:
     high: float
 
 
-_LABELS = {"file_bytes": "file size", "peak_memory_bytes": "peak memory", "latency_us": "latency"}
+_LABELS = {
+    "file_bytes": "file size",
+    "peak_memory_bytes": "peak memory",
+    "latency_us": "latency",
+    "latency_p50_us": "median latency",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,7 @@ class ValueChange:
 
     def shown(self, value: int) -> str:
         """A value for people, with its unit."""
-        return format_duration(value) if self.name.startswith("latency_us") else format_bytes(value)
+        return format_duration(value) if self.name.startswith("latency") else format_bytes(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +118,7 @@ class TierChange:
         old_model: The id of the old model; "" if the tier was added.
         new_model: The id of the new model; "" if the tier was removed.
         accuracy: The change of accuracy; None if the tier was added or removed.
-        values: File size, peak memory, and the latencies that can be compared.
+        values: File size, peak memory, the latencies that can be compared, and the one of the proof for information.
         notes: What could not be compared, and why.
         worse: One line for each limit that is exceeded.
     """
@@ -324,11 +329,13 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
         *_grown(memory, limits.max_memory_increase),
         *_grown(latencies, limits.max_latency_increase),
     ]
+    if models[0].precision != models[1].precision and models[0].precision is not None:
+        notes.append(f"its precision changed from {models[0].precision} to {models[1].precision}")
     same = models[0].files == models[1].files and old.match == new.match
     return TierChange(
         tier=old.id, platform=old.platform, status="same" if same else "changed", old_model=names[0],
-        new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies), notes=tuple(notes),
-        worse=tuple(worse),
+        new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies, *_proven(*models)),
+        notes=tuple(notes), worse=tuple(worse),
     )  # fmt: skip
 
 
@@ -408,6 +415,20 @@ def _latencies(tier: str, old: Model, new: Model) -> tuple[list[ValueChange], li
         else:
             changes.append(ValueChange(name=name, old=perf.latency_us, new=follower.latency_us))
     return changes, notes
+
+
+def _proven(old: Model, new: Model) -> list[ValueChange]:
+    """The latency that was measured of each file, if both were on the same machine with the same engine.
+
+    No limit applies to it: two measurements on a machine that also does other work differ by more than any limit.
+    """
+    if old.proof is None or new.proof is None:
+        return []
+    a, b = old.proof.host, new.proof.host
+    if (a.machine, a.threads, a.engine_version) != (b.machine, b.threads, b.engine_version):
+        return []
+    name = f"latency_p50_us on {a.machine}, {counted(a.threads, 'thread')}, measured"
+    return [ValueChange(name=name, old=a.latency_p50_us, new=b.latency_p50_us)]
 
 
 def _by_key(tier: str, model: Model) -> dict[tuple[str, int, str, str], Perf]:

@@ -63,11 +63,11 @@ class Proof:
     versions_tried: tuple[str, ...]
 
 
-def drop_fault(conversion: Conversion, limit: float) -> str:
-    """Why a converted file costs too much accuracy; "" if it does not.
+def drop_note(conversion: Conversion, limit: float) -> str:
+    """What people should know about a file that loses more accuracy than the limit; "" if it does not.
 
-    A drop counts against a file if it is above the limit beyond chance: with a few hundred images, the label of a
-    single one is worth as much as the limit.
+    A drop counts if it is above the limit beyond chance: with a few hundred images, the label of a single one is worth
+    as much as the limit.
 
     Args:
         conversion: How the file came about.
@@ -81,8 +81,8 @@ def drop_fault(conversion: Conversion, limit: float) -> str:
     tried = ", then ".join(dict.fromkeys(describe_attempt(attempt) for attempt in conversion.attempts))
     return (
         f"the {conversion.precision} file loses {drop.points:.2f} points of accuracy (95 % interval {drop.low:.2f} to "
-        f"{drop.high:.2f}, {drop.images:,} held-out images), more than the limit of {limit:g}, after {tried}; take "
-        "another precision for it, fine-tune the network with quantised weights and activations, or raise the limit"
+        f"{drop.high:.2f}, {drop.images:,} held-out images), more than `export.drop_limit`, "
+        f"{limit:g}, after {tried}"
     )
 
 

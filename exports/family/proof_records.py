@@ -26,7 +26,7 @@ def proof_record(proof: Proof) -> ProofRecord:
         sqnr_millidb=round(parity.sqnr_db * 1e3) if math.isfinite(parity.sqnr_db) else None,
         disagreements=parity.disagreements,
         near_ties=parity.near_ties,
-        operators=tuple(name[:_LONGEST_NAME] for name in proof.operators),
+        operators=proof.operators,
         host=_host_record(proof.host),
     )
 

@@ -6,7 +6,7 @@ they are unpacked, and models run in another process with limits (`exports.isola
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.client.python.resolver import version_key
 from exports.family.artifact import MODELS
 from exports.family.files import check_family_size, check_file, read_file
 from exports.family.input_form import base_size, normalisation
 from exports.family.labels import LABELS, family_labels
 from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
-from exports.family.records import File, Manifest, Model
+from exports.family.records import EngineRange, File, Manifest, Model
 from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples
 from exports.isolation.process import IsolatedProcess, IsolatedSession, JobTimeoutError
 from factory_base.errors import FactoryError, ForeignError, ManifestError
-from factory_base.foreign import parse_json
+from factory_base.foreign import parse_json, printable
 from factory_base.wording import counted
 
 _MAX_EXPECTED_VALUES = 8_000_000
@@ -34,6 +35,8 @@ MAX_SIDE = 4096
 """The largest side of a base image or of a model's input that is tried, in pixels."""
 MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
+_DESCRIBED = ("onnxruntime",)
+"""The engines whose files can be described."""
 _MAX_STRAYS = 10_000
 _SHOWN_STRAYS = 10
 _MEMORY_BYTES = 4 << 30
@@ -159,10 +162,53 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], process:
             yield Check(name=f"samples {name}", ok=False, detail=f"not run, because {late} did not finish")
         else:
             try:
+                if model.engine.name in _DESCRIBED:
+                    yield _facts(folder, name, model, process)
                 yield _run(folder, manifest, name, images, expected.get(name), process)
             except JobTimeoutError as error:
                 late = name
                 yield Check(name=f"samples {name}", ok=False, detail=str(error))
+
+
+def _facts(folder: Path, name: str, model: Model, process: IsolatedProcess) -> Check:
+    """Whether the file is what the manifest says about it, and whether the engine here may run it."""
+    path = folder / model.files[0].name
+    arguments = {"engine": model.engine.name, "path": str(path.absolute())}
+    try:
+        found = process.call("describe", arguments, subject=path.name, seconds=_SECONDS).values
+    except JobTimeoutError:
+        raise
+    except FactoryError as error:
+        return Check(name=f"facts {name}", ok=False, detail=str(error))
+    faults = [*_described_faults(model, found), *_range_faults(model.engine, str(found["engine_version"]))]
+    stated = f"{found['precision']}, opset {found['opset']}, {counted(len(found['operators']), 'operator')}"
+    detail = "; ".join(faults) or f"{stated}; {_range_text(model.engine, str(found['engine_version']))}"
+    return Check(name=f"facts {name}", ok=not faults, detail=printable(detail, 500))
+
+
+def _described_faults(model: Model, found: Mapping[str, Any]) -> Iterator[str]:
+    if found["opset"] != model.engine.format_version:
+        yield f"the file needs opset {found['opset']}, the manifest says {model.engine.format_version}"
+    if model.precision is not None and found["precision"] != model.precision:
+        yield f"the file is in {found['precision']}, the manifest says {model.precision}"
+    if model.proof is not None and found["operators"] != list(model.proof.operators):
+        other = ", ".join(sorted(set(found["operators"]) ^ set(model.proof.operators)))
+        yield f"the file and the manifest differ in these operators: {other}"
+
+
+def _range_faults(engine: EngineRange, version: str) -> Iterator[str]:
+    if version_key(version) < version_key(engine.min):
+        yield (
+            f"{engine.name} {version} is older than {engine.min}, the oldest version that the file is for; upgrade "
+            "it to repeat the proof"
+        )
+
+
+def _range_text(engine: EngineRange, version: str) -> str:
+    """Which version runs the file here, and whether it was tried when the family was made."""
+    if version_key(version) > version_key(engine.max_tested):
+        return f"{engine.name} {version} is newer than {engine.max_tested}, the newest version that was tried"
+    return f"{engine.name} {version}"
 
 
 def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:

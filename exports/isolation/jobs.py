@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _Result = tuple[dict[str, Any], NDArray[np.float32] | None]
 
+_MAX_OPERATORS, _MAX_NAME = 256, 128
+"""What a manifest holds of operators: more than the standard has, with longer names."""
 _LOADS = 3
 """The load time is the median of so many loads, which one interrupted load does not change."""
 _WARM_UP_RUNS = 3
@@ -73,9 +75,13 @@ def _measure(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[A
 
 
 def _describe(_: Loaded, arguments: Mapping[str, Any], __: Sequence[NDArray[Any]], ___: Progress) -> _Result:
-    """The opset, the operators and the precision of the ONNX file `path`."""
+    """The opset, the operators and the precision of the ONNX file `path`, and the version of the engine."""
     facts = file_facts(Path(arguments["path"]))
-    return {"opset": facts.opset, "operators": list(facts.operators), "precision": facts.precision}, None
+    if len(facts.operators) > _MAX_OPERATORS or max(map(len, facts.operators), default=0) > _MAX_NAME:
+        raise EngineError(f"{Path(arguments['path']).name}: has more kinds of operators than any network")
+    version = get_engine(arguments["engine"]).version()
+    described = {"opset": facts.opset, "operators": list(facts.operators), "precision": facts.precision}
+    return described | {"engine_version": version}, None
 
 
 def _convert(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[Any]], progress: Progress) -> _Result:

@@ -62,7 +62,8 @@ def print_family(built: Built, run: Run) -> None:
         rows.append(
             (
                 outcome.found.profile.name,
-                f"{latency_text(costs)} ({outcome.found.profile.latency_provenance})",
+                outcome.result.pick.precision,
+                f"{latency_text(costs)} ({outcome.profile.latency_provenance})",
                 format_bytes(costs.peak_memory_bytes),
                 format_bytes(e.artifact.bytes),
                 f"{costs.macs / 1e6:.2f}",
@@ -70,7 +71,7 @@ def print_family(built: Built, run: Run) -> None:
                 e.artifact.model_id,
             )
         )
-    print_table(("tier", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
+    print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
     consistency = _consistency_rows(built.manifest, family_labels(run.family_folder, built.manifest))
     print_line()
     print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)

@@ -112,7 +112,7 @@ def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None
     """Print the Pareto front of one device and the pick."""
     from factory_base.quantities import format_bytes, format_duration, format_energy
 
-    profile, pick = outcome.found.profile, outcome.result.pick
+    profile, pick = outcome.profile, outcome.result.pick
     print_line(f"device {profile.name} ({outcome.found.origin}), latency {profile.latency_provenance}")
     used = outcome.budgets.slack(pick.costs)
     limits = [f"{limit.describe()}, {used[limit.budget]:.0%} used" for limit in outcome.budgets.limits()]
@@ -167,8 +167,8 @@ def search_json(searched: Searched, outcome: SearchOutcome, plot: Path) -> dict[
     return {
         "device": outcome.found.profile.name,
         "origin": outcome.found.origin,
-        "latency_provenance": outcome.found.profile.latency_provenance,
-        "energy_provenance": outcome.found.profile.energy_provenance,
+        "latency_provenance": outcome.profile.latency_provenance,
+        "energy_provenance": outcome.profile.energy_provenance,
         "budgets": outcome.budgets.model_dump(mode="json"),
         "pick": _candidate_json(outcome.result.pick),
         "kept_probability": _kept(outcome),
@@ -212,8 +212,7 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
         )
     if errors := searched.result.errors:
         lines.append(f"predictor: {errors.describe()}")
-    lines += [f"precision: {offset.describe()}" for offset in searched.result.offsets]
-    return [*lines, *(f"note: {note}" for note in result.notes)]
+    return [*lines, *searched.offset_lines(), *(f"note: {note}" for note in result.notes)]
 
 
 def higher_scores(result: TargetResult) -> str:
@@ -251,7 +250,7 @@ def _table_note(outcome: SearchOutcome) -> str:
     from exports.engines import ENGINES, get_engine
     from factory_base.errors import EngineError
 
-    table = outcome.found.table
+    table = outcome.found.for_files_in(outcome.result.pick.precision).table
     if table is None or not table.engine_version or table.engine not in ENGINES:
         return ""
     try:

@@ -88,6 +88,7 @@ class TierRow:
         rank: Place in the order in which tiers are tried, the highest first; 0 is the floor, for all other devices.
         model_id: Name of the model in the manifest.
         subnet_summary: The subnet in a few words.
+        precision: The precision of the file.
         accuracy: Accuracy of the exported file on the test images, 0 to 1.
         accuracy_low: Lower end of the 95 % interval of the accuracy.
         accuracy_high: Upper end of the 95 % interval of the accuracy.
@@ -119,6 +120,7 @@ class TierRow:
     rank: int
     model_id: str
     subnet_summary: str
+    precision: str
     accuracy: float
     accuracy_low: float
     accuracy_high: float

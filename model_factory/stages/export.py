@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import Artifact, Evaluation, evaluate_artifact
 from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
+from exports.family.proof import drop_note
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
 from factory_base.files import write_bytes
@@ -26,6 +28,7 @@ from model_factory.stages.files import convert_options, known_file
 from model_factory.stages.finetune import Finetuned, finetuned_supernet
 from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
+from model_factory.stages.quantised_finetune import quantised_supernet
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from search.variant import Variant
@@ -124,10 +127,11 @@ def export_stage(
     predictions = run.predictions(variant.name)
 
     def export() -> FileFacts:
-        own = finetuned_supernet(run, materials, subnet) if weights else None
+        own = _own_weights(run, materials, weights) if weights else None
         title = f"export {outcome.found.profile.name}"
         macs = outcome.result.pick.costs.macs
-        return _written(run, materials, console, title, trained, calibration_images, variant, macs, own)
+        facts = _written(run, materials, console, title, trained, calibration_images, variant, macs, own)
+        return _with_history(run, trained, variant, facts) if weights and weights.precision == "int8" else facts
 
     stage = Stage(
         run=run,
@@ -171,7 +175,7 @@ def _written(
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
             module, shape, run.exported, exporter, images, threads,
-            options=convert_options(materials, variant), converted=known, progress=progress,
+            options=convert_options(run, materials, variant), converted=known, progress=progress,
         )  # fmt: skip
         evaluation = evaluate_artifact(
             artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
@@ -180,6 +184,28 @@ def _written(
     write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+
+
+def drop_notes(run: Run, exported: Sequence[Exported]) -> tuple[str, ...]:
+    """A note for each file that loses more accuracy than `export.drop_limit`, whatever was tried."""
+    found = {e.artifact.model_id: drop_note(e.artifact.conversion, run.config.export.drop_limit) for e in exported}
+    return tuple(f"model {name}: {note}" for name, note in found.items() if note)
+
+
+def _own_weights(run: Run, materials: Materials, finetuned: Finetuned) -> Supernet:
+    load = quantised_supernet if finetuned.precision == "int8" else finetuned_supernet
+    return load(run, materials, finetuned.subnet)
+
+
+def _with_history(run: Run, trained: Trained, variant: Variant, facts: FileFacts) -> FileFacts:
+    """`facts` about the file of a network that was fine-tuned for int8, with what was tried before that."""
+    known = known_file(run, trained, variant)
+    before = known.conversion.attempts if known else ()
+    made = facts.artifact.conversion
+    attempts = (*before, *(replace(attempt, finetuned=True) for attempt in made.attempts))
+    chosen = None if made.chosen is None else len(before) + made.chosen
+    conversion = replace(made, attempts=attempts, chosen=chosen)
+    return replace(facts, artifact=replace(facts.artifact, conversion=conversion))
 
 
 def parity_images(macs: int) -> int:

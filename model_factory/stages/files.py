@@ -89,7 +89,6 @@ class VariantFiles:
 
         Raises:
             EngineError: The network cannot be exported in this precision.
-            ParityError: The file costs too much accuracy.
             DiskError: The file cannot be written.
         """
         from device_profiles.cost_models.models import BYTES_PER_ELEMENT
@@ -109,7 +108,7 @@ class VariantFiles:
         """The facts about the file of a variant with the supernet's weights.
 
         Raises:
-            EngineError, ParityError, DiskError: See `measure`.
+            EngineError, DiskError: See `measure`.
         """
         path = self._run.variant_file(variant.name)
         return _stage(self._run, self._trained, variant).cached(lambda: self._made(variant, path), lambda _: (path,))
@@ -119,7 +118,7 @@ class VariantFiles:
         module = materials.file_module(materials.calibrated(variant.subnet, self._calibration_images))
         exporter = get_exporter(_ENGINE, **self._run.config.export.engine_options())
         shape = materials.file_input_shape(variant.subnet)
-        conversion = exporter.convert(module, shape, path, convert_options(materials, variant))
+        conversion = exporter.convert(module, shape, path, convert_options(self._run, materials, variant))
         return VariantFile(
             file_bytes=path.stat().st_size,
             arena_bytes=_arena_bytes(path),
@@ -145,7 +144,7 @@ def known_file(run: Run, trained: Trained, variant: Variant) -> Converted | None
     return Converted(path=run.variant_file(variant.name), conversion=found.conversion) if found else None
 
 
-def convert_options(materials: Materials, variant: Variant) -> ConvertOptions:
+def convert_options(run: Run, materials: Materials, variant: Variant) -> ConvertOptions:
     """How a variant is converted: with ranges from training images, and remedies that held-out images decide about."""
     if variant.precision != "int8":
         return ConvertOptions(precision=variant.precision, input_type=materials.file_input_type)
@@ -155,6 +154,7 @@ def convert_options(materials: Materials, variant: Variant) -> ConvertOptions:
         precision=variant.precision,
         calibration=materials.calibration_inputs(variant.subnet, CALIBRATION_IMAGES),
         check=Check(inputs=inputs[:images], labels=labels[:images]),
+        drop_limit=run.config.export.drop_limit,
         input_type=materials.file_input_type,
     )
 

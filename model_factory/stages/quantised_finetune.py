@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from exports.onnx.conversion import Conversion
 from factory_base.documents import shaping_values
 from factory_base.errors import TrainingError
 from factory_base.files import sha256_file
@@ -15,9 +16,11 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.files import known_file
 from model_factory.stages.finetune import Finetuned, finetuned_supernet, overall_progress, remove_states, train_alone
 from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import CHECK_IMAGES, RANGE_IMAGES, Materials
+from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
 
@@ -26,6 +29,33 @@ if TYPE_CHECKING:
     from supernet.training.config import TrainingConfig
 
 _VERSION = 1
+
+
+def lossy_picks(
+    run: Run,
+    trained: Trained,
+    outcomes: Sequence[SearchOutcome],
+    finetuned: Mapping[SubnetConfig, Finetuned],
+) -> Mapping[SubnetConfig, Finetuned | None]:
+    """The picks whose int8 files lose more accuracy than `export.drop_limit`, although all other remedies were tried.
+
+    Args:
+        run: The run, which has the records about the files.
+        trained: The trained supernet.
+        outcomes: The outcome of the search for each target.
+        finetuned: The results of `finetune_stage`.
+
+    Returns:
+        The subnet of each such pick, with its result of `finetune_stage`.
+    """
+    picks = [outcome.result.pick.variant for outcome in outcomes]
+    files = {v.subnet: known_file(run, trained, v) for v in picks if v.precision == "int8"}
+    limit = run.config.export.drop_limit
+    return {subnet: finetuned.get(subnet) for subnet, file in files.items() if file and _drop(file.conversion) > limit}
+
+
+def _drop(conversion: Conversion) -> float:
+    return 0.0 if conversion.chosen is None else conversion.attempts[conversion.chosen].drop.points
 
 
 def quantised_finetune_stage(
@@ -71,6 +101,15 @@ def quantised_finetune_stage(
                 done[subnet] = stage.save(tuned, [run.quantised_weights(subnet.id)])
                 remove_states(run.quantised_state(subnet.id))
     return done
+
+
+def own_weights(
+    outcome: SearchOutcome, finetuned: Mapping[SubnetConfig, Finetuned], quantised: Mapping[SubnetConfig, Finetuned]
+) -> Finetuned | None:
+    """The result of the last fine-tuning of a pick whose weights are better than those that it began with."""
+    pick = outcome.result.pick.variant
+    for_int8 = quantised.get(pick.subnet) if pick.precision == "int8" else None
+    return for_int8 if for_int8 and for_int8.kept else finetuned.get(pick.subnet)
 
 
 def quantised_supernet(run: Run, materials: Materials, subnet: SubnetConfig) -> Supernet:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from device_profiles.cost_models.utilisation import KernelUse, utilisation
+from device_profiles.profile import DeviceProfile
 from exports.family.consistency import FEW_IMAGES, class_accuracies
 from exports.family.files import read_file
 from exports.family.npy import MAX_NPY_BYTES, read_npy
@@ -56,6 +57,7 @@ def report_stage(
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
     notes: Sequence[str],
+    offsets: Sequence[str],
 ) -> None:
     """Write report.html beside the manifest.
 
@@ -68,6 +70,7 @@ def report_stage(
         outcomes: The outcome of the search for each target.
         exported: The exported model of each outcome, in the same order.
         notes: What a reader must know before using the family, a sentence each.
+        offsets: What each precision costs in accuracy, a sentence each.
 
     Raises:
         DiskError: The page cannot be written.
@@ -77,7 +80,8 @@ def report_stage(
         from model_factory.report.render import write_report
 
         with console.stage("write report"):
-            write_report(_report_data(run, materials, trained, manifest, outcomes, exported, notes), run.report)
+            data = _report_data(run, materials, trained, manifest, outcomes, exported, notes, offsets)
+            write_report(data, run.report)
         return True
 
     stage = Stage(
@@ -88,6 +92,7 @@ def report_stage(
             "manifest": digest_of(manifest.model_dump(mode="json")),
             "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
             "notes": list(notes),
+            "offsets": list(offsets),
             "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
         },
         libraries=(*_LIBRARIES, "matplotlib", "jinja2"),
@@ -127,7 +132,7 @@ def device_front(outcome: SearchOutcome) -> DeviceFront:
         )
         for c in outcome.result.candidates
     )
-    profile = outcome.found.profile
+    profile = outcome.profile
     return DeviceFront(
         device=profile.name,
         latency_basis=profile.latency_provenance,
@@ -172,9 +177,10 @@ def _report_data(
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
     notes: Sequence[str],
+    offsets: Sequence[str],
 ) -> ReportData:
     by_tier = {outcome.found.profile.name: outcome for outcome in outcomes}
-    subnets = {e.artifact.model_id: e.subnet for e in exported}
+    models = {e.artifact.model_id: e for e in exported}
     train_count, heldout_count, test_count = trained.counts
     return ReportData(
         family_id=manifest.family_id,
@@ -189,7 +195,7 @@ def _report_data(
         tiers=tuple(
             _with_consistency(
                 _tier_row(
-                    run, materials, tier, manifest.models[tier.models[0]], subnets[tier.models[0]], by_tier.get(tier.id)
+                    run, materials, tier, manifest.models[tier.models[0]], models[tier.models[0]], by_tier.get(tier.id)
                 ),
                 manifest,
                 tier,
@@ -197,7 +203,7 @@ def _report_data(
             )
             for tier in manifest.tiers
         ),
-        measured=_measured(outcomes, exported),
+        measured=(*_measured(outcomes, exported), *offsets),
         modelled=_modelled(outcomes),
         warnings=tuple(notes),
         versions={name: library_version(name) for name in _LIBRARIES},
@@ -274,8 +280,9 @@ def _curve(trained: Trained) -> TrainingCurve:
 
 
 def _tier_row(
-    run: Run, materials: Materials, tier: Tier, model: Model, subnet: SubnetConfig, outcome: SearchOutcome | None
+    run: Run, materials: Materials, tier: Tier, model: Model, made: Exported, outcome: SearchOutcome | None
 ) -> TierRow:
+    subnet, profile = made.subnet, outcome.profile if outcome else None
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
     weights = next(file for file in model.files if file.role == "weights")
@@ -284,12 +291,13 @@ def _tier_row(
         platform=tier.platform,
         rank=tier.rank,
         model_id=tier.models[0],
+        precision=made.precision,
         subnet_summary=subnet_summary(subnet),
         accuracy=model.quality.value_ppm / _PPM,
         accuracy_low=model.quality.low_ppm / _PPM,
         accuracy_high=model.quality.high_ppm / _PPM,
         latency_us=costs.latency_us if costs else None,
-        latency_basis=outcome.found.profile.latency_provenance if outcome else "",
+        latency_basis=profile.latency_provenance if profile else "",
         latency_budget_us=budgets.latency_us if budgets else None,
         peak_memory_bytes=costs.peak_memory_bytes if costs else model.needs.peak_memory_bytes,
         peak_memory_budget_bytes=budgets.peak_memory_bytes if budgets else None,
@@ -303,8 +311,8 @@ def _tier_row(
         load_us=costs.load_us if costs else None,
         energy_uj=costs.energy_uj if costs else None,
         energy_budget_uj=budgets.energy_uj if budgets else None,
-        energy_basis=(outcome.found.profile.energy_provenance or "") if outcome else "",
-        uses=_uses(materials, subnet, outcome),
+        energy_basis=(profile.energy_provenance or "") if profile else "",
+        uses=_uses(materials, subnet, profile),
         note="" if outcome else "for every device that no other tier takes",
     )
 
@@ -319,14 +327,15 @@ def _arena(path: Path) -> str:
         return ""
 
 
-def _uses(materials: Materials, subnet: SubnetConfig, outcome: SearchOutcome | None) -> tuple[KernelUse, ...]:
-    if outcome is None or outcome.found.profile.costs.peak is None:
+def _uses(materials: Materials, subnet: SubnetConfig, profile: DeviceProfile | None) -> tuple[KernelUse, ...]:
+    if profile is None or profile.costs.peak is None:
         return ()
-    return utilisation(materials.workloads.of(subnet), outcome.found.profile)
+    return utilisation(materials.workloads.of(subnet), profile)
 
 
 def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[str, ...]:
-    machines = {o.found.profile.name: o.found.profile.costs.machine for o in outcomes if o.found.profile.costs.machine}
+    profiles = [outcome.profile for outcome in outcomes]
+    machines = {profile.name: profile.costs.machine for profile in profiles if profile.costs.machine}
     return (
         "Test accuracy: of each exported file, in its engine, on all test images, which the search did not use.",
         "Parity: of each exported file, compared with PyTorch on held-out images.",
@@ -337,7 +346,7 @@ def _measured(outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -
 
 
 def _modelled(outcomes: Sequence[SearchOutcome]) -> tuple[str, ...]:
-    profiles = [outcome.found.profile for outcome in outcomes]
+    profiles = [outcome.profile for outcome in outcomes]
     untimed = [p.name for p in profiles if p.latency_provenance in ("modelled", "assumed")]
     few_shot = [p.name for p in profiles if p.latency_provenance == "few_shot"]
     figures = "computed from published or assumed figures of such devices; none was timed"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
-from device_profiles.profile import FoundProfile
+from device_profiles.profile import DeviceProfile, FoundProfile
 from factory_base.documents import shaping_values
 from factory_base.files import digest_of
 from model_factory.console import Console
@@ -76,6 +76,11 @@ class SearchOutcome:
     budgets: Budgets
     result: TargetResult
 
+    @property
+    def profile(self) -> DeviceProfile:
+        """The profile of the target with the costs first that hold for files in the precision of the pick."""
+        return self.found.for_files_in(self.result.pick.precision).profile
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
@@ -106,6 +111,10 @@ class Searched:
         notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
         unused = (note for outcome in self.outcomes for note in outcome.result.notes)
         return (*dict.fromkeys(unused), *self.result.notes, *notes)
+
+    def offset_lines(self) -> tuple[str, ...]:
+        """What each precision costs in accuracy, and how well that is known, a line each."""
+        return tuple(f"precision: {offset.describe()}" for offset in self.result.offsets)
 
 
 def search_stage(

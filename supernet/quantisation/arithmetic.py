@@ -10,9 +10,8 @@ from torch import Tensor
 
 _LEVELS: Final = 255
 """Activations are unsigned 8-bit integers from 0 to 255."""
-_WEIGHT_LIMIT: Final = 64
-"""Weights are signed 7-bit integers from -64 to 64: processors without 8-bit dot products add two products in 16 bits,
-which 8-bit weights would overflow."""
+_WEIGHT_LIMIT: Final = 127
+"""Weights are signed 8-bit integers from -127 to 127."""
 _SMALLEST_SCALE: Final = float(torch.finfo(torch.float32).tiny)
 """Below it a range counts as empty, as in ONNX Runtime; its scale is then 1."""
 
@@ -68,13 +67,31 @@ def rounded_activation(x: Tensor, limits: Range, *, in_place: bool = False) -> T
     return scaled.round_().clamp_(low, high).mul_(scale)
 
 
-def rounded_weight(weight: Tensor, axis: int, limit: int = _WEIGHT_LIMIT) -> Tensor:
-    """`weight` rounded to the integers from `-limit` to `limit` with a scale per channel along `axis`.
+def rounded_weight(weight: Tensor, axis: int, *, multiplied: bool = True) -> Tensor:
+    """`weight` rounded to 8-bit integers with a scale per channel along `axis`.
 
     Rounding passes gradients on unchanged, as in `rounded_activation`; nothing is clipped.
+
+    Args:
+        weight: A matrix or the kernels of a convolution.
+        axis: The axis of the output channels.
+        multiplied: Whether the integers are multiplied as they are. Processors without 8-bit dot products then add the
+            products of two neighbours in 16 bits, so two neighbours must not exceed 128 together; kernels of depthwise
+            convolutions are exempt. Otherwise they are decoded first.
     """
     others = [other for other in range(weight.dim()) if other != axis]
-    scale = weight.detach().abs().amax(others, keepdim=True) / limit
+    scale = weight.detach().abs().amax(others, keepdim=True) / _WEIGHT_LIMIT
+    if multiplied and not (weight.dim() > 2 and weight.shape[1] == 1):
+        scale = torch.maximum(scale, _neighbours(weight.detach(), axis).reshape(scale.shape) / _WEIGHT_LIMIT)
     scale = torch.where(scale >= _SMALLEST_SCALE, scale, 1.0)
     rounded = (weight.detach() / scale).round_().mul_(scale)
     return weight + (rounded - weight.detach()) if torch.is_grad_enabled() else rounded
+
+
+def _neighbours(weight: Tensor, axis: int) -> Tensor:
+    """The largest sum of two neighbouring absolute weights per channel, (channels,); 0 if there is only one weight.
+
+    Neighbours belong to consecutive input channels at one place of the kernel, or to consecutive places.
+    """
+    rows = weight.abs().movedim(axis, 0).movedim(1, -1).flatten(1)
+    return (rows[:, 1:] + rows[:, :-1]).amax(1) if rows.shape[1] > 1 else rows.new_zeros(len(rows))

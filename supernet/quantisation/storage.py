@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import nn
 
 from supernet.quantisation.arithmetic import rounded_weight
-
-_INT8_LIMIT: Final = 127
-"""Stored weights use all of 8 bits, symmetrically; unlike those of an int8 file they are decoded before use."""
 
 
 @torch.no_grad()
@@ -29,5 +24,5 @@ def round_to_int8(network: nn.Module) -> nn.Module:
     """
     for parameter in network.parameters():
         if parameter.dim() > 1:
-            parameter.copy_(rounded_weight(parameter, 0, _INT8_LIMIT))
+            parameter.copy_(rounded_weight(parameter, 0, multiplied=False))
     return network

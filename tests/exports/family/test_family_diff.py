@@ -240,3 +240,18 @@ def test_the_same_content_needs_no_new_release_number(make_family, spec):
 def test_a_limit_must_be_a_number():
     with pytest.raises(ConfigError, match="max_latency_increase is nan"):
         Limits(max_latency_increase=float("nan"))
+
+
+def test_another_precision_and_latency_of_the_files_are_stated(make_family):
+    old, new = make_family("old"), make_family("new")
+    value = json.loads((new / "manifest.json").read_text())
+    for model in value["models"].values():
+        model["precision"] = "int8"
+        model["proof"]["host"]["latency_p50_us"] += 10**6
+    (new / "manifest.json").write_text(json.dumps(value))
+    change = diff_families(old, new, Limits()).tiers[0]
+    assert "its precision changed from fp32 to int8" in change.notes
+    latency = next(value for value in change.values if value.name.startswith("latency_p50_us"))
+    assert latency.label.startswith("median latency on ")
+    assert latency.new == latency.old + 10**6
+    assert change.worse == ()

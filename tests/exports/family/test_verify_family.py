@@ -317,7 +317,7 @@ def greedy():
 def test_a_model_that_asks_for_too_much_memory_is_a_fault_and_the_others_run(runs, make_family):
     folder = make_family()
     replace_model(folder, *greedy())
-    assert set(failed(folder, runs)) == {"samples small"}
+    assert set(failed(folder, runs)) == {"facts small", "samples small"}
 
 
 def test_a_model_without_end_is_stopped_and_no_other_is_tried(runs, make_family, monkeypatch):
@@ -325,7 +325,9 @@ def test_a_model_without_end_is_stopped_and_no_other_is_tried(runs, make_family,
     folder = make_family()
     replace_model(folder, *endless(), model="large", size=12)
     name = model_name(folder).removeprefix("models/")
-    assert failed(folder, runs) == {
+    found = failed(folder, runs)
+    assert "the file needs opset 17, the manifest says 20; the file and the manifest differ" in found.pop("facts large")
+    assert found == {
         "samples large": f"{name}: did not finish within 0.5 s",
         "samples small": "not run, because large did not finish",
     }
@@ -345,5 +347,45 @@ def test_a_process_that_was_killed_is_a_fault_and_is_started_again(make_family):
         process._process.kill()
         process._process.wait()
         checks = failed(folder, process)
-    assert all("ended the process that ran it, by signal 9" in detail for detail in checks.values())
+    assert all("ended the process that ran it, by signal 9: the system ended it" in text for text in checks.values())
     assert len(checks) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(precision="int8"), "the file is in fp32, the manifest says int8"),
+        (lambda m: m["engine"].update(format_version=21), "the file needs opset 20, the manifest says 21"),
+        (lambda m: m["proof"]["operators"].append("Warp"), "differ in these operators: Warp"),
+        (lambda m: m["engine"].update(min="99.1"), "is older than 99.1, the oldest version that the file is for"),
+    ],
+)
+def test_what_the_manifest_says_of_a_file_is_checked(runs, make_family, change, message):
+    folder = make_family()
+    edit(folder, lambda value: change(value["models"]["small"]))
+    found = failed(folder, runs)
+    assert list(found) == ["facts small"]
+    assert message in found["facts small"]
+
+
+def test_an_engine_newer_than_the_tried_ones_is_named(runs, make_family):
+    folder = make_family()
+    edit(folder, lambda value: value["models"]["small"]["engine"].update(max_tested="1.18.0"))
+    report = verify_family(folder, runs)
+    assert report.ok
+    detail = next(check.detail for check in report.checks if check.name == "facts small")
+    assert detail.endswith("is newer than 1.18.0, the newest version that was tried")
+
+
+def test_a_family_of_format_1_3_is_verified_as_before(runs, make_family):
+    folder = make_family()
+    edit(folder, as_written_before)
+    assert verify_family(folder, runs).ok
+
+
+def as_written_before(value):
+    value["manifest_version"] = "1.3"
+    for model in value["models"].values():
+        for key in ("precision", "proof", "conversion"):
+            del model[key]
+        del model["engine"]["tried"]

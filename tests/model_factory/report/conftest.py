@@ -9,7 +9,8 @@ from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierR
 
 def tier(name: str, rank: int, platform: str = "android") -> TierRow:
     return TierRow(
-        tier=name, platform=platform, rank=rank, model_id=f"model-{rank}", subnet_summary="depth 2", accuracy=0.9,
+        tier=name, platform=platform, rank=rank, model_id=f"model-{rank}", subnet_summary="depth 2",
+        precision="fp32", accuracy=0.9,
         accuracy_low=0.88, accuracy_high=0.92, latency_us=900.0, latency_basis="modelled", latency_budget_us=1000.0,
         peak_memory_bytes=2**20, peak_memory_budget_bytes=None, file_bytes=2**19, file_budget_bytes=2**20,
         macs=rank * 1_500_000, parity_max_abs=1e-6,

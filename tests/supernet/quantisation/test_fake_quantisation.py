@@ -113,12 +113,15 @@ def test_gradients_pass_through_rounding_but_not_through_clipping() -> None:
     assert x.grad.tolist() == [0, 1, 1, 0]
 
 
-def test_weights_have_129_values_for_each_channel() -> None:
+def test_weights_have_255_values_for_each_channel_unless_neighbours_could_overflow() -> None:
     weight = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0], [100.0], [0.0]])
-    rounded = rounded_weight(weight, 0)
-    step = weight.abs().amax(1, keepdim=True) / 64
-    assert ((rounded - weight).abs() <= step / 2 * 1.001).all()
-    assert torch.equal(rounded[2], weight[2])
+    pairs = (weight[:, 1:].abs() + weight[:, :-1].abs()).amax(1, keepdim=True)
+    for multiplied, largest in ((False, weight.abs().amax(1, keepdim=True)), (True, pairs)):
+        rounded = rounded_weight(weight, 0, multiplied=multiplied)
+        step = largest / 127
+        assert ((rounded - weight).abs() <= step / 2 * 1.001).all()
+        assert torch.allclose(rounded[:2] / step[:2], (rounded[:2] / step[:2]).round(), atol=1e-3)
+        assert torch.equal(rounded[2], weight[2])
 
 
 def test_the_input_and_the_network_are_not_changed() -> None:
