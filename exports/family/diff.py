@@ -15,7 +15,7 @@ from exports.family.files import read_file
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.npy import MAX_NPY_BYTES, read_npy
-from exports.family.records import PIXELS_FEATURE, File, Manifest, Model, Perf, Tier
+from exports.family.records import PIXELS_FEATURE, PPM, File, Manifest, Model, Perf, Tier
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
 from factory_base.intervals import Z95, paired_change
@@ -33,6 +33,9 @@ class Limits:
         max_class_drop: The largest drop of accuracy on the test images of one class, as a fraction of them. The default
             of 2 % is an assumed allowance for a pick that moves to a neighbouring subnet; only a drop beyond chance
             counts, and a class may always drop by as much as the whole.
+        max_conversion_drop: The largest drop of accuracy that a conversion such as that to int8 may cost, against the
+            float32 network on held-out images, as a fraction of them. As in a build, it is exceeded if the whole
+            interval is above it. The default is that of a build, 0.3 points.
         max_latency_increase: The largest relative increase of a latency. The default of this and the next two is 5 %,
             an assumed allowance for a pick that moves to a neighbouring subnet.
         max_memory_increase: The largest relative increase of peak memory.
@@ -41,6 +44,7 @@ class Limits:
 
     max_accuracy_drop: float = 0.0
     max_class_drop: float = 0.02
+    max_conversion_drop: float = 0.003
     max_latency_increase: float = 0.05
     max_memory_increase: float = 0.05
     max_bytes_increase: float = 0.05
@@ -163,8 +167,9 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
 
     A tier is worse if it was removed; if its accuracy dropped by more than the limit and the 95 % interval of the
     paired difference excludes zero; if the accuracy on a class did, with intervals that all hold together with 95 %
-    (Bonferroni's correction, since one of many classes drops by chance alone); or if a latency, the memory or the file
-    size grew by more than its limit. Latencies are compared if device, threads, compute unit and basis agree (only on
+    (Bonferroni's correction, since one of many classes drops by chance alone); if the conversion of its model, for
+    example to int8, cost more than the limit; or if a latency, the memory or the file size grew by more than its limit.
+    Latencies are compared if device, threads, compute unit and basis agree (only on
     the tier's own device if the manifest has a latency for it); measured latencies are compared only if they come from
     the same machine.
 
@@ -185,7 +190,7 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
         _tier_change(tier, followers[key], before, after, limits) if key in followers else _removed(tier)
         for key, tier in tiers.items()
     ]
-    changes += [_added(tier) for key, tier in followers.items() if key not in tiers]
+    changes += [_added(tier, after, limits) for key, tier in followers.items() if key not in tiers]
     worse = tuple(f"tier {change.tier}: {line}" for change in changes for line in change.worse)
     return FamilyDiff(tiers=tuple(changes), worse=worse, notes=release_notes(before.manifest, after.manifest))
 
@@ -319,6 +324,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     worse = [
         *_accuracy_worse(accuracy, limits),
         *_classes_worse(before, before.right[names[0]], after.right[names[1]], limits),
+        *_conversion_worse(models[1], limits),
         *_grown(sizes, limits.max_bytes_increase),
         *_grown(memory, limits.max_memory_increase),
         *_grown(latencies, limits.max_latency_increase),
@@ -340,8 +346,11 @@ def _removed(tier: Tier) -> TierChange:
     )  # fmt: skip
 
 
-def _added(tier: Tier) -> TierChange:
-    return TierChange(tier=tier.id, platform=tier.platform, status="added", old_model="", new_model=tier.models[0])
+def _added(tier: Tier, after: _Side, limits: Limits) -> TierChange:
+    return TierChange(
+        tier=tier.id, platform=tier.platform, status="added", old_model="", new_model=tier.models[0],
+        worse=tuple(_conversion_worse(after.manifest.models[tier.models[0]], limits)),
+    )  # fmt: skip
 
 
 def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
@@ -367,6 +376,19 @@ def _classes_worse(side: _Side, old: NDArray[np.bool_], new: NDArray[np.bool_], 
                 f"accuracy on class {name} changed by {change.mean:+.4f} ({sure:.1%} interval {change.low:+.4f} to "
                 f"{change.high:+.4f}, {counted(int(images.sum()), 'test image')}), at most -{limit:g} is allowed"
             )
+
+
+def _conversion_worse(model: Model, limits: Limits) -> list[str]:
+    """One line if the conversion of a model cost more than the limit, beyond chance."""
+    found = model.conversion
+    drop = found.attempts[found.chosen].drop if found is not None and found.chosen is not None else None
+    if drop is None or drop.low_ppm <= limits.max_conversion_drop * PPM:
+        return []
+    return [
+        f"the conversion to {model.precision} cost {drop.drop_ppm / PPM:.4f} of the accuracy on held-out images "
+        f"(95 % interval {drop.low_ppm / PPM:.4f} to {drop.high_ppm / PPM:.4f}), at most "
+        f"{limits.max_conversion_drop:g} is allowed"
+    ]
 
 
 def _grown(changes: list[ValueChange], limit: float) -> list[str]:

@@ -27,6 +27,10 @@ def diff(
         float,
         typer.Option(metavar="F", help="Accepted drop in accuracy on any one class, beyond chance.", min=0, max=1),
     ] = 0.02,
+    max_conversion_drop: Annotated[
+        float,
+        typer.Option(metavar="F", help="Accepted drop in accuracy by a conversion such as to int8.", min=0, max=1),
+    ] = 0.003,
     max_latency_increase: Annotated[
         float, typer.Option(metavar="F", help="Accepted increase in latency: 0.05 is 5 %.", min=0)
     ] = 0.05,
@@ -44,6 +48,7 @@ def diff(
     limits = Limits(
         max_accuracy_drop=max_accuracy_drop,
         max_class_drop=max_class_drop,
+        max_conversion_drop=max_conversion_drop,
         max_latency_increase=max_latency_increase,
         max_memory_increase=max_memory_increase,
         max_bytes_increase=max_bytes_increase,

@@ -9,6 +9,7 @@ from family_files import predictions
 from exports.family.artifact import Evaluation
 from exports.family.diff import Limits, diff_families, paired_difference
 from exports.family.records import Perf, Selector
+from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.errors import ConfigError, IncomparableError
 from factory_base.files import sha256_bytes
 
@@ -83,6 +84,19 @@ def test_a_class_that_drops_beyond_chance_is_worse_even_if_the_whole_is_as_good(
     assert all("accuracy on class dog changed by -0.2" in line for line in diff.worse)
     assert diff_families(old, new, Limits(max_class_drop=0.5)).exit_code == 0
     assert diff_families(old, new, Limits(max_accuracy_drop=0.5)).exit_code == 0
+
+
+@pytest.mark.parametrize(("low", "exit_code"), [(0.2, 0), (0.6, 1)])
+def test_a_conversion_to_int8_that_cost_too_much_is_worse_even_if_it_did_so_before(make_family, spec, low, exit_code):
+    drop = Drop(points=1.0, low=low, high=1.4, images=5000)
+    attempt = Attempt(ranges="minmax", equalised=False, float_layers=(), finetuned=False, drop=drop)
+    conversion = Conversion(precision="int8", attempts=(attempt,), chosen=0)
+    artifact = dataclasses.replace(spec.models[1].artifact, conversion=conversion)
+    family = make_family("family", models=changed(spec, artifact=artifact))
+    diff = diff_families(family, family, Limits())
+    assert diff.exit_code == exit_code
+    assert all("cost 0.0100 of the accuracy on held-out images (95 % interval 0.0060" in line for line in diff.worse)
+    assert diff_families(family, family, Limits(max_conversion_drop=0.01)).exit_code == 0
 
 
 @pytest.mark.parametrize(
