@@ -358,13 +358,17 @@ class Materials:
         rows = seeded_rows(len(heldout), len(heldout), self._run.config.seed)
         return self._file_inputs(heldout, subnet, rows), heldout.labels[rows.numpy()]
 
+    def pixels(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None = None) -> PixelInputs:
+        """The images of a split, or those at `rows`, as pixels at the subnet's resolution."""
+        size = self.model_space.input_shape(subnet)[-1]
+        return PixelInputs(split, size, None if rows is None else rows.numpy())
+
     def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
 
-        shape = self.model_space.input_shape(subnet)
         if self._run.config.export.takes_pixels:
-            return PixelInputs(split, shape[-1], None if rows is None else rows.numpy())
-        return ModelInputs(ExampleInputs(self.examples(split), shape, rows))
+            return self.pixels(split, subnet, rows)
+        return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet), rows))
 
 
 def _listed(counts: tuple[int, int, int]) -> str:
