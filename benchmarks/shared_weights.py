@@ -2,16 +2,19 @@
 
     python benchmarks/shared_weights.py --config DIR/factory.yaml
 
-The config names a finished build. Its picks are extracted, recalibrated and exported twice: as separate files, and as
-one weights file with a graph for each tier. The last line is a JSON object that has, for each precision:
+The config names a finished build. Its picks are extracted, recalibrated and exported in fp32 and int8, both as separate
+files and as one weights file with a graph for each tier. The last line is a JSON object that has, for each precision:
 
-`bytes_ratio`     the weights file and all graphs together, over the separate file of the largest tier
-`max_difference`  largest difference of a logit on the test images, over the range of the tier's logits; the worst tier
+`bytes_ratio`     the weights file and all graphs together, over the separate file of the largest tier;
+                  `compact_ratio` is over what the largest tier takes in the shared form if it is alone
+`max_difference`  largest difference of a logit on the test images between the two forms, over the range of the tier's
+                  logits; the worst tier
 `latency_ratio`   shared over separate, interleaved in one process: median over the tiers, with the extremes
 `load_ratio`      the same for the time from a file to a session that is ready
-`switch_bytes`    bytes of weights that an app downloads to change from any tier to any other. Counted is what the
-                  graphs of the two tiers read from external files, as far as these are not the file that the app has;
-                  `graph_bytes` states the sizes of the graphs, which `bytes_ratio` counts, too
+`switch_bytes`    bytes of weights that an app with the weights file downloads to change from any tier to any other:
+                  the sizes of all other external files that a graph reads. The graphs, which `bytes_ratio` counts,
+                  are not weights; an app that fetches them one by one downloads the size in `graph_bytes`
+`drop_points`     for int8: loss of test accuracy against the fp32 file, in points, of the separate and the shared file
 
 `--quick` measures two tiers on 200 images in 5 rounds.
 """
@@ -43,6 +46,14 @@ from factory_base.errors import FactoryError
 from model_factory.console import Console
 from model_factory.run import Run, open_run
 from model_factory.stages.materials import Materials
+from supernet.data.examples import ExampleInputs
+from supernet.evaluation.calibration import seeded_rows
+from supernet.space import SubnetConfig
+
+PRECISIONS = ("fp32", "int8")
+
+CALIBRATION_IMAGES = 512
+"""Training images from which the ranges of int8 activations are taken."""
 
 RUNS_PER_VISIT = 20
 """Runs of a session before the other one's turn: some ms, in which the load of the machine hardly changes."""
@@ -53,15 +64,19 @@ WARM_UP_RUNS = 5
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pick:
-    """A tier of the family, exported as a file of its own.
+    """A tier of the family, exported as files of its own.
 
     Attributes:
-        tier: Its file and the slices of the supernet that it is.
+        name: Its model in the manifest.
+        files: Its file in each precision, with the slices of the supernet that it is.
         images: Test images as its inputs, float32 (n, *input_shape).
+        labels: Their classes, (n,).
     """
 
-    tier: SharedTier
+    name: str
+    files: dict[str, SharedTier]
     images: NDArray[np.float32]
+    labels: NDArray[np.integer]
 
 
 def main(arguments: list[str]) -> int:
@@ -95,43 +110,67 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = open_run(options.config, options.config.resolve().parent)
     materials = Materials(run, Console())
     picks = export(run, materials, options, folder)
-    shared = share_weights([pick.tier for pick in picks], supernet_values(materials.supernet), folder)
+    full = supernet_values(materials.supernet)
+    results = {precision: compare(picks, precision, full, folder, options.rounds) for precision in PRECISIONS}
     return {
         "benchmark": "shared_weights",
         "quick": options.quick,
         "tiers": len(picks),
         "engine_threads": 1,
         "images": min(len(pick.images) for pick in picks),
-        "fp32": compare(picks, shared, options.rounds),
+        **results,
         **environment(run.config.seed),
     }
 
 
 def export(run: Run, materials: Materials, options: argparse.Namespace, folder: Path) -> list[Pick]:
-    """The picks of the family, the largest first, each exported as a file of its own. Raises `FactoryError`."""
+    """The picks of the family, the largest first, each exported as files of its own. Raises `FactoryError`."""
     models = sorted(read_manifest(run.family_folder).models.items(), key=lambda item: -item[1].subnet.macs)
     picks = []
     for name, model in models[: options.tiers]:
         log(f"export {name}")
         subnet = materials.model_space.space.subnet(model.subnet.values)
-        module = materials.calibrated(subnet, run.config.search.calibration_images)
-        path = folder / f"{name}.onnx"
-        export_onnx(module, materials.model_space.input_shape(subnet), path)
-        tier = SharedTier(name=name, path=path, plans=tier_plans(materials.supernet, subnet))
         images = materials.inputs(materials.splits.test, subnet)[: options.images]
-        picks.append(Pick(tier=tier, images=images))
+        files = export_files(run, materials, subnet, folder / name)
+        labels = materials.splits.test.labels[: len(images)]
+        picks.append(Pick(name=name, files=files, images=images, labels=labels))
     return picks
 
 
-def compare(picks: Sequence[Pick], shared: SharedFiles, rounds: int) -> dict[str, Any]:
-    """All figures of one precision."""
-    largest = max(pick.tier.path.stat().st_size for pick in picks)
-    rows = [compare_tier(pick, shared, rounds) for pick in picks]
+def export_files(run: Run, materials: Materials, subnet: SubnetConfig, stem: Path) -> dict[str, SharedTier]:
+    """Separate files of a subnet in fp32 and int8."""
+    module = materials.calibrated(subnet, run.config.search.calibration_images)
+    shape = materials.model_space.input_shape(subnet)
+    paths = {precision: stem.with_suffix(f".{precision}.onnx") for precision in PRECISIONS}
+    export_onnx(module, shape, paths["fp32"])
+    train = materials.examples(materials.splits.train)
+    rows = seeded_rows(len(train), CALIBRATION_IMAGES, run.config.seed)
+    calibration = ExampleInputs(train, shape, rows)[0 : len(rows)].numpy()
+    get_engine("onnxruntime").convert(module, shape, paths["int8"], precision="int8", calibration=calibration)
+    plans = tier_plans(materials.supernet, subnet)
+    source = {"fp32": None, "int8": paths["fp32"]}
     return {
-        "bytes_ratio": round(shared.bytes / largest, 4),
-        "separate_ratio": round(sum(pick.tier.path.stat().st_size for pick in picks) / largest, 4),
+        precision: SharedTier(name=stem.name, path=path, plans=plans, source=source[precision])
+        for precision, path in paths.items()
+    }
+
+
+def compare(
+    picks: Sequence[Pick], precision: str, full: dict[str, NDArray[np.float32]], folder: Path, rounds: int
+) -> dict[str, Any]:
+    """All figures of one precision."""
+    tiers = [pick.files[precision] for pick in picks]
+    shared = share_weights(tiers, full, folder)
+    sizes = [tier.path.stat().st_size for tier in tiers]
+    alone = share_weights([tiers[sizes.index(max(sizes))]], full, folder)
+    rows = [compare_tier(pick, precision, shared, rounds) for pick in picks]
+    result = {
+        "bytes_ratio": round(shared.bytes / max(sizes), 4),
+        "compact_ratio": round(shared.bytes / alone.bytes, 4),
+        "separate_ratio": round(sum(sizes) / max(sizes), 4),
+        "separate_bytes": sizes,
         "weights_bytes": shared.weights_bytes,
-        "graph_bytes": [shared.graphs[pick.tier.name].bytes for pick in picks],
+        "graph_bytes": [shared.graphs[pick.name].bytes for pick in picks],
         "max_difference": max(row["difference"] for row in rows),
         "top1_agreement": min(row["agreement"] for row in rows),
         "latency_ratio": spread([row["latency_ratio"] for row in rows]),
@@ -140,20 +179,24 @@ def compare(picks: Sequence[Pick], shared: SharedFiles, rounds: int) -> dict[str
         "switch_bytes": switch_bytes(shared),
         "own_weights": sum(len(graph.own) for graph in shared.graphs.values()),
     }
+    return result if precision == "fp32" else {**result, "drop_points": [row["drop_points"] for row in rows]}
 
 
-def compare_tier(pick: Pick, shared: SharedFiles, rounds: int) -> dict[str, Any]:
+def compare_tier(pick: Pick, precision: str, shared: SharedFiles, rounds: int) -> dict[str, Any]:
     """Outputs, latency and load time of one tier in both forms."""
-    log(f"compare {pick.tier.name}")
+    log(f"compare {pick.name} in {precision}")
     engine = get_engine("onnxruntime")
-    paths = pick.tier.path, shared.graphs[pick.tier.name].path
+    paths = pick.files[precision].path, shared.graphs[pick.name].path
     sessions = [engine.load(path, 1) for path in paths]
-    ours, theirs = (session.run(pick.images) for session in reversed(sessions))
+    reference, *logits = (session.run(pick.images) for session in (engine.load(pick.files["fp32"].path, 1), *sessions))
     latency = interleaved([partial(visit, session, pick.images[:1]) for session in sessions], rounds)
     load = interleaved([partial(timed, partial(engine.load, path, 1)) for path in paths], rounds)
+    classes = [output.argmax(axis=1) for output in (reference, *logits)]
+    right = [float((found == pick.labels).mean()) for found in classes]
     return {
-        "difference": float(np.abs(ours - theirs).max() / np.ptp(theirs)),
-        "agreement": float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        "difference": float(np.abs(logits[1] - logits[0]).max() / np.ptp(logits[0])),
+        "agreement": float((classes[2] == classes[1]).mean()),
+        "drop_points": [round(100 * (right[0] - accuracy), 2) for accuracy in right[1:]],
         "latency_ratio": statistics.median(second / first for first, second in latency),
         "load_ratio": statistics.median(second / first for first, second in load),
         "load_ms": [round(1e3 * statistics.median(times), 2) for times in zip(*load, strict=True)],

@@ -203,8 +203,6 @@ class OnnxRuntimeSession:
         return (time.perf_counter_ns() - start) / 1e3
 
     def _profiled(self, batch: NDArray[np.float32], runs: int) -> _Profile:
-        import onnx
-
         with tempfile.TemporaryDirectory() as folder:
             options = _options(self._threads)
             options.enable_profiling = True
@@ -214,7 +212,14 @@ class OnnxRuntimeSession:
             for _ in range(runs):
                 session.run(None, {INPUT_NAME: batch})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            return _Profile(events=events, graph=onnx.load(options.optimized_model_filepath).graph)
+            return _Profile(events=events, graph=_graph(options.optimized_model_filepath))
+
+
+def _graph(path: str) -> Any:
+    """The graph of an optimised file. Weights that are shared with other files are not beside it, and not needed."""
+    import onnx
+
+    return onnx.load(path, load_external_data=False).graph
 
 
 def _options(threads: int) -> Any:

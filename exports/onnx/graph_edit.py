@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Runs = tuple[tuple[int, int], ...]
 """Runs of indices on one axis, each from its start to before its end."""
 
+_FOLDED = frozenset(["Cast", "Concat", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Round", "Slice", "Split"])
+"""Operators that engines run only if they stand between other operators, where they get a name from the engine."""
+
 _DIGITS = string.ascii_letters + string.digits
 
 
@@ -60,11 +63,15 @@ class ConstantNodes:
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """The name of the output of a new node."""
+        return self.nodes(operator, inputs, 1, **attributes)[0]
+
+    def nodes(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """The names of the outputs of a new node with several of them."""
         import onnx
 
-        output = self._name()
-        self._nodes.append(onnx.helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
+        names = [self._name() for _ in range(outputs)]
+        self._nodes.append(onnx.helper.make_node(operator, list(inputs), names, **attributes))
+        return names
 
     def taken(self, tensor: str, shape: Sequence[int], runs: Sequence[Runs]) -> str:
         """The part of a tensor of the given shape that has the given runs on each axis."""
@@ -90,6 +97,13 @@ class ConstantNodes:
         return f"shared {next(self._numbers)}"  # no name of an exported file has a space
 
 
+def constants_of(graph: Any) -> dict[str, NDArray[Any]]:
+    """The values of the constants of a graph, by name."""
+    import onnx
+
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
 def runs_of(indices: NDArray[np.intp]) -> Runs:
     """Rising indices as runs."""
     breaks = np.flatnonzero(np.diff(indices) != 1) + 1
@@ -107,11 +121,12 @@ def remove_unused(graph: Any) -> None:
 def shorten(graph: Any) -> None:
     """Give all values names of one or two characters where possible, and drop attributes that state the default.
 
-    The names of the graph's inputs and outputs stay. A node is named like its first output, so that measurements per
-    node can be assigned.
+    The names of the graph's inputs and outputs stay. Nodes that engines run are named like their first output, so that
+    measurements can be assigned to them; nodes that engines fold or fuse have no name.
     """
+    _merge_constants(graph)
     fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
-    used = Counter(name for node in graph.node for name in (*node.input, *node.output, node.output[0]))
+    used = Counter(name for node in graph.node for name in (*node.input, *node.output))
     fresh = (name for name in _short_names() if name not in fixed)
     names = {name: name if name in fixed else next(fresh) for name, _ in used.most_common()}
     for tensor in graph.initializer:
@@ -119,10 +134,22 @@ def shorten(graph: Any) -> None:
     for node in graph.node:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-        node.name = node.output[0]
+        node.name = "" if node.op_type in _FOLDED else node.output[0]
         kept = [attribute for attribute in node.attribute if not _is_default(node.op_type, attribute)]
         del node.attribute[:]
         node.attribute.extend(kept)
+
+
+def _merge_constants(graph: Any) -> None:
+    """Store equal constants of the graph once."""
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names = {}
+    for tensor in graph.initializer:
+        if tensor.HasField("raw_data"):
+            names[tensor.name] = first.setdefault((tensor.data_type, tuple(tensor.dims), tensor.raw_data), tensor.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    remove_unused(graph)
 
 
 def _short_names() -> Iterator[str]:

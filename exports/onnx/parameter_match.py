@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,13 +14,31 @@ from supernet.sharing.slicing import Plan, SlicePlan
 Floats = NDArray[np.float32]
 Axes = tuple[NDArray[np.intp], ...]
 """The indices that are taken on each axis, in order."""
+Key = tuple[str, bool, bool]
+"""A parameter, whether files hold it with its axes exchanged, and whether as integers."""
 
 ROUNDING: Final = 2e-6
 """Largest difference, relative to the largest value of a channel, that counts as rounding. Folding a normalisation
 rounds each value about three times, by 6e-8 each; one step of fine-tuning changes weights by about 1e-4."""
 
+_HALF_STEP: Final = 0.501
+"""Largest difference, in steps, between a value and its integer; the rest is rounding in float32."""
+
 SMALLEST_BYTES: Final = 256
 """Constants below this size stay in the graph: a reference to the shared file and a `Slice` take about as much."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Quantised:
+    """A weight as 8-bit integers with a scale per output channel.
+
+    Attributes:
+        values: The integers, int8, in the layout of the parameter.
+        scale: The scales, float32 (output channels,).
+    """
+
+    values: NDArray[np.int8]
+    scale: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,7 +50,8 @@ class Match:
         axes: The indices of the part in the supernet's parameter, which has its output channels on axis 0.
         transposed: Whether the file holds the part with its two axes exchanged.
         factor: The constant divided by the part, float64 (output channels,).
-        values: The constant, in the layout of the parameter.
+        values: The constant in float32, in the layout of the parameter.
+        quantised: The constant as the file has it; None if it has it in float32.
     """
 
     parameter: str
@@ -40,6 +59,12 @@ class Match:
     transposed: bool
     factor: NDArray[np.float64]
     values: Floats
+    quantised: Quantised | None = None
+
+    @property
+    def key(self) -> Key:
+        """What matches of several files share if they are equal in it."""
+        return self.parameter, self.transposed, self.quantised is not None
 
 
 def match_constants(
@@ -65,6 +90,38 @@ def match_constants(
                 free = [other for other in free if other != name]
                 break
     return found
+
+
+def match_quantised(
+    weights: Mapping[str, tuple[NDArray[np.int8], Floats, int]], source: Mapping[str, Match]
+) -> dict[str, Match]:
+    """The quantised weights of a file whose values before quantisation are parts of parameters, by name.
+
+    Args:
+        weights: Integers, scales and the axis of the output channels of each weight, by name.
+        source: The matches in the file that was quantised.
+    """
+    found: dict[str, Match] = {}
+    free = list(source)
+    for name, (values, scale, axis) in weights.items():
+        for other in free:
+            match = source[other]
+            quantised = _quantised(values, scale, axis, match)
+            if quantised is not None:
+                found[name] = replace(match, quantised=quantised)
+                free.remove(other)
+                break
+    return found
+
+
+def _quantised(values: NDArray[np.int8], scale: Floats, axis: int, match: Match) -> Quantised | None:
+    """The integers if they are the values of `match`, each rounded by at most half a step."""
+    given = values.T if match.transposed else values
+    if given.shape != match.values.shape or axis != int(match.transposed) or scale.shape != (len(given),):
+        return None
+    step = scale.reshape(-1, *[1] * (given.ndim - 1))
+    close = np.abs(given * step - match.values) <= _HALF_STEP * step
+    return Quantised(values=given, scale=scale) if close.all() else None
 
 
 def part_of(tensor: NDArray[Any], axes: Sequence[NDArray[np.intp]]) -> NDArray[Any]:

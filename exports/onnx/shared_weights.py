@@ -18,11 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exports.onnx.graph_edit import ConstantNodes, remove_unused, runs_of, shorten
+from exports.onnx.graph_edit import ConstantNodes, constants_of, remove_unused, runs_of, shorten
 from exports.onnx.onnx_file import first_line, read_onnx
-from exports.onnx.parameter_match import SMALLEST_BYTES, Floats, Match, factor_between, match_constants, part_of
-from exports.onnx.weight_union import Layout, Shared, lay_out, unite
+from exports.onnx.parameter_match import (
+    SMALLEST_BYTES,
+    Floats,
+    Key,
+    Match,
+    factor_between,
+    match_constants,
+    match_quantised,
+    part_of,
+)
+from exports.onnx.shared_integers import put_scales, quantised_layers, quantised_weights
+from exports.onnx.weight_union import Layout, Shared, lay_out, unite, without_flips
 from factory_base.errors import EngineError
 from factory_base.files import sha256_bytes, write_bytes
 from supernet.sharing.blueprint import build_unweighted
@@ -39,13 +50,15 @@ class SharedTier:
 
     Attributes:
         name: Its name, for messages and results.
-        path: Its file, as `export_onnx` wrote it.
+        path: Its file, as `export_onnx` or `quantise_onnx` wrote it.
         plans: How its parameters come out of the supernet's, see `tier_plans`.
+        source: The file that was quantised; None if `path` is not quantised.
     """
 
     name: str
     path: Path
     plans: Mapping[str, Plan]
+    source: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +129,7 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
         raise EngineError("there is no network to share weights; pass at least one")
     ordered = sorted(tiers, key=lambda tier: (-tier.path.stat().st_size, tier.name))
     models = {tier.name: read_onnx(tier.path) for tier in ordered}
-    matches = {tier.name: match_constants(_constants(models[tier.name].graph), tier.plans, full) for tier in ordered}
+    matches = without_flips({tier.name: _matches(tier, models[tier.name].graph, full) for tier in ordered})
     shared = unite(dict(full), [found.values() for found in matches.values()])
     layout = lay_out(shared)
     weights = folder / f"{sha256_bytes(layout.data)[:16]}.bin"  # 64 bits distinguish the files of all releases
@@ -129,14 +142,18 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
     return SharedFiles(weights=weights, weights_bytes=len(layout.data), graphs=graphs)
 
 
-def _constants(graph: Any) -> dict[str, Any]:
-    import onnx
-
-    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+def _matches(tier: SharedTier, graph: Any, full: Mapping[str, Floats]) -> dict[str, Match]:
+    """The constants of a file that are parts of parameters, in float32 or quantised, by name."""
+    constants = constants_of(graph)
+    found = match_constants(constants, tier.plans, full)
+    if tier.source is not None:
+        source = match_constants(constants_of(read_onnx(tier.source).graph), tier.plans, full)
+        found |= match_quantised(quantised_weights(graph, constants), source)
+    return found
 
 
 def _rewritten(
-    graph: Any, matches: Mapping[str, Match], shared: Mapping[tuple[str, bool], Shared], layout: Layout, file: str
+    graph: Any, matches: Mapping[str, Match], shared: Mapping[Key, Shared], layout: Layout, file: str
 ) -> tuple[tuple[int, ...], ...]:
     """Replace the matched constants by expressions on the shared file; the shapes of weights that stay are returned."""
     own = tuple(
@@ -144,11 +161,17 @@ def _rewritten(
         for tensor in graph.initializer
         if tensor.name not in matches and len(tensor.dims) > 1 and len(tensor.raw_data) >= SMALLEST_BYTES
     )
+    constants = constants_of(graph)
     nodes = ConstantNodes(graph, file)
-    names = {}
-    for constant, match in matches.items():
-        key = match.parameter, match.transposed
-        names[constant] = _expression(nodes, match, shared[key], layout.offsets[key])
+    values = {
+        name: _value(nodes, match, shared[match.key], layout.offsets[match.key]) for name, match in matches.items()
+    }
+    _put_integers(nodes, graph, constants, matches, shared, values)
+    names = {
+        name: _scaled(nodes, match, shared[match.key], values[name])
+        for name, match in matches.items()
+        if match.quantised is None
+    }
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
     nodes.finish()
@@ -157,24 +180,56 @@ def _rewritten(
     return own
 
 
-def _expression(nodes: ConstantNodes, match: Match, shared: Shared, offset: int) -> str:
-    """The name of the value of a constant."""
+def _put_integers(
+    nodes: ConstantNodes,
+    graph: Any,
+    constants: Mapping[str, NDArray[Any]],
+    matches: Mapping[str, Match],
+    shared: Mapping[Key, Shared],
+    values: Mapping[str, str],
+) -> None:
+    layers = quantised_layers(graph, constants, [name for name, match in matches.items() if match.quantised])
+    if not layers:
+        return
+    weights = []
+    for layer in layers:
+        name = layer.weight.input[0]
+        weights.append((values[name], _scale(matches[name], shared[matches[name].key])))
+    put_scales(nodes, layers, weights, constants)
+
+
+def _scale(match: Match, shared: Shared) -> Floats:
+    """The scales of a network for the shared integers."""
     positions = shared.positions(match.axes)
-    part = part_of(shared.values, positions)
-    factor = factor_between(match.values, part)
+    assert shared.quantised
+    scale = shared.quantised.scale[positions[0]] * _factor(match, shared)
+    return scale.astype(np.float32)
+
+
+def _factor(match: Match, shared: Shared) -> NDArray[np.float64]:
+    factor = factor_between(match.values, part_of(shared.values, shared.positions(match.axes)))
     if factor is None:
         raise EngineError(f"parameter {match.parameter!r}: its shared values do not give those of a network")
-    stored, runs = shared.stored, [runs_of(indices) for indices in positions]
+    return factor
+
+
+def _value(nodes: ConstantNodes, match: Match, shared: Shared, offset: int) -> str:
+    """The name of the part of the shared file that a constant is, before its factors."""
+    stored, runs = shared.stored, [runs_of(indices) for indices in shared.positions(match.axes)]
     if match.transposed:
         runs.reverse()
     whole = all(run == ((0, size),) for run, size in zip(runs[1:], stored.shape[1:], strict=True))
     if whole and len(runs[0]) == 1 and runs[0][0][0] == 0:  # leading rows are one piece of the file
-        value = nodes.external((runs[0][0][1], *stored.shape[1:]), stored.dtype, offset)
-    else:
-        value = nodes.taken(nodes.external(stored.shape, stored.dtype, offset), stored.shape, runs)
+        return nodes.external((runs[0][0][1], *stored.shape[1:]), stored.dtype, offset)
+    return nodes.taken(nodes.external(stored.shape, stored.dtype, offset), stored.shape, runs)
+
+
+def _scaled(nodes: ConstantNodes, match: Match, shared: Shared, value: str) -> str:
+    """The name of a constant in float32: the part of the shared file with its factors."""
+    factor = _factor(match, shared)
     if np.array_equal(factor, np.ones_like(factor)):
         return value
-    shape = [1] * stored.ndim
+    shape = [1] * match.values.ndim
     shape[1 if match.transposed else 0] = -1
     return nodes.node("Mul", value, nodes.constant(factor.astype(np.float32).reshape(shape)))
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.parameter_match import Axes, Floats, Match, part_of
+from exports.onnx.parameter_match import Axes, Floats, Key, Match, Quantised, part_of
 
 _ALIGNMENT: Final = 16
 """Tensors begin at multiples of this number of bytes, so that an engine can use a mapped file without copies."""
-
-Key = tuple[str, bool]
-"""A parameter, and whether the files hold it with its axes exchanged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -25,12 +22,14 @@ class Shared:
 
     Attributes:
         kept: The indices of the part in the supernet's parameter.
-        values: The part, in the layout of the parameter.
+        values: The part in float32, in the layout of the parameter.
+        quantised: The part as integers; None if it is stored in float32.
         transposed: Whether the file holds it with its two axes exchanged.
     """
 
     kept: Axes
-    values: NDArray[Any]
+    values: Floats
+    quantised: Quantised | None
     transposed: bool
 
     def positions(self, axes: Axes) -> Axes:
@@ -40,7 +39,8 @@ class Shared:
     @property
     def stored(self) -> NDArray[Any]:
         """The part in the layout of the file."""
-        return self.values.T if self.transposed else self.values
+        values = self.quantised.values if self.quantised else self.values
+        return values.T if self.transposed else values
 
 
 def unite(full: dict[str, Floats], tiers: Sequence[Iterable[Match]]) -> dict[Key, Shared]:
@@ -54,22 +54,58 @@ def unite(full: dict[str, Floats], tiers: Sequence[Iterable[Match]]) -> dict[Key
     groups: dict[Key, list[Match]] = {}
     for matches in tiers:
         for match in matches:
-            groups.setdefault((match.parameter, match.transposed), []).append(match)
+            groups.setdefault(match.key, []).append(match)
     order = {name: number for number, name in enumerate(full)}
-    keys = sorted(groups, key=lambda key: (order[key[0]], key[1]))
+    keys = sorted(groups, key=lambda key: (order[key[0]], key[1:]))
     return {key: _united(full[key[0]], groups[key]) for key in keys}
 
 
+def without_flips(tiers: Mapping[str, dict[str, Match]]) -> dict[str, dict[str, Match]]:
+    """The matches of each network without quantised ones that would need a negative scale.
+
+    That happens if fine-tuning changed the sign of a normalisation's weight. Engines are not required to accept it.
+
+    Args:
+        tiers: The matches by the names of their constants, of each network, the largest first.
+    """
+    signs: dict[Key, dict[int, float]] = {}
+    kept: dict[str, dict[str, Match]] = {}
+    for name, matches in tiers.items():
+        kept[name] = {}
+        for constant, match in matches.items():
+            found = dict(zip(match.axes[0].tolist(), np.sign(match.factor).tolist(), strict=True))
+            known = signs.setdefault(match.key, {})
+            if match.quantised is None or all(known.get(channel, sign) == sign for channel, sign in found.items()):
+                kept[name][constant] = match
+                signs[match.key] = found | known
+    return kept
+
+
 def _united(parameter: Floats, matches: Sequence[Match]) -> Shared:
+    first = matches[0]
     kept = tuple(reduce(np.union1d, of_axis) for of_axis in zip(*(match.axes for match in matches), strict=True))
     factor = np.ones(len(kept[0]))
     for match in reversed(matches):  # the first has the last word
         factor[np.searchsorted(kept[0], match.axes[0])] = match.factor
     raw = part_of(parameter, kept).astype(np.float64)
     values = (raw * factor.reshape(-1, *[1] * (raw.ndim - 1))).astype(np.float32)
-    first = Shared(kept=kept, values=values, transposed=matches[0].transposed)
-    values[np.ix_(*first.positions(matches[0].axes))] = matches[0].values
-    return first
+    shared = Shared(kept=kept, values=values, quantised=None, transposed=first.transposed)
+    values[np.ix_(*shared.positions(first.axes))] = first.values
+    return replace(shared, quantised=_quantised(shared, first)) if first.quantised else shared
+
+
+def _quantised(shared: Shared, first: Match) -> Quantised | None:
+    """The shared values as integers; a channel that `first` has completely is taken from its file."""
+    if first.quantised is None:
+        return None
+    limit = np.abs(first.quantised.values).max()
+    steps = np.abs(shared.values).reshape(len(shared.values), -1).max(axis=1) / np.float32(max(limit, 1))
+    scale = np.where(steps > 0, steps, 1).astype(np.float32)
+    values = np.rint(shared.values / scale.reshape(-1, *[1] * (shared.values.ndim - 1))).astype(np.int8)
+    if all(len(ours) == len(all_) for ours, all_ in zip(first.axes[1:], shared.kept[1:], strict=True)):
+        rows = shared.positions(first.axes)[0]
+        scale[rows], values[rows] = first.quantised.scale, first.quantised.values
+    return Quantised(values=values, scale=scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

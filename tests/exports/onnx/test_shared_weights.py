@@ -1,6 +1,8 @@
 """One weights file for several networks: every network computes what its own file computes."""
 
 import random
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,8 +12,10 @@ from torch import nn
 
 from exports.engines import get_engine
 from exports.onnx.onnx_file import export_onnx
-from exports.onnx.parameter_match import factor_between
+from exports.onnx.onnxruntime_library import onnxruntime_library
+from exports.onnx.parameter_match import Match, Quantised, factor_between
 from exports.onnx.shared_weights import SharedTier, share_weights, supernet_values, tier_plans
+from exports.onnx.weight_union import without_flips
 from factory_base.errors import EngineError
 from supernet.evaluation.evaluation import recalibrate
 from supernet.sharing.slicing import Segments
@@ -65,6 +69,28 @@ def shared(supernet, tiers, tmp_path_factory):
     return share_weights(tiers, supernet_values(supernet), tmp_path_factory.mktemp("shared"))
 
 
+@pytest.fixture(scope="module")
+def quantised(supernet, images, tiers, tmp_path_factory):
+    """The smallest and the largest network in int8: separate files, and the shared ones."""
+    folder, space, files = tmp_path_factory.mktemp("int8"), supernet.model_space.space, []
+    for given, subnet in ((tiers[0], space.smallest), (tiers[2], space.largest)):
+        module, path = recalibrate(supernet.extract(subnet), images), folder / given.path.name
+        get_engine("onnxruntime").convert(module, (3, 16, 16), path, precision="int8", calibration=images.numpy())
+        files.append(replace(given, path=path, source=given.path))
+    (folder / "shared").mkdir()
+    return files, share_weights(files, supernet_values(supernet), folder / "shared")
+
+
+def operators(path, folder):
+    """How often the engine runs each operator when it has loaded a file."""
+    options = onnxruntime_library().SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime_library().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(folder / "optimised.onnx", load_external_data=False).graph
+    return Counter(node.op_type for node in graph.node)
+
+
 def outputs(path, images):
     return get_engine("onnxruntime").load(path, 1).run(images.numpy())
 
@@ -94,6 +120,45 @@ def test_the_same_tiers_in_any_order_give_the_same_bytes(supernet, tiers, shared
     again = share_weights(tiers[::-1], supernet_values(supernet), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shared.weights.parent.iterdir()}
     assert again.weights.read_bytes() == shared.weights.read_bytes()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_quantised_tier_is_as_close_to_the_float_file_as_its_own_file_is(quantised, images, number):
+    files, shared = quantised
+    exact = outputs(files[number].source, images)
+    own, of_shared = (
+        np.sqrt(((outputs(path, images) - exact) ** 2).mean())
+        for path in (files[number].path, shared.graphs[files[number].name].path)
+    )
+    assert of_shared <= 1.5 * own
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_engine_runs_the_operators_of_the_separate_file(quantised, number, tmp_path):
+    files, shared = quantised
+    expected = operators(files[number].path, tmp_path)
+    assert expected["QLinearConv"] > 5
+    assert operators(shared.graphs[files[number].name].path, tmp_path) == expected
+
+
+def test_all_quantised_weights_are_shared(quantised):
+    files, shared = quantised
+    assert all(graph.own == () for graph in shared.graphs.values())
+    assert shared.bytes < 0.8 * sum(file.path.stat().st_size for file in files)
+
+
+def test_a_quantised_weight_that_would_need_a_negative_scale_is_not_shared():
+    weight = Quantised(values=np.ones((2, 3), np.int8), scale=np.ones(2, np.float32))
+    axes = np.arange(2), np.arange(2)
+    largest, flipped = (
+        Match(
+            parameter="p", axes=axes, transposed=False, factor=np.array(factor), quantised=weight,
+            values=np.ones((2, 3), np.float32),
+        )
+        for factor in ([1.0, -2.0], [1.0, 2.0])
+    )  # fmt: skip
+    kept = without_flips({"large": {"w": largest}, "tuned": {"w": flipped}, "small": {"w": largest}})
+    assert [list(found) for found in kept.values()] == [["w"], [], ["w"]]
 
 
 def test_a_fine_tuned_weight_stays_in_its_graph_and_the_others_are_shared(supernet, tiers, images, tmp_path):
