@@ -131,7 +131,9 @@ def _positive(products: NDArray[np.float64], biases: NDArray[np.float64]) -> NDA
 
     Only channels whose weights are next to nothing beside their bias or beside all other channels get a larger scale.
     """
-    return np.maximum(products, np.maximum(np.abs(biases) / _LARGEST_BIAS, products.max() * _SMALLEST_SHARE))
+    smallest = np.maximum(np.abs(biases) / _LARGEST_BIAS, products.max() * _SMALLEST_SHARE)
+    positive: NDArray[np.float64] = np.maximum(products, smallest)
+    return positive
 
 
 def _zeros(nodes: ConstantNodes, layer: QuantisedLayer, length: int, kind: type[np.generic]) -> list[str]:
@@ -142,8 +144,9 @@ def _bias(layer: QuantisedLayer, length: int, constants: Mapping[str, NDArray[An
     """The bias of a layer; zeros if it has none."""
     if layer.bias is None:
         return np.zeros(length)
-    integers, scale = (constants[name] for name in layer.bias.input[:2])
-    return np.multiply(integers, scale, dtype=np.float64)
+    integers, scale = (constants[name].astype(np.float64) for name in layer.bias.input[:2])
+    bias: NDArray[np.float64] = integers * scale
+    return bias
 
 
 def _halves(nodes: ConstantNodes, values: NDArray[np.float64]) -> str:
