@@ -41,19 +41,16 @@ from device_profiles.engine import Session
 from exports.engines import get_engine
 from exports.family.manifest import read_manifest
 from exports.onnx.onnx_file import export_onnx, read_onnx
+from exports.onnx.quantising.precision import convert_precision
 from exports.onnx.shared_weights import SharedFiles, SharedTier, share_weights, supernet_values, tier_plans
 from factory_base.errors import FactoryError
 from model_factory.console import Console
 from model_factory.run import Run, open_run
+from model_factory.stages.files import CALIBRATION_IMAGES
 from model_factory.stages.materials import Materials
-from supernet.data.examples import ExampleInputs
-from supernet.evaluation.calibration import seeded_rows
 from supernet.space import SubnetConfig
 
 PRECISIONS = ("fp32", "int8")
-
-CALIBRATION_IMAGES = 512
-"""Training images from which the ranges of int8 activations are taken."""
 
 RUNS_PER_VISIT = 20
 """Runs of a session before the other one's turn: some ms, in which the load of the machine hardly changes."""
@@ -143,10 +140,8 @@ def export_files(run: Run, materials: Materials, subnet: SubnetConfig, stem: Pat
     shape = materials.model_space.input_shape(subnet)
     paths = {precision: stem.with_suffix(f".{precision}.onnx") for precision in PRECISIONS}
     export_onnx(module, shape, paths["fp32"])
-    train = materials.examples(materials.splits.train)
-    rows = seeded_rows(len(train), CALIBRATION_IMAGES, run.config.seed)
-    calibration = ExampleInputs(train, shape, rows)[0 : len(rows)].numpy()
-    get_engine("onnxruntime").convert(module, shape, paths["int8"], precision="int8", calibration=calibration)
+    calibration = materials.calibration_inputs(subnet, CALIBRATION_IMAGES)
+    convert_precision(paths["fp32"], paths["int8"], "int8", calibration, None)
     plans = tier_plans(materials.supernet, subnet)
     source = {"fp32": None, "int8": paths["fp32"]}
     return {

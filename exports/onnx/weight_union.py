@@ -10,10 +10,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.parameter_match import Axes, Floats, Key, Match, Quantised, part_of
+from exports.onnx.parameter_match import ROUNDING, Axes, Floats, Key, Match, Quantised, part_of
 
 _ALIGNMENT: Final = 16
 """Tensors begin at multiples of this number of bytes, so that an engine can use a mapped file without copies."""
+
+
+_LARGEST_INTEGER: Final = 127
+"""-128 is not used, so that the integers are symmetric."""
+
+_LARGEST_PAIR: Final = 128
+"""255 * 128 is the largest sum of two products of an activation and a weight that fits into 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,21 +98,39 @@ def _united(parameter: Floats, matches: Sequence[Match]) -> Shared:
     values = (raw * factor.reshape(-1, *[1] * (raw.ndim - 1))).astype(np.float32)
     shared = Shared(kept=kept, values=values, quantised=None, transposed=first.transposed)
     values[np.ix_(*shared.positions(first.axes))] = first.values
-    return replace(shared, quantised=_quantised(shared, first)) if first.quantised else shared
+    return replace(shared, quantised=_quantised(shared, matches))
 
 
-def _quantised(shared: Shared, first: Match) -> Quantised | None:
-    """The shared values as integers; a channel that `first` has completely is taken from its file."""
+def _quantised(shared: Shared, matches: Sequence[Match]) -> Quantised | None:
+    """The shared values as integers; a channel that the first network has completely is taken from its file.
+
+    If the integers of its file are safe on processors that add two products in 16 bits, so are those of all networks:
+    a part of a weight can have other neighbours than the whole (`exports.onnx.quantising.weights.safe_scales`).
+    """
+    first = matches[0]
     if first.quantised is None:
         return None
-    limit = np.abs(first.quantised.values).max()
-    steps = np.abs(shared.values).reshape(len(shared.values), -1).max(axis=1) / np.float32(max(limit, 1))
-    scale = np.where(steps > 0, steps, 1).astype(np.float32)
+    largest = np.abs(shared.values).reshape(len(shared.values), -1).max(axis=1, initial=0)
+    needed = largest.astype(np.float64) / _LARGEST_INTEGER
+    if _pairs(first.quantised.values.astype(np.int32)).max() <= _LARGEST_PAIR:
+        for match in matches:
+            places = shared.positions(match.axes)
+            pairs = _pairs(part_of(shared.values, places)) / _LARGEST_INTEGER  # rounding adds up to 1 to a sum
+            needed[places[0]] = np.maximum(needed[places[0]], pairs)
+    scale = np.where(needed > 0, needed, 1).astype(np.float32)
     values = np.rint(shared.values / scale.reshape(-1, *[1] * (shared.values.ndim - 1))).astype(np.int8)
-    if all(len(ours) == len(all_) for ours, all_ in zip(first.axes[1:], shared.kept[1:], strict=True)):
+    if all(len(ours) == len(kept) for ours, kept in zip(first.axes[1:], shared.kept[1:], strict=True)):
         rows = shared.positions(first.axes)[0]
-        scale[rows], values[rows] = first.quantised.scale, first.quantised.values
+        enough = first.quantised.scale >= needed[rows] * (1 - ROUNDING)
+        scale[rows[enough]], values[rows[enough]] = first.quantised.scale[enough], first.quantised.values[enough]
     return Quantised(values=values, scale=scale)
+
+
+def _pairs(values: NDArray[Any]) -> NDArray[Any]:
+    """The largest sum of two neighbours in each channel, in the order in which kernels read them."""
+    rows = np.moveaxis(np.abs(values), 1, -1).reshape(len(values), -1)
+    sums: NDArray[Any] = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
+    return sums
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

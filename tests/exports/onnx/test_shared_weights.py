@@ -14,8 +14,9 @@ from exports.engines import get_engine
 from exports.onnx.onnx_file import export_onnx
 from exports.onnx.onnxruntime_library import onnxruntime_library
 from exports.onnx.parameter_match import Match, Quantised, factor_between
+from exports.onnx.quantising.precision import convert_precision
 from exports.onnx.shared_weights import SharedTier, share_weights, supernet_values, tier_plans
-from exports.onnx.weight_union import without_flips
+from exports.onnx.weight_union import unite, without_flips
 from factory_base.errors import EngineError
 from supernet.evaluation.evaluation import recalibrate
 from supernet.sharing.slicing import Segments
@@ -72,10 +73,10 @@ def shared(supernet, tiers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def quantised(supernet, images, tiers, tmp_path_factory):
     """The smallest and the largest network in int8: separate files, and the shared ones."""
-    folder, space, files = tmp_path_factory.mktemp("int8"), supernet.model_space.space, []
-    for given, subnet in ((tiers[0], space.smallest), (tiers[2], space.largest)):
-        module, path = recalibrate(supernet.extract(subnet), images), folder / given.path.name
-        get_engine("onnxruntime").convert(module, (3, 16, 16), path, precision="int8", calibration=images.numpy())
+    folder, files = tmp_path_factory.mktemp("int8"), []
+    for given in (tiers[0], tiers[2]):
+        path = folder / given.path.name
+        convert_precision(given.path, path, "int8", images.numpy(), None)
         files.append(replace(given, path=path, source=given.path))
     (folder / "shared").mkdir()
     return files, share_weights(files, supernet_values(supernet), folder / "shared")
@@ -216,3 +217,20 @@ def test_segments_of_a_fused_matrix_are_put_together_again(tmp_path):
     for tier in tiers:
         assert shared.graphs[tier.name].own == ()
         np.testing.assert_allclose(outputs(shared.graphs[tier.name].path, inputs), outputs(tier.path, inputs), 1e-5)
+
+
+def test_the_integers_of_every_part_are_safe_on_processors_that_add_two_products_in_16_bits():
+    weight = np.zeros((1, 4, 1, 3), np.float32)
+    weight[0, 1, 0, 0] = weight[0, 0, 0, 1] = 1.0  # neighbours in a network with two input channels, not with four
+    integers = Quantised(values=np.rint(weight * 127).astype(np.int8), scale=np.full(1, 1 / 127, np.float32))
+    matches = [
+        Match(
+            parameter="p", axes=tuple(np.arange(size) for size in (1, channels, 1, 3)), transposed=False,
+            factor=np.ones(1), values=weight[:, :channels], quantised=integers,
+        )
+        for channels in (4, 2)
+    ]  # fmt: skip
+    (shared,) = unite({"p": weight}, [[match] for match in matches]).values()
+    assert shared.quantised is not None
+    rows = np.moveaxis(np.abs(shared.quantised.values[:, :2].astype(int)), 1, -1).ravel()
+    assert (rows[1:] + rows[:-1]).max() <= 128

@@ -16,6 +16,7 @@ from page_client import DIST
 
 from device_profiles.measuring.runners.browser import ENGINE_FILES
 from exports.engines import get_engine
+from exports.onnx.quantising.precision import convert_precision
 from exports.onnx.shared_weights import SharedFiles, SharedTier, share_weights, supernet_values, tier_plans
 from supernet.evaluation.evaluation import recalibrate
 from supernet.sharing.supernet import Supernet
@@ -65,7 +66,7 @@ def networks(tmp_path_factory) -> tuple[dict[str, SharedTier], SharedFiles]:
         module, plans = recalibrate(supernet.extract(subnet), images), tier_plans(supernet, subnet)
         source, path = folder / f"{name}-float.onnx", folder / f"{name}.onnx"
         engine.convert(module, SHAPE, source)
-        engine.convert(module, SHAPE, path, precision="int8", calibration=images.numpy())
+        convert_precision(source, path, "int8", images.numpy(), None)
         tiers[name] = SharedTier(name=name, path=path, plans=plans, source=source)
         tiers[f"{name}-float"] = SharedTier(name=f"{name}-float", path=source, plans=plans)
     (folder / "shared").mkdir()
