@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
-from factory_base.documents import Document, load_document, nearest
+from factory_base.documents import HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
@@ -74,6 +74,10 @@ class ExportConfig(Document):
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
     """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
+    layout: Annotated[Literal["separate", "shared"], HANDLING] = "separate"
+    """`shared`: all picks share one weights file, and each has a graph of some kB; `separate`: each is one file."""
+    bands: Annotated[tuple[tuple[Name, ...], ...], HANDLING] = ()
+    """In the shared layout, groups of targets that get a weights file of their own, cut to what they need."""
 
 
 class FactoryConfig(Document):

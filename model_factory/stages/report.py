@@ -278,7 +278,6 @@ def _tier_row(
 ) -> TierRow:
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
-    weights = next(file for file in model.files if file.role == "weights")
     return TierRow(
         tier=tier.id,
         platform=tier.platform,
@@ -293,13 +292,13 @@ def _tier_row(
         latency_budget_us=budgets.latency_us if budgets else None,
         peak_memory_bytes=costs.peak_memory_bytes if costs else model.needs.peak_memory_bytes,
         peak_memory_budget_bytes=budgets.peak_memory_bytes if budgets else None,
-        file_bytes=weights.bytes,
+        file_bytes=sum(file.bytes for file in model.files),
         file_budget_bytes=budgets.file_bytes if budgets else None,
         macs=model.subnet.macs,
         macs_budget=budgets.macs if budgets else None,
         parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
-        arena=_arena(run.family_folder / weights.name),
+        arena=_arena(run.family_folder / model.files[0].name),
         load_us=costs.load_us if costs else None,
         energy_uj=costs.energy_uj if costs else None,
         energy_budget_uj=budgets.energy_uj if budgets else None,
