@@ -304,7 +304,7 @@ def _logits(
 
 
 def _memory(manifest: Manifest) -> int:
-    largest = max(model.files[0].bytes for model in manifest.models.values())
+    largest = max(sum(file.bytes for file in model.files) for model in manifest.models.values())
     return _MEMORY_BYTES + _MEMORY_PER_FILE_BYTE * largest
 
 
