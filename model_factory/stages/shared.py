@@ -186,12 +186,12 @@ def _module(band: _Band, exported: Exported) -> nn.Module:
 
 
 def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> SharedTier:
-    """A pick as its separate file; a quantised one with the float file that it was quantised from."""
+    """A pick as its separate file, with the float32 file that it was converted from."""
     from exports.onnx.onnx_file import export_onnx
     from exports.onnx.shared_weights import SharedTier, tier_plans
 
     name, source = exported.predictions.stem, None
-    if exported.precision == "int8":
+    if exported.precision != "fp32":
         source = folder / f"{name}.onnx"
         shape = band.materials.file_input_shape(exported.subnet)
         export_onnx(module, shape, source, **band.run.config.export.engine_options())
