@@ -142,7 +142,6 @@ def export_stage(
             "export": shaping_values(run.config.export),
             "subnet": subnet_values(subnet),
             "precision": variant.precision,
-            **({"layout": "shared"} if run.config.export.layout == "shared" else {}),  # which decides about the folder
             **({"finetuned": weights.sha256} if weights else {}),
         },
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
@@ -176,11 +175,11 @@ def _written(
         images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
-            module, shape, separate_folder(run), exporter, images, threads,
+            module, shape, run.exported, exporter, images, threads,
             options=convert_options(run, materials, variant), converted=known, progress=progress,
         )  # fmt: skip
         evaluation = evaluate_artifact(
-            artifact, separate_folder(run), materials.inputs(test, subnet), test.labels, threads,
+            artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
     write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
