@@ -37,7 +37,7 @@ import numpy as np
 from common import environment, log, make_parser, parse_options
 from numpy.typing import NDArray
 
-from device_profiles.engine import Session
+from device_profiles.engine import ModelInput, Session
 from exports.engines import get_engine
 from exports.family.manifest import read_manifest
 from exports.onnx.onnx_file import export_onnx, read_onnx
@@ -65,13 +65,13 @@ class Pick:
     Attributes:
         name: Its model in the manifest.
         files: Its file in each precision, with the slices of the supernet that it is.
-        images: Test images as its inputs, float32 (n, *input_shape).
+        images: Test images as its inputs, (n, *input_shape).
         labels: Their classes, (n,).
     """
 
     name: str
     files: dict[str, SharedTier]
-    images: NDArray[np.float32]
+    images: ModelInput
     labels: NDArray[np.integer]
 
 
@@ -135,8 +135,8 @@ def export(run: Run, materials: Materials, options: argparse.Namespace, folder: 
 
 def export_files(run: Run, materials: Materials, subnet: SubnetConfig, stem: Path) -> dict[str, SharedTier]:
     """Separate files of a subnet in fp32 and int8."""
-    module = materials.calibrated(subnet, run.config.search.calibration_images)
-    shape = materials.model_space.input_shape(subnet)
+    module = materials.file_module(materials.calibrated(subnet, run.config.search.calibration_images))
+    shape = materials.file_input_shape(subnet)
     paths = {precision: stem.with_suffix(f".{precision}.onnx") for precision in PRECISIONS}
     export_onnx(module, shape, paths["fp32"])
     calibration = materials.calibration_inputs(subnet, CALIBRATION_IMAGES)
@@ -197,7 +197,7 @@ def compare_tier(pick: Pick, precision: str, shared: SharedFiles, rounds: int) -
     }
 
 
-def visit(session: Session, image: NDArray[np.float32]) -> float:
+def visit(session: Session, image: ModelInput) -> float:
     """Seconds of a run: the median of one visit."""
     for _ in range(WARM_UP_RUNS):
         session.run(image)

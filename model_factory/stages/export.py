@@ -127,7 +127,7 @@ def export_stage(
     predictions = run.predictions(variant.name)
 
     def export() -> FileFacts:
-        own = _own_weights(run, materials, weights) if weights else None
+        own = own_supernet(run, materials, weights) if weights else None
         title = f"export {outcome.found.profile.name}"
         macs = outcome.result.pick.costs.macs
         facts = _written(run, materials, console, title, trained, calibration_images, variant, macs, own)
@@ -142,13 +142,12 @@ def export_stage(
             "export": shaping_values(run.config.export),
             "subnet": subnet_values(subnet),
             "precision": variant.precision,
-            **({"layout": "shared"} if run.config.export.layout == "shared" else {}),  # which decides about the folder
             **({"finetuned": weights.sha256} if weights else {}),
         },
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(FileFacts),
     )
-    facts = stage.cached(export, lambda f: (separate_folder(run) / f.artifact.path, predictions))
+    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, predictions))
     if run.config.export.layout == "separate":
         check_file_budget(outcome, facts.artifact)
     return Exported(
@@ -176,11 +175,11 @@ def _written(
         images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
-            module, shape, separate_folder(run), exporter, images, threads,
+            module, shape, run.exported, exporter, images, threads,
             options=convert_options(run, materials, variant), converted=known, progress=progress,
         )  # fmt: skip
         evaluation = evaluate_artifact(
-            artifact, separate_folder(run), materials.inputs(test, subnet), test.labels, threads,
+            artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
     write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
@@ -194,7 +193,8 @@ def drop_notes(run: Run, exported: Sequence[Exported]) -> tuple[str, ...]:
     return tuple(f"model {name}: {note}" for name, note in found.items() if note)
 
 
-def _own_weights(run: Run, materials: Materials, finetuned: Finetuned) -> Supernet:
+def own_supernet(run: Run, materials: Materials, finetuned: Finetuned) -> Supernet:
+    """The weights of a pick that was fine-tuned on its own. Raises `CheckpointError`."""
     load = quantised_supernet if finetuned.precision == "int8" else finetuned_supernet
     return load(run, materials, finetuned.subnet)
 
@@ -213,11 +213,6 @@ def _with_history(run: Run, trained: Trained, variant: Variant, facts: FileFacts
 def parity_images(macs: int) -> int:
     """The number of held-out images on which a network of so many MACs is compared with its file."""
     return min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
-
-
-def separate_folder(run: Run) -> Path:
-    """The folder of the separate files: that of the family, unless its files share weights, which are made of them."""
-    return run.family_folder if run.config.export.layout == "separate" else run.folder / "separate"
 
 
 def check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:

@@ -21,8 +21,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.export import Exported, FileFacts, check_file_budget, parity_images, separate_folder
-from model_factory.stages.finetune import finetuned_supernet
+from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet, parity_images
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
@@ -152,7 +151,7 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
 
 def _files(band: _Band, found: dict[str, SharedFacts]) -> list[Path]:
     files = {file.path for shared in found.values() for file in shared.facts.artifact.files}
-    return [*(band.run.family_folder / path for path in sorted(files)), *(_predictions(band, name) for name in found)]
+    return [*(band.run.exported / path for path in sorted(files)), *(_predictions(band, name) for name in found)]
 
 
 def _predictions(band: _Band, name: str) -> Path:
@@ -162,7 +161,7 @@ def _predictions(band: _Band, name: str) -> Path:
 def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
     from exports.onnx.shared_weights import share_weights, supernet_values
 
-    exporter = get_exporter("onnxruntime", **shaping_values(band.run.config.export))
+    exporter = get_exporter("onnxruntime", **band.run.config.export.engine_options())
     with console.stage(f"share weights of {len(band.picks)} models"), tempfile.TemporaryDirectory() as folder:
         waiting = Path(folder) / MODELS
         waiting.mkdir()
@@ -176,14 +175,14 @@ def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
             facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
             found[name] = SharedFacts(facts=facts, own=graph.own)
         for path in waiting.iterdir():
-            write_bytes(band.run.family_folder / MODELS / path.name, path.read_bytes())
+            write_bytes(band.run.exported / MODELS / path.name, path.read_bytes())
     return found
 
 
 def _module(band: _Band, exported: Exported) -> nn.Module:
-    finetuned = exported.finetuned is not None and exported.finetuned.kept
-    own = finetuned_supernet(band.run, band.materials, exported.subnet) if finetuned else None
-    return band.materials.calibrated(exported.subnet, band.calibration_images, own)
+    finetuned, materials = exported.finetuned, band.materials
+    own = own_supernet(band.run, materials, finetuned) if finetuned and finetuned.kept else None
+    return materials.file_module(materials.calibrated(exported.subnet, band.calibration_images, own))
 
 
 def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> SharedTier:
@@ -194,9 +193,9 @@ def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> S
     name, source = exported.predictions.stem, None
     if exported.precision != "fp32":
         source = folder / f"{name}.onnx"
-        shape = band.materials.model_space.input_shape(exported.subnet)
-        export_onnx(module, shape, source, **shaping_values(band.run.config.export))
-    path = separate_folder(band.run) / exported.artifact.path
+        shape = band.materials.file_input_shape(exported.subnet)
+        export_onnx(module, shape, source, **band.run.config.export.engine_options())
+    path = band.run.exported / exported.artifact.path
     return SharedTier(name=name, path=path, plans=tier_plans(band.materials.supernet, exported.subnet), source=source)
 
 
