@@ -2,7 +2,8 @@
 
 The file is the one that `exports` writes: see `calls` for where it rounds and `arithmetic` for how. What remains of a
 difference: the file rounds biases to 32-bit integers, and its kernels sum in another order, which moves a value that
-lies between two integers to the other one.
+lies between two integers to the other one. It comes as close only with the ranges of the file, from the same inputs
+(benchmarks/README.md).
 """
 
 from __future__ import annotations

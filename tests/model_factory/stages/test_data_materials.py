@@ -76,7 +76,7 @@ def test_inputs_are_the_same_in_memory_and_on_demand(tmp_path: Path, config: dic
     for cache in ("memory", "disk", "none"):
         found = materials(tmp_path, config, cache=cache)
         inputs.append(found.inputs(found.splits.test, found.model_space.space.largest)[1:3])
-    assert inputs[0].shape == (2, 3, 8, 8)
+    assert inputs[0].shape == (2, 8, 8, 3)
     assert np.array_equal(inputs[0], inputs[1])
     assert np.array_equal(inputs[0], inputs[2])
 
