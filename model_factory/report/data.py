@@ -140,7 +140,6 @@ class TierRow:
         file_budget_bytes: Budget of the file size; None if there is none.
         macs: MACs of one inference.
         macs_budget: Budget of the MACs; None if there is none.
-        parity_max_abs: Largest absolute difference of an output between the file in its engine and PyTorch.
         budget_origins: What each derived budget was derived from, such as `30 fps`, by the name of the budget.
         arena: How well the activations of the file are planned, for people; "" if that is not known.
         load_us: Time from the file to a session that is ready to run; None if it was not measured.
@@ -171,7 +170,6 @@ class TierRow:
     file_bytes: int
     file_budget_bytes: int | None
     macs: int
-    parity_max_abs: float
     budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
     arena: str = ""
     load_us: float | None = None

@@ -50,7 +50,6 @@ from supernet.space import SubnetConfig
 _VERSION = 8
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scipy")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
-_NANO = 1e9
 _PPM = 1e6
 
 
@@ -253,7 +252,8 @@ def _conversion_text(conversion: Conversion) -> str:
 
 
 def _drop_text(drop: Drop) -> str:
-    return f"{-drop.points:+.2f} points ({-drop.high:+.2f} to {-drop.low:+.2f}) on {counted(drop.images, 'image')}"
+    change, low, high = (0 - value for value in (drop.points, drop.high, drop.low))  # 0 - 0 is not written "-0"
+    return f"{change:+.2f} points ({low:+.2f} to {high:+.2f}) on {counted(drop.images, 'image')}"
 
 
 def _with_consistency(row: TierRow, manifest: Manifest, tier: Tier, labels: Sequence[str]) -> TierRow:
@@ -348,7 +348,6 @@ def _tier_row(
         file_budget_bytes=budgets.file_bytes if budgets else None,
         macs=model.subnet.macs,
         macs_budget=budgets.macs if budgets else None,
-        parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
         arena=_arena(run.family_folder / weights.name),
         load_us=costs.load_us if costs else None,

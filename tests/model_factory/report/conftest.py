@@ -13,7 +13,7 @@ def tier(name: str, rank: int, platform: str = "android") -> TierRow:
         precision="fp32", accuracy=0.9,
         accuracy_low=0.88, accuracy_high=0.92, latency_us=900.0, latency_basis="modelled", latency_budget_us=1000.0,
         peak_memory_bytes=2**20, peak_memory_budget_bytes=None, file_bytes=2**19, file_budget_bytes=2**20,
-        macs=rank * 1_500_000, parity_max_abs=1e-6,
+        macs=rank * 1_500_000,
     )  # fmt: skip
 
 
