@@ -252,7 +252,7 @@ def _conversion_text(conversion: Conversion) -> str:
 
 
 def _drop_text(drop: Drop) -> str:
-    change, low, high = 0 - drop.points, 0 - drop.high, 0 - drop.low
+    change, low, high = (0 - value for value in (drop.points, drop.high, drop.low))  # 0 - 0 is not written "-0"
     return f"{change:+.2f} points ({low:+.2f} to {high:+.2f}) on {counted(drop.images, 'image')}"
 
 
@@ -328,6 +328,7 @@ def _tier_row(
     subnet, profile = made.subnet, outcome.profile if outcome else None
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
+    weights = next(file for file in model.files if file.role == "weights")
     return TierRow(
         tier=tier.id,
         platform=tier.platform,
@@ -343,12 +344,12 @@ def _tier_row(
         latency_budget_us=budgets.latency_us if budgets else None,
         peak_memory_bytes=costs.peak_memory_bytes if costs else model.needs.peak_memory_bytes,
         peak_memory_budget_bytes=budgets.peak_memory_bytes if budgets else None,
-        file_bytes=sum(file.bytes for file in model.files),
+        file_bytes=weights.bytes,
         file_budget_bytes=budgets.file_bytes if budgets else None,
         macs=model.subnet.macs,
         macs_budget=budgets.macs if budgets else None,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
-        arena=_arena(run.family_folder / model.files[0].name),
+        arena=_arena(run.family_folder / weights.name),
         load_us=costs.load_us if costs else None,
         energy_uj=costs.energy_uj if costs else None,
         energy_budget_uj=budgets.energy_uj if budgets else None,
