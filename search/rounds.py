@@ -164,16 +164,15 @@ def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
     """Those of the targets of a device whose budgets some subnet keeps.
 
     Raises:
-        BudgetError: There are none; the message states which budgets block.
+        BudgetError: There are none; the message states which budgets block in the preferred precision.
     """
     kept = tuple(
         target for target in alternatives if target.kept_by([space.smallest])[0] or _any(target, space).solutions
     )
     if not kept:
-        reasons = [_any(target, space).describe_failure() for target in alternatives]
-        if len(reasons) > 1:
-            reasons = [f"in {t.precision}, {reason}" for t, reason in zip(alternatives, reasons, strict=True)]
-        raise BudgetError(f"target {alternatives[0].name!r}: {'; '.join(reasons)}")
+        first, *others = alternatives
+        also = f" (in {first.precision}; none does in {' or '.join(t.precision for t in others)})" if others else ""
+        raise BudgetError(f"target {first.name!r}: {_any(first, space).describe_failure()}{also}")
     return kept
 
 

@@ -163,7 +163,11 @@ def search_stage(
             "start": _digest(start),
             "targets": [aim.inputs() for aim in aims],
         },
-        libraries=("torch", "optuna", "numpy", "scipy", *space_libraries(run.config.model)),
+        libraries=(
+            *("torch", "optuna", "numpy", "scipy"),
+            *(() if from_snapshot else ("onnx", "onnxscript", "onnxruntime")),
+            *space_libraries(run.config.model),
+        ),
         codec=TypeAdapter(SearchResult),
     )
     result = stage.load()
