@@ -54,7 +54,7 @@ from supernet.space import SubnetConfig
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
 
-CLASSES = {"cifar10": 10, "cifar10_gpu": 10, "cifar10_small": 10, "digits": 10, "imagenet": 1000, "mobile_int8": 1000}
+CLASSES = {"cifar10": 10, "cifar10_gpu": 10, "digits": 10, "imagenet": 1000, "mobile_int8": 1000}
 """Numbers of classes for the spaces of the shipped configs with convolutional networks."""
 
 NEEDS = {
