@@ -41,7 +41,7 @@ from model_factory.build import build
 from model_factory.console import Console
 from model_factory.run import Run, open_run
 from model_factory.stages.calibrate import calibrate_stage
-from model_factory.stages.materials import RANGE_IMAGES, Materials
+from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
 from model_factory.stages.train import finished_training
 from supernet.data.examples import ExampleInputs
 from supernet.evaluation.calibration import seeded_rows
@@ -74,8 +74,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="the config of a finished build; by default the digits are built")
     parser.add_argument("--subnets", type=int, default=0, help="random subnets beside those of the family")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random subnets")
-    parser.add_argument("--calibration", type=int, default=512, help="training images that calibrate the file")
-    parser.add_argument("--ranges", type=int, default=RANGE_IMAGES, help="training images that calibrate the fake")
+    parser.add_argument(
+        "--calibration", type=int, default=CALIBRATION_IMAGES, help="training images from which ranges are found"
+    )
     options = parse_options(parser, arguments, {})
     if options.quick and options.config:
         parser.error("--quick has a config of its own, so it cannot be combined with --config; leave one of them out")
@@ -91,9 +92,9 @@ def measure(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
         raise FactoryError(f"{run.origin}: has no finished build; run `factory build` first")
     materials = Materials(run, console, trained.data)
     images = calibrate_stage(run, materials, console, trained)
-    _ = materials.splits
-    torch.set_num_threads(1)  # after the images are read, which sets the threads of the config
     space, rng = materials.model_space.space, random.Random(options.seed)
+    _ = materials.splits
+    torch.set_num_threads(1)  # after the model space and the images, which set the threads of the config
     chosen = [space.subnet(model.subnet.values) for model in read_manifest(run.family_folder).models.values()]
     chosen += [space.sample(rng) for _ in range(options.subnets)]
     rows = []
@@ -132,10 +133,9 @@ def row(
     heldout = ExampleInputs(materials.examples(materials.splits.heldout), shape)
     labels = materials.splits.heldout.labels
     module = materials.calibrated(subnet, images)
-    ranges = training_inputs(materials, subnet, options.ranges, options.seed)
-    exact, exact_seconds = timed(lambda: predict(module, heldout))
-    fake, fake_seconds = timed(lambda: predict(fake_quantised(module, ranges), heldout))
     calibration = training_inputs(materials, subnet, options.calibration, options.seed)
+    exact, exact_seconds = timed(lambda: predict(module, heldout))
+    fake, fake_seconds = timed(lambda: predict(fake_quantised(module, calibration), heldout))
     of_file = file_predictions(module, calibration[:].numpy(), heldout, folder / "int8.onnx")
     change = paired_difference(of_file == labels, fake == labels)
     return {

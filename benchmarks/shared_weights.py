@@ -46,8 +46,7 @@ from exports.onnx.shared_weights import SharedFiles, SharedTier, share_weights, 
 from factory_base.errors import FactoryError
 from model_factory.console import Console
 from model_factory.run import Run, open_run
-from model_factory.stages.files import CALIBRATION_IMAGES
-from model_factory.stages.materials import Materials
+from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
 from supernet.space import SubnetConfig
 
 PRECISIONS = ("fp32", "int8")

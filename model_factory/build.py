@@ -34,6 +34,7 @@ from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, un
 from model_factory.stages.quantised_finetune import lossy_picks, own_weights, quantised_finetune_stage
 from model_factory.stages.report import report_stage
 from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
+from model_factory.stages.shared import shared_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
@@ -104,6 +105,7 @@ def build(
             export_stage(run, materials, console, trained, images, outcome, own_weights(outcome, finetuned, quantised))
             for outcome in outcomes
         ]
+        exported = shared_stage(run, materials, console, trained, images, outcomes, exported)
         family = family_stage(run, materials, trained, outcomes, exported)
         chance = chance_notes(run, family.manifest, outcomes, exported)
         notes = (*fitting_notes(run), *searched.notes(), *drop_notes(run, exported), *chance)

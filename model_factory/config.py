@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
-from factory_base.documents import Document, load_document, nearest
+from factory_base.documents import HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
@@ -81,6 +81,10 @@ class ExportConfig(Document):
     drop_limit: float = Field(default=0.3, ge=0, le=100)
     """Percentage points of held-out accuracy that an int8 file may lose against the float32 network before remedies are
     tried: other ranges, equalised layers, layers in float32, and at last fine-tuning as in `quantised_finetune`."""
+    layout: Annotated[Literal["separate", "shared"], HANDLING] = "separate"
+    """`shared`: all picks share one weights file, and each has a graph of some kB; `separate`: each is one file."""
+    bands: Annotated[tuple[tuple[Name, ...], ...], HANDLING] = ()
+    """In the shared layout, groups of targets that get a weights file of their own, cut to what they need."""
 
     @property
     def takes_pixels(self) -> bool:

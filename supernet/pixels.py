@@ -45,7 +45,7 @@ class PixelInput(nn.Module):
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        levels = torch.tensor([mean, std], dtype=torch.float64) * FULL_SCALE
+        levels = torch.tensor([list(mean), list(std)], dtype=torch.float64) * FULL_SCALE
         self.register_buffer("shift", levels[0].to(torch.float32)[:, None, None], persistent=False)
         self.register_buffer("scale", (1 / levels[1]).to(torch.float32)[:, None, None], persistent=False)
         self.train(network.training)

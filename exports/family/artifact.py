@@ -43,7 +43,7 @@ class ModelFile:
     """A file of a model.
 
     Attributes:
-        role: What it is: `weights` for a file that the engine opens.
+        role: What it is: `weights` for a file with weights, `graph` for one that has its weights in another file.
         path: The path relative to the family's folder, `models/<first 16 hex digits of sha256>.onnx`.
         bytes: The size of the file.
         sha256: The digest of the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ from supernet.sharing.slicing import Plan, SlicePlan
 Floats = NDArray[np.float32]
 Axes = tuple[NDArray[np.intp], ...]
 """The indices that are taken on each axis, in order."""
-Key = tuple[str, bool, bool]
-"""A parameter, whether files hold it with its axes exchanged, and whether as integers."""
+Kind = Literal["float32", "float16", "int8"]
+"""How files store a parameter."""
+Key = tuple[str, bool, Kind]
+"""A parameter, whether files hold it with its axes exchanged, and how they store it."""
 
 ROUNDING: Final = 2e-6
 """Largest difference, relative to the largest value of a channel, that counts as rounding. Folding a normalisation
@@ -50,8 +52,9 @@ class Match:
         axes: The indices of the part in the supernet's parameter, which has its output channels on axis 0.
         transposed: Whether the file holds the part with its two axes exchanged.
         factor: The constant divided by the part, float64 (output channels,).
-        values: The constant in float32, in the layout of the parameter.
-        quantised: The constant as the file has it; None if it has it in float32.
+        values: The constant in float32, before it was quantised or rounded, in the layout of the parameter.
+        quantised: The constant as integers if the file has it so.
+        half: Whether the file has it in float16.
     """
 
     parameter: str
@@ -60,11 +63,12 @@ class Match:
     factor: NDArray[np.float64]
     values: Floats
     quantised: Quantised | None = None
+    half: bool = False
 
     @property
     def key(self) -> Key:
         """What matches of several files share if they are equal in it."""
-        return self.parameter, self.transposed, self.quantised is not None
+        return self.parameter, self.transposed, "int8" if self.quantised else "float16" if self.half else "float32"
 
 
 def match_constants(
@@ -112,6 +116,23 @@ def match_quantised(
                 free.remove(other)
                 break
     return found
+
+
+def match_halves(weights: Mapping[str, NDArray[np.float16]], source: Mapping[str, Match]) -> dict[str, Match]:
+    """As `match_quantised`, for weights that were rounded to float16."""
+    found: dict[str, Match] = {}
+    free = list(source)
+    for name, values in weights.items():
+        other = next((other for other in free if _is_rounded(values, source[other])), None)
+        if other is not None:
+            found[name] = replace(source[other], half=True)
+            free.remove(other)
+    return found
+
+
+def _is_rounded(values: NDArray[np.float16], match: Match) -> bool:
+    given = values.T if match.transposed else values
+    return given.shape == match.values.shape and np.array_equal(given, match.values.astype(np.float16))
 
 
 def _quantised(values: NDArray[np.int8], scale: Floats, axis: int, match: Match) -> Quantised | None:

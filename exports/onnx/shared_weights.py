@@ -29,6 +29,7 @@ from exports.onnx.parameter_match import (
     Match,
     factor_between,
     match_constants,
+    match_halves,
     match_quantised,
     part_of,
 )
@@ -50,9 +51,10 @@ class SharedTier:
 
     Attributes:
         name: Its name, for messages and results.
-        path: Its file, as `export_onnx` or `quantise_onnx` wrote it.
+        path: Its file, as `export_onnx` or `convert_precision` wrote it, in fp32, fp16 or int8. Networks share with
+            others of their precision.
         plans: How its parameters come out of the supernet's, see `tier_plans`.
-        source: The file that was quantised; None if `path` is not quantised.
+        source: The float32 file that was converted to `path`; None if that is float32 itself.
     """
 
     name: str
@@ -149,6 +151,7 @@ def _matches(tier: SharedTier, graph: Any, full: Mapping[str, Floats]) -> dict[s
     if tier.source is not None:
         source = match_constants(constants_of(read_onnx(tier.source).graph), tier.plans, full)
         found |= match_quantised(quantised_weights(graph, constants), source)
+        found |= match_halves({name: v for name, v in constants.items() if v.dtype == np.float16}, source)
     return found
 
 
@@ -172,6 +175,10 @@ def _rewritten(
         for name, match in matches.items()
         if match.quantised is None
     }
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast" and node.input[0] in names}
+    for output, cast in casts.items():  # float16 is decoded before it is multiplied by the factors
+        names[output] = names[cast.input[0]]
+        graph.node.remove(cast)
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
     nodes.finish()
@@ -227,6 +234,8 @@ def _value(nodes: ConstantNodes, match: Match, shared: Shared, offset: int) -> s
 def _scaled(nodes: ConstantNodes, match: Match, shared: Shared, value: str) -> str:
     """The name of a constant in float32: the part of the shared file with its factors."""
     factor = _factor(match, shared)
+    if match.half:
+        value = nodes.node("Cast", value, to=1)  # 1: float32
     if np.array_equal(factor, np.ones_like(factor)):
         return value
     shape = [1] * match.values.ndim

@@ -30,13 +30,15 @@ class Shared:
     Attributes:
         kept: The indices of the part in the supernet's parameter.
         values: The part in float32, in the layout of the parameter.
-        quantised: The part as integers; None if it is stored in float32.
+        quantised: The part as integers if it is stored so.
+        half: Whether it is stored in float16.
         transposed: Whether the file holds it with its two axes exchanged.
     """
 
     kept: Axes
     values: Floats
     quantised: Quantised | None
+    half: bool
     transposed: bool
 
     def positions(self, axes: Axes) -> Axes:
@@ -46,7 +48,8 @@ class Shared:
     @property
     def stored(self) -> NDArray[Any]:
         """The part in the layout of the file."""
-        values = self.quantised.values if self.quantised else self.values
+        values: NDArray[Any] = self.quantised.values if self.quantised else self.values
+        values = values.astype(np.float16) if self.half else values
         return values.T if self.transposed else values
 
 
@@ -96,7 +99,7 @@ def _united(parameter: Floats, matches: Sequence[Match]) -> Shared:
         factor[np.searchsorted(kept[0], match.axes[0])] = match.factor
     raw = part_of(parameter, kept).astype(np.float64)
     values = (raw * factor.reshape(-1, *[1] * (raw.ndim - 1))).astype(np.float32)
-    shared = Shared(kept=kept, values=values, quantised=None, transposed=first.transposed)
+    shared = Shared(kept=kept, values=values, quantised=None, half=first.half, transposed=first.transposed)
     values[np.ix_(*shared.positions(first.axes))] = first.values
     return replace(shared, quantised=_quantised(shared, matches))
 

@@ -79,6 +79,45 @@ class ClassTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRow:
+    """What was measured of one model's file before it was published.
+
+    Attributes:
+        model_id: Name of the model in the manifest.
+        precision: Precision of the file.
+        conversion: How the file came about, in a few words; "" if nothing was to be chosen.
+        drop: What the conversion cost, in percentage points with its interval; "" if it was not measured.
+        max_share: Largest difference of a logit to PyTorch, as a share of the logit range.
+        sqnr_db: Signal-to-quantisation-noise ratio in decibels; None if there is no difference.
+        disagreements: Number of images with another top-1 class than in PyTorch.
+        images: Number of images that were compared.
+        latency_p50_us: Median latency on the machine that made the family.
+        latency_p95_us: 95th percentile of the latency there.
+        runs: Number of timed runs.
+        load_us: Time from the file to a session that is ready to run.
+        peak_memory_bytes: Memory that a process needs for loading and running the file; None if it is not known.
+        machine: Name of that machine, with the number of threads and the engine.
+        operators: Names of the operators in the file.
+    """
+
+    model_id: str
+    precision: str
+    conversion: str
+    drop: str
+    max_share: float
+    sqnr_db: float | None
+    disagreements: int
+    images: int
+    latency_p50_us: float
+    latency_p95_us: float
+    runs: int
+    load_us: float
+    peak_memory_bytes: int | None
+    machine: str
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TierRow:
     """One tier of the manifest and the model it selects.
 
@@ -101,7 +140,6 @@ class TierRow:
         file_budget_bytes: Budget of the file size; None if there is none.
         macs: MACs of one inference.
         macs_budget: Budget of the MACs; None if there is none.
-        parity_max_abs: Largest absolute difference of an output between the file in its engine and PyTorch.
         budget_origins: What each derived budget was derived from, such as `30 fps`, by the name of the budget.
         arena: How well the activations of the file are planned, for people; "" if that is not known.
         load_us: Time from the file to a session that is ready to run; None if it was not measured.
@@ -132,7 +170,6 @@ class TierRow:
     file_bytes: int
     file_budget_bytes: int | None
     macs: int
-    parity_max_abs: float
     budget_origins: Mapping[BudgetName, str] = field(default_factory=dict)
     arena: str = ""
     load_us: float | None = None
@@ -257,6 +294,7 @@ class ReportData:
         stage_seconds: Durations of the long stages, by name.
         supernet_digest: SHA-256 of the checkpoint.
         classes: The test accuracy per class; None if it is not known.
+        proofs: What was measured of each model's file.
     """
 
     family_id: str
@@ -276,3 +314,4 @@ class ReportData:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     supernet_digest: str
     classes: ClassTable | None = None
+    proofs: tuple[ProofRow, ...] = ()

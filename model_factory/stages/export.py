@@ -142,13 +142,15 @@ def export_stage(
             "export": shaping_values(run.config.export),
             "subnet": subnet_values(subnet),
             "precision": variant.precision,
+            **({"layout": "shared"} if run.config.export.layout == "shared" else {}),  # which decides about the folder
             **({"finetuned": weights.sha256} if weights else {}),
         },
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(FileFacts),
     )
-    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, predictions))
-    _check_file_budget(outcome, facts.artifact)
+    facts = stage.cached(export, lambda f: (separate_folder(run) / f.artifact.path, predictions))
+    if run.config.export.layout == "separate":
+        check_file_budget(outcome, facts.artifact)
     return Exported(
         subnet=subnet, precision=variant.precision, facts=facts, predictions=predictions, finetuned=finetuned
     )
@@ -174,11 +176,11 @@ def _written(
         images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
-            module, shape, run.exported, exporter, images, threads,
+            module, shape, separate_folder(run), exporter, images, threads,
             options=convert_options(run, materials, variant), converted=known, progress=progress,
         )  # fmt: skip
         evaluation = evaluate_artifact(
-            artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
+            artifact, separate_folder(run), materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
     write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
@@ -213,11 +215,23 @@ def parity_images(macs: int) -> int:
     return min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
 
 
-def _check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:
-    """Raise `BudgetError` if the file exceeds the budget: the search knew only a prediction of its size."""
+def separate_folder(run: Run) -> Path:
+    """The folder of the separate files: that of the family, unless its files share weights, which are made of them."""
+    return run.family_folder if run.config.export.layout == "separate" else run.folder / "separate"
+
+
+def check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:
+    """Raise `BudgetError` if the files exceed the budget: the search knew only a prediction of their size."""
     limit = next((limit for limit in outcome.budgets.limits() if limit.budget == "file_size"), None)
-    if limit is not None and artifact.bytes > limit.value:
+    if limit is None or artifact.bytes <= limit.value:
+        return
+    target, size = f"target {outcome.found.profile.name!r}", format_bytes(artifact.bytes)
+    if len(artifact.files) > 1:
         raise BudgetError(
-            f"target {outcome.found.profile.name!r}: the exported file has {format_bytes(artifact.bytes)}, but its "
-            f"budget is {limit.describe()}; lower the budget by the difference, so that a smaller subnet is picked"
+            f"{target}: its graph and the shared weights have {size}, but its budget is {limit.describe()}; give it a "
+            "smaller weights file in `export.bands`, or export separate files"
         )
+    raise BudgetError(
+        f"{target}: the exported file has {size}, but its budget is {limit.describe()}; lower the budget by the "
+        "difference, so that a smaller subnet is picked"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import TypeAdapter
 
@@ -20,7 +20,7 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.fingerprint import space_libraries, subnet_values
-from model_factory.stages.materials import Materials
+from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
 from model_factory.stages.train import Trained
 from search.scored import Scored
 from search.variant import Variant
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _ENGINE = "onnxruntime"
-CALIBRATION_IMAGES: Final = 512
-"""Training images from which the ranges of activations are found: on five networks for CIFAR-10, int8 files with ranges
-from as many lost 0.12 points in the mean."""
 _IMAGES_AT_ONCE = 64
 _CHECK_BYTES = 2**28
 """Memory for the held-out images that decide about remedies: 400 of 224x224 pixels, and 20,000 of 32x32."""

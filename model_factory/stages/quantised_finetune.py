@@ -19,7 +19,7 @@ from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.files import known_file
 from model_factory.stages.finetune import Finetuned, finetuned_supernet, overall_progress, remove_states, train_alone
 from model_factory.stages.fingerprint import space_libraries, subnet_values
-from model_factory.stages.materials import CHECK_IMAGES, RANGE_IMAGES, Materials
+from model_factory.stages.materials import CALIBRATION_IMAGES, CHECK_IMAGES, Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from supernet.space import SubnetConfig
@@ -159,7 +159,7 @@ def _finetune(
     alone = QuantisedSupernet(
         separated(source, subnet),
         materials.calibrated(subnet, calibration_images, source),
-        materials.training_inputs(subnet, RANGE_IMAGES),
+        materials.training_inputs(subnet, CALIBRATION_IMAGES),
     )
 
     def accuracy(images: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,12 +12,16 @@ from pydantic import TypeAdapter
 
 from device_profiles.cost_models.utilisation import KernelUse, utilisation
 from device_profiles.profile import DeviceProfile
+from exports.family.artifact import Artifact
 from exports.family.consistency import FEW_IMAGES, class_accuracies
 from exports.family.files import read_file
 from exports.family.npy import MAX_NPY_BYTES, read_npy
+from exports.family.proof import describe_attempt
 from exports.family.records import ClassQuality, Manifest, Model, Tier
+from exports.onnx.conversion import Conversion, Drop
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
+from factory_base.wording import counted
 from model_factory.console import Console
 from model_factory.report.data import (
     ChurnRow,
@@ -25,6 +30,7 @@ from model_factory.report.data import (
     DeviceFront,
     FinalistRow,
     FrontPoint,
+    ProofRow,
     ReportData,
     TierRow,
     TrainingCurve,
@@ -41,10 +47,9 @@ from model_factory.stages.train import Trained
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
 
-_VERSION = 7
+_VERSION = 8
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scipy")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
-_NANO = 1e9
 _PPM = 1e6
 
 
@@ -210,7 +215,45 @@ def _report_data(
         stage_seconds=_stage_seconds(trained, exported),
         supernet_digest=trained.checkpoint_sha256,
         classes=_class_table(run, manifest, trained.class_names, exported),
+        proofs=tuple(_proof_row(e.artifact) for e in {e.artifact.model_id: e for e in exported}.values()),
     )
+
+
+def _proof_row(artifact: Artifact) -> ProofRow:
+    proof, conversion = artifact.proof, artifact.conversion
+    parity, host = proof.parity, proof.host
+    chosen = None if conversion.chosen is None else conversion.attempts[conversion.chosen]
+    return ProofRow(
+        model_id=artifact.model_id,
+        precision=proof.precision,
+        conversion=_conversion_text(conversion),
+        drop="" if chosen is None else _drop_text(chosen.drop),
+        max_share=parity.max_share,
+        sqnr_db=parity.sqnr_db if math.isfinite(parity.sqnr_db) else None,
+        disagreements=parity.disagreements,
+        images=parity.images,
+        latency_p50_us=host.latency_p50_us,
+        latency_p95_us=host.latency_p95_us,
+        runs=host.runs,
+        load_us=host.load_us,
+        peak_memory_bytes=host.peak_memory_bytes,
+        machine=f"{host.machine}, {counted(host.threads, 'thread')}, {artifact.engine} {host.engine_version}",
+        operators=proof.operators,
+    )
+
+
+def _conversion_text(conversion: Conversion) -> str:
+    """What was done, and how much was tried before it."""
+    if conversion.chosen is None:
+        return ""
+    tried = len(conversion.attempts)
+    done = describe_attempt(conversion.attempts[conversion.chosen])
+    return done if tried == 1 else f"{done}; best of {tried} attempts"
+
+
+def _drop_text(drop: Drop) -> str:
+    change, low, high = 0 - drop.points, 0 - drop.high, 0 - drop.low
+    return f"{change:+.2f} points ({low:+.2f} to {high:+.2f}) on {counted(drop.images, 'image')}"
 
 
 def _with_consistency(row: TierRow, manifest: Manifest, tier: Tier, labels: Sequence[str]) -> TierRow:
@@ -285,7 +328,6 @@ def _tier_row(
     subnet, profile = made.subnet, outcome.profile if outcome else None
     budgets = outcome.budgets if outcome else None
     costs = outcome.result.pick.costs if outcome else None
-    weights = next(file for file in model.files if file.role == "weights")
     return TierRow(
         tier=tier.id,
         platform=tier.platform,
@@ -301,13 +343,12 @@ def _tier_row(
         latency_budget_us=budgets.latency_us if budgets else None,
         peak_memory_bytes=costs.peak_memory_bytes if costs else model.needs.peak_memory_bytes,
         peak_memory_budget_bytes=budgets.peak_memory_bytes if budgets else None,
-        file_bytes=weights.bytes,
+        file_bytes=sum(file.bytes for file in model.files),
         file_budget_bytes=budgets.file_bytes if budgets else None,
         macs=model.subnet.macs,
         macs_budget=budgets.macs if budgets else None,
-        parity_max_abs=model.parity.max_abs_difference_nano / _NANO,
         budget_origins={limit.budget: limit.origin for limit in budgets.limits() if limit.origin} if budgets else {},
-        arena=_arena(run.family_folder / weights.name),
+        arena=_arena(run.family_folder / model.files[0].name),
         load_us=costs.load_us if costs else None,
         energy_uj=costs.energy_uj if costs else None,
         energy_budget_uj=budgets.energy_uj if budgets else None,

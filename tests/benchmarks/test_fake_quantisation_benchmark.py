@@ -7,7 +7,7 @@ import json
 
 def test_it_compares_accuracies_with_those_of_the_files(load, built, capsys) -> None:
     script = load("fake_quantisation")
-    arguments = ["--config", str(built / "factory.yaml"), "--subnets", "1", "--calibration", "32", "--ranges", "32"]
+    arguments = ["--config", str(built / "factory.yaml"), "--subnets", "1", "--calibration", "32"]
     assert script.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])

@@ -1,6 +1,7 @@
 """A tiny network whose outputs differ between images, images for it, and a family of two models."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from exports.client.python.preprocess import model_input
+from exports.client.python.preprocess import model_input, resize
 from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import evaluate_artifact
@@ -16,6 +17,7 @@ from exports.family.family import write_family
 from exports.family.records import Perf, Provenance, Selector
 from exports.family.specs import FamilySpec, ModelSpec, TierSpec
 from exports.isolation.process import IsolatedProcess
+from supernet.pixels import PixelInput
 
 LABELS = ("cat", "dog", "owl", "yak")
 MEAN, STD = (500_000, 450_000, 400_000), (250_000, 260_000, 270_000)
@@ -75,15 +77,26 @@ def tiny_net():
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """A folder with two exported models, and the specification of their family. Tests copy the folder."""
-    folder = tmp_path_factory.mktemp("built")
+    return build_family(tmp_path_factory.mktemp("built"), pixels=False)
+
+
+@pytest.fixture(scope="session")
+def built_for_pixels(tmp_path_factory):
+    """As `built`, with models that take pixels."""
+    return build_family(tmp_path_factory.mktemp("built_for_pixels"), pixels=True)
+
+
+def build_family(folder: Path, *, pixels: bool) -> tuple[Path, FamilySpec]:
     exporter, images = get_exporter("onnxruntime"), base_images(200, seed=3)
     labels = np.random.default_rng(4).integers(0, len(LABELS), 200)
     models = []
     for name, width, size in (("small", 4, 8), ("large", 8, 12)):
-        module = spread_out(TinyNet(width), seed=width)
-        shape = (3, size, size)
-        artifact = export_artifact(module, shape, folder, exporter, inputs(images[:16], size), 1, model_id=name)
-        evaluation = evaluate_artifact(artifact, folder, inputs(images, size), labels, 1)
+        module, shape, given = spread_out(TinyNet(width), seed=width), (3, size, size), inputs(images, size)
+        if pixels:
+            mean, std = (np.array(values) / 1e6 for values in (MEAN, STD))
+            module, shape, given = PixelInput(module, mean, std), (size, size, 3), resize(images, size, size)
+        artifact = export_artifact(module, shape, folder, exporter, given[:16], 1, model_id=name)
+        evaluation = evaluate_artifact(artifact, folder, given, labels, 1)
         perf = Perf(device="phone", threads=1, compute_unit="cpu", latency_us=100 * width, basis="modelled")
         models.append(
             ModelSpec(
@@ -121,6 +134,16 @@ def process():
 @pytest.fixture
 def make_family(built, tmp_path, process):
     """Writes the family to a new folder, with changes to its specification."""
+    return maker(built, tmp_path, process)
+
+
+@pytest.fixture
+def make_pixel_family(built_for_pixels, tmp_path, process):
+    """As `make_family`, with models that take pixels."""
+    return maker(built_for_pixels, tmp_path, process)
+
+
+def maker(built: tuple[Path, FamilySpec], tmp_path: Path, process: IsolatedProcess) -> Callable[..., Path]:
     import shutil
 
     def make(name: str = "family", **changes: object) -> Path:

@@ -485,3 +485,20 @@ def test_a_bug_in_a_storage_call_passes_through(monkeypatch, in_memory: Archive,
 def test_too_few_or_too_many_results_are_refused(in_memory: Archive, count: int) -> None:
     with pytest.raises(ValueError, match=f"{count} results for 2 images"):
         in_memory.score(subnets(1), 2, lambda *_: [True] * count, "shared")
+
+
+def test_variants_share_a_study_and_never_each_others_scores(storage: Path, tmp_path: Path) -> None:
+    archive, judge = Archive(storage, "study", SMALL), Judge()
+    (subnet,) = subnets(1)
+    archive.score([subnet], 40, judge, "shared")
+    other = archive.of_variant("int8")
+    assert other.scored() == {}
+    (scored,) = other.score([subnet], 20, halves, "final")
+    assert (scored.variant, scored.images, scored.accuracy) == ("int8", 20, 0.5)
+    assert archive.scored()[subnet].images == 40
+    archive.write_table(tmp_path / "archive.parquet")
+    table = pd.read_parquet(tmp_path / "archive.parquet")
+    assert list(zip(table["variant"], table["images"], table["purpose"], strict=True)) == [
+        ("fp32", 40, "shared"),
+        ("int8", 20, "final"),
+    ]

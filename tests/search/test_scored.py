@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from search.scored import Scored, paired_difference
+from search.variant import Variant, variant_of
 from supernet.space import Choice, SearchSpace
 
 SPACE = SearchSpace((Choice(name="width", options=(8, 16)),))
@@ -104,3 +105,10 @@ def test_importing_it_imports_nothing_heavy() -> None:
     script = "import sys, search.scored; print({'torch', 'optuna', 'numpy', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_score_of_a_file_names_its_precision() -> None:
+    scored = Scored.of_file(SPACE.smallest, [True, False], "int8")
+    assert (scored.variant, scored.precision, scored.is_of_file) == ("int8 file", "int8", True)
+    assert variant_of(scored) == Variant(subnet=SPACE.smallest, precision="int8")
+    assert not Scored.of(SPACE.smallest, [True]).is_of_file

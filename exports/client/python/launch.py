@@ -258,14 +258,18 @@ def meminfo(name: str) -> int | None:
 def run(
     folder: Path, manifest: dict[str, Any], name: str, preprocess: ModuleType, image: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Check the model's digest, preprocess `image`, and return its logits, float32 `(classes,)`.
+    """Check the digests of the model's files, preprocess `image`, and return its logits, float32 `(classes,)`.
 
     Raises:
         ValueError: The manifest lacks something, the file is not the manifest's, or ONNX Runtime refuses it.
         OSError: The file cannot be read.
     """
     model = manifest["models"][name]
-    data = read_file(folder, take(model, dict, "files", 0), MAX_MODEL_BYTES)
+    opened, others = take(model, dict, "files", 0), take(model, list, "files")[1:]
+    data = read_file(folder, opened, MAX_MODEL_BYTES)
+    for file in others:  # weights that several models share, which ONNX Runtime finds beside the graph
+        read_file(folder, file, MAX_MODEL_BYTES)
+    source = str(folder / opened["name"]) if others else data
     steps = preprocessing_steps(take(manifest, dict, "task", "preprocessing"))
     base_size = side(steps, "resize", "height"), side(steps, "resize", "width")
     size = side(model, "input", "width")
@@ -277,7 +281,7 @@ def run(
     else:
         batch = preprocess.resize(preprocess.resize(image, *base_size, antialias=True), size, size)[None]
     try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
         logits: NDArray[np.float32] = session.run(["logits"], {"image": batch})[0]
     except Exception as error:  # its error types are private to its extension module
         raise ValueError(f"ONNX Runtime refuses the model {name}: {str(error)[:200]}") from error

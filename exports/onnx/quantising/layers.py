@@ -95,18 +95,12 @@ def check_weights(layers: tuple[Layer, ...], constants: dict[str, NDArray[Any]])
 
 def _layer(node: Any, constants: dict[str, Any], absorbed: Any) -> Layer | None:
     attributes = {attribute.name: attribute for attribute in node.attribute}
-    weight, bias = "", ""
-    if node.op_type in ("Conv", "Gemm"):
-        weight, bias = node.input[1], node.input[2] if len(node.input) > 2 else ""
-        if weight not in constants or not _is_plain(attributes) or (bias and len(_shape(constants, bias)) != 1):
-            return None
-    elif node.op_type == "MatMul":
-        weight = node.input[1] if node.input[1] in constants else ""
-        if node.input[0] in constants or (weight and len(_shape(constants, weight)) != 2):
-            return None
-    else:
-        return None
     transposed = "transB" in attributes and attributes["transB"].i == 1
+    channel_axis = 0 if node.op_type == "Conv" or transposed else 1
+    operands = _operands(node, constants, channel_axis) if _is_plain(attributes) else None
+    if operands is None:
+        return None
+    weight, bias = operands
     return Layer(
         name=node.name,
         op_type=node.op_type,
@@ -115,9 +109,22 @@ def _layer(node: Any, constants: dict[str, Any], absorbed: Any) -> Layer | None:
         activation="" if absorbed is None else absorbed.op_type,
         weight=weight,
         bias=bias,
-        channel_axis=0 if node.op_type == "Conv" or transposed else 1,
+        channel_axis=channel_axis,
         group=attributes["group"].i if "group" in attributes else 1,
     )
+
+
+def _operands(node: Any, constants: dict[str, Any], channel_axis: int) -> tuple[str, str] | None:
+    """The names of the weight and the bias, "" for one that there is not; None if the node has no integer form."""
+    if node.op_type == "MatMul":
+        weight = node.input[1] if node.input[1] in constants else ""
+        refused = node.input[0] in constants or (weight and len(_shape(constants, weight)) != 2)
+        return None if refused else (weight, "")
+    if node.op_type not in ("Conv", "Gemm") or node.input[1] not in constants:
+        return None
+    bias = node.input[2] if len(node.input) > 2 else ""
+    channels = _shape(constants, node.input[1])[channel_axis]
+    return (node.input[1], bias) if not bias or _shape(constants, bias) == (channels,) else None
 
 
 def _is_plain(attributes: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from device_profiles.cost_models.models import LatencyModel
 from device_profiles.modelling import modelled_host
-from device_profiles.modelling.core_classes import CORE_CLASSES
+from device_profiles.modelling.core_classes import CORE_CLASSES, INT8_SHARE
 from device_profiles.modelling.modelled_host import host_sheet
 from device_profiles.modelling.roofline import comment_of, explained, profile_of
 from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
@@ -66,9 +66,24 @@ def test_the_bus_or_the_cores_bound_the_bandwidth() -> None:
 def test_int8_has_the_peak_of_int8_lanes() -> None:
     profile = profile_of(find_sheet("midrange"))
     fp32, int8 = (profile.costs_in(precision) for precision in ("fp32", "int8"))
-    ratio = int8.kernels["conv"].gmacs_per_s.value / fp32.kernels["conv"].gmacs_per_s.value
-    assert ratio == pytest.approx(32 / 8, rel=0.05)
+    for kind, share in INT8_SHARE.items():
+        ratio = int8.kernels[kind].gmacs_per_s.value / fp32.kernels[kind].gmacs_per_s.value
+        assert ratio == pytest.approx(share * 32 / 8, rel=0.05)
     assert profile_of(find_sheet("midrange"), ("int8",)).costs == int8
+
+
+def test_what_stays_in_float32_moves_four_bytes_for_each_value_of_an_int8_network() -> None:
+    fp32, int8 = profile_of(find_sheet("midrange")).all_costs.values()
+    for kind, share in (("elementwise", 1 / 4), ("pool", 1 / 4), ("conv", 1)):
+        ratio = int8.kernels[kind].gbytes_per_s.value / fp32.kernels[kind].gbytes_per_s.value
+        assert ratio == pytest.approx(share, rel=0.05)
+
+
+def test_a_precision_without_figures_is_refused_with_what_the_sheet_lacks() -> None:
+    with pytest.raises(ConfigError, match=r"browser has no figures for int8, but for fp32: it lacks cpu.int8_lanes"):
+        profile_of(find_sheet("browser"), ("int8",))
+    with pytest.raises(ConfigError, match=r"flagship_npu has no figures for fp32, but for int8: it lacks an accel"):
+        profile_of(find_sheet("flagship_npu"), ("fp32",))
 
 
 def test_an_assumed_figure_makes_what_follows_from_it_assumed() -> None:
@@ -135,7 +150,7 @@ def test_the_host_in_int8_is_as_much_faster_as_its_lanes_are_more() -> None:
     profile = profile_of(host_sheet())
     fp32, int8 = (profile.costs_in(precision) for precision in ("fp32", "int8"))
     ratio = int8.kernels["conv"].gmacs_per_s.value / fp32.kernels["conv"].gmacs_per_s.value
-    assert ratio in (2, 4)
+    assert ratio in (2 * INT8_SHARE["conv"], 4 * INT8_SHARE["conv"])
 
 
 @pytest.mark.parametrize("threads", [0, 1000])

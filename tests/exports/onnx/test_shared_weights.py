@@ -148,6 +148,19 @@ def test_all_quantised_weights_are_shared(quantised):
     assert shared.bytes < 0.8 * sum(file.path.stat().st_size for file in files)
 
 
+def test_float16_weights_are_shared_too(supernet, tiers, images, tmp_path):
+    (tmp_path / "shared").mkdir()
+    files = [replace(given, path=tmp_path / given.path.name, source=given.path) for given in tiers]
+    for file in files:
+        convert_precision(file.source, file.path, "fp16", None, None)
+    shared = share_weights(files, supernet_values(supernet), tmp_path / "shared")
+    for file in files:
+        expected, graph = outputs(file.path, images), shared.graphs[file.name]
+        assert graph.own == ()
+        assert np.abs(outputs(graph.path, images) - expected).max() <= 2e-3 * np.ptp(expected)
+    assert shared.weights_bytes <= files[2].path.stat().st_size
+
+
 def test_a_quantised_weight_that_would_need_a_negative_scale_is_not_shared():
     weight = Quantised(values=np.ones((2, 3), np.int8), scale=np.ones(2, np.float32))
     axes = np.arange(2), np.arange(2)

@@ -23,7 +23,7 @@ def test_a_target_gets_a_file_in_the_precision_that_it_states(factory, app, edit
     assert answer.code == 0, answer.err
     manifest = read_manifest(app / "dist" / "tiny")
     models = {tier.id: manifest.models[tier.models[0]] for tier in manifest.tiers}
-    assert models["speaker"].proof.precision == "int8"
+    assert models["speaker"].precision == "int8"
     made = json.loads((app / "runs" / "tiny" / "stages" / "search.json").read_text(encoding="utf-8"))["result"]
     pick = made["targets"][0]["pick"]
     assert (pick["precision"], pick["is_of_file"]) == ("int8", True)

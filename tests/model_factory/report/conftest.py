@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_factory.report.data import DeviceFront, FrontPoint, ReportData, TierRow, TrainingCurve
+from model_factory.report.data import DeviceFront, FrontPoint, ProofRow, ReportData, TierRow, TrainingCurve
 
 
 def tier(name: str, rank: int, platform: str = "android") -> TierRow:
@@ -13,7 +13,16 @@ def tier(name: str, rank: int, platform: str = "android") -> TierRow:
         precision="fp32", accuracy=0.9,
         accuracy_low=0.88, accuracy_high=0.92, latency_us=900.0, latency_basis="modelled", latency_budget_us=1000.0,
         peak_memory_bytes=2**20, peak_memory_budget_bytes=None, file_bytes=2**19, file_budget_bytes=2**20,
-        macs=rank * 1_500_000, parity_max_abs=1e-6,
+        macs=rank * 1_500_000,
+    )  # fmt: skip
+
+
+def proof(model: str, precision: str) -> ProofRow:
+    return ProofRow(
+        model_id=model, precision=precision, conversion="mse ranges, equalised; best of 3 attempts",
+        drop="-0.12 points (-0.31 to +0.07) on 5,000 images", max_share=0.0254, sqnr_db=32.0, disagreements=10,
+        images=1000, latency_p50_us=181.0, latency_p95_us=203.0, runs=1000, load_us=2900.0, peak_memory_bytes=12 << 20,
+        machine="a processor, 1 thread, onnxruntime 1.32.0", operators=("Conv", "QuantizeLinear"),
     )  # fmt: skip
 
 
@@ -42,4 +51,5 @@ def report(front: DeviceFront) -> ReportData:
         labels_count=10, curve=curve, fronts=(front,), tiers=(tier("midrange", 1), tier("flagship", 2)),
         measured=("parity",), modelled=("latency",), warnings=("both tiers are close",),
         versions={"torch": "2.13.0"}, stage_seconds={"train": 61.0}, supernet_digest="0" * 64,
+        proofs=(proof("model-1", "fp32"), proof("model-2", "int8")),
     )  # fmt: skip

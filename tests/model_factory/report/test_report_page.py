@@ -201,3 +201,14 @@ def test_a_known_energy_is_shown_with_its_provenance(report: ReportData) -> None
     assert "modelled, energy 1.23 mJ (assumed)" in render_report(replace(report, tiers=(known,)))
     assert latency_note(replace(known, load_us=4200.0)) == "modelled, load 4.2 ms, energy 1.23 mJ (assumed)"
     assert latency_note(report.tiers[0]) == "modelled"
+
+
+def test_precision_proof_and_what_was_done_are_shown_for_every_model(report: ReportData) -> None:
+    page = render_report(report)
+    for text in (
+        "fp32<small>", "int8<small>", "mse ranges, equalised; best of 3 attempts", "-0.12 points (-0.31 to +0.07)",
+        "2.5e-02<small>32 dB", "99.00 %<small>990 of 1000", "181 us<small>203 us, 1,000 runs", "2.9 ms", "12 MiB",
+        "a processor, 1 thread, onnxruntime 1.32.0", "Conv, QuantizeLinear",
+    ):  # fmt: skip
+        assert text in page
+    assert "Proof of the files" not in render_report(replace(report, proofs=()))

@@ -1,0 +1,227 @@
+"""The shared layout: one weights file for all picks, or for those of a band of targets, instead of a file for each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from exports.exporter import Exporter
+from exports.exporters import get_exporter
+from exports.family.artifact import MODELS, Artifact, evaluate_artifact, model_file
+from exports.family.npy import npy_bytes
+from factory_base.documents import shaping_values
+from factory_base.errors import ConfigError
+from factory_base.files import write_bytes
+from model_factory.console import Console
+from model_factory.run import Run
+from model_factory.stages.cached import Stage
+from model_factory.stages.calibrate import evaluation_inputs
+from model_factory.stages.export import Exported, FileFacts, check_file_budget, parity_images, separate_folder
+from model_factory.stages.finetune import finetuned_supernet
+from model_factory.stages.materials import Materials
+from model_factory.stages.search import SearchOutcome
+from model_factory.stages.train import Trained
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from exports.onnx.shared_weights import SharedTier
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Band:
+    """The picks that share a weights file.
+
+    Attributes:
+        run: The run.
+        materials: Its supernet and images.
+        trained: The trained supernet.
+        calibration_images: Number of training images on which subnets are recalibrated.
+        number: The number of the band, from 0.
+        picks: The outcome of each target of the band and the separate file of its pick; a pick stands there once.
+    """
+
+    run: Run
+    materials: Materials
+    trained: Trained
+    calibration_images: int
+    number: int
+    picks: tuple[tuple[SearchOutcome, Exported], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFacts:
+    """The files of one pick in the shared layout.
+
+    Attributes:
+        facts: The graph and the weights, and their accuracy.
+        own: The shapes of weights that the graph does not share.
+    """
+
+    facts: FileFacts
+    own: tuple[tuple[int, ...], ...]
+
+
+def shared_stage(
+    run: Run,
+    materials: Materials,
+    console: Console,
+    trained: Trained,
+    calibration_images: int,
+    outcomes: Sequence[SearchOutcome],
+    exported: Sequence[Exported],
+) -> list[Exported]:
+    """The exported picks in the layout of the config: as they are, or as graphs over shared weights.
+
+    Every graph is proven and evaluated like a separate file before any of them is put into the family's folder.
+
+    Args:
+        run: The run.
+        materials: Its supernet and images.
+        console: Shows progress.
+        trained: The trained supernet.
+        calibration_images: Number of training images on which subnets are recalibrated.
+        outcomes: The outcome of the search for each target.
+        exported: The separate file of each pick, in the same order.
+
+    Raises:
+        ConfigError: A band names a device that is no target, or one that is in another band.
+        EngineError, ParityError: A graph cannot be made, or does not compute what its network computes.
+        BudgetError: A graph with its weights exceeds the file budget of a target.
+        DiskError: A file cannot be written.
+    """
+    if run.config.export.layout == "separate":
+        return list(exported)
+    result = list(exported)
+    for number, targets in enumerate(_bands(run, outcomes)):
+        picks = {exported[target].predictions: (outcomes[target], exported[target]) for target in targets}
+        band = _Band(
+            run=run, materials=materials, trained=trained, calibration_images=calibration_images, number=number,
+            picks=tuple(picks.values()),
+        )  # fmt: skip
+        found = _band_stage(band, console)
+        for target in targets:
+            name = exported[target].predictions.stem
+            facts = found[name].facts
+            check_file_budget(outcomes[target], facts.artifact)
+            result[target] = replace(exported[target], facts=facts, predictions=_predictions(band, name))
+    return result
+
+
+def _bands(run: Run, outcomes: Sequence[SearchOutcome]) -> list[list[int]]:
+    """The targets of each band, by number; targets that no band names are the last band."""
+    names = [outcome.found.profile.name for outcome in outcomes]
+    named = [name for band in run.config.export.bands for name in band]
+    for name in named:
+        if name not in names:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(names)}")
+        if named.count(name) > 1:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
+    bands = [[names.index(name) for name in band] for band in run.config.export.bands]
+    bands.append([number for number, name in enumerate(names) if name not in named])
+    return [band for band in bands if band]
+
+
+def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
+    run = band.run
+    stage = Stage(
+        run=run,
+        name=f"shared-{band.number}",
+        version=_VERSION,
+        inputs={
+            **evaluation_inputs(run, band.trained),
+            "export": shaping_values(run.config.export),
+            "files": {exported.predictions.stem: exported.artifact.sha256 for _, exported in band.picks},
+        },
+        libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy"),
+        codec=TypeAdapter(dict[str, SharedFacts]),
+    )
+    found = stage.cached(lambda: _made(band, console), lambda facts: _files(band, facts))
+    for name, shared in found.items():
+        if shared.own:
+            console.say(f"{name}: shares all but {len(shared.own)} weights, which are not the supernet's any more")
+    return found
+
+
+def _files(band: _Band, found: dict[str, SharedFacts]) -> list[Path]:
+    files = {file.path for shared in found.values() for file in shared.facts.artifact.files}
+    return [*(band.run.family_folder / path for path in sorted(files)), *(_predictions(band, name) for name in found)]
+
+
+def _predictions(band: _Band, name: str) -> Path:
+    return band.run.predictions(f"{name}-shared-{band.number}")
+
+
+def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
+    from exports.onnx.shared_weights import share_weights, supernet_values
+
+    exporter = get_exporter("onnxruntime", **shaping_values(band.run.config.export))
+    with console.stage(f"share weights of {len(band.picks)} models"), tempfile.TemporaryDirectory() as folder:
+        waiting = Path(folder) / MODELS
+        waiting.mkdir()
+        modules = {exported.predictions.stem: _module(band, exported) for _, exported in band.picks}
+        tiers = [_tier(band, exported, modules[exported.predictions.stem], Path(folder)) for _, exported in band.picks]
+        shared = share_weights(tiers, supernet_values(band.materials.supernet), waiting)
+        found = {}
+        for outcome, exported in band.picks:
+            name = exported.predictions.stem
+            graph = shared.graphs[name]
+            facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
+            found[name] = SharedFacts(facts=facts, own=graph.own)
+        for path in waiting.iterdir():
+            write_bytes(band.run.family_folder / MODELS / path.name, path.read_bytes())
+    return found
+
+
+def _module(band: _Band, exported: Exported) -> nn.Module:
+    finetuned = exported.finetuned is not None and exported.finetuned.kept
+    own = finetuned_supernet(band.run, band.materials, exported.subnet) if finetuned else None
+    return band.materials.calibrated(exported.subnet, band.calibration_images, own)
+
+
+def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> SharedTier:
+    """A pick as its separate file, with the float32 file that it was converted from."""
+    from exports.onnx.onnx_file import export_onnx
+    from exports.onnx.shared_weights import SharedTier, tier_plans
+
+    name, source = exported.predictions.stem, None
+    if exported.precision != "fp32":
+        source = folder / f"{name}.onnx"
+        shape = band.materials.model_space.input_shape(exported.subnet)
+        export_onnx(module, shape, source, **shaping_values(band.run.config.export))
+    path = separate_folder(band.run) / exported.artifact.path
+    return SharedTier(name=name, path=path, plans=tier_plans(band.materials.supernet, exported.subnet), source=source)
+
+
+def _proven(
+    band: _Band,
+    exporter: Exporter,
+    outcome: SearchOutcome,
+    exported: Exported,
+    module: nn.Module,
+    graph: Path,
+    weights: Path,
+) -> FileFacts:
+    """Prove a graph and evaluate it on the test images, as the export stage does with a separate file."""
+    materials, threads = band.materials, band.run.config.threads
+    images = materials.inputs(materials.splits.heldout, exported.subnet)[
+        : parity_images(outcome.result.pick.costs.macs)
+    ]
+    proof = exporter.prove(module, graph, exported.precision, images, threads)
+    files = model_file(graph, "graph"), model_file(weights)
+    artifact: Artifact = replace(
+        exported.artifact, model_id=f"m{files[0].sha256[:12]}", files=files, format_version=proof.opset, proof=proof
+    )
+    test = materials.splits.test
+    evaluation = evaluate_artifact(
+        artifact, graph.parent.parent, materials.inputs(test, exported.subnet), test.labels, threads
+    )
+    write_bytes(_predictions(band, exported.predictions.stem), npy_bytes(evaluation.predictions))
+    return replace(exported.facts, artifact=artifact, correct=evaluation.correct, images=evaluation.images)

@@ -1,0 +1,113 @@
+"""`export: {layout: shared}`: one weights file for all tiers, known to the manifest, `verify`, and an app."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exports.client.python import launch
+from exports.family.diff import Limits, diff_families
+from exports.family.manifest import read_manifest
+from exports.family.records import File, Model
+from exports.family.verify import verify_family
+
+SHARED = "export: {layout: shared}\n"
+
+
+@pytest.fixture(scope="module")
+def shared(built: Path, factory: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished tiny family, built again in the shared layout; tests may read it, but not change it."""
+    folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("shared") / "app"))
+    with (folder / "factory.yaml").open("a", encoding="utf-8") as config:
+        config.write(SHARED)
+    answer = factory(folder, "build")
+    assert answer.code == 0, answer.err
+    return folder
+
+
+@pytest.fixture
+def family(shared: Path, tmp_path: Path) -> Path:
+    """A copy of the family that a test may change."""
+    return Path(shutil.copytree(shared / "dist" / "tiny", tmp_path / "tiny"))
+
+
+def files(model: Model) -> tuple[File, File]:
+    graph, weights = model.files
+    assert (graph.role, weights.role) == ("graph", "weights")
+    return graph, weights
+
+
+def failed(family: Path) -> dict[str, str]:
+    return {check.name: check.detail for check in verify_family(family).checks if not check.ok}
+
+
+def test_all_models_name_one_weights_file_that_is_there_once(shared):
+    family = shared / "dist" / "tiny"
+    models = read_manifest(family).models
+    weights = {files(model)[1].name for model in models.values()}
+    graphs = {files(model)[0].name for model in models.values()}
+    assert (len(weights), len(graphs)) == (1, len(models))
+    assert {f"models/{path.name}" for path in (family / "models").iterdir()} == weights | graphs
+    assert all(model.needs.disk_bytes == sum(file.bytes for file in model.files) for model in models.values())
+
+
+def test_the_models_compute_what_the_separate_files_computed(built, shared):
+    before, after = (read_manifest(folder / "dist" / "tiny").models.values() for folder in (built, shared))
+    accuracy = [{str(m.subnet.values): m.quality.value_ppm for m in models} for models in (before, after)]
+    assert accuracy[0].keys() == accuracy[1].keys()
+    assert all(abs(accuracy[0][subnet] - accuracy[1][subnet]) < 30_000 for subnet in accuracy[0])
+    assert verify_family(shared / "dist" / "tiny").ok
+
+
+def test_a_second_build_does_nothing(shared, factory, published):
+    before = published(shared)
+    assert factory(shared, "build").stages == []
+    assert published(shared) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "swapped"])
+def test_damaged_weights_are_named_and_no_model_runs(family, damage):
+    models = read_manifest(family).models
+    weights = family / files(next(iter(models.values())))[1].name
+    data = weights.read_bytes()
+    if damage == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(data[:-100] if damage == "truncated" else data[::-1])
+    found = failed(family)
+    assert found.keys() == {f"file models/{weights.name}"} | {f"samples {name}" for name in models}
+    assert {found[f"samples {name}"] for name in models} == {"not run, because its file is damaged"}
+
+
+def test_the_launch_example_runs_a_graph_and_refuses_other_weights(family, capsys):
+    image = next((family / "samples").glob("*.png"))
+    launch.main([str(family), str(image)])
+    assert "chosen" in (out := capsys.readouterr().out) or "floor" in out
+    weights = next((family / "models").glob("*.bin"))
+    weights.write_bytes(weights.read_bytes()[::-1])
+    with pytest.raises(SystemExit, match=rf"models/{weights.name} is damaged"):
+        launch.main([str(family), str(image)])
+
+
+def test_a_family_with_shared_weights_can_be_compared_with_separate_files(built, shared):
+    change = diff_families(built / "dist" / "tiny", shared / "dist" / "tiny", Limits())
+    assert {tier.status for tier in change.tiers} == {"changed"}
+
+
+def test_bands_get_weights_files_of_their_own_and_unknown_ones_are_refused(shared, factory, tmp_path):
+    folder = Path(shutil.copytree(shared, tmp_path / "app"))
+    config = folder / "factory.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(SHARED, "export: {layout: shared, bands: [[speaker]]}\n"), encoding="utf-8")
+    answer = factory(folder, "build")
+    assert answer.code == 0, answer.err
+    manifest = read_manifest(folder / "dist" / "tiny")
+    sizes = {tier.id: files(manifest.models[tier.models[0]])[1].bytes for tier in manifest.tiers if tier.rank}
+    assert sizes["speaker"] < sizes["midrange"]
+    config.write_text(text.replace(SHARED, "export: {layout: shared, bands: [[speeker]]}\n"), encoding="utf-8")
+    answer = factory(folder, "build")
+    assert answer.code == 2
+    assert "export.bands names 'speeker', which is no target: speaker, midrange" in answer.error
