@@ -52,6 +52,7 @@ class TemplateName(StrEnum):
 
     cifar10 = "cifar10"
     cifar10_gpu = "cifar10_gpu"
+    cifar10_small = "cifar10_small"
     digits = "digits"
     imagenet = "imagenet"
     images = "images"

@@ -47,7 +47,7 @@ def space_of(config: FactoryConfig) -> ModelSpace:
 
 
 def test_all_documented_configs_are_shipped() -> None:
-    assert {"images", "digits", "cifar10", "cifar10_gpu", "imagenet", "mobile_int8"} <= set(NAMES)
+    assert {"images", "digits", "cifar10", "cifar10_gpu", "cifar10_small", "imagenet", "mobile_int8"} <= set(NAMES)
 
 
 def test_augmentation_suits_the_size_of_the_images(config: FactoryConfig) -> None:
