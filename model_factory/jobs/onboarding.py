@@ -154,7 +154,8 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
 
 def _fleet(run: Run, materials: Materials, console: Console, request: Request, like: FoundProfile) -> Fleet:
     with console.stage("trace all parts of the model space") as progress:
-        fleet = Fleet(materials.workloads, progress, run.config.seed)
+        # The networks that are measured on a device are written above, without a preprocessing.
+        fleet = Fleet(materials.known_workloads(pixels=False), progress, run.config.seed)
     space = materials.model_space.space
     for prior in request.priors:
         if Path(prior).suffix.lower() in _TABLES:

@@ -151,10 +151,14 @@ class Materials:
 
     @cached_property
     def workloads(self) -> Workloads:
+        """Workloads of the files of the subnets, with the preprocessing if files take pixels; see `known_workloads`."""
+        return self.known_workloads(pixels=self._run.config.export.takes_pixels)
+
+    def known_workloads(self, *, pixels: bool) -> Workloads:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
         from device_profiles.workload.workloads import Workloads
 
-        workloads = Workloads(self.model_space, pixels=self._run.config.export.takes_pixels)
+        workloads = Workloads(self.model_space, pixels=pixels)
         workloads.load(self._run.parts, self._model_key)
         return workloads
 
