@@ -119,8 +119,8 @@ memory access and has no fused multiply-add; for `x86` and `wasm` the sheet stat
 INT8_SHARE: Mapping[KernelKind, float] = {"conv": 0.5, "pointwise": 0.75, "depthwise": 0.25, "linear": 0.75}
 """Efficiency of each kind of kernel in int8 over that in float32, on CPUs. Assumed: small kernels pay for packing and
 rescaling, and depthwise ones have no use for dot products of four values. With these shares the median of int8 over
-float32 latencies of 62 subnets of `configs/cifar10.yaml` is 0.53 on one x86 machine, where 0.69 was measured; without
-them it is 0.38."""
+float32 latencies of 62 subnets of `configs/cifar10.yaml` is 0.53 on one x86 machine, where 0.69 and 0.74 were
+measured; without them it is 0.38."""
 
 INT8_FLOAT_SHARE = 0.25
 """Bandwidth of element-wise and pooling kernels in int8, over that in float32: costs count one byte for each value, but
