@@ -78,7 +78,7 @@ def test_held_out_images_that_are_all_kept_back_are_found_before_training(factor
 
 
 def test_a_budget_that_nothing_keeps_is_found_before_training(factory, empty_app, edit_config):
-    edit_config(empty_app, "latency: 0.22 ms", "latency: 1 us")
+    edit_config(empty_app, "latency: 0.24 ms", "latency: 1 us")
     answer = factory(empty_app, "build")
     assert answer.code == 1
     assert "target 'speaker': none of its " in answer.err
