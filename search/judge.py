@@ -9,6 +9,7 @@ from device_profiles.costs import Costs
 from device_profiles.engine import COMPUTED_IN, ComputePrecision
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads
+from factory_base.intervals import Z95
 from search.device_target import Alternatives, Target, smallest_files
 from search.predicting.predictor import AccuracyPredictor
 from search.scored import Scored
@@ -158,7 +159,7 @@ def _leading(promises: Sequence[_Promise]) -> list[_Promise]:
     found = []
     for group in alike.values():
         most = max(promise.gain for promise in group)
-        level = [promise for promise in group if promise.gain + promise.error >= most]
+        level = [promise for promise in group if promise.gain + Z95 * promise.error >= most]
         found.append(min(level, key=lambda p: (p.costs.file_bytes, -p.gain)))
     return found
 
