@@ -175,7 +175,7 @@ def measure_tier(
     paths = {precision: folder / f"{tier.name}-{precision}.onnx" for precision in PRECISIONS}
     seconds, attempts = {}, {}
     for precision, path in paths.items():
-        wanted = convert_options(materials, Variant(subnet=tier.subnet, precision=precision))
+        wanted = convert_options(run, materials, Variant(subnet=tier.subnet, precision=precision))
         start = time.perf_counter()
         exporter.convert(tier.module, shape, path, replace(wanted, check=None))
         exporter.prove(tier.module, path, precision, proof_images, 1)
