@@ -3,10 +3,10 @@
     python benchmarks/pixel_input.py --folder /tmp/cifar10   # a finished build of configs/cifar10.yaml
     python benchmarks/pixel_input.py --quick                 # the time alone
 
-The subnets are the models of the family, each at every resolution of the space, with the supernet's weights. One column
-resizes as the training does, in float32, the other as apps do, in integers (`exports.resize`); the network is the same.
-The time is that of one convolution with pixels as its input, less that of the same convolution with a tensor, in ONNX
-Runtime with one thread: the median over rounds in which both run in turn.
+The subnets are the models of the family, each at every resolution of the space that needs resizing, with the supernet's
+weights. One column resizes as the training does, in float32, the other as apps do, in integers (`exports.resize`); the
+network is the same. The time is that of one convolution with pixels as its input, less that of the same convolution
+with a tensor, in ONNX Runtime with one thread: the median over rounds in which both run in turn.
 
 Standard output ends with two Markdown tables and, as its last line, one JSON object.
 """
@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
     """Run the benchmark."""
     parser = make_parser(__doc__)
     parser.add_argument("--folder", type=Path, help="a folder with the finished build of a config `factory.yaml`")
+    parser.add_argument("--models", type=int, help="use the first models of the family only")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the timing")
     options = parse_options(parser, arguments, {"rounds": 5})
     if options.folder is None and not options.quick:
@@ -92,16 +93,16 @@ def accuracies_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     run = open_run(options.folder / "factory.yaml", options.folder)
     materials = Materials(run, Console(), None)
     manifest = read_manifest(run.family_folder)
-    values = [dict(model.subnet.values) for model in manifest.models.values()]
+    values = {name: dict(model.subnet.values) for name, model in manifest.models.items()}
     (resolutions,) = [choice.options for choice in materials.model_space.space if choice.name == "resolution"]
     found = []
-    for name, own in zip(manifest.models, values, strict=True):
-        for resolution in resolutions:
+    for name, own in list(values.items())[: options.models]:
+        for resolution in (size for size in resolutions if size != run.config.data.image_size):
             subnet = materials.model_space.space.subnet({**own, "resolution": resolution})
-            log(f"{name} at {resolution}")
             network = materials.calibrated(subnet, CALIBRATION_IMAGES)
             for split, images in (("held-out", materials.splits.heldout), ("test", materials.splits.test)):
                 row = compared(materials, network, subnet, images)
+                log(f"{name} at {resolution}, {split}: {row}")
                 found.append({"model": name, "resolution": resolution, "own": own["resolution"] == resolution,
                               "split": split, **row})  # fmt: skip
     return found
