@@ -62,10 +62,12 @@ class SharedFacts:
     Attributes:
         facts: The graph and the weights, and their accuracy.
         own: The shapes of weights that the graph does not share.
+        computed: The names of parameters among them that a learned rule computes.
     """
 
     facts: FileFacts
     own: tuple[tuple[int, ...], ...]
+    computed: tuple[str, ...]
 
 
 def shared_stage(
@@ -145,7 +147,10 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
     found = stage.cached(lambda: _made(band, console), lambda facts: _files(band, facts))
     for name, shared in found.items():
         if shared.own:
-            console.say(f"{name}: shares all but {len(shared.own)} weights, which are not the supernet's any more")
+            learned = f"; a learned rule computes {', '.join(shared.computed)}" if shared.computed else ""
+            console.say(
+                f"{name}: {len(shared.own)} of its weights are not slices of the supernet, so it has its own{learned}"
+            )
     return found
 
 
@@ -173,7 +178,7 @@ def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
             name = exported.predictions.stem
             graph = shared.graphs[name]
             facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
-            found[name] = SharedFacts(facts=facts, own=graph.own)
+            found[name] = SharedFacts(facts=facts, own=graph.own, computed=graph.computed)
         for path in waiting.iterdir():
             write_bytes(band.run.exported / MODELS / path.name, path.read_bytes())
     return found
