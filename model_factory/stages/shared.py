@@ -93,7 +93,6 @@ def shared_stage(
         exported: The separate file of each pick, in the same order.
 
     Raises:
-        ConfigError: A band names a device that is no target, or one that is in another band.
         EngineError, ParityError: A graph cannot be made, or does not compute what its network computes.
         BudgetError: A graph with its weights exceeds the file budget of a target.
         DiskError: A file cannot be written.
@@ -116,15 +115,20 @@ def shared_stage(
     return result
 
 
+def check_bands(run: Run, targets: Sequence[str]) -> None:
+    """Raise `ConfigError` if a band names a device that is no target, or one that is in another band."""
+    named = [name for band in run.config.export.bands for name in band]
+    for name in named:
+        if name not in targets:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(targets)}")
+        if named.count(name) > 1:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
+
+
 def _bands(run: Run, outcomes: Sequence[SearchOutcome]) -> list[list[int]]:
     """The targets of each band, by number; targets that no band names are the last band."""
     names = [outcome.found.profile.name for outcome in outcomes]
-    named = [name for band in run.config.export.bands for name in band]
-    for name in named:
-        if name not in names:
-            raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(names)}")
-        if named.count(name) > 1:
-            raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
+    named = {name for band in run.config.export.bands for name in band}
     bands = [[names.index(name) for name in band] for band in run.config.export.bands]
     bands.append([number for number, name in enumerate(names) if name not in named])
     return [band for band in bands if band]

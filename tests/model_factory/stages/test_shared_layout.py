@@ -111,5 +111,5 @@ def test_bands_get_weights_files_of_their_own_and_unknown_ones_are_refused(share
     assert weights["speaker"].bytes < both.stat().st_size
     config.write_text(text.replace(SHARED, "export: {layout: shared, bands: [[speeker]]}\n"), encoding="utf-8")
     answer = factory(folder, "build")
-    assert answer.code == 2
+    assert answer.code == 1
     assert "export.bands names 'speeker', which is no target: speaker, midrange" in answer.error
