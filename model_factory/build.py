@@ -34,7 +34,7 @@ from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, un
 from model_factory.stages.quantised_finetune import lossy_picks, own_weights, quantised_finetune_stage
 from model_factory.stages.report import report_stage
 from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
-from model_factory.stages.shared import shared_stage
+from model_factory.stages.shared import check_bands, shared_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from supernet.planning.plan import TrainingLimits
 
@@ -90,6 +90,7 @@ def build(
     with exclusive(run.folder, "build"):
         run = _begin(run, console, limits)
         targets = _targets(run)
+        check_bands(run, [found.profile.name for found in targets])
         if not run.checkpoint.is_file():
             check_storage(run)
         run, materials, trained = _trained_supernet(run, console, limits, on_mismatch, targets, may_train=may_train)

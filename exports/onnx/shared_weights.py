@@ -38,7 +38,7 @@ from exports.onnx.weight_union import Layout, Shared, lay_out, unite, without_fl
 from factory_base.errors import EngineError
 from factory_base.files import sha256_bytes, write_bytes
 from supernet.sharing.blueprint import build_unweighted
-from supernet.sharing.slicing import Plan, plan_module, slicing_rules
+from supernet.sharing.slicing import Plan, SlicePlan, plan_module, slicing_rules
 
 if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
@@ -72,11 +72,14 @@ class SharedGraph:
         bytes: The size of the file.
         own: The shapes of the weights, of at least `SMALLEST_BYTES`, that it does not share: they are not parts of the
             supernet's. Biases are not listed: the folded normalisation of a network is in them.
+        computed: The names of parameters that are computed from the supernet's by another rule than slices, such as a
+            learned kernel transform. They are not shared.
     """
 
     path: Path
     bytes: int
     own: tuple[tuple[int, ...], ...]
+    computed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,7 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
     for tier in tiers:
         model = models[tier.name]
         own = _rewritten(model.graph, matches[tier.name], shared, layout, weights.name)
-        graphs[tier.name] = _written(model, folder, own)
+        graphs[tier.name] = _written(model, folder, own, tier.plans)
     return SharedFiles(weights=weights, weights_bytes=len(layout.data), graphs=graphs)
 
 
@@ -243,7 +246,7 @@ def _scaled(nodes: ConstantNodes, match: Match, shared: Shared, value: str) -> s
     return nodes.node("Mul", value, nodes.constant(factor.astype(np.float32).reshape(shape)))
 
 
-def _written(model: Any, folder: Path, own: tuple[tuple[int, ...], ...]) -> SharedGraph:
+def _written(model: Any, folder: Path, own: tuple[tuple[int, ...], ...], plans: Mapping[str, Plan]) -> SharedGraph:
     import onnx
 
     data = model.SerializeToString(deterministic=True)
@@ -253,4 +256,5 @@ def _written(model: Any, folder: Path, own: tuple[tuple[int, ...], ...]) -> Shar
         onnx.checker.check_model(path, full_check=True)
     except Exception as error:  # the checker's error type is private to its extension module
         raise EngineError(f"{path.name}: the written graph is not valid ONNX ({first_line(error)})") from error
-    return SharedGraph(path=path, bytes=len(data), own=own)
+    computed = tuple(name for name, plan in plans.items() if not isinstance(plan, SlicePlan))
+    return SharedGraph(path=path, bytes=len(data), own=own, computed=computed)

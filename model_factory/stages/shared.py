@@ -62,10 +62,12 @@ class SharedFacts:
     Attributes:
         facts: The graph and the weights, and their accuracy.
         own: The shapes of weights that the graph does not share.
+        computed: The names of parameters among them that a learned rule computes.
     """
 
     facts: FileFacts
     own: tuple[tuple[int, ...], ...]
+    computed: tuple[str, ...]
 
 
 def shared_stage(
@@ -91,7 +93,6 @@ def shared_stage(
         exported: The separate file of each pick, in the same order.
 
     Raises:
-        ConfigError: A band names a device that is no target, or one that is in another band.
         EngineError, ParityError: A graph cannot be made, or does not compute what its network computes.
         BudgetError: A graph with its weights exceeds the file budget of a target.
         DiskError: A file cannot be written.
@@ -114,15 +115,20 @@ def shared_stage(
     return result
 
 
+def check_bands(run: Run, targets: Sequence[str]) -> None:
+    """Raise `ConfigError` if a band names a device that is no target, or one that is in another band."""
+    named = [name for band in run.config.export.bands for name in band]
+    for name in named:
+        if name not in targets:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(targets)}")
+        if named.count(name) > 1:
+            raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
+
+
 def _bands(run: Run, outcomes: Sequence[SearchOutcome]) -> list[list[int]]:
     """The targets of each band, by number; targets that no band names are the last band."""
     names = [outcome.found.profile.name for outcome in outcomes]
-    named = [name for band in run.config.export.bands for name in band]
-    for name in named:
-        if name not in names:
-            raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(names)}")
-        if named.count(name) > 1:
-            raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
+    named = {name for band in run.config.export.bands for name in band}
     bands = [[names.index(name) for name in band] for band in run.config.export.bands]
     bands.append([number for number, name in enumerate(names) if name not in named])
     return [band for band in bands if band]
@@ -145,7 +151,10 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
     found = stage.cached(lambda: _made(band, console), lambda facts: _files(band, facts))
     for name, shared in found.items():
         if shared.own:
-            console.say(f"{name}: shares all but {len(shared.own)} weights, which are not the supernet's any more")
+            learned = f"; a learned rule computes {', '.join(shared.computed)}" if shared.computed else ""
+            console.say(
+                f"{name}: {len(shared.own)} of its weights are not slices of the supernet, so it has its own{learned}"
+            )
     return found
 
 
@@ -173,7 +182,7 @@ def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
             name = exported.predictions.stem
             graph = shared.graphs[name]
             facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
-            found[name] = SharedFacts(facts=facts, own=graph.own)
+            found[name] = SharedFacts(facts=facts, own=graph.own, computed=graph.computed)
         for path in waiting.iterdir():
             write_bytes(band.run.exported / MODELS / path.name, path.read_bytes())
     return found

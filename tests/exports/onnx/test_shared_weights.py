@@ -19,6 +19,7 @@ from exports.onnx.shared_weights import SharedTier, share_weights, supernet_valu
 from exports.onnx.weight_union import unite, without_flips
 from factory_base.errors import EngineError
 from supernet.evaluation.evaluation import recalibrate
+from supernet.sharing.kernel_transform import KernelTransform
 from supernet.sharing.slicing import Segments
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.mobilenet import MobileNetSpace
@@ -198,6 +199,22 @@ def test_a_graph_without_its_weights_or_with_truncated_ones_is_refused_by_name(s
     (tmp_path / shared.weights.name).write_bytes(shared.weights.read_bytes()[:1000])
     with pytest.raises(EngineError, match=rf"{graph.name}: ONNX Runtime refuses the file"):
         get_engine("onnxruntime").load(graph, 1)
+
+
+def test_a_kernel_of_a_learned_transform_is_not_shared_and_is_named(tmp_path):
+    shapes = {"b.conv.weight": (16, 1, 5, 5), "b.matrices.5to3": (9, 9)}
+    full = {name: np.random.default_rng(0).normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    rule = KernelTransform(weight="conv.weight", matrices="matrices")
+    plan = rule.plan((16, 1, 5, 5), (16, 1, 3, 3), "b.conv.weight")
+    conv = nn.Conv2d(16, 16, 3, groups=16, bias=False)
+    conv.weight = nn.Parameter(plan.take({name: torch.from_numpy(v) for name, v in full.items()}, "b.conv.weight"))
+    export_onnx(conv.eval(), (16, 8, 8), tmp_path / "conv.onnx")
+    (tmp_path / "shared").mkdir()
+    tier = SharedTier(name="conv", path=tmp_path / "conv.onnx", plans={"b.conv.weight": plan})
+    graph = share_weights([tier], full, tmp_path / "shared").graphs["conv"]
+    assert (graph.own, graph.computed) == (((16, 1, 3, 3),), ("b.conv.weight",))
+    inputs = torch.randn(2, 16, 8, 8)
+    np.testing.assert_array_equal(outputs(graph.path, inputs), outputs(tier.path, inputs))
 
 
 def test_no_tiers_are_refused(tmp_path):
