@@ -1,7 +1,9 @@
 """What files that take pixels cost: accuracy by resizing in integers, and time by the preprocessing in the graph.
 
     python benchmarks/pixel_input.py --folder /tmp/cifar10   # a finished build of configs/cifar10.yaml
-    python benchmarks/pixel_input.py --quick                 # the time alone
+    python benchmarks/pixel_input.py --quick                 # the time alone, in a few seconds
+
+With `--quick`, 5 rounds instead of 40, and accuracies only if a folder is named.
 
 The subnets are the models of the family, each at every resolution of the space that needs resizing, with the supernet's
 weights. One column resizes as the training does, in float32, the other as apps do, in integers (`exports.resize`); the
@@ -46,6 +48,17 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    times = [time_of(size, options.rounds) for size in SIZES]
+    accuracies = [] if options.folder is None else accuracies_of(options)
+    print_markdown(times, accuracies)
+    print(json.dumps({"time": times, "accuracy": accuracies, "environment": environment(0)}))
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--folder", type=Path, help="a folder with the finished build of a config `factory.yaml`")
     parser.add_argument("--models", type=int, help="use the first models of the family only")
@@ -53,12 +66,7 @@ def main(arguments: list[str]) -> int:
     options = parse_options(parser, arguments, {"rounds": 5})
     if options.folder is None and not options.quick:
         parser.error("name the folder of a finished build with --folder, or use --quick")
-    torch.set_num_threads(1)
-    times = [time_of(size, options.rounds) for size in SIZES]
-    accuracies = [] if options.folder is None else accuracies_of(options)
-    print_markdown(times, accuracies)
-    print(json.dumps({"time": times, "accuracy": accuracies, "environment": environment(0)}))
-    return 0
+    return options
 
 
 def time_of(size: int, rounds: int) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
+from search.variant import Variant
+
 
 @pytest.fixture
 def regret(load):
@@ -38,7 +40,7 @@ def test_the_table_holds_every_subnet_once_and_is_small(table):
 
 def test_a_search_sees_the_first_images_only(table):
     stored = table.Table.load(table.TABLE)
-    (score,) = stored.score(stored.subnets[7:8], 500, "")
+    (score,) = stored.score([Variant(subnet=stored.subnets[7])], 500, "")
     assert score.images == 500
     assert score.accuracy == stored.correct[7, :500].mean()
 

@@ -49,7 +49,7 @@ def test_diff_of_a_family_with_itself_finds_nothing_worse(factory, built):
 
 def test_diff_exits_with_1_if_a_limit_is_exceeded(factory, app, edit_config):
     before = (app / "dist" / "tiny").rename(app / "old")
-    edit_config(app, "latency: 1 ms", "latency: 0.05 ms")
+    edit_config(app, "latency: 1 ms", "latency: 0.06 ms")
     assert factory(app, "build", "-q").code == 0
     answer = factory(app, "diff", before, "dist/tiny", "--json")
     assert answer.code == 1

@@ -89,7 +89,7 @@ def test_a_key_of_an_earlier_version_repeats_nothing_and_is_said_to_have_no_effe
 
 
 def test_tightening_one_budget_repeats_no_training(factory, app, edit_config):
-    edit_config(app, "latency: 1 ms", "latency: 0.055 ms")
+    edit_config(app, "latency: 1 ms", "latency: 0.065 ms")
     answer = factory(app, "build")
     assert answer.code == 0, answer.err
     assert "propose subnets (round 1)" in answer.stages

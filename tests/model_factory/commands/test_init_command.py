@@ -88,8 +88,8 @@ def test_profiles_are_listed_own_ones_included(factory, empty_app):
     (empty_app / "profiles" / "mine.yaml").write_text(mine.replace("name: midrange", "name: mine"), encoding="utf-8")
     out = factory(empty_app, "profile", "--list").out
     rows = [line.split() for line in out.splitlines()]
-    assert ["mine", "modelled", "file"] in [row[:3] for row in rows]
-    assert ["midrange", "modelled", "shipped"] in [row[:3] for row in rows]
+    assert ["mine", "fp32,", "int8", "modelled", "file"] in [row[:5] for row in rows]
+    assert ["midrange", "fp32,", "int8", "modelled", "shipped"] in [row[:5] for row in rows]
     assert "sheets for --modelled: browser, flagship" in out
 
 
