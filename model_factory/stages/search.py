@@ -159,7 +159,7 @@ def search_stage(
         inputs={
             **evaluation_inputs(run, trained),
             "search": shaping_values(run.config.search),
-            **({} if from_snapshot else {"export": shaping_values(run.config.export)}),
+            "export": {"input": run.config.export.input} if from_snapshot else shaping_values(run.config.export),
             "start": _digest(start),
             "targets": [aim.inputs() for aim in aims],
         },
