@@ -190,7 +190,8 @@ def _written(
 def drop_notes(run: Run, exported: Sequence[Exported]) -> tuple[str, ...]:
     """A note for each file that loses more accuracy than `export.drop_limit`, whatever was tried."""
     found = {e.artifact.model_id: drop_note(e.artifact.conversion, run.config.export.drop_limit) for e in exported}
-    return tuple(f"model {name}: {note}" for name, note in found.items() if note)
+    way = "; with `export.layout` separate it may lose less" if run.config.export.layout == "shared" else ""
+    return tuple(f"model {name}: {note}{way}" for name, note in found.items() if note)
 
 
 def own_supernet(run: Run, materials: Materials, finetuned: Finetuned) -> Supernet:

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from device_profiles.engine import COMPUTED_IN
 from exports.exporter import Converted, ConvertOptions
 from exports.exporters import get_exporter
+from exports.family.artifact import Images
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import Check, Conversion
 from factory_base.documents import shaping_values
@@ -24,6 +27,7 @@ from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
 from model_factory.stages.train import Trained
 from search.scored import Scored
 from search.variant import Variant
+from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
     from search.decision import Measured
@@ -127,12 +131,17 @@ class VariantFiles:
         """Which held-out images the file labels correctly, in the order in which subnets are scored on them."""
         inputs, labels = self._materials.heldout_inputs(variant.subnet)
         threads, classes = self._run.config.threads, len(self._trained.class_names)
-        session = IsolatedSession(self._process, _ENGINE, path, threads, classes=classes, seconds=_SECONDS)
-        correct: list[bool] = []
-        for start in range(0, len(labels), _IMAGES_AT_ONCE):
-            part = slice(start, start + _IMAGES_AT_ONCE)
-            correct += (session.run(inputs[part]).argmax(axis=1) == labels[part]).tolist()
-        return Scored.of_file(variant.subnet, correct, variant.precision)
+        correct = labelled_correctly(self._process, path, threads, classes, inputs, labels)
+        return Scored.of_file(variant.subnet, correct.tolist(), variant.precision)
+
+
+def labelled_correctly(
+    process: IsolatedProcess, path: Path, threads: int, classes: int, inputs: Images, labels: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Whether a file labels each image correctly in its engine, `(n,)`. Raises `EngineError`."""
+    session = IsolatedSession(process, _ENGINE, path, threads, classes=classes, seconds=_SECONDS)
+    parts = (slice(start, start + _IMAGES_AT_ONCE) for start in range(0, len(labels), _IMAGES_AT_ONCE))
+    return np.concatenate([session.run(inputs[part]).argmax(axis=1) == labels[part] for part in parts])
 
 
 def known_file(run: Run, trained: Trained, variant: Variant) -> Converted | None:
@@ -145,15 +154,20 @@ def convert_options(run: Run, materials: Materials, variant: Variant) -> Convert
     """How a variant is converted: with ranges from training images, and remedies that held-out images decide about."""
     if variant.precision != "int8":
         return ConvertOptions(precision=variant.precision, input_type=materials.file_input_type)
-    inputs, labels = materials.heldout_inputs(variant.subnet)
-    images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
     return ConvertOptions(
         precision=variant.precision,
         calibration=materials.calibration_inputs(variant.subnet, CALIBRATION_IMAGES),
-        check=Check(inputs=inputs[:images], labels=labels[:images]),
+        check=check_images(materials, variant.subnet),
         drop_limit=run.config.export.drop_limit,
         input_type=materials.file_input_type,
     )
+
+
+def check_images(materials: Materials, subnet: SubnetConfig) -> Check:
+    """The held-out images on which the drop of a subnet's int8 file is measured."""
+    inputs, labels = materials.heldout_inputs(subnet)
+    images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
+    return Check(inputs=inputs[:images], labels=labels[:images])
 
 
 def _stage(run: Run, trained: Trained, variant: Variant) -> Stage[VariantFile]:
