@@ -16,7 +16,7 @@ from exports.exporter import Converted, ConvertOptions
 from exports.exporters import get_exporter
 from exports.family.artifact import Images
 from exports.isolation.process import IsolatedProcess, IsolatedSession
-from exports.onnx.conversion import Check, Conversion
+from exports.onnx.conversion import CheckImages, Conversion
 from factory_base.documents import shaping_values
 from factory_base.errors import EngineError
 from model_factory.run import Run
@@ -163,11 +163,11 @@ def convert_options(run: Run, materials: Materials, variant: Variant) -> Convert
     )
 
 
-def check_images(materials: Materials, subnet: SubnetConfig) -> Check:
+def check_images(materials: Materials, subnet: SubnetConfig) -> CheckImages:
     """The held-out images on which the drop of a subnet's int8 file is measured."""
     inputs, labels = materials.heldout_inputs(subnet)
     images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
-    return Check(inputs=inputs[:images], labels=labels[:images])
+    return CheckImages(inputs=inputs[:images], labels=labels[:images])
 
 
 def _stage(run: Run, trained: Trained, variant: Variant) -> Stage[VariantFile]:
