@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from device_profiles.engine import COMPUTED_IN
+from device_profiles.engine import COMPUTED_IN, ModelInput
 from exports.exporter import Converted, ConvertOptions
 from exports.exporters import get_exporter
 from exports.family.artifact import Images
+from exports.family.parity import Runnable, check_parity
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import CheckImages, Conversion
 from factory_base.documents import shaping_values
@@ -30,6 +31,8 @@ from search.variant import Variant
 from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from search.decision import Measured
     from search.device_target import Target
     from search.target import Candidate
@@ -39,7 +42,12 @@ _ENGINE = "onnxruntime"
 _IMAGES_AT_ONCE = 64
 _CHECK_BYTES = 2**28
 """Memory for the held-out images that decide about remedies: 400 of 224x224 pixels, and 20,000 of 32x32."""
-_SECONDS = 3600.0
+_PARITY_IMAGES = (128, 2000)
+"""Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
+many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
+_PARITY_MACS = 2e10
+"""Between these, as many as take so many MACs: about two seconds in PyTorch and one in the engine."""
+HELDOUT_SECONDS = 3600.0
 """What the held-out images may take: hours for the largest networks would be a mistake."""
 
 
@@ -90,6 +98,7 @@ class VariantFiles:
 
         Raises:
             EngineError: The network cannot be exported in this precision.
+            ParityError: A file in another precision than fp32 does not compute what the network computes.
             DiskError: The file cannot be written.
         """
         from device_profiles.cost_models.models import BYTES_PER_ELEMENT
@@ -109,7 +118,7 @@ class VariantFiles:
         """The facts about the file of a variant with the supernet's weights.
 
         Raises:
-            EngineError, DiskError: See `measure`.
+            EngineError, ParityError, DiskError: See `measure`.
         """
         path = self._run.variant_file(variant.name)
         return _stage(self._run, self._trained, variant).cached(lambda: self._made(variant, path), lambda _: (path,))
@@ -120,6 +129,8 @@ class VariantFiles:
         exporter = get_exporter(_ENGINE, **self._run.config.export.engine_options())
         shape = materials.file_input_shape(variant.subnet)
         conversion = exporter.convert(module, shape, path, convert_options(self._run, materials, variant))
+        if variant.precision != "fp32":
+            self._check_parity(module, variant, path)
         return VariantFile(
             file_bytes=path.stat().st_size,
             arena_bytes=_arena_bytes(path),
@@ -127,19 +138,25 @@ class VariantFiles:
             conversion=conversion,
         )
 
+    def _check_parity(self, module: nn.Module, variant: Variant, path: Path) -> None:
+        """Raise `ParityError` now if the proof would, so that another variant is taken. In fp32 that is a defect."""
+        macs = self._materials.workloads.of(variant.subnet).macs
+        images = parity_images(self._materials, variant.subnet, macs)
+        check_parity(module, self._session(path), images, variant.precision)
+
+    def _session(self, path: Path) -> IsolatedSession:
+        threads, classes = self._run.config.threads, len(self._trained.class_names)
+        return IsolatedSession(self._process, _ENGINE, path, threads, classes=classes, seconds=HELDOUT_SECONDS)
+
     def _scored(self, variant: Variant, path: Path) -> Scored:
         """Which held-out images the file labels correctly, in the order in which subnets are scored on them."""
         inputs, labels = self._materials.heldout_inputs(variant.subnet)
-        threads, classes = self._run.config.threads, len(self._trained.class_names)
-        correct = labelled_correctly(self._process, path, threads, classes, inputs, labels)
+        correct = labelled_correctly(self._session(path), inputs, labels)
         return Scored.of_file(variant.subnet, correct.tolist(), variant.precision)
 
 
-def labelled_correctly(
-    process: IsolatedProcess, path: Path, threads: int, classes: int, inputs: Images, labels: NDArray[np.integer]
-) -> NDArray[np.bool_]:
-    """Whether a file labels each image correctly in its engine, `(n,)`. Raises `EngineError`."""
-    session = IsolatedSession(process, _ENGINE, path, threads, classes=classes, seconds=_SECONDS)
+def labelled_correctly(session: Runnable, inputs: Images, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether a loaded file labels each image correctly, `(n,)`. Raises `EngineError`."""
     parts = (slice(start, start + _IMAGES_AT_ONCE) for start in range(0, len(labels), _IMAGES_AT_ONCE))
     return np.concatenate([session.run(inputs[part]).argmax(axis=1) == labels[part] for part in parts])
 
@@ -161,6 +178,12 @@ def convert_options(run: Run, materials: Materials, variant: Variant) -> Convert
         drop_limit=run.config.export.drop_limit,
         input_type=materials.file_input_type,
     )
+
+
+def parity_images(materials: Materials, subnet: SubnetConfig, macs: int) -> ModelInput:
+    """The held-out images on which a network of so many MACs is compared with its file."""
+    count = min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
+    return materials.inputs(materials.splits.heldout, subnet)[:count]
 
 
 def check_images(materials: Materials, subnet: SubnetConfig) -> CheckImages:

@@ -14,19 +14,19 @@ from exports.exporter import Exporter
 from exports.exporters import get_exporter
 from exports.family.artifact import MODELS, Artifact, evaluate_artifact, model_file
 from exports.family.npy import npy_bytes
-from exports.isolation.process import IsolatedProcess
+from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import Conversion
 from exports.onnx.quantising.accuracy import paired_drop
 from factory_base.documents import shaping_values
-from factory_base.errors import ConfigError
+from factory_base.errors import ConfigError, ParityError
 from factory_base.files import write_bytes
 from factory_base.wording import counted
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet, parity_images
-from model_factory.stages.files import check_images, labelled_correctly
+from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet
+from model_factory.stages.files import HELDOUT_SECONDS, check_images, labelled_correctly, parity_images
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
@@ -224,12 +224,14 @@ def _conversion(band: _Band, exported: Exported, source: Path | None, graph: Pat
     made = exported.artifact.conversion
     if made.chosen is None or source is None:
         return made
-    check, threads = check_images(band.materials, exported.subnet), band.run.config.threads
+    check, artifact = check_images(band.materials, exported.subnet), exported.artifact
+    threads = band.run.config.threads
     with IsolatedProcess() as process:
-        reference, found = (
-            labelled_correctly(process, path, threads, exported.artifact.classes, check.inputs, check.labels)
+        sessions = (
+            IsolatedSession(process, artifact.engine, path, threads, classes=artifact.classes, seconds=HELDOUT_SECONDS)
             for path in (source, graph)
         )
+        reference, found = (labelled_correctly(session, check.inputs, check.labels) for session in sessions)
     attempts = list(made.attempts)
     attempts[made.chosen] = replace(attempts[made.chosen], drop=paired_drop(reference, found))
     return replace(made, attempts=tuple(attempts))
@@ -246,10 +248,14 @@ def _proven(
 ) -> FileFacts:
     """Prove a graph and evaluate it on the test images, as the export stage does with a separate file."""
     materials, threads = band.materials, band.run.config.threads
-    images = materials.inputs(materials.splits.heldout, exported.subnet)[
-        : parity_images(outcome.result.pick.costs.macs)
-    ]
-    proof = exporter.prove(module, graph, exported.precision, images, threads)
+    images = parity_images(materials, exported.subnet, outcome.result.pick.costs.macs)
+    try:
+        proof = exporter.prove(module, graph, exported.precision, images, threads)
+    except ParityError as error:
+        raise ParityError(
+            f"{exported.predictions.stem} with shared weights: {error}; set `export.layout` to separate, or leave "
+            f"{exported.precision} out of the `precisions` of target {outcome.found.profile.name!r}"
+        ) from error
     files = model_file(graph, "graph"), model_file(weights)
     artifact: Artifact = replace(
         exported.artifact, model_id=f"m{files[0].sha256[:12]}", files=files, format_version=proof.opset, proof=proof
