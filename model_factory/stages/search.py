@@ -152,7 +152,25 @@ def search_stage(
     if start is None:  # so that this search, too, starts from a snapshot, and gives the same result when it is repeated
         first = _search(run, materials, console, trained, calibration_images, aims, (), measured=False)
         start = snapshot.save(_cheap(first.scored))
-    stage = Stage(
+    stage = _stage(run, trained, aims, start, from_snapshot=from_snapshot)
+    result = stage.load()
+    if result is None:
+        result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
+        stage.save(result)
+        if not start:
+            snapshot.save(_cheap(result.scored))
+    outcomes = (
+        SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
+        for aim, found in zip(aims, result.targets, strict=True)
+    )
+    return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
+
+
+def _stage(
+    run: Run, trained: Trained, aims: Sequence[Aim], start: Sequence[Scored], *, from_snapshot: bool
+) -> Stage[SearchResult]:
+    """A search from a snapshot exports nothing, so only what shapes the costs of files is part of its key."""
+    return Stage(
         run=run,
         name=_record_name(aims) if from_snapshot else "search",
         version=_VERSION,
@@ -170,17 +188,6 @@ def search_stage(
         ),
         codec=TypeAdapter(SearchResult),
     )
-    result = stage.load()
-    if result is None:
-        result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
-        stage.save(result)
-        if not start:
-            snapshot.save(_cheap(result.scored))
-    outcomes = (
-        SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
-        for aim, found in zip(aims, result.targets, strict=True)
-    )
-    return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
 
 
 def check_search(run: Run, materials: Materials, console: Console, aims: Sequence[Aim]) -> None:
