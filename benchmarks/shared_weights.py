@@ -107,7 +107,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     materials = Materials(run, Console())
     picks = export(run, materials, options, folder)
     full = supernet_values(materials.supernet)
-    results = {precision: compare(picks, precision, full, folder, options.rounds) for precision in PRECISIONS}
+    scale, rounds = materials.input_scale, options.rounds
+    results = {precision: compare(picks, precision, full, scale, folder, rounds) for precision in PRECISIONS}
     return {
         "benchmark": "shared_weights",
         "quick": options.quick,
@@ -150,13 +151,18 @@ def export_files(run: Run, materials: Materials, subnet: SubnetConfig, stem: Pat
 
 
 def compare(
-    picks: Sequence[Pick], precision: str, full: dict[str, NDArray[np.float32]], folder: Path, rounds: int
+    picks: Sequence[Pick],
+    precision: str,
+    full: dict[str, NDArray[np.float32]],
+    scale: Sequence[float],
+    folder: Path,
+    rounds: int,
 ) -> dict[str, Any]:
     """All figures of one precision."""
     tiers = [pick.files[precision] for pick in picks]
-    shared = share_weights(tiers, full, folder)
+    shared = share_weights(tiers, full, folder, scale)
     sizes = [tier.path.stat().st_size for tier in tiers]
-    alone = share_weights([tiers[sizes.index(max(sizes))]], full, folder)
+    alone = share_weights([tiers[sizes.index(max(sizes))]], full, folder, scale)
     rows = [compare_tier(pick, precision, shared, rounds) for pick in picks]
     result = {
         "bytes_ratio": round(shared.bytes / max(sizes), 4),

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from exports.isolation.process import IsolatedProcess as IsolatedProcess
     from exports.onnx.arena import Buffer as Buffer
     from exports.onnx.arena import plan_arena as plan_arena
-    from exports.onnx.conversion import Check as Check
+    from exports.onnx.conversion import CheckImages as CheckImages
     from exports.onnx.graph_memory import GraphMemory as GraphMemory
     from exports.onnx.graph_memory import plan_graph as plan_graph
     from exports.onnx.onnx_file import export_onnx as export_onnx
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Artifact": "exports.family.artifact",
     "Buffer": "exports.onnx.arena",
-    "Check": "exports.onnx.conversion",
+    "CheckImages": "exports.onnx.conversion",
     "ConvertOptions": "exports.exporter",
     "DeviceFacts": "exports.client.python.resolver",
     "EXAMPLE_MANIFEST": "exports.family.manifest",
@@ -79,6 +79,7 @@ _MODULES = {
     "Tier": "exports.family.records",
     "TierSpec": "exports.family.specs",
     "check_parity": "exports.family.parity",
+    "convert_precision": "exports.onnx.quantising.precision",
     "diff_families": "exports.family.diff",
     "evaluate_artifact": "exports.family.artifact",
     "export_artifact": "exports.exporter",
@@ -93,7 +94,6 @@ _MODULES = {
     "parse_manifest": "exports.family.manifest",
     "plan_arena": "exports.onnx.arena",
     "plan_graph": "exports.onnx.graph_memory",
-    "convert_precision": "exports.onnx.quantising.precision",
     "ram_class_mib": "exports.client.python.resolver",
     "read_manifest": "exports.family.manifest",
     "resize": "exports.client.python.preprocess",

@@ -25,7 +25,7 @@ import numpy as np
 from device_profiles.engine import InputType, ModelInput, Precision
 from exports.family.artifact import MODELS, Artifact, model_file
 from exports.family.proof import Proof
-from exports.onnx.conversion import Check, Conversion
+from exports.onnx.conversion import DROP_LIMIT, CheckImages, Conversion
 from factory_base.errors import DiskError
 from factory_base.files import TEMPORARY_MARK
 from factory_base.progress import Progress, silent
@@ -48,8 +48,8 @@ class ConvertOptions:
 
     precision: Precision = "fp32"
     calibration: ModelInput | None = None
-    check: Check | None = None
-    drop_limit: float = 0.3
+    check: CheckImages | None = None
+    drop_limit: float = DROP_LIMIT
     input_type: InputType = "float32"
 
 

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
+from exports.onnx.conversion import DROP_LIMIT
 from factory_base.documents import HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
@@ -78,7 +79,7 @@ class ExportConfig(Document):
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
     """Whether files accept any batch size; by default they accept a batch of one, as apps run them."""
-    drop_limit: float = Field(default=0.3, ge=0, le=100)
+    drop_limit: float = Field(default=DROP_LIMIT, ge=0, le=100)
     """Percentage points of held-out accuracy that an int8 file may lose against the float32 network before remedies are
     tried: other ranges, equalised layers, layers in float32, and at last fine-tuning as in `quantised_finetune`."""
     layout: Annotated[Literal["separate", "shared"], HANDLING] = "separate"

@@ -29,12 +29,12 @@ from search.decision import Measure, predicted_costs
 from search.design import shared_subnets
 from search.device_target import Alternatives, Target, smallest_files
 from search.enumeration import require_small
-from search.finals import Finals, Score, fullest, hold_finals
+from search.finals import Finals, Score, Settled, fullest, hold_finals
 from search.judge import Judge
 from search.objective import Objective
 from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.predictor import AccuracyPredictor
-from search.samplers import Say, SearchState, make_sampler
+from search.samplers import Sampler, Say, SearchState, make_sampler
 from search.scored import Scored
 from search.solving.solver import Solved, solve
 from search.target import SearchResult
@@ -126,27 +126,13 @@ def search_targets(
         workloads=workloads,
         settled=bool(start),
     )
-    sampler = make_sampler(config.sampler, say)
-    for share in _shares(config, len(devices), space):
-        with watch(f"propose subnets (round {state.rounds + 1})"):
-            proposed = sampler.propose(state, share, seed + state.rounds)
-        if not proposed:
-            break
-        new = score(_in_fp32(proposed), rungs[0], f"round {state.rounds + 1}")
-        state = replace(state, scored=(*state.scored, *new), rounds=state.rounds + 1)
+    shares = _shares(config, len(devices), space)
+    state = _proposed(state, make_sampler(config.sampler, say), shares, seed, score, rungs[0], watch)
     scored = list(state.scored)
     finals = Finals(
         judge=Judge(space, workloads, scored), count=config.finalists, rungs=rungs, score=score, measure=measure
     )
-    ranked = [finals.ranked(alternatives) for alternatives in targets]
-    known = fullest(*scored, *learned.scored, *start, *hold_finals(ranked, rungs, score))
-    settled = []
-    with watch("pick subnets") as progress:
-        for alternatives in targets:
-            found, known = finals.settled(alternatives, known)
-            settled.append(found)
-            progress(len(settled), len(targets), alternatives[0].name)
-    known = (*known, *dict.fromkeys(file for found in settled for file in found.decision.files))
+    settled, known = _settled(finals, targets, (*scored, *learned.scored, *start), watch)
     last = list({variant_of(s): s for s in known}.values())
     return SearchResult(
         targets=tuple(
@@ -158,6 +144,35 @@ def search_targets(
         rounds=state.rounds,
         offsets=tuple(o.compared(_with_files(o.precision, known)) for o in learned.offsets.values()),
     )
+
+
+def _proposed(
+    state: SearchState, sampler: Sampler, shares: Sequence[int], seed: int, score: Score, images: int, watch: Watch
+) -> SearchState:
+    """`state` after a round for each of `shares`, or up to the one in which nothing is worth a score."""
+    for share in shares:
+        with watch(f"propose subnets (round {state.rounds + 1})"):
+            proposed = sampler.propose(state, share, seed + state.rounds)
+        if not proposed:
+            break
+        new = score(_in_fp32(proposed), images, f"round {state.rounds + 1}")
+        state = replace(state, scored=(*state.scored, *new), rounds=state.rounds + 1)
+    return state
+
+
+def _settled(
+    finals: Finals, targets: Sequence[Alternatives], scored: Sequence[Scored], watch: Watch
+) -> tuple[list[Settled], tuple[Scored, ...]]:
+    """The outcome of the finals of each device, and all scores after them, those of files last."""
+    ranked = [finals.ranked(alternatives) for alternatives in targets]
+    known = fullest(*scored, *hold_finals(ranked, finals.rungs, finals.score))
+    settled: list[Settled] = []
+    with watch("pick subnets") as progress:
+        for alternatives in targets:
+            found, known = finals.settled(alternatives, known)
+            settled.append(found)
+            progress(len(settled), len(targets), alternatives[0].name)
+    return settled, (*known, *dict.fromkeys(file for found in settled for file in found.decision.files))
 
 
 def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:

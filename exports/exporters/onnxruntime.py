@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from device_profiles.engine import InputType, ModelInput, Precision
 from device_profiles.measuring.host_facts import processor
 from exports.client.python.resolver import version_key
+from exports.engines.arguments import check_precision
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.exporter import ConvertOptions
 from exports.family.parity import check_logits, module_logits
@@ -111,11 +112,7 @@ class OnnxRuntimeExporter:
 
     def _check(self, options: ConvertOptions) -> None:
         """Raises `EngineError` if they cannot be carried out here, before anything is written."""
-        if options.precision not in self.precisions:
-            known = ", ".join(self.precisions)
-            raise EngineError(f"engine {self.name!r} cannot convert to {options.precision!r}; it supports: {known}")
-        if options.precision == "int8" and options.calibration is None:
-            raise EngineError("int8 needs calibration inputs, (n, *input_shape); pass some images of the data set")
+        check_precision(self.name, self.precisions, options.precision, options.calibration)
         oldest, installed = OnnxRuntimeEngine.oldest_version(self._opset), OnnxRuntimeEngine().version()
         if version_key(installed) < version_key(oldest):
             raise EngineError(

@@ -16,6 +16,7 @@ from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.records import PIXELS_FEATURE, PPM, File, Manifest, Model, Perf, Tier
+from exports.onnx.conversion import DROP_LIMIT
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
 from factory_base.intervals import Z95, paired_change
@@ -44,7 +45,7 @@ class Limits:
 
     max_accuracy_drop: float = 0.0
     max_class_drop: float = 0.02
-    max_conversion_drop: float = 0.003
+    max_conversion_drop: float = DROP_LIMIT / 100
     max_latency_increase: float = 0.05
     max_memory_increase: float = 0.05
     max_bytes_increase: float = 0.05

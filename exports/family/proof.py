@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from device_profiles.engine import Precision
 from exports.family.parity import Parity
 from exports.onnx.conversion import Attempt, Conversion
-
-DROP_LIMIT: Final = 0.3
-"""The largest drop of accuracy that a file may cost, in percentage points, unless another limit is given: less than
-half of the 95 % interval of an accuracy of 85 % on 10,000 images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +68,8 @@ def drop_note(conversion: Conversion, limit: float) -> str:
         conversion: How the file came about.
         limit: The largest drop in percentage points.
     """
-    if conversion.chosen is None:
-        return ""
-    drop = conversion.attempts[conversion.chosen].drop
-    if drop.low <= limit:
+    drop = conversion.drop
+    if drop is None or drop.low <= limit:
         return ""
     tried = ", then ".join(dict.fromkeys(describe_attempt(attempt) for attempt in conversion.attempts))
     return (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from exports.engines import get_engine
-from exports.onnx.conversion import Check, Conversion
+from exports.onnx.conversion import CheckImages, Conversion
 from exports.onnx.file_facts import file_facts
 from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
@@ -90,7 +90,7 @@ def _convert(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[A
     The arrays are those of `given`: `calibration`, then the `inputs` and the `labels` of the check.
     """
     given = dict(zip(arguments["given"], arrays, strict=True))
-    check = Check(inputs=given["inputs"], labels=given["labels"]) if "inputs" in given else None
+    check = CheckImages(inputs=given["inputs"], labels=given["labels"]) if "inputs" in given else None
     conversion = convert_precision(
         Path(arguments["source"]), Path(arguments["path"]), arguments["precision"], given.get("calibration"), check,
         drop_limit=arguments["drop_limit"], progress=progress,

@@ -20,7 +20,6 @@ from exports.onnx.parameter_match import Floats
 _LARGEST_HALF = 2.0**15
 """Values are brought below this by a power of two before they are stored in float16, whose largest value is 65504."""
 
-
 _SMALLEST_SHARE = 2.0**-30
 """The smallest scale, as a share of the largest. In float16 it keeps 9 bits below the largest value allowed above."""
 

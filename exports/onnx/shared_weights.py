@@ -13,7 +13,7 @@ ONNX Runtime computes all of it once, when it loads the graph, so that it runs a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,9 @@ from supernet.sharing.slicing import Plan, SlicePlan, plan_module, slicing_rules
 if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
     from supernet.space import SubnetConfig
+
+_OF_PIXELS = " of pixels"
+"""The ending of the names of weights that hold the factor of the preprocessing. No name in PyTorch has a space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,9 @@ def supernet_values(supernet: Supernet) -> dict[str, Floats]:
     return {name: parameter.detach().cpu().numpy() for name, parameter in supernet.largest.named_parameters()}
 
 
-def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folder: Path) -> SharedFiles:
+def share_weights(
+    tiers: Sequence[SharedTier], full: Mapping[str, Floats], folder: Path, input_scale: Sequence[float] = ()
+) -> SharedFiles:
     """Write the networks of a family as one file of weights and a graph for each, all into `folder`.
 
     The networks compute what their files compute: each constant is checked to be a part of a parameter, up to a factor
@@ -125,6 +130,8 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
         tiers: The networks, at least one, in any order.
         full: The parameters of the supernet that the plans refer to, by name, see `supernet_values`.
         folder: The folder to write to. ONNX Runtime reads external data from the folder of the graph only.
+        input_scale: The factor per channel of the preprocessing in files that take pixels, which the weights of their
+            first convolution hold (`exports.onnx.input_scale`); empty for files that take tensors.
 
     Raises:
         EngineError: A file is damaged, or there are no tiers.
@@ -134,8 +141,12 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
         raise EngineError("there is no network to share weights; pass at least one")
     ordered = sorted(tiers, key=lambda tier: (-tier.path.stat().st_size, tier.name))
     models = {tier.name: read_onnx(tier.path) for tier in ordered}
-    matches = without_flips({tier.name: _matches(tier, models[tier.name].graph, full) for tier in ordered})
-    shared = unite(dict(full), [found.values() for found in matches.values()])
+    of_pixels = _of_pixels(full, input_scale)
+    known = {**full, **of_pixels}
+    matches = without_flips(
+        {tier.name: _matches(_with_plans_for(tier, of_pixels), models[tier.name].graph, known) for tier in ordered}
+    )
+    shared = unite(known, [found.values() for found in matches.values()])
     layout = lay_out(shared)
     weights = folder / f"{sha256_bytes(layout.data)[:16]}.bin"  # 64 bits distinguish the files of all releases
     write_bytes(weights, layout.data)
@@ -145,6 +156,21 @@ def share_weights(tiers: Sequence[SharedTier], full: Mapping[str, Floats], folde
         own = _rewritten(model.graph, matches[tier.name], shared, layout, weights.name)
         graphs[tier.name] = _written(model, folder, own, tier.plans)
     return SharedFiles(weights=weights, weights_bytes=len(layout.data), graphs=graphs)
+
+
+def _of_pixels(full: Mapping[str, Floats], input_scale: Sequence[float]) -> dict[str, Floats]:
+    """The weights that may read the image, as files hold them that take pixels, by another name than their own."""
+    scale = np.array(input_scale, np.float32)[:, None, None].astype(np.float64)
+    return {
+        f"{name}{_OF_PIXELS}": (values * scale).astype(np.float32)
+        for name, values in full.items()
+        if values.ndim == 4 and values.shape[1] == len(scale)
+    }
+
+
+def _with_plans_for(tier: SharedTier, of_pixels: Mapping[str, Floats]) -> SharedTier:
+    more = {name: tier.plans[own] for name in of_pixels if (own := name.removesuffix(_OF_PIXELS)) in tier.plans}
+    return replace(tier, plans={**tier.plans, **more})
 
 
 def _matches(tier: SharedTier, graph: Any, full: Mapping[str, Floats]) -> dict[str, Match]:
@@ -210,9 +236,9 @@ def _put_integers(
 
 def _scale(match: Match, shared: Shared) -> Floats:
     """The scales of a network for the shared integers."""
-    positions = shared.positions(match.axes)
-    assert shared.quantised
-    scale = shared.quantised.scale[positions[0]] * _factor(match, shared)
+    if shared.quantised is None:
+        raise EngineError(f"parameter {match.parameter!r}: is shared as floats, but a network needs integers")
+    scale = shared.quantised.scale[shared.positions(match.axes)[0]] * _factor(match, shared)
     return scale.astype(np.float32)
 
 

@@ -15,7 +15,6 @@ from exports.onnx.parameter_match import ROUNDING, Axes, Floats, Key, Match, Qua
 _ALIGNMENT: Final = 16
 """Tensors begin at multiples of this number of bytes, so that an engine can use a mapped file without copies."""
 
-
 _LARGEST_INTEGER: Final = 127
 """-128 is not used, so that the integers are symmetric."""
 

@@ -138,15 +138,10 @@ def measure(
             measured = []
             for setting in settings:
                 with console.stage(title if len(settings) == 1 else f"{title} in {setting.precision}") as progress:
+                    shown, folder = _also_shown(progress, runner), run.measurements
                     measured.append(
                         measure_host(
-                            model_space,
-                            driver,
-                            setting,
-                            folder=run.measurements,
-                            progress=_also_shown(progress, runner),
-                            today=today,
-                            runner=runner,
+                            model_space, driver, setting, folder=folder, progress=shown, today=today, runner=runner
                         )
                     )
     costs = {found.profile.precision: found.profile.costs for found in measured}

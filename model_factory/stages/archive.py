@@ -48,12 +48,13 @@ class Scorer:
         known: dict[Variant, Scored] = {}
         for precision in dict.fromkeys(variant.precision for variant in variants):
             same = [variant for variant in variants if variant.precision == precision]
-            known |= zip(same, self._in(precision, same, images, purpose), strict=True)
+            known |= zip(same, self._in(precision, self._archive, same, images, purpose), strict=True)
         return [known[variant] for variant in variants]
 
-    def _in(self, precision: Precision, variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
-        assert self._archive is not None
-        archive, subnets = self._archive.of_variant(precision), [variant.subnet for variant in variants]
+    def _in(
+        self, precision: Precision, archive: Archive, variants: Sequence[Variant], images: int, purpose: str
+    ) -> list[Scored]:
+        archive, subnets = archive.of_variant(precision), [variant.subnet for variant in variants]
         title = purpose if precision in ("fp32", purpose) else f"{purpose}, {precision}"
 
         def evaluate(subnet: SubnetConfig, rows: range) -> list[bool]:

@@ -24,7 +24,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.files import convert_options, known_file
+from model_factory.stages.files import convert_options, known_file, parity_images
 from model_factory.stages.finetune import Finetuned, finetuned_supernet
 from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from supernet.sharing.supernet import Supernet
 
 _VERSION = 7
-_PARITY_IMAGES = (128, 2000)
-"""Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
-many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
-_PARITY_MACS = 2e10
-"""Between these, as many as take so many MACs: about two seconds in PyTorch and one in the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +167,7 @@ def _written(
         module = materials.file_module(materials.calibrated(subnet, calibration_images, own))
         exporter = get_exporter("onnxruntime", **run.config.export.engine_options())
         shape = materials.file_input_shape(subnet)
-        images = materials.inputs(materials.splits.heldout, subnet)[: parity_images(macs)]
+        images = parity_images(materials, subnet, macs)
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
             module, shape, run.exported, exporter, images, threads,
@@ -190,7 +185,8 @@ def _written(
 def drop_notes(run: Run, exported: Sequence[Exported]) -> tuple[str, ...]:
     """A note for each file that loses more accuracy than `export.drop_limit`, whatever was tried."""
     found = {e.artifact.model_id: drop_note(e.artifact.conversion, run.config.export.drop_limit) for e in exported}
-    return tuple(f"model {name}: {note}" for name, note in found.items() if note)
+    way = "; with `export.layout` separate it may lose less" if run.config.export.layout == "shared" else ""
+    return tuple(f"model {name}: {note}{way}" for name, note in found.items() if note)
 
 
 def own_supernet(run: Run, materials: Materials, finetuned: Finetuned) -> Supernet:
@@ -208,11 +204,6 @@ def _with_history(run: Run, trained: Trained, variant: Variant, facts: FileFacts
     chosen = None if made.chosen is None else len(before) + made.chosen
     conversion = replace(made, attempts=attempts, chosen=chosen)
     return replace(facts, artifact=replace(facts.artifact, conversion=conversion))
-
-
-def parity_images(macs: int) -> int:
-    """The number of held-out images on which a network of so many MACs is compared with its file."""
-    return min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
 
 
 def check_file_budget(outcome: SearchOutcome, artifact: Artifact) -> None:

@@ -7,13 +7,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from device_profiles.engine import COMPUTED_IN
+from device_profiles.engine import COMPUTED_IN, ModelInput
 from exports.exporter import Converted, ConvertOptions
 from exports.exporters import get_exporter
+from exports.family.artifact import Images
+from exports.family.parity import Runnable, check_parity
 from exports.isolation.process import IsolatedProcess, IsolatedSession
-from exports.onnx.conversion import Check, Conversion
+from exports.onnx.conversion import CheckImages, Conversion
 from factory_base.documents import shaping_values
 from factory_base.errors import EngineError
 from model_factory.run import Run
@@ -24,8 +28,11 @@ from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
 from model_factory.stages.train import Trained
 from search.scored import Scored
 from search.variant import Variant
+from supernet.space import SubnetConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from search.decision import Measured
     from search.device_target import Target
     from search.target import Candidate
@@ -35,7 +42,12 @@ _ENGINE = "onnxruntime"
 _IMAGES_AT_ONCE = 64
 _CHECK_BYTES = 2**28
 """Memory for the held-out images that decide about remedies: 400 of 224x224 pixels, and 20,000 of 32x32."""
-_SECONDS = 3600.0
+_PARITY_IMAGES = (128, 2000)
+"""Fewest and most held-out images on which a file must compute what the PyTorch module computes, as far as there are so
+many: enough for several of each class of a small task, and to show an agreement of 99.9 %."""
+_PARITY_MACS = 2e10
+"""Between these, as many as take so many MACs: about two seconds in PyTorch and one in the engine."""
+HELDOUT_SECONDS = 3600.0
 """What the held-out images may take: hours for the largest networks would be a mistake."""
 
 
@@ -86,6 +98,7 @@ class VariantFiles:
 
         Raises:
             EngineError: The network cannot be exported in this precision.
+            ParityError: A file in another precision than fp32 does not compute what the network computes.
             DiskError: The file cannot be written.
         """
         from device_profiles.cost_models.models import BYTES_PER_ELEMENT
@@ -105,7 +118,7 @@ class VariantFiles:
         """The facts about the file of a variant with the supernet's weights.
 
         Raises:
-            EngineError, DiskError: See `measure`.
+            EngineError, ParityError, DiskError: See `measure`.
         """
         path = self._run.variant_file(variant.name)
         return _stage(self._run, self._trained, variant).cached(lambda: self._made(variant, path), lambda _: (path,))
@@ -116,6 +129,8 @@ class VariantFiles:
         exporter = get_exporter(_ENGINE, **self._run.config.export.engine_options())
         shape = materials.file_input_shape(variant.subnet)
         conversion = exporter.convert(module, shape, path, convert_options(self._run, materials, variant))
+        if variant.precision != "fp32":
+            self._check_parity(module, variant, path)
         return VariantFile(
             file_bytes=path.stat().st_size,
             arena_bytes=_arena_bytes(path),
@@ -123,16 +138,27 @@ class VariantFiles:
             conversion=conversion,
         )
 
+    def _check_parity(self, module: nn.Module, variant: Variant, path: Path) -> None:
+        """Raise `ParityError` now if the proof would, so that another variant is taken. In fp32 that is a defect."""
+        macs = self._materials.workloads.of(variant.subnet).macs
+        images = parity_images(self._materials, variant.subnet, macs)
+        check_parity(module, self._session(path), images, variant.precision)
+
+    def _session(self, path: Path) -> IsolatedSession:
+        threads, classes = self._run.config.threads, len(self._trained.class_names)
+        return IsolatedSession(self._process, _ENGINE, path, threads, classes=classes, seconds=HELDOUT_SECONDS)
+
     def _scored(self, variant: Variant, path: Path) -> Scored:
         """Which held-out images the file labels correctly, in the order in which subnets are scored on them."""
         inputs, labels = self._materials.heldout_inputs(variant.subnet)
-        threads, classes = self._run.config.threads, len(self._trained.class_names)
-        session = IsolatedSession(self._process, _ENGINE, path, threads, classes=classes, seconds=_SECONDS)
-        correct: list[bool] = []
-        for start in range(0, len(labels), _IMAGES_AT_ONCE):
-            part = slice(start, start + _IMAGES_AT_ONCE)
-            correct += (session.run(inputs[part]).argmax(axis=1) == labels[part]).tolist()
-        return Scored.of_file(variant.subnet, correct, variant.precision)
+        correct = labelled_correctly(self._session(path), inputs, labels)
+        return Scored.of_file(variant.subnet, correct.tolist(), variant.precision)
+
+
+def labelled_correctly(session: Runnable, inputs: Images, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether a loaded file labels each image correctly, `(n,)`. Raises `EngineError`."""
+    parts = (slice(start, start + _IMAGES_AT_ONCE) for start in range(0, len(labels), _IMAGES_AT_ONCE))
+    return np.concatenate([session.run(inputs[part]).argmax(axis=1) == labels[part] for part in parts])
 
 
 def known_file(run: Run, trained: Trained, variant: Variant) -> Converted | None:
@@ -145,15 +171,26 @@ def convert_options(run: Run, materials: Materials, variant: Variant) -> Convert
     """How a variant is converted: with ranges from training images, and remedies that held-out images decide about."""
     if variant.precision != "int8":
         return ConvertOptions(precision=variant.precision, input_type=materials.file_input_type)
-    inputs, labels = materials.heldout_inputs(variant.subnet)
-    images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
     return ConvertOptions(
         precision=variant.precision,
         calibration=materials.calibration_inputs(variant.subnet, CALIBRATION_IMAGES),
-        check=Check(inputs=inputs[:images], labels=labels[:images]),
+        check=check_images(materials, variant.subnet),
         drop_limit=run.config.export.drop_limit,
         input_type=materials.file_input_type,
     )
+
+
+def parity_images(materials: Materials, subnet: SubnetConfig, macs: int) -> ModelInput:
+    """The held-out images on which a network of so many MACs is compared with its file."""
+    count = min(max(int(_PARITY_MACS / max(macs, 1)), _PARITY_IMAGES[0]), _PARITY_IMAGES[1])
+    return materials.inputs(materials.splits.heldout, subnet)[:count]
+
+
+def check_images(materials: Materials, subnet: SubnetConfig) -> CheckImages:
+    """The held-out images on which the drop of a subnet's int8 file is measured."""
+    inputs, labels = materials.heldout_inputs(subnet)
+    images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
+    return CheckImages(inputs=inputs[:images], labels=labels[:images])
 
 
 def _stage(run: Run, trained: Trained, variant: Variant) -> Stage[VariantFile]:

@@ -345,6 +345,14 @@ class Materials:
             return network
         return PixelInput(network, self.splits.mean, self.splits.std)
 
+    @property
+    def input_scale(self) -> tuple[float, ...]:
+        """The factor per channel of the preprocessing in files, see `share_weights`; empty if files take tensors."""
+        from supernet.pixels import FULL_SCALE
+
+        takes_pixels = self._run.config.export.takes_pixels
+        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if takes_pixels else ()
+
     def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
         """The images of a split as inputs of the subnet's file."""
         return self._file_inputs(split, subnet, None)

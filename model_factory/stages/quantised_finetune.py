@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from exports.onnx.conversion import Conversion
 from factory_base.documents import shaping_values
 from factory_base.errors import TrainingError
 from factory_base.files import sha256_file
@@ -51,11 +50,8 @@ def lossy_picks(
     picks = [outcome.result.pick.variant for outcome in outcomes]
     files = {v.subnet: known_file(run, trained, v) for v in picks if v.precision == "int8"}
     limit = run.config.export.drop_limit
-    return {subnet: finetuned.get(subnet) for subnet, file in files.items() if file and _drop(file.conversion) > limit}
-
-
-def _drop(conversion: Conversion) -> float:
-    return 0.0 if conversion.chosen is None else conversion.attempts[conversion.chosen].drop.points
+    drops = {subnet: file.conversion.drop for subnet, file in files.items() if file}
+    return {subnet: finetuned.get(subnet) for subnet, drop in drops.items() if drop and drop.points > limit}
 
 
 def quantised_finetune_stage(

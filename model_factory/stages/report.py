@@ -222,12 +222,11 @@ def _report_data(
 def _proof_row(artifact: Artifact) -> ProofRow:
     proof, conversion = artifact.proof, artifact.conversion
     parity, host = proof.parity, proof.host
-    chosen = None if conversion.chosen is None else conversion.attempts[conversion.chosen]
     return ProofRow(
         model_id=artifact.model_id,
         precision=proof.precision,
         conversion=_conversion_text(conversion),
-        drop="" if chosen is None else _drop_text(chosen.drop),
+        drop=_drop_text(conversion.drop) if conversion.drop else "",
         max_share=parity.max_share,
         sqnr_db=parity.sqnr_db if math.isfinite(parity.sqnr_db) else None,
         disagreements=parity.disagreements,

@@ -152,24 +152,7 @@ def search_stage(
     if start is None:  # so that this search, too, starts from a snapshot, and gives the same result when it is repeated
         first = _search(run, materials, console, trained, calibration_images, aims, (), measured=False)
         start = snapshot.save(_cheap(first.scored))
-    stage = Stage(
-        run=run,
-        name=_record_name(aims) if from_snapshot else "search",
-        version=_VERSION,
-        inputs={
-            **evaluation_inputs(run, trained),
-            "search": shaping_values(run.config.search),
-            **({} if from_snapshot else {"export": shaping_values(run.config.export)}),
-            "start": _digest(start),
-            "targets": [aim.inputs() for aim in aims],
-        },
-        libraries=(
-            *("torch", "optuna", "numpy", "scipy"),
-            *(() if from_snapshot else ("onnx", "onnxscript", "onnxruntime")),
-            *space_libraries(run.config.model),
-        ),
-        codec=TypeAdapter(SearchResult),
-    )
+    stage = _stage(run, trained, aims, start, from_snapshot=from_snapshot)
     result = stage.load()
     if result is None:
         result = _search(run, materials, console, trained, calibration_images, aims, start, measured=not from_snapshot)
@@ -181,6 +164,30 @@ def search_stage(
         for aim, found in zip(aims, result.targets, strict=True)
     )
     return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
+
+
+def _stage(
+    run: Run, trained: Trained, aims: Sequence[Aim], start: Sequence[Scored], *, from_snapshot: bool
+) -> Stage[SearchResult]:
+    """A search from a snapshot exports nothing, so only what shapes the costs of files is part of its key."""
+    return Stage(
+        run=run,
+        name=_record_name(aims) if from_snapshot else "search",
+        version=_VERSION,
+        inputs={
+            **evaluation_inputs(run, trained),
+            "search": shaping_values(run.config.search),
+            "export": {"input": run.config.export.input} if from_snapshot else shaping_values(run.config.export),
+            "start": _digest(start),
+            "targets": [aim.inputs() for aim in aims],
+        },
+        libraries=(
+            *("torch", "optuna", "numpy", "scipy"),
+            *(() if from_snapshot else ("onnx", "onnxscript", "onnxruntime")),
+            *space_libraries(run.config.model),
+        ),
+        codec=TypeAdapter(SearchResult),
+    )
 
 
 def check_search(run: Run, materials: Materials, console: Console, aims: Sequence[Aim]) -> None:

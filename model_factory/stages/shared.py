@@ -14,14 +14,20 @@ from exports.exporter import Exporter
 from exports.exporters import get_exporter
 from exports.family.artifact import MODELS, Artifact, evaluate_artifact, model_file
 from exports.family.npy import npy_bytes
+from exports.isolation.process import IsolatedProcess, IsolatedSession
+from exports.onnx.conversion import Conversion
+from exports.onnx.quantising.accuracy import paired_drop
 from factory_base.documents import shaping_values
-from factory_base.errors import ConfigError
+from factory_base.errors import ConfigError, ParityError
 from factory_base.files import write_bytes
+from factory_base.wording import counted
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet, parity_images
+from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet
+from model_factory.stages.files import HELDOUT_SECONDS, check_images, labelled_correctly, parity_images
+from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 
     from exports.onnx.shared_weights import SharedTier
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,8 @@ class SharedFacts:
     """The files of one pick in the shared layout.
 
     Attributes:
-        facts: The graph and the weights, and their accuracy.
+        facts: The graph and the weights, and their accuracy. Its conversion states the drop of the graph, not that of
+            the separate file.
         own: The shapes of weights that the graph does not share.
         computed: The names of parameters among them that a learned rule computes.
     """
@@ -145,7 +152,7 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
             "export": shaping_values(run.config.export),
             "files": {exported.predictions.stem: exported.artifact.sha256 for _, exported in band.picks},
         },
-        libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy"),
+        libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(dict[str, SharedFacts]),
     )
     found = stage.cached(lambda: _made(band, console), lambda facts: _files(band, facts))
@@ -153,7 +160,8 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
         if shared.own:
             learned = f"; a learned rule computes {', '.join(shared.computed)}" if shared.computed else ""
             console.say(
-                f"{name}: {len(shared.own)} of its weights are not slices of the supernet, so it has its own{learned}"
+                f"{name}: its graph holds {counted(len(shared.own), 'weight')} of its own, because fine-tuning, "
+                f"equalisation or the precision made them other than parts of the supernet's{learned}"
             )
     return found
 
@@ -176,12 +184,15 @@ def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
         waiting.mkdir()
         modules = {exported.predictions.stem: _module(band, exported) for _, exported in band.picks}
         tiers = [_tier(band, exported, modules[exported.predictions.stem], Path(folder)) for _, exported in band.picks]
-        shared = share_weights(tiers, supernet_values(band.materials.supernet), waiting)
+        values, scale = supernet_values(band.materials.supernet), band.materials.input_scale
+        shared = share_weights(tiers, values, waiting, scale)
         found = {}
-        for outcome, exported in band.picks:
+        for (outcome, exported), tier in zip(band.picks, tiers, strict=True):
             name = exported.predictions.stem
             graph = shared.graphs[name]
+            conversion = _conversion(band, exported, tier.source, graph.path)
             facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
+            facts = replace(facts, artifact=replace(facts.artifact, conversion=conversion))
             found[name] = SharedFacts(facts=facts, own=graph.own, computed=graph.computed)
         for path in waiting.iterdir():
             write_bytes(band.run.exported / MODELS / path.name, path.read_bytes())
@@ -202,10 +213,28 @@ def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> S
     name, source = exported.predictions.stem, None
     if exported.precision != "fp32":
         source = folder / f"{name}.onnx"
-        shape = band.materials.file_input_shape(exported.subnet)
-        export_onnx(module, shape, source, **band.run.config.export.engine_options())
+        shape, input_type = band.materials.file_input_shape(exported.subnet), band.materials.file_input_type
+        export_onnx(module, shape, source, **band.run.config.export.engine_options(), input_type=input_type)
     path = band.run.exported / exported.artifact.path
     return SharedTier(name=name, path=path, plans=tier_plans(band.materials.supernet, exported.subnet), source=source)
+
+
+def _conversion(band: _Band, exported: Exported, source: Path | None, graph: Path) -> Conversion:
+    """How the separate file came about, but with the drop of the graph, whose weights are rounded in another way."""
+    made = exported.artifact.conversion
+    if made.chosen is None or source is None:
+        return made
+    check, artifact = check_images(band.materials, exported.subnet), exported.artifact
+    threads = band.run.config.threads
+    with IsolatedProcess() as process:
+        sessions = (
+            IsolatedSession(process, artifact.engine, path, threads, classes=artifact.classes, seconds=HELDOUT_SECONDS)
+            for path in (source, graph)
+        )
+        reference, found = (labelled_correctly(session, check.inputs, check.labels) for session in sessions)
+    attempts = list(made.attempts)
+    attempts[made.chosen] = replace(attempts[made.chosen], drop=paired_drop(reference, found))
+    return replace(made, attempts=tuple(attempts))
 
 
 def _proven(
@@ -219,10 +248,14 @@ def _proven(
 ) -> FileFacts:
     """Prove a graph and evaluate it on the test images, as the export stage does with a separate file."""
     materials, threads = band.materials, band.run.config.threads
-    images = materials.inputs(materials.splits.heldout, exported.subnet)[
-        : parity_images(outcome.result.pick.costs.macs)
-    ]
-    proof = exporter.prove(module, graph, exported.precision, images, threads)
+    images = parity_images(materials, exported.subnet, outcome.result.pick.costs.macs)
+    try:
+        proof = exporter.prove(module, graph, exported.precision, images, threads)
+    except ParityError as error:
+        raise ParityError(
+            f"{exported.predictions.stem} with shared weights: {error}; set `export.layout` to separate, or leave "
+            f"{exported.precision} out of the `precisions` of target {outcome.found.profile.name!r}"
+        ) from error
     files = model_file(graph, "graph"), model_file(weights)
     artifact: Artifact = replace(
         exported.artifact, model_id=f"m{files[0].sha256[:12]}", files=files, format_version=proof.opset, proof=proof

@@ -10,7 +10,7 @@ from torch import nn
 from exports.exporter import ConvertOptions, export_artifact
 from exports.exporters import get_exporter
 from exports.isolation import process
-from exports.onnx.conversion import Check
+from exports.onnx.conversion import CheckImages
 from factory_base.errors import EngineError, ParityError
 
 SHAPE, CLASSES = (3, 12, 12), 4
@@ -164,7 +164,7 @@ class ExporterConformance:
 
 def _check(count, seed):
     inputs, labels = labelled(count, seed)
-    return Check(inputs=inputs, labels=labels)
+    return CheckImages(inputs=inputs, labels=labels)
 
 
 def _files(folder):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from device_profiles.engine import ModelInput
-from exports.onnx.conversion import Attempt, Check, RangeMethod
+from exports.onnx.conversion import Attempt, CheckImages, RangeMethod
 from exports.onnx.quantising.accuracy import labelled_correctly, paired_drop
 from exports.onnx.quantising.equalisation import equalised, find_pairs
 from exports.onnx.quantising.layers import Layer
@@ -73,7 +73,7 @@ def quantise(
     model: Any,
     layers: tuple[Layer, ...],
     calibration: ModelInput,
-    check: Check | None,
+    check: CheckImages | None,
     drop_limit: float,
     progress: Progress,
 ) -> Quantised:
@@ -97,7 +97,7 @@ def quantise(
 class _Remedies:
     """The attempts on one network, in the order of the module's overview."""
 
-    def __init__(self, source: _Source, calibration: ModelInput, check: Check, progress: Progress) -> None:
+    def __init__(self, source: _Source, calibration: ModelInput, check: CheckImages, progress: Progress) -> None:
         self._source, self._calibration, self._check, self._progress = source, calibration, check, progress
         self._reference = labelled_correctly(source.model, check)
         self._recipes: list[_Recipe] = []

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from device_profiles.engine import ModelInput, Precision
-from exports.onnx.conversion import Check, Conversion
+from exports.onnx.conversion import DROP_LIMIT, CheckImages, Conversion
 from exports.onnx.onnx_file import first_line, quiet, read_onnx, serialised, standard_opset
 from exports.onnx.onnxruntime_library import onnxruntime_library
 from exports.onnx.quantising.int8 import Quantised, quantise
@@ -25,9 +25,9 @@ def convert_precision(
     path: Path,
     precision: Precision,
     calibration: ModelInput | None,
-    check: Check | None,
+    check: CheckImages | None,
     *,
-    drop_limit: float = 0.3,
+    drop_limit: float = DROP_LIMIT,
     progress: Progress = silent,
 ) -> Conversion:
     """Write the network in `source` to `path` in another precision, atomically.
@@ -87,7 +87,7 @@ _STORED: Final[dict[Precision, Callable[[Any], Any]]] = {
 
 
 def _quantised(
-    model: Any, calibration: ModelInput | None, check: Check | None, drop_limit: float, progress: Progress
+    model: Any, calibration: ModelInput | None, check: CheckImages | None, drop_limit: float, progress: Progress
 ) -> Quantised:
     layers = find_layers(model)
     if not layers:

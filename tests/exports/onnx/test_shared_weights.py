@@ -19,6 +19,7 @@ from exports.onnx.shared_weights import SharedTier, share_weights, supernet_valu
 from exports.onnx.weight_union import unite, without_flips
 from factory_base.errors import EngineError
 from supernet.evaluation.evaluation import recalibrate
+from supernet.pixels import PixelInput
 from supernet.sharing.kernel_transform import KernelTransform
 from supernet.sharing.slicing import Segments
 from supernet.sharing.supernet import Supernet
@@ -160,6 +161,28 @@ def test_float16_weights_are_shared_too(supernet, tiers, images, tmp_path):
         assert graph.own == ()
         assert np.abs(outputs(graph.path, images) - expected).max() <= 2e-3 * np.ptp(expected)
     assert shared.weights_bytes <= files[2].path.stat().st_size
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_files_that_take_pixels_share_the_weights_of_their_first_convolution_too(supernet, precision, tmp_path):
+    deviations, space = (0.2, 0.25, 0.3), supernet.model_space.space
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype(np.uint8)
+    normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / torch.tensor(deviations)[:, None, None]
+    tiers = []
+    for name, subnet in {"small": space.smallest, "large": space.largest}.items():
+        network = PixelInput(recalibrate(supernet.extract(subnet), normalised), (0.5, 0.5, 0.5), deviations)
+        source, path = tmp_path / f"{name}.onnx", tmp_path / f"{name}.{precision}.onnx"
+        export_onnx(network, (16, 16, 3), source, input_type="uint8")
+        convert_precision(source, path, precision, pixels, None)
+        tiers.append(SharedTier(name=name, path=path, plans=tier_plans(supernet, subnet), source=source))
+    (tmp_path / "shared").mkdir()
+    scale = [1 / (255 * deviation) for deviation in deviations]
+    shared = share_weights(tiers, supernet_values(supernet), tmp_path / "shared", scale)
+    assert all(graph.own == () for graph in shared.graphs.values())
+    engine = get_engine("onnxruntime")
+    for given in tiers:
+        expected, found = (engine.load(f, 1).run(pixels) for f in (given.path, shared.graphs[given.name].path))
+        assert np.abs(found - expected).max() <= {"fp32": 1e-5, "int8": 0.2}[precision] * np.ptp(expected)
 
 
 def test_a_quantised_weight_that_would_need_a_negative_scale_is_not_shared():

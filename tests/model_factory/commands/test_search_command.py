@@ -33,6 +33,16 @@ def test_a_first_search_without_a_build_gives_the_same_pick_again(app: Path, fac
     assert factory(app, "search", "--device", "highend", "--json", "-q").out == first
 
 
+def test_a_search_after_the_input_of_files_changed_is_made_again(app: Path, factory) -> None:
+    def latency() -> float:
+        return json.loads(factory(app, "search", "--device", "highend", "--json", "-q").out)["pick"]["latency_us"]
+
+    with_pixels = latency()
+    with (app / "factory.yaml").open("a", encoding="utf-8") as config:
+        config.write("export: {input: tensor}\n")
+    assert latency() < with_pixels
+
+
 def test_several_devices_are_searched_together(app: Path, factory) -> None:
     answer = factory(app, "search", "--device", "highend", "--device", "flagship", "--json", "--quiet")
     assert [value["device"] for value in json.loads(answer.out)["devices"]] == ["highend", "flagship"]

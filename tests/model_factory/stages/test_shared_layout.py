@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,17 @@ from pathlib import Path
 import pytest
 
 from exports.client.python import launch
+from exports.engines import get_engine
 from exports.family.diff import Limits, diff_families
 from exports.family.manifest import read_manifest
+from exports.family.parity import module_logits
 from exports.family.records import File, Model
 from exports.family.verify import verify_family
+from exports.onnx.quantising.accuracy import paired_drop
+from model_factory.console import Console
+from model_factory.run import open_run
+from model_factory.stages.materials import Materials
+from model_factory.stages.train import finished_training
 
 SHARED = "export: {layout: shared}\n"
 
@@ -54,12 +62,33 @@ def test_all_models_name_one_weights_file_that_is_there_once(shared):
     assert all(model.needs.disk_bytes == sum(file.bytes for file in model.files) for model in models.values())
 
 
+def test_no_graph_holds_a_weight_that_is_a_part_of_the_supernet(shared):
+    record = json.loads((shared / "runs" / "tiny" / "stages" / "shared-0.json").read_text(encoding="utf-8"))
+    assert [facts["own"] for facts in record["result"].values()] == [[], []]
+
+
 def test_the_models_compute_what_the_separate_files_computed(built, shared):
     before, after = (read_manifest(folder / "dist" / "tiny").models.values() for folder in (built, shared))
     accuracy = [{str(m.subnet.values): m.quality.value_ppm for m in models} for models in (before, after)]
     assert accuracy[0].keys() == accuracy[1].keys()
     assert all(abs(accuracy[0][subnet] - accuracy[1][subnet]) < 30_000 for subnet in accuracy[0])
     assert verify_family(shared / "dist" / "tiny").ok
+
+
+def test_the_stated_drop_of_an_int8_model_is_that_of_its_graph(shared):
+    run = open_run(shared / "factory.yaml", shared)
+    trained = finished_training(run, Console(quiet=True))
+    materials = Materials(run, Console(quiet=True), trained.data)
+    models = [model for model in read_manifest(run.family_folder).models.values() if model.precision == "int8"]
+    assert models
+    for model in models:
+        subnet = materials.model_space.space.subnet(model.subnet.values)
+        inputs, labels = materials.heldout_inputs(subnet)
+        exact = module_logits(materials.file_module(materials.calibrated(subnet, 100)), inputs[:])
+        found = get_engine("onnxruntime").load(run.family_folder / files(model)[0].name, 1).run(inputs[:])
+        drop = paired_drop(exact.argmax(axis=1) == labels, found.argmax(axis=1) == labels)
+        stated = model.conversion.attempts[model.conversion.chosen].drop
+        assert (stated.images, stated.drop_ppm) == (len(labels), round(drop.points * 1e4))
 
 
 def test_a_second_build_does_nothing(shared, factory, published):

@@ -9,7 +9,7 @@ from engine_conformance import batch
 from torch import nn
 
 from exports.engines import get_engine
-from exports.onnx.conversion import Check
+from exports.onnx.conversion import CheckImages
 from exports.onnx.onnx_file import export_onnx, read_onnx
 from exports.onnx.quantising.equalisation import equalised, find_pairs
 from exports.onnx.quantising.layers import find_layers
@@ -42,11 +42,11 @@ def uneven(activation: nn.Module) -> nn.Module:
 def export(tmp_path_factory):
     """Writes a network; returns its file and a check whose labels are its own answers."""
 
-    def write(module: nn.Module) -> tuple[Path, Check]:
+    def write(module: nn.Module) -> tuple[Path, CheckImages]:
         path = tmp_path_factory.mktemp("remedies") / "net.onnx"
         export_onnx(module, SHAPE, path)
         inputs = batch(200, SHAPE)
-        return path, Check(inputs=inputs, labels=logits_of(read_onnx(path), inputs).argmax(axis=1))
+        return path, CheckImages(inputs=inputs, labels=logits_of(read_onnx(path), inputs).argmax(axis=1))
 
     return write
 
@@ -119,7 +119,7 @@ def test_progress_names_what_is_being_done(with_leaky_relu, tmp_path):
 
 def test_labels_for_other_images_are_refused(with_relu, tmp_path):
     path, check = with_relu
-    wrong = Check(inputs=check.inputs, labels=check.labels[1:])
+    wrong = CheckImages(inputs=check.inputs, labels=check.labels[1:])
     with pytest.raises(EngineError, match=r"net\.onnx: got check labels \(199,\) for 200 inputs"):
         convert_precision(path, tmp_path / "int8.onnx", "int8", batch(4, SHAPE), wrong)
 
