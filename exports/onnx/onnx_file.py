@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from device_profiles.engine import InputType
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME, SMALL_ELEMENTS
 from exports.onnx.cleaning.clean import clean_model
-from exports.onnx.cleaning.constants import all_graphs, remove_unused
+from exports.onnx.cleaning.constants import remove_unused
 from exports.onnx.cleaning.names import rename
+from exports.onnx.graphs import all_graphs
 from exports.onnx.input_scale import fold_input_scale
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
@@ -84,11 +85,6 @@ def read_onnx(path: Path) -> Any:
     if not standard_opset(model):
         raise EngineError(f"{path.name}: is not an ONNX file (it states no opset)")
     return model
-
-
-def opset_of(path: Path) -> int:
-    """The opset of the standard domain that the file at `path` needs. Raises `EngineError` like `read_onnx`."""
-    return standard_opset(read_onnx(path))
 
 
 def standard_opset(model: Any) -> int:
