@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,17 @@ def safe_scales(layer: Layer, weight: NDArray[np.float32]) -> NDArray[np.float32
     full = full_scales(weight, layer.channel_axis)
     if layer.is_depthwise(weight):
         return full
-    rows = np.moveaxis(np.abs(weight), layer.channel_axis, 0)
-    rows = np.moveaxis(rows, 1, -1).reshape(len(rows), -1)  # in the order in which kernels read them
-    pairs = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0.0)
+    pairs = largest_pairs(weight, layer.channel_axis)
     scales = np.maximum(full, pairs / np.float32(LARGEST_WEIGHT))  # rounding adds up to 1 to the sum of two integers
     return np.asarray(scales, dtype=np.float32)
+
+
+def largest_pairs(weight: NDArray[Any], axis: int) -> NDArray[Any]:
+    """The largest sum of two neighbouring absolute weights of each channel along `axis`, `(channels,)`."""
+    rows = np.moveaxis(np.abs(weight), axis, 0)
+    rows = np.moveaxis(rows, 1, -1).reshape(len(rows), -1)  # in the order in which kernels read them
+    sums: NDArray[Any] = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
+    return sums
 
 
 def as_integers(weight: NDArray[np.float32], axis: int, scales: NDArray[np.float32]) -> NDArray[np.int8]:
