@@ -17,7 +17,6 @@ from exports.onnx.cleaning.clean import clean_model
 from exports.onnx.cleaning.constants import remove_unused
 from exports.onnx.cleaning.names import rename
 from exports.onnx.graphs import all_graphs
-from exports.onnx.input_scale import fold_input_scale
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
 
@@ -142,7 +141,6 @@ def exported(
     for node in (node for graph in all_graphs(model.graph) for node in graph.node):
         node.ClearField("name")  # it counts objects of the process
     clean_model(model)
-    fold_input_scale(model.graph)
     return model
 
 
