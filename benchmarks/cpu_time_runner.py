@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device_profiles.engine import Engine, Session
 from device_profiles.measuring.runner import LocalRunner, Machine, TimedFile
-from device_profiles.profile import MachinePeak
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.operators import KernelKind
 
 RUNS = 4

@@ -139,7 +139,7 @@ def export_files(run: Run, materials: Materials, subnet: SubnetConfig, stem: Pat
     module = materials.file_module(materials.calibrated(subnet, run.config.search.calibration_images))
     shape = materials.file_input_shape(subnet)
     paths = {precision: stem.with_suffix(f".{precision}.onnx") for precision in PRECISIONS}
-    export_onnx(module, shape, paths["fp32"])
+    export_onnx(module, shape, paths["fp32"], input_type=materials.file_input_type)
     calibration = materials.calibration_inputs(subnet, CALIBRATION_IMAGES)
     convert_precision(paths["fp32"], paths["int8"], "int8", calibration, None)
     plans = tier_plans(materials.supernet, subnet)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import yaml
 
 from device_profiles.latency_table import LatencyTable, write_table
-from device_profiles.profile import DeviceProfile, Provenance, TableReference
+from device_profiles.profile import DeviceProfile
+from device_profiles.profile_costs import Provenance, TableReference
 from factory_base.documents import load_document
 from factory_base.errors import ConfigError, ForeignError
 from factory_base.files import sha256_bytes, sha256_file, write_text

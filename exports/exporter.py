@@ -8,6 +8,9 @@ An exporter follows four rules, which `tests/exports/exporter_conformance.py` ch
 * A file that is refused, or does not pass its proof, is not there afterwards.
 * Every failure is a `FactoryError` that says what to do.
 
+`Engine.convert` of the engines is another thing: it writes whatever is to be timed, parts and networks with random
+weights included, without remedies, and nothing that it writes is shipped.
+
 To add an engine, implement `Exporter`, list it in `exports.exporters`, add the jobs that it needs to
 `exports.isolation.jobs`, and let a test class inherit the conformance suite.
 """

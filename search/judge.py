@@ -46,7 +46,7 @@ class _Promise:
 
 
 class Judge:
-    """See the top of this file.
+    """Judges scored subnets: by their scores, and by what the predictor makes of all scores.
 
     Args:
         space: The search space.
@@ -152,7 +152,7 @@ class Judge:
 
 
 def _leading(promises: Sequence[_Promise]) -> list[_Promise]:
-    """Of the variants of one subnet that compute alike, the smallest file that costs no accuracy that can be told."""
+    """Of the variants of one subnet that compute alike, the smallest file without a measurable loss of accuracy."""
     alike: dict[tuple[SubnetConfig, ComputePrecision], list[_Promise]] = {}
     for promise in promises:
         alike.setdefault(promise.computed, []).append(promise)

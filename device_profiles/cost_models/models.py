@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from device_profiles.costs import CostArrays, Costs
 from device_profiles.engine import ComputePrecision, Precision
-from device_profiles.profile import DeviceProfile, EnergyCost, KernelCost
+from device_profiles.profile import DeviceProfile
+from device_profiles.profile_costs import EnergyCost, KernelCost
 from device_profiles.workload.file_size import network_bytes
 from device_profiles.workload.operators import COMPUTE_KINDS, KERNEL_KINDS, KernelKind, Workload
 

@@ -28,14 +28,8 @@ from device_profiles.few_shot.posterior import (
 from device_profiles.latency_table import LatencyTable, PredictionErrors, TablePart, TableUncertainty, space_digest
 from device_profiles.measuring.fitting import fit_latency
 from device_profiles.measuring.table_fit import prediction_errors
-from device_profiles.profile import (
-    CostParameters,
-    DeviceProfile,
-    Figure,
-    FoundProfile,
-    KernelCost,
-    TimeFigure,
-)
+from device_profiles.profile import DeviceProfile, FoundProfile
+from device_profiles.profile_costs import CostParameters, Figure, KernelCost, TimeFigure
 from device_profiles.workload.link_parts import ABSENT
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind
 from device_profiles.workload.workloads import Workloads

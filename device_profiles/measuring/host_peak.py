@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 
-from device_profiles.profile import MachinePeak
+from device_profiles.profile_costs import MachinePeak
 
 SIDE = 1024
 """Side of the square matrix on the right: large enough to amortise packing, and at 4 MiB small enough for the

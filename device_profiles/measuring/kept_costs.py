@@ -8,7 +8,8 @@ from pathlib import Path
 
 from device_profiles.engine import ComputePrecision
 from device_profiles.latency_table import LatencyTable, read_table
-from device_profiles.profile import CostParameters, DeviceProfile
+from device_profiles.profile import DeviceProfile
+from device_profiles.profile_costs import CostParameters
 from factory_base.documents import load_document
 from factory_base.errors import ConfigError
 

@@ -24,18 +24,15 @@ from device_profiles.measuring.fitting import fit_latency
 from device_profiles.measuring.host_facts import selectors_of
 from device_profiles.measuring.runner import LocalRunner, Machine, Runner
 from device_profiles.measuring.table_fit import fit_table, prediction_errors
-from device_profiles.profile import (
-    SHIPPED_FOLDER,
+from device_profiles.profile import SHIPPED_FOLDER, DeviceProfile, Selectors, SocPattern
+from device_profiles.profile_costs import (
     CostParameters,
-    DeviceProfile,
     Figure,
     KernelCost,
     LoadCost,
     MachinePeak,
     Provenance,
     RunSpread,
-    Selectors,
-    SocPattern,
     TimeFigure,
 )
 from device_profiles.workload.operators import KERNEL_KINDS, KernelKind, Workload

@@ -15,7 +15,8 @@ from device_profiles.engine import Engine, Session
 from device_profiles.measuring.host_facts import processor, ram_bytes
 from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.measuring.timing import run_for, visit
-from device_profiles.profile import MachinePeak, Platform
+from device_profiles.profile import Platform
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.operators import KernelKind
 from factory_base.processors import usable_cores
 

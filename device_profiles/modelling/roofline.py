@@ -17,9 +17,9 @@ from typing import TypeVar
 from device_profiles.engine import ComputePrecision
 from device_profiles.modelling.core_classes import INT8_FLOAT_SHARE, INT8_SHARE, MOVING_SHARE, SCALING, CoreClass
 from device_profiles.modelling.soc import SheetFigure, SocSheet
-from device_profiles.profile import (
+from device_profiles.profile import DeviceProfile
+from device_profiles.profile_costs import (
     CostParameters,
-    DeviceProfile,
     EnergyCost,
     Figure,
     KernelCost,

@@ -132,7 +132,7 @@ def _timed_runs(session: Session, batch: NDArray[Any], progress: Progress) -> li
 
 
 def _reset_peak() -> int | None:
-    """The resident memory of this process, at which its peak starts again; None where that cannot be had."""
+    """The resident memory of this process, at which its peak starts again; None if the system does not report it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
         return _status_bytes("VmRSS")

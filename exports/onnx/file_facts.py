@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.engine import Precision
+from exports.onnx.graphs import all_graphs, operator_name
 from exports.onnx.onnx_file import read_onnx, standard_opset
 
 
@@ -29,17 +30,12 @@ class FileFacts:
 def file_facts(path: Path) -> FileFacts:
     """The facts of the file at `path`. Raises `EngineError` if it is not an ONNX file."""
     model = read_onnx(path)
-    operators = {_operator(node) for graph in _parts(model.graph) for node in graph.node}
+    operators = {operator_name(node) for graph in all_graphs(model.graph) for node in graph.node}
     return FileFacts(
         opset=standard_opset(model),
         operators=tuple(sorted(operators)),
         precision=_precision(operators, set(_weight_types(model.graph))),
     )
-
-
-def _operator(node: Any) -> str:
-    standard = node.domain in ("", "ai.onnx")
-    return str(node.op_type if standard else f"{node.domain}.{node.op_type}")
 
 
 def _precision(operators: set[str], types: set[int]) -> Precision:
@@ -54,15 +50,6 @@ def _precision(operators: set[str], types: set[int]) -> Precision:
 
 
 def _weight_types(graph: Any) -> Iterator[int]:
-    for part in _parts(graph):
+    for part in all_graphs(graph):
         for tensor in part.initializer:
             yield tensor.data_type
-
-
-def _parts(graph: Any) -> Iterator[Any]:
-    """`graph` and the graphs inside its nodes (branches, loops)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _parts(inner)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.onnx.cleaning.constants import remove_unused
+
 Runs = tuple[tuple[int, int], ...]
 """Runs of indices on one axis, each from its start to before its end."""
 
@@ -97,25 +99,10 @@ class ConstantNodes:
         return f"shared {next(self._numbers)}"  # no name of an exported file has a space
 
 
-def constants_of(graph: Any) -> dict[str, NDArray[Any]]:
-    """The values of the constants of a graph, by name."""
-    import onnx
-
-    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-
-
 def runs_of(indices: NDArray[np.intp]) -> Runs:
     """Rising indices as runs."""
     breaks = np.flatnonzero(np.diff(indices) != 1) + 1
     return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(indices, breaks))
-
-
-def remove_unused(graph: Any) -> None:
-    """Remove the constants that no node reads."""
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def shorten(graph: Any) -> None:

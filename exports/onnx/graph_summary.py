@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exports.onnx.graph_memory import Timeline, memory_timeline
+from exports.onnx.graphs import operator_name
 from exports.onnx.onnx_file import first_line, read_onnx, standard_opset
 from factory_base.errors import EngineError
 from factory_base.foreign import printable
@@ -130,7 +131,7 @@ def summarise(path: Path) -> GraphSummary:
         inputs=tuple(_info(value) for value in model.graph.input if value.name not in graph.constants),
         outputs=tuple(_info(value) for value in model.graph.output),
         layers=graph.layers(),
-        operators=dict(Counter(_operator(node) for node in model.graph.node).most_common()),
+        operators=dict(Counter(operator_name(node) for node in model.graph.node).most_common()),
         timeline=timeline,
     )
 
@@ -166,7 +167,7 @@ class _Summary:
         quantised = [t for name in (*node.input, *node.output) for t in self._quantisation(name, node)]
         return Layer(
             name=node.name or node.output[0],
-            operator=_operator(node),
+            operator=operator_name(node),
             output=node.output[0],
             shape=self._shape(node.output[0]),
             macs=self._macs(node),
@@ -279,10 +280,6 @@ def _tensor_bytes(tensor: Any) -> int:
     import onnx
 
     return int(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-
-
-def _operator(node: Any) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else str(node.op_type)
 
 
 def _info(value: Any) -> TensorInfo:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 
-def fold_input_scale(graph: Any) -> None:
+def fold_input_scale(graph: Any) -> bool:
     """Remove `Mul` by a constant per channel between a graph's preprocessing and its first convolutions.
+
+    Returns whether there was one to remove.
 
     `conv(x * s, w) = conv(x, w * s)` also holds where the convolution pads with zeros, which a factor leaves alone. The
     graph stays as it is if anything other than a convolution reads the product, or if weights are used twice. Only a
@@ -22,18 +24,19 @@ def fold_input_scale(graph: Any) -> None:
     for op_type in ("Transpose", "Cast", "Sub"):
         found = readers.get(name, [])
         if len(found) != 1 or found[0].op_type != op_type:
-            return
+            return False
         name = found[0].output[0]
     constants = {tensor.name: tensor for tensor in graph.initializer}
     (product, *others) = readers.get(name, []) or [None]
     if product is None or others or product.op_type != "Mul" or product.input[1] not in constants:
-        return
+        return False
     convolutions = readers.get(product.output[0], [])
     if not convolutions or not all(_can_take(node, product.output[0], constants, readers) for node in convolutions):
-        return
+        return False
     _fold(product, convolutions, constants)
     graph.node.remove(product)
     graph.initializer.remove(constants[product.input[1]])
+    return True
 
 
 def _readers(graph: Any) -> dict[str, list[Any]]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from device_profiles.engine import InputType
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME, SMALL_ELEMENTS
 from exports.onnx.cleaning.clean import clean_model
-from exports.onnx.cleaning.constants import all_graphs, remove_unused
+from exports.onnx.cleaning.constants import remove_unused
 from exports.onnx.cleaning.names import rename
-from exports.onnx.input_scale import fold_input_scale
+from exports.onnx.graphs import all_graphs
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
 
@@ -86,11 +86,6 @@ def read_onnx(path: Path) -> Any:
     return model
 
 
-def opset_of(path: Path) -> int:
-    """The opset of the standard domain that the file at `path` needs. Raises `EngineError` like `read_onnx`."""
-    return standard_opset(read_onnx(path))
-
-
 def standard_opset(model: Any) -> int:
     """The opset of the standard domain that a ModelProto states; 0 if it states none."""
     return int(next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0))
@@ -146,7 +141,6 @@ def exported(
     for node in (node for graph in all_graphs(model.graph) for node in graph.node):
         node.ClearField("name")  # it counts objects of the process
     clean_model(model)
-    fold_input_scale(model.graph)
     return model
 
 

@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from exports.onnx.graph_edit import ConstantNodes
 from exports.onnx.parameter_match import Floats
+from exports.onnx.quantising.weights import LARGEST_BIAS
 
 _LARGEST_HALF = 2.0**15
 """Values are brought below this by a power of two before they are stored in float16, whose largest value is 65504."""
 
 _SMALLEST_SHARE = 2.0**-30
 """The smallest scale, as a share of the largest. In float16 it keeps 9 bits below the largest value allowed above."""
-
-_LARGEST_BIAS = 2.0**30
-"""Biases are int32, and the sums that they are added to need as much room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -130,7 +128,7 @@ def _positive(products: NDArray[np.float64], biases: NDArray[np.float64]) -> NDA
 
     Only channels whose weights are next to nothing beside their bias or beside all other channels get a larger scale.
     """
-    smallest = np.maximum(np.abs(biases) / _LARGEST_BIAS, products.max() * _SMALLEST_SHARE)
+    smallest = np.maximum(np.abs(biases) / LARGEST_BIAS, products.max() * _SMALLEST_SHARE)
     positive: NDArray[np.float64] = np.maximum(products, smallest)
     return positive
 

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.graph_edit import ConstantNodes, constants_of, remove_unused, runs_of, shorten
+from exports.onnx.cleaning.constants import remove_unused
+from exports.onnx.graph_edit import ConstantNodes, runs_of, shorten
+from exports.onnx.graphs import constant_values
 from exports.onnx.onnx_file import first_line, read_onnx
 from exports.onnx.parameter_match import (
     SMALLEST_BYTES,
@@ -175,10 +177,10 @@ def _with_plans_for(tier: SharedTier, of_pixels: Mapping[str, Floats]) -> Shared
 
 def _matches(tier: SharedTier, graph: Any, full: Mapping[str, Floats]) -> dict[str, Match]:
     """The constants of a file that are parts of parameters, in float32 or quantised, by name."""
-    constants = constants_of(graph)
+    constants = constant_values(graph)
     found = match_constants(constants, tier.plans, full)
     if tier.source is not None:
-        source = match_constants(constants_of(read_onnx(tier.source).graph), tier.plans, full)
+        source = match_constants(constant_values(read_onnx(tier.source).graph), tier.plans, full)
         found |= match_quantised(quantised_weights(graph, constants), source)
         found |= match_halves({name: v for name, v in constants.items() if v.dtype == np.float16}, source)
     return found
@@ -193,7 +195,7 @@ def _rewritten(
         for tensor in graph.initializer
         if tensor.name not in matches and len(tensor.dims) > 1 and len(tensor.raw_data) >= SMALLEST_BYTES
     )
-    constants = constants_of(graph)
+    constants = constant_values(graph)
     nodes = ConstantNodes(graph, file)
     values = {
         name: _value(nodes, match, shared[match.key], layout.offsets[match.key]) for name, match in matches.items()

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.onnx.parameter_match import ROUNDING, Axes, Floats, Key, Match, Quantised, part_of
+from exports.onnx.quantising.weights import LARGEST_WEIGHT, largest_pairs
 
 _ALIGNMENT: Final = 16
 """Tensors begin at multiples of this number of bytes, so that an engine can use a mapped file without copies."""
-
-_LARGEST_INTEGER: Final = 127
-"""-128 is not used, so that the integers are symmetric."""
 
 _LARGEST_PAIR: Final = 128
 """255 * 128 is the largest sum of two products of an activation and a weight that fits into 16 bits."""
@@ -113,11 +111,11 @@ def _quantised(shared: Shared, matches: Sequence[Match]) -> Quantised | None:
     if first.quantised is None:
         return None
     largest = np.abs(shared.values).reshape(len(shared.values), -1).max(axis=1, initial=0)
-    needed = largest.astype(np.float64) / _LARGEST_INTEGER
-    if _pairs(first.quantised.values.astype(np.int32)).max() <= _LARGEST_PAIR:
+    needed = largest.astype(np.float64) / LARGEST_WEIGHT
+    if largest_pairs(first.quantised.values.astype(np.int32), 0).max() <= _LARGEST_PAIR:
         for match in matches:
             places = shared.positions(match.axes)
-            pairs = _pairs(part_of(shared.values, places)) / _LARGEST_INTEGER  # rounding adds up to 1 to a sum
+            pairs = largest_pairs(part_of(shared.values, places), 0) / LARGEST_WEIGHT  # rounding adds up to 1 to a sum
             needed[places[0]] = np.maximum(needed[places[0]], pairs)
     scale = np.where(needed > 0, needed, 1).astype(np.float32)
     values = np.rint(shared.values / scale.reshape(-1, *[1] * (shared.values.ndim - 1))).astype(np.int8)
@@ -126,13 +124,6 @@ def _quantised(shared: Shared, matches: Sequence[Match]) -> Quantised | None:
         enough = first.quantised.scale >= needed[rows] * (1 - ROUNDING)
         scale[rows[enough]], values[rows[enough]] = first.quantised.scale[enough], first.quantised.values[enough]
     return Quantised(values=values, scale=scale)
-
-
-def _pairs(values: NDArray[Any]) -> NDArray[Any]:
-    """The largest sum of two neighbours in each channel, in the order in which kernels read them."""
-    rows = np.moveaxis(np.abs(values), 1, -1).reshape(len(values), -1)
-    sums: NDArray[Any] = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
-    return sums
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -25,7 +25,7 @@ from model_factory.commands.tables import print_profile_path, print_table
 if TYPE_CHECKING:
     from device_profiles.engine import ComputePrecision
     from device_profiles.latency_table import LatencyTable
-    from device_profiles.profile import CostParameters
+    from device_profiles.profile_costs import CostParameters
     from model_factory.jobs.measuring import Modelled, Profiled
     from model_factory.run import Run
 

@@ -26,7 +26,7 @@ from factory_base.quantities import format_bytes
 
 if TYPE_CHECKING:
     from device_profiles.engine import Engine
-    from device_profiles.profile import MachinePeak
+    from device_profiles.profile_costs import MachinePeak
     from device_profiles.workload.operators import KernelKind
 
 FOLDER: Final = "/data/local/tmp/model-factory"

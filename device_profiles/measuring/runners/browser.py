@@ -26,7 +26,7 @@ from device_profiles.measuring.runners.page_coordinator import (
 from device_profiles.measuring.runners.page_facts import PageFacts
 from device_profiles.measuring.runners.page_server import OpenedFiles, PageServer, ServedFiles
 from device_profiles.measuring.timing import REPEATS, VISIT_SECONDS
-from device_profiles.profile import MachinePeak
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.operators import KernelKind
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError

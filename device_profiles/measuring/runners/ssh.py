@@ -36,7 +36,7 @@ from device_profiles.measuring.runners.board_messages import (
     NoPeak,
 )
 from device_profiles.measuring.runners.ssh_link import OLDEST_PYTHON, TOO_OLD, Link, LinkLostError, start_command
-from device_profiles.profile import MachinePeak
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.operators import KernelKind
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, EngineError

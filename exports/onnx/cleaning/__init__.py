@@ -1,1 +1,1 @@
-"""What turns the exporter's graph into the one that a file holds: fewer operators, no constant ones, telling names."""
+"""What turns the exporter's graph into that of a file: fewer operators, none on constants alone, meaningful names."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from exports.onnx.cleaning.activations import fuse_activations
 from exports.onnx.cleaning.batch_norms import fold_batch_norms
 from exports.onnx.cleaning.constants import fold_constants, remove_no_ops, remove_unused
+from exports.onnx.input_scale import fold_input_scale
 from exports.onnx.onnxruntime_library import onnxruntime_library
 from factory_base.errors import EngineError
 
@@ -23,7 +24,8 @@ def clean_model(model: Any) -> None:
 
     Batch normalisations become part of a layer or a scale and a shift. Hard sigmoids and hard swishes that are written
     out as sums, clips and products become single operators. Whatever depends on constants and static shapes alone
-    becomes a constant. Operators that return their input, and all that leads to no output, are removed.
+    becomes a constant. Operators that return their input, and all that leads to no output, are removed. The scale of a
+    preprocessing becomes part of the first convolutions.
 
     If any operator was rewritten, the outputs before and after are compared on random inputs.
 
@@ -38,6 +40,7 @@ def clean_model(model: Any) -> None:
         remove_no_ops(model.graph),
     ]
     remove_unused(model.graph)
+    changes.append(fold_input_scale(model.graph))
     if any(changes):
         compare_outputs(before, model.SerializeToString())
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.onnx.graphs import all_graphs, inner_graphs
+
 _KEPT: Final = frozenset(
     {"DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
      "Multinomial"}
@@ -15,15 +17,6 @@ _KEPT: Final = frozenset(
 """Operators on constants that stay: weights stored as integers, and random numbers."""
 _SMALL_BYTES: Final = 4096
 """Constants up to this size are folded even if the operator that makes them takes less space in the file."""
-
-
-def all_graphs(graph: Any) -> Iterator[Any]:
-    """`graph` and the graphs inside its nodes (branches, loops)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from all_graphs(inner)
 
 
 def fold_constants(model: Any) -> bool:
@@ -81,7 +74,7 @@ def remove_unused(graph: Any) -> None:
         if used.intersection(node.output):
             kept.append(node)
             used.update(node.input)
-            used |= {name for inner in _inner_graphs(node) for part in all_graphs(inner) for name in _read(part)}
+            used |= {name for inner in inner_graphs(node) for part in all_graphs(inner) for name in _read(part)}
     del graph.node[:]
     graph.node.extend(kept[::-1])
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -100,7 +93,7 @@ def _folded(
         given = {attribute.name: attribute.i for attribute in node.attribute}
         return [np.array(shapes[node.input[0]][given.get("start", 0) : given.get("end")], np.int64)]
     inputs = [name for name in node.input if name]
-    if node.op_type in _KEPT or any(name not in constants for name in inputs) or any(_inner_graphs(node)):
+    if node.op_type in _KEPT or any(name not in constants for name in inputs) or any(inner_graphs(node)):
         return None
     values = [onnx.helper.make_tensor_value_info(name, 0, None) for name in dict.fromkeys(inputs)]
     outputs = [onnx.helper.make_tensor_value_info(name, 0, None) for name in node.output if name]
@@ -146,11 +139,6 @@ def _replace(graph: Any, old: str, new: str) -> None:
             node.output[:] = [new if name == old else name for name in node.output]
         for value in part.output if part is not graph else ():
             value.name = new if value.name == old else value.name
-
-
-def _inner_graphs(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        yield from [attribute.g] if attribute.HasField("g") else attribute.graphs
 
 
 def _read(graph: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, Final
 
 from device_profiles.workload.file_size import NAME_BYTES, OUTPUT_NAME
-from exports.onnx.cleaning.constants import all_graphs
+from exports.onnx.graphs import all_graphs
 
 _DIGITS: Final = NAME_BYTES - 1
 _VALUE: Final = "v"

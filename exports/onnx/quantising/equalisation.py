@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.onnx.quantising.layers import Layer, constant_values, value_uses
+from exports.onnx.graphs import constant_values
+from exports.onnx.quantising.layers import Layer, value_uses
 from exports.onnx.quantising.ranges import Observed
 from exports.onnx.quantising.weights import largest_per_channel, per_channel
 
@@ -34,7 +35,7 @@ class Pair:
 
 def find_pairs(model: Any, layers: Sequence[Layer]) -> tuple[Pair, ...]:
     """The pairs of consecutive convolutions, in order. Weights that other layers share are left out."""
-    uses, values = value_uses(model), constant_values(model)
+    uses, values = value_uses(model), constant_values(model.graph)
     readers = {layer.reads[0]: layer for layer in layers if layer.op_type == "Conv"}
     return tuple(
         Pair(first=first, second=readers[first.writes])
@@ -55,7 +56,7 @@ def equalised(model: Any, pairs: Sequence[Pair], observed: Mapping[str, Observed
     """
     import onnx
 
-    values = constant_values(model)
+    values = constant_values(model.graph)
     for pair in pairs:
         factors = _factors(pair.second, observed[pair.first.writes].channels, values[pair.second.weight])
         for name in filter(None, (pair.first.weight, pair.first.bias)):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.onnx.graphs import inner_graphs
 from factory_base.errors import EngineError
 
 ABSORBED: Final = ("Relu", "Clip")
@@ -64,13 +65,6 @@ def find_layers(model: Any) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def constant_values(model: Any) -> dict[str, NDArray[Any]]:
-    """The constants of the graph by name."""
-    import onnx
-
-    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-
-
 def value_uses(model: Any) -> Counter[str]:
     """How often each value is read; an output of the network counts as a reader."""
     return Counter([*names_read(model.graph.node), *(value.name for value in model.graph.output)])
@@ -80,9 +74,8 @@ def names_read(nodes: Iterable[Any]) -> Iterator[str]:
     """The names of all values and constants that nodes read, and the graphs inside them."""
     for node in nodes:
         yield from node.input
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from names_read(inner.node)
+        for inner in inner_graphs(node):
+            yield from names_read(inner.node)
 
 
 def check_weights(layers: tuple[Layer, ...], constants: dict[str, NDArray[Any]]) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 
 from device_profiles.engine import ModelInput, Precision
 from exports.onnx.conversion import DROP_LIMIT, CheckImages, Conversion
+from exports.onnx.graphs import constant_values
 from exports.onnx.onnx_file import first_line, quiet, read_onnx, serialised, standard_opset
 from exports.onnx.onnxruntime_library import onnxruntime_library
 from exports.onnx.quantising.int8 import Quantised, quantise
-from exports.onnx.quantising.layers import check_weights, constant_values, find_layers
+from exports.onnx.quantising.layers import check_weights, find_layers
 from exports.onnx.quantising.storage import with_float16_weights, with_int8_weights
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
@@ -65,7 +66,7 @@ def convert_precision(
     model = read_onnx(source)
     try:
         with quiet():
-            check_weights(find_layers(model), constant_values(model))
+            check_weights(find_layers(model), constant_values(model.graph))
             if precision == "int8":
                 made = _quantised(model, calibration, check, drop_limit, progress)
             else:

@@ -8,18 +8,16 @@ values and compute in float32, unless the engine has an integer form of them too
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
-from exports.onnx.quantising.layers import Layer, constant_values, names_read
+from exports.onnx.graphs import constant_values
+from exports.onnx.quantising.layers import Layer, names_read
 from exports.onnx.quantising.ranges import Range
-from exports.onnx.quantising.weights import as_integers, safe_scales
-
-_LARGEST_BIAS: Final = 1 << 30
-"""The largest integer of a bias: half of what 32 bits hold, which leaves as much for the sum that it is added to."""
+from exports.onnx.quantising.weights import LARGEST_BIAS, as_integers, safe_scales
 
 
 def quantised_values(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -63,7 +61,7 @@ class _QuantisedGraph:
         self.constants: list[Any] = []
         self._names: dict[tuple[str, bytes], str] = {}
         self._model = model
-        self._values = constant_values(model)
+        self._values = constant_values(model.graph)
         self._layers = {layer.name: layer for layer in layers}
         self._ranges = {name: ranges[name] for name in quantised_values(layers)}
         self._absorbed = {layer.writes: layer for layer in layers if layer.activation}
@@ -116,7 +114,7 @@ class _QuantisedGraph:
         yield self._dequantised(node.input[1], layer.weight, [weight, scales, *zeros], layer.channel_axis)
         if bias is not None:
             sums = scales * input_scale
-            integers = np.clip(np.rint(bias.astype(np.float64) / sums), -_LARGEST_BIAS, _LARGEST_BIAS)
+            integers = np.clip(np.rint(bias.astype(np.float64) / sums), -LARGEST_BIAS, LARGEST_BIAS)
             node.input[2] = f"{layer.name}_bias"
             yield self._dequantised(node.input[2], node.input[2], [integers.astype(np.int32), sums], 0)
 
@@ -156,5 +154,5 @@ def _scales(
     scales = safe_scales(layer, weight)
     if bias is None:
         return scales
-    needed = np.abs(bias) / (np.float32(_LARGEST_BIAS) * input_scale)
+    needed = np.abs(bias) / (np.float32(LARGEST_BIAS) * input_scale)
     return np.asarray(np.maximum(scales, needed), dtype=np.float32)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.workload.file_size import NARROWED_ELEMENTS
-from exports.onnx.quantising.layers import Layer, constant_values, find_layers
+from exports.onnx.graphs import constant_values
+from exports.onnx.quantising.layers import Layer, find_layers
 from exports.onnx.quantising.weights import as_integers, full_scales, per_channel
 
 _Encoded = list[Any]
@@ -37,7 +38,7 @@ def with_int8_weights(model: Any) -> Any:
 def _stored(model: Any, encode: Callable[[str, Layer, NDArray[np.float32]], _Encoded]) -> Any:
     import onnx
 
-    constants = constant_values(model)
+    constants = constant_values(model.graph)
     encoded: dict[str, _Encoded] = {}
     for layer in find_layers(model):
         weight = constants.get(layer.weight)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exports.onnx.quantising.layers import Layer
 
-_LARGEST: Final = 127
-"""The largest 8-bit integer; -128 is not used, so that the integers are symmetric."""
+LARGEST_WEIGHT: Final = 127
+"""The largest 8-bit integer of a weight; -128 is not used, so that the integers are symmetric."""
+
+LARGEST_BIAS: Final = 1 << 30
+"""The largest integer of a bias: half of what 32 bits hold, which leaves as much for the sum that it is added to."""
 
 _SMALLEST_SCALE: Final = float(np.finfo(np.float32).tiny)
 """The scale of a channel of zeros: the smallest normal number."""
@@ -18,7 +21,7 @@ _SMALLEST_SCALE: Final = float(np.finfo(np.float32).tiny)
 
 def full_scales(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """The scales, `(channels,)`, with which the largest weight of each channel along `axis` becomes 127."""
-    scales = np.maximum(largest_per_channel(weight, axis) / np.float32(_LARGEST), _SMALLEST_SCALE)
+    scales = np.maximum(largest_per_channel(weight, axis) / np.float32(LARGEST_WEIGHT), _SMALLEST_SCALE)
     return np.asarray(scales, dtype=np.float32)
 
 
@@ -35,17 +38,23 @@ def safe_scales(layer: Layer, weight: NDArray[np.float32]) -> NDArray[np.float32
     full = full_scales(weight, layer.channel_axis)
     if layer.is_depthwise(weight):
         return full
-    rows = np.moveaxis(np.abs(weight), layer.channel_axis, 0)
-    rows = np.moveaxis(rows, 1, -1).reshape(len(rows), -1)  # in the order in which kernels read them
-    pairs = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0.0)
-    scales = np.maximum(full, pairs / np.float32(_LARGEST))  # rounding adds up to 1 to the sum of two integers
+    pairs = largest_pairs(weight, layer.channel_axis)
+    scales = np.maximum(full, pairs / np.float32(LARGEST_WEIGHT))  # rounding adds up to 1 to the sum of two integers
     return np.asarray(scales, dtype=np.float32)
+
+
+def largest_pairs(weight: NDArray[Any], axis: int) -> NDArray[Any]:
+    """The largest sum of two neighbouring absolute weights of each channel along `axis`, `(channels,)`."""
+    rows = np.moveaxis(np.abs(weight), axis, 0)
+    rows = np.moveaxis(rows, 1, -1).reshape(len(rows), -1)  # in the order in which kernels read them
+    sums: NDArray[Any] = (rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
+    return sums
 
 
 def as_integers(weight: NDArray[np.float32], axis: int, scales: NDArray[np.float32]) -> NDArray[np.int8]:
     """The integers of `weight` with the scales `(channels,)` of its channels along `axis`."""
     rounded = np.rint(weight / per_channel(scales, weight.ndim, axis))
-    return np.asarray(np.clip(rounded, -_LARGEST, _LARGEST), dtype=np.int8)
+    return np.asarray(np.clip(rounded, -LARGEST_WEIGHT, LARGEST_WEIGHT), dtype=np.int8)
 
 
 def per_channel(scales: NDArray[np.float32], rank: int, axis: int) -> NDArray[np.float32]:

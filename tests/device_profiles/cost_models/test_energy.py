@@ -12,7 +12,8 @@ from device_profiles.cost_models.device_costs import DeviceCosts
 from device_profiles.cost_models.models import costs_of
 from device_profiles.modelling.roofline import profile_of
 from device_profiles.modelling.soc import find_sheet
-from device_profiles.profile import EnergyCost, Figure, FoundProfile, find_profile
+from device_profiles.profile import FoundProfile, find_profile
+from device_profiles.profile_costs import EnergyCost, Figure
 from device_profiles.workload.parts import encoded
 from device_profiles.workload.workloads import Workloads, workload_of
 

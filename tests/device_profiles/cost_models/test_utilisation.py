@@ -12,7 +12,8 @@ from device_profiles.cost_models.models import LatencyModel
 from device_profiles.cost_models.utilisation import utilisation
 from device_profiles.measuring import host_peak
 from device_profiles.measuring.host_peak import measure_peak
-from device_profiles.profile import DeviceProfile, MachinePeak, find_profile
+from device_profiles.profile import DeviceProfile, find_profile
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.tracing import trace
 
 NETWORK = trace(nn.Sequential(nn.Conv2d(3, 16, 1), nn.Hardswish(), nn.Conv2d(16, 16, 3, groups=16)), (3, 20, 20))

@@ -22,7 +22,8 @@ from device_profiles.cost_models.models import latency_coefficients
 from device_profiles.measuring.benchmark import Setting
 from device_profiles.measuring.runner import LocalRunner
 from device_profiles.measuring.table_fit import fit_table
-from device_profiles.profile import MachinePeak, find_profile
+from device_profiles.profile import find_profile
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.samples import sample_networks
 from device_profiles.workload.workloads import Workloads

@@ -14,7 +14,8 @@ from device_profiles.modelling.core_classes import CORE_CLASSES, INT8_SHARE
 from device_profiles.modelling.modelled_host import host_sheet
 from device_profiles.modelling.roofline import comment_of, explained, profile_of
 from device_profiles.modelling.soc import SheetFigure, SocSheet, find_sheet
-from device_profiles.profile import SHIPPED_FOLDER, MachinePeak, shipped_profiles
+from device_profiles.profile import SHIPPED_FOLDER, shipped_profiles
+from device_profiles.profile_costs import MachinePeak
 from device_profiles.profile_writer import write_profile
 from device_profiles.workload.tracing import trace
 from factory_base.errors import ConfigError

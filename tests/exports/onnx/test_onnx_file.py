@@ -6,7 +6,7 @@ from torch import nn
 
 from exports.engines import get_engine
 from exports.family.parity import check_parity
-from exports.onnx.onnx_file import export_onnx, opset_of
+from exports.onnx.onnx_file import export_onnx, read_onnx, standard_opset
 from factory_base.errors import EngineError
 
 
@@ -44,7 +44,7 @@ def test_the_file_has_the_guaranteed_names_shapes_and_opset(exported):
     assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "logits")
     assert shapes == [[1, 3, 12, 12], [1, 4]]
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
-    assert opset_of(exported) == 20
+    assert standard_opset(read_onnx(exported)) == 20
 
 
 def test_all_names_have_one_length_so_that_the_size_of_a_layer_is_independent_of_its_position(exported):
@@ -96,4 +96,4 @@ def test_what_cannot_be_exported_is_one_line_and_no_file(tmp_path):
 def test_a_file_that_is_not_onnx_has_no_opset(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"hello, I am text")
     with pytest.raises(EngineError, match="is not an ONNX file"):
-        opset_of(tmp_path / "net.onnx")
+        read_onnx(tmp_path / "net.onnx")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from exports.onnx.graphs import constant_values
 from exports.onnx.onnx_file import export_onnx, read_onnx
-from exports.onnx.quantising.layers import constant_values, find_layers
+from exports.onnx.quantising.layers import find_layers
 from exports.onnx.quantising.weights import as_integers, full_scales, safe_scales
 
 
@@ -36,7 +37,7 @@ def layers(tmp_path_factory):
     path = tmp_path_factory.mktemp("layers") / "layers.onnx"
     export_onnx(Layers().eval(), (3, 10, 10), path)
     model = read_onnx(path)
-    values = constant_values(model)
+    values = constant_values(model.graph)
     found = find_layers(model)
     assert [layer.op_type for layer in found] == ["Conv"] * 5 + ["MatMul", "Gemm"]
     return {kind: (layer, values[layer.weight]) for kind, layer in zip(KINDS, found, strict=True)}
