@@ -79,8 +79,8 @@ def test_a_manifest_it_cannot_use_is_one_line(launch, make_family, change, messa
 
 def test_wrong_arguments_and_missing_files_are_one_line(launch, make_family, tmp_path):
     assert run(launch, "only one").startswith("usage:")
-    assert "No such file" in run(launch, tmp_path / "nowhere", tmp_path / "nothing.png")
-    assert "No such file" in run(launch, make_family(), tmp_path / "nothing.png")
+    assert "is missing; download it again" in run(launch, tmp_path / "nowhere", tmp_path / "nothing.png")
+    assert "is missing; download it again" in run(launch, make_family(), tmp_path / "nothing.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
@@ -191,7 +191,7 @@ def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
         (lambda v: [m["input"].update(width=100_000) for m in v["models"].values()], "input.width is 100000 pixels"),
         (lambda v: [m["input"].update(width=9) for m in v["models"].values()], "ONNX Runtime refuses the model"),
         (lambda v: [m.update(files=[]) for m in v["models"].values()], "no usable files.0"),
-        (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "No such file"),
+        (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "is missing; download it again"),
     ],
 )  # fmt: skip
 def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, change, message):
