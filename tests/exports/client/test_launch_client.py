@@ -79,8 +79,8 @@ def test_a_manifest_it_cannot_use_is_one_line(launch, make_family, change, messa
 
 def test_wrong_arguments_and_missing_files_are_one_line(launch, make_family, tmp_path):
     assert run(launch, "only one").startswith("usage:")
-    assert "is missing; download it again" in run(launch, tmp_path / "nowhere", tmp_path / "nothing.png")
-    assert "is missing; download it again" in run(launch, make_family(), tmp_path / "nothing.png")
+    assert "No such file" in run(launch, tmp_path / "nowhere", tmp_path / "nothing.png")
+    assert "No such file" in run(launch, make_family(), tmp_path / "nothing.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
