@@ -273,7 +273,16 @@ def _external_bytes(model: Any, path: Path) -> dict[str, int]:
                 f"{path.name}: its weights are in {printable(name)}, which is not beside it; copy it there"
             )
         sizes[name] = target.stat().st_size
+        if sizes[name] < _needed_bytes(model, name):
+            raise EngineError(f"{path.name}: {printable(name)} is truncated: weights are missing; copy it again")
     return sizes
+
+
+def _needed_bytes(model: Any, name: str) -> int:
+    """How long the file `name` must be to hold all tensors that the model has there."""
+    places = [{e.key: e.value for e in t.external_data} for t in model.graph.initializer if t.data_location == 1]
+    ends = [int(p.get("offset", 0)) + int(p.get("length", 0)) for p in places if p.get("location") == name]
+    return max(ends, default=0)
 
 
 def _tensor_bytes(tensor: Any) -> int:

@@ -50,7 +50,10 @@ def show(
 
 def _show_file(model: Path, output: Path | None, as_json: bool) -> None:
     from exports.onnx.graph_summary import summarise
+    from factory_base.errors import EngineError
 
+    if model.suffix == ".bin":
+        raise EngineError(f"{model.name}: holds the weights of several models; give one of the .onnx files beside it")
     summary = summarise(model)
     if output is not None:
         _draw(summary, output)
@@ -160,9 +163,12 @@ def _facts(summary: GraphSummary) -> list[str]:
 
     beside = "".join(f", and {format_bytes(size)} in {name}" for name, size in summary.external_bytes.items())
     operators = ", ".join(f"{name} {count}" for name, count in summary.operators.items())
+    own = format_bytes(summary.weight_bytes)
+    rest = f"({own}), the rest is the graph"
+    if beside:
+        rest = f"of this model ({own}), the rest is its graph and weights of other models"
     return [
-        f"{summary.file}: {format_bytes(summary.file_bytes)}{beside}; "
-        f"{summary.weight_share:.1%} are weights ({format_bytes(summary.weight_bytes)}), the rest is the graph",
+        f"{summary.file}: {format_bytes(summary.file_bytes)}{beside}; {summary.weight_share:.1%} are weights {rest}",
         f"input {', '.join(map(_tensor, summary.inputs))}; output {', '.join(map(_tensor, summary.outputs))}; "
         f"opset {summary.opset}",
         f"{format_macs(summary.macs)} MACs in {counted(len(summary.layers), 'layer')}, {summary.precision}",

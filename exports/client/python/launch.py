@@ -180,7 +180,10 @@ def read_file(folder: Path, file: Any, limit: int) -> bytes:
     name, digest = take(file, str, "name"), take(file, str, "sha256")
     if not FILE_NAME.fullmatch(name):
         raise ValueError(f"the file name {name[:80]!r} is not allowed: it could lead out of the family")
-    data = read(folder / name, limit, folder)
+    try:
+        data = read(folder / name, limit, folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"{name} is missing; download it again") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"{name} is damaged: its SHA-256 is not that of the manifest; download it again")
     return data

@@ -191,7 +191,7 @@ def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
         (lambda v: [m["input"].update(width=100_000) for m in v["models"].values()], "input.width is 100000 pixels"),
         (lambda v: [m["input"].update(width=9) for m in v["models"].values()], "ONNX Runtime refuses the model"),
         (lambda v: [m.update(files=[]) for m in v["models"].values()], "no usable files.0"),
-        (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "No such file"),
+        (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "is missing; download it again"),
     ],
 )  # fmt: skip
 def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, change, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import onnx
@@ -95,6 +96,9 @@ def test_weights_beside_the_file_are_counted_and_may_not_be_missing(files, tmp_p
     summary = summarise(tmp_path / "net.onnx")
     assert summary.external_bytes == {"weights.bin": (tmp_path / "weights.bin").stat().st_size}
     assert 0.5 < summary.weight_share < 1
+    os.truncate(tmp_path / "weights.bin", 100)
+    with pytest.raises(EngineError, match=r"weights\.bin is truncated"):
+        summarise(tmp_path / "net.onnx")
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(EngineError, match=r"its weights are in weights\.bin, which is not beside it"):
         summarise(tmp_path / "net.onnx")

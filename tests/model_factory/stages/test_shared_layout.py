@@ -111,6 +111,19 @@ def test_damaged_weights_are_named_and_no_model_runs(family, damage):
     assert {found[f"samples {name}"] for name in models} == {"not run, because its file is damaged"}
 
 
+def test_the_launch_example_asks_for_weights_that_are_missing(family):
+    next((family / "models").glob("*.bin")).unlink()
+    with pytest.raises(SystemExit, match=r"models/\w+\.bin is missing; download it again"):
+        launch.main([str(family), str(next((family / "samples").glob("*.png")))])
+
+
+def test_a_graph_is_shown_apart_from_the_weights_of_other_models(family, factory):
+    graph, weights = (next((family / "models").glob(ending)) for ending in ("*.onnx", "*.bin"))
+    assert "the rest is its graph and weights of other models" in factory(family, "show", str(graph)).out
+    answer = factory(family, "show", str(weights))
+    assert (answer.code, "give one of the .onnx files beside it" in answer.error) == (1, True)
+
+
 def test_the_launch_example_runs_a_graph_and_refuses_other_weights(family, capsys):
     image = next((family / "samples").glob("*.png"))
     launch.main([str(family), str(image)])
