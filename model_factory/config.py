@@ -83,7 +83,8 @@ class ExportConfig(Document):
     """Percentage points of held-out accuracy that an int8 file may lose against the float32 network before remedies are
     tried: other ranges, equalised layers, layers in float32, and at last fine-tuning as in `quantised_finetune`."""
     layout: Annotated[Literal["separate", "shared"], HANDLING] = "separate"
-    """`shared`: all picks share one weights file, and each has a graph of some kB; `separate`: each is one file."""
+    """`shared`: all picks of a precision share one weights file, and each has a graph of some kB; `separate`: each is
+    one file."""
     bands: Annotated[tuple[tuple[Name, ...], ...], HANDLING] = ()
     """In the shared layout, groups of targets that get a weights file of their own, cut to what they need."""
 

@@ -1,4 +1,4 @@
-"""The shared layout: one weights file for all picks, or for those of a band of targets, instead of a file for each."""
+"""The shared layout: one weights file for all picks of a precision, or those of a band, in place of separate files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from device_profiles.engine import Precision
 from exports.exporter import Exporter
 from exports.exporters import get_exporter
 from exports.family.artifact import MODELS, Artifact, evaluate_artifact, model_file
@@ -41,16 +42,16 @@ _VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Band:
-    """The picks that share a weights file.
+class _Group:
+    """The picks that share a weights file: those of a band in one precision.
 
     Attributes:
         run: The run.
         materials: Its supernet and images.
         trained: The trained supernet.
         calibration_images: Number of training images on which subnets are recalibrated.
-        number: The number of the band, from 0.
-        picks: The outcome of each target of the band and the separate file of its pick; a pick stands there once.
+        number: The number of the group, from 0.
+        picks: The outcome of each target of the group and the separate file of its pick; a pick stands there once.
     """
 
     run: Run
@@ -107,24 +108,30 @@ def shared_stage(
     if run.config.export.layout == "separate":
         return list(exported)
     result = list(exported)
-    for number, targets in enumerate(_bands(run, outcomes)):
+    for number, targets in enumerate(_groups(run, outcomes, exported)):
         picks = {exported[target].predictions: (outcomes[target], exported[target]) for target in targets}
-        band = _Band(
+        group = _Group(
             run=run, materials=materials, trained=trained, calibration_images=calibration_images, number=number,
             picks=tuple(picks.values()),
         )  # fmt: skip
-        found = _band_stage(band, console)
+        found = _group_stage(group, console)
         for target in targets:
             name = exported[target].predictions.stem
             facts = found[name].facts
             check_file_budget(outcomes[target], facts.artifact)
-            result[target] = replace(exported[target], facts=facts, predictions=_predictions(band, name))
+            result[target] = replace(exported[target], facts=facts, predictions=_predictions(group, name))
     return result
 
 
 def check_bands(run: Run, targets: Sequence[str]) -> None:
-    """Raise `ConfigError` if a band names a device that is no target, or one that is in another band."""
+    """Check the bands of the config.
+
+    Raises:
+        ConfigError: The layout has no bands, or a band names a device that is no target or is in another band.
+    """
     named = [name for band in run.config.export.bands for name in band]
+    if named and run.config.export.layout == "separate":
+        raise ConfigError(f"{run.origin}: export.bands needs `layout: shared`; add that, or remove the bands")
     for name in named:
         if name not in targets:
             raise ConfigError(f"{run.origin}: export.bands names {name!r}, which is no target: {', '.join(targets)}")
@@ -132,30 +139,37 @@ def check_bands(run: Run, targets: Sequence[str]) -> None:
             raise ConfigError(f"{run.origin}: export.bands names {name!r} twice; name each target once")
 
 
-def _bands(run: Run, outcomes: Sequence[SearchOutcome]) -> list[list[int]]:
-    """The targets of each band, by number; targets that no band names are the last band."""
+def _groups(run: Run, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> list[list[int]]:
+    """The targets of each weights file: those of a band whose picks have one precision, which alone share weights.
+
+    Targets that no band names are the last band.
+    """
     names = [outcome.found.profile.name for outcome in outcomes]
     named = {name for band in run.config.export.bands for name in band}
     bands = [[names.index(name) for name in band] for band in run.config.export.bands]
     bands.append([number for number, name in enumerate(names) if name not in named])
-    return [band for band in bands if band]
+    groups: dict[tuple[int, Precision], list[int]] = {}
+    for place, band in enumerate(bands):
+        for number in band:
+            groups.setdefault((place, exported[number].precision), []).append(number)
+    return list(groups.values())
 
 
-def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
-    run = band.run
+def _group_stage(group: _Group, console: Console) -> dict[str, SharedFacts]:
+    run = group.run
     stage = Stage(
         run=run,
-        name=f"shared-{band.number}",
+        name=f"shared-{group.number}",
         version=_VERSION,
         inputs={
-            **evaluation_inputs(run, band.trained),
+            **evaluation_inputs(run, group.trained),
             "export": shaping_values(run.config.export),
-            "files": {exported.predictions.stem: exported.artifact.sha256 for _, exported in band.picks},
+            "files": {exported.predictions.stem: exported.artifact.sha256 for _, exported in group.picks},
         },
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(dict[str, SharedFacts]),
     )
-    found = stage.cached(lambda: _made(band, console), lambda facts: _files(band, facts))
+    found = stage.cached(lambda: _made(group, console), lambda facts: _files(group, facts))
     for name, shared in found.items():
         if shared.own:
             learned = f"; a learned rule computes {', '.join(shared.computed)}" if shared.computed else ""
@@ -166,46 +180,48 @@ def _band_stage(band: _Band, console: Console) -> dict[str, SharedFacts]:
     return found
 
 
-def _files(band: _Band, found: dict[str, SharedFacts]) -> list[Path]:
+def _files(group: _Group, found: dict[str, SharedFacts]) -> list[Path]:
     files = {file.path for shared in found.values() for file in shared.facts.artifact.files}
-    return [*(band.run.exported / path for path in sorted(files)), *(_predictions(band, name) for name in found)]
+    return [*(group.run.exported / path for path in sorted(files)), *(_predictions(group, name) for name in found)]
 
 
-def _predictions(band: _Band, name: str) -> Path:
-    return band.run.predictions(f"{name}-shared-{band.number}")
+def _predictions(group: _Group, name: str) -> Path:
+    return group.run.predictions(f"{name}-shared-{group.number}")
 
 
-def _made(band: _Band, console: Console) -> dict[str, SharedFacts]:
+def _made(group: _Group, console: Console) -> dict[str, SharedFacts]:
     from exports.onnx.shared_weights import share_weights, supernet_values
 
-    exporter = get_exporter("onnxruntime", **band.run.config.export.engine_options())
-    with console.stage(f"share weights of {len(band.picks)} models"), tempfile.TemporaryDirectory() as folder:
+    exporter = get_exporter("onnxruntime", **group.run.config.export.engine_options())
+    with console.stage(f"share weights of {len(group.picks)} models"), tempfile.TemporaryDirectory() as folder:
         waiting = Path(folder) / MODELS
         waiting.mkdir()
-        modules = {exported.predictions.stem: _module(band, exported) for _, exported in band.picks}
-        tiers = [_tier(band, exported, modules[exported.predictions.stem], Path(folder)) for _, exported in band.picks]
-        values, scale = supernet_values(band.materials.supernet), band.materials.input_scale
+        modules = {exported.predictions.stem: _module(group, exported) for _, exported in group.picks}
+        tiers = [
+            _tier(group, exported, modules[exported.predictions.stem], Path(folder)) for _, exported in group.picks
+        ]
+        values, scale = supernet_values(group.materials.supernet), group.materials.input_scale
         shared = share_weights(tiers, values, waiting, scale)
         found = {}
-        for (outcome, exported), tier in zip(band.picks, tiers, strict=True):
+        for (outcome, exported), tier in zip(group.picks, tiers, strict=True):
             name = exported.predictions.stem
             graph = shared.graphs[name]
-            conversion = _conversion(band, exported, tier.source, graph.path)
-            facts = _proven(band, exporter, outcome, exported, modules[name], graph.path, shared.weights)
+            conversion = _conversion(group, exported, tier.source, graph.path)
+            facts = _proven(group, exporter, outcome, exported, modules[name], graph.path, shared.weights)
             facts = replace(facts, artifact=replace(facts.artifact, conversion=conversion))
             found[name] = SharedFacts(facts=facts, own=graph.own, computed=graph.computed)
         for path in waiting.iterdir():
-            write_bytes(band.run.exported / MODELS / path.name, path.read_bytes())
+            write_bytes(group.run.exported / MODELS / path.name, path.read_bytes())
     return found
 
 
-def _module(band: _Band, exported: Exported) -> nn.Module:
-    finetuned, materials = exported.finetuned, band.materials
-    own = own_supernet(band.run, materials, finetuned) if finetuned and finetuned.kept else None
-    return materials.file_module(materials.calibrated(exported.subnet, band.calibration_images, own))
+def _module(group: _Group, exported: Exported) -> nn.Module:
+    finetuned, materials = exported.finetuned, group.materials
+    own = own_supernet(group.run, materials, finetuned) if finetuned and finetuned.kept else None
+    return materials.file_module(materials.calibrated(exported.subnet, group.calibration_images, own))
 
 
-def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> SharedTier:
+def _tier(group: _Group, exported: Exported, module: nn.Module, folder: Path) -> SharedTier:
     """A pick as its separate file, with the float32 file that it was converted from."""
     from exports.onnx.onnx_file import export_onnx
     from exports.onnx.shared_weights import SharedTier, tier_plans
@@ -213,19 +229,19 @@ def _tier(band: _Band, exported: Exported, module: nn.Module, folder: Path) -> S
     name, source = exported.predictions.stem, None
     if exported.precision != "fp32":
         source = folder / f"{name}.onnx"
-        shape, input_type = band.materials.file_input_shape(exported.subnet), band.materials.file_input_type
-        export_onnx(module, shape, source, **band.run.config.export.engine_options(), input_type=input_type)
-    path = band.run.exported / exported.artifact.path
-    return SharedTier(name=name, path=path, plans=tier_plans(band.materials.supernet, exported.subnet), source=source)
+        shape, input_type = group.materials.file_input_shape(exported.subnet), group.materials.file_input_type
+        export_onnx(module, shape, source, **group.run.config.export.engine_options(), input_type=input_type)
+    path = group.run.exported / exported.artifact.path
+    return SharedTier(name=name, path=path, plans=tier_plans(group.materials.supernet, exported.subnet), source=source)
 
 
-def _conversion(band: _Band, exported: Exported, source: Path | None, graph: Path) -> Conversion:
+def _conversion(group: _Group, exported: Exported, source: Path | None, graph: Path) -> Conversion:
     """How the separate file came about, but with the drop of the graph, whose weights are rounded in another way."""
     made = exported.artifact.conversion
     if made.chosen is None or source is None:
         return made
-    check, artifact = check_images(band.materials, exported.subnet), exported.artifact
-    threads = band.run.config.threads
+    check, artifact = check_images(group.materials, exported.subnet), exported.artifact
+    threads = group.run.config.threads
     with IsolatedProcess() as process:
         sessions = (
             IsolatedSession(process, artifact.engine, path, threads, classes=artifact.classes, seconds=HELDOUT_SECONDS)
@@ -238,7 +254,7 @@ def _conversion(band: _Band, exported: Exported, source: Path | None, graph: Pat
 
 
 def _proven(
-    band: _Band,
+    group: _Group,
     exporter: Exporter,
     outcome: SearchOutcome,
     exported: Exported,
@@ -247,7 +263,7 @@ def _proven(
     weights: Path,
 ) -> FileFacts:
     """Prove a graph and evaluate it on the test images, as the export stage does with a separate file."""
-    materials, threads = band.materials, band.run.config.threads
+    materials, threads = group.materials, group.run.config.threads
     images = parity_images(materials, exported.subnet, outcome.result.pick.costs.macs)
     try:
         proof = exporter.prove(module, graph, exported.precision, images, threads)
@@ -264,5 +280,5 @@ def _proven(
     evaluation = evaluate_artifact(
         artifact, graph.parent.parent, materials.inputs(test, exported.subnet), test.labels, threads
     )
-    write_bytes(_predictions(band, exported.predictions.stem), npy_bytes(evaluation.predictions))
+    write_bytes(_predictions(group, exported.predictions.stem), npy_bytes(evaluation.predictions))
     return replace(exported.facts, artifact=artifact, correct=evaluation.correct, images=evaluation.images)

@@ -52,12 +52,13 @@ def failed(family: Path) -> dict[str, str]:
     return {check.name: check.detail for check in verify_family(family).checks if not check.ok}
 
 
-def test_all_models_name_one_weights_file_that_is_there_once(shared):
+def test_the_models_of_a_precision_name_one_weights_file_that_is_there_once(shared):
     family = shared / "dist" / "tiny"
     models = read_manifest(family).models
     weights = {files(model)[1].name for model in models.values()}
+    precisions = {model.precision for model in models.values()}
     graphs = {files(model)[0].name for model in models.values()}
-    assert (len(weights), len(graphs)) == (1, len(models))
+    assert (len(weights), len(graphs)) == (len(precisions), len(models))
     assert {f"models/{path.name}" for path in (family / "models").iterdir()} == weights | graphs
     assert all(model.needs.disk_bytes == sum(file.bytes for file in model.files) for model in models.values())
 
@@ -155,3 +156,12 @@ def test_bands_get_weights_files_of_their_own_and_unknown_ones_are_refused(share
     answer = factory(folder, "build")
     assert answer.code == 1
     assert "export.bands names 'speeker', which is no target: speaker, midrange" in answer.error
+
+
+def test_bands_without_the_shared_layout_are_refused(built, factory, tmp_path):
+    folder = Path(shutil.copytree(built, tmp_path / "app"))
+    with (folder / "factory.yaml").open("a", encoding="utf-8") as config:
+        config.write("export: {bands: [[speaker]]}\n")
+    answer = factory(folder, "build")
+    assert answer.code == 1
+    assert "export.bands needs `layout: shared`" in answer.error
