@@ -81,8 +81,8 @@ class OnnxRuntimeExporter:
         with IsolatedProcess() as process:
             name, place = path.name, {"engine": self.name, "path": str(path.absolute()), "threads": threads}
             facts = process.call("describe", place, subject=name, seconds=_PROVE_SECONDS).values
-            if facts["precision"] != precision:
-                raise EngineError(f"{name}: holds a network in {facts['precision']}, expected {precision}")
+            if precision not in facts["precisions"]:
+                raise EngineError(f"{name}: holds a network in {facts['precisions'][0]}, expected {precision}")
             timed = process.call("measure", place, (images[:1],), subject=name, seconds=_PROVE_SECONDS).values
             progress(0, len(images), "compare with PyTorch")
             reference = module_logits(module, images)

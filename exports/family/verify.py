@@ -181,7 +181,8 @@ def _facts(folder: Path, name: str, model: Model, process: IsolatedProcess) -> C
     except FactoryError as error:
         return Check(name=f"facts {name}", ok=False, detail=str(error))
     faults = [*_described_faults(model, found), *_range_faults(model.engine, str(found["engine_version"]))]
-    stated = f"{found['precision']}, opset {found['opset']}, {counted(len(found['operators']), 'operator')}"
+    precision, operators = model.precision or found["precisions"][0], len(found["operators"])
+    stated = f"{precision}, opset {found['opset']}, {counted(operators, 'operator')}"
     detail = "; ".join(faults) or f"{stated}; {_range_text(model.engine, str(found['engine_version']))}"
     return Check(name=f"facts {name}", ok=not faults, detail=printable(detail, 500))
 
@@ -189,8 +190,8 @@ def _facts(folder: Path, name: str, model: Model, process: IsolatedProcess) -> C
 def _described_faults(model: Model, found: Mapping[str, Any]) -> Iterator[str]:
     if found["opset"] != model.engine.format_version:
         yield f"the file needs opset {found['opset']}, the manifest says {model.engine.format_version}"
-    if model.precision is not None and found["precision"] != model.precision:
-        yield f"the file is in {found['precision']}, the manifest says {model.precision}"
+    if model.precision is not None and model.precision not in found["precisions"]:
+        yield f"the file is in {found['precisions'][0]}, the manifest says {model.precision}"
     if model.proof is not None and found["operators"] != list(model.proof.operators):
         other = ", ".join(sorted(set(found["operators"]) ^ set(model.proof.operators)))
         yield f"the file and the manifest differ in these operators: {other}"

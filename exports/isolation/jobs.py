@@ -75,12 +75,12 @@ def _measure(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[A
 
 
 def _describe(_: Loaded, arguments: Mapping[str, Any], __: Sequence[NDArray[Any]], ___: Progress) -> _Result:
-    """The opset, the operators and the precision of the ONNX file `path`, and the version of the engine."""
+    """The opset, the operators and the possible precisions of the ONNX file `path`, and the version of the engine."""
     facts = file_facts(Path(arguments["path"]))
     if len(facts.operators) > _MAX_OPERATORS or max(map(len, facts.operators), default=0) > _MAX_NAME:
         raise EngineError(f"{Path(arguments['path']).name}: has more kinds of operators than any network")
     version = get_engine(arguments["engine"]).version()
-    described = {"opset": facts.opset, "operators": list(facts.operators), "precision": facts.precision}
+    described = {"opset": facts.opset, "operators": list(facts.operators), "precisions": list(facts.precisions)}
     return described | {"engine_version": version}, None
 
 

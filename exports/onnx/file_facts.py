@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from device_profiles.engine import Precision
+from device_profiles.workload.file_size import NARROWED_ELEMENTS
 from exports.onnx.graphs import all_graphs, operator_name
 from exports.onnx.onnx_file import read_onnx, standard_opset
 
@@ -19,12 +20,13 @@ class FileFacts:
     Attributes:
         opset: The opset of the standard domain.
         operators: The names of its operators, sorted, each once; those of another domain as `domain.Name`.
-        precision: The precision, by its operators and by the types of its constants.
+        precisions: The precisions that the file can be in, by its operators and by the types of its constants. There
+            are several if all weights are so small that each of these precisions stores them in float32.
     """
 
     opset: int
     operators: tuple[str, ...]
-    precision: Precision
+    precisions: tuple[Precision, ...]
 
 
 def file_facts(path: Path) -> FileFacts:
@@ -34,22 +36,22 @@ def file_facts(path: Path) -> FileFacts:
     return FileFacts(
         opset=standard_opset(model),
         operators=tuple(sorted(operators)),
-        precision=_precision(operators, set(_weight_types(model.graph))),
+        precisions=_precisions(operators, model.graph),
     )
 
 
-def _precision(operators: set[str], types: set[int]) -> Precision:
+def _precisions(operators: set[str], graph: Any) -> tuple[Precision, ...]:
     """`int8` has operators that quantise activations; weights of few bits without them are decoded at load."""
     import onnx
 
+    weights = [tensor for part in all_graphs(graph) for tensor in part.initializer]
+    types = {tensor.data_type for tensor in weights}
     if "QuantizeLinear" in operators:
-        return "int8"
+        return ("int8",)
     if onnx.TensorProto.INT8 in types:
-        return "int8_weights"
-    return "fp16" if onnx.TensorProto.FLOAT16 in types else "fp32"
-
-
-def _weight_types(graph: Any) -> Iterator[int]:
-    for part in all_graphs(graph):
-        for tensor in part.initializer:
-            yield tensor.data_type
+        return ("int8_weights",)
+    if onnx.TensorProto.FLOAT16 in types:
+        return ("fp16",)
+    if any(len(tensor.dims) > 1 and math.prod(tensor.dims) >= NARROWED_ELEMENTS for tensor in weights):
+        return ("fp32",)
+    return ("fp32", "fp16", "int8_weights")

@@ -11,6 +11,7 @@ from engine_conformance import TOKENS, batch
 from torch import nn
 
 from exports.engines import get_engine
+from exports.onnx.file_facts import file_facts
 from exports.onnx.onnx_file import export_onnx
 from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
@@ -103,3 +104,11 @@ def test_a_truncated_file_is_refused(exported, precision, tmp_path):
     with pytest.raises(EngineError, match=r"cut\.onnx: "):
         convert_precision(tmp_path / "cut.onnx", tmp_path / "made", precision, batch(2, exported[1]), None)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_file_without_large_weights_can_be_in_any_precision_that_only_stores(tmp_path):
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(32, 4)).eval(), (32,), tmp_path / "small.onnx")
+    convert_precision(tmp_path / "small.onnx", tmp_path / "half.onnx", "fp16", None, None)
+    assert file_facts(tmp_path / "half.onnx").precisions == ("fp32", "fp16", "int8_weights")
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(32, 16)).eval(), (32,), tmp_path / "large.onnx")
+    assert file_facts(tmp_path / "large.onnx").precisions == ("fp32",)
