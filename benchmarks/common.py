@@ -9,10 +9,13 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 QUICK_HELP = "measure the same with less work, under a minute on two CPU cores (see above); not a result"
 
@@ -68,3 +71,15 @@ def environment(seed: int) -> dict[str, Any]:
         "seed": seed,
         "date": date.today().isoformat(),
     }
+
+
+def measured(measure: Callable[[argparse.Namespace, Path], T], options: argparse.Namespace) -> T | None:
+    """What `measure` returns for `options` and a temporary folder; None after an error, which is logged."""
+    from factory_base.errors import FactoryError
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return measure(options, Path(folder))
+    except FactoryError as error:
+        log(f"error: {error}")
+        return None

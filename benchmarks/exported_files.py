@@ -28,7 +28,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import environment, log, make_parser, parse_options
+from common import environment, log, make_parser, measured, parse_options
 from exported_gain import measure_gain
 from numpy.typing import NDArray
 
@@ -45,7 +44,6 @@ from exports.engines import get_engine
 from exports.exporters import get_exporter
 from exports.family.diff import paired_difference
 from exports.family.manifest import read_manifest
-from factory_base.errors import FactoryError
 from model_factory.console import Console
 from model_factory.run import Run, open_run
 from model_factory.stages.files import convert_options
@@ -87,11 +85,8 @@ class Tier:
 def main(arguments: list[str]) -> int:
     """Run the benchmark; the exit code is 1 if a build cannot be read or a file cannot be made."""
     options = parse(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(options, Path(folder))
-    except FactoryError as error:
-        log(f"error: {error}")
+    result = measured(measure, options)
+    if result is None:
         return 1
     print_markdown(result)
     print(json.dumps(result))

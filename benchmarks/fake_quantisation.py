@@ -21,7 +21,6 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import environment, log, make_parser, parse_options
+from common import environment, log, make_parser, measured, parse_options
 from family import make_run
 from numpy.typing import NDArray
 
@@ -54,14 +53,11 @@ POINTS = 100
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark; the exit code is 1 if there is no family and none can be built."""
+    """Run the benchmark; the exit code is 1 if the family cannot be read or built."""
     options = parse(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `factory` command does
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            result = measure(options, Path(temporary))
-    except FactoryError as error:
-        log(f"error: {error}")
+    result = measured(measure, options)
+    if result is None:
         return 1
     print_markdown(result)
     print(json.dumps(result))

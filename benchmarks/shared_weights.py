@@ -25,7 +25,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import environment, log, make_parser, parse_options
+from common import environment, log, make_parser, measured, parse_options
 from numpy.typing import NDArray
 
 from device_profiles.engine import ModelInput, Session
@@ -43,7 +42,6 @@ from exports.family.manifest import read_manifest
 from exports.onnx.onnx_file import export_onnx, read_onnx
 from exports.onnx.quantising.precision import convert_precision
 from exports.onnx.shared_weights import SharedFiles, SharedTier, share_weights, supernet_values, tier_plans
-from factory_base.errors import FactoryError
 from model_factory.console import Console
 from model_factory.run import Run, open_run
 from model_factory.stages.materials import CALIBRATION_IMAGES, Materials
@@ -78,11 +76,8 @@ class Pick:
 def main(arguments: list[str]) -> int:
     """Run the benchmark; the exit code is 1 if the build cannot be read or a file cannot be made."""
     options = parse(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(options, Path(folder))
-    except FactoryError as error:
-        log(f"error: {error}")
+    result = measured(measure, options)
+    if result is None:
         return 1
     print(json.dumps(result))
     return 0

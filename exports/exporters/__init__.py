@@ -23,7 +23,7 @@ def get_exporter(name: str, *, opset: int = 20, dynamic_batch: bool = False) -> 
         dynamic_batch: Whether the files accept a batch of any size; otherwise they accept one input at a time.
 
     Raises:
-        EngineError: There is no exporter for that engine.
+        EngineError: The engine has no exporter.
     """
     if name not in EXPORTERS:
         raise EngineError(f"files for the engine {name!r} cannot be exported; {nearest(name, EXPORTERS)}")

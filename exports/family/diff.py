@@ -201,7 +201,7 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 
     There is a note if the models take another form of input, which apps must know, and one if `new` has other content
     than `old` of the same family, but no higher release number: apps and servers that compare release numbers would not
-    take it. Where it came from (`provenance`) is no content.
+    take it. Its `provenance` does not count as content.
     """
     return (*_input_notes(old, new), *_number_notes(old, new))
 

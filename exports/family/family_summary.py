@@ -16,7 +16,7 @@ _ENDING: Final = ".onnx"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """A model of a family. What only an ONNX file tells is None for the files of other engines.
+    """A model of a family. Attributes that are read from an ONNX file are None for the files of other engines.
 
     Attributes:
         model_id: Its id in the manifest.

@@ -238,18 +238,7 @@ class _Graph:
         return self.producers[node.inputs[0]].kind in _WEIGHTED and self.only_reader(node.inputs[0]) is node
 
     def _inferred(self, model: Any) -> dict[str, Any]:
-        import onnx
-
-        for value in model.graph.input:
-            for dim in value.type.tensor_type.shape.dim[:1]:
-                dim.dim_value = dim.dim_value or 1
-        for value in model.graph.output:
-            value.type.tensor_type.ClearField("shape")
-        del model.graph.value_info[:]
-        try:
-            graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-        except Exception as error:  # its error types are private to its extension module
-            raise EngineError(f"{self._file}: the shapes cannot be inferred ({first_line(error)})") from error
+        graph = with_shapes(model, self._file)
         return {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
 
     def _activation_nodes(self, nodes: Any, constants: set[str]) -> Iterator[_Node]:
@@ -377,3 +366,29 @@ class _Lives:
             self.names.append("")
             self._buffers.append(Buffer(size_bytes=size, first=start + first, last=start + last))
         self._clock = start + len(_HARD_SWISH_LIVES)
+
+
+def with_shapes(model: Any, file: str) -> Any:
+    """A copy of the graph of a ModelProto with the types of all values, at batch 1. `model` is not changed.
+
+    Args:
+        model: The ModelProto.
+        file: Its name for messages.
+
+    Raises:
+        EngineError: The shapes cannot be inferred.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            dim.dim_value = dim.dim_value or 1
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del copy.graph.value_info[:]
+    try:
+        return onnx.shape_inference.infer_shapes(copy, strict_mode=True, data_prop=True).graph
+    except Exception as error:  # its error types are private to its extension module
+        raise EngineError(f"{file}: the shapes cannot be inferred ({first_line(error)})") from error

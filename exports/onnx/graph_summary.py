@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from exports.onnx.graph_memory import Timeline, memory_timeline
+from exports.onnx.graph_memory import Timeline, memory_timeline, with_shapes
 from exports.onnx.graphs import operator_name
-from exports.onnx.onnx_file import first_line, read_onnx, standard_opset
+from exports.onnx.onnx_file import read_onnx, standard_opset
 from factory_base.errors import EngineError
 from factory_base.foreign import printable
 
@@ -117,7 +117,7 @@ def summarise(path: Path) -> GraphSummary:
         EngineError: It is not an ONNX file, its shapes contradict each other, or weights beside it are missing.
     """
     if not path.is_file():
-        raise EngineError(f"{printable(str(path))}: there is no such file; give an ONNX file, or a family's folder")
+        raise EngineError(f"{printable(str(path))}: the file does not exist; name an ONNX file or a family's folder")
     model = read_onnx(path)
     external = _external_bytes(model, path)
     timeline = _timeline(path)
@@ -228,21 +228,9 @@ class _Summary:
 
 def _types(model: Any, file: str) -> dict[str, tuple[int, ...]]:
     """The static shapes of all values at batch 1."""
-    import onnx
 
     known = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for value in copy.graph.input:
-        for dim in value.type.tensor_type.shape.dim[:1]:
-            dim.dim_value = dim.dim_value or 1
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del copy.graph.value_info[:]
-    try:
-        graph = onnx.shape_inference.infer_shapes(copy, strict_mode=True, data_prop=True).graph
-    except Exception as error:  # its error types are private to its extension module
-        raise EngineError(f"{file}: the shapes cannot be inferred ({first_line(error)})") from error
+    graph = with_shapes(model, file)
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):

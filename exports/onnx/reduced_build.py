@@ -32,7 +32,7 @@ def reduced_build_config(files: Sequence[Path]) -> str:
         files: ONNX files.
 
     Raises:
-        EngineError: There is no file, ONNX Runtime refuses one, or it is installed without its tools.
+        EngineError: `files` is empty, ONNX Runtime refuses a file, or it is installed without its tools.
     """
     if not files:
         raise EngineError("a reduced build needs the files of at least one model")

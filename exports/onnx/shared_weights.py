@@ -136,7 +136,7 @@ def share_weights(
             first convolution hold (`exports.onnx.input_scale`); empty for files that take tensors.
 
     Raises:
-        EngineError: A file is damaged, or there are no tiers.
+        EngineError: A file is damaged, or `tiers` is empty.
         DiskError: A file cannot be written.
     """
     if not tiers:

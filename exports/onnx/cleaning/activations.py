@@ -16,8 +16,8 @@ _CLOSE: Final = 1e-6
 def fuse_activations(graph: Any) -> bool:
     """Replace written-out activations by single operators. Returns whether there was one.
 
-    `HardSigmoid` stands for `clip(x * s + t, 0, u) * v` with `u * v = 1`, where `* s` and `* v` may be divisions or
-    absent, for example `relu6(x + 3) / 6`. `HardSwish` stands for `x` times the hard sigmoid with slope 1/6 and offset
+    `HardSigmoid` replaces `clip(x * s + t, 0, u) * v` with `u * v = 1`, where `* s` and `* v` may be divisions or
+    absent, for example `relu6(x + 3) / 6`. `HardSwish` replaces `x` times the hard sigmoid with slope 1/6 and offset
     1/2, the division before or after the product, for example `x * relu6(x + 3) / 6`. Values that something else reads
     are left as they are.
     """

@@ -1,4 +1,4 @@
-"""Operators that need not run: those on constants and static shapes, those that change nothing, those nobody reads."""
+"""Removes operators that need not run: on constants or static shapes, without effect, or with unused outputs."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Range:
 
     @property
     def zero_point(self) -> np.uint8:
-        """The integer that stands for 0."""
+        """The integer that represents 0."""
         return np.uint8(np.clip(np.rint(-self.low / self.scale), 0, _LEVELS))
 
 
