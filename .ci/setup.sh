@@ -8,7 +8,10 @@ DEBIAN_PACKAGES=(
   openssh-client
   openssh-server # on loopback, for measuring over SSH
   chromium # headless, for measuring in a page
+  default-jre-headless libjna-java # for the Kotlin client, which calls ONNX Runtime through JNA
 )
+# From npm: the engine in a page, and the compilers of the TypeScript and Kotlin clients.
+NPM_PACKAGES=(onnxruntime-web typescript@5 kotlin-compiler@2.4)
 
 step() {
   echo "== $1 ($(date -u +%H:%M:%S)) =="
@@ -27,11 +30,17 @@ programs() {
   fi
 }
 
-onnxruntime_web() {
-  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/model-factory/npm"
+# A folder of packages that a person names is used as it is.
+npm_packages() {
+  local folder="${MODEL_FACTORY_NPM:-${XDG_CACHE_HOME:-$HOME/.cache}/model-factory/npm}"
+  local missing=() package
+  for package in "${NPM_PACKAGES[@]}"; do
+    [ -n "${MODEL_FACTORY_NPM:-}" ] || [ -d "$folder/node_modules/${package%@*}" ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] ||
+    npm install --prefix "$folder" --silent --no-audit --no-fund --ignore-scripts "${missing[@]}" ||
+    echo "not installed: ${missing[*]}"
+  export MODEL_FACTORY_NPM="$folder"
   local dist="$folder/node_modules/onnxruntime-web/dist"
-  [ -z "${MODEL_FACTORY_ONNXRUNTIME_WEB:-}" ] || return 0
-  [ -d "$dist" ] || npm install --prefix "$folder" --silent --no-audit --no-fund --ignore-scripts onnxruntime-web ||
-    { echo "not installed: onnxruntime-web" && return 0; }
-  export MODEL_FACTORY_ONNXRUNTIME_WEB="$dist"
+  [ -n "${MODEL_FACTORY_ONNXRUNTIME_WEB:-}" ] || [ ! -d "$dist" ] || export MODEL_FACTORY_ONNXRUNTIME_WEB="$dist"
 }

@@ -78,7 +78,7 @@ def test_the_ci_script_runs_the_linters_and_then_the_readmes_test_command(tmp_pa
 def with_programs(folder: Path) -> dict[str, str]:
     """An environment in which all programs that tests use seem to be installed."""
     script(folder / "dpkg", "exit 0")
-    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "MODEL_FACTORY_ONNXRUNTIME_WEB": "dist"}
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "MODEL_FACTORY_NPM": "npm"}
 
 
 def test_the_ci_script_continues_if_programs_cannot_be_installed(tmp_path):
@@ -87,11 +87,24 @@ def test_the_ci_script_continues_if_programs_cannot_be_installed(tmp_path):
         script(tmp_path / name, "exit 1")
     script(tmp_path / "id", "echo 0")
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    for name in ("XDG_CACHE_HOME", "MODEL_FACTORY_ONNXRUNTIME_WEB"):
+    for name in ("XDG_CACHE_HOME", "MODEL_FACTORY_NPM", "MODEL_FACTORY_ONNXRUNTIME_WEB"):
         environment.pop(name, None)
     answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True, text=True)
-    assert "not installed: onnxruntime-web" in answer.stdout
+    assert "not installed: onnxruntime-web typescript@5 kotlin-compiler@2.4" in answer.stdout
     assert "not installed: adb" in answer.stdout
+
+
+def test_the_tests_are_told_where_the_npm_packages_are(tmp_path):
+    script(tmp_path / "make", f'echo "$MODEL_FACTORY_NPM $MODEL_FACTORY_ONNXRUNTIME_WEB" > {tmp_path / "told"}')
+    packages = tmp_path / ".cache" / "model-factory" / "npm"
+    script(tmp_path / "npm", f'echo "$@" >> {tmp_path / "npm-calls"}; mkdir -p "$3/node_modules/onnxruntime-web/dist"')
+    environment = with_programs(tmp_path) | {"HOME": str(tmp_path)}
+    for name in ("XDG_CACHE_HOME", "MODEL_FACTORY_NPM", "MODEL_FACTORY_ONNXRUNTIME_WEB"):
+        environment.pop(name, None)
+    (packages / "node_modules" / "typescript").mkdir(parents=True)
+    subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True)
+    assert (tmp_path / "told").read_text().split() == [str(packages), f"{packages}/node_modules/onnxruntime-web/dist"]
+    assert (tmp_path / "npm-calls").read_text().split()[-2:] == ["onnxruntime-web", "kotlin-compiler@2.4"]
 
 
 def test_the_ci_script_stops_at_the_first_failure(tmp_path):
