@@ -9,10 +9,11 @@ from factory_base.lazy import public
 if TYPE_CHECKING:
     from exports.client.python.preprocess import model_input as model_input
     from exports.client.python.preprocess import resize as resize
-    from exports.client.python.resolver import DeviceFacts as DeviceFacts
-    from exports.client.python.resolver import Resolution as Resolution
-    from exports.client.python.resolver import ram_class_mib as ram_class_mib
+    from exports.client.python.records import ClientState as ClientState
+    from exports.client.python.records import DeviceFacts as DeviceFacts
+    from exports.client.python.records import Resolution as Resolution
     from exports.client.python.resolver import resolve as resolve
+    from exports.client.python.selectors import ram_class_mib as ram_class_mib
     from exports.engines import get_engine as get_engine
     from exports.exporter import ConvertOptions as ConvertOptions
     from exports.exporter import export_artifact as export_artifact
@@ -58,8 +59,9 @@ _MODULES = {
     "Artifact": "exports.family.artifact",
     "Buffer": "exports.onnx.arena",
     "CheckImages": "exports.onnx.conversion",
+    "ClientState": "exports.client.python.records",
     "ConvertOptions": "exports.exporter",
-    "DeviceFacts": "exports.client.python.resolver",
+    "DeviceFacts": "exports.client.python.records",
     "EXAMPLE_MANIFEST": "exports.family.manifest",
     "Evaluation": "exports.family.artifact",
     "FamilySpec": "exports.family.specs",
@@ -73,7 +75,7 @@ _MODULES = {
     "Perf": "exports.family.records",
     "Proof": "exports.family.proof",
     "Provenance": "exports.family.records",
-    "Resolution": "exports.client.python.resolver",
+    "Resolution": "exports.client.python.records",
     "Selector": "exports.family.records",
     "Soc": "exports.family.records",
     "Tier": "exports.family.records",
@@ -94,7 +96,7 @@ _MODULES = {
     "parse_manifest": "exports.family.manifest",
     "plan_arena": "exports.onnx.arena",
     "plan_graph": "exports.onnx.graph_memory",
-    "ram_class_mib": "exports.client.python.resolver",
+    "ram_class_mib": "exports.client.python.selectors",
     "read_manifest": "exports.family.manifest",
     "resize": "exports.client.python.preprocess",
     "resolve": "exports.client.python.resolver",

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from device_profiles.engine import InputType, ModelInput, Precision
 from device_profiles.measuring.host_facts import processor
-from exports.client.python.resolver import version_key
+from exports.client.python.values import version_key
 from exports.engines.arguments import check_precision
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.exporter import ConvertOptions

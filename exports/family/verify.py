@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.client.python.resolver import version_key
+from exports.client.python.values import version_key
 from exports.family.artifact import MODELS
 from exports.family.files import check_family_size, check_file, read_file
 from exports.family.input_form import base_size, normalisation

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +15,12 @@ from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import FamilyArgument, JsonOption, PlatformName
 
 if TYPE_CHECKING:
-    from exports.client.python.resolver import DeviceFacts, Resolution
+    from exports.client.python.records import DeviceFacts, Probe, Resolution
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*([^0-9.].*)?")
 """Dotted numbers, and a suffix that comparisons ignore: `12.1`, `1.22.0+cpu`, `6.8.0-49-generic`."""
+_MAX_FILE = 1 << 18
+"""The largest policy or state that is read, as in the clients."""
 _MAX_VERSION = 64
 """The longest version that is accepted; the longest known, those of Linux kernels, have about 40 characters."""
 
@@ -48,6 +52,19 @@ def resolve(
             show_default=False,
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="Device as maker/model, for example Apple/iPhone14,5.", show_default=False),
+    ] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A feature, for example webgpu; may be repeated.", show_default=False),
+    ] = None,
+    no_features: Annotated[bool, typer.Option("--no-features", help="The device reports that it has none.")] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(metavar="ID=SCORE", help="Score in a probe, for example js_mac_1=900.", show_default=False),
+    ] = None,
     free_disk: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Free space for model files, for example 500MB.", show_default=False),
@@ -59,6 +76,23 @@ def resolve(
         str | None,
         typer.Option(metavar="VERSION", help="Version of ONNX Runtime in the app.", show_default=False),
     ] = None,
+    compute_unit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the engine can run on, in order of preference; may be repeated.  [default: cpu]",
+            show_default=False,
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A policy, which revokes files.", show_default=False)
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A client's state.json: installed files, blacklist, proofs.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which model a device gets, and why others are rejected."""
@@ -68,11 +102,15 @@ def resolve(
         cores=cores,
         os_version=os_version,
         soc=soc,
+        device=device,
+        features=[] if no_features else feature,
+        probe=probe,
         free_disk=free_disk,
         free_memory=free_memory,
         engine_version=engine_version,
+        compute_units=compute_unit,
     )
-    resolution = resolve_family(family, facts)
+    resolution = resolve_family(family, facts, policy=policy, state=state)
     if as_json:
         print_json(resolution_json(resolution))
     else:
@@ -86,43 +124,96 @@ def facts_from_text(
     cores: int | None,
     os_version: str | None,
     soc: str | None,
+    device: str | None,
+    features: Sequence[str] | None,
+    probe: str | None,
     free_disk: str | None,
     free_memory: str | None,
     engine_version: str | None,
+    compute_units: Sequence[str] | None,
 ) -> DeviceFacts:
     """Device facts from command-line values; None means that the device does not report the fact.
 
     Raises:
-        ConfigError: A size has no unit, a version is not a version, or a system on a chip lacks its maker or the slash.
+        ConfigError: A size has no unit, a version is not a version, a system on a chip or a device lacks its maker or
+            the slash, or a probe its score.
     """
-    from exports.client.python.resolver import DeviceFacts
+    from exports.client.python.records import DeviceFacts
 
-    maker, model = _soc(soc)
+    soc_maker, soc_model = _product("--soc", soc)
+    device_maker, device_model = _product("--device", device)
     return DeviceFacts(
         platform=platform,
         ram_bytes=_bytes("--ram", ram),
         cores=cores,
         os_version=_version("--os", os_version),
-        soc_maker=maker,
-        soc_model=model,
+        soc_maker=soc_maker,
+        soc_model=soc_model,
+        device_maker=device_maker,
+        device_model=device_model,
+        features=None if features is None else tuple(features),
+        probe=_probe(probe),
         free_disk_bytes=_bytes("--free-disk", free_disk),
         available_memory_bytes=_bytes("--free-memory", free_memory),
         engine="onnxruntime" if engine_version else None,
         engine_version=_version("--engine-version", engine_version),
+        compute_units=tuple(compute_units or ("cpu",)),
     )
 
 
-def resolve_family(family: Path, facts: DeviceFacts) -> Resolution:
-    """The model that a device with these facts gets from `family`, and the reasons. Raises `ManifestError`."""
-    from exports.client.python import resolver
-    from exports.family.manifest import read_manifest_value
+def resolve_family(
+    family: Path, facts: DeviceFacts, *, policy: Path | None = None, state: Path | None = None
+) -> Resolution:
+    """The model that a device with these facts gets from `family` now, and the reasons.
 
-    return resolver.resolve(read_manifest_value(family), facts)
+    Args:
+        family: The family's folder or manifest.
+        facts: The facts about the device.
+        policy: The file of a policy.
+        state: The file of a client's state.
+
+    Raises:
+        ManifestError: The manifest cannot be used.
+        ConfigError: The policy or the state cannot be read, or the policy cannot be used.
+    """
+    from exports.client.python.records import ClientState
+    from exports.client.python.resolver import UnusablePolicyError, resolve
+    from exports.family.manifest import read_manifest_value
+    from factory_base.errors import ConfigError
+
+    manifest, known = read_manifest_value(family), _json(state)
+    try:
+        return resolve(manifest, _json(policy), facts, ClientState.from_json(known), int(time.time()))
+    except UnusablePolicyError as error:
+        raise ConfigError(f"{policy}: {error}") from error
+
+
+def _json(file: Path | None) -> Any:
+    """The JSON object in a small file; None without a file."""
+    from factory_base.errors import ConfigError, ForeignError
+    from factory_base.foreign import parse_json, read_regular
+
+    if file is None:
+        return None
+    try:
+        value = parse_json(read_regular(file, _MAX_FILE), str(file), max_bytes=_MAX_FILE, max_depth=16)
+    except ForeignError as error:
+        raise ConfigError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file}: is not a JSON object")
+    return value
 
 
 def print_resolution(resolution: Resolution) -> None:
     """Print the model that the device gets, then why others are rejected."""
-    print_line(f"model {resolution.model or 'none'}  (tier {resolution.tier}, rank {resolution.rank})")
+    place = f"tier {resolution.tier}, rank {resolution.rank}"
+    if resolution.model is None:
+        print_line(f"{resolution.action}: no model  ({place})")
+    else:
+        known = "".join(
+            note for note, holds in ((", installed", resolution.installed), (", proven", resolution.proven)) if holds
+        )
+        print_line(f"model {resolution.model}  ({place}, on {resolution.compute_unit}{known})")
     for reason in resolution.reasons:
         model = f" {reason.model}" if reason.model else ""
         print_line(f"  {reason.tier}{model}: {reason.text} [{reason.code}]")
@@ -145,8 +236,8 @@ def _bytes(option: str, text: str | None) -> int | None:
         raise ConfigError(f"{option}: {error}") from error
 
 
-def _soc(text: str | None) -> tuple[str | None, str | None]:
-    """The maker and the model of `--soc`."""
+def _product(option: str, text: str | None) -> tuple[str | None, str | None]:
+    """The maker and the model of `--soc` or `--device`."""
     from factory_base.errors import ConfigError
 
     if text is None:
@@ -154,9 +245,21 @@ def _soc(text: str | None) -> tuple[str | None, str | None]:
     maker, slash, model = (part.strip() for part in text.partition("/"))
     if not maker or not slash:
         raise ConfigError(
-            f"--soc: {text!r} is not maker/model such as 'Acme/A1'; write 'Acme/' if the model is not known"
+            f"{option}: {text!r} is not maker/model such as 'Acme/A1'; write 'Acme/' if the model is not known"
         )
     return maker, model or None
+
+
+def _probe(text: str | None) -> Probe | None:
+    from exports.client.python.records import Probe
+    from factory_base.errors import ConfigError
+
+    if text is None:
+        return None
+    name, _, score = text.partition("=")
+    if not name or not re.fullmatch(r"[1-9][0-9]{0,14}", score):
+        raise ConfigError(f"--probe: {text!r} is not id=score such as 'js_mac_1=900'")
+    return Probe(id=name, score=int(score))
 
 
 def _version(option: str, text: str | None) -> str | None:

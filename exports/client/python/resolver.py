@@ -1,431 +1,359 @@
-"""Selects the model for a device: one pure function of the parsed manifest, without I/O, clock or randomness.
+"""Selects the model for a device: one pure function, without I/O, clock or randomness.
 
-It needs only the standard library and nothing of this project, so that an app in Python can copy this file. Every key
-of a selector has one of three values: it holds, it does not hold, or it is unknown because the device does not report
-the fact. A selector with anything that the resolver does not understand, be it a key, a type or a value, does not
-match, so an old app gets a lower tier, never a heavier one. Tiers and models that it does not understand are passed
-over in the same way: only a manifest without a usable floor raises.
+It needs only the standard library and the modules beside it. Tiers, models and selectors that it does not understand
+are passed over, so an old app gets a lower tier, never a heavier one: only a manifest without a usable floor raises.
+`README.md` of the clients states the rules, which are the same in every language; `vectors/resolver.json` has cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-SUPPORTED_MAJOR = 1
+from .records import Action, ClientState, DeviceFacts, ProofRecord, Reason, Resolution
+from .selectors import SHOWN, Fault, plain_selector, selector_fault
+from .values import integer, is_list, is_version, version_key
+
+SUPPORTED_MAJOR: Final = 1
 SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file", "pixel_input"})
 """The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
 yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`."""
-
-RAM_CLASSES_MIB = (256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536)
-"""The sizes of RAM with which devices are sold, in MiB. A part of the contract: selectors compare these classes."""
-_MIB = 1 << 20
-_MAX_INTEGER = 2**53 - 1
-"""The largest integer of a manifest: JSON readers with doubles represent no larger ones exactly."""
-_MAX_VERSION = 32
-"""The most characters of a version in a manifest."""
-_SHOWN = 40
-"""The most characters of the manifest that a message quotes."""
 
 
 class UnusableManifestError(ValueError):
     """This resolver cannot use the manifest; an app should keep the last good one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceFacts:
-    """Facts that an app can observe. None means that the device does not report the fact.
-
-    Attributes:
-        platform: The platform of the app's build: `android`, `ios`, `web`, `linux`, ...
-        ram_bytes: The total RAM that the kernel reports, which is a little less than the size printed on the box.
-        cores: The number of processor cores.
-        os_version: Dotted numbers; on Android the API level.
-        soc_maker: The maker of the system on a chip, as the platform spells it; compared without case.
-        soc_model: Its model, as the platform spells it; compared without case.
-        free_disk_bytes: The free disk space for models. Not checked if None.
-        available_memory_bytes: The memory that the app may allocate now. Not checked if None.
-        engine: The name of the inference engine in the app. Not checked if None.
-        engine_version: Its version, dotted numbers. Not checked if None.
-    """
-
-    platform: str
-    ram_bytes: int | None = None
-    cores: int | None = None
-    os_version: str | None = None
-    soc_maker: str | None = None
-    soc_model: str | None = None
-    free_disk_bytes: int | None = None
-    available_memory_bytes: int | None = None
-    engine: str | None = None
-    engine_version: str | None = None
+class UnusablePolicyError(ValueError):
+    """This resolver cannot use the policy; an app should keep the last good one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """Why a candidate was passed over or, with the codes `chosen` and `floor`, selected.
-
-    Attributes:
-        tier: The id of the tier.
-        model: The id of the model; "" if the whole tier was passed over.
-        code: A part of the contract: `platform`, `selector_unmet`, `selector_unknown`, `selector_key_unknown` (the
-            resolver does not understand a key or its value), `tier_unknown`, `model_unknown` (it does not understand
-            the tier or the model), `model_missing`, `engine_other`, `engine_too_old`, `engine_too_new`, `disk`,
-            `memory`, `chosen`, `floor`, `nothing_runs`.
-        text: One line for users.
-    """
-
-    tier: str
-    model: str
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
-    """The result of `resolve`.
-
-    Attributes:
-        tier: The id of the tier.
-        rank: Its rank within the platform; 0 is the floor.
-        model: The id of the model; None if not even the floor's models run in the app's engine.
-        reasons: A reason for every candidate that was considered, in order; the last is for the result.
-    """
-
-    tier: str
-    rank: int
-    model: str | None
-    reasons: tuple[Reason, ...]
-
-
-def ram_class_mib(ram_bytes: int) -> int:
-    """The RAM that the kernel reports, rounded up to the next class in MiB; the last class if it is above."""
-    return next((size for size in RAM_CLASSES_MIB if ram_bytes <= size * _MIB), RAM_CLASSES_MIB[-1])
-
-
-def resolve(manifest: Mapping[str, Any], facts: DeviceFacts) -> Resolution:
+def resolve(manifest: Any, policy: Any, facts: DeviceFacts, state: ClientState, now: int) -> Resolution:
     """The best model for a device: tiers by descending rank, models in the order of the list, then the floor.
 
-    A model is passed over if its engine range does not include the app's engine, if its file plus 10 % exceeds the free
-    disk space, or if its peak memory exceeds the available memory. The floor ignores the last two conditions, because
-    some model must run; its reason mentions them.
+    A model is passed over if the policy revokes one of its files, the state blacklists one, its engine range does not
+    include the app's engine, what is to be stored plus 10 % exceeds the free disk space, its peak memory exceeds the
+    available memory, or its proof failed on every compute unit. Among the models of a tier, one that is installed comes
+    before others. The floor ignores disk and memory, because some model must run; its reason mentions them.
 
-    >>> from exports import DeviceFacts, resolve
+    >>> from exports import ClientState, DeviceFacts, resolve
     >>> def model(mib):
+    ...     file = {"name": f"{mib}.onnx", "bytes": mib << 20, "sha256": f"{mib:064x}"}
     ...     engine = {"name": "onnxruntime", "min": "1.17.0", "max_tested": "1.22.0"}
-    ...     return {"engine": engine, "needs": {"disk_bytes": mib << 20, "peak_memory_bytes": 4 * mib << 20}}
+    ...     needs = {"disk_bytes": mib << 20, "peak_memory_bytes": 4 * mib << 20}
+    ...     return {"files": [file], "engine": engine, "needs": needs}
     >>> large = {"ram_class_min": 4096}
     >>> phones = {"id": "phones", "platform": "android", "rank": 1, "match": [large], "models": ["large"]}
     >>> floor = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": ["small"]}
     >>> models = {"large": model(16), "small": model(2)}
-    >>> manifest = {"manifest_version": "1.1", "critical": [], "tiers": [floor, phones], "models": models}
-    >>> resolve(manifest, DeviceFacts(platform="android", ram_bytes=3_800_000_000)).model
+    >>> manifest = {"manifest_version": "1.5", "critical": [], "tiers": [floor, phones], "models": models}
+    >>> def found(ram_bytes):
+    ...     facts = DeviceFacts(platform="android", ram_bytes=ram_bytes)
+    ...     return resolve(manifest, None, facts, ClientState(), now=0)
+    >>> found(3_800_000_000).model
     'large'
-    >>> found = resolve(manifest, DeviceFacts(platform="android", ram_bytes=1_900_000_000))
-    >>> found.model, found.reasons[0].text
+    >>> found(1_900_000_000).model, found(1_900_000_000).reasons[0].text
     ('small', 'the device does not meet ram_class_min 4096 MiB')
 
     Args:
         manifest: The parsed JSON of a `manifest.json`.
+        policy: The parsed JSON of a policy, which can only revoke files; None without one.
         facts: The facts about the device.
+        state: What the client knows of this device.
+        now: Seconds since 1970.
 
     Raises:
         UnusableManifestError: The manifest has another major version or an unknown critical feature, has no usable
             floor, or is not a manifest. Anything else that the resolver does not understand is passed over.
+        UnusablePolicyError: The policy has another major version or an unknown critical feature, or is not a policy.
     """
-    tiers, models = _usable(manifest)
-    reasons = [
-        Reason(tier=_shown_id(tier), model="", code="tier_unknown", text="its form is unknown to this app")
-        for tier in tiers
-        if not _is_tier(tier)
-    ]
-    known = [tier for tier in tiers if _is_tier(tier)]
-    floors = [tier for tier in known if tier["rank"] == 0]
-    if not floors:
-        raise UnusableManifestError("this is not a manifest: it has no floor (a tier of rank 0)")
-    ranked = [tier for tier in known if tier["rank"] > 0]
-    # At the same rank, a tier for the device's platform comes before one for any platform.
-    for tier in sorted(ranked, key=lambda tier: (-tier["rank"], tier["platform"] == "any")):
-        fault = _tier_fault(tier, facts)
-        if isinstance(fault, str):
-            model = _first_that_runs(models, tier, facts, reasons)
-            if model is not None:
-                reasons.append(
-                    Reason(tier=tier["id"], model=model, code="chosen", text=f"rank {tier['rank']}: {fault}")
-                )
-                return Resolution(tier=tier["id"], rank=tier["rank"], model=model, reasons=tuple(reasons))
-        else:
-            reasons.append(fault)
-    return _floor(models, floors[0], facts, reasons)
+    tiers, models, floors = _usable(manifest)
+    work = _Resolver(
+        models=models, floors=floors, revoked=revoked_files(policy), facts=facts.plausible(), state=state,
+        blacklist=frozenset(e.sha256 for e in state.blacklist if e.until is None or now < e.until), reasons=[],
+    )  # fmt: skip
+    return work.resolve(tiers)
 
 
-def _usable(manifest: Any) -> tuple[list[Any], Mapping[str, Any]]:
-    """The tiers and the models of a manifest of a supported version. Raises `UnusableManifestError`."""
+def revoked_files(policy: Any) -> frozenset[str]:
+    """The digests that a policy revokes; none without a policy. Raises `UnusablePolicyError`."""
+    if policy is None:
+        return frozenset()
+    version = policy.get("policy_version") if isinstance(policy, Mapping) else None
+    if not isinstance(version, str):
+        raise UnusablePolicyError("this is not a policy: it has no policy_version")
+    if version.split(".")[0] != str(SUPPORTED_MAJOR):
+        raise UnusablePolicyError(f"the policy version {version[:SHOWN]!r} is not {SUPPORTED_MAJOR}.x")
+    fault = _critical_fault(policy, "policy", frozenset())
+    if fault:
+        raise UnusablePolicyError(fault)
+    entries = policy.get("revoked", [])
+    digests = [e.get("sha256") if isinstance(e, Mapping) else None for e in entries] if is_list(entries) else [None]
+    if not all(isinstance(digest, str) for digest in digests):
+        raise UnusablePolicyError("the policy's list of revoked files is unreadable")
+    return frozenset(str(digest) for digest in digests)
+
+
+def _usable(manifest: Any) -> tuple[list[Any], Mapping[str, Any], list[Any]]:
+    """Tiers, models and floors of a manifest of a supported version. Raises `UnusableManifestError`."""
     version = manifest.get("manifest_version") if isinstance(manifest, Mapping) else None
     if not isinstance(version, str):
         raise UnusableManifestError("this is not a manifest: it has no manifest_version")
     if version.split(".")[0] != str(SUPPORTED_MAJOR):
         raise UnusableManifestError(
-            f"the manifest version {version[:_SHOWN]!r} is not {SUPPORTED_MAJOR}.x; update the app"
+            f"the manifest version {version[:SHOWN]!r} is not {SUPPORTED_MAJOR}.x; update the app"
         )
-    critical = manifest.get("critical", ())
-    if not _is_list(critical):
-        raise UnusableManifestError("the manifest's list of critical features is unreadable; update the app")
-    unknown = ", ".join(sorted({_feature(name) for name in critical} - SUPPORTED_CRITICAL))
-    if unknown:
-        raise UnusableManifestError(f"the manifest needs the unknown features {unknown[:_SHOWN]}; update the app")
-    tiers, models = manifest.get("tiers"), manifest.get("models")
-    if not _is_list(tiers) or not isinstance(models, Mapping):
+    fault = _critical_fault(manifest, "manifest", SUPPORTED_CRITICAL)
+    if fault:
+        raise UnusableManifestError(fault)
+    tiers, models, floors = manifest.get("tiers"), manifest.get("models"), manifest.get("floors")
+    if not is_list(tiers) or not isinstance(models, Mapping):
         raise UnusableManifestError("this is not a manifest: it has no tiers or no models")
-    return list(tiers), models
+    return list(tiers), models, list(floors) if is_list(floors) else []
 
 
-def _feature(name: Any) -> str:
-    return name if isinstance(name, str) and name else f"({type(name).__name__})"
-
-
-def _is_tier(tier: Any) -> bool:
-    """Whether a tier has the form of version 1. Its selectors are judged one by one, by `_selector_fault`."""
-    return (
-        isinstance(tier, Mapping)
-        and isinstance(tier.get("id"), str)
-        and isinstance(tier.get("platform"), str)
-        and _is_integer(tier.get("rank"))
-        and _is_list(tier.get("match"))
-        and _is_list(tier.get("models"))
+def _critical_fault(file: Mapping[str, Any], name: str, supported: frozenset[str]) -> str:
+    """Why the list of critical features cannot be met; "" if it can."""
+    critical = file.get("critical", [])
+    if not is_list(critical):
+        return f"the {name}'s list of critical features is unreadable; update the app"
+    unknown = sorted(
+        {feature if isinstance(feature, str) and feature else f"({type(feature).__name__})" for feature in critical}
+        - supported
     )
+    return f"the {name} needs the unknown features {', '.join(unknown)[:SHOWN]}; update the app" if unknown else ""
 
 
-def _shown_id(tier: Any) -> str:
-    name = tier.get("id") if isinstance(tier, Mapping) else None
-    return name if isinstance(name, str) else ""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tier:
+    """A tier whose form is that of version 1. Its selectors are judged one by one."""
+
+    id: str
+    platform: str
+    rank: int
+    match: list[Any]
+    models: list[Any]
+
+    @classmethod
+    def of(cls, value: Any) -> _Tier | None:
+        if not isinstance(value, Mapping):
+            return None
+        name, platform, rank = value.get("id"), value.get("platform"), integer(value.get("rank"))
+        match, models = value.get("match"), value.get("models")
+        if not isinstance(name, str) or not isinstance(platform, str) or rank is None:
+            return None
+        if not is_list(match) or not is_list(models):
+            return None
+        return cls(id=name, platform=platform, rank=rank, match=list(match), models=list(models))
 
 
-def _floor(models: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]) -> Resolution:
-    unlimited = replace(facts, free_disk_bytes=None, available_memory_bytes=None)
-    model = _first_that_runs(models, tier, unlimited, reasons)
-    if model is None:
-        reasons.append(Reason(tier=tier["id"], model="", code="nothing_runs", text="no model runs in the app's engine"))
-    else:
-        tight = _needs_fault(models[model], facts)
-        note = f", although {tight[1]}" if tight else ""
-        text = f"the floor is for every device that gets no tier above it{note}"
-        reasons.append(Reason(tier=tier["id"], model=model, code="floor", text=text))
-    return Resolution(tier=tier["id"], rank=0, model=model, reasons=tuple(reasons))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """What the resolver reads of a model: the digest and the bytes of each file, the engine range, and the needs."""
+
+    files: tuple[str, ...]
+    sizes: tuple[int, ...]
+    engine: str
+    min: str
+    max_tested: str
+    forward_ok: bool
+    disk_bytes: int
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, value: Any) -> _Model | None:
+        """None if the form is not that of version 1."""
+        files, engine, needs = (
+            [value.get(name) for name in ("files", "engine", "needs")] if isinstance(value, Mapping) else [None] * 3
+        )
+        if not is_list(files) or not isinstance(engine, Mapping) or not isinstance(needs, Mapping):
+            return None
+        pairs = [(f.get("sha256"), integer(f.get("bytes"))) if isinstance(f, Mapping) else (None, None) for f in files]
+        name, oldest, newest = (engine.get(key) for key in ("name", "min", "max_tested"))
+        disk, memory = integer(needs.get("disk_bytes")), integer(needs.get("peak_memory_bytes"))
+        if not pairs or not all(isinstance(digest, str) and size is not None for digest, size in pairs):
+            return None
+        if not isinstance(name, str) or not is_version(oldest) or not is_version(newest):
+            return None
+        if disk is None or memory is None:
+            return None
+        return cls(
+            files=tuple(str(digest) for digest, _ in pairs), sizes=tuple(size or 0 for _, size in pairs), engine=name,
+            min=oldest, max_tested=newest, forward_ok=engine.get("forward_ok") is True, disk_bytes=disk,
+            memory_bytes=memory,
+        )  # fmt: skip
 
 
-def _first_that_runs(
-    models: Mapping[str, Any], tier: Mapping[str, Any], facts: DeviceFacts, reasons: list[Reason]
-) -> str | None:
-    for name in tier["models"]:
-        known = isinstance(name, str)
-        fault = _model_fault(models.get(name) if known else None, facts)
-        if fault is None:
-            return str(name)
-        reasons.append(Reason(tier=tier["id"], model=name if known else "", code=fault[0], text=fault[1]))
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A model that may run, and the first compute unit on which it has not failed."""
+
+    name: str
+    model: _Model
+    unit: str
+    installed: bool
+    proven: bool
 
 
-def _model_fault(model: Any, facts: DeviceFacts) -> tuple[str, str] | None:
-    if model is None:
-        return "model_missing", "the manifest does not describe it"
-    if not _is_model(model):
-        return "model_unknown", "its form is unknown to this app"
-    return _engine_fault(model["engine"], facts) or _needs_fault(model, facts)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolver:
+    """One call of `resolve`; `reasons` grows. Methods stand in the order in which they are called."""
 
+    models: Mapping[str, Any]
+    floors: list[Any]
+    revoked: frozenset[str]
+    facts: DeviceFacts
+    state: ClientState
+    blacklist: frozenset[str]
+    reasons: list[Reason]
 
-def _is_model(model: Any) -> bool:
-    """Whether what `_engine_fault` and `_needs_fault` read has the form of version 1."""
-    engine, needs = (model.get("engine"), model.get("needs")) if isinstance(model, Mapping) else (None, None)
-    return (
-        isinstance(engine, Mapping)
-        and isinstance(engine.get("name"), str)
-        and _is_version(engine.get("min"))
-        and _is_version(engine.get("max_tested"))
-        and isinstance(needs, Mapping)
-        and _is_integer(needs.get("disk_bytes"))
-        and _is_integer(needs.get("peak_memory_bytes"))
-    )
+    def resolve(self, values: list[Any]) -> Resolution:
+        tiers = [(value, _Tier.of(value)) for value in values]
+        for value, tier in tiers:
+            if tier is None:
+                name = value.get("id") if isinstance(value, Mapping) else None
+                self._note(name if isinstance(name, str) else "", "tier_unknown", "its form is unknown to this app")
+        known = [tier for _, tier in tiers if tier is not None]
+        floor = next((tier for tier in known if tier.rank == 0), None)
+        if floor is None:
+            raise UnusableManifestError("this is not a manifest: it has no floor (a tier of rank 0)")
+        # At the same rank, a tier for the device's platform comes before one for any platform.
+        ranked = sorted((t for t in known if t.rank > 0), key=lambda tier: (-tier.rank, tier.platform == "any"))
+        for tier in ranked:
+            met = self._met(tier)
+            found = None if met is None else self._best(tier.id, tier.models, self.facts)
+            if found is not None:
+                return self._chosen(tier, found, "chosen", f"rank {tier.rank}: {met}")
+        return self._platform_floor(floor) or self._floor(floor)
 
+    def _note(self, tier: str, code: str, text: str, model: str = "") -> None:
+        self.reasons.append(Reason(tier=tier, model=model, code=code, text=text))
 
-def _engine_fault(engine: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
-    if facts.engine is not None and facts.engine != engine["name"]:
-        return "engine_other", f"it is for the engine {engine['name']}, the app has {facts.engine}"
-    if facts.engine_version is None:
+    def _met(self, tier: _Tier) -> str | None:
+        """What the device meets, for people; None, with the reason noted, if it does not get the tier."""
+        if tier.platform not in ("any", self.facts.platform):
+            text = f"it is for {tier.platform}, the device is {self.facts.platform or 'of an unknown platform'}"
+            self._note(tier.id, "platform", text)
+            return None
+        faults = []
+        for selector in tier.match:
+            fault = selector_fault(selector, self.facts)
+            if fault is None:
+                return f"the device meets {plain_selector(selector)}"
+            faults.append(fault)
+        fault = faults[0] if faults else Fault(code="selector_unmet", text="it has no selector")
+        self._note(tier.id, fault.code, fault.text)
         return None
-    found = version_key(facts.engine_version)
-    if found < version_key(engine["min"]):
-        return "engine_too_old", f"it needs {engine['name']} {engine['min']}, the app has {facts.engine_version}"
-    if found > version_key(engine["max_tested"]) and engine.get("forward_ok") is not True:
-        text = f"it was tested up to {engine['name']} {engine['max_tested']}, the app has {facts.engine_version}"
-        return "engine_too_new", text
-    return None
 
-
-def _needs_fault(model: Mapping[str, Any], facts: DeviceFacts) -> tuple[str, str] | None:
-    disk, memory = model["needs"]["disk_bytes"], model["needs"]["peak_memory_bytes"]
-    # 10 % to spare, in integers: file systems take more than the bytes of a file, and a full disk breaks other things.
-    if facts.free_disk_bytes is not None and disk * 11 > facts.free_disk_bytes * 10:
-        return "disk", f"it needs {disk} bytes of disk and 10 % to spare, {facts.free_disk_bytes} are free"
-    if facts.available_memory_bytes is not None and memory > facts.available_memory_bytes:
-        return "memory", f"it needs {memory} bytes of memory, {facts.available_memory_bytes} are available"
-    return None
-
-
-def _tier_fault(tier: Mapping[str, Any], facts: DeviceFacts) -> Reason | str:
-    """Why the device does not get the tier; if it does, a text that states the selector that it meets."""
-    if tier["platform"] not in ("any", facts.platform):
-        text = f"it is for {tier['platform']}, the device is {facts.platform}"
-        return Reason(tier=tier["id"], model="", code="platform", text=text)
-    faults = []
-    for selector in tier["match"]:
-        fault = _selector_fault(selector, facts)
-        if fault is None:
-            keys = ", ".join(f"{key} {_plain(key, value)}" for key, value in selector.items() if value)
-            return f"the device meets {keys or 'an empty selector'}"
-        faults.append(fault)
-    code, text = faults[0] if faults else ("selector_unmet", "it has no selector")
-    return Reason(tier=tier["id"], model="", code=code, text=text)
-
-
-def _selector_fault(selector: Any, facts: DeviceFacts) -> tuple[str, str] | None:
-    """The code and text of the first key that does not hold; None if all hold. An empty selector holds."""
-    if not isinstance(selector, Mapping):
-        return "selector_key_unknown", "its selector has a form that this app does not know"
-    for key, wanted in selector.items():
-        if key not in _KEYS:
-            return (
-                "selector_key_unknown",
-                f"its selector has the key {str(key)[:_SHOWN]!r}, which this app does not know",
-            )
-        if wanted is None:
-            continue
-        understands, condition = _KEYS[key]
-        if not understands(wanted):
-            return "selector_key_unknown", f"its selector has a value of {key} that this app does not know"
-        holds = condition(wanted, facts)
-        if holds is None and key in _EXCLUDING and selector.get("strict") is not True:
-            continue
-        if holds is None:
-            return "selector_unknown", f"the device does not report what {key} depends on"
-        if not holds:
-            return "selector_unmet", f"the device does not meet {key} {_plain(key, wanted)}"
-    return None
-
-
-def _platform(wanted: Sequence[str], facts: DeviceFacts) -> bool | None:
-    return facts.platform in wanted
-
-
-def _ram_at_least(wanted: int, facts: DeviceFacts) -> bool | None:
-    return None if facts.ram_bytes is None else ram_class_mib(facts.ram_bytes) >= wanted
-
-
-def _ram_below(wanted: int, facts: DeviceFacts) -> bool | None:
-    return None if facts.ram_bytes is None else ram_class_mib(facts.ram_bytes) < wanted
-
-
-def _cores_at_least(wanted: int, facts: DeviceFacts) -> bool | None:
-    return None if facts.cores is None else facts.cores >= wanted
-
-
-def _os_at_least(wanted: str, facts: DeviceFacts) -> bool | None:
-    return None if facts.os_version is None else version_key(facts.os_version) >= version_key(wanted)
-
-
-def _soc_in(wanted: Sequence[Mapping[str, str]], facts: DeviceFacts) -> bool | None:
-    """Whether the SoC is in the list; an empty or absent model in the list stands for all models of the maker."""
-    if facts.soc_maker is None:
+    def _platform_floor(self, floor: _Tier) -> Resolution | None:
+        """The first floor for the device's platform whose form is understood; None if there is none."""
+        for entry in self.floors:
+            if not isinstance(entry, Mapping) or entry.get("platform") != self.facts.platform:
+                continue
+            action, models = entry.get("action"), entry.get("models")
+            if action in ("cloud", "off"):
+                self._note(floor.id, "floor", f"the floor of {self.facts.platform} is {action}")
+                return self._without_model(floor, action)
+            if action == "model" and is_list(models):
+                return self._floor(replace(floor, models=list(models)))
         return None
-    entries = [entry for entry in wanted if entry["maker"].lower() == facts.soc_maker.lower()]
-    if any(not entry.get("model") for entry in entries):
-        return True
-    if entries and facts.soc_model is None:
+
+    def _floor(self, floor: _Tier) -> Resolution:
+        unlimited = replace(self.facts, free_disk_bytes=None, available_memory_bytes=None)
+        found = self._best(floor.id, floor.models, unlimited)
+        if found is None:
+            self._note(floor.id, "nothing_runs", "no model runs in this app on this device")
+            return self._without_model(floor, "none")
+        tight = self._needs_fault(found.model, self.facts)
+        note = f", although {tight.text}" if tight else ""
+        return self._chosen(floor, found, "floor", f"the floor is for every device that gets no tier above it{note}")
+
+    def _without_model(self, floor: _Tier, action: Action) -> Resolution:
+        return Resolution(
+            action=action, tier=floor.id, rank=0, model=None, compute_unit=None, installed=False, proven=False,
+            reasons=tuple(self.reasons),
+        )  # fmt: skip
+
+    def _chosen(self, tier: _Tier, found: _Candidate, code: str, text: str) -> Resolution:
+        self._note(tier.id, code, text, found.name)
+        return Resolution(
+            action="model", tier=tier.id, rank=tier.rank, model=found.name, compute_unit=found.unit,
+            installed=found.installed, proven=found.proven, reasons=tuple(self.reasons),
+        )  # fmt: skip
+
+    def _best(self, tier: str, names: list[Any], facts: DeviceFacts) -> _Candidate | None:
+        """The first model without a fault that is installed, else the first without a fault."""
+        able: list[_Candidate] = []
+        for name in names:
+            found = self._candidate(name, facts)
+            if isinstance(found, Fault):
+                self._note(tier, found.code, found.text, name if isinstance(name, str) else "")
+                continue
+            able.append(found)
+            if found.installed:
+                for other in able[:-1]:
+                    text = f"{found.name} of the same tier is installed already"
+                    self._note(tier, "installed_preferred", text, other.name)
+                return found
+        return able[0] if able else None
+
+    def _candidate(self, name: Any, facts: DeviceFacts) -> _Candidate | Fault:
+        value = self.models.get(name) if isinstance(name, str) else None
+        if value is None:
+            return Fault(code="model_missing", text="the manifest does not describe it")
+        model = _Model.of(value)
+        if model is None:
+            return Fault(code="model_unknown", text="its form is unknown to this app")
+        fault = self._stopped(model) or self._engine_fault(model) or self._needs_fault(model, facts)
+        if fault is not None:
+            return fault
+        for unit in facts.compute_units:
+            proof = self._proof(model, unit)
+            if proof is None or not proof.failed:
+                proven = proof is not None and proof.result == "passed"
+                installed = self.state.installed.issuperset(model.files)
+                return _Candidate(name=str(name), model=model, unit=unit, installed=installed, proven=proven)
+        return Fault(code="proof_failed", text=f"it failed on this device on {', '.join(facts.compute_units)}")
+
+    def _stopped(self, model: _Model) -> Fault | None:
+        if not self.revoked.isdisjoint(model.files):
+            return Fault(code="revoked", text="the policy revokes it")
+        if not self.blacklist.isdisjoint(model.files):
+            return Fault(code="blacklisted", text="the app has blacklisted it on this device")
         return None
-    return any(entry["model"].lower() == (facts.soc_model or "").lower() for entry in entries)
 
+    def _engine_fault(self, model: _Model) -> Fault | None:
+        name, version = model.engine, self.facts.engine_version
+        if self.facts.engine is not None and self.facts.engine != name:
+            return Fault(code="engine_other", text=f"it is for the engine {name}, the app has {self.facts.engine}")
+        if version is None:
+            return None
+        if version_key(version) < version_key(model.min):
+            return Fault(code="engine_too_old", text=f"it needs {name} {model.min}, the app has {version[:SHOWN]}")
+        if version_key(version) > version_key(model.max_tested) and not model.forward_ok:
+            text = f"it was tested up to {name} {model.max_tested}, the app has {version[:SHOWN]}"
+            return Fault(code="engine_too_new", text=text)
+        return None
 
-def _soc_not_in(wanted: Sequence[Mapping[str, str]], facts: DeviceFacts) -> bool | None:
-    inside = _soc_in(wanted, facts)
-    return None if inside is None else not inside
+    def _needs_fault(self, model: _Model, facts: DeviceFacts) -> Fault | None:
+        pairs = zip(model.files, model.sizes, strict=True)
+        disk = max(0, model.disk_bytes - sum(size for digest, size in pairs if digest in self.state.installed))
+        free, available = facts.free_disk_bytes, facts.available_memory_bytes
+        # 10 % to spare, in integers: file systems take more than the bytes of a file, and a full disk breaks other
+        # things.
+        if free is not None and disk > 0 and disk * 11 > free * 10:
+            return Fault(code="disk", text=f"it needs {disk} bytes of disk and 10 % to spare, {free} are free")
+        if available is not None and model.memory_bytes > available:
+            text = f"it needs {model.memory_bytes} bytes of memory, {available} are available"
+            return Fault(code="memory", text=text)
+        return None
 
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INTEGER
-
-
-def _is_version(value: Any) -> bool:
-    """Dotted numbers: `14`, `1.17.0`."""
-    return (
-        isinstance(value, str)
-        and len(value) <= _MAX_VERSION
-        and all(part.isascii() and part.isdecimal() for part in value.split("."))
-    )
-
-
-def _are_names(value: Any) -> bool:
-    return _is_list(value) and all(isinstance(name, str) for name in value)
-
-
-def _are_socs(value: Any) -> bool:
-    return _is_list(value) and all(
-        isinstance(entry, Mapping)
-        and isinstance(entry.get("maker"), str)
-        and isinstance(entry.get("model", ""), str)
-        and set(entry) <= {"maker", "model"}
-        for entry in value
-    )
-
-
-def _is_boolean(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _always(_wanted: bool, _facts: DeviceFacts) -> bool:
-    return True
-
-
-_KEYS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, DeviceFacts], bool | None]]] = {
-    "platforms": (_are_names, _platform),
-    "ram_class_min": (_is_integer, _ram_at_least),
-    "ram_class_max": (_is_integer, _ram_below),
-    "cores_min": (_is_integer, _cores_at_least),
-    "os_min": (_is_version, _os_at_least),
-    "soc_include": (_are_socs, _soc_in),
-    "soc_exclude": (_are_socs, _soc_not_in),
-    "strict": (_is_boolean, _always),  # it changes how `_EXCLUDING` keys are judged
-}
-"""Key of a selector -> whether this resolver understands its value, and whether a device meets it (None: unknown)."""
-_EXCLUDING = frozenset({"soc_exclude"})
-"""Keys that hold if the fact is unknown, unless the selector is strict."""
-
-
-def version_key(text: str) -> tuple[tuple[int, str], ...]:
-    """`1.20.0+cpu` -> the leading numbers 1 and 20, without trailing zeros, so that 14 equals 14.0.
-
-    A number is its count of digits and its digits, without leading zeros. They compare like the number itself, and
-    need no conversion, which Python refuses for thousands of digits.
-    """
-    numbers: list[str] = []
-    for part in text.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(digits.lstrip("0"))
-        if digits != part:
-            break
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple((len(number), number) for number in numbers)
-
-
-def _plain(key: str, value: Any) -> str:
-    """A value of a selector that `_KEYS` understands, for people."""
-    if isinstance(value, str | int):
-        return f"{value} MiB" if key.startswith("ram_class") else str(value)
-    return ", ".join(" ".join(entry.values()) if isinstance(entry, Mapping) else str(entry) for entry in value)
+    def _proof(self, model: _Model, unit: str) -> ProofRecord | None:
+        """The last proof of the model on a compute unit with this engine and this system."""
+        key = (model.files, unit, self.facts.engine, self.facts.engine_version, self.facts.os_version)
+        found = None
+        for proof in self.state.proofs:
+            if (proof.files, proof.compute_unit, proof.engine, proof.engine_version, proof.os_version) == key:
+                found = proof
+        return found

@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 
 from exports.client.python import resolver
-from exports.client.python.resolver import DeviceFacts, UnusableManifestError, ram_class_mib, resolve
+from exports.client.python.records import ClientState, DeviceFacts, Reason
+from exports.client.python.resolver import UnusableManifestError
+from exports.client.python.selectors import KEYS, ram_class_mib
 
 GIB = 1 << 30
 
 
 def model(peak=1000, disk=1000, **engine):
     limits = {"name": "onnxruntime", "format_version": 20, "min": "1.17.0", "max_tested": "1.31.1"} | engine
-    return {"engine": limits, "needs": {"peak_memory_bytes": peak, "disk_bytes": disk, "basis": "modelled"}}
+    needs = {"peak_memory_bytes": peak, "disk_bytes": disk, "basis": "modelled"}
+    return {"files": [{"sha256": f"{disk:064x}", "bytes": disk}], "engine": limits, "needs": needs}
 
 
 def tier(name, rank, *selectors, models=("small",), platform="android"):
@@ -29,6 +32,10 @@ def manifest(*tiers, **models):
 
 def phone(**facts):
     return DeviceFacts(**({"platform": "android", "ram_bytes": 3 * GIB + 1} | facts))
+
+
+def resolve(value, facts):
+    return resolver.resolve(value, None, facts, ClientState(), now=0)
 
 
 def codes(resolution):
@@ -212,7 +219,7 @@ NEWER = [None, True, 5, -1, 1.5, "x", "", [], [5], ["x"], [[]], [{}], [{"maker":
 
 
 @pytest.mark.parametrize("value", NEWER, ids=repr)
-@pytest.mark.parametrize("key", [*resolver._KEYS, "bench_min"])
+@pytest.mark.parametrize("key", [*KEYS, "bench_min"])
 def test_a_selector_with_a_value_of_a_newer_form_costs_only_its_tier(key, value):
     facts = phone(cores=8, os_version="14", soc_maker="acme", soc_model="x1")
     newer = manifest(tier("top", 2, {key: value}, models=("large",)), tier("entry", 1, {"cores_min": 4}))
@@ -273,14 +280,13 @@ def test_every_reason_has_a_code_and_a_text():
     )
     resolution = resolve(mixed, phone(free_disk_bytes=1))
     assert all(reason.code and reason.text for reason in resolution.reasons)
-    assert {code for *_, code in codes(resolution)} <= set(
-        resolver.Reason.__doc__.replace("`", " ").replace(",", " ").split()
-    )
+    assert {code for *_, code in codes(resolution)} <= set(Reason.__doc__.replace("`", " ").replace(",", " ").split())
 
 
-def test_the_file_needs_only_the_standard_library():
-    tree = ast.parse(Path(resolver.__file__).read_text())
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
+@pytest.mark.parametrize("name", ["resolver", "selectors", "records", "values"])
+def test_the_resolver_needs_only_the_standard_library(name):
+    tree = ast.parse(Path(resolver.__file__).with_name(f"{name}.py").read_text())
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     assert names
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names

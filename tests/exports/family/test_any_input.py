@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exports.client.python import resolver
-from exports.client.python.resolver import DeviceFacts, UnusableManifestError, ram_class_mib, resolve
+from exports.client.python.records import ClientState, DeviceFacts
+from exports.client.python.resolver import UnusableManifestError, resolve
+from exports.client.python.selectors import KEYS, RAM_CLASSES_MIB, ram_class_mib
 from exports.family.manifest import EXAMPLE_MANIFEST, decode_json, parse_manifest, reference_faults
 from exports.family.npy import npy_bytes, read_npy
 from exports.family.records import Manifest
@@ -114,19 +116,21 @@ def attempt(refusal, call, *arguments):
 @some
 @given(values | changed(EXAMPLE) | changed(EXAMPLE, "tiers") | changed(EXAMPLE, "models"), facts)
 def test_a_manifest_resolves_or_is_refused_in_one_short_line(manifest, device):
-    found, refused = attempt(UnusableManifestError, resolve, manifest, device)
+    found, refused = attempt(UnusableManifestError, resolve, manifest, None, device, ClientState(), 0)
     if refused:
         assert len(refused) < 200
         return
     assert found.tier in [tier.get("id") for tier in manifest["tiers"] if isinstance(tier, dict)]
+    assert (found.model is None) == (found.action != "model")
     assert found.model is None or found.model in manifest["models"]
     assert found.reasons[-1].code in ("chosen", "floor", "nothing_runs")
 
 
 @some
-@given(st.dictionaries(st.sampled_from([*resolver._KEYS, "bench_min"]), values, max_size=3) | values, facts)
+@given(st.dictionaries(st.sampled_from([*KEYS, "bench_min"]), values, max_size=3) | values, facts)
 def test_a_selector_of_any_form_costs_at_most_its_own_tier(selector, device):
     model = {
+        "files": [{"sha256": "0" * 64, "bytes": 1}],
         "engine": {"name": "onnxruntime", "min": "1.0", "max_tested": "2.0"},
         "needs": {"disk_bytes": 1, "peak_memory_bytes": 1},
     }
@@ -135,7 +139,7 @@ def test_a_selector_of_any_form_costs_at_most_its_own_tier(selector, device):
     known = {"id": "known", "platform": "any", "rank": 1, "match": [{}], "models": ["m"]}
     manifest = {"manifest_version": "1.9", "tiers": [floor, newer, known], "models": {"m": model}}
     device = DeviceFacts(platform=device.platform, ram_bytes=device.ram_bytes, os_version=device.os_version)
-    found = resolve(manifest, device)
+    found = resolve(manifest, None, device, ClientState(), now=0)
     assert found.tier in ("newer", "known")
     if not isinstance(selector, dict) or "bench_min" in selector:
         assert found.tier == "known"
@@ -146,8 +150,8 @@ def test_a_selector_of_any_form_costs_at_most_its_own_tier(selector, device):
     st.fixed_dictionaries(
         {},
         optional={
-            "ram_class_min": st.sampled_from(resolver.RAM_CLASSES_MIB),
-            "ram_class_max": st.sampled_from(resolver.RAM_CLASSES_MIB),
+            "ram_class_min": st.sampled_from(RAM_CLASSES_MIB),
+            "ram_class_max": st.sampled_from(RAM_CLASSES_MIB),
             "cores_min": st.integers(1, 16),
             "os_min": versions,
             "platforms": st.lists(st.sampled_from(["android", "ios"]), max_size=2),

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from exports.client.python.resolver import DeviceFacts, resolve
+from exports.client.python.records import ClientState, DeviceFacts
+from exports.client.python.resolver import resolve
 from exports.family.artifact import Evaluation
 from exports.family.consistency import (
     MAX_LISTED,
@@ -109,13 +110,13 @@ def test_the_manifest_states_both_and_they_agree_with_the_accuracy(make_family, 
 def test_the_resolver_does_not_look_at_them(make_family):
     value = json.loads((make_family() / "manifest.json").read_text(encoding="utf-8"))
     facts = DeviceFacts(platform="android", ram_bytes=6 << 30, engine="onnxruntime")
-    before = resolve(value, facts)
+    before = resolve(value, None, facts, ClientState(), now=0)
     value["evaluation"].pop("class_images")
     for tier in value["tiers"]:
         tier.pop("churn", None)
     for model in value["models"].values():
         model["quality"].pop("classes")
-    assert resolve(value, facts) == before
+    assert resolve(value, None, facts, ClientState(), now=0) == before
 
 
 def test_a_family_of_an_earlier_format_has_the_same_content(make_family):

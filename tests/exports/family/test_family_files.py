@@ -8,7 +8,8 @@ from family_files import predictions, sample
 from PIL import Image
 
 from exports.client.python.preprocess import model_input
-from exports.client.python.resolver import DeviceFacts, resolve
+from exports.client.python.records import ClientState, DeviceFacts
+from exports.client.python.resolver import resolve
 from exports.engines import get_engine
 from exports.exporter import export_artifact
 from exports.exporters import get_exporter
@@ -246,7 +247,9 @@ def test_labels_that_do_not_fit_into_the_manifest_are_in_a_file_of_their_own(mak
     assert json.loads((folder / file.name).read_text(encoding="utf-8")) == list(long_labels(70_000))
     assert family_labels(folder, manifest) == long_labels(70_000)
     assert verify_family(folder).ok
-    assert resolve(read_manifest_value(folder), DeviceFacts(platform="ios")).model == "small"
+    assert (
+        resolve(read_manifest_value(folder), None, DeviceFacts(platform="ios"), ClientState(), now=0).model == "small"
+    )
 
 
 def test_labels_that_fit_are_in_the_manifest_as_before(make_family):

@@ -4,7 +4,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from exports.client.python.resolver import DeviceFacts, resolve
+from exports.client.python.records import ClientState, DeviceFacts
+from exports.client.python.resolver import resolve
 from exports.family.manifest import FILE_NAME, SCHEMA_FILE, manifest_schema, parse_manifest, read_manifest
 from exports.family.records import Selector
 from factory_base.errors import ManifestError
@@ -189,5 +190,5 @@ def test_a_manifest_of_format_1_3_is_read_and_resolved_as_before():
         (None, None, ())
     }
     facts = DeviceFacts(platform="android", ram_bytes=8_000_000_000, cores=8, os_version="34")
-    found = resolve(json.loads(path.read_text()), facts)
+    found = resolve(json.loads(path.read_text()), None, facts, ClientState(), now=0)
     assert (found.tier, found.model) == ("midrange", "large")

@@ -5,7 +5,9 @@ import pytest
 from factory_base.errors import ConfigError
 from model_factory.commands.resolve import facts_from_text
 
-_NONE = dict.fromkeys(("ram", "cores", "os_version", "soc", "free_disk", "free_memory", "engine_version"))
+_NONE = dict.fromkeys(
+    ("ram", "cores", "os_version", "soc", "device", "features", "probe", "free_disk", "free_memory", "engine_version")
+) | {"compute_units": ()}
 
 
 def facts(**given):
