@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exports.client.python.records import DeviceFacts as DeviceFacts
     from exports.client.python.records import Resolution as Resolution
     from exports.client.python.resolver import resolve as resolve
-    from exports.client.python.selectors import ram_class_mib as ram_class_mib
+    from exports.client.python.selector_rules import ram_class_mib as ram_class_mib
     from exports.engines import get_engine as get_engine
     from exports.exporter import ConvertOptions as ConvertOptions
     from exports.exporter import export_artifact as export_artifact
@@ -96,7 +96,7 @@ _MODULES = {
     "parse_manifest": "exports.family.manifest",
     "plan_arena": "exports.onnx.arena",
     "plan_graph": "exports.onnx.graph_memory",
-    "ram_class_mib": "exports.client.python.selectors",
+    "ram_class_mib": "exports.client.python.selector_rules",
     "read_manifest": "exports.family.manifest",
     "resize": "exports.client.python.preprocess",
     "resolve": "exports.client.python.resolver",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exports.client.python import launch
+from exports.client.python import facts
 from factory_base.processors import usable_cores
 
 GROUPS = {
@@ -46,7 +46,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("count", [usable_cores, launch.usable_cores], ids=["packages", "launch example"])
+@pytest.mark.parametrize("count", [usable_cores, facts.usable_cores], ids=["packages", "client"])
 @pytest.mark.parametrize("case", GROUPS)
 def test_the_quota_of_a_cgroup_limits_the_processors(case, count, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
@@ -62,4 +62,4 @@ def test_the_quota_of_a_cgroup_limits_the_processors(case, count, tmp_path: Path
 def test_the_affinity_counts_and_not_the_machine(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 7, 9}, raising=False)
-    assert usable_cores(tmp_path) == launch.usable_cores(tmp_path) == 3
+    assert usable_cores(tmp_path) == facts.usable_cores(tmp_path) == 3

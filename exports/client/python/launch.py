@@ -1,395 +1,347 @@
-"""The steps of an app at launch: read the manifest, choose this device's model, check it, classify one image.
+"""What an app does at launch: get the manifest, choose a model, download it, check it, prove it, run it.
 
-    python launch.py FAMILY_DIR IMAGE.png
-
-Needs ONNX Runtime, and NumPy, which ONNX Runtime installs. Copy this file with `resolver.py` and `preprocess.py`.
-
-Files of a family may be damaged or forged on their way: only regular files inside its folder are read, each with a
-limit on its size, and every value is checked before it is used. A model is trusted if it has the manifest's digest.
+`launch` is the whole workflow; README.md in the folder of all clients defines it, step by step. It keeps running what
+ran before if anything new fails: the manifest, the download, the store or the proof.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
-import os
-import re
-import shutil
-import stat
-import struct
-import sys
-import zlib
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise its builds upload usage data from the first import on
-import onnxruntime
+from .download import Downloader, DownloadError
+from .engine import Engine, Session
+from .inputs import InputForm
+from .plan import NeededFile, Plan, label_names, plan_model
+from .prove import attempt, read_cases
+from .records import ClientState, DeviceFacts, Resolution
+from .release import Release, fetch_manifest, parse_release
+from .resolver import UnusablePolicyError, resolve
+from .slots import Slots, open_slots
+from .source import Source, SourceError, source_of
+from .state import ProofKey, Result
+from .store import Slot, Store, StoreError
+from .strict_json import parse_json
 
-CHANNELS = {0: 1, 2: 3, 6: 4}
-"""Channels of the PNG colour types that this program reads: gray, RGB, RGBA."""
-MAX_PIXELS = 1 << 24
-"""16 megapixels, 64 MiB as RGBA: a damaged header must not fill the memory."""
-MAX_IMAGE_SIDE = 1 << 14
-"""Resizing takes memory in proportion to a side, too: a line of 16 million pixels would need gigabytes."""
-MAX_IMAGE_BYTES = 1 << 28
-MAX_MANIFEST_BYTES = 1 << 18
-MAX_LABELS_BYTES = 1 << 24
-MAX_MODEL_BYTES = 1 << 31
-"""No ONNX file is larger: protobuf allows 2 GiB."""
-MAX_SIDE = 4096
-"""The largest side of an input or a base image, in pixels."""
-MAX_DEPTH = 16
-MAX_VALUES = 200_000
-MAX_INTEGER = 2**53 - 1
-"""Limits on the JSON of a family: nesting, number of values, and the largest integer."""
-STEPS = {1: ["resize", "resize_to_model", "scale", "normalise"], 2: ["resize", "resize_to_model"]}
-"""The steps of each version of the preprocessing, in order."""
-FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-"""A path below the family's folder: no `..`, not absolute, no hidden files."""
-QUOTA_FILES = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
-"""Quota and period of a cgroup of Linux: version 2 has them in one file, version 1 in two."""
+LOCK_SECONDS = 60.0
+"""How long a launch waits for another one, at least."""
+DEFAULT_TIMEOUT = 20.0
+"""Seconds without an answer or a further byte: mobile networks pause for several when a phone changes cells."""
+FALLBACKS = 4
+"""Tries that a launch has beyond one per model and compute unit: a refused manifest, no network, a full disk."""
 
 
-def main(arguments: list[str]) -> None:
-    """Print the label of the image, and why this device gets the model that it gets."""
-    if len(arguments) != 2:
-        raise SystemExit("usage: python launch.py FAMILY_DIR IMAGE.png")
-    folder, image = Path(arguments[0]), Path(arguments[1])
-    resolver, preprocess = neighbour("resolver"), neighbour("preprocess")
-    try:
-        manifest = parse_json(read(folder / "manifest.json", MAX_MANIFEST_BYTES, folder), "manifest.json")
-        resolution = resolver.resolve(manifest, this_device(resolver, folder))
-        if resolution.model is None:
-            raise ValueError(resolution.reasons[-1].text)
-        labels = class_names(folder, manifest)
-        pixels = decode_png(read(image, MAX_IMAGE_BYTES))
-        logits = run(folder, manifest, resolution.model, preprocess, pixels)
-        if logits.shape != (len(labels),) or not np.isfinite(logits).all():
-            raise ValueError(f"the model does not return a finite logit for each of the {len(labels)} labels")
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"launch: {printable(str(error))}") from error
-    for reason in resolution.reasons:
-        place = f"{reason.tier}{' ' + reason.model if reason.model else ''}"
-        print(printable(f"{place}: {reason.code}: {reason.text}"))
-    best = int(logits.argmax())
-    odds = np.exp(logits - logits.max())
-    print(printable(f"{image.name}: {labels[best]} ({odds[best] / odds.sum():.1%}) by {resolution.model}"))
+class LaunchError(Exception):
+    """The launch cannot go on: there is no usable manifest, or no model that runs."""
 
 
-def printable(text: str) -> str:
-    """`text` in one line: control codes, line breaks and bidirectional marks are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; the codes are a part of the contract, the texts are for people."""
+
+    code: str
+    text: str
 
 
-def read(path: Path, limit: int, inside: Path | None = None) -> bytes:
-    """The content of a regular file of at most `limit` bytes; with `inside`, links must not lead out of that folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A model that is ready.
+
+    Attributes:
+        session: The loaded model.
+        labels: The names of the classes, in the order of the logits.
+        form: How pixels become its input.
+        compute_unit: Where it runs.
+        proof: Whether it passed the proof in this launch, or in an earlier one.
+    """
+
+    session: Session
+    labels: tuple[str, ...]
+    form: InputForm
+    compute_unit: str
+    proof: Literal["passed", "remembered"]
+
+    def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The logits of an RGB image of any size, uint8 `(height, width, 3)`: float32 `(classes,)`."""
+        return self.session.run(self.form.prepare(image))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """How a launch ended.
+
+    Attributes:
+        resolution: What the resolver said at last.
+        running: The model; None if the action is `cloud` or `off`.
+        slot: The active slot.
+        release: The release of the manifest in use.
+        events: What happened, in order.
+        downloaded_bytes: The bytes of all files that came from the source, used or not.
+        seconds: How long each step took.
+    """
+
+    resolution: Resolution
+    running: Running | None
+    slot: Slot | None
+    release: int
+    events: tuple[Event, ...]
+    downloaded_bytes: int
+    seconds: Mapping[str, float]
+
+
+def launch(
+    url: str, store: Store, engine: Engine, facts: DeviceFacts, policy: Any = None, now: int | None = None, *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Launched:  # fmt: skip
+    """Launch the model of this device.
+
+    Args:
+        url: The folder of the manifest: `https://...`, `http://...`, or a path.
+        store: The app's store, which belongs to one family.
+        engine: The inference engine.
+        facts: The facts about the device.
+        policy: The parsed policy; None for the last usable one.
+        now: Seconds since 1970; None for the clock.
+        timeout: The longest wait, in seconds, for an answer or a further byte.
 
     Raises:
-        OSError: The file cannot be read.
-        ValueError: It is of another kind (opening a FIFO would wait for a writer), too large, or elsewhere.
-    """
-    if inside is not None and not path.resolve().is_relative_to(inside.resolve()):
-        raise ValueError(f"{path} leads out of {inside}")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    state = os.fstat(descriptor)
-    if not stat.S_ISREG(state.st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as stream:
-        data = stream.read(limit + 1) if state.st_size <= limit else None
-    if data is None or len(data) > limit:
-        raise ValueError(f"{path} is larger than the limit of {limit} bytes")
-    return data
-
-
-def parse_json(data: bytes, name: str) -> Any:
-    """The value of strict JSON: no repeated keys, limited nesting, values and integers, finite numbers.
-
-    Raises:
-        ValueError: A rule is broken.
+        LaunchError: There is no usable manifest, no model that runs, or another launch does not end.
     """
     try:
-        check_structure(data)
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=unique_keys,
-            parse_int=bounded_integer,
-            parse_float=finite_number,
-            parse_constant=finite_number,
-        )
-        json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair, which is not Unicode
-        return value
-    except ValueError as error:
-        raise ValueError(f"{name} is damaged ({error}); download it again") from error
+        with store.lock(max(LOCK_SECONDS, timeout)):
+            work = _Launch(
+                slots=open_slots(store), engine=engine, facts=facts, source=source_of(url, timeout), timeout=timeout,
+                now=int(time.time()) if now is None else now,
+            )  # fmt: skip
+            return work.run(policy)
+    except (StoreError, TimeoutError) as error:
+        raise LaunchError(str(error)) from error
 
 
-def check_structure(data: bytes) -> None:
-    """Raise `ValueError` if JSON has too many values, or is nested too deep, before it is parsed."""
-    if data.count(b'"') > 4 * MAX_VALUES:
-        raise ValueError(f"more than {MAX_VALUES} values")
-    outside_strings = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    if outside_strings.count(b",") >= MAX_VALUES:
-        raise ValueError(f"more than {MAX_VALUES} values")
-    depth = 0
-    for bracket in re.findall(rb"[\[\]{}]", outside_strings):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+@dataclass(slots=True, kw_only=True)
+class _Launch:
+    """One launch. Methods stand in the order in which they are called.
 
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises `ValueError` if a key is repeated, because parsers disagree on which value counts."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is repeated")
-    return found
-
-
-def bounded_integer(text: str) -> int:
-    """A JSON integer. Raises `ValueError` beyond +-(2^53-1), which not every parser represents exactly."""
-    if len(text) > 17 or abs(int(text)) > MAX_INTEGER:
-        raise ValueError("an integer is too large")
-    return int(text)
-
-
-def finite_number(text: str) -> float:
-    """A JSON number. Raises `ValueError` for 1e999, NaN and Infinity."""
-    value = float(text) if len(text) <= 400 else np.inf
-    if not np.isfinite(value):
-        raise ValueError(f"{text[:40]} is not a finite number")
-    return float(value)
-
-
-def take(value: Any, kind: type, *path: str | int) -> Any:
-    """The value at `path` in the manifest, which must be of type `kind`. Raises `ValueError` if it is not there."""
-    for key in path:
-        inside = isinstance(value, dict) if isinstance(key, str) else isinstance(value, list) and key < len(value)
-        value = value[key] if inside and (isinstance(key, int) or key in value) else None
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"the manifest has no usable {'.'.join(map(str, path))}; download the family again")
-    return value
-
-
-def read_file(folder: Path, file: Any, limit: int) -> bytes:
-    """The content of a file that the manifest names, with its digest checked. Raises `ValueError`, `OSError`."""
-    name, digest = take(file, str, "name"), take(file, str, "sha256")
-    if not FILE_NAME.fullmatch(name):
-        raise ValueError(f"the file name {name[:80]!r} is not allowed: it could lead out of the family")
-    try:
-        data = read(folder / name, limit, folder)
-    except FileNotFoundError as error:
-        raise ValueError(f"{name} is missing; download it again") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{name} is damaged: its SHA-256 is not that of the manifest; download it again")
-    return data
-
-
-def class_names(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """The names of the classes, in the order of the logits. Long lists have a file of their own."""
-    if "labels_file" in take(manifest, dict, "task"):
-        names = parse_json(read_file(folder, manifest["task"]["labels_file"], MAX_LABELS_BYTES), "the file of labels")
-    else:
-        names = take(manifest, list, "task", "labels")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError("the labels are not a list of names; download the family again")
-    return names
-
-
-def neighbour(name: str) -> ModuleType:
-    """The module in the file `name`.py beside this one."""
-    path = Path(__file__).resolve().with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"launch: {name}.py is missing; copy it beside launch.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def this_device(resolver: ModuleType, folder: Path) -> Any:
-    """`DeviceFacts` of this computer; facts that cannot be determined are None."""
-    return resolver.DeviceFacts(
-        platform=sys.platform,
-        ram_bytes=meminfo("MemTotal"),
-        available_memory_bytes=meminfo("MemAvailable"),
-        cores=usable_cores(),
-        free_disk_bytes=shutil.disk_usage(folder).free,
-        engine="onnxruntime",
-        engine_version=onnxruntime.__version__,
-    )
-
-
-def usable_cores(root: Path = Path("/")) -> int:
-    """Processors that this process may use, at least 1: its affinity, cut to the quotas of its cgroups (1 and 2)."""
-    found = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    for line in words(root / "proc/self/cgroup"):
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        group = Path(path.lstrip("/"))
-        mounts = [controllers, "cpu"] if controllers else ["", "unified"]
-        for folder in [root / "sys/fs/cgroup" / mount / part for mount in mounts for part in (group, *group.parents)]:
-            limit = [word for file in QUOTA_FILES for word in words(folder / file)]
-            if len(limit) == 2 and all(re.fullmatch(r"0*[1-9][0-9]{0,18}", word) for word in limit):
-                found = min(found, int(limit[0]) / int(limit[1]))
-    return max(1, int(found))
-
-
-def words(path: Path) -> list[str]:
-    """The words of a file of the system; none if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return []
-
-
-def meminfo(name: str) -> int | None:
-    """The value of a line of Linux's /proc/meminfo, in bytes; None on other systems."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-
-
-def run(
-    folder: Path, manifest: dict[str, Any], name: str, preprocess: ModuleType, image: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """Check the digests of the model's files, preprocess `image`, and return its logits, float32 `(classes,)`.
-
-    Raises:
-        ValueError: The manifest lacks something, the file is not the manifest's, or ONNX Runtime refuses it.
-        OSError: The file cannot be read.
+    Attributes:
+        good: The last good release; None if the store has none.
+        offline: Whether nothing may be downloaded, because nobody answers.
+        complete_only: Whether only models count whose files are complete in the store.
+        avoided: The files of models that could not be completed although they seemed complete, as digests.
     """
-    model = manifest["models"][name]
-    opened, others = take(model, dict, "files", 0), take(model, list, "files")[1:]
-    data = read_file(folder, opened, MAX_MODEL_BYTES)
-    for file in others:  # weights that several models share, which ONNX Runtime finds beside the graph
-        read_file(folder, file, MAX_MODEL_BYTES)
-    source = str(folder / opened["name"]) if others else data
-    steps = preprocessing_steps(take(manifest, dict, "task", "preprocessing"))
-    base_size = side(steps, "resize", "height"), side(steps, "resize", "width")
-    size = side(model, "input", "width")
-    if "normalise" in steps:
-        means, deviations = channels(steps, "mean_ppm"), channels(steps, "std_ppm")
-        if min(deviations) <= 0:
-            raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
-        batch = preprocess.model_input(preprocess.fit(image, *base_size), size, means, deviations)[None]
-    else:
-        batch = preprocess.resize(preprocess.resize(image, *base_size, antialias=True), size, size)[None]
-    try:
-        session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
-        logits: NDArray[np.float32] = session.run(["logits"], {"image": batch})[0]
-    except Exception as error:  # its error types are private to its extension module
-        raise ValueError(f"ONNX Runtime refuses the model {name}: {str(error)[:200]}") from error
-    return np.asarray(logits).reshape(-1)
+
+    slots: Slots
+    engine: Engine
+    facts: DeviceFacts
+    source: Source
+    timeout: float
+    now: int
+    good: Release | None = None
+    offline: bool = False
+    complete_only: bool = False
+    avoided: set[tuple[str, ...]] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+    downloaded_bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, policy: Any) -> Launched:
+        if self.slots.fault:
+            self.tell("state_lost", self.slots.fault)
+        self.remember(policy)
+        with self.timed("manifest"):
+            release = self.first_release()
+        for _ in range(self.tries(release)):
+            with self.timed("resolve"):
+                resolution = self.resolve(release)
+            if resolution.action == "none":
+                release = self.fall_back("nothing_runs", resolution.reasons[-1].text, release)
+            elif resolution.model is None:
+                self.save()
+                return self.launched(resolution, None, release)
+            else:
+                running, release = self.use(resolution, resolution.model, release)
+                if running is not None:
+                    return self.launched(resolution, running, release)
+        raise LaunchError(f"no model runs: {self.events[-1].text}")
+
+    def tell(self, code: str, text: str) -> None:
+        self.events.append(Event(code=code, text=text))
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+
+    def remember(self, policy: Any) -> None:
+        """Keep a policy that is usable; the remembered one counts in place of any other."""
+        if policy is None:
+            return
+        try:
+            _check_policy(policy)
+        except UnusablePolicyError as error:
+            self.tell("policy_refused", str(error))
+        else:
+            self.slots.state = replace(self.slots.state, policy=policy)
+
+    def first_release(self) -> Release:
+        """The release that the source has, or else the last good one."""
+        self.good = self.slots.last_good()
+        try:
+            # With a model in the store nobody needs to wait.
+            attempts = 1 if self.good else self.source.attempts
+            found = parse_release(fetch_manifest(self.source, attempts, self.timeout))
+        except SourceError as error:
+            self.offline = self.complete_only = not error.answered
+            return self.fall_back("manifest_refused" if error.answered else "offline", str(error), None)
+        except ValueError as error:
+            return self.fall_back("manifest_refused", str(error), None)
+        if self.good and found.family != self.good.family:
+            text = f"the manifest is of the family {found.family}, the store of {self.good.family}"
+            return self.fall_back("manifest_refused", text, None)
+        if found.number < self.slots.state.release:
+            text = f"the manifest is of release {found.number}, release {self.slots.state.release} was installed"
+            return self.fall_back("older_release", text, None)
+        return found
+
+    def fall_back(self, code: str, text: str, release: Release | None) -> Release:
+        """The last good release in place of `release`, which is of no use. Raises `LaunchError` if it is the same."""
+        if self.good is None or (release is not None and release.data == self.good.data):
+            raise LaunchError("; ".join(dict.fromkeys([text, *(event.text for event in self.events[-1:])])))
+        self.tell(code, text)
+        return self.good
+
+    def tries(self, release: Release) -> int:
+        """How often a model may be tried: each on each compute unit, in each release."""
+        models = len(release.manifest["models"]) + (len(self.good.manifest["models"]) if self.good else 0)
+        return models * max(1, len(self.facts.compute_units)) + FALLBACKS
+
+    def resolve(self, release: Release) -> Resolution:
+        """Ask the resolver, without the models that cannot be completed now."""
+        state, files = self.slots.state, release.model_files()
+        out = {name for name, digests in files.items() if digests in self.avoided}
+        if self.complete_only:
+            out |= {name for name, digests in files.items() if not set(digests) <= set(state.installed)}
+        models = {name: model for name, model in release.manifest["models"].items() if name not in out}
+        given = ClientState.from_json(state.to_json())
+        return resolve(release.manifest | {"models": models}, state.policy, self.facts, given, self.now)
+
+    def use(self, resolution: Resolution, model: str, release: Release) -> tuple[Running | None, Release]:
+        """Complete, prove and run the model; None and the release to go on with if that fails."""
+        try:
+            plan = plan_model(release.manifest, model)
+        except ValueError as error:
+            return None, self.fall_back("manifest_refused", str(error), release)
+        try:
+            target = self.slots.target(release, plan)
+            samples = target != self.slots.active or not resolution.proven
+            with self.timed("files"):
+                self.provide(plan, target, samples=samples)
+            labels = self.labels(plan, target)
+            running = self.prove(resolution, plan, target, labels)
+            if running is not None:
+                self.commit(target, release)
+            return running, release
+        except DownloadError as error:
+            return None, self.give_up("download_failed", str(error), plan, release)
+        except StoreError as error:
+            return None, self.give_up("quota", str(error), plan, release)
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # labels or samples with the digests of the manifest that do not fit to it
+            return None, self.fall_back("manifest_refused", str(error), release)
+
+    def provide(self, plan: Plan, target: Slot, *, samples: bool) -> None:
+        """Make sure that the target has every file that is needed, whole."""
+        files = plan.needed(samples=samples)
+        loader = Downloader(
+            store=self.slots.store, slot=target, source=None if self.offline else self.source, timeout=self.timeout,
+            tell=self.tell,
+        )  # fmt: skip
+        try:
+            for file in files:
+                loader.provide(file, self.slots.elsewhere(target, file))
+        except DownloadError:
+            self.slots.forget(file)
+            raise
+        finally:
+            self.downloaded_bytes += loader.downloaded_bytes
+        self.slots.complete(target, files)
+
+    def give_up(self, code: str, text: str, plan: Plan, release: Release) -> Release:
+        """From now on only complete models count, first those of the last good release."""
+        self.tell(code, text)
+        if self.complete_only or self.good is None:
+            self.avoided.add(tuple(file.sha256 for file in plan.files))
+        self.complete_only = True
+        return self.good or release
+
+    def labels(self, plan: Plan, target: Slot) -> tuple[str, ...]:
+        if plan.labels_file is None:
+            return plan.labels or ()
+        return label_names(parse_json(self.content(target, plan.labels_file), "the file of labels"))
+
+    def content(self, slot: Slot, file: NeededFile) -> bytes:
+        return b"".join(self.slots.store.pieces(slot, file.name))
+
+    def prove(self, resolution: Resolution, plan: Plan, target: Slot, labels: tuple[str, ...]) -> Running | None:
+        """Load the model, and run the samples unless it passed before; None if it fails."""
+        unit = resolution.compute_unit or "cpu"
+        key = ProofKey(
+            files=tuple(file.sha256 for file in plan.files), compute_unit=unit, engine=self.facts.engine,
+            engine_version=self.facts.engine_version, os_version=self.facts.os_version,
+        )  # fmt: skip
+        starts = self.slots.state.starts(key) + 1
+        cases = []
+        if not resolution.proven:
+            cases = read_cases(plan, lambda file: self.content(target, file), len(labels))
+            self.record(key, "started", starts)  # durable: whatever the engine does now is known to the next launch
+        with self.timed("prove"):
+            paths = [self.slots.store.path(target, file.name) for file in plan.files]
+            result, session, fault = attempt(self.engine, paths, unit, cases, len(labels))
+        if session is None:
+            self.record(key, result, starts)
+            self.tell("proof_failed", f"{plan.model} on {unit}: {fault}")
+            return None
+        if not resolution.proven:
+            self.slots.state = self.slots.state.with_proof(key, result, starts)
+        return Running(
+            session=session, labels=labels, form=plan.form, compute_unit=unit,
+            proof="remembered" if resolution.proven else "passed",
+        )  # fmt: skip
+
+    def record(self, key: ProofKey, result: Result, starts: int) -> None:
+        self.slots.state = self.slots.state.with_proof(key, result, starts)
+        self.slots.save()
+
+    def commit(self, target: Slot, release: Release) -> None:
+        if target != self.slots.active:
+            self.slots.switch(target, release)
+            self.tell("switched", f"slot {target} with release {release.number} is active")
+        self.save()
+
+    def save(self) -> None:
+        """Store the record; if that fails, the model still runs, and the next launch does the work again."""
+        try:
+            self.slots.save()
+        except StoreError as error:
+            self.tell("quota", str(error))
+
+    def launched(self, resolution: Resolution, running: Running | None, release: Release) -> Launched:
+        return Launched(
+            resolution=resolution, running=running, slot=self.slots.active, release=release.number,
+            events=tuple(self.events), downloaded_bytes=self.downloaded_bytes, seconds=self.seconds,
+        )  # fmt: skip
 
 
-def preprocessing_steps(preprocessing: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The steps by name. Raises `ValueError` for any other preprocessing than that of `preprocess.py`."""
-    steps = [step for step in take(preprocessing, list, "steps") if isinstance(step, dict)]
-    version = preprocessing.get("version")
-    names = STEPS.get(version, []) if isinstance(version, int) else []
-    if not names or [step.get("op") for step in steps] != names or (version == 1 and steps[2].get("divisor") != 255):
-        raise ValueError("the manifest needs a preprocessing that this program does not know; update the app")
-    return dict(zip(names, steps, strict=True))
-
-
-def side(value: Any, *path: str) -> int:
-    """The size in pixels at `path`. Raises `ValueError` if it is not in 1 to `MAX_SIDE`."""
-    pixels: int = take(value, int, *path)
-    if not 0 < pixels <= MAX_SIDE:
-        raise ValueError(f"{'.'.join(path)} is {pixels} pixels, expected 1 to {MAX_SIDE}")
-    return pixels
-
-
-def channels(steps: dict[Any, Any], key: str) -> list[int]:
-    """The three integers of the step `normalise`. Raises `ValueError` if they are not there."""
-    values = take(steps, list, "normalise", key)
-    if len(values) != 3:
-        raise ValueError(f"the manifest has no usable normalise.{key}; download the family again")
-    return [take(values, int, channel) for channel in range(3)]
-
-
-def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """The RGB pixels of an 8-bit gray, RGB or RGBA PNG (ISO/IEC 15948) without interlacing, uint8 `(height, width, 3)`.
-
-    Transparency is ignored.
-
-    Raises:
-        ValueError: The file is of another kind or damaged.
-    """
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError("the image is not a PNG; convert it")
-    header, packed = png_chunks(data)
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
-    if depth != 8 or colour not in CHANNELS or interlace:
-        raise ValueError("the PNG must be 8-bit gray, RGB or RGBA, and not interlaced; convert it")
-    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_IMAGE_SIDE:
-        raise ValueError(
-            f"the PNG has {width} x {height} pixels, expected at most {MAX_PIXELS} in all and {MAX_IMAGE_SIDE} a side"
-        )
-    row = width * CHANNELS[colour]
-    try:
-        raw = zlib.decompressobj().decompress(packed, height * (row + 1))
-    except zlib.error as error:
-        raise ValueError("the PNG is damaged: its pixels cannot be unpacked") from error
-    if len(raw) != height * (row + 1):
-        raise ValueError("the PNG is damaged: pixels are missing")
-    pixels = unfilter(raw, height, row, CHANNELS[colour]).reshape(height, width, CHANNELS[colour])
-    return np.repeat(pixels, 3, axis=2) if colour == 0 else np.ascontiguousarray(pixels[:, :, :3])
-
-
-def png_chunks(data: bytes) -> tuple[bytes, bytes]:
-    """The header of a PNG, 13 bytes (zeros if it has none), and its packed pixels.
-
-    Raises:
-        ValueError: A checksum does not match.
-    """
-    header, packed, at = bytes(13), list[bytes](), 8
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        body = data[at + 4 : at + 8 + length]
-        if data[at + 8 + length : at + 12 + length] != struct.pack(">I", zlib.crc32(body)):
-            raise ValueError("the PNG is damaged: a checksum does not match")
-        if body[:4] == b"IHDR" and length == len(header):
-            header = body[4:]
-        elif body[:4] == b"IDAT":
-            packed.append(body[4:])
-        at += 12 + length
-    return header, b"".join(packed)
-
-
-def unfilter(raw: bytes, height: int, row: int, step: int) -> NDArray[np.uint8]:
-    """Undo PNG's line filters: uint8 `(height, row)`; a line has `row` bytes, a pixel `step`."""
-    above = bytearray(row)
-    lines = bytearray()
-    for y in range(height):
-        kind, line = raw[y * (row + 1)], bytearray(raw[y * (row + 1) + 1 : (y + 1) * (row + 1)])
-        if kind > 4:
-            raise ValueError(f"the PNG is damaged: line filter {kind} does not exist")
-        for x in range(row if kind else 0):
-            left = line[x - step] if x >= step else 0
-            corner = above[x - step] if x >= step else 0
-            line[x] = (line[x] + predict(kind, left, above[x], corner)) & 255
-        lines += line
-        above = line
-    return np.frombuffer(bytes(lines), np.uint8).reshape(height, row)
-
-
-def predict(kind: int, left: int, up: int, corner: int) -> int:
-    """The value that PNG's line filter `kind` (1 to 4: left, up, average, Paeth) predicts for a byte."""
-    if kind < 4:
-        return (left, up, (left + up) // 2)[kind - 1]
-    estimate = left + up - corner
-    return min((left, up, corner), key=lambda value: abs(estimate - value))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _check_policy(policy: Any) -> None:
+    """Raise `UnusablePolicyError` if the resolver cannot use a policy, whatever the manifest."""
+    floor = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": []}
+    manifest = {"manifest_version": "1.0", "tiers": [floor], "models": {}}
+    resolve(manifest, policy, DeviceFacts(platform=""), ClientState(), 0)

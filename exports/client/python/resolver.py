@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .records import Action, ClientState, DeviceFacts, ProofRecord, Reason, Resolution
-from .selectors import SHOWN, Fault, plain_selector, selector_fault
+from .selector_rules import SHOWN, Fault, plain_selector, selector_fault
 from .values import integer, is_list, is_version, version_key
 
 SUPPORTED_MAJOR: Final = 1

@@ -7,7 +7,7 @@ import pytest
 from exports.client.python import resolver
 from exports.client.python.records import ClientState, DeviceFacts, Reason
 from exports.client.python.resolver import UnusableManifestError
-from exports.client.python.selectors import KEYS, ram_class_mib
+from exports.client.python.selector_rules import KEYS, ram_class_mib
 
 GIB = 1 << 30
 
@@ -283,7 +283,7 @@ def test_every_reason_has_a_code_and_a_text():
     assert {code for *_, code in codes(resolution)} <= set(Reason.__doc__.replace("`", " ").replace(",", " ").split())
 
 
-@pytest.mark.parametrize("name", ["resolver", "selectors", "records", "values"])
+@pytest.mark.parametrize("name", ["resolver", "selector_rules", "records", "values"])
 def test_the_resolver_needs_only_the_standard_library(name):
     tree = ast.parse(Path(resolver.__file__).with_name(f"{name}.py").read_text())
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]

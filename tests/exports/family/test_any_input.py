@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import json
-from pathlib import Path
+import shutil
 
 import numpy as np
-import pytest
 from family_files import sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exports.client.python import resolver
+from exports.client.python import cli, images
 from exports.client.python.records import ClientState, DeviceFacts
 from exports.client.python.resolver import UnusableManifestError, resolve
-from exports.client.python.selectors import KEYS, RAM_CLASSES_MIB, ram_class_mib
+from exports.client.python.selector_rules import KEYS, RAM_CLASSES_MIB, ram_class_mib, selector_fault
+from exports.client.python.strict_json import parse_json
 from exports.family.manifest import EXAMPLE_MANIFEST, decode_json, parse_manifest, reference_faults
 from exports.family.npy import npy_bytes, read_npy
 from exports.family.records import Manifest
@@ -62,15 +61,6 @@ facts = st.builds(
     engine=st.none() | st.sampled_from(["onnxruntime", "mnn"]),
     engine_version=st.none() | versions | st.text(max_size=8),
 )
-
-
-@pytest.fixture(scope="module")
-def launch():
-    path = Path(resolver.__file__).with_name("launch.py")
-    spec = importlib.util.spec_from_file_location("launch_on_any_input", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def places(value, path=()):
@@ -172,15 +162,15 @@ def test_a_selector_holds_if_each_of_its_keys_does(selector, ram, cores, version
         "platforms": lambda wanted: "android" in wanted,
     }
     device = DeviceFacts(platform="android", ram_bytes=ram, cores=cores, os_version=version)
-    fault = resolver._selector_fault(selector, device)
+    fault = selector_fault(selector, device)
     assert (fault is None) == all(expected[key](wanted) for key, wanted in selector.items())
 
 
 @some
 @given(changed(EXAMPLE).map(lambda value: json.dumps(value).encode()) | damaged(json.dumps(EXAMPLE).encode()))
-def test_a_manifest_is_read_or_refused_and_the_client_reads_json_by_the_same_rules(launch, data):
+def test_a_manifest_is_read_or_refused_and_the_client_reads_json_by_the_same_rules(data):
     read, refused = attempt(ManifestError, decode_json, data, "x")
-    clients, refused_too = attempt(ValueError, launch.parse_json, data, "x")
+    clients, refused_too = attempt(ValueError, parse_json, data, "x")
     assert refused.isprintable()
     assert (clients, bool(refused_too)) == (read, bool(refused))
     manifest, refused = attempt(ManifestError, parse_manifest, data, "x")
@@ -198,11 +188,11 @@ def test_an_array_is_as_long_as_its_file_or_is_refused(data):
 
 @some
 @given(damaged(PNG) | st.binary(max_size=200))
-def test_an_image_has_the_size_that_was_asked_for_or_is_refused(launch, data):
+def test_an_image_has_the_size_that_was_asked_for_or_is_refused(data):
     with contextlib.suppress(ManifestError):
         assert decode_png(data, (6, 5), "x").shape == (6, 5, 3)
     with contextlib.suppress(ValueError):
-        assert launch.decode_png(data).ndim == 3
+        assert images.decode_png(data).ndim == 3
 
 
 @some
@@ -216,9 +206,10 @@ def test_expected_outputs_have_the_shape_of_the_task_or_are_refused(outputs):
         assert (found.logits_micro.shape, found.top1.shape, found.tolerance_micro) == ((2, 2), (2,), 1000)
 
 
-def test_the_launch_example_ends_with_an_answer_or_in_one_line(launch, make_family):
+def test_the_client_ends_with_an_answer_or_in_one_line(make_family, tmp_path):
     folder = make_family()
     value = json.loads((folder / "manifest.json").read_text())
+    rest = ["--store", str(tmp_path / "store"), "--image", str(sample(folder))]
 
     @settings(some, max_examples=25)
     @given(changed(value) | changed(value, "task") | changed(value, "models") | values)
@@ -226,7 +217,8 @@ def test_the_launch_example_ends_with_an_answer_or_in_one_line(launch, make_fami
         (folder / "manifest.json").write_text(json.dumps(manifest))
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            _, refused = attempt(SystemExit, launch.main, [str(folder), str(sample(folder))])
+            shutil.rmtree(tmp_path / "store", ignore_errors=True)
+            _, refused = attempt(SystemExit, cli.main, ["launch", "--url", str(folder), *rest])
         assert not refused or refused.startswith("launch: ")
         assert all(line.isprintable() for line in (*out.getvalue().splitlines(), refused))
 

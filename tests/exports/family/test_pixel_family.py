@@ -1,6 +1,5 @@
 """Families whose models take pixels, beside those whose models take tensors, also from earlier versions."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,23 +8,26 @@ import numpy as np
 import pytest
 
 import exports
+from exports.client.python import cli
 from exports.family.diff import release_notes
 from exports.family.family import check_family
 from exports.family.manifest import read_manifest
 from exports.family.verify import verify_family
 from factory_base.errors import ManifestError
 
-LAUNCH = Path(exports.__file__).parent / "client" / "python" / "launch.py"
 EARLIER = Path(__file__).with_name("family-1.3")
 """A family that version 1.3 of the format was written for, with all its files."""
 
 
-@pytest.fixture(scope="module")
-def launch():
-    spec = importlib.util.spec_from_file_location("launch_for_pixels", LAUNCH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def launch(tmp_path, capsys):
+    """Classifies an image with a family, in a new store: what the last line of the output says."""
+
+    def run(folder, image):
+        cli.main(["launch", "--url", str(folder), "--store", str(tmp_path / "store"), "--image", str(image)])
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
 
 
 def edit(folder, change):
@@ -61,13 +63,11 @@ def sample(folder, index):
 
 
 @pytest.mark.parametrize("index", [0, 5])
-def test_the_launch_example_classifies_its_samples_as_expected(make_pixel_family, launch, capsys, index):
+def test_the_client_classifies_its_samples_as_expected(make_pixel_family, launch, index):
     folder = make_pixel_family()
-    launch.main([str(folder), str(sample(folder, index))])
-    line = capsys.readouterr().out.splitlines()[-1]
-    model = line.rpartition(" ")[2]
-    expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())[model]
-    assert line.startswith(f"{sample(folder, index).name}: {('cat', 'dog', 'owl', 'yak')[expected['top1'][index]]} (")
+    found = launch(folder, sample(folder, index))
+    expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())[found["model"]]
+    assert found["label"] == ("cat", "dog", "owl", "yak")[expected["top1"][index]]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_preprocessing_of_the_future_is_refused_by_name(make_pixel_family, lau
     image = sample(folder, 0)
     edit(folder, lambda v: v["task"]["preprocessing"].update(version=3))
     with pytest.raises(SystemExit, match="needs a preprocessing that this program does not know; update the app"):
-        launch.main([str(folder), str(image)])
+        launch(folder, image)
     failed = [check.detail for check in verify_family(folder, process).checks if not check.ok]
     assert any("this program runs only version 1" in detail for detail in failed)
 
@@ -111,10 +111,9 @@ def test_people_are_told_that_the_input_changed(make_family, make_pixel_family):
     assert "apps must normalise images again" in release_notes(new, old)[0]
 
 
-def test_a_family_of_format_1_3_is_read_verified_and_launched(tmp_path, launch, process, capsys):
+def test_a_family_of_format_1_3_is_read_verified_and_launched(tmp_path, launch, process):
     folder = shutil.copytree(EARLIER, tmp_path / "family")
     manifest = read_manifest(folder)
     assert (manifest.manifest_version, manifest.task.preprocessing.version) == ("1.3", 1)
     assert verify_family(folder, process).ok
-    launch.main([str(folder), str(folder / "samples/000.png")])
-    assert capsys.readouterr().out.splitlines()[-1].startswith("000.png: ")
+    assert launch(folder, folder / "samples/000.png")["proof"] == "passed"

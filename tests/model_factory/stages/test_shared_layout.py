@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exports.client.python import launch
+from exports.client.python import cli
 from exports.engines import get_engine
 from exports.family.diff import Limits, diff_families
 from exports.family.manifest import read_manifest
@@ -112,10 +112,15 @@ def test_damaged_weights_are_named_and_no_model_runs(family, damage):
     assert {found[f"samples {name}"] for name in models} == {"not run, because its file is damaged"}
 
 
-def test_the_launch_example_asks_for_weights_that_are_missing(family):
+def launch(family: Path, store: Path) -> None:
+    image = next((family / "samples").glob("*.png"))
+    cli.main(["launch", "--url", str(family), "--store", str(store), "--image", str(image)])
+
+
+def test_the_client_asks_for_weights_that_are_missing(family, tmp_path):
     next((family / "models").glob("*.bin")).unlink()
-    with pytest.raises(SystemExit, match=r"models/\w+\.bin is missing; download it again"):
-        launch.main([str(family), str(next((family / "samples").glob("*.png")))])
+    with pytest.raises(SystemExit, match=r"models/\w+\.bin is missing"):
+        launch(family, tmp_path / "store")
 
 
 def test_a_graph_is_shown_apart_from_the_weights_of_other_models(family, factory):
@@ -125,14 +130,13 @@ def test_a_graph_is_shown_apart_from_the_weights_of_other_models(family, factory
     assert (answer.code, "give one of the .onnx files beside it" in answer.error) == (1, True)
 
 
-def test_the_launch_example_runs_a_graph_and_refuses_other_weights(family, capsys):
-    image = next((family / "samples").glob("*.png"))
-    launch.main([str(family), str(image)])
+def test_the_client_runs_a_graph_and_refuses_other_weights(family, capsys, tmp_path):
+    launch(family, tmp_path / "store")
     assert "chosen" in (out := capsys.readouterr().out) or "floor" in out
     weights = next((family / "models").glob("*.bin"))
     weights.write_bytes(weights.read_bytes()[::-1])
-    with pytest.raises(SystemExit, match=rf"models/{weights.name} is damaged"):
-        launch.main([str(family), str(image)])
+    with pytest.raises(SystemExit, match=rf"models/{weights.name} arrives damaged"):
+        launch(family, tmp_path / "other store")
 
 
 def test_a_family_with_shared_weights_can_be_compared_with_separate_files(built, shared):

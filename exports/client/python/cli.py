@@ -1,0 +1,129 @@
+"""The command line: what an app does at launch, and the class of an image."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Engine, EngineCrashedError, EngineRefusedError, OnnxRuntimeEngine
+from .facts import device_facts
+from .files import printable, read
+from .images import decode_png
+from .launch import DEFAULT_TIMEOUT, Launched, LaunchError, launch
+from .records import DeviceFacts
+from .store import FolderStore, StoreError
+from .strict_json import parse_json
+
+MAX_IMAGE_BYTES = 1 << 28
+MAX_JSON_BYTES = 1 << 18
+"""The largest file of facts or of a policy, like that of a manifest."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Launch, print why this device gets its model and what an image shows, and, last, everything as JSON.
+
+    Raises:
+        SystemExit: The launch cannot go on; the message is one line.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        image = decode_png(read(Path(options.image), MAX_IMAGE_BYTES)) if options.image else None
+        folder, engine = options.store or default_store(options.url), OnnxRuntimeEngine()
+        store = FolderStore(folder)
+        facts = _facts(folder, engine, options.facts)
+        policy = _json(options.policy) if options.policy else None
+        found = launch(options.url, store, engine, facts, policy, options.now, timeout=options.timeout)
+        logits = found.running.logits(image) if found.running and image is not None else None
+    except (OSError, ValueError, MemoryError, LaunchError, StoreError, EngineRefusedError, EngineCrashedError) as error:
+        raise SystemExit(f"launch: {printable(str(error))}") from error
+    for reason in found.resolution.reasons:
+        place = f"{reason.tier}{' ' + reason.model if reason.model else ''}"
+        print(printable(f"{place}: {reason.code}: {reason.text}"))
+    for event in found.events:
+        print(printable(f"{event.code}: {event.text}"))
+    if logits is not None and found.running:
+        best = int(logits.argmax())
+        odds = np.exp(logits - logits.max())
+        name = f"{found.running.labels[best]} ({odds[best] / odds.sum():.1%}) by {found.resolution.model}"
+        print(printable(f"{Path(options.image).name}: {name}"))
+    print(json.dumps(summary(found, logits)))
+
+
+def command() -> None:
+    """The installed command."""
+    main(sys.argv[1:])
+
+
+def summary(found: Launched, logits: NDArray[np.float32] | None) -> dict[str, Any]:
+    """What the last line of the output says, which README.md of the clients defines."""
+    resolution, running = found.resolution, found.running
+    return {
+        "action": resolution.action,
+        "tier": resolution.tier,
+        "rank": resolution.rank,
+        "model": resolution.model,
+        "compute_unit": running.compute_unit if running else None,
+        "slot": found.slot,
+        "release": found.release,
+        "label": running.labels[int(logits.argmax())] if running and logits is not None else None,
+        "logits_micro": [round(float(logit) * 1e6) for logit in logits] if logits is not None else None,
+        "reasons": [[reason.tier, reason.model, reason.code] for reason in resolution.reasons],
+        "downloaded_bytes": found.downloaded_bytes,
+        "proof": running.proof if running else None,
+        "events": [event.code for event in found.events],
+        "seconds": {step: round(seconds, 4) for step, seconds in found.seconds.items()},
+    }
+
+
+def default_store(url: str) -> Path:
+    """A folder for the models from a URL, in the user's cache."""
+    places = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": str(Path.home() / "Library" / "Caches")}
+    cache = os.environ.get("XDG_CACHE_HOME") or places.get(sys.platform) or str(Path.home() / ".cache")
+    where = url if "://" in url else str(Path(url).resolve())
+    return Path(cache) / "model-factory" / "launch" / hashlib.sha256(where.encode()).hexdigest()[:16]
+
+
+def _facts(folder: Path, engine: Engine, given: str | None) -> DeviceFacts:
+    changes = _json(given) if given else {}
+    if not isinstance(changes, dict):
+        raise ValueError(f"{given} is not a JSON object of facts")
+    return device_facts(folder, engine, changes)
+
+
+def _json(path: str) -> Any:
+    return parse_json(read(Path(path), MAX_JSON_BYTES), path)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise SystemExit(f"launch: {message}; see --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="launch", description="Do what an app does at launch, and say what an image shows.")
+    parser.add_argument("command", choices=["launch"], help="what to do")
+    parser.add_argument("--url", required=True, help="the folder of the family: a path, or a URL of HTTP")
+    parser.add_argument("--store", type=Path, help="the folder for models; default: one per URL in the user's cache")
+    parser.add_argument("--image", metavar="PNG", help="an image to classify")
+    parser.add_argument("--facts", metavar="FILE", help="JSON that replaces facts about this device; null: unknown")
+    parser.add_argument("--policy", metavar="FILE", help="JSON with revoked models")
+    parser.add_argument("--now", type=int, default=int(time.time()), help="seconds since 1970; default: the clock")
+    parser.add_argument("--timeout", type=_seconds, default=DEFAULT_TIMEOUT, help="seconds without a byte; default 20")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError(text)
+    return value

@@ -1,0 +1,119 @@
+"""How an image becomes the input of a model, as a manifest states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .preprocess import fit, model_input, resize
+from .strict_json import take
+
+STEPS = {1: ["resize", "resize_to_model", "scale", "normalise"], 2: ["resize", "resize_to_model"]}
+"""The steps of each version of the preprocessing, in order."""
+MAX_SIDE = 4096
+"""The largest side of an input or a base image, in pixels."""
+CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputForm:
+    """The input of a model, and what makes it from pixels.
+
+    Attributes:
+        base_height: The height to which an image is resized first, in pixels.
+        base_width: Its width.
+        size: The height and width of the model's input.
+        mean_ppm: The mean per channel, in parts per million of full scale; None if the model takes pixels.
+        std_ppm: The standard deviation per channel.
+    """
+
+    base_height: int
+    base_width: int
+    size: int
+    mean_ppm: tuple[int, ...] | None
+    std_ppm: tuple[int, ...] | None
+
+    @property
+    def dtype(self) -> str:
+        """The type of the input's values: `uint8` for pixels, else `float32`."""
+        return "uint8" if self.mean_ppm is None else "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the batch: pixels are `(height, width, 3)`."""
+        return (self.size, self.size, CHANNELS) if self.mean_ppm is None else (CHANNELS, self.size, self.size)
+
+    @property
+    def input_bytes(self) -> int:
+        """The size of one input."""
+        return self.size * self.size * CHANNELS * np.dtype(self.dtype).itemsize
+
+    def takes(self, entry: Any) -> bool:
+        """Whether an entry of the samples has inputs of this form."""
+        wanted = {"height": self.size, "width": self.size, "dtype": self.dtype}
+        return isinstance(entry, dict) and all(entry.get(key) == value for key, value in wanted.items())
+
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """The input for an RGB image of any size, uint8 `(height, width, 3)`, with a batch of one."""
+        base = self.base_height, self.base_width
+        if self.mean_ppm is None or self.std_ppm is None:
+            return resize(resize(image, *base, antialias=True), self.size, self.size)[None]
+        return model_input(fit(image, *base), self.size, self.mean_ppm, self.std_ppm)[None]
+
+    def unpack(self, data: bytes, count: int) -> NDArray[Any]:
+        """`count` inputs from raw little-endian values in the order of `shape`."""
+        kind = np.dtype(self.dtype).newbyteorder("<")
+        return np.frombuffer(data, kind).astype(self.dtype).reshape(count, *self.shape)
+
+    def zeros(self) -> NDArray[Any]:
+        """An input of zeros, with a batch of one."""
+        return np.zeros((1, *self.shape), self.dtype)
+
+
+def input_form(task: dict[str, Any], model: dict[str, Any]) -> InputForm:
+    """The form of a model's input.
+
+    Raises:
+        ValueError: The manifest lacks something, or needs another preprocessing than that of `preprocess`.
+    """
+    steps = _steps(take(task, dict, "preprocessing"))
+    means = _channels(steps, "mean_ppm") if "normalise" in steps else None
+    deviations = _channels(steps, "std_ppm") if "normalise" in steps else None
+    if deviations is not None and min(deviations) <= 0:
+        raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
+    return InputForm(
+        base_height=_side(steps, "resize", "height"),
+        base_width=_side(steps, "resize", "width"),
+        size=_side(model, "input", "width"),
+        mean_ppm=means,
+        std_ppm=deviations,
+    )
+
+
+def _steps(preprocessing: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The steps by name. Raises `ValueError` for any other preprocessing than that of `preprocess`."""
+    steps = [step for step in take(preprocessing, list, "steps") if isinstance(step, dict)]
+    version = preprocessing.get("version")
+    names = STEPS.get(version, []) if isinstance(version, int) else []
+    if not names or [step.get("op") for step in steps] != names or (version == 1 and steps[2].get("divisor") != 255):
+        raise ValueError("the manifest needs a preprocessing that this program does not know; update the app")
+    return dict(zip(names, steps, strict=True))
+
+
+def _side(value: Any, *path: str) -> int:
+    """The size in pixels at `path`. Raises `ValueError` if it is not in 1 to `MAX_SIDE`."""
+    pixels: int = take(value, int, *path)
+    if not 0 < pixels <= MAX_SIDE:
+        raise ValueError(f"{'.'.join(path)} is {pixels} pixels, expected 1 to {MAX_SIDE}")
+    return pixels
+
+
+def _channels(steps: dict[Any, Any], key: str) -> tuple[int, ...]:
+    """The three integers of the step `normalise`. Raises `ValueError` if they are not there."""
+    values = take(steps, list, "normalise", key)
+    if len(values) != CHANNELS:
+        raise ValueError(f"the manifest has no usable normalise.{key}; download the family again")
+    return tuple(take(values, int, channel) for channel in range(CHANNELS))
