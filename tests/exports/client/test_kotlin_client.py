@@ -53,6 +53,15 @@ def test_it_compiles_without_warnings_and_resolves():
 
 
 @needs_kotlin
+def test_it_tells_how_long_each_call_of_the_resolver_takes():
+    lines = "\n".join([json.dumps({"manifest": MANIFEST}), CASE % 0])
+    done = subprocess.run(command("Lines", "--time", "5"), input=lines, capture_output=True, text=True, timeout=60)
+    times = json.loads(done.stdout)["nanoseconds"]
+    assert len(times) == 5
+    assert all(0 < time < 10**9 for time in times)
+
+
+@needs_kotlin
 def test_it_reads_what_is_json():
     values = ["-0", "1.5e3", "9007199254740991", "-9007199254740991", r'"\ud83d\ude00\u0000\/"', "[" * 15 + "]" * 15]
     assert not [value for value, answer in zip(values, answers(*values), strict=True) if "error" in answer]

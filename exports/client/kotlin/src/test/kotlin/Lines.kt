@@ -13,10 +13,14 @@ import modelfactory.resolve
  * Resolves one case per line of standard input: `{"manifest": ...}` sets the manifest, any other line is
  * `{policy, facts, state, now}` and gives one line of output in the form of `expect` in `vectors/resolver.json`. A line that
  * is not strict JSON gives the error `json`.
+ *
+ * With `--time N` a case gives `{"nanoseconds": [...]}` instead: how long each of N calls in a row took. The first one of
+ * the process includes loading the classes, as in an app that has just started.
  */
 object Lines {
     @JvmStatic
     fun main(arguments: Array<String>) {
+        val rounds = if (arguments.firstOrNull() == "--time") arguments[1].toInt() else 0
         var manifest: Any? = null
         val output = System.out.bufferedWriter()
         forEachLine(System.`in`.buffered()) { line ->
@@ -24,7 +28,11 @@ object Lines {
             if (case != null && "manifest" in case) {
                 manifest = case["manifest"]
             } else {
-                val answer = if (case == null) mapOf("error" to "json") else answer(manifest, case)
+                val answer = when {
+                    case == null -> mapOf("error" to "json")
+                    rounds > 0 -> mapOf("nanoseconds" to List(rounds) { nanoseconds(manifest, case) })
+                    else -> answer(manifest, case)
+                }
                 output.write(Json.write(answer) + "\n")
             }
         }
@@ -50,6 +58,14 @@ object Lines {
         Json.parse(line) as? Map<*, *>
     } catch (error: JsonException) {
         null
+    }
+
+    private fun nanoseconds(manifest: Any?, case: Map<*, *>): Long {
+        val facts = DeviceFacts.fromJson(case["facts"])
+        val state = ClientState.fromJson(case["state"])
+        val start = System.nanoTime()
+        resolve(manifest, case["policy"], facts, state, case["now"] as Long)
+        return System.nanoTime() - start
     }
 
     private fun answer(manifest: Any?, case: Map<*, *>): Map<String, Any?> = try {

@@ -3,9 +3,7 @@ package modelfactory
 import java.io.IOException
 import java.io.InputStream
 
-private const val ATTEMPTS = 3
-
-/** Before the second attempt; twice as long before the third. A server that was restarted may be back. */
+/** Before the second attempt; twice as long before the third. */
 private const val FIRST_PAUSE_SECONDS = 0.5
 
 /** A file could not be had, or not complete. */
@@ -63,7 +61,7 @@ internal class Downloader(
     private fun attempts(slot: Slot, file: NeededFile) {
         source ?: throw DownloadException("${file.name} is missing or damaged, and nothing can be downloaded now")
         var fault = ""
-        for (number in 0 until ATTEMPTS) {
+        for (number in 0 until source.attempts) {
             if (number > 0) pause(number, timeout)
             try {
                 return attempt(source, slot, file)
@@ -98,18 +96,18 @@ internal class Downloader(
 
     /** Fetches the blocks again that differ, in as few ranges as possible. */
     private fun repair(source: Source, slot: Slot, file: NeededFile) {
-        for ((first, end) in damagedRanges(slot, file)) {
-            val whole = source.open(file.name, file.size, first, end - 1).use { body ->
+        val ranges = damagedRanges(slot, file)
+        val whole = ranges.any { (first, end) ->
+            source.open(file.name, file.size, first, end - 1).use { body ->
                 receive(slot, file, body, if (body.whole) file.size else end, cut = body.whole)
                 body.whole
             }
-            if (whole) break
         }
         if (digest(slot, file.name + PART, 0, file.size) != file.sha256) {
             store.remove(slot, file.name + PART)
             throw SourceException("${file.name} arrives damaged: its SHA-256 is not that of the manifest")
         }
-        tell("repaired", "${file.name} was damaged and is whole again")
+        if (!whole) tell("repaired", "${file.name} was damaged and is whole again")
     }
 
     /** The first byte and the end of each run of blocks whose digests differ; none without blocks. */

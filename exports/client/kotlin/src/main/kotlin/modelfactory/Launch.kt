@@ -2,9 +2,6 @@ package modelfactory
 
 import java.io.IOException
 
-/** Attempts for the manifest if the store has none; otherwise one, because then nobody needs to wait. */
-private const val MANIFEST_ATTEMPTS = 3
-
 /** How long a launch waits for another one, at least. */
 private const val LOCK_SECONDS = 60.0
 
@@ -107,8 +104,8 @@ private class Launch(
     /** Whether only models count whose files are complete in the store. */
     private var completeOnly = false
 
-    /** Digests of files that could not be completed. */
-    private val avoided = HashSet<String>()
+    /** The files of models that could not be completed although they seemed complete, as digests. */
+    private val avoided = HashSet<List<String>>()
     private val events = ArrayList<Event>()
     private val seconds = LinkedHashMap<String, Double>()
     private var downloadedBytes = 0L
@@ -122,7 +119,7 @@ private class Launch(
             if (resolution.action == "none") {
                 release = fallBack("nothing_runs", resolution.reasons.last().text, release)
             } else if (resolution.model == null) {
-                slots.save()
+                save()
                 return launched(resolution, null, release)
             } else {
                 val (running, next) = use(resolution, resolution.model, release)
@@ -179,7 +176,8 @@ private class Launch(
     }
 
     private fun fetchManifest(): ByteArray {
-        for (number in 1 until if (good == null) MANIFEST_ATTEMPTS else 1) {
+        val attempts = if (good == null) source.attempts else 1 // with a model in the store nobody needs to wait
+        for (number in 1 until attempts) {
             try {
                 return source.manifest(MAX_MANIFEST_BYTES)
             } catch (error: SourceException) {
@@ -205,11 +203,14 @@ private class Launch(
         return models * facts.computeUnits.size + FALLBACKS
     }
 
-    /** Asks the resolver; what cannot be completed now counts as blacklisted. */
+    /** Asks the resolver, without the models that cannot be completed now. */
     private fun resolve(release: Release): Resolution {
-        val lacking = if (completeOnly) release.modelDigests() - slots.state.installed else emptySet()
-        val blacklist = slots.state.blacklist + (lacking + avoided).map { BlacklistEntry(it) }
-        return resolve(release.manifest, slots.state.policy, facts, slots.state.copy(blacklist = blacklist), now)
+        val state = slots.state
+        val out = release.modelFiles().filterValues { files ->
+            files in avoided || (completeOnly && !state.installed.containsAll(files))
+        }
+        val models = release.manifest.map("models") - out.keys
+        return resolve(release.manifest + Pair("models", models), state.policy, facts, state, now)
     }
 
     /** Completes, proves and loads the model; without it the release to go on with. */
@@ -231,6 +232,8 @@ private class Launch(
             Pair(null, giveUp("quota", error.message!!, plan, release))
         } catch (error: ManifestException) { // labels or samples with the right digests that do not fit to the manifest
             Pair(null, fallBack("manifest_refused", error.message!!, release))
+        } catch (error: IOException) { // or that are too large
+            Pair(null, fallBack("manifest_refused", error.toString(), release))
         }
     }
 
@@ -239,7 +242,14 @@ private class Launch(
         val files = plan.needed(samples)
         val downloader = Downloader(slots.store, source.takeUnless { offline }, timeout, ::tell)
         try {
-            for (file in files) downloader.provide(target, file, slots.elsewhere(target, file))
+            for (file in files) {
+                try {
+                    downloader.provide(target, file, slots.elsewhere(target, file))
+                } catch (error: DownloadException) {
+                    slots.forget(file)
+                    throw error
+                }
+            }
         } finally {
             downloadedBytes += downloader.downloadedBytes
         }
@@ -249,9 +259,8 @@ private class Launch(
     /** From now on only complete models count, first those of the last good release. */
     private fun giveUp(code: String, text: String, plan: Plan, release: Release): Release {
         tell(code, text)
-        if (completeOnly || good == null) plan.files.mapTo(avoided) { it.sha256 }
+        if (completeOnly || good == null) avoided.add(plan.files.map { it.sha256 })
         completeOnly = true
-        slots.forget(plan.files)
         return good ?: release
     }
 
@@ -297,7 +306,16 @@ private class Launch(
             slots.switch(target, release)
             tell("switched", "slot ${target.id} with release ${release.number} is active")
         }
-        slots.save()
+        save()
+    }
+
+    /** Stores the record; if that fails, the model still runs, and the next launch does the work again. */
+    private fun save() {
+        try {
+            slots.save()
+        } catch (error: StoreException) {
+            tell("quota", error.message!!)
+        }
     }
 
     private fun launched(resolution: Resolution, running: Running?, release: Release) =

@@ -14,10 +14,10 @@ private const val MAX_STATE_BYTES = 1 shl 18
  * @property number the number of the release.
  */
 internal class Release(val data: ByteArray, val manifest: Map<*, *>, val number: Long, val family: String) {
-    /** The digests of the files of all models that are understood. */
-    fun modelDigests(): Set<String> {
-        val models = manifest.map("models").values.mapNotNull { (it as? Map<*, *>)?.get("files") as? List<*> }
-        return models.flatten().mapNotNull { (it as? Map<*, *>)?.get("sha256") as? String }.toSet()
+    /** The digests of the files of each model. */
+    fun modelFiles(): Map<Any?, List<String>> = manifest.map("models").mapValues { (_, model) ->
+        val files = (model as? Map<*, *>)?.get("files") as? List<*> ?: emptyList<Any?>()
+        files.mapNotNull { (it as? Map<*, *>)?.get("sha256") as? String }
     }
 }
 
@@ -79,9 +79,9 @@ internal class Slots(val store: Store) {
         state = state.copy(installed = kept.intersect(state.installed) + files.map { it.sha256 })
     }
 
-    /** Remembers that these files are not complete. */
-    fun forget(files: List<NeededFile>) {
-        state = state.copy(installed = state.installed - files.map { it.sha256 }.toSet())
+    /** Remembers that this file is not complete. */
+    fun forget(file: NeededFile) {
+        state = state.copy(installed = state.installed - file.sha256)
     }
 
     /** Makes the target the active slot; the only commit of a launch. */

@@ -72,6 +72,9 @@ class Body(
 
 /** Reads the files of a family by their names in the manifest. */
 interface Source {
+    /** How often a file is asked for: a server that was restarted or overloaded may be back. */
+    val attempts: Int
+
     /** The content of `manifest.json`, at most [limit] bytes. Throws [SourceException]. */
     fun manifest(limit: Int): ByteArray
 
@@ -94,6 +97,8 @@ fun sourceOf(url: String, timeout: Double): Source =
 
 /** A folder of this machine: regular files inside it only. */
 class FolderSource(private val folder: File) : Source {
+    override val attempts = 1
+
     override fun manifest(limit: Int): ByteArray = try {
         openInside(MANIFEST).use { readAtMost(it, limit) }
     } catch (error: IOException) {
@@ -130,6 +135,7 @@ private class FirstBytes(private val stream: InputStream, private var left: Long
 
 /** A folder that an HTTP server serves. Every wait is limited, because a server may be broken or hostile. */
 class HttpSource(url: String, private val timeout: Double) : Source {
+    override val attempts = 3
     private val url = url.trimEnd('/')
 
     /** The whole answer must come within the timeout, so another thread waits for it. */
