@@ -62,10 +62,10 @@ def native_library() -> Path | None:
 
 def command(main: str, *arguments: str, options: tuple[str, ...] = QUICK_START) -> list[str]:
     """The command that runs the object `main` of the test sources, which are compiled if no jar of theirs is kept."""
-    path = os.pathsep.join(map(str, (jar(), LIBRARIES / "kotlin-stdlib.jar", JNA)))
     library = native_library()
     properties = (f"-Donnxruntime={library}",) if library else ()
-    return [str(JAVA), *options, *properties, "-cp", path, main, *arguments]
+    classes = class_path(jar(), LIBRARIES / "kotlin-stdlib.jar", JNA)
+    return [str(JAVA), *options, *properties, "-cp", classes, main, *arguments]
 
 
 def jar() -> Path:
@@ -76,7 +76,7 @@ def jar() -> Path:
     path = folder / f"{digest(sources)}.jar"
     with FileLock(folder / "lock"):  # several processes of tests share the processor; one of them compiles
         if not path.is_file():
-            compile_to(path, sources)
+            compile_to(path, sources, JNA)
             for old in sorted(folder.glob("*.jar"), key=lambda found: found.stat().st_mtime)[:-KEPT]:
                 old.unlink()
     return path
@@ -95,12 +95,11 @@ def compiler_flags() -> tuple[str, ...]:
     return (*FLAGS, "-Xjdk-release=8") if (home / "lib" / "ct.sym").is_file() else FLAGS
 
 
-def compile_to(path: Path, sources: list[Path]) -> None:
+def compile_to(path: Path, sources: list[Path], *libraries: Path) -> None:
     """Compile `sources` to a jar. Raises `AssertionError` with the compiler's messages if it warns or fails."""
     part = path.with_suffix(".part.jar")
-    classes = os.pathsep.join(map(str, COMPILER))
-    compiler = [str(JAVA), *QUICK_START, "-cp", classes, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
-    places = ["-kotlin-home", str(LIBRARIES.parent), "-cp", str(JNA), "-d", str(part)]
+    compiler = [str(JAVA), *QUICK_START, "-cp", class_path(*COMPILER), "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
+    places = ["-kotlin-home", str(LIBRARIES.parent), "-cp", class_path(*libraries), "-d", str(part)]
     done = subprocess.run(
         [*compiler, *compiler_flags(), *places, *map(str, sources)],
         capture_output=True,
@@ -110,3 +109,8 @@ def compile_to(path: Path, sources: list[Path]) -> None:
     if done.returncode:
         raise AssertionError(done.stderr[-4000:])
     part.replace(path)
+
+
+def class_path(*files: Path) -> str:
+    """The value of the option `-cp`."""
+    return os.pathsep.join(map(str, files))

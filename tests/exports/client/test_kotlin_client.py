@@ -1,15 +1,23 @@
-"""The Kotlin client on a JVM: it compiles without warnings and reads JSON strictly."""
+"""The Kotlin client on a JVM: it compiles without warnings, reads JSON strictly, and its README is true."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
-from kotlin_client import command, missing
+from kotlin_client import SOURCES, command, compile_to, jar, missing
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-
+needs_kotlin = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+STAND_INS = Path(__file__).with_name("kotlin_stand_ins")
+IMPORTS = """
+import ai.onnxruntime.*
+import android.*
+import java.io.File
+import modelfactory.*
+"""
 FLOOR = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": ["small"]}
 SMALL = {
     "files": [{"name": "models/small.onnx", "bytes": 10, "sha256": "00"}],
@@ -17,16 +25,22 @@ SMALL = {
     "needs": {"disk_bytes": 10, "peak_memory_bytes": 100},
 }
 MANIFEST = {"manifest_version": "1.5", "critical": [], "tiers": [FLOOR], "models": {"small": SMALL}}
-CASE = {"policy": None, "facts": {"platform": "android"}, "state": {}, "now": 0}
+CASE = '{"policy": null, "facts": {"platform": "android"}, "state": {}, "now": 0, "extra": %s}'
 
 
-def lines(*texts: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command("Lines"), input="\n".join(texts), capture_output=True, text=True, timeout=60)
+def answers(*values: str) -> list[dict[str, object]]:
+    """What `Lines` answers to a case that has each of these JSON values in a field that it ignores."""
+    lines = [json.dumps({"manifest": MANIFEST}), *(CASE % value for value in values)]
+    # Half of a surrogate pair stands for bytes that are not UTF-8.
+    data = "\n".join(lines).encode("utf-8", "surrogatepass")
+    done = subprocess.run(command("Lines"), input=data, capture_output=True, check=True, timeout=60)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@needs_kotlin
 def test_it_compiles_without_warnings_and_resolves():
-    answer = lines(json.dumps({"manifest": MANIFEST}), json.dumps(CASE))
-    assert json.loads(answer.stdout) == {
+    (answer,) = answers("0")
+    assert answer == {
         "action": "model",
         "tier": "floor",
         "rank": 0,
@@ -36,3 +50,76 @@ def test_it_compiles_without_warnings_and_resolves():
         "proven": False,
         "reasons": [["floor", "small", "floor"]],
     }
+
+
+@needs_kotlin
+def test_it_tells_how_long_each_call_of_the_resolver_takes():
+    lines = "\n".join([json.dumps({"manifest": MANIFEST}), CASE % 0])
+    done = subprocess.run(command("Lines", "--time", "5"), input=lines, capture_output=True, text=True, timeout=60)
+    times = json.loads(done.stdout)["nanoseconds"]
+    assert len(times) == 5
+    assert all(0 < time < 10**9 for time in times)
+
+
+@needs_kotlin
+def test_it_reads_what_is_json():
+    values = ["-0", "1.5e3", "9007199254740991", "-9007199254740991", r'"\ud83d\ude00\u0000\/"', "[" * 15 + "]" * 15]
+    assert not [value for value, answer in zip(values, answers(*values), strict=True) if "error" in answer]
+
+
+@needs_kotlin
+def test_it_refuses_what_readers_might_understand_differently():
+    values = [
+        '{"a": 1, "a": 1}',
+        "9007199254740992",
+        "-9007199254740992",
+        "1e999",
+        "NaN",
+        "01",
+        "1.",
+        "+1",
+        ".5",
+        "1e",
+        "--1",
+        "nul",
+        "[1,]",
+        '{"a": 1,}',
+        "{a: 1}",
+        '{"a" 1}',
+        "[" * 16 + "]" * 16,
+        '"\t"',
+        r'"\x41"',
+        r'"\u12"',
+        r'"\ud800"',
+        r'"\udc00\ud800"',
+        '"\ud800"',
+        "'a'",
+        "1 2",
+        "",
+        "[",
+        '"',
+    ]
+    assert not [value for value, answer in zip(values, answers(*values), strict=True) if answer != {"error": "json"}]
+
+
+@pytest.mark.engines
+@needs_kotlin
+def test_the_code_of_the_readme_compiles(tmp_path):
+    text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```kotlin\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    code = tmp_path / "Readme.kt"
+    code.write_text(IMPORTS + "\n".join(blocks), encoding="utf-8")
+    compile_to(tmp_path / "readme.jar", [code, *STAND_INS.glob("*.kt")], jar())
+
+
+def test_it_imports_nothing_but_java_and_kotlin():
+    files = list((SOURCES / "main").rglob("*.kt"))
+    imports = {line for path in files for line in re.findall(r"^import (.*)$", path.read_text(encoding="utf-8"), re.M)}
+    assert imports
+    assert not [name for name in imports if not name.startswith(("java.", "kotlin."))]
+
+
+def test_the_readme_names_every_file():
+    text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in (SOURCES / "main").rglob("*.kt")} <= set(re.findall(r"`(\w+\.kt)`", text))

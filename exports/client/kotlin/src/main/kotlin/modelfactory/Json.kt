@@ -26,15 +26,16 @@ object Json {
     /**
      * The value of a JSON text in UTF-8.
      *
+     * @param maxValues the most values that it may have.
      * @throws JsonException a rule is broken.
      */
-    fun parse(data: ByteArray): Any? {
+    fun parse(data: ByteArray, maxValues: Int = MAX_VALUES): Any? {
         val text = try {
             Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data)).toString()
         } catch (error: CharacterCodingException) {
             throw JsonException("it is not UTF-8")
         }
-        return Parser(text).document()
+        return Parser(text, maxValues).document()
     }
 
     /** The JSON text of a value of the types above, or of an `Int`, in one line. */
@@ -81,7 +82,7 @@ object Json {
     }
 }
 
-private class Parser(private val text: String) {
+private class Parser(private val text: String, private val maxValues: Int) {
     private var at = 0
     private var values = 0
 
@@ -94,7 +95,7 @@ private class Parser(private val text: String) {
 
     private fun value(depth: Int): Any? {
         skipSpace()
-        if (++values > Json.MAX_VALUES) fail("more than ${Json.MAX_VALUES} values")
+        if (++values > maxValues) fail("more than $maxValues values")
         return when (peek()) {
             '{' -> container(depth) { members(depth) }
             '[' -> container(depth) { items(depth) }

@@ -57,6 +57,25 @@ data class DeviceFacts(
         computeUnits = computeUnits.takeIf { it.isNotEmpty() } ?: listOf("cpu"),
     )
 
+    /** The JSON object that [fromJson] reads. */
+    fun toJson(): Map<String, Any?> = linkedMapOf(
+        "platform" to platform,
+        "ram_bytes" to ramBytes,
+        "cores" to cores,
+        "os_version" to osVersion,
+        "soc_maker" to socMaker,
+        "soc_model" to socModel,
+        "device_maker" to deviceMaker,
+        "device_model" to deviceModel,
+        "features" to features,
+        "probe" to probe?.let { linkedMapOf("id" to it.id, "score" to it.score) },
+        "free_disk_bytes" to freeDiskBytes,
+        "available_memory_bytes" to availableMemoryBytes,
+        "engine" to engine,
+        "engine_version" to engineVersion,
+        "compute_units" to computeUnits,
+    )
+
     companion object {
         /** The facts in a JSON object; a value of another type counts as not reported. */
         fun fromJson(value: Any?): DeviceFacts {
@@ -89,6 +108,16 @@ data class DeviceFacts(
     }
 }
 
+/** One of the two folders of the store, of which one is active. */
+enum class Slot(val id: String) {
+    A("a"),
+    B("b"),
+    ;
+
+    val other: Slot
+        get() = if (this == A) B else A
+}
+
 /** A file that must not be used: until the second [until] since 1970, or always if that is null. */
 data class BlacklistEntry(val sha256: String, val until: Long? = null)
 
@@ -115,27 +144,35 @@ data class ProofRecord(
     internal fun isOf(model: List<String>, unit: String, facts: DeviceFacts): Boolean =
         computeUnit == unit && engine == facts.engine && engineVersion == facts.engineVersion &&
             osVersion == facts.osVersion && files == model
+
+    internal fun sameKey(other: ProofRecord): Boolean = copy(result = other.result, starts = other.starts) == other
 }
 
 /**
  * The client's own record, which it keeps between launches.
  *
- * @property slot the folder that holds the active model: `a`, `b`, or null before the first.
+ * @property slot the slot that holds the active model; null before the first.
  * @property release the release number of the active manifest; 0 before the first.
  * @property installed digests of complete, verified files.
  * @property proofs of several with the same key the last counts.
+ * @property policy the last usable policy, as parsed JSON; the resolver takes it as an argument of its own.
  */
 data class ClientState(
-    val slot: String? = null,
+    val slot: Slot? = null,
     val release: Long = 0,
     val installed: Set<String> = emptySet(),
     val blacklist: List<BlacklistEntry> = emptyList(),
     val proofs: List<ProofRecord> = emptyList(),
+    val policy: Any? = null,
 ) {
+    /** The state with a proof in place of an earlier one with the same key; the oldest of too many go. */
+    fun withProof(made: ProofRecord): ClientState =
+        copy(proofs = (proofs.filterNot { it.sameKey(made) } + made).takeLast(MAX_PROOFS))
+
     /** The JSON object that [fromJson] reads. */
     fun toJson(): Map<String, Any?> = linkedMapOf(
-        "state_version" to 1,
-        "slot" to slot,
+        "state_version" to STATE_VERSION,
+        "slot" to slot?.id,
         "release" to release,
         "installed" to installed.sorted(),
         "blacklist" to blacklist.map { entry ->
@@ -152,20 +189,26 @@ data class ClientState(
                 "starts" to it.starts,
             )
         },
+        "policy" to policy,
     )
 
     companion object {
+        internal const val STATE_VERSION = 1L
+
+        /** The proofs that are kept: a dozen models on a few compute units, before and after an update. */
+        private const val MAX_PROOFS = 64
         private val RESULTS = setOf("started", "passed", "wrong", "crashed", "out_of_memory", "refused")
 
         /** The state in a JSON object; entries that are not understood are ignored. */
         fun fromJson(value: Any?): ClientState {
             val json = value as? Map<*, *> ?: return ClientState()
             return ClientState(
-                slot = (json["slot"] as? String)?.takeIf { it == "a" || it == "b" },
+                slot = Slot.values().firstOrNull { it.id == json["slot"] },
                 release = Json.integer(json["release"]) ?: 0,
                 installed = list(json["installed"]).filterIsInstance<String>().toSet(),
                 blacklist = list(json["blacklist"]).mapNotNull { blacklistEntry(it as? Map<*, *>) },
                 proofs = list(json["proofs"]).mapNotNull { proof(it as? Map<*, *>) },
+                policy = json["policy"],
             )
         }
 

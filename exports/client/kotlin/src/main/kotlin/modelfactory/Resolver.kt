@@ -65,6 +65,11 @@ private fun uncritical(file: Map<*, *>, name: String, supported: Set<String>): S
     return "the $name needs the unknown features ${unknown.joinToString().take(SHOWN)}; update the app"
 }
 
+/** Throws [UnusablePolicyException] if [resolve] cannot use a policy. */
+internal fun checkPolicy(policy: Any) {
+    revoked(policy)
+}
+
 /** The digests that a policy revokes. */
 private fun revoked(policy: Any?): Set<String> {
     if (policy == null) return emptySet()

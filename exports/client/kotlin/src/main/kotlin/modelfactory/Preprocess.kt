@@ -1,0 +1,134 @@
+package modelfactory
+
+import kotlin.math.abs
+import kotlin.math.floor
+import kotlin.math.max
+import kotlin.math.round
+
+/** An image of [height] x [width] pixels, each three bytes in the order red, green, blue, row by row. */
+class Image(val height: Int, val width: Int, val rgb: ByteArray)
+
+private const val CHANNELS = 3
+
+/** The weights that old pixels from [first] on have in a new pixel. */
+private class Taps<T>(val first: Int, val weights: T)
+
+/**
+ * Resizes an image, bilinear, in integers: every port returns the same bytes. `preprocess.py` of the client in Python
+ * defines it step by step.
+ *
+ * @param antialias whether a new pixel averages all old pixels that it covers.
+ */
+internal fun resize(image: Image, height: Int, width: Int, antialias: Boolean): Image {
+    if (image.height == height && image.width == width) return image
+    val columns = integerTaps(image.width, width, antialias)
+    val across = IntArray(image.height * width * CHANNELS)
+    for (y in 0 until image.height) {
+        for (i in 0 until width) {
+            for (channel in 0 until CHANNELS) {
+                var sum = 1 shl 7
+                columns[i].weights.forEachIndexed { tap, weight ->
+                    val at = (y * image.width + columns[i].first + tap) * CHANNELS + channel
+                    sum += weight * (image.rgb[at].toInt() and 255)
+                }
+                across[(y * width + i) * CHANNELS + channel] = sum shr 8
+            }
+        }
+    }
+    val rows = integerTaps(image.height, height, antialias)
+    val found = ByteArray(height * width * CHANNELS)
+    for (i in 0 until height) {
+        for (x in 0 until width * CHANNELS) {
+            var sum = 1 shl 21
+            rows[i].weights.forEachIndexed { tap, weight ->
+                sum += weight * across[(rows[i].first + tap) * width * CHANNELS + x]
+            }
+            found[i * width * CHANNELS + x] = (sum shr 22).toByte()
+        }
+    }
+    return Image(height, width, found)
+}
+
+/** The weights of each new pixel on one axis; they sum to 2^15. */
+private fun integerTaps(old: Int, new: Int, antialias: Boolean): List<Taps<IntArray>> = List(new) { i ->
+    val reach = (if (antialias) max(old, new) else new).toLong()
+    val share = { j: Int -> max(0L, 2 * reach - abs((2L * j + 1) * new - (2L * i + 1) * old)) }
+    val inside = (0 until old).filter { share(it) > 0 }
+    val total = inside.sumOf(share)
+    var sum = 0L
+    var before = 0L
+    val weights = inside.map { j ->
+        sum += share(j)
+        val cut = (sum * (1L shl 15) + total / 2) / total
+        (cut - before).toInt().also { before = cut }
+    }
+    Taps(inside.first(), weights.toIntArray())
+}
+
+/** Resizes an image, bilinear with antialiasing, in floating-point numbers: version 1 of the preprocessing. */
+internal fun fit(image: Image, height: Int, width: Int): Image {
+    val pixels = DoubleArray(image.rgb.size) { (image.rgb[it].toInt() and 255).toDouble() }
+    val across = resampled(pixels, image.height, image.width, null, antialiasedTaps(image.width, width), ::nearest)
+    val found = resampled(across, image.height, width, antialiasedTaps(image.height, height), null, ::nearest)
+    return Image(height, width, ByteArray(found.size) { found[it].toInt().toByte() })
+}
+
+/**
+ * The normalised input of a model of version 1, channel by channel.
+ *
+ * @param image at the base size.
+ * @param meanPpm the mean per channel, in parts per million of full scale.
+ * @param deviationPpm the standard deviation per channel, likewise, above zero.
+ */
+internal fun modelInput(image: Image, size: Int, meanPpm: LongArray, deviationPpm: LongArray): FloatArray {
+    val pixels = DoubleArray(image.rgb.size) { (image.rgb[it].toInt() and 255).toDouble() }
+    val across = resampled(pixels, image.height, image.width, null, bilinearTaps(image.width, size)) { it }
+    val resized = resampled(across, image.height, size, bilinearTaps(image.height, size), null) { it }
+    return FloatArray(resized.size) { at ->
+        val channel = at / (size * size)
+        val value = resized[at % (size * size) * CHANNELS + channel] / 255.0
+        ((value - meanPpm[channel] / 1e6) / (deviationPpm[channel] / 1e6)).toFloat()
+    }
+}
+
+/** Values resampled along the axis that has taps. */
+private fun resampled(
+    values: DoubleArray,
+    height: Int,
+    width: Int,
+    rows: List<Taps<DoubleArray>>?,
+    columns: List<Taps<DoubleArray>>?,
+    round: (Double) -> Double,
+): DoubleArray {
+    val (newHeight, newWidth) = Pair(rows?.size ?: height, columns?.size ?: width)
+    return DoubleArray(newHeight * newWidth * CHANNELS) { at ->
+        val (y, x) = Pair(at / (newWidth * CHANNELS), at / CHANNELS % newWidth)
+        val taps = rows?.get(y) ?: columns!![x]
+        var sum = 0.0
+        taps.weights.forEachIndexed { tap, weight ->
+            val from = if (rows != null) (taps.first + tap) * width + x else y * width + taps.first + tap
+            sum += weight * values[from * CHANNELS + at % CHANNELS]
+        }
+        round(sum)
+    }
+}
+
+private fun nearest(value: Double): Double = round(value).coerceIn(0.0, 255.0)
+
+/** A triangle filter as wide as the scale, normalised at the borders. */
+private fun antialiasedTaps(old: Int, new: Int): List<Taps<DoubleArray>> = List(new) { i ->
+    val scale = max(old.toDouble() / new, 1.0)
+    val centre = (i + 0.5) * old / new
+    val share = { j: Int -> 1 - abs(j + 0.5 - centre) / scale }
+    val inside = (0 until old).filter { share(it) > 0 }
+    val total = inside.sumOf(share)
+    Taps(inside.first(), inside.map { share(it) / total }.toDoubleArray())
+}
+
+/** Two neighbours each, by half-pixel centres, clamped at the borders. */
+private fun bilinearTaps(old: Int, new: Int): List<Taps<DoubleArray>> = List(new) { i ->
+    val centre = ((i + 0.5) * old / new - 0.5).coerceIn(0.0, old - 1.0)
+    val low = floor(centre).toInt()
+    val part = centre - low
+    if (part == 0.0) Taps(low, doubleArrayOf(1.0)) else Taps(low, doubleArrayOf(1 - part, part))
+}
