@@ -17,7 +17,7 @@ import modelfactory.launch
 
 /** The command line of all clients, which `exports/client/README.md` defines; for the tests. */
 object Cli {
-    private const val USAGE = "usage: Cli --store DIR --url URL [--image FILE] [--facts FILE] [--policy FILE] " +
+    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE] [--facts FILE] [--policy FILE] " +
         "[--now N] [--timeout SECONDS]"
 
     @JvmStatic
@@ -37,8 +37,9 @@ object Cli {
     private class CliException(message: String) : Exception(message)
 
     private fun options(arguments: Array<String>): Map<String, String> {
+        if (arguments.firstOrNull() != "launch") throw CliException(USAGE)
         val names = setOf("--store", "--url", "--image", "--facts", "--policy", "--now", "--timeout")
-        val found = arguments.toList().chunked(2).associate { it[0] to (it.getOrNull(1) ?: throw CliException(USAGE)) }
+        val found = arguments.drop(1).chunked(2).associate { it[0] to (it.getOrNull(1) ?: throw CliException(USAGE)) }
         if (!names.containsAll(found.keys) || "--store" !in found || "--url" !in found) throw CliException(USAGE)
         return found
     }
