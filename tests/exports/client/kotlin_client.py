@@ -52,7 +52,7 @@ def missing() -> str | None:
 
 
 def native_library() -> Path | None:
-    """ONNX Runtime's library in the Python wheel, whose C interface the JVM calls; None if the wheel has no such file."""
+    """ONNX Runtime's library in the Python wheel, whose C interface the JVM calls; None if the wheel has none."""
     spec = find_spec("onnxruntime")
     folders = spec.submodule_search_locations if spec else None
     found = sorted(Path(folders[0], "capi").glob("libonnxruntime.so.*")) if folders else []

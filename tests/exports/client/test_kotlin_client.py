@@ -120,6 +120,11 @@ def test_it_imports_nothing_but_java_and_kotlin():
     assert not [name for name in imports if not name.startswith(("java.", "kotlin."))]
 
 
+def test_no_line_has_more_than_120_characters():
+    files = [path for path in SOURCES.rglob("*.kt") if any(len(line) > 120 for line in path.read_text().splitlines())]
+    assert not files
+
+
 def test_the_readme_names_every_file():
     text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
     assert {path.name for path in (SOURCES / "main").rglob("*.kt")} <= set(re.findall(r"`(\w+\.kt)`", text))

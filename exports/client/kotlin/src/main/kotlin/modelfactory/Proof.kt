@@ -43,7 +43,7 @@ private fun fault(logits: FloatArray, case: Case, classes: Int): String? {
     val wanted = case.logitsMicro ?: return null
     val difference = logits.indices.maxOf { abs(logits[it] * 1e6 - wanted[it]) }
     if (difference <= case.toleranceMicro + ROUNDING_MICRO) return null
-    return "a logit differs by $difference millionths from that of the manifest, at most ${case.toleranceMicro} are allowed"
+    return "a logit differs by $difference millionths, at most ${case.toleranceMicro} are allowed"
 }
 
 /**

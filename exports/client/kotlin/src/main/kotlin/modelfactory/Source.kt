@@ -191,7 +191,8 @@ class HttpSource(url: String, private val timeout: Double) : Source {
             if (status !in REDIRECTS) return accepted(connection, name, range)
             val next = connection.getHeaderField("Location")
             connection.disconnect()
-            address = redirected(address, next) ?: throw SourceException("a redirect of $name leads astray", final = true)
+            address = redirected(address, next)
+                ?: throw SourceException("a redirect of $name leads astray", final = true)
         }
         throw SourceException("more than $MAX_REDIRECTS redirects of $name", final = true)
     }
@@ -220,7 +221,8 @@ class HttpSource(url: String, private val timeout: Double) : Source {
         connection.disconnect()
         if (fits) throw SourceException("the server packed $name, although it was asked not to")
         val message = "the server answers with the status $status for $name"
-        throw SourceException(message, final = status < 500 && status !in RETRIED, rangeRefused = status == UNUSABLE_RANGE)
+        val final = status < 500 && status !in RETRIED
+        throw SourceException(message, final = final, rangeRefused = status == UNUSABLE_RANGE)
     }
 
     private companion object {
