@@ -107,7 +107,7 @@ def test_it_refuses_what_readers_might_understand_differently():
 def test_the_code_of_the_readme_compiles(tmp_path):
     text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```kotlin\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = tmp_path / "Readme.kt"
     code.write_text(IMPORTS + "\n".join(blocks), encoding="utf-8")
     compile_to(tmp_path / "readme.jar", [code, *STAND_INS.glob("*.kt")], jar())

@@ -30,6 +30,8 @@ internal fun attempt(load: () -> Session, cases: List<Case>, classes: Int): Outc
         Outcome(error.result, null, error.message ?: "the engine fails")
     } catch (error: OutOfMemoryError) {
         Outcome("out_of_memory", null, "there is too little memory")
+    } catch (error: RuntimeException) { // an engine's own exceptions, which Kotlin does not check
+        Outcome("refused", null, error.toString())
     }
     if (outcome.session == null) session?.close()
     return outcome

@@ -7,6 +7,7 @@ import java.io.IOException
 import java.io.InputStream
 import java.net.HttpURLConnection
 import java.net.URI
+import java.net.URISyntaxException
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.FutureTask
 import java.util.concurrent.TimeUnit
@@ -184,7 +185,11 @@ class HttpSource(url: String, private val timeout: Double) : Source {
 
     /** The answer with the status 200, or 206 if a range was asked for, after few redirects. */
     private fun request(name: String, range: String?): HttpURLConnection {
-        var address = URI("$url/$name")
+        var address = try {
+            URI("$url/$name")
+        } catch (error: URISyntaxException) {
+            throw SourceException("$url is no address: ${error.message}", answered = false, final = true)
+        }
         repeat(MAX_REDIRECTS + 1) {
             val connection = connect(address, name, range)
             val status = connection.responseCode
