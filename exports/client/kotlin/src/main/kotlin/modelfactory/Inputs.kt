@@ -56,7 +56,7 @@ class InputForm internal constructor(
     internal fun unpack(data: ByteArray): List<Tensor> = (0 until data.size / inputBytes.toInt()).map { index ->
         val values = empty().put(data, index * inputBytes.toInt(), inputBytes.toInt())
         values.rewind()
-        Tensor(type, shape, values as ByteBuffer)
+        Tensor(type, shape, values)
     }
 
     /** An input of zeros. */
