@@ -636,11 +636,38 @@ def test_a_model_that_kills_the_app_twice_is_passed_over(app: App) -> None:
     assert ["high", "large", "proof_failed"] in found.found["reasons"]
 
 
-def wait_for(condition: Callable[[], bool], app: App) -> None:
+def recorded(app: App) -> tuple[str, int] | None:
+    """The result of the first proof and its starts; None before there is one."""
+    proofs = app.state()["proofs"] if (app.store / "state.json").exists() else []
+    return (proofs[0]["result"], proofs[0]["starts"]) if proofs else None
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
-    while not ((app.store / "state.json").exists() and condition()):
-        assert time.monotonic() < end, "the proof was not recorded before it began"
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.02)
+
+
+@in_languages()
+@pytest.mark.parametrize("action", ["cloud", "off"])
+def test_a_floor_without_a_model_ends_the_launch(app: App, action: str) -> None:
+    family = make_family()
+    family.manifest["floors"] = [{"platform": "ios", "action": action}]
+    app.publish(family)
+    found = app.launch({"platform": "ios"}, image=app.folder / "image.png").found
+    told = {key: found[key] for key in ("action", "model", "compute_unit", "slot", "proof", "label", "logits_micro")}
+    assert told.pop("action") == action
+    assert set(told.values()) == {None}
+    assert (app.server.files(), found["downloaded_bytes"]) == (set(), 0)
+
+
+@in_languages()
+def test_a_floor_names_its_model(app: App) -> None:
+    family = make_family()
+    family.manifest["floors"] = [{"platform": "ios", "action": "model", "models": ["large"]}]
+    app.publish(family)
+    expect_model(app.launch({"platform": "ios"}), "large", "passed")
 
 
 # Blacklist, policy, full disk, two at once.
@@ -693,8 +720,9 @@ def test_a_full_disk_leaves_the_last_release(app: App) -> None:
 @in_languages()
 def test_two_launches_at_once_download_once(app: App) -> None:
     family = app.publish(make_family())
-    started = [app.client.start(*app.arguments()) for _ in range(2)]
-    found = [outcome(process.wait(60), *process.communicate()) for process in started]
+    with app.client.started(*app.arguments()) as one, app.client.started(*app.arguments()) as other:
+        texts = [process.communicate(timeout=60) for process in (one, other)]
+    found = [outcome(process.returncode, *text) for process, text in zip((one, other), texts, strict=True)]
     assert [each.code for each in found] == [0, 0], [each.error for each in found]
     assert sorted(each.found["proof"] for each in found) == ["passed", "remembered"]
     assert app.server.bytes_of("/models") == len(family.files[family.model_file("large")])
@@ -704,13 +732,8 @@ def test_two_launches_at_once_download_once(app: App) -> None:
 def test_a_launch_that_died_holds_no_lock(app: App) -> None:
     family = app.publish(make_family())
     app.server.faults[family.model_file("large")] = ["stalls"]
-    process = app.client.start(*app.arguments())
-    end = time.monotonic() + 30
-    while not app.server.bytes_of("/models"):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with app.client.started(*app.arguments()):
+        wait_for(lambda: app.server.bytes_of("/models") > 0)
     expect_model(app.launch(), "large", "passed")
 
 
