@@ -115,8 +115,8 @@ def launch(
     try:
         with store.lock(max(LOCK_SECONDS, timeout)):
             work = _Launch(
-                slots=open_slots(store), engine=engine, facts=facts.plausible(), source=source_of(url, timeout), timeout=timeout,
-                now=int(time.time()) if now is None else now,
+                slots=open_slots(store), engine=engine, facts=facts.plausible(), source=source_of(url, timeout),
+                timeout=timeout, now=int(time.time()) if now is None else now,
             )  # fmt: skip
             return work.run(policy)
     except (StoreError, TimeoutError) as error:

@@ -620,17 +620,8 @@ def test_a_model_that_kills_the_app_twice_is_passed_over(app: App) -> None:
     family.replace(family.model_file("large"), hanging_model())
     app.publish(family)
     for starts in (1, 2):
-        process = app.client.start(*app.arguments())
-        try:
-            wait_for(
-                lambda starts=starts: (
-                    ("started", starts) in [(p["result"], p["starts"]) for p in app.state()["proofs"]]
-                ),
-                app,
-            )
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+        with app.client.started(*app.arguments()):
+            wait_for(lambda starts=starts: recorded(app) == ("started", starts))
     found = app.launch()
     expect_model(found, "small", "passed")
     assert ["high", "large", "proof_failed"] in found.found["reasons"]
