@@ -111,7 +111,7 @@ def _kotlin() -> tuple[Client | None, str]:
         return None, "needs the Kotlin client"
     if fault := kotlin.missing():
         return None, str(fault)
-    return Client("kotlin", lambda given: kotlin.command("Cli", *given)), ""
+    return Client("kotlin", lambda given: kotlin.command("Cli", "launch", *given)), ""
 
 
 CLIENTS: dict[str, Callable[[], tuple[Client | None, str]]] = {
