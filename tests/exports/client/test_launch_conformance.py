@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from client_programs import CLIENTS, Client, Outcome, outcome
-from hostile_server import Server, serving
+from hostile_server import ENDLESS, Server, serving
 from small_family import BLOCK, LABELS, Family, hanging_model, make_family, with_nan
 
 FACTS = {
@@ -216,6 +216,19 @@ def test_a_third_release_replaces_the_first_one(app: App) -> None:
 
 
 @in_languages()
+def test_a_slot_that_is_being_filled_has_no_manifest(app: App) -> None:
+    for number in (1, 2):
+        app.publish(make_family(release=number, seed=number))
+        app.launch()
+    new = app.publish(make_family(release=3, seed=3))
+    app.server.faults[new.model_file("large")] = "missing"
+    found = app.launch()
+    expect_model(found, "large", "remembered", slot="b", release=2)
+    assert not app.stored("a", "manifest.json").exists()
+    assert app.stored("b", "manifest.json").exists()
+
+
+@in_languages()
 def test_an_older_release_is_not_installed(app: App) -> None:
     app.publish(make_family(release=2, seed=2))
     app.launch()
@@ -280,10 +293,11 @@ def test_a_server_that_sends_something_else_leaves_the_last_good_manifest(app: A
     found = app.launch()
     expect_model(found, "large", "remembered")
     assert found.events in (["manifest_refused"], ["offline"])  # platforms report a body cut short in either way
+    assert app.server.bytes_of("manifest.json") < ENDLESS // 2
 
 
 @in_languages()
-@pytest.mark.parametrize("fault", ["silent", "stalls"])
+@pytest.mark.parametrize("fault", ["silent", "stalls", "drips"])
 def test_a_server_that_never_answers_leaves_the_last_good_manifest(app: App, fault: str) -> None:
     app.publish(make_family())
     app.launch()
@@ -331,7 +345,7 @@ def test_a_tampered_model_is_never_used(app: App) -> None:
     assert not app.stored("a", name).exists()
 
 
-FATAL = ["html", "other_length", "longer", "half", "missing", "broken", "damaged", "redirect_for_ever"]
+FATAL = ["endless", "html", "other_length", "longer", "half", "missing", "broken", "damaged", "redirect_for_ever"]
 
 
 @in_languages()
@@ -345,6 +359,7 @@ def test_an_update_that_does_not_arrive_leaves_the_last_release(app: App, fault:
     expect_model(found, "large", "remembered")
     assert "download_failed" in found.events
     assert "switched" not in found.events
+    assert app.server.bytes_of(new.model_file("large")) < ENDLESS // 2
     app.server.faults.clear()
     expect_model(app.launch(), "large", "passed", slot="b", release=2)
 
