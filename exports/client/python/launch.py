@@ -228,7 +228,13 @@ class _Launch:
             out |= {name for name, digests in files.items() if not set(digests) <= state.installed}
         models = {name: model for name, model in release.manifest["models"].items() if name not in out}
         manifest = release.manifest | {"models": models}
-        return resolve(manifest, state.policy, self.facts, state.for_resolver(), self.now)
+        found = resolve(manifest, state.policy, self.facts, state.for_resolver(), self.now)
+        if (
+            found.action == "none" and self.complete_only
+        ):  # a model that ran before, in little memory, is better than none
+            facts = replace(self.facts, free_disk_bytes=None, available_memory_bytes=None)
+            found = resolve(manifest, state.policy, facts, state.for_resolver(), self.now)
+        return found
 
     def use(self, resolution: Resolution, model: str, release: Release) -> tuple[Running | None, Release]:
         """Complete, prove and run the model; None and the release to go on with if that fails."""

@@ -148,6 +148,29 @@ def test_the_second_launch_works_offline_and_remembers_the_proof(client: Client,
 
 
 @in_languages()
+def test_offline_a_stored_model_runs_even_in_little_memory(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    with serving(tmp_path / "dist") as server:
+        app = App(client, tmp_path, server)
+        app.publish(make_family())
+        app.launch()
+    found = app.launch({"available_memory_bytes": 1000, "free_disk_bytes": 1000})
+    expect_model(found, "large", "remembered")
+    assert found.events == ["offline"]
+
+
+@in_languages()
+def test_online_little_memory_leads_to_a_lower_tier(app: App) -> None:
+    family = make_family()
+    family.manifest["models"]["large"]["needs"]["peak_memory_bytes"] = 1 << 30
+    app.publish(family)
+    app.launch()
+    found = app.launch({"available_memory_bytes": 1 << 29})
+    expect_model(found, "small", "passed", slot="b")
+    assert ["high", "large", "memory"] in found.found["reasons"]
+
+
+@in_languages()
 def test_a_second_launch_online_asks_for_the_manifest_alone(app: App) -> None:
     app.publish(make_family())
     app.launch()
