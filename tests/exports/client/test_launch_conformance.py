@@ -520,6 +520,21 @@ def test_a_hole_without_blocks_costs_the_whole_file(app: App) -> None:
 
 
 @in_languages()
+@pytest.mark.parametrize("fault", ["without_ranges", "other_range", "missing", "half"])
+def test_a_hole_is_filled_or_the_model_is_not_used_if_ranges_fail(app: App, fault: str) -> None:
+    family = app.publish(make_family())
+    path = app.stored("a", family.model_file("large"))
+    app.launch()
+    punch(path)
+    app.server.faults[family.model_file("large")] = [fault] * (9 if fault == "missing" else 1)
+    found = app.launch(timeout="1") if fault != "missing" else app.fails(timeout="1")
+    assert path.exists() == (fault != "missing")
+    if not isinstance(found, str):
+        expect_model(found, "large", "remembered")
+        assert path.read_bytes() == family.files[family.model_file("large")]
+
+
+@in_languages()
 def test_a_holed_model_does_not_run_offline(client: Client, tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     with serving(tmp_path / "dist") as server:
