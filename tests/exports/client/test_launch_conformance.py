@@ -745,6 +745,14 @@ def test_a_revoked_model_stays_revoked_without_the_policy(app: App) -> None:
 
 
 @in_languages()
+def test_a_remembered_policy_that_is_not_usable_does_not_stop_the_app(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.change_state(policy={"policy_version": "2.0"})
+    expect_model(app.launch(), "large", "remembered")
+
+
+@in_languages()
 def test_a_full_disk_leaves_the_last_release(app: App) -> None:
     app.publish(make_family())
     app.launch()
