@@ -1,4 +1,4 @@
-"""The client in TypeScript: what is committed is what its sources compile to, and it reads JSON and pixels as Python does."""
+"""The client in TypeScript: what is committed is what its sources compile to; it reads JSON and pixels as Python does."""
 
 import hashlib
 import json
@@ -34,7 +34,8 @@ TEXTS = [
     "{}", "[]", "null", " [1, 2.5, -0, 1e3, 1E-2] ", '{"a": {"b": [true, false, null]}}', '"\\u00e9\\ud83d\\ude00\\n"',
     "9007199254740991", "-9007199254740991", "9007199254740992", "1e400", "NaN", "01", "1.", "+1", "[1,]", '{"a":1,}',
     '{"a":1,"a":2}', '{"__proto__":1,"__proto__":2}', '{"constructor":1}', '"\\ud800"', '"\\x"', '"\t"', '"open', "[1",
-    "{\"a\" 1}", "\ufeff{}", "[" * 17 + "]" * 17, "[" * 16 + "]" * 16, "tru", "1 2", "", '{"a":"\u2028"}', "[" + "1," * 200_000 + "1]",
+    "{\"a\" 1}", "\ufeff{}", "[" * 17 + "]" * 17, "[" * 16 + "]" * 16, "tru", "1 2", "", '{"a":"\u2028"}',
+    "[" + "1," * 200_000 + "1]",
 ]  # fmt: skip
 
 
