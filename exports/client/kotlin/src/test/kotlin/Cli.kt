@@ -17,7 +17,7 @@ import modelfactory.launch
 
 /** The command line of all clients, which `exports/client/README.md` defines; for the tests. */
 object Cli {
-    private const val USAGE = "usage: Cli --store DIR --url URL [--image FILE] [--facts FILE] [--policy FILE] " +
+    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE] [--facts FILE] [--policy FILE] " +
         "[--now N] [--timeout SECONDS]"
 
     @JvmStatic
@@ -37,8 +37,9 @@ object Cli {
     private class CliException(message: String) : Exception(message)
 
     private fun options(arguments: Array<String>): Map<String, String> {
+        if (arguments.firstOrNull() != "launch") throw CliException(USAGE)
         val names = setOf("--store", "--url", "--image", "--facts", "--policy", "--now", "--timeout")
-        val found = arguments.toList().chunked(2).associate { it[0] to (it.getOrNull(1) ?: throw CliException(USAGE)) }
+        val found = arguments.drop(1).chunked(2).associate { it[0] to (it.getOrNull(1) ?: throw CliException(USAGE)) }
         if (!names.containsAll(found.keys) || "--store" !in found || "--url" !in found) throw CliException(USAGE)
         return found
     }
@@ -46,7 +47,8 @@ object Cli {
     private fun run(options: Map<String, String>): Map<String, Any?> {
         val folder = File(options.getValue("--store"))
         val store = FolderStore(folder)
-        val library = System.getProperty("onnxruntime") ?: throw CliException("the property onnxruntime names no library")
+        val library = System.getProperty("onnxruntime")
+            ?: throw CliException("the property onnxruntime names no library")
         val engine = OnnxRuntimeNative(library)
         val gathered = jvmFacts(folder).copy(engine = engine.name, engineVersion = engine.version).toJson()
         val given = options["--facts"]?.let { json(it) as? Map<*, *> ?: throw CliException("$it is no JSON object") }

@@ -210,7 +210,12 @@ private class Launch(
             files in avoided || (completeOnly && !state.installed.containsAll(files))
         }
         val models = release.manifest.map("models") - out.keys
-        return resolve(release.manifest + Pair("models", models), state.policy, facts, state, now)
+        val manifest = release.manifest + Pair("models", models)
+        val found = resolve(manifest, state.policy, facts, state, now)
+        if (found.action != "none" || !completeOnly) return found
+        // A model that ran before, in little memory, is better than none.
+        val unlimited = facts.copy(freeDiskBytes = null, availableMemoryBytes = null)
+        return resolve(manifest, state.policy, unlimited, state, now)
     }
 
     /** Completes, proves and loads the model; without it the release to go on with. */

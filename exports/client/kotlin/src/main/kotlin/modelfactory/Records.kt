@@ -249,7 +249,7 @@ data class Reason(val tier: String, val model: String, val code: String, val tex
  * The result of [resolve].
  *
  * @property action `model`, `cloud`, `off`, or `none` if nothing runs.
- * @property tier the id of the tier; "" if a floor of the platform decided.
+ * @property tier the id of the tier.
  * @property rank its rank within the platform; 0 is the floor.
  * @property model the id of the model; null unless [action] is `model`.
  * @property computeUnit what the model runs on; null without a model.

@@ -119,6 +119,7 @@ private class Model(
             val engine = json["engine"] as? Map<*, *> ?: return null
             val needs = json["needs"] as? Map<*, *> ?: return null
             val files = (json["files"] as? List<*> ?: return null).map { it as? Map<*, *> ?: return null }
+            if (files.isEmpty()) return null
             return Model(
                 files.map { it["sha256"] as? String ?: return null },
                 files.map { Json.integer(it["bytes"]) ?: return null },
@@ -134,7 +135,13 @@ private class Model(
 }
 
 /** A model that may run, and the compute unit on which it has not failed. */
-private class Candidate(val name: String, val model: Model, val unit: String, val installed: Boolean, val proven: Boolean)
+private class Candidate(
+    val name: String,
+    val model: Model,
+    val unit: String,
+    val installed: Boolean,
+    val proven: Boolean,
+)
 
 private class Resolver(
     private val manifest: Usable,
@@ -158,7 +165,7 @@ private class Resolver(
             val found = best(tier.id, tier.models, facts) ?: continue
             return result(tier.id, tier.rank, found, Reason(tier.id, found.name, "chosen", "rank ${tier.rank}: $meets"))
         }
-        return platformFloor() ?: floor(floor.id, floor.models)
+        return platformFloor(floor.id) ?: floor(floor.id, floor.models)
     }
 
     private fun unknownTier(value: Any?) {
@@ -185,17 +192,17 @@ private class Resolver(
     }
 
     /** The first floor for the device's platform whose form is understood; null if there is none. */
-    private fun platformFloor(): Resolution? {
+    private fun platformFloor(tier: String): Resolution? {
         for (value in manifest.floors) {
             val floor = value as? Map<*, *> ?: continue
             if (floor["platform"] as? String != facts.platform) continue
             when (val action = floor["action"]) {
                 "cloud", "off" -> {
                     val text = "the floor of ${facts.platform} is $action"
-                    reasons.add(Reason("", "", "floor", text))
-                    return Resolution(action as String, "", 0, null, null, false, false, reasons)
+                    reasons.add(Reason(tier, "", "floor", text))
+                    return Resolution(action as String, tier, 0, null, null, false, false, reasons)
                 }
-                "model" -> return floor("", floor["models"] as? List<*> ?: continue)
+                "model" -> return floor(tier, floor["models"] as? List<*> ?: continue)
             }
         }
         return null
@@ -205,7 +212,7 @@ private class Resolver(
         val unlimited = facts.copy(freeDiskBytes = null, availableMemoryBytes = null)
         val found = best(tier, models, unlimited)
         if (found == null) {
-            reasons.add(Reason(tier, "", "nothing_runs", "no model runs in the app's engine"))
+            reasons.add(Reason(tier, "", "nothing_runs", "no model runs in this app on this device"))
             return Resolution("none", tier, 0, null, null, false, false, reasons)
         }
         val tight = needsFault(found.model, facts)?.let { ", although ${it.text}" } ?: ""
@@ -245,7 +252,8 @@ private class Resolver(
 
     private fun candidate(name: String, model: Model): Candidate {
         val unit = facts.computeUnits.first { proof(model, it)?.failed != true }
-        return Candidate(name, model, unit, state.installed.containsAll(model.files), proof(model, unit)?.result == "passed")
+        val installed = state.installed.containsAll(model.files)
+        return Candidate(name, model, unit, installed, proof(model, unit)?.result == "passed")
     }
 
     private fun proof(model: Model, unit: String): ProofRecord? =
@@ -253,7 +261,7 @@ private class Resolver(
 
     private fun modelFault(model: Model, facts: DeviceFacts): Fault? = when {
         model.files.any { it in revoked } -> Fault("revoked", "the policy revokes it")
-        model.files.any { it in blacklist } -> Fault("blacklisted", "this device must not use it")
+        model.files.any { it in blacklist } -> Fault("blacklisted", "the app has blacklisted it on this device")
         else -> engineFault(model) ?: needsFault(model, facts) ?: proofFault(model)
     }
 
@@ -273,8 +281,10 @@ private class Resolver(
     }
 
     private fun needsFault(model: Model, facts: DeviceFacts): Fault? {
-        val present = model.files.indices.filter { model.files[it] in state.installed }.sumOf { model.bytes[it] }
-        val disk = maxOf(0, model.diskBytes - present)
+        var disk = model.diskBytes
+        for ((file, bytes) in model.files.zip(model.bytes)) {
+            if (file in state.installed) disk = maxOf(0, disk - bytes) // a sum of them all could overflow
+        }
         // 10 % to spare, in integers: file systems take more than the bytes of a file, and a full disk breaks other
         // things. Neither product overflows: both factors are below 2^53, and 2^53 x 11 is below 2^63.
         if (facts.freeDiskBytes != null && disk > 0 && disk * 11 > facts.freeDiskBytes * 10) {
