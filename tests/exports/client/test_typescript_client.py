@@ -1,4 +1,4 @@
-"""The client in TypeScript: what is committed is what its sources compile to; it reads JSON and pixels as Python does."""
+"""The client in TypeScript: what is committed is what its sources compile to; it reads as Python does."""
 
 import hashlib
 import json
