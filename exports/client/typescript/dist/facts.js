@@ -8,18 +8,21 @@ const SIMD_MODULE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0
  *
  * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox and
  * Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is not
- * told. `free_disk_bytes` is the quota of this origin.
+ * told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
+ * the model of the device.
  *
  * @param engine the engine of the page
  * @param given facts that replace those found here; null makes one unknown
  */
 export async function browserFacts(engine, given = {}) {
     const about = globalThis.navigator;
-    const features = await browserFeatures();
+    const [features, hints] = [await browserFeatures(), await hintsOf(about.userAgentData)];
     return {
         platform: "web",
         ram_bytes: about.deviceMemory ? about.deviceMemory * GIB : null,
         cores: about.hardwareConcurrency ?? null,
+        os_version: hints.platformVersion || null,
+        device_model: hints.model || null,
         features,
         probe: measureProbe(),
         free_disk_bytes: await freeQuota(about.storage),
@@ -42,6 +45,9 @@ export async function browserFeatures() {
     if (adapter?.features.has("shader-f16"))
         found.push("shader_f16");
     return found;
+}
+async function hintsOf(data) {
+    return (await data?.getHighEntropyValues(["model", "platformVersion"]).catch(() => undefined)) ?? {};
 }
 async function freeQuota(storage) {
     const { quota, usage } = (await storage?.estimate().catch(() => undefined)) ?? {};

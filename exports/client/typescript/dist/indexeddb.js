@@ -108,10 +108,29 @@ export class IndexedDbStore {
             blocks.clear();
         });
     }
+    /** The database, which is opened again after it was closed or could not be opened. */
+    async #opened() {
+        const forget = () => {
+            this.#database = null;
+        };
+        try {
+            const database = await (this.#database ??= open(this.#name));
+            database.onclose = forget;
+            database.onversionchange = () => {
+                database.close(); // otherwise the app could not delete it
+                forget();
+            };
+            return database;
+        }
+        catch (error) {
+            forget();
+            throw error;
+        }
+    }
     /** Runs `work` in one transaction, and waits until it is durable. */
     async #run(mode, work) {
         try {
-            const database = await (this.#database ??= open(this.#name));
+            const database = await this.#opened();
             const transaction = database.transaction(["files", "blocks"], mode, { durability: "strict" });
             const done = new Promise((resolve, reject) => {
                 transaction.oncomplete = () => resolve();

@@ -1,7 +1,7 @@
 /** How an image becomes the input of a model, as a manifest states it. */
 import { member } from "./json.js";
 import { fit, modelInput, resize } from "./preprocess.js";
-import { ManifestError, needed, sizeIn } from "./fields.js";
+import { isString, ManifestError, needed, sizeIn } from "./fields.js";
 const STEPS = {
     1: "resize,resize_to_model,scale,normalise",
     2: "resize,resize_to_model",
@@ -77,10 +77,10 @@ function stepsOf(preprocessing) {
     const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
     const names = steps.map((step) => member(step, "op"));
     const expected = typeof version === "number" ? STEPS[version] : undefined;
-    if (expected === undefined || names.join(",") !== expected || (version === 1 && member(steps[2], "divisor") !== 255)) {
+    if (expected === undefined || !names.every(isString) || names.join(",") !== expected || (version === 1 && member(steps[2], "divisor") !== 255)) {
         throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
     }
-    return new Map(steps.map((step, index) => [String(names[index]), step]));
+    return new Map(steps.map((step, index) => [names[index] ?? "", step]));
 }
 function channels(step, key) {
     const values = needed(step, key, Array.isArray);

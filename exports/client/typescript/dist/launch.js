@@ -175,7 +175,13 @@ class Work {
             if (incomplete || this.#avoided.has(digests.join()))
                 delete models[name];
         }
-        return resolve({ ...release.manifest, models }, state.policy, this.#facts, state, this.#now);
+        const manifest = { ...release.manifest, models };
+        const found = resolve(manifest, state.policy, this.#facts, state, this.#now);
+        if (found.action !== "none" || !this.#completeOnly)
+            return found;
+        // A model that ran before, in little memory, is better than none.
+        const facts = { ...this.#facts, free_disk_bytes: null, available_memory_bytes: null };
+        return resolve(manifest, state.policy, facts, state, this.#now);
     }
     /** Completes, proves and runs the model, or says with which release to go on. */
     async #use(resolution, model, release) {

@@ -7,7 +7,10 @@ import { type Slot, type Store } from "./store.ts";
 export declare class FolderStore implements Store {
     #private;
     constructor(folder: string);
-    /** The lock is a file with the id of the process that holds it; that of a process that has ended is removed. */
+    /**
+     * The lock is a file with the id of the process that holds it, which is touched while it is held. That of a process
+     * that has ended is removed.
+     */
     lock<T>(seconds: number, work: () => Promise<T>): Promise<T>;
     readState(): Promise<Uint8Array | null>;
     writeState(data: Uint8Array): Promise<void>;

@@ -7,6 +7,12 @@ import { SourceError } from "./source.js";
 import { FILE_NAME, StoreError } from "./store.js";
 /** How often a launch that waits for another one looks again: too short for a person to notice. */
 const LOCK_POLL_MILLISECONDS = 50;
+/** How often the lock is touched. */
+const TOUCH_MILLISECONDS = 10_000;
+/** A lock that is older is that of a process that has ended, although another one has its id now: no inference is longer. */
+const ABANDONED_MILLISECONDS = 300_000;
+/** The locks that this process holds or waits for: one launch of a process asks for the file at a time. */
+const locks = new Set();
 const CHUNK = 1 << 18;
 /** A store in a folder, which is made if it does not exist. Links that lead out of it are not followed. */
 export class FolderStore {
@@ -14,21 +20,29 @@ export class FolderStore {
     constructor(folder) {
         this.#folder = folder;
     }
-    /** The lock is a file with the id of the process that holds it; that of a process that has ended is removed. */
+    /**
+     * The lock is a file with the id of the process that holds it, which is touched while it is held. That of a process
+     * that has ended is removed.
+     */
     async lock(seconds, work) {
-        const file = path.join(this.#folder, "lock.node");
+        const file = path.resolve(this.#folder, "lock.node");
         const end = Date.now() + 1000 * seconds;
-        await writing(() => fs.mkdir(this.#folder, { recursive: true }));
-        while (!(await taken(file))) {
+        const pause = async () => {
             if (Date.now() > end)
                 throw new StoreError(`another launch has held ${this.#folder} for ${seconds} s`);
             await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MILLISECONDS));
-        }
+        };
+        await writing(() => fs.mkdir(this.#folder, { recursive: true }));
+        while (locks.has(file))
+            await pause();
+        locks.add(file);
         try {
-            return await work();
+            while (!(await taken(file)))
+                await pause();
+            return await touched(file, work);
         }
         finally {
-            await fs.rm(file, { force: true });
+            locks.delete(file);
         }
     }
     async readState() {
@@ -164,6 +178,18 @@ async function readPart(file, first, end) {
         await stream.close();
     }
 }
+/** Does the work of which the lock is held, and releases it. */
+async function touched(file, work) {
+    const touch = () => void fs.utimes(file, new Date(), new Date()).catch(() => undefined);
+    const timer = setInterval(touch, TOUCH_MILLISECONDS);
+    try {
+        return await work();
+    }
+    finally {
+        clearInterval(timer);
+        await fs.rm(file, { force: true });
+    }
+}
 async function taken(file) {
     try {
         await fs.writeFile(file, String(process.pid), { flag: "wx" });
@@ -172,11 +198,37 @@ async function taken(file) {
     catch (error) {
         if (error.code !== "EEXIST")
             throw new StoreError(`the store cannot be written: ${String(error)}`);
-        const holder = Number(await fs.readFile(file, "utf8").catch(() => "")) || 0;
-        if (holder > 0 && !isAlive(holder))
-            await fs.rm(file, { force: true });
+        if (await isAbandoned(file))
+            await removeAbandoned(file);
         return false;
     }
+}
+/** Whether the process that made a lock has ended. */
+async function isAbandoned(file) {
+    const found = await fs.stat(file).catch(() => null);
+    if (!found)
+        return false;
+    if (Date.now() - found.mtimeMs > ABANDONED_MILLISECONDS)
+        return true;
+    const holder = Number(await fs.readFile(file, "utf8").catch(() => "")) || 0;
+    // In a container, ids are the same after every start; this process does not hold the lock that it asks for.
+    return holder === process.pid || (holder > 0 && !isAlive(holder));
+}
+/** Removes an abandoned lock. A second lock makes sure that no other process removes one that was taken since. */
+async function removeAbandoned(file) {
+    const guard = `${file}.guard`;
+    try {
+        await fs.writeFile(guard, "", { flag: "wx" });
+    }
+    catch {
+        const found = await fs.stat(guard).catch(() => null);
+        if (found && Date.now() - found.mtimeMs > TOUCH_MILLISECONDS)
+            await fs.rm(guard, { force: true });
+        return;
+    }
+    if (await isAbandoned(file))
+        await fs.rm(file, { force: true });
+    await fs.rm(guard, { force: true });
 }
 function isAlive(processId) {
     try {

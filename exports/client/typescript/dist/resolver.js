@@ -89,7 +89,8 @@ function criticalFault(file, name, supported) {
     const unknown = critical.filter((feature) => !supported.includes(feature));
     if (unknown.length === 0)
         return "";
-    return `the ${name} needs the unknown features ${unknown.map(String).join(", ").slice(0, SHOWN)}; update the app`;
+    const names = unknown.map((feature) => (typeof feature === "string" ? feature : `(${typeof feature})`));
+    return `the ${name} needs the unknown features ${names.join(", ").slice(0, SHOWN)}; update the app`;
 }
 function asTier(value) {
     const [id, platform, rank] = [member(value, "id"), member(value, "platform"), integer(member(value, "rank"))];

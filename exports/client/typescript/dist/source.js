@@ -133,7 +133,16 @@ function packed(response) {
 }
 async function* received(response, wait) {
     if (!response.body) {
-        yield new Uint8Array(await response.arrayBuffer()); // React Native has no streams
+        wait.begin();
+        try {
+            yield new Uint8Array(await response.arrayBuffer()); // React Native has no streams
+        }
+        catch (error) {
+            throw new SourceError(`the server stopped sending: ${String(error)}`, { answered: false });
+        }
+        finally {
+            wait.end();
+        }
         return;
     }
     const reader = response.body.getReader();

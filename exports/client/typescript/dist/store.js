@@ -15,11 +15,12 @@ export class StoreError extends Error {
 export class MemoryStore {
     #files = new Map();
     #state = null;
+    /** Ends when all that hold or await the lock have ended. */
     #last = Promise.resolve();
     async lock(seconds, work) {
         const before = this.#last;
-        const mine = Promise.race([before.catch(() => undefined), refusal(seconds)]).then(work);
-        this.#last = mine;
+        const mine = Promise.race([before, refusal(seconds)]).then(work);
+        this.#last = Promise.allSettled([before, mine]);
         return mine;
     }
     async readState() {

@@ -11,10 +11,16 @@ const SIMD_MODULE = Uint8Array.of(
   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 26, 11,
 );
 
+/** User-Agent Client Hints, which Chromium alone has. */
+interface UserAgentData {
+  getHighEntropyValues(hints: readonly string[]): Promise<{ readonly model?: string; readonly platformVersion?: string }>;
+}
+
 interface BrowserNavigator {
   readonly deviceMemory?: number;
   readonly hardwareConcurrency?: number;
   readonly storage?: StorageManager;
+  readonly userAgentData?: UserAgentData;
   readonly gpu?: { requestAdapter(): Promise<{ readonly features: ReadonlySet<string> } | null> };
 }
 
@@ -23,18 +29,21 @@ interface BrowserNavigator {
  *
  * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox and
  * Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is not
- * told. `free_disk_bytes` is the quota of this origin.
+ * told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
+ * the model of the device.
  *
  * @param engine the engine of the page
  * @param given facts that replace those found here; null makes one unknown
  */
 export async function browserFacts(engine: Engine, given: DeviceFacts = {}): Promise<DeviceFacts> {
   const about = globalThis.navigator as BrowserNavigator;
-  const features = await browserFeatures();
+  const [features, hints] = [await browserFeatures(), await hintsOf(about.userAgentData)];
   return {
     platform: "web",
     ram_bytes: about.deviceMemory ? about.deviceMemory * GIB : null,
     cores: about.hardwareConcurrency ?? null,
+    os_version: hints.platformVersion || null,
+    device_model: hints.model || null,
     features,
     probe: measureProbe(),
     free_disk_bytes: await freeQuota(about.storage),
@@ -54,6 +63,10 @@ export async function browserFeatures(): Promise<string[]> {
   if (adapter) found.push("webgpu");
   if (adapter?.features.has("shader-f16")) found.push("shader_f16");
   return found;
+}
+
+async function hintsOf(data: UserAgentData | undefined): Promise<{ model?: string; platformVersion?: string }> {
+  return (await data?.getHighEntropyValues(["model", "platformVersion"]).catch(() => undefined)) ?? {};
 }
 
 async function freeQuota(storage: StorageManager | undefined): Promise<number | null> {

@@ -3,7 +3,7 @@
 import type { Tensor } from "./engine.ts";
 import { member } from "./json.ts";
 import { fit, modelInput, resize, type Image } from "./preprocess.ts";
-import { ManifestError, needed, sizeIn } from "./fields.ts";
+import { isString, ManifestError, needed, sizeIn } from "./fields.ts";
 
 const STEPS: Readonly<Record<number, string>> = {
   1: "resize,resize_to_model,scale,normalise",
@@ -87,10 +87,10 @@ function stepsOf(preprocessing: unknown): Map<string, unknown> {
   const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
   const names = steps.map((step: unknown) => member(step, "op"));
   const expected = typeof version === "number" ? STEPS[version] : undefined;
-  if (expected === undefined || names.join(",") !== expected || (version === 1 && member(steps[2], "divisor") !== 255)) {
+  if (expected === undefined || !names.every(isString) || names.join(",") !== expected || (version === 1 && member(steps[2], "divisor") !== 255)) {
     throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
   }
-  return new Map(steps.map((step: unknown, index: number) => [String(names[index]), step]));
+  return new Map(steps.map((step: unknown, index: number) => [names[index] ?? "", step]));
 }
 
 function channels(step: unknown, key: string): readonly number[] {

@@ -12,6 +12,12 @@ import { FILE_NAME, StoreError, type Slot, type Store } from "./store.ts";
 
 /** How often a launch that waits for another one looks again: too short for a person to notice. */
 const LOCK_POLL_MILLISECONDS = 50;
+/** How often the lock is touched. */
+const TOUCH_MILLISECONDS = 10_000;
+/** A lock that is older is that of a process that has ended, although another one has its id now: no inference is longer. */
+const ABANDONED_MILLISECONDS = 300_000;
+/** The locks that this process holds or waits for: one launch of a process asks for the file at a time. */
+const locks = new Set<string>();
 const CHUNK = 1 << 18;
 
 /** A store in a folder, which is made if it does not exist. Links that lead out of it are not followed. */
@@ -22,19 +28,25 @@ export class FolderStore implements Store {
     this.#folder = folder;
   }
 
-  /** The lock is a file with the id of the process that holds it; that of a process that has ended is removed. */
+  /**
+   * The lock is a file with the id of the process that holds it, which is touched while it is held. That of a process
+   * that has ended is removed.
+   */
   async lock<T>(seconds: number, work: () => Promise<T>): Promise<T> {
-    const file = path.join(this.#folder, "lock.node");
+    const file = path.resolve(this.#folder, "lock.node");
     const end = Date.now() + 1000 * seconds;
-    await writing(() => fs.mkdir(this.#folder, { recursive: true }));
-    while (!(await taken(file))) {
+    const pause = async (): Promise<void> => {
       if (Date.now() > end) throw new StoreError(`another launch has held ${this.#folder} for ${seconds} s`);
       await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MILLISECONDS));
-    }
+    };
+    await writing(() => fs.mkdir(this.#folder, { recursive: true }));
+    while (locks.has(file)) await pause();
+    locks.add(file);
     try {
-      return await work();
+      while (!(await taken(file))) await pause();
+      return await touched(file, work);
     } finally {
-      await fs.rm(file, { force: true });
+      locks.delete(file);
     }
   }
 
@@ -174,16 +186,51 @@ async function readPart(file: string, first: number, end?: number): Promise<Uint
   }
 }
 
+/** Does the work of which the lock is held, and releases it. */
+async function touched<T>(file: string, work: () => Promise<T>): Promise<T> {
+  const touch = (): void => void fs.utimes(file, new Date(), new Date()).catch(() => undefined);
+  const timer = setInterval(touch, TOUCH_MILLISECONDS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+    await fs.rm(file, { force: true });
+  }
+}
+
 async function taken(file: string): Promise<boolean> {
   try {
     await fs.writeFile(file, String(process.pid), { flag: "wx" });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw new StoreError(`the store cannot be written: ${String(error)}`);
-    const holder = Number(await fs.readFile(file, "utf8").catch(() => "")) || 0;
-    if (holder > 0 && !isAlive(holder)) await fs.rm(file, { force: true });
+    if (await isAbandoned(file)) await removeAbandoned(file);
     return false;
   }
+}
+
+/** Whether the process that made a lock has ended. */
+async function isAbandoned(file: string): Promise<boolean> {
+  const found = await fs.stat(file).catch(() => null);
+  if (!found) return false;
+  if (Date.now() - found.mtimeMs > ABANDONED_MILLISECONDS) return true;
+  const holder = Number(await fs.readFile(file, "utf8").catch(() => "")) || 0;
+  // In a container, ids are the same after every start; this process does not hold the lock that it asks for.
+  return holder === process.pid || (holder > 0 && !isAlive(holder));
+}
+
+/** Removes an abandoned lock. A second lock makes sure that no other process removes one that was taken since. */
+async function removeAbandoned(file: string): Promise<void> {
+  const guard = `${file}.guard`;
+  try {
+    await fs.writeFile(guard, "", { flag: "wx" });
+  } catch {
+    const found = await fs.stat(guard).catch(() => null);
+    if (found && Date.now() - found.mtimeMs > TOUCH_MILLISECONDS) await fs.rm(guard, { force: true });
+    return;
+  }
+  if (await isAbandoned(file)) await fs.rm(file, { force: true });
+  await fs.rm(guard, { force: true });
 }
 
 function isAlive(processId: number): boolean {

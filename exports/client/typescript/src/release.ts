@@ -33,7 +33,8 @@ export function modelFiles(release: Release): Map<string, readonly string[]> {
   for (const [name, model] of Object.entries(isObject(models) ? models : {})) {
     const files = member(model, "files");
     if (Array.isArray(files) && files.every(isObject)) {
-      found.set(name, files.map((file) => String(member(file, "sha256") ?? "")));
+      const digests = files.map((file) => member(file, "sha256"));
+      if (digests.every(isString)) found.set(name, digests);
     }
   }
   return found;

@@ -93,7 +93,8 @@ function criticalFault(file: unknown, name: string, supported: readonly unknown[
   if (!Array.isArray(critical)) return `the ${name}'s list of critical features is unreadable; update the app`;
   const unknown = critical.filter((feature) => !supported.includes(feature));
   if (unknown.length === 0) return "";
-  return `the ${name} needs the unknown features ${unknown.map(String).join(", ").slice(0, SHOWN)}; update the app`;
+  const names = unknown.map((feature) => (typeof feature === "string" ? feature : `(${typeof feature})`));
+  return `the ${name} needs the unknown features ${names.join(", ").slice(0, SHOWN)}; update the app`;
 }
 
 /** A tier whose form is that of version 1. Its selectors are judged one by one. */

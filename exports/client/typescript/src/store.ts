@@ -43,12 +43,13 @@ export interface Store {
 export class MemoryStore implements Store {
   readonly #files = new Map<string, Uint8Array>();
   #state: Uint8Array | null = null;
+  /** Ends when all that hold or await the lock have ended. */
   #last: Promise<unknown> = Promise.resolve();
 
   async lock<T>(seconds: number, work: () => Promise<T>): Promise<T> {
     const before = this.#last;
-    const mine = Promise.race([before.catch(() => undefined), refusal(seconds)]).then(work);
-    this.#last = mine;
+    const mine = Promise.race([before, refusal(seconds)]).then(work);
+    this.#last = Promise.allSettled([before, mine]);
     return mine;
   }
 
