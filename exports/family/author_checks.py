@@ -15,25 +15,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from device_profiles.profile import Platform
-from exports.client.python.resolver import DeviceFacts, Resolution, resolve
 from exports.family.diff import content_of
 from exports.family.records import Manifest
-from exports.family.representatives import Axis, Facts, axes_of, device_of, device_text
+from exports.family.representatives import device_text
+from exports.family.tier_search import ELSEWHERE, Rule, TierSearch, TooManyError, is_usable, resolved
 from factory_base.errors import ManifestError
 from factory_base.wording import counted
 
 Verdict = Literal["ok", "warning", "fault"]
 
-_MAX_JUDGEMENTS = 1_000_000
-"""Judgements of a part of a selector on one value, some microseconds each. A family of 50 tiers needs about 2,000."""
-_MAX_STEPS = 3_000_000
-"""Steps of all searches of one manifest, less than a microsecond each."""
 _MAX_PLATFORMS = 64
-"""Platforms that are searched one by one, many times what exists."""
+"""Platforms whose floor is tried, many times what exists."""
 _SHOWN = 3
 """Faults of one kind that a line names."""
-_ELSEWHERE = "another-platform"
-"""A platform that no manifest names, for tiers that any platform gets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,78 +43,6 @@ class AuthorCheck:
     name: str
     verdict: Verdict
     detail: str
-
-
-class _TooManyError(Exception):
-    """A search would take longer than any family needs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
-    """One selector of a tier that has a usable model. `bit` is its place in masks: a higher one is tried earlier."""
-
-    tier: str
-    platform: str
-    rank: int
-    selector: Mapping[str, Any]
-    bit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """An axis with a mask for each of its values: the rules whose part holds for it."""
-
-    axis: Axis
-    masks: tuple[int, ...]
-
-
-class _Search:
-    """Finds devices that meet one rule and none of some others. The work of all searches together is limited."""
-
-    def __init__(self) -> None:
-        self._steps = 0
-
-    def devices(self, judged: Sequence[_Judged], rule: int, blockers: int) -> Iterator[tuple[Facts, ...]]:
-        """Values, one for each axis, for which the bit `rule` holds and no bit of `blockers`.
-
-        Raises:
-            _TooManyError: The limit is reached.
-        """
-        choices = []
-        for found in judged:
-            options: dict[int, int] = {}
-            for index, mask in enumerate(found.masks):
-                if mask & rule:
-                    options.setdefault(mask & blockers, index)
-            self._count(len(found.masks) + len(options) ** 2)
-            # A value that leaves all the blockers that another one leaves, and more, is never better.
-            kept = [(m, i) for m, i in options.items() if not any(o != m and o | m == m for o in options)]
-            choices.append(kept)
-        if all(choices):
-            for picked in self._walk(choices, 0, blockers):
-                yield tuple(found.axis.values[i] for found, i in zip(judged, picked, strict=True))
-
-    def _count(self, steps: int) -> None:
-        self._steps += steps
-        if self._steps > _MAX_STEPS:
-            raise _TooManyError
-
-    def _walk(self, choices: Sequence[Sequence[tuple[int, int]]], depth: int, alive: int) -> Iterator[tuple[int, ...]]:
-        """Choices from the axis `depth` on that leave no blocker `alive`."""
-        self._count(1)
-        if depth == len(choices):
-            if not alive:
-                yield ()
-            return
-        lasting = alive
-        for options in choices[depth:]:
-            for mask, _ in options:
-                lasting &= mask
-        if lasting:
-            return  # no value on the remaining axes gets rid of these
-        for mask, index in choices[depth]:
-            for rest in self._walk(choices, depth + 1, alive & mask):
-                yield (index, *rest)
 
 
 def author_checks(manifest: Mapping[str, Any]) -> tuple[AuthorCheck, ...]:
@@ -162,32 +84,26 @@ def release_check(old: Manifest, new: Manifest) -> AuthorCheck:
     return AuthorCheck(name=name, verdict="fault", detail=detail)
 
 
-def _resolved(manifest: Mapping[str, Any], facts: Facts) -> Resolution:
-    return resolve(manifest, DeviceFacts(**facts))
-
-
 def _named_platforms(manifest: Mapping[str, Any]) -> list[str]:
     tiers = {tier["platform"] for tier in manifest["tiers"]} - {"any"}
-    selected = {p for tier in manifest["tiers"] for s in tier["match"] for p in s.get("platforms") or ()}
-    return sorted(tiers | selected | _with_floor(manifest) | set(get_args(Platform)))
+    return sorted(tiers | _with_floor(manifest) | set(get_args(Platform)))
 
 
 def _with_floor(manifest: Mapping[str, Any]) -> set[str]:
-    return {floor["platform"] for floor in manifest.get("floors") or ()}
+    """The platforms for which the manifest names a floor of their own."""
+    floors = manifest.get("floors")
+    entries = [entry for entry in floors if isinstance(entry, Mapping)] if isinstance(floors, list) else []
+    return {entry["platform"] for entry in entries if isinstance(entry.get("platform"), str)}
 
 
 def _coverage(manifest: Mapping[str, Any]) -> AuthorCheck:
     """Whether a device that nothing is known about gets a model, or is told what else to do, on each platform."""
-    platforms = [*_named_platforms(manifest)[:_MAX_PLATFORMS], _ELSEWHERE]
-    bare = [name for name in platforms if _gets_nothing(_resolved(manifest, {"platform": name}))]
+    platforms = [*_named_platforms(manifest)[:_MAX_PLATFORMS], ELSEWHERE]
+    bare = [name for name in platforms if resolved(manifest, {"platform": name}).action == "none"]
     if bare:
         detail = f"a device of {_list(bare)} that meets no selector gets no model; give the floor one that can be used"
         return AuthorCheck(name="coverage", verdict="fault", detail=detail)
     return AuthorCheck(name="coverage", verdict="ok", detail="every device gets at least the floor")
-
-
-def _gets_nothing(resolution: Resolution) -> bool:
-    return resolution.model is None
 
 
 def _platforms(manifest: Mapping[str, Any]) -> AuthorCheck:
@@ -207,11 +123,9 @@ def _platforms(manifest: Mapping[str, Any]) -> AuthorCheck:
 
 def _tier_checks(manifest: Mapping[str, Any]) -> Iterator[AuthorCheck]:
     try:
-        worlds = _worlds(manifest)
-        search = _Search()
-        unreached = list(_unreached(manifest, worlds, search))
-        lowered = list(_lowered(manifest, worlds, search))
-    except _TooManyError:
+        search = TierSearch(manifest, _named_platforms(manifest))
+        unreached, lowered = list(_unreached(manifest, search)), list(_lowered(search))
+    except TooManyError:
         detail = "the selectors make more combinations than any family needs, so nothing was proved; use simpler ones"
         yield AuthorCheck(name="tiers reached", verdict="fault", detail=detail)
         return
@@ -226,141 +140,61 @@ def _check(name: str, faults: Sequence[str], otherwise: str) -> AuthorCheck:
     return AuthorCheck(name=name, verdict="fault" if faults else "ok", detail=detail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Worlds:
-    """All rules, and how they judge every kind of device: with features that are reported, and without."""
-
-    rules: tuple[_Rule, ...]
-    judged: tuple[tuple[_Judged, ...], ...]
-    platforms: tuple[str, ...]
-
-    def on(self, platform: str) -> Iterator[_Rule]:
-        """The rules that devices of a platform may meet."""
-        for rule in self.rules:
-            named = rule.selector.get("platforms")
-            if rule.platform in ("any", platform) and (named is None or platform in named):
-                yield rule
+def _unreached(manifest: Mapping[str, Any], search: TierSearch) -> Iterator[str]:
+    """A sentence for each tier that no device gets."""
+    for tier in manifest["tiers"]:
+        own = [(p, rule) for p in _own_platforms(tier, search) for rule in search.on(p) if rule.tier == tier["id"]]
+        if tier["rank"] and not any(_gets(platform, rule, search) for platform, rule in own):
+            yield f"no device gets the tier {tier['id']!r}: {_why(manifest, tier, own, search)}"
 
 
-def _worlds(manifest: Mapping[str, Any]) -> _Worlds:
-    """Raises `_TooManyError`."""
-    rules, platforms = _rules(manifest), _named_platforms(manifest)
-    if len(platforms) > _MAX_PLATFORMS or sum(_size(rule.selector) for rule in rules) > _MAX_JUDGEMENTS:
-        raise _TooManyError
-    axes = axes_of([rule.selector for rule in rules])
-    values = sum(len(axis.values) for world in axes for axis in world)
-    if values * sum(_size(rule.selector) for rule in rules) > _MAX_JUDGEMENTS:
-        raise _TooManyError
-    judged = tuple(tuple(_judge(axis, rules) for axis in world) for world in axes)
-    return _Worlds(rules=rules, judged=judged, platforms=(*platforms, _ELSEWHERE))
+def _own_platforms(tier: Mapping[str, Any], search: TierSearch) -> Sequence[str]:
+    return search.platforms if tier["platform"] == "any" else (tier["platform"],)
 
 
-def _size(selector: Mapping[str, Any]) -> int:
-    """What judging a selector takes: one for it and each entry of its lists."""
-    return 1 + sum(len(value) for value in selector.values() if isinstance(value, list))
+def _gets(platform: str, rule: Rule, search: TierSearch) -> bool:
+    """Whether a device gets the tier of a rule because it meets that, and no rule of a tier that is tried earlier."""
+    earlier = sum(other.bit for other in search.on(platform) if other.bit > rule.bit and other.tier != rule.tier)
+    return any(search.resolved(device).tier == rule.tier for device in search.devices(platform, rule, earlier))
 
 
-def _rules(manifest: Mapping[str, Any]) -> tuple[_Rule, ...]:
-    """The selectors of all tiers with a usable model; what the resolver tries first comes last."""
-    ranked = [tier for tier in manifest["tiers"] if tier["rank"] and _is_usable(manifest, tier)]
-    ranked.sort(key=lambda tier: (tier["rank"], tier["platform"] != "any"))
-    pairs = [(tier, selector) for tier in ranked for selector in tier["match"]]
-    return tuple(
-        _Rule(tier=tier["id"], platform=tier["platform"], rank=tier["rank"], selector=selector, bit=1 << index)
-        for index, (tier, selector) in enumerate(pairs)
+def _why(
+    manifest: Mapping[str, Any], tier: Mapping[str, Any], own: Sequence[tuple[str, Rule]], search: TierSearch
+) -> str:
+    if not is_usable(manifest, tier):
+        return "none of its models can be used"
+    if not any(rule.tier == tier["id"] for rule in search.rules):
+        return "it has no selector that the resolver understands"
+    device = next((device for platform, rule in own for device in search.devices(platform, rule, 0)), None)
+    if device is None:
+        return "no device meets its selectors"
+    found = search.resolved(device)
+    return (
+        f"what meets its selectors, such as {device_text(device)}, gets {found.tier!r} (rank {found.rank}); change the "
+        "selectors of the one or the other, or leave one of them out"
     )
 
 
-def _is_usable(manifest: Mapping[str, Any], tier: Mapping[str, Any]) -> bool:
-    """Whether a device that meets the tier's selectors gets one of its models."""
-    open_tier = {**tier, "platform": "any", "match": [{}]}
-    floor = next(other for other in manifest["tiers"] if other["rank"] == 0)
-    return _resolved({**manifest, "tiers": [floor, open_tier]}, {"platform": _ELSEWHERE}).rank > 0
-
-
-def _judge(axis: Axis, rules: Sequence[_Rule]) -> _Judged:
-    """Each part of a selector as a tier without usable models: the resolver goes through all that the device meets."""
-    parts = [dict(axis.part(rule.selector)) for rule in rules]
-    tiers = [
-        {"id": str(index), "platform": "any", "rank": index, "match": [part] if index else [], "models": ["none"]}
-        for index, part in enumerate([{}, *parts])
-    ]
-    trial = {"manifest_version": "1.0", "critical": [], "tiers": tiers, "models": {}}
-    masks = []
-    for value in axis.values:
-        reasons = _resolved(trial, {"platform": _ELSEWHERE, **value}).reasons
-        met = {int(reason.tier) for reason in reasons if reason.code == "model_missing"} - {0}
-        masks.append(sum(rules[index - 1].bit for index in met))
-    return _Judged(axis=axis, masks=tuple(masks))
-
-
-def _unreached(manifest: Mapping[str, Any], worlds: _Worlds, search: _Search) -> Iterator[str]:
-    for tier in manifest["tiers"]:
-        if tier["rank"] and not _is_reached(manifest, tier["id"], worlds, search):
-            yield f"no device gets the tier {tier['id']!r}: {_why_unreached(manifest, tier['id'], worlds, search)}"
-
-
-def _is_reached(manifest: Mapping[str, Any], name: str, worlds: _Worlds, search: _Search) -> bool:
-    for platform in worlds.platforms:
-        met = list(worlds.on(platform))
-        for rule in (rule for rule in met if rule.tier == name):
-            earlier = sum(other.bit for other in met if other.bit > rule.bit and other.tier != name)
-            for judged in worlds.judged:
-                for values in search.devices(judged, rule.bit, earlier):
-                    if _resolved(manifest, device_of([{"platform": platform}, *values])).tier == name:
-                        return True
-    return False
-
-
-def _why_unreached(manifest: Mapping[str, Any], name: str, worlds: _Worlds, search: _Search) -> str:
-    if not any(rule.tier == name for rule in worlds.rules):
-        return "it has no selector, or none of its models can be used"
-    for platform in worlds.platforms:
-        for rule in (rule for rule in worlds.on(platform) if rule.tier == name):
-            for judged in worlds.judged:
-                for values in search.devices(judged, rule.bit, 0):
-                    device = device_of([{"platform": platform}, *values])
-                    other = _resolved(manifest, device)
-                    return (
-                        f"what meets its selectors, such as {device_text(device)}, gets {other.tier!r} (rank "
-                        f"{other.rank}); change the selectors of the one or the other, or leave one of them out"
-                    )
-    return "no device meets its selectors"
-
-
-def _lowered(manifest: Mapping[str, Any], worlds: _Worlds, search: _Search) -> Iterator[str]:
-    """A sentence for each rule that devices lose by having more, although nothing as good follows."""
+def _lowered(search: TierSearch) -> Iterator[str]:
+    """A sentence for each tier that devices lose by having more, although nothing as good follows."""
     told = set()
-    for platform in worlds.platforms:
-        met = list(worlds.on(platform))
-        for rule in met:
-            as_good = sum(other.bit for other in met if other.rank >= rule.rank)
-            if rule.tier not in told and (pair := _pair(manifest, platform, rule.bit, as_good, worlds, search)):
+    for platform in search.platforms:
+        for rule in search.on(platform):
+            if rule.tier not in told and (counterexample := _counterexample(platform, rule, search)):
                 told.add(rule.tier)
-                yield pair
+                yield counterexample
 
 
-def _pair(
-    manifest: Mapping[str, Any], platform: str, rule: int, as_good: int, worlds: _Worlds, search: _Search
-) -> str | None:
-    """Two devices of which the second has more of one fact, and gets a lower rank."""
-    for judged in worlds.judged:
-        for place, found in enumerate(judged):
-            for less, more in found.axis.steps:
-                if found.masks[less] & rule and not found.masks[more] & rule:
-                    step = _Judged(axis=Axis(name="", values=({},), part=dict), masks=(found.masks[more] | rule,))
-                    fixed = [*judged[:place], step, *judged[place + 1 :]]
-                    for values in search.devices(fixed, rule, as_good & ~rule):
-                        lesser = device_of([{"platform": platform}, *values, found.axis.values[less]])
-                        greater = device_of([{"platform": platform}, *values, found.axis.values[more]])
-                        before, after = _resolved(manifest, lesser), _resolved(manifest, greater)
-                        if after.rank < before.rank:
-                            return (
-                                f"{device_text(greater)} gets {after.tier!r} (rank {after.rank}), but "
-                                f"{device_text(lesser)} gets {before.tier!r} (rank {before.rank}), although it has "
-                                f"less: {found.axis.name}; remove the upper limit from the selectors of "
-                                f"{before.tier!r}, or give a tier of a higher rank to what lies above"
-                            )
+def _counterexample(platform: str, rule: Rule, search: TierSearch) -> str | None:
+    as_good = sum(other.bit for other in search.on(platform) if other.rank >= rule.rank)
+    for name, lesser, greater in search.pairs(platform, rule, as_good):
+        before, after = search.resolved(lesser), search.resolved(greater)
+        if after.rank < before.rank:
+            return (
+                f"{device_text(greater)} gets {after.tier!r} (rank {after.rank}), but {device_text(lesser)} gets "
+                f"{before.tier!r} (rank {before.rank}), although it has less: {name}; remove the upper limit from the "
+                f"selectors of {before.tier!r}, or give a tier of a higher rank to what lies above"
+            )
     return None
 
 

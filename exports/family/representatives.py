@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exports.client.python.resolver import RAM_CLASSES_MIB, version_key
+from exports.client.python.selector_rules import RAM_CLASSES_MIB
+from exports.client.python.values import lower, version_key
 
 Facts = Mapping[str, Any]
 """Facts about a device under their names in JSON; a missing one is unknown."""
@@ -25,7 +26,6 @@ _SOC, _DEVICE, _FEATURES = (
     ("device_include", "device_exclude"),
     ("features_all", "features_none"),
 )
-_KNOWN = frozenset({"platforms", *_RAM, *_CORES, *_OS, *_PROBE, *_SOC, *_DEVICE, *_FEATURES, *_MODIFIERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,9 @@ class Axis:
 
 
 def axes_of(selectors: Sequence[Selector]) -> tuple[tuple[Axis, ...], ...]:
-    """The axes of the facts that the selectors depend on: one tuple for devices that report their features, and, if
-    selectors name features, one for those that do not.
+    """The axes of the facts that the selectors, which the resolver must understand, depend on.
+
+    There is one tuple for devices that report their features and, if selectors name any, one for those that do not.
     """
     common = [
         _ordered("RAM", _classes(), _RAM),
@@ -56,7 +57,6 @@ def axes_of(selectors: Sequence[Selector]) -> tuple[tuple[Axis, ...], ...]:
         _listed("SoC", selectors, _SOC, ("soc_maker", "soc_model")),
         _listed("device model", selectors, _DEVICE, ("device_maker", "device_model")),
         _probes(selectors),
-        Axis(name="unknown keys", values=({},), part=_unknown),
     ]
     used = [axis for axis in common if any(axis.part(selector).keys() - _MODIFIERS for selector in selectors)]
     tokens = sorted({token for selector in selectors for token in _tokens(selector)})
@@ -100,11 +100,6 @@ def _keys(*names: str) -> Callable[[Selector], Selector]:
     }
 
 
-def _unknown(selector: Selector) -> Selector:
-    """The part that no axis judges, because the resolver does not know it."""
-    return {key: value for key, value in selector.items() if key not in _KNOWN and value is not None}
-
-
 def _ordered(name: str, known: Sequence[Facts], keys: tuple[str, ...]) -> Axis:
     """An axis of values in ascending order, before which comes the device that does not report the fact."""
     steps = tuple((index, index + 1) for index in range(1, len(known)))
@@ -131,7 +126,7 @@ def _listed(name: str, selectors: Sequence[Selector], keys: tuple[str, ...], fac
     spelt: dict[str, str] = {}
     for index, entries in enumerate(lists):
         for entry in entries:
-            maker, model = entry["maker"].lower(), (entry.get("model") or "").lower()
+            maker, model = lower(entry["maker"]), lower(entry.get("model") or "")
             spelt.setdefault(maker, entry["maker"])
             partly.setdefault(maker, set()).add(index)
             if model:
@@ -166,7 +161,7 @@ def _unlisted(names: Iterable[str]) -> str:
 def _probes(selectors: Sequence[Selector]) -> Axis:
     scores: dict[str, set[int]] = {}
     for wanted in (found for selector in selectors if (found := selector.get("probe_min"))):
-        scores.setdefault(wanted["id"], {0}).add(wanted["score"])
+        scores.setdefault(wanted["id"], {1}).add(max(1, wanted["score"]))
     values: list[Facts] = [{}]
     steps = []
     for name, known in sorted(scores.items()):

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from exports.client.python.resolver import RAM_CLASSES_MIB, DeviceFacts, resolve
-from exports.family import author_checks as checks
+from exports.client.python.records import ClientState, DeviceFacts, Probe
+from exports.client.python.resolver import resolve
+from exports.client.python.selector_rules import RAM_CLASSES_MIB
+from exports.client.python.values import version_key
+from exports.family import tier_search
 from exports.family.author_checks import author_checks, author_warnings, refuse_faults, release_check
 from exports.family.manifest import EXAMPLE_MANIFEST, read_manifest
 from factory_base.errors import ManifestError
@@ -19,7 +22,11 @@ from factory_base.errors import ManifestError
 GIB = 1 << 30
 FAMILY = dict[str, Any]
 ENGINE = {"name": "onnxruntime", "min": "1.17.0", "max_tested": "1.22.0"}
-MODEL = {"engine": ENGINE, "needs": {"disk_bytes": 1, "peak_memory_bytes": 1}}
+MODEL = {
+    "engine": ENGINE,
+    "needs": {"disk_bytes": 1, "peak_memory_bytes": 1},
+    "files": [{"name": "models/a.onnx", "bytes": 1, "sha256": "0" * 64}],
+}
 
 
 def tier(
@@ -76,10 +83,12 @@ def test_a_floor_that_somebody_chose_for_a_platform_needs_no_warning() -> None:
     [
         (tier("low", 1, {"ram_class_min": 8192}), "such as android, 8 GiB of RAM, gets 'high' (rank 2)"),
         (tier("low", 1, {"platforms": ["ios"]}), "no device meets its selectors"),
-        (tier("low", 1, {"bench_min": 7}), "no device meets its selectors"),
+        (tier("low", 1, {"bench_min": 7}), "it has no selector that the resolver understands"),
+        (tier("low", 1, {"probe_min": 7}), "it has no selector that the resolver understands"),
+        (tier("low", 1, {"features_all": ["npu"], "features_none": ["npu"]}), "no device meets its selectors"),
         (tier("low", 1, {"ram_class_min": 4096, "ram_class_max": 2048}), "no device meets its selectors"),
         (tier("low", 1, {"ram_class_min": 65537}), "no device meets its selectors"),
-        (tier("low", 1), "it has no selector"),
+        (tier("low", 1), "it has no selector that the resolver understands"),
         (tier("low", 1, {"cores_min": 2}, models=("gone",)), "none of its models can be used"),
     ],
 )
@@ -98,10 +107,14 @@ def test_a_tier_that_no_device_gets_is_found_with_its_reason(lower: FAMILY, why:
         {"soc_include": [{"maker": "ACME", "model": "One"}]},
         {"soc_include": [{"maker": "ACME"}]},
         {"os_min": "12"},
+        {"features_all": ["webgpu"]},
+        {"ram_class_min": 8192, "cores_min": 8, "device_exclude": [{"maker": "ACME"}], "strict": True},
+        {"probe_min": {"id": "small", "score": 900}},
     ],
 )
 def test_a_tier_is_reached_if_any_device_gets_it(lower: FAMILY) -> None:
-    high = tier("high", 2, {"ram_class_min": 4096, "cores_min": 4, "soc_exclude": [{"maker": "acme", "model": "two"}]})
+    excluded = [{"maker": "acme", "model": "two"}]
+    high = tier("high", 2, {"ram_class_min": 4096, "cores_min": 4, "soc_exclude": excluded, "features_none": ["slow"]})
     assert verdicts(family(tier("low", 1, lower), high))["tiers reached"] == "ok"
 
 
@@ -137,74 +150,114 @@ def test_devices_with_other_lists_are_not_compared() -> None:
     assert verdicts(family(tier("low", 1, {"ram_class_min": 1024}), special))["more never gets less"] == "ok"
 
 
-def devices(platform: str) -> list[tuple[Any, ...]]:
-    """All combinations of facts; each fact has a value at, below and above every threshold."""
-    socs = [(None, None), ("other", "other"), ("A", None), ("A", "1"), ("A", "2"), ("A", "x"), ("B", "1"), ("B", "x")]
-    rams = [None, *(mib << 20 for mib in RAM_CLASSES_MIB)]
-    axes = (rams, [None, 1, 2, 4, 8], [None, "9", "10", "12.1"], socs)
-    return [(platform, *values) for values in itertools.product(*axes)]
-
-
-def rank_of(manifest: FAMILY, device: tuple[Any, ...]) -> tuple[str, int]:
-    platform, ram, cores, os_version, (maker, model) = device
-    facts = DeviceFacts(
-        platform=platform, ram_bytes=ram, cores=cores, os_version=os_version, soc_maker=maker, soc_model=model
-    )
-    found = resolve(manifest, facts)
-    return found.tier, found.rank
+RAMS = [mib << 20 for mib in RAM_CLASSES_MIB[:9]]
+"""All classes up to the largest that `invented` names."""
+PRODUCTS = [(None, None), ("other", "other"), ("A", None), ("A", "1"), ("A", "2"), ("A", "x"), ("B", "1"), ("B", "x")]
+FEATURES = [None, (), ("f",), ("g",), ("f", "g")]
+PROBES = [None, Probe(id="p", score=1), Probe(id="p", score=50), Probe(id="p", score=90), Probe(id="q", score=70)]
+FACTS = (
+    {"ram_bytes": [None, *RAMS], "cores": [None, 1, 2, 4, 8], "os_version": [None, "9", "10", "12.1"], "soc": PRODUCTS},
+    {"ram_bytes": [None, *RAMS], "features": FEATURES, "probe": PROBES, "device": PRODUCTS},
+)
+"""Two sets of facts with a value at, below and above every threshold of `invented`."""
+KEYS = (
+    ("ram_class_min", "ram_class_max", "cores_min", "os_min", "soc_include", "soc_exclude"),
+    (
+        "ram_class_min",
+        "ram_class_max",
+        "features_all",
+        "features_none",
+        "probe_min",
+        "device_include",
+        "device_exclude",
+    ),
+)
+"""The keys of selectors that depend on these facts."""
 
 
 def invented(seed: int) -> FAMILY:
     chance = random.Random(seed)
+    products = [{"maker": "a", "model": "1"}, {"maker": "A", "model": "2"}, {"maker": "B"}]
+
+    def value(key: str) -> Any:
+        if key.endswith(("include", "exclude")):
+            return chance.sample(products, chance.randint(1, 2))
+        return chance.choice(
+            {
+                "ram_class_min": [512, 1024, 2048, 4096, 5000],
+                "ram_class_max": [1024, 2048, 4096, 8192],
+                "cores_min": [2, 4, 8],
+                "os_min": ["10", "12.1"],
+                "features_all": [["f"], ["g"], ["f", "g"]],
+                "features_none": [["f"], ["f", "g"]],
+                "probe_min": [{"id": "p", "score": 50}, {"id": "p", "score": 90}, {"id": "q", "score": 70}],
+            }[key]
+        )
 
     def selector() -> FAMILY:
-        socs = [{"maker": "a", "model": "1"}, {"maker": "A", "model": "2"}, {"maker": "B"}]
-        found: FAMILY = {
-            "ram_class_min": chance.choice([512, 1024, 2048, 4096, 5000]),
-            "ram_class_max": chance.choice([1024, 2048, 4096, 8192]),
-            "cores_min": chance.choice([2, 4, 8]),
-            "os_min": chance.choice(["10", "12.1"]),
-            "soc_include": chance.sample(socs, chance.randint(1, 2)),
-            "soc_exclude": chance.sample(socs, chance.randint(1, 2)),
-        }
-        kept = {key: found[key] for key in chance.sample(sorted(found), chance.choice([1, 1, 2, 3]))}
-        return kept | ({"strict": True} if chance.random() < 0.3 else {})
+        found = {key: value(key) for key in chance.sample(KEYS[seed % 2], chance.choice([1, 1, 2, 3]))}
+        return found | ({"strict": True} if chance.random() < 0.3 else {})
 
-    tiers = [
-        tier(f"t{r}", r, *(selector() for _ in range(chance.choice([1, 1, 2])))) for r in range(1, chance.randint(3, 5))
-    ]
-    if chance.random() < 0.3:
-        tiers.append(tier("any", 1, selector(), platform="any"))
-    return family(*tiers)
+    ranks = range(1, chance.randint(3, 5))
+    tiers = [tier(f"t{rank}", rank, *(selector() for _ in range(chance.choice([1, 1, 2])))) for rank in ranks]
+    return family(*tiers, *([tier("any", 1, selector(), platform="any")] if chance.random() < 0.3 else []))
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_the_search_finds_what_trying_every_combination_finds(seed: int) -> None:
-    manifest = invented(seed)
-    answers = {device: rank_of(manifest, device) for device in devices("android")}
-    elsewhere = {device: rank_of(manifest, device) for device in devices("ios")}
-    reached = {name for name, _ in (*answers.values(), *elsewhere.values())}
-    missing = {t["id"] for t in manifest["tiers"] if t["rank"]} - reached
-    told = detail(manifest, "tiers reached")
-    assert {
-        t["id"] for t in manifest["tiers"] if f"no device gets the tier {t['id']!r}" in told
-    } == missing or "more" in told
-    assert (verdicts(manifest)["tiers reached"] == "fault") == bool(missing)
-    assert (verdicts(manifest)["more never gets less"] == "fault") == (lowers(answers) or lowers(elsewhere))
+def answer(manifest: FAMILY, platform: str, facts: FAMILY) -> tuple[str, int]:
+    """The tier and the rank of a device."""
+    plain = {key: value for key, value in facts.items() if key not in ("soc", "device")}
+    for what in {"soc", "device"} & facts.keys():
+        plain |= {f"{what}_maker": facts[what][0], f"{what}_model": facts[what][1]}
+    found = resolve(manifest, None, DeviceFacts(platform=platform, **plain), ClientState(), now=0)
+    return found.tier, found.rank
 
 
-def lowers(answers: dict[tuple[Any, ...], tuple[str, int]]) -> bool:
-    """Whether one more step of a fact gives a lower rank."""
-    steps = (
-        (1, [mib << 20 for mib in RAM_CLASSES_MIB]), (2, [1, 2, 4, 8]), (3, ["9", "10", "12.1"]),
-    )  # fmt: skip
-    for place, values in steps:
-        following = dict(itertools.pairwise(values))
-        for device, (_, rank) in answers.items():
-            more = following.get(device[place])
-            if more is not None and answers[(*device[:place], more, *device[place + 1 :])][1] < rank:
-                return True
+def surpasses(one: FAMILY, other: FAMILY, excluding: set[str]) -> bool:
+    """Whether a device has one step more of one fact than another, and is equal otherwise."""
+    changed = [key for key in one if one[key] != other[key]]
+    if len(changed) != 1 or changed[0] in ("soc", "device"):
+        return False
+    more, less = one[changed[0]], other[changed[0]]
+    if more is None or less is None:
+        return False
+    if changed[0] == "features":
+        return set(less) < set(more) and not excluding & (set(more) - set(less))
+    if changed[0] == "probe":
+        return bool(more.id == less.id and more.score > less.score)
+    return bool(version_key(more) > version_key(less)) if changed[0] == "os_version" else bool(more > less)
+
+
+def has_a_lowered_device(manifest: FAMILY, platform: str, facts: FAMILY) -> bool:
+    """Whether a device gets a lower rank than one that it surpasses."""
+    selectors = [selector for t in manifest["tiers"] for selector in t["match"]]
+    excluding = {token for selector in selectors for token in selector.get("features_none", ())}
+    devices = [dict(zip(facts, values, strict=True)) for values in itertools.product(*facts.values())]
+    ranks = {tuple(device.values()): answer(manifest, platform, device)[1] for device in devices}
+    for key, values in facts.items():
+        for less, more in itertools.permutations(values, 2):
+            if surpasses({key: more}, {key: less}, excluding):
+                for device in devices:
+                    if (
+                        device[key] == less
+                        and ranks[tuple((device | {key: more}).values())] < ranks[tuple(device.values())]
+                    ):
+                        return True
     return False
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_search_finds_what_trying_every_combination_finds(seed: int) -> None:
+    manifest, facts = invented(seed), FACTS[seed % 2]
+    every = list(itertools.product(*facts.values()))
+    reached = {
+        answer(manifest, platform, dict(zip(facts, values, strict=True)))[0]
+        for platform, values in itertools.product(("android", "ios"), every)
+    }
+    told = detail(manifest, "tiers reached")
+    for name in {t["id"] for t in manifest["tiers"] if t["rank"]}:
+        assert (f"no device gets the tier {name!r}" in told) == (name not in reached)
+    lowered = any(has_a_lowered_device(manifest, platform, facts) for platform in ("android", "ios"))
+    assert verdicts(manifest)["more never gets less"] == ("fault" if lowered else "ok")
 
 
 def puzzling(index: int) -> FAMILY:
@@ -231,7 +284,7 @@ def test_a_hostile_manifest_is_answered_in_bounded_time() -> None:
 
 
 def test_selectors_that_cannot_be_decided_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_MAX_STEPS", 10)
+    monkeypatch.setattr(tier_search, "_MAX_STEPS", 10)
     found = family(tier("low", 1, {"ram_class_min": 1024}), tier("high", 2, {"ram_class_min": 4096}))
     assert "nothing was proved" in detail(found, "tiers reached")
     assert verdicts(found)["tiers reached"] == "fault"
