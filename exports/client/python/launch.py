@@ -179,14 +179,14 @@ class _Launch:
 
     def remember(self, policy: Any) -> None:
         """Keep a policy that is usable; the remembered one counts in place of any other."""
-        if policy is None:
-            return
-        try:
-            revoked_files(policy)
-        except UnusablePolicyError as error:
-            self.tell("policy_refused", str(error))
-        else:
-            self.slots.state = replace(self.slots.state, policy=policy)
+        usable = None
+        for found in (self.slots.state.policy, policy):
+            try:
+                revoked_files(found)
+                usable = usable if found is None else found
+            except UnusablePolicyError as error:
+                self.tell("policy_refused", str(error))
+        self.slots.state = replace(self.slots.state, policy=usable)
 
     def first_release(self) -> Release:
         """The release that the source has, or else the last good one."""
@@ -229,9 +229,8 @@ class _Launch:
         models = {name: model for name, model in release.manifest["models"].items() if name not in out}
         manifest = release.manifest | {"models": models}
         found = resolve(manifest, state.policy, self.facts, state.for_resolver(), self.now)
-        if (
-            found.action == "none" and self.complete_only
-        ):  # a model that ran before, in little memory, is better than none
+        if found.action == "none" and self.complete_only:
+            # A model that ran before, in little memory, is better than none.
             facts = replace(self.facts, free_disk_bytes=None, available_memory_bytes=None)
             found = resolve(manifest, state.policy, facts, state.for_resolver(), self.now)
         return found
@@ -256,10 +255,7 @@ class _Launch:
             return None, self.give_up("download_failed", str(error), plan, release)
         except StoreError as error:
             return None, self.give_up("quota", str(error), plan, release)
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # labels or samples with the digests of the manifest that do not fit to it
+        except (OSError, ValueError) as error:  # labels or samples that do not fit to the manifest
             return None, self.fall_back("manifest_refused", str(error), release)
 
     def provide(self, plan: Plan, target: Slot, *, samples: bool) -> None:

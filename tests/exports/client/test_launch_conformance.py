@@ -584,6 +584,17 @@ def test_a_damaged_state_costs_a_proof_and_no_download(app: App, content: bytes)
 
 
 @in_languages()
+def test_nonsense_in_a_readable_state_is_left_out(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.server.forget()
+    app.change_state(slot=7, release="x", installed={}, blacklist=[[], {"sha256": 1}], proofs=[None, {"files": 3}])
+    found = app.launch()
+    expect_model(found, "large", "passed")
+    assert (found.events, app.server.files()) == ([], set())
+
+
+@in_languages()
 def test_a_damaged_state_does_not_open_the_way_back(client: Client, tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     with serving(tmp_path / "dist") as server:
@@ -626,6 +637,43 @@ def test_wrong_outputs_lead_to_the_next_unit_then_to_the_next_tier(app: App, sam
     again = app.launch(units)
     expect_model(again, "small", "remembered")
     assert (again.events, app.server.files()) == ([], set())
+
+
+EXPECTED: dict[str, Any] = {
+    "no object": [],
+    "no model": {"small": {"logits_micro": [[0] * 4] * 3, "tolerance_micro": 1}},
+    "too few samples": {"large": {"logits_micro": [[0] * 4] * 2, "tolerance_micro": 1}},
+    "too few logits": {"large": {"logits_micro": [[0] * 3] * 3, "tolerance_micro": 1}},
+    "texts": {"large": {"logits_micro": [["0"] * 4] * 3, "tolerance_micro": 1}},
+    "no tolerance": {"large": {"logits_micro": [[0] * 4] * 3}},
+}
+
+
+@in_languages()
+@pytest.mark.parametrize("content", EXPECTED)
+def test_samples_that_do_not_fit_leave_the_last_release(app: App, content: str) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2, seed=2)
+    name = family.manifest["samples"]["expected"]["name"]
+    family.replace(name, json.dumps(EXPECTED[content]).encode())
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
+
+
+@in_languages()
+@pytest.mark.parametrize("samples", ["images", "tensors"])
+def test_sample_inputs_that_are_none_leave_the_last_release(app: App, samples: str) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2, seed=2, samples=samples)
+    family.replace(family.manifest["samples"]["inputs"][0]["name"], b"These are no pixels.")
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
 
 
 @in_languages()
@@ -742,6 +790,14 @@ def test_a_revoked_model_stays_revoked_without_the_policy(app: App) -> None:
     found = app.launch(policy={"policy_version": "2.0"})
     expect_model(found, "small", "remembered", slot="b")
     assert found.events == ["policy_refused"]
+
+
+@in_languages()
+def test_a_remembered_policy_that_is_not_usable_does_not_stop_the_app(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.change_state(policy={"policy_version": "2.0"})
+    expect_model(app.launch(), "large", "remembered")
 
 
 @in_languages()

@@ -145,13 +145,16 @@ private class Launch(
 
     /** Keeps a policy that is usable; the remembered one counts in place of any other. */
     private fun remember(policy: Any?) {
-        if (policy == null) return
-        try {
-            checkPolicy(policy)
-            slots.state = slots.state.copy(policy = policy)
-        } catch (error: UnusablePolicyException) {
-            tell("policy_refused", error.message!!)
+        var usable: Any? = null
+        for (found in listOfNotNull(slots.state.policy, policy)) {
+            try {
+                checkPolicy(found)
+                usable = found
+            } catch (error: UnusablePolicyException) {
+                tell("policy_refused", error.message!!)
+            }
         }
+        slots.state = slots.state.copy(policy = usable)
     }
 
     /** The release that the source has, or else the last good one. */
