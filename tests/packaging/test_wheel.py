@@ -56,6 +56,7 @@ def test_the_top_level_names_are_the_six_packages(names):
         "device_profiles/profiles/*.yaml",
         "device_profiles/socs/*.yaml",
         "exports/client/python/*",
+        "exports/client/vectors/*",
         "exports/client/kotlin/*",
         "exports/client/kotlin/src/**/*.kt",
         "exports/family/manifest.schema.json",
