@@ -114,18 +114,19 @@ class Work {
     }
     /** Keeps a policy that is usable; the remembered one counts in place of any other. */
     #remember(policy) {
-        if (policy === null)
-            return;
-        try {
-            revokedFiles(policy);
+        let usable = null;
+        for (const found of [this.#slots.state.policy, policy]) {
+            try {
+                revokedFiles(found);
+                usable = found ?? usable;
+            }
+            catch (error) {
+                if (!(error instanceof UnusablePolicyError))
+                    throw error;
+                this.#tell("policy_refused", error.message);
+            }
         }
-        catch (error) {
-            if (!(error instanceof UnusablePolicyError))
-                throw error;
-            this.#tell("policy_refused", error.message);
-            return;
-        }
-        this.#slots.state = { ...this.#slots.state, policy: policy };
+        this.#slots.state = { ...this.#slots.state, policy: usable };
     }
     /** The release that the source has, or else the last good one. */
     async #firstRelease() {

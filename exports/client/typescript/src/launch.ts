@@ -174,15 +174,17 @@ class Work {
 
   /** Keeps a policy that is usable; the remembered one counts in place of any other. */
   #remember(policy: unknown): void {
-    if (policy === null) return;
-    try {
-      revokedFiles(policy);
-    } catch (error) {
-      if (!(error instanceof UnusablePolicyError)) throw error;
-      this.#tell("policy_refused", error.message);
-      return;
+    let usable: Json = null;
+    for (const found of [this.#slots.state.policy, policy as Json]) {
+      try {
+        revokedFiles(found);
+        usable = found ?? usable;
+      } catch (error) {
+        if (!(error instanceof UnusablePolicyError)) throw error;
+        this.#tell("policy_refused", error.message);
+      }
     }
-    this.#slots.state = { ...this.#slots.state, policy: policy as Json };
+    this.#slots.state = { ...this.#slots.state, policy: usable };
   }
 
   /** The release that the source has, or else the last good one. */
