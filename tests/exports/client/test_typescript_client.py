@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typescript_client import FOLDER, compile_to, needs_compiler, needs_node, node
+from test_resolver_vectors import disagreements
+from typescript_client import FOLDER, LINES, NODE, compile_to, needs_compiler, needs_node, node
 
 from exports.client.python.images import decode_png
 from exports.client.python.preprocess import fit, model_input, resize
@@ -130,3 +131,8 @@ const read = client.decodePng(readFileSync(process.argv[1])).then((image) => [..
 console.log(JSON.stringify(await read.catch((error) => error.constructor.name)));
 """
     return json.loads(node(script, str(path)))
+
+
+@needs_node
+def test_the_resolver_answers_all_shared_cases_as_the_one_in_python():
+    assert disagreements([str(NODE), str(LINES)]) == []

@@ -1,3 +1,3 @@
 #!/usr/bin/env node
-/** The command line for Node: what an app does at launch, and the class of an image. The README of the clients defines it. */
+/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
 export {};

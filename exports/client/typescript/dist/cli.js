@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line for Node: what an app does at launch, and the class of an image. The README of the clients defines it. */
+/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
 var __rewriteRelativeImportExtension = (this && this.__rewriteRelativeImportExtension) || function (path, preserveJsx) {
     if (typeof path === "string" && /^\.\.?\//.test(path)) {
         return path.replace(/\.(tsx)$|((?:\.d)?)((?:\.[^./]+?)?)\.([cm]?)ts$/i, function (m, tsx, d, ext, cm) {
@@ -21,11 +21,12 @@ const OPTIONS = {
     store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, facts: { type: "string" },
     policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" },
 };
+const USAGE = "usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]";
 async function main() {
     const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
     const { store, url } = values;
     if (positionals.join() !== "launch" || store === undefined || url === undefined) {
-        throw new Error("usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]");
+        throw new Error(USAGE);
     }
     const engine = await onnxRuntime();
     const facts = await nodeFacts(store, engine, values.facts === undefined ? {} : await factsIn(values.facts));
@@ -58,7 +59,8 @@ function summary(found, logits) {
 /** ONNX Runtime Web from the folder that MODEL_FACTORY_ONNXRUNTIME_WEB names, else an installed module. */
 async function onnxRuntime() {
     const folder = process.env["MODEL_FACTORY_ONNXRUNTIME_WEB"];
-    const names = folder ? [pathToFileURL(path.join(folder, "ort.node.min.mjs")).href] : ["onnxruntime-node", "onnxruntime-web"];
+    const installed = ["onnxruntime-node", "onnxruntime-web"];
+    const names = folder ? [pathToFileURL(path.join(folder, "ort.node.min.mjs")).href] : installed;
     for (const name of names) {
         const found = (await import(__rewriteRelativeImportExtension(name)).catch(() => null));
         if (found) {
@@ -91,7 +93,8 @@ function line(text) {
     process.stdout.write(`${printable(text)}\n`);
 }
 function printable(text) {
-    return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+    return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped);
 }
 main().catch((error) => {
     process.stderr.write(`launch: ${printable(error instanceof Error ? error.message : String(error))}\n`);

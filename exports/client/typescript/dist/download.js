@@ -167,7 +167,7 @@ export class Downloader {
                 found += piece.length;
                 this.downloadedBytes += piece.length;
                 if (found > expected)
-                    throw new RangeError(`the server sends more than the ${expected} bytes of ${file.name} that it should`);
+                    throw new RangeError(`the server sends more than ${expected} bytes of ${file.name}`);
                 pending.push(piece);
                 if (body.start + found - at >= STORED_BYTES)
                     await flush();
@@ -176,8 +176,9 @@ export class Downloader {
         finally {
             await flush();
         }
-        if (found < expected)
+        if (found < expected) {
             throw new SourceError(`the server stopped after ${found} of ${expected} bytes of ${file.name}`);
+        }
     }
     async #digest(slot, name, first = 0, end) {
         return sha256(await this.#store.read(slot, name, first, end));

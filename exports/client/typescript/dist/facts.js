@@ -1,4 +1,4 @@
-/** Gathers what a browser tells about its device. What it does not tell is absent, so that the resolver knows no better. */
+/** Gathers what a browser tells about its device. What it does not tell is absent. */
 import { measureProbe } from "./probe.js";
 const GIB = 2 ** 30;
 /** `(v128.const; drop)`: only an engine with SIMD accepts it. */
@@ -6,9 +6,9 @@ const SIMD_MODULE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0
 /**
  * The facts of this browser.
  *
- * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox and
- * Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is not
- * told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
+ * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox
+ * and Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is
+ * not told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
  * the model of the device.
  *
  * @param engine the engine of the page

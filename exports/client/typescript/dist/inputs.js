@@ -27,7 +27,8 @@ export class InputForm {
         this.baseWidth = sizeIn(steps.get("resize"), "width");
         this.size = sizeIn(member(model, "input"), "width");
         const normalise = steps.get("normalise");
-        this.normalise = normalise === undefined ? null : { mean: channels(normalise, "mean_ppm"), std: channels(normalise, "std_ppm") };
+        this.normalise =
+            normalise === undefined ? null : { mean: channels(normalise, "mean_ppm"), std: channels(normalise, "std_ppm") };
         if (this.normalise?.std.some((value) => value <= 0))
             throw new ManifestError("normalise.std_ppm");
     }
@@ -46,8 +47,9 @@ export class InputForm {
     /** The input for an image of any size. */
     prepare(image) {
         const { baseHeight, baseWidth, size, normalise } = this;
-        if (normalise)
+        if (normalise) {
             return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), size, normalise.mean, normalise.std));
+        }
         return this.#tensor(resize(resize(image, baseHeight, baseWidth, true), size, size).data);
     }
     /** `count` inputs from raw little-endian values. */
@@ -77,7 +79,8 @@ function stepsOf(preprocessing) {
     const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
     const names = steps.map((step) => member(step, "op"));
     const expected = typeof version === "number" ? STEPS[version] : undefined;
-    if (expected === undefined || !names.every(isString) || names.join(",") !== expected || (version === 1 && member(steps[2], "divisor") !== 255)) {
+    const known = expected !== undefined && names.every(isString) && names.join(",") === expected;
+    if (!known || (version === 1 && member(steps[2], "divisor") !== 255)) {
         throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
     }
     return new Map(steps.map((step, index) => [names[index] ?? "", step]));

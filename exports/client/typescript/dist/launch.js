@@ -114,18 +114,19 @@ class Work {
     }
     /** Keeps a policy that is usable; the remembered one counts in place of any other. */
     #remember(policy) {
-        if (policy === null)
-            return;
-        try {
-            revokedFiles(policy);
+        let usable = null;
+        for (const found of [this.#slots.state.policy, policy]) {
+            try {
+                revokedFiles(found);
+                usable = found ?? usable;
+            }
+            catch (error) {
+                if (!(error instanceof UnusablePolicyError))
+                    throw error;
+                this.#tell("policy_refused", error.message);
+            }
         }
-        catch (error) {
-            if (!(error instanceof UnusablePolicyError))
-                throw error;
-            this.#tell("policy_refused", error.message);
-            return;
-        }
-        this.#slots.state = { ...this.#slots.state, policy: policy };
+        this.#slots.state = { ...this.#slots.state, policy: usable };
     }
     /** The release that the source has, or else the last good one. */
     async #firstRelease() {
@@ -169,7 +170,8 @@ class Work {
     /** Asks the resolver, without the models that cannot be completed now. */
     #resolve(release) {
         const { state } = this.#slots;
-        const models = Object.assign(Object.create(null), member(release.manifest, "models"));
+        const models = Object.create(null);
+        Object.assign(models, member(release.manifest, "models"));
         for (const [name, digests] of modelFiles(release)) {
             const incomplete = this.#completeOnly && !digests.every((digest) => state.installed.includes(digest));
             if (incomplete || this.#avoided.has(digests.join()))
@@ -254,7 +256,8 @@ class Work {
     /** Loads the model, and runs the samples unless it passed before; null if it fails. */
     async #prove(resolution, plan, target) {
         const { proven } = resolution;
-        const [facts, computeUnit, labels] = [plausible(this.#facts), resolution.compute_unit ?? "cpu", await this.#labels(plan, target)];
+        const [facts, labels] = [plausible(this.#facts), await this.#labels(plan, target)];
+        const computeUnit = resolution.compute_unit ?? "cpu";
         const key = {
             files: plan.files.map((file) => file.sha256), compute_unit: computeUnit, engine: facts.engine ?? null,
             engine_version: facts.engineVersion ?? null, os_version: facts.osVersion ?? null,

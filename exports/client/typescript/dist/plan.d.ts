@@ -31,7 +31,7 @@ export interface Plan {
     readonly samples: Samples | null;
     readonly form: InputForm;
 }
-/** The plan for a model that the resolver chose. Throws if the manifest lacks something or names a file that is not allowed. */
+/** The plan for a model that the resolver chose. Throws if something is missing or a file name is not allowed. */
 export declare function planModel(manifest: unknown, name: string): Plan;
 /** The files to be stored, each once, with or without the samples. */
 export declare function filesOf(plan: Plan, withSamples: boolean): NeededFile[];

@@ -16,7 +16,7 @@ const MAX_SAMPLES = 64;
 /** Blocks of a file: more would not fit into a manifest. */
 const MAX_BLOCKS = 1 << 12;
 const SHA256 = /^[0-9a-f]{64}$/;
-/** The plan for a model that the resolver chose. Throws if the manifest lacks something or names a file that is not allowed. */
+/** The plan for a model that the resolver chose. Throws if something is missing or a file name is not allowed. */
 export function planModel(manifest, name) {
     const [model, task] = [member(member(manifest, "models"), name), member(manifest, "task")];
     const form = new InputForm(task, model);
@@ -52,8 +52,9 @@ export function labelNames(value) {
 export function filesNamed(value) {
     if (isObject(value)) {
         const [name, sha256, size] = [member(value, "name"), member(value, "sha256"), integer(member(value, "bytes"))];
-        if (isString(name) && isString(sha256) && size !== undefined)
+        if (isString(name) && isString(sha256) && size !== undefined) {
             return FILE_NAME.test(name) ? [{ name, sha256, size }] : [];
+        }
     }
     const values = Array.isArray(value) ? value : isObject(value) ? Object.values(value) : [];
     return values.flatMap(filesNamed);
@@ -79,7 +80,8 @@ function asSamples(value, form) {
     return { kind, inputs, count: found, expected: asFile(member(value, "expected"), MAX_OTHER_BYTES) };
 }
 function asFile(value, limit) {
-    const [name, size, sha256] = [needed(value, "name", isString), count(value, "bytes"), needed(value, "sha256", isString)];
+    const [name, sha256] = [needed(value, "name", isString), needed(value, "sha256", isString)];
+    const size = count(value, "bytes");
     if (!FILE_NAME.test(name) || name.length > MAX_NAME || name === MANIFEST || name.endsWith(PART)) {
         throw new Error(`the file name "${name.slice(0, 80)}" is not allowed: it could lead out of the family`);
     }

@@ -1,4 +1,4 @@
-/** A tiny benchmark whose score a selector may ask for (`probe_min`), because browsers tell little about their device. */
+/** A tiny benchmark whose score a selector may ask for (`probe_min`), because browsers tell little of their device. */
 /** The id names the program below: with another program it must change. */
 export const PROBE_ID = "js_mac_1";
 /** The values of each factor: they stay in the first cache of any processor. */
@@ -8,9 +8,10 @@ const WARM_UP = 20;
 const ROUNDS = 15;
 /** A clock that is coarse against attacks has steps of up to 1 ms: a round must take longer. */
 const ROUND_MILLISECONDS = 2;
-/** Multiplies two matrices of float32 in plain JavaScript; takes some 50 ms. The score is in millions of MACs a second. */
+/** Multiplies matrices of float32 in plain JavaScript for some 50 ms. The score is in millions of MACs a second. */
 export function measureProbe() {
-    const [a, b, c] = [0.5, 0.25, 0].map((value) => new Float32Array(SIZE * SIZE).fill(value));
+    const matrix = (value) => new Float32Array(SIZE * SIZE).fill(value);
+    const [a, b, c] = [matrix(0.5), matrix(0.25), matrix(0)];
     for (let i = 0; i < WARM_UP; i += 1)
         multiply(a, b, c);
     const rates = Array.from({ length: ROUNDS }, () => {

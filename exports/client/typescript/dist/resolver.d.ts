@@ -15,8 +15,8 @@ export declare class UnusablePolicyError extends Error {
  * The best model for a device: tiers by descending rank, models in the order of the list, then the floor.
  *
  * A model is passed over if the policy revokes one of its files, the state blacklists one, its engine range does not
- * include the app's engine, what is to be stored plus 10 % exceeds the free space, its peak memory exceeds the available
- * memory, or its proof failed on every compute unit. Among the models of a tier, one that is installed comes before
+ * include the app's engine, what is to be stored plus 10 % exceeds the free space, its peak memory exceeds what is
+ * available, or its proof failed on every compute unit. Among the models of a tier, one that is installed comes before
  * others. The floor ignores space and memory, because some model must run.
  *
  * @param manifest the parsed `manifest.json`, from `parseJson`

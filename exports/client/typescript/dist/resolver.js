@@ -27,8 +27,8 @@ export class UnusablePolicyError extends Error {
  * The best model for a device: tiers by descending rank, models in the order of the list, then the floor.
  *
  * A model is passed over if the policy revokes one of its files, the state blacklists one, its engine range does not
- * include the app's engine, what is to be stored plus 10 % exceeds the free space, its peak memory exceeds the available
- * memory, or its proof failed on every compute unit. Among the models of a tier, one that is installed comes before
+ * include the app's engine, what is to be stored plus 10 % exceeds the free space, its peak memory exceeds what is
+ * available, or its proof failed on every compute unit. Among the models of a tier, one that is installed comes before
  * others. The floor ignores space and memory, because some model must run.
  *
  * @param manifest the parsed `manifest.json`, from `parseJson`
@@ -65,8 +65,9 @@ export function revokedFiles(policy) {
 }
 function usable(manifest) {
     const version = member(manifest, "manifest_version");
-    if (typeof version !== "string")
+    if (typeof version !== "string") {
         throw new UnusableManifestError("this is not a manifest: it has no manifest_version");
+    }
     if (version.split(".")[0] !== SUPPORTED_MAJOR) {
         throw new UnusableManifestError(`the manifest version "${version.slice(0, SHOWN)}" is not ${SUPPORTED_MAJOR}.x; update the app`);
     }
@@ -111,7 +112,9 @@ function asModel(value) {
     const memoryBytes = integer(member(needs, "peak_memory_bytes"));
     if (digests.length < files.length || sizes.length < files.length || typeof name !== "string")
         return undefined;
-    if (!isVersion(min) || !isVersion(maxTested) || diskBytes === undefined || memoryBytes === undefined)
+    if (!isVersion(min) || !isVersion(maxTested))
+        return undefined;
+    if (diskBytes === undefined || memoryBytes === undefined)
         return undefined;
     const forwardOk = member(engine, "forward_ok") === true;
     return { files: digests, sizes, engine: name, min, maxTested, forwardOk, diskBytes, memoryBytes };
@@ -132,7 +135,7 @@ class Resolver {
         this.#revoked = revoked;
         this.#facts = facts;
         this.#installed = installedFiles(state);
-        const stopped = blacklistEntries(state).filter((entry) => (entry.until ?? null) === null || now < (entry.until ?? 0));
+        const stopped = blacklistEntries(state).filter((entry) => now < (entry.until ?? Infinity));
         this.#blacklist = new Set(stopped.map((entry) => entry.sha256));
         this.#proofs = proofRecords(state);
     }

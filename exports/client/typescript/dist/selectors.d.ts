@@ -1,8 +1,8 @@
 /**
  * Whether a device meets a selector of a tier.
  *
- * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report the
- * fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
+ * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report
+ * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
  * never a heavier one.
  */
 import { type JsonObject } from "./json.ts";

@@ -1,8 +1,8 @@
 /**
  * Whether a device meets a selector of a tier.
  *
- * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report the
- * fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
+ * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report
+ * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
  * never a heavier one.
  */
 import { isObject, member } from "./json.js";
@@ -16,18 +16,54 @@ export const SHOWN = 40;
 /** The keys in the order in which they are judged. A part of the contract: the first that does not hold decides. */
 const KEYS = new Map([
     ["platforms", { understands: areNames, holds: (wanted, facts) => wanted.includes(facts.platform) }],
-    ["ram_class_min", { understands: isInteger, holds: (wanted, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) >= wanted) }],
-    ["ram_class_max", { understands: isInteger, holds: (wanted, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) < wanted) }],
-    ["cores_min", { understands: isInteger, holds: (wanted, facts) => ifKnown(facts.cores, (cores) => cores >= wanted) }],
-    ["os_min", { understands: isVersion, holds: (wanted, facts) => ifKnown(facts.osVersion, (os) => compareVersions(os, wanted) >= 0) }],
-    ["soc_include", { understands: areProducts, holds: (wanted, facts) => isListed(wanted, facts.socMaker, facts.socModel) }],
-    ["soc_exclude", { understands: areProducts, excludes: true, holds: (wanted, facts) => negated(isListed(wanted, facts.socMaker, facts.socModel)) }],
-    ["device_include", { understands: areProducts, holds: (wanted, facts) => isListed(wanted, facts.deviceMaker, facts.deviceModel) }],
-    ["device_exclude", { understands: areProducts, excludes: true, holds: (wanted, facts) => negated(isListed(wanted, facts.deviceMaker, facts.deviceModel)) }],
-    ["features_all", { understands: areNames, holds: (wanted, facts) => ifKnown(facts.features, (found) => wanted.every((name) => found.includes(name))) }],
-    ["features_none", { understands: areNames, excludes: true, holds: (wanted, facts) => ifKnown(facts.features, (found) => !wanted.some((name) => found.includes(name))) }],
-    ["probe_min", { understands: isProbe, holds: (wanted, facts) => (facts.probe?.id === wanted.id ? facts.probe.score >= wanted.score : undefined) }],
-    ["strict", { understands: (value) => typeof value === "boolean", holds: () => true }], // it changes how excluding keys are judged
+    ["ram_class_min", {
+            understands: isInteger,
+            holds: (wanted, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) >= wanted),
+        }],
+    ["ram_class_max", {
+            understands: isInteger,
+            holds: (wanted, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) < wanted),
+        }],
+    ["cores_min", {
+            understands: isInteger,
+            holds: (wanted, facts) => ifKnown(facts.cores, (cores) => cores >= wanted),
+        }],
+    ["os_min", {
+            understands: isVersion,
+            holds: (wanted, facts) => ifKnown(facts.osVersion, (os) => compareVersions(os, wanted) >= 0),
+        }],
+    ["soc_include", {
+            understands: areProducts,
+            holds: (wanted, facts) => isListed(wanted, facts.socMaker, facts.socModel),
+        }],
+    ["soc_exclude", {
+            understands: areProducts, excludes: true,
+            holds: (wanted, facts) => negated(isListed(wanted, facts.socMaker, facts.socModel)),
+        }],
+    ["device_include", {
+            understands: areProducts,
+            holds: (wanted, facts) => isListed(wanted, facts.deviceMaker, facts.deviceModel),
+        }],
+    ["device_exclude", {
+            understands: areProducts, excludes: true,
+            holds: (wanted, facts) => negated(isListed(wanted, facts.deviceMaker, facts.deviceModel)),
+        }],
+    ["features_all", {
+            understands: areNames,
+            holds: (wanted, facts) => ifKnown(facts.features, (found) => wanted.every((name) => found.includes(name))),
+        }],
+    ["features_none", {
+            understands: areNames, excludes: true,
+            holds: (wanted, facts) => ifKnown(facts.features, (found) => !wanted.some((name) => found.includes(name))),
+        }],
+    ["probe_min", {
+            understands: isProbe,
+            holds: (wanted, facts) => (facts.probe?.id === wanted.id ? facts.probe.score >= wanted.score : undefined),
+        }],
+    ["strict", {
+            understands: (value) => typeof value === "boolean",
+            holds: () => true,
+        }],
 ]);
 /** Why a device does not meet a selector; undefined if it does. An empty selector is met by all. */
 export function selectorFault(selector, facts) {

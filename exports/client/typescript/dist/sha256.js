@@ -28,8 +28,8 @@ export function plainSha256(data) {
 function compress(state, words, data, at) {
     const w = words; // every index below is inside
     for (let i = 0; i < 16; i += 1) {
-        const j = at + 4 * i;
-        w[i] = (data[j] << 24) | (data[j + 1] << 16) | (data[j + 2] << 8) | data[j + 3];
+        const [j, d] = [at + 4 * i, data];
+        w[i] = (d[j] << 24) | (d[j + 1] << 16) | (d[j + 2] << 8) | d[j + 3];
     }
     for (let i = 16; i < 64; i += 1) {
         const x = w[i - 15];

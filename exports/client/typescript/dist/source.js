@@ -48,7 +48,7 @@ export class HttpSource {
             parts.push(piece);
             found += piece.length;
             if (found > limit)
-                throw new SourceError(`manifest.json is larger than the limit of ${limit} bytes`, { final: true });
+                throw new SourceError(`manifest.json is larger than ${limit} bytes`, { final: true });
             if (Date.now() > end)
                 throw new SourceError("manifest.json did not come in time", { answered: false });
         }
@@ -60,7 +60,8 @@ export class HttpSource {
     }
     async open(name, size, first = 0, last) {
         const whole = first === 0 && last === undefined;
-        const { response, pieces, stop } = await this.#request(name, whole ? {} : { Range: `bytes=${first}-${last ?? ""}` });
+        const range = { Range: `bytes=${first}-${last ?? ""}` };
+        const { response, pieces, stop } = await this.#request(name, whole ? {} : range);
         const end = last === undefined ? size : last + 1;
         const start = response.status === 200 ? 0 : first;
         const fault = answerFault(response, name, start, response.status === 200 ? size : end, size);

@@ -14,7 +14,7 @@ export interface State {
     readonly policy: Json;
 }
 export declare const EMPTY_STATE: State;
-/** The state in its file; entries that are not understood are left out. Throws if it is damaged or of another version. */
+/** The state in its file, without entries that are not understood. Throws if it is damaged or of another version. */
 export declare function decodeState(data: Uint8Array): State;
 export declare function encodeState(state: State): Uint8Array;
 /** How often a proof was started without an end. */

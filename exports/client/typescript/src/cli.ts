@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line for Node: what an app does at launch, and the class of an image. The README of the clients defines it. */
+/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
 
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
@@ -18,11 +18,14 @@ const OPTIONS = {
   policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" },
 } as const;
 
+const USAGE =
+  "usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]";
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
   const { store, url } = values;
   if (positionals.join() !== "launch" || store === undefined || url === undefined) {
-    throw new Error("usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]");
+    throw new Error(USAGE);
   }
   const engine = await onnxRuntime();
   const facts = await nodeFacts(store, engine, values.facts === undefined ? {} : await factsIn(values.facts));
@@ -59,7 +62,8 @@ function summary(found: Launched, logits: Float32Array | null): object {
 /** ONNX Runtime Web from the folder that MODEL_FACTORY_ONNXRUNTIME_WEB names, else an installed module. */
 async function onnxRuntime(): Promise<OnnxRuntimeEngine> {
   const folder = process.env["MODEL_FACTORY_ONNXRUNTIME_WEB"];
-  const names = folder ? [pathToFileURL(path.join(folder, "ort.node.min.mjs")).href] : ["onnxruntime-node", "onnxruntime-web"];
+  const installed = ["onnxruntime-node", "onnxruntime-web"];
+  const names = folder ? [pathToFileURL(path.join(folder, "ort.node.min.mjs")).href] : installed;
   for (const name of names) {
     const found = (await import(name).catch(() => null)) as (OrtModule & { default?: OrtModule }) | null;
     if (found) {
@@ -94,7 +98,8 @@ function line(text: string): void {
 }
 
 function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped);
 }
 
 main().catch((error: unknown) => {

@@ -169,14 +169,16 @@ export class Downloader {
       for await (const piece of body.pieces) {
         found += piece.length;
         this.downloadedBytes += piece.length;
-        if (found > expected) throw new RangeError(`the server sends more than the ${expected} bytes of ${file.name} that it should`);
+        if (found > expected) throw new RangeError(`the server sends more than ${expected} bytes of ${file.name}`);
         pending.push(piece);
         if (body.start + found - at >= STORED_BYTES) await flush();
       }
     } finally {
       await flush();
     }
-    if (found < expected) throw new SourceError(`the server stopped after ${found} of ${expected} bytes of ${file.name}`);
+    if (found < expected) {
+      throw new SourceError(`the server stopped after ${found} of ${expected} bytes of ${file.name}`);
+    }
   }
 
   async #digest(slot: Slot, name: string, first = 0, end?: number): Promise<string> {

@@ -1,4 +1,4 @@
-/** Gathers what a browser tells about its device. What it does not tell is absent, so that the resolver knows no better. */
+/** Gathers what a browser tells about its device. What it does not tell is absent. */
 
 import type { Engine } from "./engine.ts";
 import { measureProbe } from "./probe.ts";
@@ -11,9 +11,14 @@ const SIMD_MODULE = Uint8Array.of(
   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 26, 11,
 );
 
+interface Hints {
+  readonly model?: string;
+  readonly platformVersion?: string;
+}
+
 /** User-Agent Client Hints, which Chromium alone has. */
 interface UserAgentData {
-  getHighEntropyValues(hints: readonly string[]): Promise<{ readonly model?: string; readonly platformVersion?: string }>;
+  getHighEntropyValues(names: readonly string[]): Promise<Hints>;
 }
 
 interface BrowserNavigator {
@@ -27,9 +32,9 @@ interface BrowserNavigator {
 /**
  * The facts of this browser.
  *
- * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox and
- * Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is not
- * told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
+ * Browsers round: `deviceMemory` is a power of two with a top of 8 or 32 GiB that depends on the version, and Firefox
+ * and Safari do not have it, so a tier for the web should rest on features and the probe. `available_memory_bytes` is
+ * not told. `free_disk_bytes` is the quota of this origin. Chromium alone tells the version of the system and, on Android,
  * the model of the device.
  *
  * @param engine the engine of the page
@@ -65,7 +70,7 @@ export async function browserFeatures(): Promise<string[]> {
   return found;
 }
 
-async function hintsOf(data: UserAgentData | undefined): Promise<{ model?: string; platformVersion?: string }> {
+async function hintsOf(data: UserAgentData | undefined): Promise<Hints> {
   return (await data?.getHighEntropyValues(["model", "platformVersion"]).catch(() => undefined)) ?? {};
 }
 

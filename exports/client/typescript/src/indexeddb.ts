@@ -42,7 +42,8 @@ export class IndexedDbStore implements Store {
   }
 
   async readState(): Promise<Uint8Array | null> {
-    return this.#run("readonly", (files) => asPromise<Uint8Array | undefined>(files.get("state"))).then((d) => d ?? null);
+    const found = await this.#run("readonly", (files) => asPromise<Uint8Array | undefined>(files.get("state")));
+    return found ?? null;
   }
 
   async writeState(data: Uint8Array): Promise<void> {
@@ -86,7 +87,8 @@ export class IndexedDbStore implements Store {
         const length = Math.min(BLOCK_BYTES, Math.max(end - start, cut ? 0 : (kept?.length ?? 0)));
         const block = new Uint8Array(length);
         block.set((kept ?? new Uint8Array()).subarray(0, length));
-        block.set(data.subarray(Math.max(0, start - offset), start + BLOCK_BYTES - offset), Math.max(0, offset - start));
+        const from = start - offset;
+        block.set(data.subarray(Math.max(0, from), from + BLOCK_BYTES), Math.max(0, -from));
         blocks.put(block, [id, number]);
       }
       files.put({ id, size: cut ? end : Math.max(end, old?.size ?? 0) } satisfies Entry, [slot, name]);

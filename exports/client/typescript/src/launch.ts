@@ -174,15 +174,17 @@ class Work {
 
   /** Keeps a policy that is usable; the remembered one counts in place of any other. */
   #remember(policy: unknown): void {
-    if (policy === null) return;
-    try {
-      revokedFiles(policy);
-    } catch (error) {
-      if (!(error instanceof UnusablePolicyError)) throw error;
-      this.#tell("policy_refused", error.message);
-      return;
+    let usable: Json = null;
+    for (const found of [this.#slots.state.policy, policy as Json]) {
+      try {
+        revokedFiles(found);
+        usable = found ?? usable;
+      } catch (error) {
+        if (!(error instanceof UnusablePolicyError)) throw error;
+        this.#tell("policy_refused", error.message);
+      }
     }
-    this.#slots.state = { ...this.#slots.state, policy: policy as Json };
+    this.#slots.state = { ...this.#slots.state, policy: usable };
   }
 
   /** The release that the source has, or else the last good one. */
@@ -229,7 +231,8 @@ class Work {
   /** Asks the resolver, without the models that cannot be completed now. */
   #resolve(release: Release): Resolution {
     const { state } = this.#slots;
-    const models = Object.assign(Object.create(null) as object, member(release.manifest, "models")) as Record<string, Json>;
+    const models = Object.create(null) as Record<string, Json>;
+    Object.assign(models, member(release.manifest, "models"));
     for (const [name, digests] of modelFiles(release)) {
       const incomplete = this.#completeOnly && !digests.every((digest) => state.installed.includes(digest));
       if (incomplete || this.#avoided.has(digests.join())) delete models[name];
@@ -309,7 +312,8 @@ class Work {
   /** Loads the model, and runs the samples unless it passed before; null if it fails. */
   async #prove(resolution: Resolution, plan: Plan, target: Slot): Promise<Running | null> {
     const { proven } = resolution;
-    const [facts, computeUnit, labels] = [plausible(this.#facts), resolution.compute_unit ?? "cpu", await this.#labels(plan, target)];
+    const [facts, labels] = [plausible(this.#facts), await this.#labels(plan, target)];
+    const computeUnit = resolution.compute_unit ?? "cpu";
     const key: ProofKey = {
       files: plan.files.map((file) => file.sha256), compute_unit: computeUnit, engine: facts.engine ?? null,
       engine_version: facts.engineVersion ?? null, os_version: facts.osVersion ?? null,

@@ -14,7 +14,7 @@ import { FILE_NAME, StoreError, type Slot, type Store } from "./store.ts";
 const LOCK_POLL_MILLISECONDS = 50;
 /** How often the lock is touched. */
 const TOUCH_MILLISECONDS = 10_000;
-/** A lock that is older is that of a process that has ended, although another one has its id now: no inference is longer. */
+/** The process of an older lock has ended, although another one may have its id now: no inference takes longer. */
 const ABANDONED_MILLISECONDS = 300_000;
 /** The locks that this process holds or waits for: one launch of a process asks for the file at a time. */
 const locks = new Set<string>();
@@ -57,6 +57,7 @@ export class FolderStore implements Store {
   async writeState(data: Uint8Array): Promise<void> {
     const file = path.join(this.#folder, "state.json");
     await writing(async () => {
+      await fs.mkdir(this.#folder, { recursive: true });
       const stream = await fs.open(`${file}.new`, "w");
       try {
         await stream.writeFile(data);
@@ -86,7 +87,9 @@ export class FolderStore implements Store {
       const stream = await fs.open(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW);
       try {
         if (cut) await stream.truncate(offset);
-        for (let at = 0; at < data.length; ) at += (await stream.write(data, at, data.length - at, offset + at)).bytesWritten;
+        for (let at = 0; at < data.length; ) {
+          at += (await stream.write(data, at, data.length - at, offset + at)).bytesWritten;
+        }
       } finally {
         await stream.close();
       }
@@ -115,7 +118,8 @@ export class FolderStore implements Store {
     const entries = await fs.readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
     const files = entries.filter((entry) => !entry.isDirectory());
     return files
-      .map((entry) => path.relative(folder, path.join(entry.parentPath ?? entry.path, entry.name)).replaceAll(path.sep, "/"))
+      .map((entry) => path.relative(folder, path.join(entry.parentPath ?? entry.path, entry.name)))
+      .map((name) => name.replaceAll(path.sep, "/"))
       .filter((name) => FILE_NAME.test(name))
       .sort();
   }
@@ -139,7 +143,7 @@ export class FolderSource implements Source {
   async manifest(limit: number): Promise<Uint8Array> {
     const file = path.join(this.#folder, "manifest.json");
     const found = await this.#size(file, "manifest.json", false);
-    if (found > limit) throw new SourceError(`manifest.json is larger than the limit of ${limit} bytes`, { final: true });
+    if (found > limit) throw new SourceError(`manifest.json is larger than ${limit} bytes`, { final: true });
     return readPart(file, 0, found);
   }
 
@@ -203,7 +207,9 @@ async function taken(file: string): Promise<boolean> {
     await fs.writeFile(file, String(process.pid), { flag: "wx" });
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw new StoreError(`the store cannot be written: ${String(error)}`);
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
+      throw new StoreError(`the store cannot be written: ${String(error)}`);
+    }
     if (await isAbandoned(file)) await removeAbandoned(file);
     return false;
   }

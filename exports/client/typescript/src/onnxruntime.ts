@@ -45,7 +45,9 @@ export class OnnxRuntimeEngine implements Engine {
   async load(files: readonly ModelFile[], computeUnit: string): Promise<Session> {
     const provider = Object.hasOwn(PROVIDERS, computeUnit) ? PROVIDERS[computeUnit] : undefined;
     const [graph, ...others] = files;
-    if (provider === undefined || !graph) throw new EngineRefusedError(`ONNX Runtime has no compute unit ${computeUnit}`);
+    if (provider === undefined || !graph) {
+      throw new EngineRefusedError(`ONNX Runtime has no compute unit ${computeUnit}`);
+    }
     const folder = graph.name.slice(0, graph.name.lastIndexOf("/") + 1);
     const externalData = others.map((file) => ({
       path: file.name.startsWith(folder) ? file.name.slice(folder.length) : file.name, data: file.data,

@@ -50,7 +50,7 @@ export interface Plan {
   readonly form: InputForm;
 }
 
-/** The plan for a model that the resolver chose. Throws if the manifest lacks something or names a file that is not allowed. */
+/** The plan for a model that the resolver chose. Throws if something is missing or a file name is not allowed. */
 export function planModel(manifest: unknown, name: string): Plan {
   const [model, task] = [member(member(manifest, "models"), name), member(manifest, "task")];
   const form = new InputForm(task, model);
@@ -89,7 +89,9 @@ export function labelNames(value: unknown): readonly string[] {
 export function filesNamed(value: unknown): { name: string; sha256: string; size: number }[] {
   if (isObject(value)) {
     const [name, sha256, size] = [member(value, "name"), member(value, "sha256"), integer(member(value, "bytes"))];
-    if (isString(name) && isString(sha256) && size !== undefined) return FILE_NAME.test(name) ? [{ name, sha256, size }] : [];
+    if (isString(name) && isString(sha256) && size !== undefined) {
+      return FILE_NAME.test(name) ? [{ name, sha256, size }] : [];
+    }
   }
   const values: readonly unknown[] = Array.isArray(value) ? value : isObject(value) ? Object.values(value) : [];
   return values.flatMap(filesNamed);
@@ -116,7 +118,8 @@ function asSamples(value: unknown, form: InputForm): Samples | null {
 }
 
 function asFile(value: unknown, limit: number): NeededFile {
-  const [name, size, sha256] = [needed(value, "name", isString), count(value, "bytes"), needed(value, "sha256", isString)];
+  const [name, sha256] = [needed(value, "name", isString), needed(value, "sha256", isString)];
+  const size = count(value, "bytes");
   if (!FILE_NAME.test(name) || name.length > MAX_NAME || name === MANIFEST || name.endsWith(PART)) {
     throw new Error(`the file name "${name.slice(0, 80)}" is not allowed: it could lead out of the family`);
   }

@@ -1,4 +1,4 @@
-/** A tiny benchmark whose score a selector may ask for (`probe_min`), because browsers tell little about their device. */
+/** A tiny benchmark whose score a selector may ask for (`probe_min`), because browsers tell little of their device. */
 
 import type { Probe } from "./records.ts";
 
@@ -12,9 +12,10 @@ const ROUNDS = 15;
 /** A clock that is coarse against attacks has steps of up to 1 ms: a round must take longer. */
 const ROUND_MILLISECONDS = 2;
 
-/** Multiplies two matrices of float32 in plain JavaScript; takes some 50 ms. The score is in millions of MACs a second. */
+/** Multiplies matrices of float32 in plain JavaScript for some 50 ms. The score is in millions of MACs a second. */
 export function measureProbe(): Probe {
-  const [a, b, c] = [0.5, 0.25, 0].map((value) => new Float32Array(SIZE * SIZE).fill(value)) as [Float32Array, Float32Array, Float32Array];
+  const matrix = (value: number): Float32Array => new Float32Array(SIZE * SIZE).fill(value);
+  const [a, b, c] = [matrix(0.5), matrix(0.25), matrix(0)];
   for (let i = 0; i < WARM_UP; i += 1) multiply(a, b, c);
   const rates = Array.from({ length: ROUNDS }, () => {
     const start = performance.now();

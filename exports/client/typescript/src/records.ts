@@ -10,8 +10,8 @@ export interface Probe {
 }
 
 /**
- * Facts that an app can observe; what is absent or null is not reported. A value that cannot be true, such as a negative
- * size or an empty name, counts as not reported.
+ * Facts that an app can observe; what is absent or null is not reported. A value that cannot be true, such as a
+ * negative size or an empty name, counts as not reported.
  */
 export interface DeviceFacts {
   /** The platform of the app's build: `web`, `android`, `ios`, `linux`, ...; "" matches only `any`. */

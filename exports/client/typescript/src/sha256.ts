@@ -30,8 +30,8 @@ export function plainSha256(data: Uint8Array): string {
 function compress(state: Int32Array, words: Int32Array, data: Uint8Array, at: number): void {
   const w = words as unknown as number[]; // every index below is inside
   for (let i = 0; i < 16; i += 1) {
-    const j = at + 4 * i;
-    w[i] = ((data[j] as number) << 24) | ((data[j + 1] as number) << 16) | ((data[j + 2] as number) << 8) | (data[j + 3] as number);
+    const [j, d] = [at + 4 * i, data as unknown as number[]];
+    w[i] = (d[j]! << 24) | (d[j + 1]! << 16) | (d[j + 2]! << 8) | d[j + 3]!;
   }
   for (let i = 16; i < 64; i += 1) {
     const x = w[i - 15] as number;

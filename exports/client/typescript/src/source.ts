@@ -74,7 +74,7 @@ export class HttpSource implements Source {
     for await (const piece of pieces) {
       parts.push(piece);
       found += piece.length;
-      if (found > limit) throw new SourceError(`manifest.json is larger than the limit of ${limit} bytes`, { final: true });
+      if (found > limit) throw new SourceError(`manifest.json is larger than ${limit} bytes`, { final: true });
       if (Date.now() > end) throw new SourceError("manifest.json did not come in time", { answered: false });
     }
     const length = promised(response);
@@ -86,7 +86,8 @@ export class HttpSource implements Source {
 
   async open(name: string, size: number, first = 0, last?: number): Promise<Body> {
     const whole = first === 0 && last === undefined;
-    const { response, pieces, stop } = await this.#request(name, whole ? {} : { Range: `bytes=${first}-${last ?? ""}` });
+    const range = { Range: `bytes=${first}-${last ?? ""}` };
+    const { response, pieces, stop } = await this.#request(name, whole ? {} : range);
     const end = last === undefined ? size : last + 1;
     const start = response.status === 200 ? 0 : first;
     const fault = answerFault(response, name, start, response.status === 200 ? size : end, size);

@@ -28,7 +28,7 @@ export const EMPTY_STATE: State = {
   slot: null, release: 0, installed: [], blacklist: [], proofs: [], policy: null,
 };
 
-/** The state in its file; entries that are not understood are left out. Throws if it is damaged or of another version. */
+/** The state in its file, without entries that are not understood. Throws if it is damaged or of another version. */
 export function decodeState(data: Uint8Array): State {
   const value = parseJson(data, "state.json");
   if (!isObject(value) || data.length > MAX_STATE_BYTES || member(value, "state_version") !== STATE_VERSION) {
