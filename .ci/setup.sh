@@ -11,7 +11,7 @@ DEBIAN_PACKAGES=(
   default-jre-headless libjna-java # for the Kotlin client, which calls ONNX Runtime through JNA
 )
 # From npm: the engine in a page, and the compilers of the TypeScript and Kotlin clients.
-NPM_PACKAGES=(onnxruntime-web typescript@5 kotlin-compiler@2.4)
+NPM_PACKAGES=(onnxruntime-web typescript@5 @types/node@20 kotlin-compiler@2.4)
 
 step() {
   echo "== $1 ($(date -u +%H:%M:%S)) =="

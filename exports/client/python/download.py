@@ -79,14 +79,9 @@ class Downloader:
 
     def _set_aside(self, file: NeededFile) -> None:
         """What is stored under the name is damaged: it becomes the start of a download."""
-        found = self.store.size(self.slot, file.name)
-        if found is None:
-            return
-        self.tell("damaged", f"{file.name} is damaged: its size or its SHA-256 is not that of the manifest")
-        if found <= file.size:
+        if self.store.size(self.slot, file.name) is not None:
+            self.tell("damaged", f"{file.name} is damaged: its size or its SHA-256 is not that of the manifest")
             self.store.rename(self.slot, file.name, file.name + PART)
-        else:
-            self.store.remove(self.slot, file.name)
 
     def _attempts(self, file: NeededFile) -> None:
         source, fault = self.source, ""

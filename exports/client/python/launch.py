@@ -20,12 +20,11 @@ from .engine import Engine, Session
 from .inputs import InputForm
 from .plan import NeededFile, Plan, label_names, plan_model
 from .prove import attempt, read_cases
-from .records import ClientState, DeviceFacts, Resolution
+from .records import DeviceFacts, ProofRecord, ProofResult, Resolution
 from .release import Release, fetch_manifest, parse_release
-from .resolver import UnusablePolicyError, resolve
+from .resolver import UnusablePolicyError, resolve, revoked_files
 from .slots import Slots, open_slots
 from .source import Source, SourceError, source_of
-from .state import ProofKey, Result
 from .store import Slot, Store, StoreError
 from .strict_json import parse_json
 
@@ -116,8 +115,8 @@ def launch(
     try:
         with store.lock(max(LOCK_SECONDS, timeout)):
             work = _Launch(
-                slots=open_slots(store), engine=engine, facts=facts, source=source_of(url, timeout), timeout=timeout,
-                now=int(time.time()) if now is None else now,
+                slots=open_slots(store), engine=engine, facts=facts.plausible(), source=source_of(url, timeout),
+                timeout=timeout, now=int(time.time()) if now is None else now,
             )  # fmt: skip
             return work.run(policy)
     except (StoreError, TimeoutError) as error:
@@ -180,14 +179,14 @@ class _Launch:
 
     def remember(self, policy: Any) -> None:
         """Keep a policy that is usable; the remembered one counts in place of any other."""
-        if policy is None:
-            return
-        try:
-            _check_policy(policy)
-        except UnusablePolicyError as error:
-            self.tell("policy_refused", str(error))
-        else:
-            self.slots.state = replace(self.slots.state, policy=policy)
+        usable = None
+        for found in (self.slots.state.policy, policy):
+            try:
+                revoked_files(found)
+                usable = usable if found is None else found
+            except UnusablePolicyError as error:
+                self.tell("policy_refused", str(error))
+        self.slots.state = replace(self.slots.state, policy=usable)
 
     def first_release(self) -> Release:
         """The release that the source has, or else the last good one."""
@@ -226,10 +225,15 @@ class _Launch:
         state, files = self.slots.state, release.model_files()
         out = {name for name, digests in files.items() if digests in self.avoided}
         if self.complete_only:
-            out |= {name for name, digests in files.items() if not set(digests) <= set(state.installed)}
+            out |= {name for name, digests in files.items() if not set(digests) <= state.installed}
         models = {name: model for name, model in release.manifest["models"].items() if name not in out}
-        given = ClientState.from_json(state.to_json())
-        return resolve(release.manifest | {"models": models}, state.policy, self.facts, given, self.now)
+        manifest = release.manifest | {"models": models}
+        found = resolve(manifest, state.policy, self.facts, state.for_resolver(), self.now)
+        if found.action == "none" and self.complete_only:
+            # A model that ran before, in little memory, is better than none.
+            facts = replace(self.facts, free_disk_bytes=None, available_memory_bytes=None)
+            found = resolve(manifest, state.policy, facts, state.for_resolver(), self.now)
+        return found
 
     def use(self, resolution: Resolution, model: str, release: Release) -> tuple[Running | None, Release]:
         """Complete, prove and run the model; None and the release to go on with if that fails."""
@@ -251,10 +255,7 @@ class _Launch:
             return None, self.give_up("download_failed", str(error), plan, release)
         except StoreError as error:
             return None, self.give_up("quota", str(error), plan, release)
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # labels or samples with the digests of the manifest that do not fit to it
+        except (OSError, ValueError) as error:  # labels or samples that do not fit to the manifest
             return None, self.fall_back("manifest_refused", str(error), release)
 
     def provide(self, plan: Plan, target: Slot, *, samples: bool) -> None:
@@ -293,31 +294,30 @@ class _Launch:
     def prove(self, resolution: Resolution, plan: Plan, target: Slot, labels: tuple[str, ...]) -> Running | None:
         """Load the model, and run the samples unless it passed before; None if it fails."""
         unit = resolution.compute_unit or "cpu"
-        key = ProofKey(
-            files=tuple(file.sha256 for file in plan.files), compute_unit=unit, engine=self.facts.engine,
-            engine_version=self.facts.engine_version, os_version=self.facts.os_version,
+        proof = self.slots.state.started(
+            ProofRecord(
+                files=tuple(file.sha256 for file in plan.files), compute_unit=unit, engine=self.facts.engine,
+                engine_version=self.facts.engine_version, os_version=self.facts.os_version, result="started", starts=1,
+            )
         )  # fmt: skip
-        starts = self.slots.state.starts(key) + 1
         cases = []
         if not resolution.proven:
             cases = read_cases(plan, lambda file: self.content(target, file), len(labels))
-            self.record(key, "started", starts)  # durable: whatever the engine does now is known to the next launch
+            self.record(proof, "started")  # durable: whatever the engine does now is known to the next launch
         with self.timed("prove"):
             paths = [self.slots.store.path(target, file.name) for file in plan.files]
             result, session, fault = attempt(self.engine, paths, unit, cases, len(labels))
         if session is None:
-            self.record(key, result, starts)
+            self.record(proof, result)
             self.tell("proof_failed", f"{plan.model} on {unit}: {fault}")
             return None
         if not resolution.proven:
-            self.slots.state = self.slots.state.with_proof(key, result, starts)
-        return Running(
-            session=session, labels=labels, form=plan.form, compute_unit=unit,
-            proof="remembered" if resolution.proven else "passed",
-        )  # fmt: skip
+            self.slots.state = self.slots.state.with_proof(proof, result)  # saved with the switch
+        known: Literal["passed", "remembered"] = "remembered" if resolution.proven else "passed"
+        return Running(session=session, labels=labels, form=plan.form, compute_unit=unit, proof=known)
 
-    def record(self, key: ProofKey, result: Result, starts: int) -> None:
-        self.slots.state = self.slots.state.with_proof(key, result, starts)
+    def record(self, proof: ProofRecord, result: ProofResult) -> None:
+        self.slots.state = self.slots.state.with_proof(proof, result)
         self.slots.save()
 
     def commit(self, target: Slot, release: Release) -> None:
@@ -338,10 +338,3 @@ class _Launch:
             resolution=resolution, running=running, slot=self.slots.active, release=release.number,
             events=tuple(self.events), downloaded_bytes=self.downloaded_bytes, seconds=self.seconds,
         )  # fmt: skip
-
-
-def _check_policy(policy: Any) -> None:
-    """Raise `UnusablePolicyError` if the resolver cannot use a policy, whatever the manifest."""
-    floor = {"id": "floor", "platform": "any", "rank": 0, "match": [], "models": []}
-    manifest = {"manifest_version": "1.0", "tiers": [floor], "models": {}}
-    resolve(manifest, policy, DeviceFacts(platform=""), ClientState(), 0)

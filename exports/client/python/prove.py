@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .engine import Engine, EngineCrashedError, EngineRefusedError, Session
 from .images import decode_png
 from .plan import NeededFile, Plan, Samples
-from .state import Result
+from .records import ProofResult
 from .strict_json import parse_json, take
 
 MAX_EXPECTED_VALUES = 5_000_000
@@ -37,7 +37,7 @@ class Case:
 
 def attempt(
     engine: Engine, files: Sequence[Path], compute_unit: str, cases: Sequence[Case], classes: int
-) -> tuple[Result, Session | None, str]:
+) -> tuple[ProofResult, Session | None, str]:
     """Load a model and run the cases; whatever the engine raises becomes a result.
 
     Args:

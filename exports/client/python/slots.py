@@ -75,12 +75,12 @@ class Slots:
         """Remember that these files of the target were verified."""
         other: Slot = "b" if target == "a" else "a"
         digests = {*_present(self, other), *(_present(self, target) if target == self.active else ())}
-        known = digests & set(self.state.installed) | {file.sha256 for file in files}
-        self.state = replace(self.state, installed=tuple(sorted(known)))
+        known = digests & self.state.installed | {file.sha256 for file in files}
+        self.state = replace(self.state, installed=frozenset(known))
 
     def forget(self, file: NeededFile) -> None:
         """This file is not complete."""
-        self.state = replace(self.state, installed=tuple(d for d in self.state.installed if d != file.sha256))
+        self.state = replace(self.state, installed=self.state.installed - {file.sha256})
 
     def switch(self, target: Slot, release: Release) -> None:
         """Make the target the active slot; the only commit of a launch."""
@@ -119,12 +119,12 @@ def open_slots(store: Store) -> Slots:
 def _find_active(slots: Slots) -> None:
     found = [(release.number, slot) for slot in get_args(Slot) if (release := slots.release(slot)) is not None]
     number, slot = max(found, key=lambda entry: entry[0], default=(0, None))
-    present = [digest for slot in get_args(Slot) for digest in _present(slots, slot)]
+    present = frozenset(digest for slot in get_args(Slot) for digest in _present(slots, slot))
     slots.state = replace(
         slots.state,
         slot=slot,
         release=max(number, slots.state.release),
-        installed=slots.state.installed or tuple(sorted(set(present))),
+        installed=slots.state.installed or present,
     )
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,16 @@ class Client:
         )
         return outcome(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a launch in a process."""
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A launch in a process, which is killed at the end if it still runs."""
         pipe = subprocess.PIPE
-        return subprocess.Popen(self.command(arguments), stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+        process = subprocess.Popen(self.command(arguments), stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def outcome(code: int, output: str, error: str) -> Outcome:

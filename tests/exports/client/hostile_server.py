@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+ENDLESS = 1 << 26
+"""Bytes that stand for an endless body: far more than the buffers of two sockets hold."""
 HTML = b"<!doctype html><title>Log in</title><p>Welcome to the hotel!" + b" " * 200
 
 
@@ -149,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, body = self.head()
         del headers["Content-Length"]
         self.answer(status, headers, body)
-        while not self.server_state.closing.is_set():
+        for _ in range(ENDLESS // 65536):
             self.send(b" " * 65536)
 
     def do_half(self) -> None:
@@ -160,6 +162,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_stalls(self) -> None:
         self.do_half()
         self.server_state.closing.wait()
+
+    def do_drips(self) -> None:
+        """A byte now and then, so that no single wait is long."""
+        status, headers, body = self.head()
+        self.answer(status, headers, b"")
+        for byte in body:
+            self.send(bytes([byte]))
+            if self.server_state.closing.wait(0.1):
+                return
 
     def do_silent(self) -> None:
         self.server_state.closing.wait()

@@ -35,7 +35,7 @@ FLAGS = ("-Werror", "-no-reflect", "-jvm-target", "1.8")
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 """Options of the JVM for programs of a few seconds: no optimizing compiler, no threads for collecting garbage."""
 KEPT = 8
-"""The jars that are kept: checkouts of several states share the folder. A jar has half a megabyte."""
+"""The jars that are kept, the latest used: checkouts of several states share the folder. A jar has half a megabyte."""
 COMPILE_SECONDS = 240
 """It takes six seconds on an idle core, and many times that on a machine that is busy with other tests."""
 
@@ -45,15 +45,14 @@ def missing() -> str | None:
     if not os.environ.get("MODEL_FACTORY_NPM") or not all(path.is_file() for path in COMPILER):
         return "needs MODEL_FACTORY_NPM=FOLDER, with `npm install --prefix FOLDER kotlin-compiler@2.4`"
     if JAVA is None:
-        return "needs a Java runtime: the Debian package openjdk-17-jre-headless"
-    return None if JNA.is_file() else "needs the Debian package libjna-java"
+        return "needs a Java runtime: the Debian package default-jre-headless"
+    if not JNA.is_file():
+        return "needs the Debian package libjna-java"
+    return None if native_library() else "needs a wheel of ONNX Runtime with the file libonnxruntime.so.*"
 
 
 def native_library() -> Path | None:
-    """ONNX Runtime's library in the Python wheel, whose C interface the JVM calls; None if the wheel has no such file.
-
-    The package is found but not imported: the import starts its telemetry and takes a second.
-    """
+    """ONNX Runtime's library in the Python wheel, whose C interface the JVM calls; None if the wheel has none."""
     spec = find_spec("onnxruntime")
     folders = spec.submodule_search_locations if spec else None
     found = sorted(Path(folders[0], "capi").glob("libonnxruntime.so.*")) if folders else []
@@ -62,10 +61,8 @@ def native_library() -> Path | None:
 
 def command(main: str, *arguments: str, options: tuple[str, ...] = QUICK_START) -> list[str]:
     """The command that runs the object `main` of the test sources, which are compiled if no jar of theirs is kept."""
-    library = native_library()
-    properties = (f"-Donnxruntime={library}",) if library else ()
     classes = class_path(jar(), LIBRARIES / "kotlin-stdlib.jar", JNA)
-    return [str(JAVA), *options, *properties, "-cp", classes, main, *arguments]
+    return [str(JAVA), *options, f"-Donnxruntime={native_library()}", "-cp", classes, main, *arguments]
 
 
 def jar() -> Path:
@@ -75,7 +72,9 @@ def jar() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{digest(sources)}.jar"
     with FileLock(folder / "lock"):  # several processes of tests share the processor; one of them compiles
-        if not path.is_file():
+        if path.is_file():
+            path.touch()
+        else:
             compile_to(path, sources, JNA)
             for old in sorted(folder.glob("*.jar"), key=lambda found: found.stat().st_mtime)[:-KEPT]:
                 old.unlink()

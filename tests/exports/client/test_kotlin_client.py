@@ -107,7 +107,7 @@ def test_it_refuses_what_readers_might_understand_differently():
 def test_the_code_of_the_readme_compiles(tmp_path):
     text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```kotlin\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = tmp_path / "Readme.kt"
     code.write_text(IMPORTS + "\n".join(blocks), encoding="utf-8")
     compile_to(tmp_path / "readme.jar", [code, *STAND_INS.glob("*.kt")], jar())
@@ -118,6 +118,11 @@ def test_it_imports_nothing_but_java_and_kotlin():
     imports = {line for path in files for line in re.findall(r"^import (.*)$", path.read_text(encoding="utf-8"), re.M)}
     assert imports
     assert not [name for name in imports if not name.startswith(("java.", "kotlin."))]
+
+
+def test_no_line_has_more_than_120_characters():
+    files = [path for path in SOURCES.rglob("*.kt") if any(len(line) > 120 for line in path.read_text().splitlines())]
+    assert not files
 
 
 def test_the_readme_names_every_file():

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from client_programs import CLIENTS, Client, Outcome, outcome
-from hostile_server import Server, serving
+from hostile_server import ENDLESS, Server, serving
 from small_family import BLOCK, LABELS, Family, hanging_model, make_family, with_nan
 
 FACTS = {
@@ -148,6 +148,29 @@ def test_the_second_launch_works_offline_and_remembers_the_proof(client: Client,
 
 
 @in_languages()
+def test_offline_a_stored_model_runs_even_in_little_memory(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    with serving(tmp_path / "dist") as server:
+        app = App(client, tmp_path, server)
+        app.publish(make_family())
+        app.launch()
+    found = app.launch({"available_memory_bytes": 1000, "free_disk_bytes": 1000})
+    expect_model(found, "large", "remembered")
+    assert found.events == ["offline"]
+
+
+@in_languages()
+def test_online_little_memory_leads_to_a_lower_tier(app: App) -> None:
+    family = make_family()
+    family.manifest["models"]["large"]["needs"]["peak_memory_bytes"] = 1 << 30
+    app.publish(family)
+    app.launch()
+    found = app.launch({"available_memory_bytes": 1 << 29})
+    expect_model(found, "small", "passed", slot="b")
+    assert ["high", "large", "memory"] in found.found["reasons"]
+
+
+@in_languages()
 def test_a_second_launch_online_asks_for_the_manifest_alone(app: App) -> None:
     app.publish(make_family())
     app.launch()
@@ -216,6 +239,19 @@ def test_a_third_release_replaces_the_first_one(app: App) -> None:
 
 
 @in_languages()
+def test_a_slot_that_is_being_filled_has_no_manifest(app: App) -> None:
+    for number in (1, 2):
+        app.publish(make_family(release=number, seed=number))
+        app.launch()
+    new = app.publish(make_family(release=3, seed=3))
+    app.server.faults[new.model_file("large")] = "missing"
+    found = app.launch()
+    expect_model(found, "large", "remembered", slot="b", release=2)
+    assert not app.stored("a", "manifest.json").exists()
+    assert app.stored("b", "manifest.json").exists()
+
+
+@in_languages()
 def test_an_older_release_is_not_installed(app: App) -> None:
     app.publish(make_family(release=2, seed=2))
     app.launch()
@@ -280,10 +316,11 @@ def test_a_server_that_sends_something_else_leaves_the_last_good_manifest(app: A
     found = app.launch()
     expect_model(found, "large", "remembered")
     assert found.events in (["manifest_refused"], ["offline"])  # platforms report a body cut short in either way
+    assert app.server.bytes_of("manifest.json") < ENDLESS // 2
 
 
 @in_languages()
-@pytest.mark.parametrize("fault", ["silent", "stalls"])
+@pytest.mark.parametrize("fault", ["silent", "stalls", "drips"])
 def test_a_server_that_never_answers_leaves_the_last_good_manifest(app: App, fault: str) -> None:
     app.publish(make_family())
     app.launch()
@@ -331,7 +368,7 @@ def test_a_tampered_model_is_never_used(app: App) -> None:
     assert not app.stored("a", name).exists()
 
 
-FATAL = ["html", "other_length", "longer", "half", "missing", "broken", "damaged", "redirect_for_ever"]
+FATAL = ["endless", "html", "other_length", "longer", "half", "missing", "broken", "damaged", "redirect_for_ever"]
 
 
 @in_languages()
@@ -345,6 +382,7 @@ def test_an_update_that_does_not_arrive_leaves_the_last_release(app: App, fault:
     expect_model(found, "large", "remembered")
     assert "download_failed" in found.events
     assert "switched" not in found.events
+    assert app.server.bytes_of(new.model_file("large")) < ENDLESS // 2
     app.server.faults.clear()
     expect_model(app.launch(), "large", "passed", slot="b", release=2)
 
@@ -482,6 +520,21 @@ def test_a_hole_without_blocks_costs_the_whole_file(app: App) -> None:
 
 
 @in_languages()
+@pytest.mark.parametrize("fault", ["without_ranges", "other_range", "missing", "half"])
+def test_a_hole_is_filled_or_the_model_is_not_used_if_ranges_fail(app: App, fault: str) -> None:
+    family = app.publish(make_family())
+    path = app.stored("a", family.model_file("large"))
+    app.launch()
+    punch(path)
+    app.server.faults[family.model_file("large")] = [fault] * (9 if fault == "missing" else 1)
+    found = app.launch(timeout="1") if fault != "missing" else app.fails(timeout="1")
+    assert path.exists() == (fault != "missing")
+    if not isinstance(found, str):
+        expect_model(found, "large", "remembered")
+        assert path.read_bytes() == family.files[family.model_file("large")]
+
+
+@in_languages()
 def test_a_holed_model_does_not_run_offline(client: Client, tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     with serving(tmp_path / "dist") as server:
@@ -531,6 +584,17 @@ def test_a_damaged_state_costs_a_proof_and_no_download(app: App, content: bytes)
 
 
 @in_languages()
+def test_nonsense_in_a_readable_state_is_left_out(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.server.forget()
+    app.change_state(slot=7, release="x", installed={}, blacklist=[[], {"sha256": 1}], proofs=[None, {"files": 3}])
+    found = app.launch()
+    expect_model(found, "large", "passed")
+    assert (found.events, app.server.files()) == ([], set())
+
+
+@in_languages()
 def test_a_damaged_state_does_not_open_the_way_back(client: Client, tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     with serving(tmp_path / "dist") as server:
@@ -573,6 +637,43 @@ def test_wrong_outputs_lead_to_the_next_unit_then_to_the_next_tier(app: App, sam
     again = app.launch(units)
     expect_model(again, "small", "remembered")
     assert (again.events, app.server.files()) == ([], set())
+
+
+EXPECTED: dict[str, Any] = {
+    "no object": [],
+    "no model": {"small": {"logits_micro": [[0] * 4] * 3, "tolerance_micro": 1}},
+    "too few samples": {"large": {"logits_micro": [[0] * 4] * 2, "tolerance_micro": 1}},
+    "too few logits": {"large": {"logits_micro": [[0] * 3] * 3, "tolerance_micro": 1}},
+    "texts": {"large": {"logits_micro": [["0"] * 4] * 3, "tolerance_micro": 1}},
+    "no tolerance": {"large": {"logits_micro": [[0] * 4] * 3}},
+}
+
+
+@in_languages()
+@pytest.mark.parametrize("content", EXPECTED)
+def test_samples_that_do_not_fit_leave_the_last_release(app: App, content: str) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2, seed=2)
+    name = family.manifest["samples"]["expected"]["name"]
+    family.replace(name, json.dumps(EXPECTED[content]).encode())
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
+
+
+@in_languages()
+@pytest.mark.parametrize("samples", ["images", "tensors"])
+def test_sample_inputs_that_are_none_leave_the_last_release(app: App, samples: str) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2, seed=2, samples=samples)
+    family.replace(family.manifest["samples"]["inputs"][0]["name"], b"These are no pixels.")
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
 
 
 @in_languages()
@@ -620,27 +721,45 @@ def test_a_model_that_kills_the_app_twice_is_passed_over(app: App) -> None:
     family.replace(family.model_file("large"), hanging_model())
     app.publish(family)
     for starts in (1, 2):
-        process = app.client.start(*app.arguments())
-        try:
-            wait_for(
-                lambda starts=starts: (
-                    ("started", starts) in [(p["result"], p["starts"]) for p in app.state()["proofs"]]
-                ),
-                app,
-            )
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+        with app.client.started(*app.arguments()):
+            wait_for(lambda starts=starts: recorded(app) == ("started", starts))
     found = app.launch()
     expect_model(found, "small", "passed")
     assert ["high", "large", "proof_failed"] in found.found["reasons"]
 
 
-def wait_for(condition: Callable[[], bool], app: App) -> None:
+def recorded(app: App) -> tuple[str, int] | None:
+    """The result of the first proof and its starts; None before there is one."""
+    proofs = app.state()["proofs"] if (app.store / "state.json").exists() else []
+    return (proofs[0]["result"], proofs[0]["starts"]) if proofs else None
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
-    while not ((app.store / "state.json").exists() and condition()):
-        assert time.monotonic() < end, "the proof was not recorded before it began"
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.02)
+
+
+@in_languages()
+@pytest.mark.parametrize("action", ["cloud", "off"])
+def test_a_floor_without_a_model_ends_the_launch(app: App, action: str) -> None:
+    family = make_family()
+    family.manifest["floors"] = [{"platform": "ios", "action": action}]
+    app.publish(family)
+    found = app.launch({"platform": "ios"}, image=app.folder / "image.png").found
+    told = {key: found[key] for key in ("action", "model", "compute_unit", "slot", "proof", "label", "logits_micro")}
+    assert told.pop("action") == action
+    assert set(told.values()) == {None}
+    assert (app.server.files(), found["downloaded_bytes"]) == (set(), 0)
+
+
+@in_languages()
+def test_a_floor_names_its_model(app: App) -> None:
+    family = make_family()
+    family.manifest["floors"] = [{"platform": "ios", "action": "model", "models": ["large"]}]
+    app.publish(family)
+    expect_model(app.launch({"platform": "ios"}), "large", "passed")
 
 
 # Blacklist, policy, full disk, two at once.
@@ -674,6 +793,14 @@ def test_a_revoked_model_stays_revoked_without_the_policy(app: App) -> None:
 
 
 @in_languages()
+def test_a_remembered_policy_that_is_not_usable_does_not_stop_the_app(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.change_state(policy={"policy_version": "2.0"})
+    expect_model(app.launch(), "large", "remembered")
+
+
+@in_languages()
 def test_a_full_disk_leaves_the_last_release(app: App) -> None:
     app.publish(make_family())
     app.launch()
@@ -693,8 +820,9 @@ def test_a_full_disk_leaves_the_last_release(app: App) -> None:
 @in_languages()
 def test_two_launches_at_once_download_once(app: App) -> None:
     family = app.publish(make_family())
-    started = [app.client.start(*app.arguments()) for _ in range(2)]
-    found = [outcome(process.wait(60), *process.communicate()) for process in started]
+    with app.client.started(*app.arguments()) as one, app.client.started(*app.arguments()) as other:
+        texts = [process.communicate(timeout=60) for process in (one, other)]
+    found = [outcome(process.returncode, *text) for process, text in zip((one, other), texts, strict=True)]
     assert [each.code for each in found] == [0, 0], [each.error for each in found]
     assert sorted(each.found["proof"] for each in found) == ["passed", "remembered"]
     assert app.server.bytes_of("/models") == len(family.files[family.model_file("large")])
@@ -704,13 +832,8 @@ def test_two_launches_at_once_download_once(app: App) -> None:
 def test_a_launch_that_died_holds_no_lock(app: App) -> None:
     family = app.publish(make_family())
     app.server.faults[family.model_file("large")] = ["stalls"]
-    process = app.client.start(*app.arguments())
-    end = time.monotonic() + 30
-    while not app.server.bytes_of("/models"):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with app.client.started(*app.arguments()):
+        wait_for(lambda: app.server.bytes_of("/models") > 0)
     expect_model(app.launch(), "large", "passed")
 
 

@@ -3,6 +3,13 @@
 
 package android
 
+class Bitmap {
+    val width = 0
+    val height = 0
+
+    fun getPixels(pixels: IntArray, offset: Int, stride: Int, x: Int, y: Int, width: Int, height: Int) = Unit
+}
+
 class Context {
     val noBackupFilesDir = java.io.File("")
 

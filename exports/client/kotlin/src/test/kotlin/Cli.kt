@@ -47,7 +47,8 @@ object Cli {
     private fun run(options: Map<String, String>): Map<String, Any?> {
         val folder = File(options.getValue("--store"))
         val store = FolderStore(folder)
-        val library = System.getProperty("onnxruntime") ?: throw CliException("the property onnxruntime names no library")
+        val library = System.getProperty("onnxruntime")
+            ?: throw CliException("the property onnxruntime names no library")
         val engine = OnnxRuntimeNative(library)
         val gathered = jvmFacts(folder).copy(engine = engine.name, engineVersion = engine.version).toJson()
         val given = options["--facts"]?.let { json(it) as? Map<*, *> ?: throw CliException("$it is no JSON object") }

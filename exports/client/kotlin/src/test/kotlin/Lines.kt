@@ -11,11 +11,11 @@ import modelfactory.resolve
 
 /**
  * Resolves one case per line of standard input: `{"manifest": ...}` sets the manifest, any other line is
- * `{policy, facts, state, now}` and gives one line of output in the form of `expect` in `vectors/resolver.json`. A line that
- * is not strict JSON gives the error `json`.
+ * `{policy, facts, state, now}` and gives one line of output in the form of `expect` in `vectors/resolver.json`. A line
+ * that is not strict JSON gives the error `json`.
  *
- * With `--time N` a case gives `{"nanoseconds": [...]}` instead: how long each of N calls in a row took. The first one of
- * the process includes loading the classes, as in an app that has just started.
+ * With `--time N` a case gives `{"nanoseconds": [...]}` instead: how long each of N calls in a row took. The first one
+ * of the process includes loading the classes, as in an app that has just started.
  */
 object Lines {
     @JvmStatic

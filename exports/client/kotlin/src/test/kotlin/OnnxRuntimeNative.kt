@@ -14,8 +14,8 @@ import modelfactory.Session
 import modelfactory.Tensor
 
 /**
- * ONNX Runtime through JNA, so that the tests run models on a JVM without a further download: the Python wheel holds the
- * native library with its C interface. Apps use the engine of README.md, on ONNX Runtime's own package.
+ * ONNX Runtime through JNA, so that the tests run models on a JVM without a further download: the Python wheel holds
+ * the native library with its C interface. Apps use the engine of README.md, on ONNX Runtime's own package.
  *
  * The interface, `OrtApi` in `onnxruntime_c_api.h`, is a table of function pointers; later versions only append to it.
  */
@@ -120,7 +120,8 @@ private class Api(private val table: Pointer) {
     }
 
     /** Calls a function whose last argument is where it puts its result. */
-    fun made(place: Int, vararg arguments: Any?): Pointer = PointerByReference().also { call(place, *arguments, it) }.value
+    fun made(place: Int, vararg arguments: Any?): Pointer =
+        PointerByReference().also { call(place, *arguments, it) }.value
 
     fun release(place: Int, value: Pointer?) {
         if (value != null) function(place).invokeVoid(arrayOf(value))

@@ -145,7 +145,9 @@ internal class Downloader(
         if (found > expected) {
             throw SourceException("the server sends more than $expected bytes of ${file.name}", rangeRefused = true)
         }
-        if (found < expected) throw SourceException("the server stopped after $found of $expected bytes of ${file.name}")
+        if (found < expected) {
+            throw SourceException("the server stopped after $found of $expected bytes of ${file.name}")
+        }
     }
 
     /** The SHA-256 of the bytes [first] to before [end] of a file; "" if it cannot be read. */

@@ -43,7 +43,8 @@ class InputForm internal constructor(
     fun prepare(image: Image): Tensor {
         val values = empty()
         if (meanPpm == null || deviationPpm == null) {
-            values.put(resize(resize(image, baseHeight, baseWidth, antialias = true), size, size, antialias = false).rgb)
+            val base = resize(image, baseHeight, baseWidth, antialias = true)
+            values.put(resize(base, size, size, antialias = false).rgb)
         } else {
             modelInput(fit(image, baseHeight, baseWidth), size, meanPpm, deviationPpm).forEach { values.putFloat(it) }
         }
@@ -55,7 +56,7 @@ class InputForm internal constructor(
     internal fun unpack(data: ByteArray): List<Tensor> = (0 until data.size / inputBytes.toInt()).map { index ->
         val values = empty().put(data, index * inputBytes.toInt(), inputBytes.toInt())
         values.rewind()
-        Tensor(type, shape, values as ByteBuffer)
+        Tensor(type, shape, values)
     }
 
     /** An input of zeros. */
@@ -68,10 +69,11 @@ class InputForm internal constructor(
 internal fun inputForm(task: Map<*, *>, model: Map<*, *>): InputForm {
     val steps = steps(task.map("preprocessing"))
     val normalise = steps["normalise"]
+    val means = normalise?.let { channels(it, "mean_ppm") }
     val deviations = normalise?.let { channels(it, "std_ppm") }
     if (deviations != null && deviations.any { it <= 0 }) throw lacks("normalise.std_ppm")
     val (height, width) = steps.map("resize").let { side(it, "height") to side(it, "width") }
-    return InputForm(height, width, side(model.map("input"), "width"), normalise?.let { channels(it, "mean_ppm") }, deviations)
+    return InputForm(height, width, side(model.map("input"), "width"), means, deviations)
 }
 
 /** The steps by name. */

@@ -145,13 +145,16 @@ private class Launch(
 
     /** Keeps a policy that is usable; the remembered one counts in place of any other. */
     private fun remember(policy: Any?) {
-        if (policy == null) return
-        try {
-            checkPolicy(policy)
-            slots.state = slots.state.copy(policy = policy)
-        } catch (error: UnusablePolicyException) {
-            tell("policy_refused", error.message!!)
+        var usable: Any? = null
+        for (found in listOfNotNull(slots.state.policy, policy)) {
+            try {
+                checkPolicy(found)
+                usable = found
+            } catch (error: UnusablePolicyException) {
+                tell("policy_refused", error.message!!)
+            }
         }
+        slots.state = slots.state.copy(policy = usable)
     }
 
     /** The release that the source has, or else the last good one. */
@@ -210,7 +213,12 @@ private class Launch(
             files in avoided || (completeOnly && !state.installed.containsAll(files))
         }
         val models = release.manifest.map("models") - out.keys
-        return resolve(release.manifest + Pair("models", models), state.policy, facts, state, now)
+        val manifest = release.manifest + Pair("models", models)
+        val found = resolve(manifest, state.policy, facts, state, now)
+        if (found.action != "none" || !completeOnly) return found
+        // A model that ran before, in little memory, is better than none.
+        val unlimited = facts.copy(freeDiskBytes = null, availableMemoryBytes = null)
+        return resolve(manifest, state.policy, unlimited, state, now)
     }
 
     /** Completes, proves and loads the model; without it the release to go on with. */

@@ -6,7 +6,12 @@ import kotlin.math.max
 import kotlin.math.round
 
 /** An image of [height] x [width] pixels, each three bytes in the order red, green, blue, row by row. */
-class Image(val height: Int, val width: Int, val rgb: ByteArray)
+class Image(val height: Int, val width: Int, val rgb: ByteArray) {
+    init {
+        val bytes = CHANNELS.toLong() * height * width
+        require(height > 0 && width > 0 && rgb.size.toLong() == bytes) { "$height x $width pixels need $bytes bytes" }
+    }
+}
 
 private const val CHANNELS = 3
 

@@ -30,6 +30,8 @@ internal fun attempt(load: () -> Session, cases: List<Case>, classes: Int): Outc
         Outcome(error.result, null, error.message ?: "the engine fails")
     } catch (error: OutOfMemoryError) {
         Outcome("out_of_memory", null, "there is too little memory")
+    } catch (error: RuntimeException) { // an engine's own exceptions, which Kotlin does not check
+        Outcome("refused", null, error.toString())
     }
     if (outcome.session == null) session?.close()
     return outcome
@@ -43,7 +45,7 @@ private fun fault(logits: FloatArray, case: Case, classes: Int): String? {
     val wanted = case.logitsMicro ?: return null
     val difference = logits.indices.maxOf { abs(logits[it] * 1e6 - wanted[it]) }
     if (difference <= case.toleranceMicro + ROUNDING_MICRO) return null
-    return "a logit differs by $difference millionths from that of the manifest, at most ${case.toleranceMicro} are allowed"
+    return "a logit differs by $difference millionths, at most ${case.toleranceMicro} are allowed"
 }
 
 /**

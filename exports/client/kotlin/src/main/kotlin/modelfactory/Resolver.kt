@@ -135,7 +135,13 @@ private class Model(
 }
 
 /** A model that may run, and the compute unit on which it has not failed. */
-private class Candidate(val name: String, val model: Model, val unit: String, val installed: Boolean, val proven: Boolean)
+private class Candidate(
+    val name: String,
+    val model: Model,
+    val unit: String,
+    val installed: Boolean,
+    val proven: Boolean,
+)
 
 private class Resolver(
     private val manifest: Usable,
@@ -246,7 +252,8 @@ private class Resolver(
 
     private fun candidate(name: String, model: Model): Candidate {
         val unit = facts.computeUnits.first { proof(model, it)?.failed != true }
-        return Candidate(name, model, unit, state.installed.containsAll(model.files), proof(model, unit)?.result == "passed")
+        val installed = state.installed.containsAll(model.files)
+        return Candidate(name, model, unit, installed, proof(model, unit)?.result == "passed")
     }
 
     private fun proof(model: Model, unit: String): ProofRecord? =

@@ -30,7 +30,9 @@ private val KEYS: List<Key> = listOf(
     key("cores_min", ::isInteger) { wanted, facts -> facts.cores?.let { it >= number(wanted) } },
     key("os_min", ::isVersion) { wanted, facts -> facts.osVersion?.let { Version(it) >= Version(wanted as String) } },
     key("soc_include", ::areProducts) { wanted, facts -> isListed(wanted, facts.socMaker, facts.socModel) },
-    key("soc_exclude", ::areProducts, true) { wanted, facts -> isListed(wanted, facts.socMaker, facts.socModel)?.not() },
+    key("soc_exclude", ::areProducts, true) { wanted, facts ->
+        isListed(wanted, facts.socMaker, facts.socModel)?.not()
+    },
     key("device_include", ::areProducts) { wanted, facts -> isListed(wanted, facts.deviceMaker, facts.deviceModel) },
     key("device_exclude", ::areProducts, true) { wanted, facts ->
         isListed(wanted, facts.deviceMaker, facts.deviceModel)?.not()
@@ -56,7 +58,9 @@ private fun key(
 
 /** The code and text of the first key that does not hold; null if all hold. An empty selector holds. */
 internal fun selectorFault(selector: Any?, facts: DeviceFacts): Fault? {
-    if (selector !is Map<*, *>) return Fault("selector_key_unknown", "its selector has a form that this app does not know")
+    if (selector !is Map<*, *>) {
+        return Fault("selector_key_unknown", "its selector has a form that this app does not know")
+    }
     notUnderstood(selector)?.let { return it }
     for (key in KEYS) {
         val wanted = selector[key.name] ?: continue

@@ -140,4 +140,5 @@ internal class Slots(val store: Store) {
 }
 
 /** The content of a file of at most [limit] bytes. */
-internal fun Store.read(slot: Slot, name: String, limit: Int): ByteArray = open(slot, name).use { readAtMost(it, limit) }
+internal fun Store.read(slot: Slot, name: String, limit: Int): ByteArray =
+    open(slot, name).use { readAtMost(it, limit) }

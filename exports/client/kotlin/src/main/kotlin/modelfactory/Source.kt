@@ -7,6 +7,7 @@ import java.io.IOException
 import java.io.InputStream
 import java.net.HttpURLConnection
 import java.net.URI
+import java.net.URISyntaxException
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.FutureTask
 import java.util.concurrent.TimeUnit
@@ -184,14 +185,19 @@ class HttpSource(url: String, private val timeout: Double) : Source {
 
     /** The answer with the status 200, or 206 if a range was asked for, after few redirects. */
     private fun request(name: String, range: String?): HttpURLConnection {
-        var address = URI("$url/$name")
+        var address = try {
+            URI("$url/$name")
+        } catch (error: URISyntaxException) {
+            throw SourceException("$url is no address: ${error.message}", answered = false, final = true)
+        }
         repeat(MAX_REDIRECTS + 1) {
             val connection = connect(address, name, range)
             val status = connection.responseCode
             if (status !in REDIRECTS) return accepted(connection, name, range)
             val next = connection.getHeaderField("Location")
             connection.disconnect()
-            address = redirected(address, next) ?: throw SourceException("a redirect of $name leads astray", final = true)
+            address = redirected(address, next)
+                ?: throw SourceException("a redirect of $name leads astray", final = true)
         }
         throw SourceException("more than $MAX_REDIRECTS redirects of $name", final = true)
     }
@@ -220,7 +226,8 @@ class HttpSource(url: String, private val timeout: Double) : Source {
         connection.disconnect()
         if (fits) throw SourceException("the server packed $name, although it was asked not to")
         val message = "the server answers with the status $status for $name"
-        throw SourceException(message, final = status < 500 && status !in RETRIED, rangeRefused = status == UNUSABLE_RANGE)
+        val final = status < 500 && status !in RETRIED
+        throw SourceException(message, final = final, rangeRefused = status == UNUSABLE_RANGE)
     }
 
     private companion object {

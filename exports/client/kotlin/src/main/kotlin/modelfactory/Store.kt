@@ -29,8 +29,8 @@ class StoreException(cause: IOException) : Exception("the store cannot be writte
 typealias Put = (buffer: ByteArray, bytes: Int) -> Unit
 
 /**
- * What a launch needs of a store. Names of files are those of the manifest, which the caller has checked. Functions that
- * write throw [StoreException] if they cannot; functions that read throw [IOException].
+ * What a launch needs of a store. Names of files are those of the manifest, which the caller has checked. Functions
+ * that write throw [StoreException] if they cannot; functions that read throw [IOException].
  */
 interface Store {
     /** Holds the store for one writer until it is closed. Throws [IOException] if another one has it for [seconds]. */
@@ -50,7 +50,7 @@ interface Store {
 
     fun open(slot: Slot, name: String): InputStream
 
-    /** Writes what [fill] puts at [offset]; if [cut], the file is first cut to that length. Passes on what [fill] throws. */
+    /** Writes at [offset] what [fill] puts, whose errors pass; if [cut], the file is first cut to that length. */
     fun write(slot: Slot, name: String, offset: Long, cut: Boolean, fill: (Put) -> Unit)
 
     /** Renames a file after its content is durable. */
@@ -144,7 +144,8 @@ class FolderStore(private val folder: File) : Store {
     }
 
     override fun remove(slot: Slot, name: String) {
-        writing { path(slot, name).let { if (it.isDirectory) it.deleteRecursively() else Files.deleteIfExists(it.toPath()) } }
+        val file = path(slot, name)
+        writing { if (file.isDirectory) file.deleteRecursively() else Files.deleteIfExists(file.toPath()) }
     }
 
     override fun names(slot: Slot): List<String> {

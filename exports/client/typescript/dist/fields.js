@@ -1,0 +1,42 @@
+/** Reads fields of a manifest, which is foreign: every value is checked before it is used. */
+import { member } from "./json.js";
+import { integer } from "./values.js";
+/** The largest side of an input or a base image, in pixels. */
+const MAX_SIDE = 4096;
+/** The manifest lacks something, or has something else in its place. */
+export class ManifestError extends Error {
+    constructor(field) {
+        super(`the manifest has no usable ${field}; download the family again`);
+    }
+}
+/** The value of a field of the right kind. */
+export function needed(value, key, is) {
+    const found = member(value, key);
+    if (!is(found))
+        throw new ManifestError(key);
+    return found;
+}
+export function isString(value) {
+    return typeof value === "string";
+}
+/** A non-negative integer. */
+export function count(value, key) {
+    const found = integer(member(value, key));
+    if (found === undefined)
+        throw new ManifestError(key);
+    return found;
+}
+/** A list with at least one item. */
+export function some(value, key) {
+    const found = member(value, key);
+    if (!Array.isArray(found) || found.length === 0)
+        throw new ManifestError(`${key}.0`);
+    return found;
+}
+/** A size in pixels. */
+export function sizeIn(value, key) {
+    const found = count(value, key);
+    if (found < 1 || found > MAX_SIDE)
+        throw new Error(`${key} is ${found} pixels, expected 1 to ${MAX_SIDE}`);
+    return found;
+}

@@ -1,0 +1,20 @@
+/**
+ * From the pixels of an image to the input of a model. `resize` is defined in integers, so that every port returns the
+ * same bytes; the docstring of the client in Python has the definition. `modelInput` is for families whose models take
+ * floating-point numbers.
+ */
+/** An image: RGB, row by row, three bytes a pixel. */
+export interface Image {
+    readonly width: number;
+    readonly height: number;
+    readonly data: Uint8Array;
+}
+/** Resizes an image, bilinear, as defined in integers; with `antialias` like Pillow within one level. */
+export declare function resize(image: Image, height: number, width: number, antialias?: boolean): Image;
+/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of the preprocessing. */
+export declare function fit(image: Image, height: number, width: number): Image;
+/**
+ * The input of a model that takes floating-point numbers, `(3, size, size)`: bilinear without antialiasing, divided by
+ * 255, normalised.
+ */
+export declare function modelInput(image: Image, size: number, meanPpm: readonly number[], stdPpm: readonly number[]): Float32Array;

@@ -1,0 +1,154 @@
+/**
+ * From the pixels of an image to the input of a model. `resize` is defined in integers, so that every port returns the
+ * same bytes; the docstring of the client in Python has the definition. `modelInput` is for families whose models take
+ * floating-point numbers.
+ */
+const CHANNELS = 3;
+/** Definition, step 1: the weights of each new pixel sum to this. */
+const ONE = 2 ** 15;
+/** Resizes an image, bilinear, as defined in integers; with `antialias` like Pillow within one level. */
+export function resize(image, height, width, antialias = false) {
+    if (image.height === height && image.width === width)
+        return { ...image, data: image.data.slice() };
+    const across = acrossColumns(image, integerWeights(image.width, width, antialias), width);
+    const data = acrossRows(across, integerWeights(image.height, height, antialias), height, width * CHANNELS);
+    return { width, height, data };
+}
+function acrossColumns(image, weights, width) {
+    const { data } = image;
+    const made = new Int32Array(image.height * width * CHANNELS);
+    let at = 0;
+    for (let y = 0; y < image.height; y += 1) {
+        for (let x = 0; x < width; x += 1) {
+            const start = (y * image.width + weights.firsts[x]) * CHANNELS;
+            const [offset, length] = [x * weights.stride, weights.lengths[x]];
+            for (let channel = 0; channel < CHANNELS; channel += 1) {
+                let sum = 2 ** 7;
+                for (let k = 0; k < length; k += 1) {
+                    sum += weights.values[offset + k] * data[start + k * CHANNELS + channel];
+                }
+                made[at++] = sum >> 8; // below 255 * 2^15 + 2^7, which 32 bits hold
+            }
+        }
+    }
+    return made;
+}
+function acrossRows(values, weights, height, row) {
+    const made = new Uint8Array(height * row);
+    for (let y = 0; y < height; y += 1) {
+        const [first, offset, length] = [weights.firsts[y], y * weights.stride, weights.lengths[y]];
+        for (let x = 0; x < row; x += 1) {
+            let sum = 2 ** 21;
+            for (let k = 0; k < length; k += 1) {
+                sum += weights.values[offset + k] * values[(first + k) * row + x];
+            }
+            made[y * row + x] = sum / 2 ** 22; // below 255 * 2^22 + 2^21, which 32 bits hold; the array rounds down
+        }
+    }
+    return made;
+}
+/** Definition, step 1, of which only the old pixels with a weight are kept. */
+function integerWeights(old, made, antialias) {
+    const reach = antialias ? Math.max(old, made) : made;
+    const stride = Math.min(old, Math.ceil((2 * reach) / made) + 2);
+    const firsts = new Int32Array(made);
+    const lengths = new Int32Array(made);
+    const values = new Int32Array(made * stride);
+    for (let i = 0; i < made; i += 1) {
+        const centre = (2 * i + 1) * old;
+        const first = Math.max(0, Math.floor((centre - 2 * reach - made) / (2 * made)));
+        const heights = [];
+        for (let j = first; j < old && heights.length < stride; j += 1) {
+            heights.push(Math.max(0, 2 * reach - Math.abs((2 * j + 1) * made - centre)));
+        }
+        const total = heights.reduce((sum, value) => sum + value, 0);
+        const half = Math.floor(total / 2);
+        let [sum, cut] = [0, 0];
+        heights.forEach((value, k) => {
+            sum += value;
+            const next = Math.floor((sum * ONE + half) / total);
+            values[i * stride + k] = next - cut;
+            cut = next;
+        });
+        firsts[i] = first;
+        lengths[i] = heights.length;
+    }
+    return { firsts, lengths, values, stride };
+}
+/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of the preprocessing. */
+export function fit(image, height, width) {
+    const [rows, columns] = [antialiased(image.height, height), antialiased(image.width, width)];
+    const across = new Float64Array(image.height * width * CHANNELS);
+    apply(columns, width, (x, from, weight) => {
+        for (let y = 0; y < image.height; y += 1) {
+            for (let c = 0; c < CHANNELS; c += 1) {
+                const at = (y * width + x) * CHANNELS + c;
+                across[at] = across[at] + weight * image.data[(y * image.width + from) * CHANNELS + c];
+            }
+        }
+    });
+    across.forEach((value, index) => { across[index] = rounded(value); });
+    const made = new Float64Array(height * width * CHANNELS);
+    apply(rows, height, (y, from, weight) => {
+        for (let x = 0; x < width * CHANNELS; x += 1) {
+            const at = y * width * CHANNELS + x;
+            made[at] = made[at] + weight * across[from * width * CHANNELS + x];
+        }
+    });
+    return { width, height, data: Uint8Array.from(made, rounded) };
+}
+/**
+ * The input of a model that takes floating-point numbers, `(3, size, size)`: bilinear without antialiasing, divided by
+ * 255, normalised.
+ */
+export function modelInput(image, size, meanPpm, stdPpm) {
+    const [rows, columns] = [neighbours(image.height, size), neighbours(image.width, size)];
+    const made = new Float32Array(CHANNELS * size * size);
+    for (let c = 0; c < CHANNELS; c += 1) {
+        const [mean, deviation] = [meanPpm[c] / 1e6, stdPpm[c] / 1e6];
+        rows.forEach(([top, bottom, down], y) => {
+            columns.forEach(([left, right, along], x) => {
+                const at = (row, column) => image.data[(row * image.width + column) * CHANNELS + c];
+                const upper = (1 - along) * at(top, left) + along * at(top, right);
+                const lower = (1 - along) * at(bottom, left) + along * at(bottom, right);
+                made[(c * size + y) * size + x] = (((1 - down) * upper + down * lower) / 255 - mean) / deviation;
+            });
+        });
+    }
+    return made;
+}
+/** For each new pixel its two neighbours and the weight of the second; clamped at the borders. */
+function neighbours(old, made) {
+    return Array.from({ length: made }, (_, i) => {
+        const centre = Math.min(Math.max(((i + 0.5) * old) / made - 0.5, 0), old - 1);
+        const low = Math.floor(centre);
+        return [low, Math.min(low + 1, old - 1), centre - low];
+    });
+}
+/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` per new pixel. */
+function antialiased(old, made) {
+    const scale = Math.max(old / made, 1);
+    return Array.from({ length: made }, (_, i) => {
+        const centre = ((i + 0.5) * old) / made;
+        const first = Math.max(0, Math.floor(centre - scale - 0.5));
+        const weights = [];
+        for (let j = first; j < Math.min(old, Math.ceil(centre + scale + 0.5)); j += 1) {
+            weights.push(Math.max(0, 1 - Math.abs(j + 0.5 - centre) / scale));
+        }
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        return [first, weights.map((weight) => weight / total)];
+    });
+}
+function apply(weights, count, add) {
+    for (let i = 0; i < count; i += 1) {
+        const [first, values] = weights[i];
+        values.forEach((weight, k) => { if (weight > 0)
+            add(i, first + k, weight); });
+    }
+}
+/** The nearest byte; of two as near, the even one, like NumPy. */
+function rounded(value) {
+    const down = Math.floor(value);
+    const up = value - down > 0.5 || (value - down === 0.5 && down % 2 === 1);
+    return Math.min(255, Math.max(0, up ? down + 1 : down));
+}

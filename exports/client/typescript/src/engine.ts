@@ -1,0 +1,46 @@
+/** The interface to an inference engine. */
+
+/** An input with a batch of one. */
+export interface Tensor {
+  readonly type: "uint8" | "float32";
+  readonly data: Uint8Array | Float32Array;
+  readonly dims: readonly number[];
+}
+
+/** A file of a model, which was checked. */
+export interface ModelFile {
+  /** Its name in the manifest; an ONNX graph finds the others by their names relative to its folder. */
+  readonly name: string;
+  readonly data: Uint8Array;
+}
+
+/** A loaded model. */
+export interface Session {
+  /**
+   * The logits of one input.
+   *
+   * @throws EngineRefusedError the engine reports an error
+   * @throws EngineCrashedError the engine cannot be used any more
+   * @throws OutOfMemoryError there is too little memory
+   */
+  run(input: Tensor): Promise<Float32Array>;
+  /** Frees the memory of the model. */
+  release(): Promise<void>;
+}
+
+/** An inference engine. Whatever `load` does to the app, the launch has recorded durably that it was called. */
+export interface Engine {
+  /** Its name in manifests. */
+  readonly name: string;
+  /** Its version, dotted numbers. */
+  readonly version: string;
+  /** Loads a model; the first file is opened. Throws as `Session.run`. */
+  load(files: readonly ModelFile[], computeUnit: string): Promise<Session>;
+}
+
+/** The engine reports an error, or has no such compute unit. */
+export class EngineRefusedError extends Error {}
+/** The engine has died, or has been left in a state in which it cannot be used. */
+export class EngineCrashedError extends Error {}
+/** There is too little memory. */
+export class OutOfMemoryError extends Error {}

@@ -1,0 +1,104 @@
+/** How an image becomes the input of a model, as a manifest states it. */
+
+import type { Tensor } from "./engine.ts";
+import { member } from "./json.ts";
+import { fit, modelInput, resize, type Image } from "./preprocess.ts";
+import { isString, ManifestError, needed, sizeIn } from "./fields.ts";
+
+const STEPS: Readonly<Record<number, string>> = {
+  1: "resize,resize_to_model,scale,normalise",
+  2: "resize,resize_to_model",
+};
+const CHANNELS = 3;
+
+/** The input of a model, and what makes it from pixels. */
+export class InputForm {
+  /** The height and width to which an image is resized first. */
+  readonly baseHeight: number;
+  readonly baseWidth: number;
+  /** The height and width of the model's input. */
+  readonly size: number;
+  /** The normalisation per channel in parts per million; null if the model takes pixels. */
+  readonly normalise: { readonly mean: readonly number[]; readonly std: readonly number[] } | null;
+
+  /**
+   * @param task the manifest's `task`
+   * @param model the manifest's description of the model
+   * @throws ManifestError something is missing, or another preprocessing is needed than this client has
+   */
+  constructor(task: unknown, model: unknown) {
+    const steps = stepsOf(member(task, "preprocessing"));
+    this.baseHeight = sizeIn(steps.get("resize"), "height");
+    this.baseWidth = sizeIn(steps.get("resize"), "width");
+    this.size = sizeIn(member(model, "input"), "width");
+    const normalise = steps.get("normalise");
+    this.normalise =
+      normalise === undefined ? null : { mean: channels(normalise, "mean_ppm"), std: channels(normalise, "std_ppm") };
+    if (this.normalise?.std.some((value) => value <= 0)) throw new ManifestError("normalise.std_ppm");
+  }
+
+  get dtype(): "uint8" | "float32" {
+    return this.normalise ? "float32" : "uint8";
+  }
+
+  /** The size of one input in bytes. */
+  get inputBytes(): number {
+    return this.size * this.size * CHANNELS * (this.normalise ? 4 : 1);
+  }
+
+  /** Whether an entry of the samples has inputs of this form. */
+  takes(entry: unknown): boolean {
+    const { size, dtype } = this;
+    return member(entry, "height") === size && member(entry, "width") === size && member(entry, "dtype") === dtype;
+  }
+
+  /** The input for an image of any size. */
+  prepare(image: Image): Tensor {
+    const { baseHeight, baseWidth, size, normalise } = this;
+    if (normalise) {
+      return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), size, normalise.mean, normalise.std));
+    }
+    return this.#tensor(resize(resize(image, baseHeight, baseWidth, true), size, size).data);
+  }
+
+  /** `count` inputs from raw little-endian values. */
+  unpack(data: Uint8Array, count: number): Tensor[] {
+    return Array.from({ length: count }, (_, index) => {
+      const part = data.slice(index * this.inputBytes, (index + 1) * this.inputBytes);
+      if (!this.normalise) return this.#tensor(part);
+      const view = new DataView(part.buffer);
+      return this.#tensor(Float32Array.from({ length: part.length / 4 }, (_item, k) => view.getFloat32(4 * k, true)));
+    });
+  }
+
+  /** An input of zeros. */
+  zeros(): Tensor {
+    const count = this.size * this.size * CHANNELS;
+    return this.#tensor(this.normalise ? new Float32Array(count) : new Uint8Array(count));
+  }
+
+  #tensor(data: Uint8Array | Float32Array): Tensor {
+    const { size } = this;
+    return this.normalise
+      ? { type: "float32", data, dims: [1, CHANNELS, size, size] }
+      : { type: "uint8", data, dims: [1, size, size, CHANNELS] };
+  }
+}
+
+/** The steps by name, if they are those of a known version. */
+function stepsOf(preprocessing: unknown): Map<string, unknown> {
+  const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
+  const names = steps.map((step: unknown) => member(step, "op"));
+  const expected = typeof version === "number" ? STEPS[version] : undefined;
+  const known = expected !== undefined && names.every(isString) && names.join(",") === expected;
+  if (!known || (version === 1 && member(steps[2], "divisor") !== 255)) {
+    throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
+  }
+  return new Map(steps.map((step: unknown, index: number) => [names[index] ?? "", step]));
+}
+
+function channels(step: unknown, key: string): readonly number[] {
+  const values = needed(step, key, Array.isArray) as unknown[];
+  if (values.length !== CHANNELS || !values.every((value) => Number.isSafeInteger(value))) throw new ManifestError(key);
+  return values as number[];
+}

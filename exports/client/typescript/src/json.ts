@@ -1,0 +1,195 @@
+/**
+ * Reads JSON that others wrote, by the rules that hold for every file of a family and of the store: no repeated keys,
+ * limited nesting, values and integers, finite numbers, valid Unicode. `JSON.parse` silently drops repeated keys.
+ *
+ * Objects have no prototype, so that a key such as `constructor` is present only if the file has it.
+ */
+
+export type Json = null | boolean | number | string | Json[] | JsonObject;
+export interface JsonObject {
+  readonly [key: string]: Json;
+}
+
+const MAX_DEPTH = 16;
+const MAX_VALUES = 200_000;
+/** No sound file has a longer number, which would only cost time. */
+const MAX_NUMBER = 400;
+/** The digits of the largest exact integer, and its sign. */
+const MAX_INTEGER_CHARACTERS = 17;
+const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
+const PLAIN = /[^"\\\u0000-\u001f]*/y;
+const SPACE = /[ \t\n\r]*/y;
+const ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t",
+};
+
+/** A rule for JSON is broken. */
+export class JsonError extends Error {}
+
+/**
+ * The value of strict JSON.
+ *
+ * @param data the contents of the file, UTF-8; the caller limits its size
+ * @param name its name in messages
+ * @param values the most values that it may have
+ * @throws JsonError a rule is broken
+ */
+export function parseJson(data: Uint8Array, name: string, values: number = MAX_VALUES): Json {
+  try {
+    return new Parser(decoded(data), values).parse();
+  } catch (error) {
+    throw new JsonError(`${name} is damaged (${(error as Error).message}); download it again`);
+  }
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The value of a key that the object itself has; undefined for any other value or key. */
+export function member(value: unknown, key: string): Json | undefined {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+}
+
+function decoded(data: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data);
+  } catch {
+    throw new JsonError("it is not UTF-8");
+  }
+}
+
+class Parser {
+  readonly #text: string;
+  #at = 0;
+  #left: number;
+
+  constructor(text: string, values: number) {
+    this.#text = text;
+    this.#left = values;
+  }
+
+  parse(): Json {
+    const value = this.#value(0);
+    this.#skip();
+    if (this.#at < this.#text.length) throw new JsonError("something follows its end");
+    return value;
+  }
+
+  #value(depth: number): Json {
+    if (this.#left-- <= 0) throw new JsonError("too many values");
+    this.#skip();
+    switch (this.#text[this.#at]) {
+      case "{": return this.#object(depth + 1);
+      case "[": return this.#array(depth + 1);
+      case '"': return this.#string();
+      case "t": return this.#word("true", true);
+      case "f": return this.#word("false", false);
+      case "n": return this.#word("null", null);
+      default: return this.#number();
+    }
+  }
+
+  #object(depth: number): JsonObject {
+    this.#enter(depth);
+    const found = Object.create(null) as Record<string, Json>;
+    if (this.#taken("}")) return found;
+    do {
+      this.#skip();
+      if (this.#text[this.#at] !== '"') throw new JsonError("a key is not a string");
+      const key = this.#string();
+      if (Object.hasOwn(found, key)) throw new JsonError("a key is repeated");
+      if (!this.#taken(":")) throw new JsonError("a colon is missing");
+      found[key] = this.#value(depth);
+    } while (this.#taken(","));
+    if (!this.#taken("}")) throw new JsonError("an object does not end");
+    return found;
+  }
+
+  #array(depth: number): Json[] {
+    this.#enter(depth);
+    const found: Json[] = [];
+    if (this.#taken("]")) return found;
+    do found.push(this.#value(depth));
+    while (this.#taken(","));
+    if (!this.#taken("]")) throw new JsonError("a list does not end");
+    return found;
+  }
+
+  #enter(depth: number): void {
+    if (depth > MAX_DEPTH) throw new JsonError(`nested deeper than ${MAX_DEPTH} levels`);
+    this.#at += 1;
+  }
+
+  #string(): string {
+    const parts: string[] = [];
+    this.#at += 1;
+    for (;;) {
+      parts.push(this.#match(PLAIN) ?? "");
+      const next = this.#text[this.#at++];
+      if (next === '"') break;
+      if (next !== "\\") throw new JsonError("a string does not end");
+      parts.push(this.#escape());
+    }
+    const text = parts.join("");
+    if (!isWellFormed(text)) throw new JsonError("half of a surrogate pair");
+    return text;
+  }
+
+  #escape(): string {
+    const kind = this.#text[this.#at++] ?? "";
+    if (kind !== "u") {
+      const found = Object.hasOwn(ESCAPES, kind) ? ESCAPES[kind] : undefined;
+      if (found === undefined) throw new JsonError("an unknown escape");
+      return found;
+    }
+    const digits = this.#text.slice(this.#at, this.#at + 4);
+    if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw new JsonError("an unknown escape");
+    this.#at += 4;
+    return String.fromCharCode(Number.parseInt(digits, 16));
+  }
+
+  #number(): number {
+    NUMBER.lastIndex = this.#at;
+    const found = NUMBER.exec(this.#text);
+    if (!found || found[0].length > MAX_NUMBER) throw new JsonError("a value is not JSON");
+    const text = found[0];
+    this.#at += text.length;
+    const value = Number(text);
+    const whole = found[1] === undefined && found[2] === undefined;
+    if (whole && (text.length > MAX_INTEGER_CHARACTERS || !Number.isSafeInteger(value))) {
+      throw new JsonError("an integer is too large");
+    }
+    if (!Number.isFinite(value)) throw new JsonError("a number is not finite");
+    return value;
+  }
+
+  #word<T extends Json>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) throw new JsonError("a value is not JSON");
+    this.#at += word.length;
+    return value;
+  }
+
+  #taken(character: string): boolean {
+    this.#skip();
+    if (this.#text[this.#at] !== character) return false;
+    this.#at += 1;
+    return true;
+  }
+
+  #skip(): void {
+    this.#match(SPACE);
+  }
+
+  /** What a sticky pattern matches here; the position moves behind it. */
+  #match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    const found = pattern.exec(this.#text)?.[0];
+    this.#at += found?.length ?? 0;
+    return found;
+  }
+}
+
+function isWellFormed(text: string): boolean {
+  return !/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text);
+}
