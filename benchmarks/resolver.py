@@ -2,21 +2,23 @@
 
     MODEL_FACTORY_NPM=FOLDER python benchmarks/resolver.py
 
-The resolver in Python, which defines the answers, is compared with those in TypeScript (on Node) and Kotlin (on a JVM) on
-`--devices` random devices in groups of 50 that share a random family. About half of the families are sound: the factory
-could have written them. The others have up to four random faults: values of other types or of later formats, names such
-as `__proto__`, missing fields. Half of the devices are calm: facts may be missing or nonsense, but the app has the right
-engine, and neither policy nor client stop a file. `disagreements` counts the devices to which another client gives another
-answer, in any field or reason. `uncovered` counts the calm devices of sound families (`must_be_covered`) that get neither
-a model nor the cloud nor an explicit off. `codes`, `actions` and `errors` count the devices with each of them.
+The resolver in Python, which defines the answers, is compared with those in TypeScript (on Node) and Kotlin (on a JVM)
+on `--devices` random devices, in groups of 50 that share a random family. About half of the families are sound: the
+factory could have written them. The others have up to four random faults: values of other types or of later formats,
+names such as `__proto__`, missing fields. Half of the devices are calm: facts may be missing or nonsense, but the app
+has the right engine, and neither policy nor client stop a file. `disagreements` counts the devices to which another
+client gives another answer, in any field or reason. `uncovered` counts the calm devices of sound families
+(`must_be_covered`) that get neither a model nor the cloud nor an explicit off. `codes`, `actions` and `errors` count
+the devices with each of them.
 
-Then one call is timed on a family of 12 models whose manifest (`manifest_bytes`) has everything that the factory writes: the
-large model of the example manifest in 12 versions, with six latencies and the digests of 16 blocks each, and a tier for each
-model. The device meets no tier, so all are judged. `*_ms` are medians of `--rounds` calls, `*_first_ms` the first call of the
-process, which in an app is the only one; on the JVM it loads the classes. Parsing the manifest is not included.
+Then one call is timed on a family of 12 models whose manifest (`manifest_bytes`) has everything that the factory writes
+by default: the large model of the example manifest in 12 versions, each with latencies on 12 devices and the digests of
+16 blocks, and a tier for each model. The device meets no tier, so all are judged. `*_ms` are medians of `--rounds`
+calls, `*_first_ms` the first call of the process, which in an app is the only one; on the JVM it loads the classes.
+Parsing the manifest is not included.
 
-TypeScript needs Node, Kotlin what the tests need (`tests/exports/client/kotlin_client.py`); a client that cannot run here is
-missing from `clients`.
+TypeScript needs Node, Kotlin what the tests need (`tests/exports/client/kotlin_client.py`); a client that cannot run
+here is missing from `clients`.
 
 `--quick` compares 2,000 devices.
 
@@ -49,6 +51,7 @@ from random_devices import cases
 from exports.client.python.lines import answer
 from exports.client.python.records import ClientState, DeviceFacts
 from exports.client.python.resolver import resolve
+from exports.family.manifest import json_text
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests" / "exports" / "client"
@@ -191,15 +194,23 @@ def manifest_of_12_models() -> str:
     for name, digest in zip(names, digests, strict=True):
         file = large["files"][0] | {"name": f"models/{digest[:16]}.onnx", "sha256": digest}
         blocks = {"bytes": 1 << 16, "sha256": [digest] * BLOCKS}
-        value["models"][name] = large | {"files": [file | {"blocks": blocks}], "perf": large["perf"][:1] * 6}
+        value["models"][name] = large | {
+            "files": [file | {"blocks": blocks}],
+            "needs": large["needs"] | {"load_us": 5120, "load_basis": "measured", "load_machine": processor()},
+            "perf": [large["perf"][0] | {"device": f"tier_{index}"} for index in range(MODELS)],
+        }
     tiers = [
         {"id": f"tier_{index}", "platform": "android", "rank": index + 1, "models": [name],
-         "match": [{"ram_class_min": 8192, "cores_min": 8, "soc_exclude": [{"maker": "QTI", "model": "AR1"}]}]}
+         "match": [{"ram_class_min": 8192, "cores_min": 8, "soc_exclude": [{"maker": "QTI", "model": "AR1"}]}],
+         "churn": {"against": "tier_0", "changed_ppm": 8889, "gained_ppm": 6667, "lost_ppm": 2222}}
         for index, name in enumerate(names)
     ]  # fmt: skip
     value["tiers"] = [floor | {"models": names[:1]}, *tiers]
     value["floors"] = [{"platform": "web", "action": "off"}, {"platform": "ios", "action": "cloud"}]
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    samples, size = value["samples"], {"height": 24, "width": 24, "dtype": "uint8", "count": 8}
+    value["samples"] = {"kind": "tensors", "inputs": [samples["inputs"][0] | size], "expected": samples["expected"]}
+    del value["evaluation"]
+    return json_text(value)
 
 
 def time_python(manifest: str, rounds: int) -> dict[str, float]:
