@@ -6,8 +6,8 @@ import modelfactory.resize
 
 /**
  * Preprocesses one image per line of standard input, `{"op", "from": [height, width], "to": [height, width], "rgb"}`,
- * and prints the list of values. The operation is `resize` (with `antialias`), `fit`, or `model_input` (with `mean_ppm` and
- * `std_ppm`).
+ * and prints the list of values. The operation is `resize` (with `antialias`), `fit`, or `model_input` (with `mean_ppm`
+ * and `std_ppm`).
  */
 object Pixels {
     @JvmStatic
