@@ -19,6 +19,7 @@ from model_factory.commands.profile import profile
 from model_factory.commands.report import report
 from model_factory.commands.resolve import resolve
 from model_factory.commands.search import search
+from model_factory.commands.serve import serve
 from model_factory.commands.show import show
 from model_factory.commands.telemetry import telemetry
 from model_factory.commands.train import train
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "onboard": onboard,
     "resolve": resolve,
     "verify": verify,
+    "serve": serve,
     "show": show,
     "diff": diff,
     "telemetry": telemetry,

@@ -66,7 +66,11 @@ class Chromium:
 
     def evaluate(self, script: str) -> Any:
         """The value of an expression in the page."""
-        answer = self._ask("Runtime.evaluate", self._page, expression=script, returnByValue=True)
+        return self.evaluate_in(self._page, script)
+
+    def evaluate_in(self, session: str | None, script: str) -> Any:
+        """The value of an expression in a tab."""
+        answer = self._ask("Runtime.evaluate", session, expression=script, returnByValue=True)
         return answer["result"].get("value")
 
     def wait_for(self, script: str, seconds: float = 30.0) -> None:
@@ -80,6 +84,30 @@ class Chromium:
     def text(self) -> str:
         """The text that the page shows."""
         return str(self.evaluate("document.body.innerText"))
+
+    def tab(self, url: str) -> Tab:
+        """Open another tab beside the page."""
+        target = self._ask("Target.createTarget", url=url)["targetId"]
+        return Tab(self, self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+
+    def press(self, key: str) -> None:
+        """Press and release a key: a character, or a name such as `Enter`."""
+        codes = {"Enter": ("\r", 13), " ": (" ", 32), "ArrowDown": ("", 40), "Tab": ("", 9)}
+        text, code = codes[key]
+        given = {"key": key, "windowsVirtualKeyCode": code} | ({"text": text} if text else {})
+        self._ask("Input.dispatchKeyEvent", self._page, type="keyDown", **given)
+        self._ask("Input.dispatchKeyEvent", self._page, type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    def emulate(self, *, width: int, height: int, scheme: str) -> None:
+        """Show the page on a screen of that size in CSS pixels, with the colour scheme `light` or `dark`."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        self._ask("Emulation.setDeviceMetricsOverride", self._page, **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", self._page, features=features)
+
+    def limit_storage(self, url: str, size: int) -> None:
+        """Let the site at `url` store at most `size` bytes."""
+        self._ask("Storage.overrideQuotaForOrigin", self._page, origin=url.rstrip("/"), quotaSize=size)
 
     def reload(self) -> None:
         """Reload the page."""
@@ -115,3 +143,23 @@ class Chromium:
 
     def _ended(self) -> bytes:
         raise RuntimeError("the browser has ended")
+
+
+class Tab:
+    """Another tab of a browser."""
+
+    def __init__(self, browser: Chromium, session: str) -> None:
+        self._browser = browser
+        self._session = session
+
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression in the tab."""
+        return self._browser.evaluate_in(self._session, script)
+
+    def wait_for(self, script: str, seconds: float = 30.0) -> None:
+        """Wait until an expression in the tab is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(script):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{script}: not in {seconds} s")
+            time.sleep(0.1)

@@ -37,7 +37,7 @@ export class IndexedDbStore {
         return found ?? null;
     }
     async writeState(data) {
-        await this.#run("readwrite", (files) => asPromise(files.put(data, "state")));
+        await this.#run("readwrite", (files) => asPromise(files.put(data, "state")), "strict");
     }
     async size(slot, name) {
         return this.#run("readonly", async (files) => (await entry(files, slot, name))?.size ?? null);
@@ -130,10 +130,10 @@ export class IndexedDbStore {
         }
     }
     /** Runs `work` in one transaction, and waits until it is durable. */
-    async #run(mode, work) {
+    async #run(mode, work, durability = "relaxed") {
         try {
             const database = await this.#opened();
-            const transaction = database.transaction(["files", "blocks"], mode, { durability: "strict" });
+            const transaction = database.transaction(["files", "blocks"], mode, { durability });
             const done = new Promise((resolve, reject) => {
                 transaction.oncomplete = () => resolve();
                 transaction.onabort = () => reject(transaction.error ?? new Error("the transaction was aborted"));

@@ -47,7 +47,7 @@ export class IndexedDbStore implements Store {
   }
 
   async writeState(data: Uint8Array): Promise<void> {
-    await this.#run("readwrite", (files) => asPromise(files.put(data, "state")));
+    await this.#run("readwrite", (files) => asPromise(files.put(data, "state")), "strict");
   }
 
   async size(slot: Slot, name: string): Promise<number | null> {
@@ -148,10 +148,11 @@ export class IndexedDbStore implements Store {
   /** Runs `work` in one transaction, and waits until it is durable. */
   async #run<T>(
     mode: IDBTransactionMode, work: (files: IDBObjectStore, blocks: IDBObjectStore) => Promise<T>,
+    durability: IDBTransactionDurability = "relaxed",
   ): Promise<T> {
     try {
       const database = await this.#opened();
-      const transaction = database.transaction(["files", "blocks"], mode, { durability: "strict" });
+      const transaction = database.transaction(["files", "blocks"], mode, { durability });
       const done = new Promise<void>((resolve, reject) => {
         transaction.oncomplete = () => resolve();
         transaction.onabort = () => reject(transaction.error ?? new Error("the transaction was aborted"));
