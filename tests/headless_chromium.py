@@ -70,8 +70,9 @@ class Chromium:
 
     def evaluate_in(self, session: str | None, script: str) -> Any:
         """The value of an expression in a tab."""
-        answer = self._ask("Runtime.evaluate", session, expression=script, returnByValue=True)
-        return answer["result"].get("value")
+        answer = self._answer("Runtime.evaluate", session, expression=script, returnByValue=True)
+        # While a page is being replaced by another one, there is nothing that could evaluate it.
+        return answer["result"]["result"].get("value") if "result" in answer else None
 
     def wait_for(self, script: str, seconds: float = 30.0) -> None:
         """Wait until an expression in the page is true."""
@@ -132,14 +133,17 @@ class Chromium:
         os.write(self._write, json.dumps(message).encode() + b"\0")
 
     def _ask(self, method: str, session: str | None = None, **parameters: Any) -> Any:
+        return self._answer(method, session, **parameters)["result"]
+
+    def _answer(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         self._send(method, session, **parameters)
         while True:
             while b"\0" not in self._rest:
                 self._rest += os.read(self._read, 2**16) or self._ended()
             line, _, self._rest = self._rest.partition(b"\0")
-            answer = json.loads(line)
+            answer: dict[str, Any] = json.loads(line)
             if answer.get("id") == self._numbers:
-                return answer["result"]
+                return answer
 
     def _ended(self) -> bytes:
         raise RuntimeError("the browser has ended")

@@ -71,6 +71,7 @@ class SiteServer:
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()
+        self._server.end_connections()
         self._server.server_close()
 
 

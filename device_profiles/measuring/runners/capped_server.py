@@ -85,6 +85,13 @@ class CappedServer(ThreadingHTTPServer):
             self._connections.pop(request, None)
         super().shutdown_request(request)
 
+    def end_connections(self) -> None:
+        """Close all connections; `server_close` closes only the socket that accepts new ones."""
+        with self._lock:
+            found = list(self._connections)
+        for connection in found:
+            _end(connection)
+
     def service_actions(self) -> None:
         """Close connections whose time is over; called twice a second."""
         now = time.monotonic()
