@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*([^0-9.].*)?")
 """Dotted numbers, and a suffix that comparisons ignore: `12.1`, `1.22.0+cpu`, `6.8.0-49-generic`."""
+_STATE_VERSION = 1
+"""The version of a client's state that is read, as in the clients."""
 _MAX_FILE = 1 << 18
 """The largest policy or state that is read, as in the clients."""
 _MAX_VERSION = 64
@@ -103,7 +105,7 @@ def resolve(
         os_version=os_version,
         soc=soc,
         device=device,
-        features=[] if no_features else feature,
+        features=_features(feature, no_features),
         probe=probe,
         free_disk=free_disk,
         free_memory=free_memory,
@@ -182,6 +184,8 @@ def resolve_family(
     from factory_base.errors import ConfigError
 
     manifest, known = read_manifest_value(family), _json(state)
+    if known is not None and known.get("state_version") != _STATE_VERSION:
+        raise ConfigError(f"{state}: is not a client's state of version {_STATE_VERSION}")
     try:
         return resolve(manifest, _json(policy), facts, ClientState.from_json(known), int(time.time()))
     except UnusablePolicyError as error:
@@ -248,6 +252,16 @@ def _product(option: str, text: str | None) -> tuple[str | None, str | None]:
             f"{option}: {text!r} is not maker/model such as 'Acme/A1'; write 'Acme/' if the model is not known"
         )
     return maker, model or None
+
+
+def _features(names: Sequence[str] | None, none: bool) -> Sequence[str] | None:
+    from factory_base.errors import ConfigError
+
+    if names and none:
+        raise ConfigError("--no-features and --feature contradict each other; give one of them")
+    if names and not all(names):
+        raise ConfigError("--feature: a name has at least one character")
+    return [] if none else names or None
 
 
 def _probe(text: str | None) -> Probe | None:

@@ -1,9 +1,15 @@
 """What `factory resolve` takes as facts about a device."""
 
+import json
+
 import pytest
 
+from exports import EXAMPLE_MANIFEST
 from factory_base.errors import ConfigError
 from model_factory.commands.resolve import facts_from_text
+
+LARGE = json.loads(EXAMPLE_MANIFEST.read_text())["models"]["large"]["files"][0]["sha256"]
+PHONE = ("--platform", "android", "--ram", "6GiB", "--cores", "8")
 
 _NONE = dict.fromkeys(
     ("ram", "cores", "os_version", "soc", "device", "features", "probe", "free_disk", "free_memory", "engine_version")
@@ -39,3 +45,74 @@ def test_what_is_no_version_is_refused_in_one_short_line(version):
         with pytest.raises(ConfigError, match="is not a version; write up to 64 characters") as caught:
             facts(**{option: version})
         assert len(str(caught.value)) < 200
+
+
+def test_a_device_a_probe_and_compute_units_are_facts():
+    found = facts(device="Apple/iPhone14,5", probe="mac_1=900", compute_units=("npu", "cpu"), features=["webgpu"])
+    assert (found.device_maker, found.device_model) == ("Apple", "iPhone14,5")
+    assert found.probe is not None
+    assert (found.probe.id, found.probe.score) == ("mac_1", 900)
+    assert (found.compute_units, found.features) == (("npu", "cpu"), ("webgpu",))
+    assert facts().compute_units == ("cpu",)
+
+
+@pytest.mark.parametrize("probe", ["mac_1", "=5", "mac_1=", "mac_1=0", "mac_1=-5", "mac_1=1.5", "mac_1=" + "9" * 16])
+def test_a_probe_without_id_or_score_is_refused(probe):
+    with pytest.raises(ConfigError, match="is not id=score such as"):
+        facts(probe=probe)
+
+
+@pytest.fixture
+def resolve(factory, tmp_path):
+    """Resolves the example manifest; a dictionary among the arguments becomes a file."""
+
+    def run(*arguments):
+        given = list(arguments)
+        for index, value in enumerate(given):
+            if isinstance(value, dict):
+                given[index] = tmp_path / f"{index}.json"
+                given[index].write_text(json.dumps(value))
+        return factory(tmp_path, "resolve", EXAMPLE_MANIFEST, *given)
+
+    return run
+
+
+def test_it_prints_the_action_the_model_and_its_compute_unit(resolve):
+    assert resolve(*PHONE).out.startswith("model large  (tier midrange, rank 2, on cpu)\n")
+    assert "on npu" in resolve(*PHONE, "--compute-unit", "npu", "--compute-unit", "cpu").out
+    found = json.loads(resolve(*PHONE, "--json").out)
+    assert (found["action"], found["compute_unit"], found["reasons"][-1]["code"]) == ("model", "cpu", "chosen")
+
+
+def test_a_policy_revokes_a_model(resolve):
+    policy = {"policy_version": "1.0", "revoked": [{"sha256": LARGE}]}
+    out = resolve(*PHONE, "--policy", policy).out
+    assert out.startswith("model small ")
+    assert "midrange large: the policy revokes it [revoked]" in out
+
+
+def test_a_state_tells_what_is_installed_and_what_failed(resolve):
+    proof = {"files": [LARGE], "compute_unit": "cpu", "engine": None, "engine_version": None, "os_version": None}
+    state = {"state_version": 1, "installed": [LARGE], "proofs": [proof | {"result": "passed", "starts": 1}]}
+    assert "on cpu, installed, proven)" in resolve(*PHONE, "--state", state).out
+    state["proofs"] = [proof | {"result": "crashed", "starts": 1}]
+    assert "[proof_failed]" in resolve(*PHONE, "--state", state).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--policy", {"revoked": []}), "it has no policy_version"),
+        (("--policy", {"policy_version": "2.0"}), "is not 1.x"),
+        (("--policy", "nowhere.json"), "nowhere.json"),
+        (("--state", {"installed": []}), "is not a client's state of version 1"),
+        (("--state", "/dev/zero"), "is not a regular file"),
+        (("--no-features", "--feature", "a"), "contradict each other"),
+        (("--feature", ""), "at least one character"),
+    ],
+)
+def test_what_it_cannot_use_is_one_line(resolve, arguments, message):
+    answer = resolve(*PHONE, *arguments)
+    assert answer.code == 1
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
