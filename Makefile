@@ -4,7 +4,8 @@
 #   make test                                 set up, then run the tests
 #   make check                                set up, then run the linters
 #   make setup                                set up for both at once
-#   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, and refuse it if it is worse than OLD
+#   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, and refuse it if it is worse than OLD, or changed
+#                                             under the same release number
 #   make clean                                remove the environment and caches, not runs/ and dist/
 
 PYTHON ?= python3
@@ -55,7 +56,7 @@ family: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
 	@if [ -n "$(OLD)" ] && [ "$(OLD)" -ef "$(NEW)" ]; then \
 		echo "error: OLD and NEW are both $(NEW), which the build writes; copy the last family elsewhere" >&2; exit 2; fi
 	$(FACTORY) build $(if $(CONFIG),--config "$(CONFIG)")
-	$(FACTORY) verify "$(NEW)"
+	$(FACTORY) verify "$(NEW)" $(if $(OLD),--previous "$(OLD)")
 	@if [ -z "$(OLD)" ]; then echo "$(NEW): the first family, nothing to compare it with"; else \
 		set -x; $(FACTORY) diff "$(OLD)" "$(NEW)" $(FLAGS); fi
 

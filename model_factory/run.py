@@ -130,6 +130,11 @@ class Run:
         return self.family_folder / "report.html"
 
     @property
+    def releases(self) -> Path:
+        """The digests of the content that families had under each release number."""
+        return self.folder / "releases.json"
+
+    @property
     def stages(self) -> Path:
         """The folder of records of finished stages."""
         return self.folder / "stages"

@@ -97,6 +97,7 @@ CORE_CLASSES: dict[str, CoreClass] = {
     "cortex-a78": _cpu(0.55, 0.65, 0.22, 0.45, bytes_per_cycle=3.2, call_cycles=6500),
     "cortex-x4": _WIDE,
     "oryon": _WIDE,
+    "apple": _WIDE,
     "x86": _cpu(0.6, 0.8, 0.3, 0.5, bytes_per_cycle=None, call_cycles=4000, instruction_pj=None),
     "wasm": _cpu(
         0.55, 0.65, 0.25, 0.45, bytes_per_cycle=None, call_cycles=40000, cache_factor=1.5, run_calls=10,

@@ -203,10 +203,11 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
     than `old` of the same family, but no higher release number: apps and servers that compare release numbers would not
     take it. Its `provenance` does not count as content.
     """
-    return (*_input_notes(old, new), *_number_notes(old, new))
+    return (*input_notes(old, new), *_number_notes(old, new))
 
 
-def _input_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
+def input_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
+    """A note if the models of `new` take another form of input than those of `old`, which apps must know."""
     before, after = old.task.input, new.task.input
     if (before.dtype, before.layout) == (after.dtype, after.layout):
         return ()

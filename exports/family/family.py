@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import Artifact
+from exports.family.author_checks import refuse_faults
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
 from exports.family.input_form import input_spec, preprocessing
 from exports.family.labels import check_labels, labels_bytes, labels_name
@@ -89,7 +90,7 @@ def write_family(
         The manifest as read back from disk.
 
     Raises:
-        ManifestError: The specification is incomplete or contradicts itself.
+        ManifestError: The specification is incomplete or contradicts itself, or `author_checks` finds a fault.
         EngineError: A model's engine refuses the samples.
         DiskError: There is too little space, or a file cannot be written.
     """
@@ -114,7 +115,8 @@ def check_family(spec: FamilySpec) -> None:
             models, tiers, classes and samples, and the length of its texts.
 
     Raises:
-        ManifestError: The manifest or another file would be too large, or a name is not allowed.
+        ManifestError: The manifest or another file would be too large, a name is not allowed, or `author_checks` finds
+            a fault.
     """
     _check(spec)
     logits = len(spec.sample_images) * len(spec.labels) * len(spec.models)
@@ -146,7 +148,9 @@ def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[s
             f"{source}: {len(spec.models)} models for {len(spec.tiers)} tiers take {size:,} bytes, at most "
             f"{MAX_BYTES:,} are allowed; name fewer targets"
         )
-    return encode_manifest(manifest, source), contents
+    text = encode_manifest(manifest, source)
+    refuse_faults(json.loads(text), source)
+    return text, contents
 
 
 def _with_labels_file(manifest: Manifest, file: File) -> Manifest:

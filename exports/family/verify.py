@@ -17,10 +17,18 @@ from numpy.typing import NDArray
 
 from exports.client.python.values import version_key
 from exports.family.artifact import MODELS
+from exports.family.author_checks import AuthorCheck, author_checks, release_check
 from exports.family.files import check_family_size, check_file, read_file
 from exports.family.input_form import base_size, normalisation
 from exports.family.labels import LABELS, family_labels
-from exports.family.manifest import manifest_path, parse_manifest, read_bytes, reference_faults
+from exports.family.manifest import (
+    decode_json,
+    manifest_path,
+    parse_manifest,
+    read_bytes,
+    read_manifest,
+    reference_faults,
+)
 from exports.family.records import EngineRange, File, Manifest, Model
 from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples
 from exports.isolation.process import IsolatedProcess, IsolatedSession, JobTimeoutError
@@ -37,6 +45,8 @@ MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
 _DESCRIBED = ("onnxruntime",)
 """The engines whose files can be described."""
+_MAX_DETAIL = 1500
+"""The most characters of a line about tiers, whose names a manifest may choose."""
 _MAX_STRAYS = 10_000
 _SHOWN_STRAYS = 10
 _MEMORY_BYTES = 4 << 30
@@ -79,21 +89,28 @@ class _Expected:
     tolerance_micro: int
 
 
-def verify_family(path: Path, process: IsolatedProcess | None = None) -> VerifyReport:
-    """Check encoding, schema, references, size and digest of every file, stray files, and every model on the samples.
+def verify_family(path: Path, process: IsolatedProcess | None = None, previous: Path | None = None) -> VerifyReport:
+    """Check encoding, schema, references, tiers, size and digest of every file, strays, and every model on the samples.
 
     Args:
         path: The family's folder or its manifest.
         process: The process that runs the models, which stays open; by default one for this call.
+        previous: The folder or the manifest of the release before, if its number is to be compared.
 
     Raises:
-        ManifestError: The manifest itself cannot be read. All other damage is reported as a failed check.
+        ManifestError: The manifest itself, or that of `previous`, cannot be read. All other damage is reported as a
+            failed check.
     """
     file = manifest_path(path)
-    manifest = parse_manifest(read_bytes(path), str(file))
+    data = read_bytes(path)
+    manifest = parse_manifest(data, str(file))
     folder = file.parent
     checks = [Check(name="manifest", ok=True, detail=f"{manifest.family_id} release {manifest.release}")]
     checks.append(_references(manifest))
+    if checks[-1].ok:
+        checks += map(_of_author, author_checks(decode_json(data, str(file))))
+    if previous is not None:
+        checks.append(_of_author(release_check(read_manifest(previous), manifest)))
     try:
         check_family_size(manifest)
     except ManifestError as error:
@@ -110,6 +127,11 @@ def verify_family(path: Path, process: IsolatedProcess | None = None) -> VerifyR
     else:
         checks.extend(_sample_checks(folder, manifest, damaged, process))
     return VerifyReport(checks=tuple(checks))
+
+
+def _of_author(check: AuthorCheck) -> Check:
+    detail = f"warning: {check.detail}" if check.verdict == "warning" else check.detail
+    return Check(name=check.name, ok=check.verdict != "fault", detail=printable(detail, _MAX_DETAIL))
 
 
 def _references(manifest: Manifest) -> Check:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +16,20 @@ if TYPE_CHECKING:
     from exports.family.verify import VerifyReport
 
 
-def verify(family: FamilyArgument, as_json: JsonOption = False) -> None:
-    """Check every digest, and run every model on the samples. Exit code 1 if there is any fault."""
+PreviousOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FAMILY",
+        help="The release before, its folder or its manifest: other content must have a higher release number.",
+    ),
+]
+
+
+def verify(family: FamilyArgument, previous: PreviousOption = None, as_json: JsonOption = False) -> None:
+    """Check every digest and the tiers, and run every model on the samples. Exit code 1 if there is any fault."""
     from exports.family.verify import verify_family
 
-    outcome = verify_family(family)
+    outcome = verify_family(family, previous=previous)
     if as_json:
         print_json(verify_json(outcome))
     else:

@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 
 from device_profiles.profile import DeviceProfile, FoundProfile
 from exports.family.artifact import MODELS, Artifact, Evaluation, ModelFile
-from exports.family.diff import release_notes
+from exports.family.author_checks import author_warnings
+from exports.family.diff import input_notes
 from exports.family.family import check_family, write_family
 from exports.family.files import read_file
-from exports.family.manifest import read_manifest
+from exports.family.manifest import read_manifest, read_manifest_value
 from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.parity import Parity
 from exports.family.proof import HostRun, Proof
@@ -30,6 +31,7 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.export import Exported, FileFacts
 from model_factory.stages.materials import Materials
+from model_factory.stages.releases import number_notes
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
 
@@ -96,8 +98,9 @@ def family_stage(
         write, lambda _: sorted(p for p in run.family_folder.rglob("*") if p.is_file() and p.suffix != ".html")
     )
     manifest = read_manifest(run.family_folder)
-    changes = release_notes(earlier, manifest) if earlier else ()
-    return WrittenFamily(manifest=manifest, notes=(*changes, *_label_notes(manifest)))
+    changes = (*(input_notes(earlier, manifest) if earlier else ()), *number_notes(run, earlier, manifest))
+    warnings = author_warnings(read_manifest_value(run.family_folder))
+    return WrittenFamily(manifest=manifest, notes=(*changes, *_label_notes(manifest), *warnings))
 
 
 def check_family_limits(run: Run, materials: Materials, console: Console, targets: Sequence[FoundProfile]) -> None:

@@ -43,11 +43,12 @@ def test_a_figure_is_a_positive_number_of_a_size_that_costs_can_be_computed_from
 
 
 PHONES = ("lowend_1gb", "lowend_3gb", "midrange", "midrange_6gb", "highend", "flagship", "flagship_16gb")
-OTHERS = ("speaker", "glasses", "highend_gpu", "flagship_npu", "browser", "host")
+APPLE = ("iphone_old", "iphone", "iphone_new", "ipad")
+OTHERS = ("speaker", "glasses", "highend_gpu", "flagship_npu", "browser", "linux", "host")
 
 
 def test_the_profiles_that_ship() -> None:
-    assert set(shipped_profiles()) == {*PHONES, *OTHERS}
+    assert set(shipped_profiles()) == {*PHONES, *APPLE, *OTHERS}
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
@@ -74,6 +75,19 @@ def test_phone_profiles_take_every_phone_from_1_gib_and_more_for_more_ram(tmp_pa
     assert cores == sorted(cores)
 
 
+def test_profiles_of_ios_take_every_device_from_2_gib_and_tell_ipads_by_their_cores(tmp_path: Path) -> None:
+    selectors = [find_profile(name, tmp_path).profile.selectors for name in APPLE]
+    assert {s.platform for s in selectors} == {"ios"}
+    assert [(s.ram_class_min, s.cores_min) for s in selectors] == [
+        (2 * GIB, None), (4 * GIB, 6), (8 * GIB, 6), (8 * GIB, 8),
+    ]  # fmt: skip
+
+
+def test_no_profile_has_an_upper_limit_of_ram(tmp_path: Path) -> None:
+    # Devices with more RAM would get a lower tier, or the floor.
+    assert not any(find_profile(name, tmp_path).profile.selectors.ram_class_max for name in shipped_profiles())
+
+
 def test_exactly_one_android_cpu_profile_has_the_most_ram_for_each_ram_class(tmp_path: Path) -> None:
     profiles = [find_profile(name, tmp_path).profile for name in shipped_profiles()]
     cpu = [p for p in profiles if p.compute_unit == "cpu" and p.selectors.platform == "android"]
@@ -90,10 +104,8 @@ def test_a_profile_of_an_accelerator_is_tied_to_a_chip(tmp_path: Path) -> None:
 
 
 def ram_words(selectors: Selectors) -> str:
-    low, high = selectors.ram_class_min, selectors.ram_class_max
-    if low is None:
-        return "any"
-    return f"{format_bytes(low)} " + (f"to below {format_bytes(high)}" if high else "and more")
+    low = selectors.ram_class_min
+    return "any" if low is None else f"{format_bytes(low)} and more"
 
 
 def test_the_documented_table_of_profiles_is_correct(tmp_path: Path) -> None:

@@ -207,5 +207,4 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(302, {"Location": self.path, "Content-Length": 0}, b"")
 
     def do_gzip(self) -> None:
-        body = gzip.compress(self.wanted()[2])
-        self.answer(200, {"Content-Encoding": "gzip", "Content-Length": len(body)}, body)
+        self.answer(200, {"Content-Encoding": "gzip"}, gzip.compress(self.wanted()[2]))

@@ -61,7 +61,7 @@ def test_a_model_has_a_latency_for_each_device_and_the_largest_memory(model):
 def test_a_tier_has_the_selectors_of_the_profile_in_mebibytes():
     tier = tier_spec(profile("speaker"), "large")
     assert (tier.id, tier.platform, tier.model_id) == ("speaker", "linux_iot", "large")
-    assert tier.selectors == (Selector(platforms=("linux_iot",), ram_class_min=256, ram_class_max=1024, cores_min=2),)
+    assert tier.selectors == (Selector(platforms=("linux_iot",), ram_class_min=256, cores_min=2),)
 
 
 def test_ranks_follow_the_demands_of_the_profiles_within_a_platform():

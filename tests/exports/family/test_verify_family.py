@@ -47,6 +47,36 @@ def test_a_sound_family_passes_every_check(runs, make_family):
     assert {"manifest", "references", "strays", "samples small", "samples large"} <= {c.name for c in report.checks}
 
 
+def test_the_tiers_are_checked_by_the_questions_of_an_author(runs, make_family):
+    folder = make_family()
+    sound = {check.name: check.detail for check in verify_family(folder, runs).checks}
+    assert {"coverage", "platforms", "tiers reached", "more never gets less"} <= sound.keys()
+    assert sound["platforms"].startswith("warning: no tier is for ios, web, linux_iot, so")
+
+    def limit(value):
+        phone = next(tier for tier in value["tiers"] if tier["id"] == "phone")
+        phone["match"][0]["ram_class_max"] = 6144
+
+    edit(folder, limit)
+    assert "android, 6 GiB of RAM gets 'entry' (rank 1)" in failed(folder, runs)["more never gets less"]
+
+
+def test_tiers_of_a_manifest_that_contradicts_itself_are_not_searched(runs, make_family):
+    folder = make_family()
+    edit(folder, lambda value: value["tiers"].pop(0))
+    assert "more never gets less" not in {check.name for check in verify_family(folder, runs).checks}
+
+
+def test_the_number_of_a_release_is_compared_with_the_one_before(runs, make_family):
+    old, new = make_family("old"), make_family("new")
+    assert verify_family(new, runs, previous=old).ok
+    edit(new, lambda value: value["tiers"].pop())
+    names = [check.name for check in verify_family(new, runs, previous=old / "manifest.json").checks if not check.ok]
+    assert names == ["release"]
+    edit(new, lambda value: value.update(release=2))
+    assert verify_family(new, runs, previous=old).ok
+
+
 def test_a_truncated_model_is_named_and_not_run(runs, make_family):
     folder = make_family()
     name = model_name(folder)

@@ -68,6 +68,11 @@ def test_limits_are_passed_to_the_comparison(app, stand_in):
     assert f"called: diff {app / 'old'} {app / 'dist' / 'tiny'} --max-accuracy-drop 1" in answer.stdout
 
 
+def test_the_number_of_the_release_is_compared_with_that_of_the_last_family(app, stand_in):
+    answer = make_family(app, app / "old", factory=stand_in())
+    assert f"called: verify {app / 'dist' / 'tiny'} --previous {app / 'old'}" in answer.stdout
+
+
 @pytest.mark.parametrize(
     ("command", "code", "done"), [("build", 1, 1), ("verify", 1, 2), ("diff", 1, 3), ("diff", 2, 3)]
 )
