@@ -549,6 +549,21 @@ def test_a_holed_model_does_not_run_offline(client: Client, tmp_path: Path) -> N
 
 
 @in_languages()
+def test_a_model_that_cannot_be_repaired_gives_way_to_one_in_the_other_slot(app: App) -> None:
+    family = make_family()
+    family.manifest["models"]["large"]["needs"]["peak_memory_bytes"] = 1 << 30
+    app.publish(family)
+    app.launch({"available_memory_bytes": 1 << 29})
+    expect_model(app.launch(), "large", "passed", slot="b")
+    punch(app.stored("b", family.model_file("large")))
+    app.server.faults["/models/large"] = "missing"
+    found = app.launch()
+    expect_model(found, "small", "remembered")
+    assert found.events == ["damaged", "download_failed", "switched"]
+    assert family.manifest["models"]["large"]["files"][0]["sha256"] not in app.state()["installed"]
+
+
+@in_languages()
 def test_a_hole_is_filled_from_the_other_slot(app: App) -> None:
     family = app.publish(make_family(shared=True))
     app.launch()
