@@ -228,6 +228,37 @@ def test_a_new_release_takes_the_other_slot_and_downloads_only_what_changed(app:
 
 
 @in_languages()
+def test_a_release_with_the_same_files_is_installed_without_a_download(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.publish(make_family(release=2))
+    app.server.forget()
+    expect_model(app.launch(), "large", "remembered", slot="b", release=2)
+    assert (app.server.files(), app.state()["release"]) == (set(), 2)
+
+
+@in_languages()
+def test_the_first_launch_asks_for_the_manifest_three_times_and_later_ones_once(app: App) -> None:
+    app.publish(make_family())
+    app.server.faults["manifest.json"] = ["broken", "broken"]
+    expect_model(app.launch(timeout="1"), "large", "passed")
+    app.server.faults["manifest.json"] = ["broken"]
+    assert app.launch().events == ["manifest_refused"]
+
+
+@in_languages()
+def test_samples_of_an_unknown_kind_leave_the_last_release(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2)
+    family.manifest["samples"]["kind"] = "sounds"
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
+
+
+@in_languages()
 def test_a_third_release_replaces_the_first_one(app: App) -> None:
     families = [make_family(release=number, seed=number) for number in (1, 2, 3)]
     for family in families:
