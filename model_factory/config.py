@@ -158,6 +158,14 @@ class FactoryConfig(Document):
             raise ValueError(f"device {twice[0]!r} is a target twice; give each target a profile of its own")
         return targets
 
+    @field_validator("floors", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, floors: Any) -> Any:
+        """YAML 1.1 reads `off` without quotes as false."""
+        if not isinstance(floors, dict):
+            return floors
+        return {platform: "off" if floor is False else floor for platform, floor in floors.items()}
+
     @model_validator(mode="after")
     def _floors_exist(self) -> FactoryConfig:
         known = [*_NO_MODEL, *(target.device for target in self.targets)]
