@@ -14,8 +14,10 @@ FACTORY ?= $(VENV)/bin/factory
 
 # For `make family`. CONFIG: a config; if empty, that of the embedded digits. OLD: the folder of the last family; empty if
 # there is none. NEW: the folder that the build writes, beside the config. FLAGS: limits for `factory diff`.
+# EVALUATION: the folder with the test labels and predictions of OLD, if OLD does not publish them and they are not in runs/.
 CONFIG ?=
 OLD ?=
+EVALUATION ?=
 FLAGS ?=
 NAME = $(if $(CONFIG),$(shell sed -n "s/^name: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "$(CONFIG)"),digits)
 NEW ?= $(if $(CONFIG),$(dir $(CONFIG)))dist/$(NAME)
@@ -32,7 +34,7 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile
 
-.PHONY: demo setup test check family family-folder clean
+.PHONY: demo setup test check family family-folder evaluation-folder clean
 
 demo: $(VENV)/.ready
 	$(FACTORY) build
@@ -58,11 +60,14 @@ family: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
 	$(FACTORY) build $(if $(CONFIG),--config "$(CONFIG)")
 	$(FACTORY) verify "$(NEW)" $(if $(OLD),--previous "$(OLD)")
 	@if [ -z "$(OLD)" ]; then echo "$(NEW): the first family, nothing to compare it with"; else \
-		set -x; $(FACTORY) diff "$(OLD)" "$(NEW)" $(FLAGS); fi
+		set -x; $(FACTORY) diff "$(OLD)" "$(NEW)" $(if $(EVALUATION),--evaluation "$(EVALUATION)") $(FLAGS); fi
 
-# For scripts: prints the folder that `make family` writes.
+# For scripts: prints the folder that `make family` writes, and the one where the run keeps test labels and predictions.
 family-folder:
 	@echo "$(NEW)"
+
+evaluation-folder:
+	@echo "$(if $(CONFIG),$(dir $(CONFIG)))runs/$(NAME)/evaluation"
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

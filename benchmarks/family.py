@@ -22,16 +22,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from common import log, make_parser, parse_options, processor
-from numpy.typing import NDArray
 
 from exports.family.diff import paired_difference
+from exports.family.evaluations import default_stores, evaluation_of
 from exports.family.manifest import read_manifest
 from exports.family.records import Manifest, Model, Tier
 from exports.family.verify import verify_family
-from factory_base.errors import FactoryError
+from factory_base.errors import FactoryError, ManifestError
 from factory_base.processors import usable_cores
 from model_factory.build import build
 from model_factory.config import shipped_configs
@@ -128,8 +127,11 @@ def metrics(family: Path) -> dict[str, Any]:
     models = sorted(manifest.models.items(), key=lambda item: item[1].subnet.macs)
     (first, smallest), (last, largest) = models[0], models[-1]
     folder = family if family.is_dir() else family.parent
-    labels = load(folder, manifest.evaluation.labels.name)
-    correct = {name: load(folder, manifest.evaluation.predictions[name].name) == labels for name in (first, last)}
+    found = evaluation_of(folder, manifest, default_stores(folder))
+    if found is None:
+        raise ManifestError(f"{folder}: has no evaluation, neither published nor in the run beside it")
+    labels = found.labels
+    correct = {name: found.predictions[name] == labels for name in (first, last)}
     change = asdict(paired_difference(correct[first], correct[last]))
     return {
         "family_id": manifest.family_id,
@@ -164,12 +166,6 @@ def row(manifest: Manifest, tier: Tier) -> dict[str, Any]:
 def accuracy(model: Model) -> float:
     """Accuracy of the exported file on the test images, in [0, 1]."""
     return model.quality.value_ppm / PPM
-
-
-def load(folder: Path, name: str) -> NDArray[np.uint16]:
-    """An evaluation array of the family, (images,)."""
-    array: NDArray[np.uint16] = np.load(folder / name, allow_pickle=False)
-    return array
 
 
 def environment() -> dict[str, Any]:

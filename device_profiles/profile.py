@@ -23,7 +23,7 @@ from device_profiles.profile_costs import (
 )
 from factory_base.documents import Document, load_document, nearest
 from factory_base.errors import ConfigError, UnknownNameError
-from factory_base.fields import Name, Threads, is_name
+from factory_base.fields import LARGEST_EXACT, Name, Threads, is_name
 from factory_base.files import digest_of
 from factory_base.quantities import SizeBytes, exact_energy, format_bytes
 
@@ -52,6 +52,24 @@ class SocPattern(Document):
     model: str = ""
 
 
+class DevicePattern(Document):
+    """One device: a maker and a model, as the operating system names them. An empty model matches all of the maker."""
+
+    maker: Annotated[str, Field(min_length=1)]
+    model: str = ""
+
+
+FeatureName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}$")]
+"""A name that a manifest allows: lower-case letters, digits, `_`, `.` and `-`, at most 64."""
+
+
+class ProbeScore(Document):
+    """A measurement that the app makes on a device: its name, and the least score."""
+
+    id: FeatureName
+    score: Annotated[int, Field(ge=1, le=LARGEST_EXACT)]
+
+
 class Selectors(Document):
     """The devices that belong to a profile: every condition that is given must hold.
 
@@ -63,6 +81,11 @@ class Selectors(Document):
         os_min: Oldest version of the operating system, such as `12.1`; on Android the API level, such as `29`.
         soc_include: If not empty, one of these patterns must match.
         soc_exclude: None of these patterns may match. It overrides `soc_include`.
+        device_include: If not empty, one of these devices.
+        device_exclude: None of these devices. It overrides `device_include`.
+        features_all: Names of what the device must have, which the app reports.
+        features_none: Names of what the device must not have.
+        probe_min: The least score in a measurement that the app makes.
     """
 
     platform: Platform
@@ -72,6 +95,11 @@ class Selectors(Document):
     os_min: str | None = None
     soc_include: tuple[SocPattern, ...] = ()
     soc_exclude: tuple[SocPattern, ...] = ()
+    device_include: tuple[DevicePattern, ...] = ()
+    device_exclude: tuple[DevicePattern, ...] = ()
+    features_all: tuple[FeatureName, ...] = ()
+    features_none: tuple[FeatureName, ...] = ()
+    probe_min: ProbeScore | None = None
 
     @field_validator("ram_class_min", "ram_class_max")
     @classmethod
@@ -95,6 +123,9 @@ class Selectors(Document):
             raise ValueError(
                 f"ram_class_max {format_bytes(high)} (exclusive) must be above ram_class_min {format_bytes(low)}"
             )
+        both = sorted(set(self.features_all) & set(self.features_none))
+        if both:
+            raise ValueError(f"feature {both[0]!r} is in features_all and in features_none, so no device matches")
         return self
 
 

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
+from device_profiles.profile import Platform
 from exports.onnx.conversion import DROP_LIMIT
 from factory_base.documents import HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
@@ -33,6 +34,8 @@ def _space_tag(value: Any) -> str | None:
     return f"<{space}>" if isinstance(space, str) and space in MODEL_SPACES else None
 
 
+_NO_MODEL = ("cloud", "off")
+"""What a floor may be beside a target."""
 _IMPORTED = "<package.module:callable>"
 _SECTIONS = (
     *(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in MODEL_SPACES.items()),
@@ -98,6 +101,16 @@ class ExportConfig(Document):
         return {"opset": self.opset, "dynamic_batch": self.dynamic_batch}
 
 
+class PublishConfig(Document):
+    """What of your data a family publishes: everything in its folder is meant for users' devices."""
+
+    samples: Literal["images", "tensors", "none"] = "tensors"
+    """With what apps check that a model computes what it should. `images`: some test images. `tensors`: invented
+    inputs. `none`: nothing; then apps find out only whether a model runs."""
+    evaluation: bool = False
+    """Whether the labels of the test images and all predictions are published; they are kept in the run in any case."""
+
+
 class FactoryConfig(Document):
     """A whole config, as `factory.yaml` holds it."""
 
@@ -118,6 +131,10 @@ class FactoryConfig(Document):
     quantised_finetune: QuantisedFinetuneConfig = QuantisedFinetuneConfig()
     """Train a chosen subnet a little further for its int8 file, if that loses too much accuracy by other means."""
     export: ExportConfig = ExportConfig()
+    publish: Annotated[PublishConfig, HANDLING] = PublishConfig()
+    floors: Annotated[dict[Platform, str], HANDLING] = Field(default_factory=dict)
+    """What the devices of a platform get that match no target: the `device` of a target, whose model they get, `cloud`
+    or `off`. Devices of the other platforms get the smallest model."""
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
 
@@ -140,6 +157,22 @@ class FactoryConfig(Document):
         if twice:
             raise ValueError(f"device {twice[0]!r} is a target twice; give each target a profile of its own")
         return targets
+
+    @field_validator("floors", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, floors: Any) -> Any:
+        """YAML 1.1 reads `off` without quotes as false."""
+        if not isinstance(floors, dict):
+            return floors
+        return {platform: "off" if floor is False else floor for platform, floor in floors.items()}
+
+    @model_validator(mode="after")
+    def _floors_exist(self) -> FactoryConfig:
+        known = [*_NO_MODEL, *(target.device for target in self.targets)]
+        for platform, floor in self.floors.items():
+            if floor not in known:
+                raise ValueError(f"floors: {platform} names the target {shown(floor)}; {nearest(floor, known)}")
+        return self
 
     @model_validator(mode="after")
     def _takes_images(self) -> FactoryConfig:

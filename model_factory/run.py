@@ -115,6 +115,11 @@ class Run:
         return self.folder / "measurements"
 
     @property
+    def evaluations(self) -> Path:
+        """The folder of test labels and of what exported models predicted, for this family and all earlier ones."""
+        return self.folder / "evaluation"
+
+    @property
     def storage(self) -> str | Path:
         """The URL of the Optuna storage that the config names, or else the SQLite file in the run folder."""
         return self.config.search.storage or self.folder / "study.db"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -11,11 +11,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from exports.family.files import read_file
+from exports.family.evaluations import default_stores, evaluation_of
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
-from exports.family.npy import MAX_NPY_BYTES, read_npy
-from exports.family.records import PIXELS_FEATURE, PPM, File, Manifest, Model, Perf, Tier
+from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Quality, Tier
 from exports.onnx.conversion import DROP_LIMIT
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
@@ -157,13 +156,15 @@ class FamilyDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
+    """A family; `labels` is None and `right` empty without its evaluation."""
+
     manifest: Manifest
     names: tuple[str, ...]
-    labels: NDArray[np.uint16]
+    labels: NDArray[np.uint16] | None
     right: dict[str, NDArray[np.bool_]]
 
 
-def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
+def diff_families(old: Path, new: Path, limits: Limits, evaluations: Sequence[Path] = ()) -> FamilyDiff:
     """Compare `new` with `old`, each given by the family's folder or manifest.
 
     A tier is worse if it was removed; if its accuracy dropped by more than the limit and the 95 % interval of the
@@ -174,16 +175,22 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
     the tier's own device if the manifest has a latency for it); measured latencies are compared only if they come from
     the same machine.
 
+    Test labels and predictions that a family does not publish are taken from the runs that keep them. If there are
+    none, a note says so; then accuracies are compared as the manifests state them, with the interval of the difference
+    of two independent proportions, and those of the classes are not compared.
+
     Args:
         old: The old family.
         new: The new family.
         limits: What the new family may lose.
+        evaluations: Further folders where runs keep test labels and predictions, which are looked into first.
 
     Raises:
         IncomparableError: A manifest cannot be read (another major version, damage); task, labels or test set differ;
-            or an evaluation file is missing or damaged.
+            or an evaluation file is damaged, or published and missing.
     """
-    before, after = _side(old), _side(new)
+    stores = (*evaluations, *default_stores(*(manifest_path(path).parent for path in (old, new))))
+    before, after = _side(old, stores), _side(new, stores)
     _check_comparable(before, after)
     tiers = {(tier.platform, tier.id): tier for tier in before.manifest.tiers}
     followers = {(tier.platform, tier.id): tier for tier in after.manifest.tiers}
@@ -193,7 +200,11 @@ def diff_families(old: Path, new: Path, limits: Limits) -> FamilyDiff:
     ]
     changes += [_added(tier, after, limits) for key, tier in followers.items() if key not in tiers]
     worse = tuple(f"tier {change.tier}: {line}" for change in changes for line in change.worse)
-    return FamilyDiff(tiers=tuple(changes), worse=worse, notes=release_notes(before.manifest, after.manifest))
+    return FamilyDiff(
+        tiers=tuple(changes),
+        worse=worse,
+        notes=(*_unpaired_notes(before, after), *release_notes(before.manifest, after.manifest)),
+    )
 
 
 def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
@@ -244,7 +255,8 @@ def content_of(manifest: Manifest) -> Manifest:
         "release": 1,
         "manifest_version": "",
         "provenance": nothing,
-        "evaluation": manifest.evaluation.model_copy(update={"class_images": None}),
+        "evaluation": None,
+        "class_images": None,
         "models": {name: _without_figures(model) for name, model in manifest.models.items()},
         "tiers": tuple(tier.model_copy(update={"churn": None}) for tier in manifest.tiers),
     }
@@ -256,6 +268,8 @@ def _without_figures(model: Model) -> Model:
         update={
             "quality": model.quality.model_copy(update={"classes": None}),
             "engine": model.engine.model_copy(update={"tried": ()}),
+            "needs": model.needs.model_copy(update={"load_us": None, "load_basis": None, "load_machine": None}),
+            "files": tuple(file.model_copy(update={"blocks": None}) for file in model.files),
             "precision": None,
             "proof": None,
             "conversion": None,
@@ -273,45 +287,70 @@ def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], z: float =
     return AccuracyChange(mean=(gained - lost) / images, low=low, high=high)
 
 
-def _side(path: Path) -> _Side:
+def _unpaired(old: Quality, new: Quality) -> AccuracyChange:
+    """The change of accuracy as two manifests state it, with Newcombe's interval.
+
+    The interval is that of method 10 in Statistics in Medicine 17 (1998), from the Wilson intervals of both accuracies.
+
+    It is wider than that of a paired difference, since it does not know that both models saw the same images.
+    """
+    mean = new.value_ppm - old.value_ppm
+    below = math.hypot(new.value_ppm - new.low_ppm, old.high_ppm - old.value_ppm)
+    above = math.hypot(new.high_ppm - new.value_ppm, old.value_ppm - old.low_ppm)
+    return AccuracyChange(mean=mean / PPM, low=(mean - below) / PPM, high=(mean + above) / PPM)
+
+
+def _unpaired_notes(before: _Side, after: _Side) -> tuple[str, ...]:
+    lacking = [name for name, side in (("old", before), ("new", after)) if side.labels is None]
+    if not lacking:
+        return ()
+    families = "neither family has" if len(lacking) > 1 else f"the {lacking[0]} family has no"
+    return (
+        f"{families} test labels and predictions, neither published nor in the run that made it, so accuracies are "
+        "compared as the manifests state them, with wider intervals, and not class by class; name the run's folder "
+        "with --evaluation",
+    )
+
+
+def _side(path: Path, stores: Sequence[Path]) -> _Side:
     folder = manifest_path(path).parent
     try:
         manifest = read_manifest(path)
         names = family_labels(folder, manifest)
     except ManifestError as error:
         raise IncomparableError(f"cannot compare: {error}") from error
-    labels = _array(folder, manifest.evaluation.labels)
-    right = {name: _array(folder, file) for name, file in manifest.evaluation.predictions.items()}
-    if any(array.shape != labels.shape or not len(labels) for array in right.values()):
-        raise IncomparableError(
-            f"{printable(str(folder))}: the numbers of predictions and labels differ; run `factory verify` on it"
-        )
-    return _Side(
-        manifest=manifest, names=names, labels=labels, right={name: array == labels for name, array in right.items()}
-    )
-
-
-def _array(folder: Path, file: File) -> NDArray[np.uint16]:
     try:
-        return read_npy(read_file(folder, file, MAX_NPY_BYTES), file.name)
+        found = evaluation_of(folder, manifest, stores)
     except ManifestError as error:
         raise IncomparableError(
             f"{printable(str(folder))}: the evaluation cannot be read ({error}); run `factory verify` on it"
         ) from error
+    if found is None:
+        return _Side(manifest=manifest, names=names, labels=None, right={})
+    labels = found.labels
+    if any(array.shape != labels.shape or not len(labels) for array in found.predictions.values()):
+        raise IncomparableError(
+            f"{printable(str(folder))}: the numbers of predictions and labels differ; run `factory verify` on it"
+        )
+    right = {name: array == labels for name, array in found.predictions.items()}
+    return _Side(manifest=manifest, names=names, labels=labels, right=right)
 
 
 def _check_comparable(old: _Side, new: _Side) -> None:
     if old.manifest.task.name != new.manifest.task.name or old.names != new.names:
         raise IncomparableError("cannot compare: the families have different tasks or labels")
     digests = [{model.quality.test_set_sha256 for model in side.manifest.models.values()} for side in (old, new)]
-    if digests[0] != digests[1] or not np.array_equal(old.labels, new.labels):
+    other = old.labels is not None and new.labels is not None and not np.array_equal(old.labels, new.labels)
+    if digests[0] != digests[1] or other:
         raise IncomparableError("cannot compare: the families were evaluated on different test sets; evaluate on one")
 
 
 def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limits) -> TierChange:
     names = old.models[0], new.models[0]
     models = before.manifest.models[names[0]], after.manifest.models[names[1]]
-    accuracy = paired_difference(before.right[names[0]], after.right[names[1]])
+    paired = before.labels is not None and after.labels is not None
+    rights = (before.right[names[0]], after.right[names[1]]) if paired else None
+    accuracy = paired_difference(*rights) if rights else _unpaired(models[0].quality, models[1].quality)
     latencies, notes = _latencies(old.id, *models)
     if old.match != new.match:
         notes.append("its selectors changed, so other devices may get this tier")
@@ -325,7 +364,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
         notes.append(f"peak memory is not compared: its bases differ ({bases})")
     worse = [
         *_accuracy_worse(accuracy, limits),
-        *_classes_worse(before, before.right[names[0]], after.right[names[1]], limits),
+        *(_classes_worse(before, *rights, limits) if rights else ()),
         *_conversion_worse(models[1], limits),
         *_grown(sizes, limits.max_bytes_increase),
         *_grown(memory, limits.max_memory_increase),
@@ -333,7 +372,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     ]
     if models[0].precision != models[1].precision and models[0].precision is not None:
         notes.append(f"its precision changed from {models[0].precision} to {models[1].precision}")
-    same = models[0].files == models[1].files and old.match == new.match
+    same = [f.sha256 for f in models[0].files] == [f.sha256 for f in models[1].files] and old.match == new.match
     return TierChange(
         tier=old.id, platform=old.platform, status="same" if same else "changed", old_model=names[0],
         new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies, *_proven(*models)),
@@ -366,11 +405,12 @@ def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
 
 def _classes_worse(side: _Side, old: NDArray[np.bool_], new: NDArray[np.bool_], limits: Limits) -> Iterator[str]:
     """One line for each class whose accuracy dropped by more than the limit, and beyond chance."""
-    present = np.unique(side.labels)
+    labels = np.asarray(side.labels)
+    present = np.unique(labels)
     sure = 1 - 0.05 / len(present)
     z, limit = NormalDist().inv_cdf((1 + sure) / 2), max(limits.max_class_drop, limits.max_accuracy_drop)
     for index in present.tolist():
-        images = side.labels == index
+        images = labels == index
         change = paired_difference(old[images], new[images], z)
         if change.high < 0 and -change.mean > limit:
             name = printable(side.names[index]) if index < len(side.names) else str(index)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from pydantic import ValidationError
@@ -15,7 +15,9 @@ from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import Artifact
 from exports.family.author_checks import refuse_faults
+from exports.family.blocks import block_bytes, file_blocks
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
+from exports.family.evaluations import keep_evaluation, model_key
 from exports.family.input_form import input_spec, preprocessing
 from exports.family.labels import check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
@@ -34,6 +36,7 @@ from exports.family.records import (
     LABELS_FEATURE,
     PIXELS_FEATURE,
     PPM,
+    Blocks,
     EngineRange,
     EvaluationFiles,
     File,
@@ -44,12 +47,14 @@ from exports.family.records import (
     OutputSpec,
     ParityRecord,
     Quality,
+    SampleFile,
     Samples,
     SelfTest,
     Subnet,
     Task,
     Tier,
 )
+from exports.family.sample_tensors import SAMPLE_TENSORS, sample_file, tensor_samples
 from exports.family.samples import (
     EVALUATION,
     EXPECTED,
@@ -57,6 +62,7 @@ from exports.family.samples import (
     SAMPLES,
     png_bytes,
     run_samples,
+    run_tensors,
     tolerance_micro,
 )
 from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
@@ -64,6 +70,7 @@ from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
 
+_BlocksOf: TypeAlias = dict[Path, Blocks | None]
 _BYTES_PER_LOGIT = 10
 """A logit in millionths as JSON: a sign, up to eight digits and a comma."""
 _SAMPLES_SECONDS = 600.0
@@ -71,8 +78,9 @@ _SAMPLES_SECONDS = 600.0
 
 
 def write_family(
-    folder: Path, spec: FamilySpec, *, source: Path | None = None, process: IsolatedProcess | None = None
-) -> Manifest:
+    folder: Path, spec: FamilySpec, *, source: Path | None = None, process: IsolatedProcess | None = None,
+    evaluations: Path | None = None,
+) -> Manifest:  # fmt: skip
     """Write models, labels, samples, evaluation and, last, the manifest; then remove what the manifest does not name.
 
     Until the manifest is written, an earlier family in the folder stays as it was; if anything fails, for good.
@@ -85,6 +93,7 @@ def write_family(
         spec: The specification of the family.
         source: The folder with the model files; by default the family's folder.
         process: The process that runs the models, which stays open; by default one for this call.
+        evaluations: The folder where test labels and predictions are kept, whether they are published or not.
 
     Returns:
         The manifest as read back from disk.
@@ -96,11 +105,14 @@ def write_family(
     """
     if process is None:
         with IsolatedProcess() as own:
-            return write_family(folder, spec, source=source, process=own)
+            return write_family(folder, spec, source=source, process=own, evaluations=evaluations)
     check_family(spec)
     stored = folder if source is None else source
     expected = {model.artifact.model_id: _expected(stored, model, spec, process) for model in spec.models}
-    text, contents = _encoded(spec, expected, str(folder / FILE_NAME))
+    blocks = {file.path: file_blocks(stored / file.path) for model in spec.models for file in model.artifact.files}
+    text, contents = _encoded(spec, expected, blocks, str(folder / FILE_NAME))
+    if evaluations is not None:
+        _keep(evaluations, spec)
     publish(folder, stored, [file for model in spec.models for file in model.artifact.files], contents, text)
     written = read_manifest(folder)
     remove_unnamed(folder, written)
@@ -126,16 +138,26 @@ def check_family(spec: FamilySpec) -> None:
             f"{logits * _BYTES_PER_LOGIT:,} bytes, at most {MAX_EXPECTED_BYTES:,} are allowed; name fewer targets"
         )
     expected = {model.artifact.model_id: {"tolerance_micro": 1} for model in spec.models}
-    _encoded(spec, expected, f"the manifest of family {spec.family_id!r}")
+    files = [file for model in spec.models for file in model.artifact.files]
+    blocks: _BlocksOf = {file.path: _invented_blocks(file.bytes) for file in files}
+    _encoded(spec, expected, blocks, f"the manifest of family {spec.family_id!r}")
 
 
-def _encoded(spec: FamilySpec, expected: dict[str, Any], source: str) -> tuple[str, dict[str, bytes]]:
+def _invented_blocks(size: int) -> Blocks:
+    """As many blocks as a large file has."""
+    block = block_bytes(size)
+    return Blocks(bytes=block, sha256=("0" * 64,) * -(-size // block))
+
+
+def _encoded(
+    spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf, source: str
+) -> tuple[str, dict[str, bytes]]:
     """The text of the manifest, and the contents of every file that it names except the models.
 
     The labels are in the manifest if they fit there, which keeps the manifests of most families readable by every app.
     """
     try:
-        manifest, contents = _contents(spec, expected)
+        manifest, contents = _contents(spec, expected, blocks)
         if len(manifest_text(manifest).encode()) > MAX_BYTES:
             data = labels_bytes(spec.labels)
             contents[labels_name(data)] = data
@@ -158,25 +180,12 @@ def _with_labels_file(manifest: Manifest, file: File) -> Manifest:
     return manifest.model_copy(update={"task": task, "critical": (*manifest.critical, LABELS_FEATURE)})
 
 
-def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dict[str, bytes]]:
+def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest with its labels, and the contents of every file that it names except the models."""
     task = _task(spec)
     # Named by content, like the models, so that an update which fails leaves the earlier family intact.
-    images = [
-        _named(f"{SAMPLES}/{index:03}", png_bytes(image), ".png", "sample")
-        for index, image in enumerate(spec.sample_images)
-    ]
-    answers = _named(
-        EXPECTED, json.dumps(expected, separators=(",", ":"), sort_keys=True).encode(), ".json", "expected"
-    )
-    labels = _named(f"{EVALUATION}/labels", npy_bytes(spec.test_labels), ".npy", "labels")
-    predictions = {
-        model.artifact.model_id: _named(
-            f"{EVALUATION}/{model.artifact.model_id}", npy_bytes(model.evaluation.predictions), ".npy", "predictions"
-        )
-        for model in spec.models
-    }
-    contents = {file.name: data for file, data in (*images, answers, labels, *predictions.values())}
+    samples, contents = _samples(spec, expected)
+    evaluation, more = _evaluation(spec)
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
@@ -184,21 +193,66 @@ def _contents(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Manifest, dic
         task=task,
         tiers=_tiers(spec),
         models={
-            model.artifact.model_id: _model(model, spec, expected[model.artifact.model_id]["tolerance_micro"])
+            model.artifact.model_id: _model(model, spec, expected[model.artifact.model_id]["tolerance_micro"], blocks)
             for model in spec.models
         },
-        samples=Samples(
-            inputs=tuple(file for file, _ in images),
-            expected=answers[0],
-        ),
-        evaluation=EvaluationFiles(
-            labels=labels[0],
-            predictions={name: file for name, (file, _) in predictions.items()},
-            class_images=class_images(spec.test_labels, len(spec.labels)),
-        ),
+        floors=spec.floors,
+        samples=samples,
+        evaluation=evaluation,
+        class_images=class_images(spec.test_labels, len(spec.labels)),
         provenance=spec.provenance,
     )
-    return manifest, contents
+    return manifest, {**contents, **more}
+
+
+def _samples(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Samples | None, dict[str, bytes]]:
+    """The samples that the family publishes, and the contents of their files."""
+    if spec.publish.samples == "none":
+        return None, {}
+    files = _tensor_files(spec) if spec.publish.samples == "tensors" else _image_files(spec)
+    text = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
+    answers, data = _named(EXPECTED, text, ".json", "expected")
+    samples = Samples(kind=spec.publish.samples, inputs=tuple(file for file, _ in files), expected=answers)
+    return samples, {**{file.name: content for file, content in files}, answers.name: data}
+
+
+def _image_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
+    named = [
+        _named(f"{SAMPLES}/{index:03}", png_bytes(image), ".png", "sample")
+        for index, image in enumerate(spec.sample_images)
+    ]
+    return [(SampleFile(**file.model_dump()), data) for file, data in named]
+
+
+def _tensor_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
+    sizes = sorted({model.artifact.image_shape[1:] for model in spec.models})
+    return [sample_file(SAMPLES, *size, tensor_samples(*size, spec.normalise)) for size in sizes]
+
+
+def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, bytes]]:
+    """The test labels and predictions, if the family publishes them, and the contents of their files."""
+    if not spec.publish.evaluation:
+        return None, {}
+    labels = _named(f"{EVALUATION}/labels", npy_bytes(spec.test_labels), ".npy", "labels")
+    predictions = {
+        model.artifact.model_id: _named(
+            f"{EVALUATION}/{model.artifact.model_id}", npy_bytes(model.evaluation.predictions), ".npy", "predictions"
+        )
+        for model in spec.models
+    }
+    files = EvaluationFiles(
+        labels=labels[0],
+        predictions={name: file for name, (file, _) in predictions.items()},
+        class_images=class_images(spec.test_labels, len(spec.labels)),
+    )
+    return files, {file.name: data for file, data in (labels, *predictions.values())}
+
+
+def _keep(evaluations: Path, spec: FamilySpec) -> None:
+    predictions = {
+        model_key(file.sha256 for file in model.artifact.files): model.evaluation.predictions for model in spec.models
+    }
+    keep_evaluation(evaluations, spec.test_set_sha256, spec.test_labels, predictions)
 
 
 def _check(spec: FamilySpec) -> None:
@@ -262,19 +316,25 @@ def _with_churn(tiers: Sequence[Tier], spec: FamilySpec) -> tuple[Tier, ...]:
     return tuple(tier.model_copy(update={"churn": churn[tier.id]}) if tier.id in churn else tier for tier in tiers)
 
 
-def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
+def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf) -> Model:
     artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
     classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
     low, high = evaluation.interval()
     channels, height, width = artifact.image_shape
     return Model(
         files=tuple(
-            File(role=file.role, name=file.path.as_posix(), bytes=file.bytes, sha256=file.sha256)
+            File(
+                role=file.role, name=file.path.as_posix(), bytes=file.bytes, sha256=file.sha256,
+                blocks=blocks[file.path],
+            )
             for file in artifact.files
         ),
         input=InputShape(channels=channels, height=height, width=width),
         engine=_engine_range(artifact),
-        needs=Needs(peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis),
+        needs=Needs(
+            peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis,
+            load_us=round(artifact.proof.host.load_us), load_basis="measured", load_machine=artifact.proof.host.machine,
+        ),
         perf=model.perf,
         quality=Quality(
             metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
@@ -290,11 +350,17 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int) -> Model:
             supernet_sha256=spec.provenance.supernet_sha256, finetuned_sha256=model.finetuned_sha256,
             values=model.subnet_values, macs=model.macs, parameters=model.parameters,
         ),
-        selftest=SelfTest(samples=len(spec.sample_images), tolerance_micro=tolerance),
+        selftest=_selftest(spec, tolerance),
         precision=artifact.precision,
         proof=proof_record(artifact.proof),
         conversion=conversion_record(artifact.conversion),
     )  # fmt: skip
+
+
+def _selftest(spec: FamilySpec, tolerance: int) -> SelfTest | None:
+    counts = {"images": len(spec.sample_images), "tensors": SAMPLE_TENSORS, "none": 0}
+    count = counts[spec.publish.samples]
+    return SelfTest(samples=count, tolerance_micro=tolerance) if count else None
 
 
 def _engine_range(artifact: Artifact) -> EngineRange:
@@ -321,7 +387,10 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
     session = IsolatedSession(
         process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
     )
-    logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
+    if spec.publish.samples == "images":
+        logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
+    else:
+        logits = run_tensors(session, tensor_samples(*artifact.image_shape[1:], spec.normalise))
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
         "tolerance_micro": tolerance_micro(logits, artifact.precision),

@@ -190,15 +190,42 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
     yield from _file_faults(manifest)
     yield from _label_faults(manifest)
     yield from input_faults(manifest)
-    if set(manifest.evaluation.predictions) != set(manifest.models):
+    evaluation = manifest.evaluation
+    if evaluation is not None and set(evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
+    yield from _floor_faults(manifest)
+    yield from _block_faults(manifest)
     yield from _class_faults(manifest)
+
+
+def _floor_faults(manifest: Manifest) -> Iterator[str]:
+    for floor in manifest.floors:
+        if bool(floor.models) != (floor.action == "model"):
+            count = counted(len(floor.models), "model")
+            yield f"the floor of platform {floor.platform!r} has the action {floor.action!r} and {count}"
+        for name in floor.models:
+            if name not in manifest.models:
+                place = f"the floor of platform {floor.platform!r}"
+                yield f"{place} names the model {name!r}, which the manifest does not describe"
+    if (twice := repeated([floor.platform for floor in manifest.floors])) is not None:
+        yield f"platform {twice!r} has two floors"
+
+
+def _block_faults(manifest: Manifest) -> Iterator[str]:
+    for file in manifest.files():
+        if file.blocks is not None and len(file.blocks.sha256) != -(-file.bytes // file.blocks.bytes):
+            yield (
+                f"the file {file.name!r} has {counted(len(file.blocks.sha256), 'block')} of {file.blocks.bytes:,} "
+                f"bytes, which do not make {file.bytes:,} bytes"
+            )
 
 
 def _class_faults(manifest: Manifest) -> Iterator[str]:
     """Lists and indices of classes that do not fit the labels, which readers would take for others."""
     classes = manifest.task.output.classes
-    found = [("the number of test images", manifest.evaluation.class_images)]
+    found = [("the number of test images", manifest.class_images)]
+    if manifest.evaluation is not None:
+        found.append(("the number of evaluated test images", manifest.evaluation.class_images))
     for name, model in manifest.models.items():
         quality = model.quality.classes
         if quality is not None:
@@ -252,9 +279,12 @@ def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:
 
 
 def _file_faults(manifest: Manifest) -> Iterator[str]:
-    models = [file for model in manifest.models.values() for file in model.files]
-    evaluation = [manifest.evaluation.labels, *manifest.evaluation.predictions.values()]
-    for file in [*models, *manifest.samples.inputs, manifest.samples.expected, *evaluation]:
+    files = [file for model in manifest.models.values() for file in model.files]
+    if manifest.samples is not None:
+        files += [*manifest.samples.inputs, manifest.samples.expected]
+    if manifest.evaluation is not None:
+        files += [manifest.evaluation.labels, *manifest.evaluation.predictions.values()]
+    for file in files:
         if file not in manifest.files():
             yield f"the file {file.name!r} is described twice, with different contents"
 

@@ -20,6 +20,9 @@ from factory_base.errors import DiskError
 from factory_base.files import atomic_path, sha256_bytes, sha256_file, write_bytes, write_text
 from factory_base.quantities import format_bytes
 
+_PARTS = (MODELS, LABELS, SAMPLES, EVALUATION)
+"""The folders of a family."""
+
 
 def publish(
     folder: Path, source: Path, models: Sequence[ModelFile], contents: Mapping[str, bytes], manifest: str
@@ -57,10 +60,13 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     """Remove the files of earlier families from the folders of a family."""
     named = {folder / file.name for file in manifest.files()}
     _remove(path for path in _stored(folder) if path not in named)
+    for part in _PARTS:
+        with suppress(OSError):  # it is missing, or still holds files
+            (folder / part).rmdir()
 
 
 def _stored(folder: Path) -> Iterator[Path]:
-    for part in (MODELS, LABELS, SAMPLES, EVALUATION):
+    for part in _PARTS:
         yield from (path for path in sorted((folder / part).rglob("*")) if path.is_file())
 
 

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from device_profiles.engine import Precision
 
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
-FORMAT_VERSION = "1.4"
+FORMAT_VERSION = "1.5"
 """1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, 1.4 the
-precision, the proof and the conversion of each model, which readers of earlier versions ignore."""
+precision, the proof and the conversion of each model; 1.5 the digests of blocks, the floor of each platform, the load
+time, samples that are tensors or none, and families without an evaluation. Apps of earlier versions ignore what they do
+not know."""
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JSON readers with doubles, such as JavaScript, represent exactly (RFC 8259, section 6)."""
 PPM = 1_000_000
@@ -54,13 +56,26 @@ class Record(BaseModel):
     )
 
 
+class Blocks(Record):
+    """The digests of a file's parts, so that a damaged part can be fetched again alone.
+
+    Attributes:
+        bytes: The size of a block; the last one may be shorter.
+        sha256: The digest of each block.
+    """
+
+    bytes: Positive
+    sha256: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=4096)]
+
+
 class File(Record):
-    """One file of the release. `name` is relative to the manifest's folder."""
+    """One file of the release. `name` is relative to the manifest's folder; small files have no blocks."""
 
     role: Id
     name: RelativePath
     bytes: Positive
     sha256: Sha256
+    blocks: Blocks | None = None
 
 
 class InputSpec(Record):
@@ -142,6 +157,20 @@ class Soc(Record):
     model: str = ""
 
 
+class Device(Record):
+    """A device by its maker and model, as the operating system names them. An empty `model` stands for all models."""
+
+    maker: str
+    model: str = ""
+
+
+class Probe(Record):
+    """A measurement that the app makes on the device itself: which one, and the least score."""
+
+    id: Id
+    score: Positive
+
+
 class Selector(Record):
     """A condition on device facts; all given keys must hold. RAM classes are in MiB, see `resolver.ram_class_mib`.
 
@@ -153,7 +182,12 @@ class Selector(Record):
         os_min: The oldest version of the operating system; on Android the API level.
         soc_include: The accepted systems on a chip.
         soc_exclude: The excluded systems on a chip.
-        strict: Whether `soc_exclude` also excludes devices whose system on a chip is unknown.
+        device_include: The accepted devices.
+        device_exclude: The excluded devices.
+        features_all: What the device must have; the app and the author agree on the names.
+        features_none: What the device must not have.
+        probe_min: The least score of a measurement by the app.
+        strict: Whether the excluding keys also exclude devices of which the fact is unknown.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -165,6 +199,11 @@ class Selector(Record):
     os_min: Version | None = None
     soc_include: tuple[Soc, ...] | None = None
     soc_exclude: tuple[Soc, ...] | None = None
+    device_include: tuple[Device, ...] | None = None
+    device_exclude: tuple[Device, ...] | None = None
+    features_all: tuple[Id, ...] | None = None
+    features_none: tuple[Id, ...] | None = None
+    probe_min: Probe | None = None
     strict: bool | None = None
 
 
@@ -199,6 +238,20 @@ class Tier(Record):
     churn: Churn | None = None
 
 
+class PlatformFloor(Record):
+    """What the devices of a platform get that match no tier. Platforms without one get the tier of rank 0.
+
+    Attributes:
+        platform: The platform.
+        action: `model`: one of `models`; `cloud`: a server computes; `off`: nothing runs.
+        models: The models in order of preference; empty unless the action is `model`.
+    """
+
+    platform: Id
+    action: Literal["model", "cloud", "off"]
+    models: tuple[Id, ...] = ()
+
+
 class InputShape(Record):
     """The shape of one input of a model."""
 
@@ -228,11 +281,23 @@ class EngineRange(Record):
 
 
 class Needs(Record):
-    """The memory and the disk space that must be available."""
+    """The memory and the disk space that must be available, and how long loading takes.
+
+    Attributes:
+        peak_memory_bytes: The peak memory of one inference, weights included.
+        disk_bytes: The size of all files.
+        basis: The provenance of the peak memory.
+        load_us: The time from the file to a session that is ready to run; None in manifests before 1.5.
+        load_basis: The provenance of the load time.
+        load_machine: The computer on which the load time was measured; None if it was not measured.
+    """
 
     peak_memory_bytes: Count
     disk_bytes: Positive
     basis: Basis
+    load_us: Count | None = None
+    load_basis: Basis | None = None
+    load_machine: Name | None = None
 
 
 class Perf(Record):
@@ -260,7 +325,7 @@ class ClassQuality(Record):
     Attributes:
         worst: The class of lowest accuracy.
         lowest_decile_ppm: The accuracy that one class in ten does not exceed.
-        correct: The number of correctly labelled test images of each class, of `evaluation.class_images`; None if
+        correct: The number of correctly labelled test images of each class, of the manifest's `class_images`; None if
             there are more than 100 classes.
     """
 
@@ -398,7 +463,7 @@ class Model(Record):
     """One exported subnet.
 
     The engine opens the first of `files`; this one may refer to the others, which other models may name as well.
-    `precision`, `proof` and `conversion` are missing in manifests before 1.4.
+    `precision`, `proof` and `conversion` are missing in manifests before 1.4, `selftest` if there are no samples.
     """
 
     files: Annotated[tuple[File, ...], Field(min_length=1)]
@@ -409,23 +474,47 @@ class Model(Record):
     quality: Quality
     parity: ParityRecord
     subnet: Subnet
-    selftest: SelfTest
+    selftest: SelfTest | None = None
     precision: Precision | None = None
     proof: ProofRecord | None = None
     conversion: ConversionRecord | None = None
 
 
-class Samples(Record):
-    """Real inputs (PNG at base size) and the outputs of each model for them."""
+class SampleFile(File):
+    """A sample, or several. The other fields are those of tensors, and missing for an image.
 
-    inputs: Annotated[tuple[File, ...], Field(min_length=1)]
+    Attributes:
+        height: The height of the inputs.
+        width: The width of the inputs.
+        dtype: The type of their values, which are little-endian.
+        count: The number of inputs in the file.
+    """
+
+    height: Positive | None = None
+    width: Positive | None = None
+    dtype: Literal["float32", "uint8"] | None = None
+    count: Positive | None = None
+
+
+class Samples(Record):
+    """Inputs and the outputs of each model for them.
+
+    Attributes:
+        kind: `images`: test images as PNG at base size, which an app preprocesses. `tensors`: invented inputs, one file
+            for each size of input, in the layout of the task's input, which go to the models as they are.
+        inputs: The files.
+        expected: The file with the outputs.
+    """
+
+    kind: Literal["images", "tensors"] = "images"
+    inputs: Annotated[tuple[SampleFile, ...], Field(min_length=1)]
     expected: File
 
 
 class EvaluationFiles(Record):
     """The test labels and each model's predictions for the test images: uint16 arrays in NPY format.
 
-    `class_images` is the number of test images of each class; None if there are more than 100 classes.
+    `class_images` is that of the manifest, where readers of formats before 1.5 look for it.
     """
 
     labels: File
@@ -443,7 +532,10 @@ class Provenance(Record):
 
 
 class Manifest(Record):
-    """The whole file. The module `manifest` has the rules of its encoding."""
+    """The whole file. The module `manifest` has the rules of its encoding.
+
+    `class_images` is the number of test images of each class; None if there are more than 100 classes, or before 1.5.
+    """
 
     schema_urn: Annotated[Literal["urn:model-factory:manifest:1"], Field(alias="schema")] = SCHEMA_URN
     manifest_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")] = FORMAT_VERSION
@@ -453,14 +545,16 @@ class Manifest(Record):
     task: Task
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
     models: Annotated[dict[Id, Model], Field(min_length=1)]
-    samples: Samples
-    evaluation: EvaluationFiles
+    floors: Annotated[tuple[PlatformFloor, ...], Field(max_length=64)] = ()
+    samples: Samples | None = None
+    evaluation: EvaluationFiles | None = None
+    class_images: tuple[Count, ...] | None = None
     provenance: Provenance
 
     def files(self) -> tuple[File, ...]:
         """Every file that the manifest names, without repeats."""
         models = [file for model in self.models.values() for file in model.files]
-        evaluation = [self.evaluation.labels, *self.evaluation.predictions.values()]
         labels = [self.task.labels_file] if self.task.labels_file else []
-        named = [*models, *labels, *self.samples.inputs, self.samples.expected, *evaluation]
-        return tuple({file.name: file for file in named}.values())
+        samples = [*self.samples.inputs, self.samples.expected] if self.samples else []
+        evaluation = [self.evaluation.labels, *self.evaluation.predictions.values()] if self.evaluation else []
+        return tuple({file.name: file for file in [*models, *labels, *samples, *evaluation]}.values())

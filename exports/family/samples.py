@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Precision
+from device_profiles.engine import ModelInput, Precision
 from exports.family.input_form import sample_input
 from exports.family.parity import Runnable
 from exports.family.records import NormaliseStep
@@ -77,6 +77,15 @@ def run_samples(
         EngineError: The engine fails.
     """
     return np.concatenate([session.run(sample_input(image, size, normalise)) for image in images])
+
+
+def run_tensors(session: Runnable, inputs: ModelInput) -> NDArray[np.float32]:
+    """The logits of model inputs, run one at a time as an app runs them: float32 `(n, classes)`.
+
+    Raises:
+        EngineError: The engine fails.
+    """
+    return np.concatenate([session.run(inputs[index : index + 1]) for index in range(len(inputs))])
 
 
 TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-3, "fp16": 1e-3, "int8_weights": 1e-3, "int8": 0.025}

@@ -8,13 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.artifact import Artifact, Evaluation
-from exports.family.records import PPM, Basis, NormaliseStep, Perf, Provenance, Selector, Soc
+from exports.family.records import (
+    PPM,
+    Basis,
+    Device,
+    NormaliseStep,
+    Perf,
+    PlatformFloor,
+    Probe,
+    Provenance,
+    Selector,
+    Soc,
+)
 from factory_base.files import digest_of, sha256_file
 
 if TYPE_CHECKING:
@@ -27,6 +38,20 @@ _MIB = 1 << 20
 
 SAMPLE_IMAGES = 8
 """Images that a family ships as samples: enough to catch a wrong model or preprocessing, and only some KiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """What of the user's data a family publishes.
+
+    Attributes:
+        samples: `images`: some test images; `tensors`: invented inputs in their place; `none`: an app can only find out
+            whether a model runs, not whether it computes what it should.
+        evaluation: Whether the test labels and each model's predictions are published.
+    """
+
+    samples: Literal["images", "tensors", "none"] = "tensors"
+    evaluation: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -83,12 +108,15 @@ class FamilySpec:
         labels: The names of the classes, in the order of the logits.
         mean_ppm: The mean of the normalisation per channel, in millionths of full scale.
         std_ppm: The standard deviation of the normalisation per channel, in millionths of full scale.
-        sample_images: RGB images at base size, uint8 `(n, height, width, 3)`; they are published with the family.
+        sample_images: RGB images at base size, uint8 `(n, height, width, 3)`; whether they are published,
+            `publish` says.
         test_labels: The classes of the test images, `(images,)`.
         test_set_sha256: The digest of the test set.
         models: The models, at least one.
         tiers: The tiers above the floor. If there are none, every device gets the floor.
         provenance: The digests of what the family was made from.
+        floors: What the devices of a platform get that match no tier; by default the smallest model.
+        publish: What of the user's data is published.
     """
 
     family_id: str
@@ -102,6 +130,8 @@ class FamilySpec:
     models: tuple[ModelSpec, ...]
     tiers: tuple[TierSpec, ...]
     provenance: Provenance
+    floors: tuple[PlatformFloor, ...] = ()
+    publish: Publish = Publish()
 
     @property
     def takes_pixels(self) -> bool:
@@ -174,18 +204,22 @@ def family_spec(
     config: Any,
     release: int = 1,
     tool_version: str = "notebook",
+    floors: Sequence[PlatformFloor] = (),
+    publish: Publish = Publish(),
 ) -> FamilySpec:
     """The specification of a family whose labels, normalisation, samples and digests follow from a data set.
 
     Args:
         family_id: The name of the family: lower-case letters, digits, `_`, `.` and `-`.
-        splits: The data set. The first test images of each class become the samples that the family publishes.
+        splits: The data set. The first test images of each class become the samples if the family publishes images.
         models: The models, at least one.
         tiers: The tiers above the floor.
         checkpoint: The file of the supernet, for its digest.
         config: Any JSON value that states how the family was made, for its digest.
         release: The number of the release, at least 1.
         tool_version: The version of the program that makes the family.
+        floors: What the devices of a platform get that match no tier.
+        publish: What of the user's data is published.
 
     Raises:
         OSError: The checkpoint cannot be read.
@@ -196,7 +230,9 @@ def family_spec(
         dataset_sha256=splits.digest,
         tool_version=tool_version,
     )
-    return spec_from_splits(family_id, splits, models, tiers, provenance, release=release)
+    return spec_from_splits(
+        family_id, splits, models, tiers, provenance, release=release, floors=floors, publish=publish
+    )
 
 
 def spec_from_splits(
@@ -207,6 +243,8 @@ def spec_from_splits(
     provenance: Provenance,
     *,
     release: int,
+    floors: Sequence[PlatformFloor] = (),
+    publish: Publish = Publish(),
 ) -> FamilySpec:
     """As `family_spec`, with a `provenance` that is known."""
     samples = splits.test.images[sample_rows(splits.test.labels)]
@@ -222,6 +260,8 @@ def spec_from_splits(
         models=tuple(models),
         tiers=tuple(tiers),
         provenance=provenance,
+        floors=tuple(floors),
+        publish=publish,
     )
 
 
@@ -259,4 +299,9 @@ def _selector(profile: DeviceProfile) -> Selector:
         os_min=found.os_min,
         soc_include=tuple(Soc(maker=soc.maker, model=soc.model) for soc in found.soc_include) or None,
         soc_exclude=tuple(Soc(maker=soc.maker, model=soc.model) for soc in found.soc_exclude) or None,
+        device_include=tuple(Device(maker=d.maker, model=d.model) for d in found.device_include) or None,
+        device_exclude=tuple(Device(maker=d.maker, model=d.model) for d in found.device_exclude) or None,
+        features_all=found.features_all or None,
+        features_none=found.features_none or None,
+        probe_min=Probe(id=found.probe_min.id, score=found.probe_min.score) if found.probe_min else None,
     )

@@ -6,15 +6,16 @@ they are unpacked, and models run in another process with limits (`exports.isola
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.engine import ModelInput
 from exports.client.python.values import version_key
 from exports.family.artifact import MODELS
 from exports.family.author_checks import AuthorCheck, author_checks, release_check
@@ -30,7 +31,8 @@ from exports.family.manifest import (
     reference_faults,
 )
 from exports.family.records import EngineRange, File, Manifest, Model
-from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples
+from exports.family.sample_tensors import read_tensors
+from exports.family.samples import EVALUATION, MAX_EXPECTED_BYTES, SAMPLES, decode_png, run_samples, run_tensors
 from exports.isolation.process import IsolatedProcess, IsolatedSession, JobTimeoutError
 from factory_base.errors import FactoryError, ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable
@@ -43,6 +45,9 @@ MAX_SIDE = 4096
 """The largest side of a base image or of a model's input that is tried, in pixels."""
 MAX_SAMPLE_PIXELS = 1 << 27
 """The most pixels of all samples together: 8 images of `MAX_SIDE`, 400 MB."""
+MAX_TENSOR_BYTES = 1 << 28
+"""The most bytes of all samples that are tensors."""
+_Inputs: TypeAlias = list[NDArray[np.uint8]] | dict[tuple[int, int], ModelInput]
 _DESCRIBED = ("onnxruntime",)
 """The engines whose files can be described."""
 _MAX_DETAIL = 1500
@@ -171,8 +176,8 @@ def _strays(folder: Path, manifest: Manifest) -> Check:
 
 def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], process: IsolatedProcess) -> Iterator[Check]:
     try:
-        images = _images(folder, manifest)
-        expected = _expected_outputs(folder, manifest.samples.expected)
+        inputs = _inputs(folder, manifest)
+        expected = _expected_outputs(folder, manifest.samples.expected) if manifest.samples else {}
     except FactoryError as error:
         yield Check(name="samples", ok=False, detail=str(error))
         return
@@ -186,7 +191,10 @@ def _sample_checks(folder: Path, manifest: Manifest, damaged: set[str], process:
             try:
                 if model.engine.name in _DESCRIBED:
                     yield _facts(folder, name, model, process)
-                yield _run(folder, manifest, name, images, expected.get(name), process)
+                if manifest.samples is None:
+                    yield _run_zeros(folder, manifest, name, process)
+                else:
+                    yield _run(folder, manifest, name, inputs, expected.get(name), process)
             except JobTimeoutError as error:
                 late = name
                 yield Check(name=f"samples {name}", ok=False, detail=str(error))
@@ -234,9 +242,25 @@ def _range_text(engine: EngineRange, version: str) -> str:
     return f"{engine.name} {version}"
 
 
-def _images(folder: Path, manifest: Manifest) -> list[NDArray[np.uint8]]:
-    """The samples, at the base size of the preprocessing."""
-    size, inputs = base_size(manifest.task.preprocessing), manifest.samples.inputs
+def _inputs(folder: Path, manifest: Manifest) -> _Inputs:
+    """The samples: images, or tensors by height and width; no images if the family has none."""
+    samples = manifest.samples
+    if samples is None:
+        return []
+    if samples.kind == "images":
+        return _images(folder, manifest, samples.inputs)
+    pixels, values = manifest.task.input.dtype == "uint8", sum(file.bytes for file in samples.inputs)
+    if values > MAX_TENSOR_BYTES:
+        raise ManifestError(f"the samples have {values:,} bytes, at most {MAX_TENSOR_BYTES:,} are tried")
+    return {
+        (file.height or 0, file.width or 0): read_tensors(read_file(folder, file, MAX_SAMPLE_BYTES), file, pixels)
+        for file in samples.inputs
+    }
+
+
+def _images(folder: Path, manifest: Manifest, inputs: Sequence[File]) -> list[NDArray[np.uint8]]:
+    """The images, at the base size of the preprocessing."""
+    size = base_size(manifest.task.preprocessing)
     normalisation(manifest.task.preprocessing)
     if max(size) > MAX_SIDE or len(inputs) * size[0] * size[1] > MAX_SAMPLE_PIXELS:
         raise ManifestError(
@@ -257,13 +281,12 @@ def _expected_outputs(folder: Path, file: File) -> dict[str, Any]:
     return value
 
 
-def _run(
-    folder: Path, manifest: Manifest, name: str, images: list[NDArray[np.uint8]], outputs: Any, process: IsolatedProcess
-) -> Check:
+def _run(folder: Path, manifest: Manifest, name: str, inputs: _Inputs, outputs: Any, process: IsolatedProcess) -> Check:
     model = manifest.models[name]
     try:
-        expected = _expected(outputs, model, len(images), manifest.task.output.classes)
-        found = _logits(folder, manifest, model, images, process)
+        given = inputs if isinstance(inputs, list) else _tensors(model, inputs)
+        expected = _expected(outputs, model, len(given), manifest.task.output.classes)
+        found = _logits(folder, manifest, model, given, process)
     except JobTimeoutError:
         raise
     except FactoryError as error:
@@ -271,8 +294,34 @@ def _run(
     worst = float(np.abs(found - expected.logits_micro / 1e6).max())
     tolerance = expected.tolerance_micro / 1e6
     same = int(_same_top1(found, expected).sum())
-    detail = f"largest difference {worst:.1e} (at most {tolerance:.1e}), same top-1 on {same} of {len(images)}"
-    return Check(name=f"samples {name}", ok=worst <= tolerance and same == len(images), detail=detail)
+    detail = f"largest difference {worst:.1e} (at most {tolerance:.1e}), same top-1 on {same} of {len(given)}"
+    return Check(name=f"samples {name}", ok=worst <= tolerance and same == len(given), detail=detail)
+
+
+def _run_zeros(folder: Path, manifest: Manifest, name: str, process: IsolatedProcess) -> Check:
+    """Whether a model of a family without samples runs at all: one input of zeros, as a client tries it."""
+    model = manifest.models[name]
+    height, width, pixels = model.input.height, model.input.width, manifest.task.input.dtype == "uint8"
+    try:
+        _check_side(model)
+        zeros = np.zeros((1, height, width, 3), np.uint8) if pixels else np.zeros((1, 3, height, width), np.float32)
+        found = _logits(folder, manifest, model, zeros, process)
+    except JobTimeoutError:
+        raise
+    except FactoryError as error:
+        return Check(name=f"samples {name}", ok=False, detail=str(error))
+    finite = bool(np.isfinite(found).all())
+    detail = (
+        "the family has no samples; with an input of zeros its outputs are " + ("" if finite else "not ") + "finite"
+    )
+    return Check(name=f"samples {name}", ok=finite, detail=detail)
+
+
+def _tensors(model: Model, inputs: Mapping[tuple[int, int], ModelInput]) -> ModelInput:
+    size = model.input.height, model.input.width
+    if size not in inputs:
+        raise ManifestError(f"there are no samples of {size[1]} x {size[0]} pixels, which the model takes")
+    return inputs[size]
 
 
 def _same_top1(found: NDArray[np.float32], expected: _Expected) -> NDArray[np.bool_]:
@@ -292,6 +341,8 @@ def _expected(outputs: Any, model: Model, samples: int, classes: int) -> _Expect
         logits = None
     if logits is None or not _are_integers([top1], 1, samples):
         raise ManifestError(f"the expected outputs are not {classes} logits and a class for each of {samples} samples")
+    if model.selftest is None:
+        raise ManifestError("the manifest has samples, but no self-test of the model")
     if type(tolerance) is not int or tolerance != model.selftest.tolerance_micro:
         shown = tolerance if isinstance(tolerance, int) else type(tolerance).__name__
         raise ManifestError(
@@ -312,18 +363,25 @@ def _are_integers(rows: Any, height: int, width: int) -> bool:
 
 
 def _logits(
-    folder: Path, manifest: Manifest, model: Model, images: list[NDArray[np.uint8]], process: IsolatedProcess
-) -> NDArray[np.float32]:
-    """What the model computes for the samples, `(n, classes)`."""
+    folder: Path, manifest: Manifest, model: Model, inputs: list[NDArray[np.uint8]] | ModelInput,
+    process: IsolatedProcess,
+) -> NDArray[np.float32]:  # fmt: skip
+    """What the model computes for images at base size, or for inputs as they are, `(n, classes)`."""
+    _check_side(model)
+    session = IsolatedSession(
+        process, model.engine.name, folder / model.files[0].name, 1, classes=manifest.task.output.classes,
+        seconds=_seconds(model, len(inputs)),
+    )  # fmt: skip
+    if isinstance(inputs, list):
+        return run_samples(session, inputs, model.input.width, normalisation(manifest.task.preprocessing))
+    return run_tensors(session, inputs)
+
+
+def _check_side(model: Model) -> None:
     if model.input.height != model.input.width or model.input.width > MAX_SIDE:
         raise ManifestError(
             f"the input has {model.input.width} x {model.input.height} pixels, expected a square of at most {MAX_SIDE}"
         )
-    session = IsolatedSession(
-        process, model.engine.name, folder / model.files[0].name, 1, classes=manifest.task.output.classes,
-        seconds=_seconds(model, len(images)),
-    )  # fmt: skip
-    return run_samples(session, images, model.input.width, normalisation(manifest.task.preprocessing))
 
 
 def _memory(manifest: Manifest) -> int:

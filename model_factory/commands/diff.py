@@ -40,8 +40,17 @@ def diff(
     max_bytes_increase: Annotated[
         float, typer.Option(metavar="F", help="Accepted increase in file size: 0.05 is 5 %.", min=0)
     ] = 0.05,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of test labels and predictions that families do not publish, runs/NAME/evaluation; those in "
+            "runs/ beside each dist/ are found by themselves.",
+            exists=True, file_okay=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Compare two families tier by tier. Exit code 0: nothing got worse; 1: a tier did; 2: they cannot be compared."""
     from exports.family.diff import Limits, diff_families
 
@@ -53,7 +62,7 @@ def diff(
         max_memory_increase=max_memory_increase,
         max_bytes_increase=max_bytes_increase,
     )
-    outcome = diff_families(old, new, limits)
+    outcome = diff_families(old, new, limits, tuple(evaluation or ()))
     if as_json:
         print_json(diff_json(outcome))
     else:

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from device_profiles.profile import DeviceProfile, FoundProfile
 from exports.family.artifact import MODELS, Artifact, Evaluation, ModelFile
 from exports.family.author_checks import author_warnings
 from exports.family.diff import input_notes
+from exports.family.evaluations import evaluation_of
 from exports.family.family import check_family, write_family
-from exports.family.files import read_file
 from exports.family.manifest import read_manifest, read_manifest_value
-from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.parity import Parity
 from exports.family.proof import HostRun, Proof
-from exports.family.records import LABELS_FEATURE, Manifest, Perf, Provenance
-from exports.family.specs import FamilySpec, ModelSpec, family_spec, model_spec, spec_from_splits, tier_spec
+from exports.family.records import LABELS_FEATURE, Manifest, Perf, PlatformFloor, Provenance
+from exports.family.specs import FamilySpec, ModelSpec, Publish, family_spec, model_spec, spec_from_splits, tier_spec
 from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.documents import shaping_values
 from factory_base.errors import ManifestError
@@ -35,7 +36,7 @@ from model_factory.stages.releases import number_notes
 from model_factory.stages.search import SearchOutcome, outcome_inputs
 from model_factory.stages.train import Trained
 
-_VERSION = 4
+_VERSION = 5
 _INVENTED = 10**12
 """A number of the invented models of `check_family_limits`, with more digits than those of real ones."""
 
@@ -76,7 +77,7 @@ def family_stage(
 
     def write() -> str:
         spec = _family_spec(run, materials, outcomes, exported)
-        return write_family(run.family_folder, spec, source=run.exported).family_id
+        return write_family(run.family_folder, spec, source=run.exported, evaluations=run.evaluations).family_id
 
     stage = Stage(
         run=run,
@@ -91,16 +92,23 @@ def family_stage(
             "outcomes": [outcome_inputs(outcome) for outcome in outcomes],
             "files": [e.artifact.sha256 for e in exported],
             "config": digest_of(shaping_values(run.config)),
+            "publish": run.config.publish.model_dump(),
+            "floors": dict(run.config.floors),
         },
         codec=TypeAdapter(str),
     )
-    stage.cached(
-        write, lambda _: sorted(p for p in run.family_folder.rglob("*") if p.is_file() and p.suffix != ".html")
-    )
+    stage.cached(write, lambda _: _outputs(run))
     manifest = read_manifest(run.family_folder)
     changes = (*(input_notes(earlier, manifest) if earlier else ()), *number_notes(run, earlier, manifest))
     warnings = author_warnings(read_manifest_value(run.family_folder))
-    return WrittenFamily(manifest=manifest, notes=(*changes, *_label_notes(manifest), *warnings))
+    notes = (*publishing_notes(_publish(run)), *changes, *_label_notes(manifest), *warnings)
+    return WrittenFamily(manifest=manifest, notes=notes)
+
+
+def _outputs(run: Run) -> list[Path]:
+    """The files of the family and the evaluations that are kept."""
+    folders = (run.family_folder, run.evaluations)
+    return sorted(p for folder in folders for p in folder.rglob("*") if p.is_file() and p.suffix != ".html")
 
 
 def check_family_limits(run: Run, materials: Materials, console: Console, targets: Sequence[FoundProfile]) -> None:
@@ -137,13 +145,12 @@ def _invented_spec(run: Run, materials: Materials, targets: Sequence[FoundProfil
         [tier_spec(found.profile, names[index % models]) for index, found in enumerate(targets)],
         Provenance(supernet_sha256=digest, config_sha256=digest, dataset_sha256=digest, tool_version=__version__),
         release=run.config.release,
+        publish=_publish(run),
     )
 
 
 def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Perf]) -> ModelSpec:
     """A model with the largest subnet's values and numbers as long as those of real models."""
-    import numpy as np
-
     largest, labels = materials.model_space.space.largest, materials.splits.test.labels
     file = ModelFile(role="weights", path=Path(MODELS) / f"{'0' * 16}.onnx", bytes=_INVENTED, sha256="0" * 64)
     artifact = Artifact(
@@ -227,10 +234,7 @@ def chance_notes(
         outcomes: The outcome of the search for each target.
         exported: The exported model of each outcome, in the same order.
     """
-    import numpy as np
-
-    file = manifest.evaluation.labels
-    labels = read_npy(read_file(run.family_folder, file, MAX_NPY_BYTES), file.name)
+    labels = test_labels(run, manifest)
     chance = float(np.bincount(labels).max()) / len(labels)
     targets: dict[str, list[str]] = {}
     for outcome, e in zip(outcomes, exported, strict=True):
@@ -241,6 +245,29 @@ def chance_notes(
         for model_id, names in targets.items()
         if is_at_chance(facts[model_id].correct, facts[model_id].images, chance)
     )
+
+
+def test_labels(run: Run, manifest: Manifest) -> NDArray[np.uint16]:
+    """The classes of the test images on which the family of a run was evaluated.
+
+    Raises:
+        ManifestError: The family does not publish them, and the run has lost them.
+    """
+    found = evaluation_of(run.family_folder, manifest, (run.evaluations,))
+    if found is None:
+        raise ManifestError(f"{run.evaluations}: the evaluation of the family is missing; remove {run.family_folder} "
+                            "and build it again")  # fmt: skip
+    return found.labels
+
+
+def publishing_notes(spec: Publish) -> tuple[str, ...]:
+    """What of the user's data a family publishes, one line each."""
+    images = (
+        "the family publishes some of your test images, in samples/, for apps to check models with; "
+        "`publish: {samples: tensors}` in the config takes invented inputs instead",
+    )
+    evaluation = ("the family publishes the labels of all test images and each model's predictions, in evaluation/",)
+    return (*(images if spec.samples == "images" else ()), *(evaluation if spec.evaluation else ()))
 
 
 def _chance_note(targets: str, facts: FileFacts, chance: float) -> str:
@@ -267,7 +294,26 @@ def _family_spec(
         config=shaping_values(run.config),
         release=run.config.release,
         tool_version=__version__,
+        floors=_floors(run, outcomes, exported),
+        publish=_publish(run),
     )
+
+
+def _publish(run: Run) -> Publish:
+    return Publish(samples=run.config.publish.samples, evaluation=run.config.publish.evaluation)
+
+
+def _floors(run: Run, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]) -> tuple[PlatformFloor, ...]:
+    """The floor of each platform that the config names: the model of a target, or none."""
+    models = {o.found.profile.name: e.artifact.model_id for o, e in zip(outcomes, exported, strict=True)}
+    devices = {target.device: o.found.profile.name for target, o in zip(run.config.targets, outcomes, strict=True)}
+    floors = []
+    for platform, floor in run.config.floors.items():
+        if floor in ("cloud", "off"):
+            floors.append(PlatformFloor(platform=platform, action="cloud" if floor == "cloud" else "off"))
+        else:
+            floors.append(PlatformFloor(platform=platform, action="model", models=(models[devices[floor]],)))
+    return tuple(floors)
 
 
 def _model_specs(

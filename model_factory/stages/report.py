@@ -14,8 +14,6 @@ from device_profiles.cost_models.utilisation import KernelUse, utilisation
 from device_profiles.profile import DeviceProfile
 from exports.family.artifact import Artifact
 from exports.family.consistency import FEW_IMAGES, class_accuracies
-from exports.family.files import read_file
-from exports.family.npy import MAX_NPY_BYTES, read_npy
 from exports.family.proof import describe_attempt
 from exports.family.records import ClassQuality, Manifest, Model, Tier
 from exports.onnx.conversion import Conversion, Drop
@@ -39,6 +37,7 @@ from model_factory.report.data import (
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version
 from model_factory.stages.export import Exported
+from model_factory.stages.family import test_labels
 from model_factory.stages.finetune import finetuning_lines
 from model_factory.stages.fingerprint import subnet_values
 from model_factory.stages.materials import Materials
@@ -290,8 +289,7 @@ def _churn_row(manifest: Manifest, tier: Tier) -> ChurnRow | None:
 
 
 def _class_table(run: Run, manifest: Manifest, names: Sequence[str], exported: Sequence[Exported]) -> ClassTable:
-    file = manifest.evaluation.labels
-    labels = read_npy(read_file(run.family_folder, file, MAX_NPY_BYTES), file.name)
+    labels = test_labels(run, manifest)
     models = {e.artifact.model_id: class_accuracies(labels, e.evaluation().predictions) for e in exported}
     rows = tuple(
         ClassRow(

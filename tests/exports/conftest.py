@@ -15,7 +15,7 @@ from exports.exporters import get_exporter
 from exports.family.artifact import evaluate_artifact
 from exports.family.family import write_family
 from exports.family.records import Perf, Provenance, Selector
-from exports.family.specs import FamilySpec, ModelSpec, TierSpec
+from exports.family.specs import FamilySpec, ModelSpec, Publish, TierSpec
 from exports.isolation.process import IsolatedProcess
 from supernet.pixels import PixelInput
 
@@ -120,6 +120,7 @@ def build_family(folder: Path, *, pixels: bool) -> tuple[Path, FamilySpec]:
         sample_images=base_images(8, seed=5), test_labels=labels, test_set_sha256=SHA, models=tuple(models),
         tiers=tiers,
         provenance=Provenance(supernet_sha256=SHA, config_sha256=SHA, dataset_sha256=SHA, tool_version="0.1.0"),
+        publish=Publish(samples="images", evaluation=True),
     )  # fmt: skip
     return folder, spec
 

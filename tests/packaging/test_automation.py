@@ -90,7 +90,7 @@ def test_the_ci_script_continues_if_programs_cannot_be_installed(tmp_path):
     for name in ("XDG_CACHE_HOME", "MODEL_FACTORY_NPM", "MODEL_FACTORY_ONNXRUNTIME_WEB"):
         environment.pop(name, None)
     answer = subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True, text=True)
-    assert "not installed: onnxruntime-web typescript@5 kotlin-compiler@2.4" in answer.stdout
+    assert "not installed: onnxruntime-web typescript@5 @types/node@20 kotlin-compiler@2.4" in answer.stdout
     assert "not installed: adb" in answer.stdout
 
 
@@ -104,7 +104,8 @@ def test_the_tests_are_told_where_the_npm_packages_are(tmp_path):
     (packages / "node_modules" / "typescript").mkdir(parents=True)
     subprocess.run([ROOT / ".ci" / "run"], env=environment, check=True, capture_output=True)
     assert (tmp_path / "told").read_text().split() == [str(packages), f"{packages}/node_modules/onnxruntime-web/dist"]
-    assert (tmp_path / "npm-calls").read_text().split()[-2:] == ["onnxruntime-web", "kotlin-compiler@2.4"]
+    installed = (tmp_path / "npm-calls").read_text().split()[-3:]
+    assert installed == ["onnxruntime-web", "@types/node@20", "kotlin-compiler@2.4"]
 
 
 def test_the_ci_script_stops_at_the_first_failure(tmp_path):

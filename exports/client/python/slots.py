@@ -57,7 +57,7 @@ class Slots:
         if active and good and good.data == release.data and all(self._held(active, file) for file in plan.files):
             return active
         keep = {name for file in plan.needed(samples=True) for name in (file.name, file.name + PART)}
-        self.store.remove(self.spare, MANIFEST)
+        self.store.remove(self.spare, MANIFEST)  # first, so that a slot with a manifest is complete
         for name in self.store.names(self.spare):
             if name not in keep:
                 self.store.remove(self.spare, name)

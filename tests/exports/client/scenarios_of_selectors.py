@@ -84,6 +84,8 @@ KEYS: tuple[tuple[str, Any, dict[str, Any], str], ...] = (
     ("maker and model of the chip", {"soc_include": [ACME_X]}, {"soc_maker": "Acme", "soc_model": "X1"}, ""),
     ("the case of A to Z in a chip does not count", {"soc_include": [ACME_X]},
      {"soc_maker": "ACME", "soc_model": "x1"}, ""),
+    ("the first and the last letter, too", {"soc_include": [{"maker": "AZaz"}]}, {"soc_maker": "azAZ"}, ""),
+    ("the characters around A to Z are not folded", {"soc_include": [{"maker": "@["}]}, {"soc_maker": "`{"}, UNMET),
     ("another model of the chip", {"soc_include": [ACME_X]}, {"soc_maker": "Acme", "soc_model": "X2"}, UNMET),
     ("a longer model of the chip", {"soc_include": [ACME_X]}, {"soc_maker": "Acme", "soc_model": "X10"}, UNMET),
     ("a space after a model counts", {"soc_include": [ACME_X]}, {"soc_maker": "Acme", "soc_model": "X1 "}, UNMET),

@@ -181,6 +181,17 @@ def test_a_store_that_cannot_be_written_at_the_end_does_not_stop_a_proven_model(
     assert (found.running.proof, [event.code for event in found.events]) == ("remembered", ["quota"])
 
 
+def test_a_store_that_cannot_be_changed_runs_the_active_model(start, tmp_path):
+    start(FakeEngine(model=""))
+    small = {"available_memory_bytes": 1, "free_disk_bytes": 1 << 40}
+    assert start(FakeEngine(), **small).slot == "b"
+    store = FolderStore(tmp_path / "store")
+    store.remove = raiser(StoreError("the store cannot be written: read-only"))
+    found = start(FakeEngine(), store)
+    assert (found.resolution.model, found.slot, found.running.proof) == ("small", "b", "remembered")
+    assert [event.code for event in found.events] == ["quota", "quota"]
+
+
 def test_another_launch_is_waited_for_and_then_an_error(start, tmp_path, monkeypatch):
     monkeypatch.setattr("exports.client.python.launch.LOCK_SECONDS", 0.2)
     monkeypatch.setattr("exports.client.python.launch.launch.__kwdefaults__", {"timeout": 0.1})

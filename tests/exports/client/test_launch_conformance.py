@@ -228,6 +228,37 @@ def test_a_new_release_takes_the_other_slot_and_downloads_only_what_changed(app:
 
 
 @in_languages()
+def test_a_release_with_the_same_files_is_installed_without_a_download(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    app.publish(make_family(release=2))
+    app.server.forget()
+    expect_model(app.launch(), "large", "remembered", slot="b", release=2)
+    assert (app.server.files(), app.state()["release"]) == (set(), 2)
+
+
+@in_languages()
+def test_the_first_launch_asks_for_the_manifest_three_times_and_later_ones_once(app: App) -> None:
+    app.publish(make_family())
+    app.server.faults["manifest.json"] = ["broken", "broken"]
+    expect_model(app.launch(timeout="1"), "large", "passed")
+    app.server.faults["manifest.json"] = ["broken"]
+    assert app.launch().events == ["manifest_refused"]
+
+
+@in_languages()
+def test_samples_of_an_unknown_kind_leave_the_last_release(app: App) -> None:
+    app.publish(make_family())
+    app.launch()
+    family = make_family(release=2)
+    family.manifest["samples"]["kind"] = "sounds"
+    app.publish(family)
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == ["manifest_refused"]
+
+
+@in_languages()
 def test_a_third_release_replaces_the_first_one(app: App) -> None:
     families = [make_family(release=number, seed=number) for number in (1, 2, 3)]
     for family in families:
@@ -546,6 +577,21 @@ def test_a_holed_model_does_not_run_offline(client: Client, tmp_path: Path) -> N
         app.launch()
     punch(app.stored("a", family.model_file("large")))
     app.fails()
+
+
+@in_languages()
+def test_a_model_that_cannot_be_repaired_gives_way_to_one_in_the_other_slot(app: App) -> None:
+    family = make_family()
+    family.manifest["models"]["large"]["needs"]["peak_memory_bytes"] = 1 << 30
+    app.publish(family)
+    app.launch({"available_memory_bytes": 1 << 29})
+    expect_model(app.launch(), "large", "passed", slot="b")
+    punch(app.stored("b", family.model_file("large")))
+    app.server.faults["/models/large"] = "missing"
+    found = app.launch()
+    expect_model(found, "small", "remembered")
+    assert found.events == ["damaged", "download_failed", "switched"]
+    assert family.manifest["models"]["large"]["files"][0]["sha256"] not in app.state()["installed"]
 
 
 @in_languages()

@@ -104,6 +104,7 @@ NEW_FAMILIES = {
     "no blocks": ({"blocks": False}, nothing, "large"),
     "shared weights": ({"shared": True}, nothing, "large"),
     "floors of platforms": ({}, floors, "large"),
+    "a file of labels": ({}, nothing, "large"),
     "load times": ({}, load_time, "large"),
     **{f"a selector with {key}": ({}, new_key(key, value), "small") for key, value in NEW_KEYS.items()},
 }
@@ -115,6 +116,8 @@ def test_the_released_program_runs_every_form_of_a_new_family(launch, tmp_path, 
     options, change, model = NEW_FAMILIES[name]
     family = small_family.make_family(**options)
     change(family.manifest)
+    if name == "a file of labels":
+        family.add_labels_file(family.manifest["task"]["labels"])
     folder = family.write(tmp_path / "family")
     image = tmp_path / "0.png"
     image.write_bytes(family.images["0.png"])

@@ -14,7 +14,8 @@ from kotlin_client import command, missing
 from resolver_vectors import FILE, SCENARIOS, case, document
 from scenario import Scenario, patched
 
-from exports.client.python.selector_rules import KEYS
+from exports.client.python.lines import answers
+from exports.client.python.selector_rules import KEYS, RAM_CLASSES_MIB
 
 ROOT = Path(__file__).parents[3]
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
@@ -59,9 +60,9 @@ def test_every_device_gets_what_a_person_expects():
 
 def test_the_last_reason_is_that_of_the_result():
     results = {"model": {"chosen", "floor"}, "cloud": {"floor"}, "off": {"floor"}, "none": {"nothing_runs"}}
-    answers = [found["expect"] for found in VECTORS["cases"] if "error" not in found["expect"]]
-    assert all(found["reasons"][-1][2] in results[found["action"]] for found in answers)
-    assert all((found["rank"] == 0) == (found["reasons"][-1][2] != "chosen") for found in answers)
+    resolved = [found["expect"] for found in VECTORS["cases"] if "error" not in found["expect"]]
+    assert all(found["reasons"][-1][2] in results[found["action"]] for found in resolved)
+    assert all((found["rank"] == 0) == (found["reasons"][-1][2] != "chosen") for found in resolved)
 
 
 def test_the_file_is_what_the_script_writes():
@@ -77,10 +78,10 @@ def test_there_are_at_least_400_cases_and_no_two_are_the_same():
 
 
 def test_the_cases_lead_to_every_code_action_and_error_several_times():
-    answers = [found["expect"] for found in VECTORS["cases"]]
-    codes = Counter(code for found in answers for code in {code for *_, code in found.get("reasons", [])})
+    expected = [found["expect"] for found in VECTORS["cases"]]
+    codes = Counter(code for found in expected for code in {code for *_, code in found.get("reasons", [])})
     assert set(codes) == CODES
-    results = Counter(found.get("action", found.get("error")) for found in answers)
+    results = Counter(found.get("action", found.get("error")) for found in expected)
     assert set(results) == {"model", "cloud", "off", "none", "manifest", "policy"}
     counts = [*codes.values(), *(count for result, count in results.items() if result != "off")]
     assert min(counts) >= CASES_PER_CODE
@@ -122,6 +123,20 @@ def disagreements(program: list[str]) -> list[str]:
     done = subprocess.run(program, input=lines(), capture_output=True, check=True, timeout=120, cwd=ROOT)
     pairs = zip(VECTORS["cases"], map(json.loads, done.stdout.splitlines()), strict=True)
     return [found["name"] for found, given in pairs if found["expect"] != given]
+
+
+def test_a_line_that_is_not_strict_json_or_no_object_is_an_error_of_its_own():
+    bad = [b"", b"{", b"[1]", b'{"a": 1, "a": 1}', b'{"now": 1e999}', b'{"x": "\xff"}']
+    assert list(answers([b'{"manifest": null}', *bad, b'{"now": 0}'])) == [{"error": "json"}] * 6 + [
+        {"error": "manifest"}
+    ]
+
+
+def test_the_page_on_the_clients_names_every_key_code_and_class_of_ram():
+    text = (FILE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in (*KEYS, *CODES) if f"`{name}`" not in text] == []
+    sizes = ", ".join(map(str, RAM_CLASSES_MIB))
+    assert sizes in " ".join(text.split())
 
 
 def test_the_program_in_python_agrees():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exports.client.python import cli, images
 from exports.client.python.records import ClientState, DeviceFacts
-from exports.client.python.resolver import UnusableManifestError, resolve
+from exports.client.python.resolver import UnusableManifestError, UnusablePolicyError, resolve
 from exports.client.python.selector_rules import KEYS, RAM_CLASSES_MIB, ram_class_mib, selector_fault
 from exports.client.python.strict_json import parse_json
 from exports.family.manifest import EXAMPLE_MANIFEST, decode_json, parse_manifest, reference_faults
@@ -114,6 +114,22 @@ def test_a_manifest_resolves_or_is_refused_in_one_short_line(manifest, device):
     assert (found.model is None) == (found.action != "model")
     assert found.model is None or found.model in manifest["models"]
     assert found.reasons[-1].code in ("chosen", "floor", "nothing_runs")
+
+
+POLICY = {"policy_version": "1.0", "critical": [], "revoked": [{"sha256": "0" * 64}]}
+PROOF = {"files": ["0" * 64], "compute_unit": "cpu", "engine": "mnn", "result": "started", "starts": 1}
+STATE = {"installed": ["0" * 64], "blacklist": [{"sha256": "0" * 64, "until": 9}], "proofs": [PROOF]}
+FACTS = {"platform": "android", "probe": {"id": "p", "score": 1}, "features": ["a"], "compute_units": ["cpu"]}
+
+
+@some
+@given(values | changed(POLICY), values | changed(FACTS), values | changed(STATE), st.integers(0, 9))
+def test_policies_facts_and_states_of_any_form_give_an_answer_or_a_refusal_in_one_short_line(policy, given, known, now):
+    device, state = DeviceFacts.from_json(given), ClientState.from_json(known)
+    assert device.plausible() == device
+    found, refused = attempt(UnusablePolicyError, resolve, EXAMPLE, policy, device, state, now)
+    assert len(refused) < 200
+    assert found is None or found.model in EXAMPLE["models"]
 
 
 @some

@@ -47,7 +47,7 @@ def test_a_real_manifest_is_valid_under_the_schema(value):
     jsonschema.Draft202012Validator(schema).validate(value)
 
 
-@pytest.mark.parametrize("field", ["family_id", "tiers", "models", "task", "samples", "evaluation", "provenance"])
+@pytest.mark.parametrize("field", ["family_id", "tiers", "models", "task", "provenance"])
 def test_a_missing_field_breaks_both_schema_and_reader(value, field):
     del value[field]
     assert not jsonschema.Draft202012Validator(manifest_schema()).is_valid(value)
@@ -192,3 +192,12 @@ def test_a_manifest_of_format_1_3_is_read_and_resolved_as_before():
     facts = DeviceFacts(platform="android", ram_bytes=8_000_000_000, cores=8, os_version="34")
     found = resolve(json.loads(path.read_text()), None, facts, ClientState(), now=0)
     assert (found.tier, found.model) == ("midrange", "large")
+
+
+def test_a_manifest_of_format_1_4_is_read_with_its_samples_and_evaluation():
+    manifest = read_manifest(Path(__file__).with_name("manifest-1.4.json"))
+    assert manifest.manifest_version == "1.4"
+    assert manifest.samples.kind == "images"
+    assert set(manifest.evaluation.predictions) == set(manifest.models)
+    assert (manifest.floors, manifest.class_images) == ((), None)
+    assert {model.needs.load_us for model in manifest.models.values()} == {None}

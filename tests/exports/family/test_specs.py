@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device_profiles.costs import Costs
-from device_profiles.profile import find_profile
+from device_profiles.profile import Selectors, find_profile
 from exports.family.family import write_family
 from exports.family.manifest import EXAMPLE_MANIFEST, parse_manifest, read_manifest
 from exports.family.records import FORMAT_VERSION, Selector
@@ -101,3 +101,17 @@ def test_the_example_manifest_is_of_the_present_format_and_sound():
     assert (manifest.manifest_version, len(manifest.models), len(manifest.tiers)) == (FORMAT_VERSION, 2, 4)
     with pytest.raises(ManifestError):
         parse_manifest(EXAMPLE_MANIFEST.read_bytes()[:-9], "cut")
+
+
+def test_selectors_of_devices_features_and_a_probe_reach_the_manifest():
+    stated = {
+        "device_include": [{"maker": "acme", "model": "x1"}],
+        "device_exclude": [{"maker": "acme", "model": "x2"}],
+        "features_all": ["neon"],
+        "features_none": ["emulator"],
+        "probe_min": {"id": "matmul", "score": 7},
+    }
+    profile = find_profile("midrange", Path()).profile
+    selectors = Selectors.model_validate({"platform": "android", **stated})
+    found = tier_spec(profile.model_copy(update={"selectors": selectors}), "large").selectors[0]
+    assert found.model_dump(mode="json", exclude_none=True) == {"platforms": ["android"], **stated}

@@ -64,7 +64,7 @@ def test_worst_classes_are_in_the_manifest_in_the_report_and_in_the_output(facto
     page = (app / "dist" / "tiny" / "report.html").read_text(encoding="utf-8")
     for tier in manifest["tiers"]:
         classes = manifest["models"][tier["models"][0]]["quality"]["classes"]
-        images, worst = manifest["evaluation"]["class_images"], classes["worst"]
+        images, worst = manifest["class_images"], classes["worst"]
         assert worst["value_ppm"] == round(1e6 * classes["correct"][worst["index"]] / images[worst["index"]])
         assert f"{worst['index']}: {worst['value_ppm'] / 1e6:.1%} of {worst['images']}" in out
         assert f"{worst['index']}: {worst['value_ppm'] / 1e4:.1f} %" in page

@@ -6,6 +6,8 @@
 const ATTEMPTS = 3;
 /** Statuses below 500 that another attempt may not give: timeout, unusable range, too many requests. */
 const RETRIED = [408, 416, 429];
+const MAX_REDIRECTS = 5;
+const REDIRECTS = [301, 302, 303, 307, 308];
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16}|\*)$/;
 /** The file, or the part of it, could not be had. */
 export class SourceError extends Error {
@@ -78,33 +80,55 @@ export class HttpSource {
         let response;
         try {
             const asked = { "Accept-Encoding": "identity", ...headers }; // browsers leave the first out
-            response = await this.#fetch(address, { headers: asked, signal: control.signal, cache: "no-store" });
+            response = await this.#follow(address, { headers: asked, signal: control.signal, cache: "no-store" });
         }
         catch (error) {
+            if (error instanceof SourceError)
+                throw error;
             throw new SourceError(`no answer for ${name}: ${String(error)}`, { answered: false });
         }
         finally {
             wait.end();
         }
         const stop = () => control.abort();
-        const fault = statusFault(response, name, address, "Range" in headers);
+        const fault = statusFault(response, name, "Range" in headers) ?? downgrade(address, response.url);
         if (fault) {
             stop();
             throw fault;
         }
         return { response, pieces: received(response, wait), stop };
     }
+    /** Browsers and React Native do not show redirects and follow them by themselves, 20 at most in browsers. */
+    async #follow(address, init) {
+        let place = address;
+        for (let left = MAX_REDIRECTS; left >= 0; left -= 1) {
+            const response = await this.#fetch(place, { ...init, redirect: "manual" });
+            if (response.type === "opaqueredirect")
+                return this.#fetch(place, init);
+            const next = REDIRECTS.includes(response.status) ? response.headers.get("Location") : null;
+            if (next === null)
+                return response;
+            response.body?.cancel().catch(() => undefined);
+            place = new URL(next, place).href;
+            const fault = downgrade(address, place);
+            if (fault)
+                throw fault;
+        }
+        throw new SourceError(`the server redirects more than ${MAX_REDIRECTS} times for ${address}`, { final: true });
+    }
 }
-function statusFault(response, name, address, ranged) {
+function downgrade(address, place) {
+    if (!/^https:/i.test(address) || !/^http:/i.test(place))
+        return undefined;
+    return new SourceError(`the server leads from ${address} to an unprotected connection`, { final: true });
+}
+function statusFault(response, name, ranged) {
     const { status } = response;
     if (status === 416)
         return new RangeError(`the server answers with the status 416 for ${name}`);
     if (status !== 200 && !(ranged && status === 206)) {
         const final = status < 500 && !RETRIED.includes(status);
         return new SourceError(`the server answers with the status ${status} for ${name}`, { final });
-    }
-    if (/^https:/i.test(address) && /^http:/i.test(response.url)) {
-        return new SourceError(`the server leads to an unprotected connection for ${name}`, { final: true });
     }
     if (ranged && packed(response))
         return new SourceError(`the server packed ${name}, although a range was asked for`);

@@ -1,0 +1,99 @@
+"""Test labels and predictions: kept in the run that made a family, because they are nothing that an app needs.
+
+They are named by the digests of the test set and of the model, so those of earlier families stay, and a comparison
+finds them whatever family they were made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.family.files import read_file
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
+from exports.family.records import Manifest
+from factory_base.errors import ForeignError, ManifestError
+from factory_base.files import sha256_bytes, write_bytes
+from factory_base.foreign import read_regular
+
+RUNS = "runs"
+FOLDER = "evaluation"
+_DIGITS = 16
+"""64 bits distinguish the test sets and models of all families."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FoundEvaluation:
+    """The classes of the test images, uint16 `(n,)`, and each model's predictions for them."""
+
+    labels: NDArray[np.uint16]
+    predictions: Mapping[str, NDArray[np.uint16]]
+
+
+def model_key(digests: Iterable[str]) -> str:
+    """The name of a model: a digest of those of its files, in order."""
+    return sha256_bytes("\n".join(digests).encode())[:_DIGITS]
+
+
+def keep_evaluation(
+    store: Path, test_set_sha256: str, labels: NDArray[np.integer], predictions: Mapping[str, NDArray[np.integer]]
+) -> None:
+    """Store the labels of a test set and predictions for it.
+
+    Args:
+        store: The folder of all evaluations of a run.
+        test_set_sha256: The digest of the test set.
+        labels: The classes of the test images.
+        predictions: The predicted classes by `model_key`.
+
+    Raises:
+        DiskError: A file cannot be written.
+    """
+    folder = store / test_set_sha256[:_DIGITS]
+    for name, classes in {"labels": labels, **predictions}.items():
+        write_bytes(folder / f"{name}.npy", npy_bytes(classes))
+
+
+def evaluation_of(folder: Path, manifest: Manifest, stores: Iterable[Path]) -> FoundEvaluation | None:
+    """The evaluation of a family: that which it publishes, else the one in the first of `stores` that has it whole.
+
+    Raises:
+        ManifestError: A file is damaged.
+    """
+    published = manifest.evaluation
+    if published is not None:
+        labels = read_npy(read_file(folder, published.labels, MAX_NPY_BYTES), published.labels.name)
+        predictions = {
+            name: read_npy(read_file(folder, file, MAX_NPY_BYTES), file.name)
+            for name, file in published.predictions.items()
+        }
+        return FoundEvaluation(labels=labels, predictions=predictions)
+    return next((found for store in stores if (found := _stored(store, manifest)) is not None), None)
+
+
+def default_stores(*families: Path) -> tuple[Path, ...]:
+    """Where the runs of families keep their evaluations: in `runs/<name>` beside the `dist` of each."""
+    folders = [family.absolute() for family in families]
+    return tuple(folder.parent.parent / RUNS / folder.name / FOLDER for folder in folders)
+
+
+def _stored(store: Path, manifest: Manifest) -> FoundEvaluation | None:
+    digests = {model.quality.test_set_sha256 for model in manifest.models.values()}
+    names = {name: model_key(file.sha256 for file in model.files) for name, model in manifest.models.items()}
+    folder = store / next(iter(digests))[:_DIGITS]
+    paths = [folder / f"{name}.npy" for name in ("labels", *names.values())]
+    if len(digests) > 1 or not all(path.is_file() for path in paths):
+        return None
+    predictions = {name: _read(folder / f"{key}.npy") for name, key in names.items()}
+    return FoundEvaluation(labels=_read(folder / "labels.npy"), predictions=predictions)
+
+
+def _read(path: Path) -> NDArray[np.uint16]:
+    try:
+        return read_npy(read_regular(path, MAX_NPY_BYTES, inside=path.parent), path.name)
+    except ForeignError as error:
+        raise ManifestError(str(error)) from error

@@ -1,0 +1,86 @@
+"""Samples that hold nothing of a user's data: invented inputs, which go to the models without preprocessing.
+
+They are colours that change smoothly over the image, made from a seed, so that the outputs of a model differ between
+them. Models of the same input size share a file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from device_profiles.engine import ModelInput
+from exports.client.python.preprocess import resize
+from exports.family.input_form import sample_input
+from exports.family.records import NormaliseStep, SampleFile
+from factory_base.errors import ManifestError
+from factory_base.files import sha256_bytes
+
+ROLE: Final = "tensors"
+SAMPLE_TENSORS: Final = 8
+"""As many as images, so that a proof on a device takes as long with either."""
+_SEED: Final = 17
+"""Any number; another one would give other files for an unchanged model."""
+_PATCHES: Final = 5
+"""Patches of colour along a side: fewer give nearly plain images, many more average out in the first layers."""
+
+
+def tensor_samples(height: int, width: int, normalise: NormaliseStep | None) -> ModelInput:
+    """Invented inputs of a model.
+
+    Args:
+        height: The height of the input.
+        width: The width of the input.
+        normalise: The normalisation that an app computes; None if the model takes pixels.
+
+    Returns:
+        `SAMPLE_TENSORS` inputs, uint8 `(n, height, width, 3)`, or float32 `(n, 3, height, width)` if they are
+        normalised.
+    """
+    if normalise is not None and height != width:
+        raise ManifestError(f"the input has {width} x {height} pixels, expected a square")
+    patches = np.random.Generator(np.random.PCG64(_SEED)).integers(0, 256, (SAMPLE_TENSORS, _PATCHES, _PATCHES, 3))
+    images = [resize(patch, height, width) for patch in patches.astype(np.uint8)]
+    return np.concatenate([image[None] if normalise is None else sample_input(image, width, normalise)
+                           for image in images])  # fmt: skip
+
+
+def tensor_bytes(inputs: ModelInput) -> bytes:
+    """The values of inputs in C order, little-endian."""
+    return np.ascontiguousarray(inputs).astype(inputs.dtype.newbyteorder("<")).tobytes()
+
+
+def sample_file(folder: str, height: int, width: int, inputs: ModelInput) -> tuple[SampleFile, bytes]:
+    """The description of the file of inputs in `folder`, named by their size and digest, and its contents."""
+    data = tensor_bytes(inputs)
+    digest = sha256_bytes(data)
+    file = SampleFile(
+        role=ROLE, name=f"{folder}/{height}x{width}-{digest[:12]}.bin", bytes=len(data), sha256=digest, height=height,
+        width=width, dtype="uint8" if inputs.dtype == np.uint8 else "float32", count=len(inputs),
+    )  # fmt: skip
+    return file, data
+
+
+def read_tensors(data: bytes, file: SampleFile, pixels: bool) -> ModelInput:
+    """The inputs in a file that the manifest describes.
+
+    Args:
+        data: The contents of the file.
+        file: Its description.
+        pixels: Whether the models take pixels, so that the channels come last.
+
+    Raises:
+        ManifestError: The description has another type than the models take, or does not fit to the contents.
+    """
+    height, width, count = file.height or 0, file.width or 0, file.count or 0
+    expected = "uint8" if pixels else "float32"
+    if file.dtype != expected:
+        raise ManifestError(f"{file.name}: holds {file.dtype}, but the models take {expected}")
+    shape = (count, height, width, 3) if pixels else (count, 3, height, width)
+    if count < 1 or len(data) != count * height * width * 3 * np.dtype(expected).itemsize:
+        raise ManifestError(f"{file.name}: {len(data):,} bytes are not {count} inputs of {width} x {height} pixels")
+    values = np.frombuffer(data, np.dtype(expected).newbyteorder("<")).astype(expected).reshape(shape)
+    if not pixels and not np.isfinite(values).all():
+        raise ManifestError(f"{file.name}: holds values that are not finite")
+    return values
