@@ -86,6 +86,10 @@ class Chromium:
         """The text that the page shows."""
         return str(self.evaluate("document.body.innerText"))
 
+    def navigate(self, url: str) -> None:
+        """Replace the page in its tab, which keeps what was set for it."""
+        self._ask("Page.navigate", self._page, url=url)
+
     def tab(self, url: str) -> Tab:
         """Open another tab beside the page."""
         target = self._ask("Target.createTarget", url=url)["targetId"]
