@@ -98,13 +98,14 @@ def write_site(site: Site, folder: Path) -> int:
 
 
 def _family_files(family: Path) -> Iterator[tuple[str, Path]]:
-    """The manifest and every file that it names."""
+    """The manifest and the files that an app needs: an evaluation, if one is published, is for comparisons alone."""
     file = manifest_path(family)
     manifest = parse_manifest(read_bytes(family), str(file))
     for fault in reference_faults(manifest):
         raise ManifestError(f"{file}: {fault}")
     yield f"family/{FILE_NAME}", file
-    for entry in manifest.files():
+    needed = manifest.model_copy(update={"evaluation": None})
+    for entry in needed.files():
         check_file(file.parent, entry)
         yield f"family/{entry.name}", file.parent / entry.name
 
@@ -121,5 +122,5 @@ def _policy(file: Path) -> bytes:
 def _service_worker(shell: Mapping[str, str]) -> bytes:
     """The worker with the list of what it stores; other contents make another worker, which browsers then load."""
     version = sha256_bytes(json.dumps(shell, sort_keys=True).encode())[:16]
-    listed = json.dumps({"version": version, "files": sorted(shell)})
+    listed = json.dumps({"version": version, "files": shell}, sort_keys=True)
     return f"const SHELL = {listed};\n".encode() + (STATIC / "sw.js").read_bytes()
