@@ -42,6 +42,7 @@ Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=32)]
 """Dotted numbers. 32 characters hold every known version and bound the work of comparing them."""
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Byte = Annotated[int, Field(ge=0, le=255)]
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
 SignedPpm = Annotated[int, Field(ge=-PPM, le=PPM)]
 Name = Annotated[str, Field(max_length=128)]
@@ -107,6 +108,25 @@ class ResizeStep(Record):
     method: Literal["bilinear_antialias", "integer_bilinear_antialias"] = "bilinear_antialias"
 
 
+class CropStep(Record):
+    """Resize an image until it covers the base size, and take the centre: version 3."""
+
+    op: Literal["crop"] = "crop"
+    width: Positive
+    height: Positive
+    method: Literal["integer_bilinear_antialias"] = "integer_bilinear_antialias"
+
+
+class LetterboxStep(Record):
+    """Resize an image until it fits into the base size, on a plain colour (RGB, 0 to 255): version 3."""
+
+    op: Literal["letterbox"] = "letterbox"
+    width: Positive
+    height: Positive
+    method: Literal["integer_bilinear_antialias"] = "integer_bilinear_antialias"
+    colour: tuple[Byte, Byte, Byte]
+
+
 class ResizeToModelStep(Record):
     """Resize the base size to the model's input size: bilinear, half-pixel centres, no antialiasing."""
 
@@ -129,11 +149,13 @@ class NormaliseStep(Record):
     std_ppm: tuple[Positive, ...]
 
 
-Step = Annotated[ResizeStep | ResizeToModelStep | ScaleStep | NormaliseStep, Field(discriminator="op")]
+Step = Annotated[
+    ResizeStep | CropStep | LetterboxStep | ResizeToModelStep | ScaleStep | NormaliseStep, Field(discriminator="op")
+]
 
 
 class Preprocessing(Record):
-    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 or 2."""
+    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 to 3."""
 
     version: Positive
     steps: tuple[Step, ...]

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .preprocess import fit, model_input, resize
+from .preprocess import crop, fit, letterbox, model_input, resize
 from .strict_json import take
 
-STEPS = {1: ["resize", "resize_to_model", "scale", "normalise"], 2: ["resize", "resize_to_model"]}
-"""The steps of each version of the preprocessing, in order."""
+STEPS = {
+    1: [["resize", "resize_to_model", "scale", "normalise"]],
+    2: [["resize", "resize_to_model"]],
+    3: [["crop", "resize_to_model"], ["letterbox", "resize_to_model"]],
+}
+"""The steps of each version of the preprocessing, in order: one of these lists. The first leads to the base size."""
 MAX_SIDE = 4096
 """The largest side of an input or a base image, in pixels."""
 CHANNELS = 3
@@ -23,8 +27,10 @@ class InputForm:
     """The input of a model, and what makes it from pixels.
 
     Attributes:
-        base_height: The height to which an image is resized first, in pixels.
+        base_height: The height to which an image is fitted first, in pixels.
         base_width: Its width.
+        fitting: How: `resize`, `crop` or `letterbox`.
+        colour: What `letterbox` does not cover, in RGB.
         size: The height and width of the model's input.
         mean_ppm: The mean per channel, in parts per million of full scale; None if the model takes pixels.
         std_ppm: The standard deviation per channel.
@@ -32,6 +38,8 @@ class InputForm:
 
     base_height: int
     base_width: int
+    fitting: str
+    colour: tuple[int, ...]
     size: int
     mean_ppm: tuple[int, ...] | None
     std_ppm: tuple[int, ...] | None
@@ -58,10 +66,19 @@ class InputForm:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """The input for an RGB image of any size, uint8 `(height, width, 3)`, with a batch of one."""
-        base = self.base_height, self.base_width
         if self.mean_ppm is None or self.std_ppm is None:
-            return resize(resize(image, *base, antialias=True), self.size, self.size)[None]
-        return model_input(fit(image, *base), self.size, self.mean_ppm, self.std_ppm)[None]
+            return resize(self._fitted(image), self.size, self.size)[None]
+        fitted = fit(image, self.base_height, self.base_width)
+        return model_input(fitted, self.size, self.mean_ppm, self.std_ppm)[None]
+
+    def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image at the base size, in integers."""
+        base = self.base_height, self.base_width
+        if self.fitting == "crop":
+            return crop(image, *base)
+        if self.fitting == "letterbox":
+            return letterbox(image, *base, self.colour)
+        return resize(image, *base, antialias=True)
 
     def unpack(self, data: bytes, count: int) -> NDArray[Any]:
         """`count` inputs from raw little-endian values in the order of `shape`."""
@@ -80,13 +97,19 @@ def input_form(task: dict[str, Any], model: dict[str, Any]) -> InputForm:
         ValueError: The manifest lacks something, or needs another preprocessing than that of `preprocess`.
     """
     steps = _steps(take(task, dict, "preprocessing"))
-    means = _channels(steps, "mean_ppm") if "normalise" in steps else None
-    deviations = _channels(steps, "std_ppm") if "normalise" in steps else None
+    fitting = next(iter(steps))
+    colour = _channels(steps, "letterbox", "colour") if fitting == "letterbox" else (0, 0, 0)
+    if not all(0 <= value <= 255 for value in colour):
+        raise ValueError("the manifest has no usable letterbox.colour; download the family again")
+    means = _channels(steps, "normalise", "mean_ppm") if "normalise" in steps else None
+    deviations = _channels(steps, "normalise", "std_ppm") if "normalise" in steps else None
     if deviations is not None and min(deviations) <= 0:
         raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
     return InputForm(
-        base_height=_side(steps, "resize", "height"),
-        base_width=_side(steps, "resize", "width"),
+        base_height=_side(steps, fitting, "height"),
+        base_width=_side(steps, fitting, "width"),
+        fitting=fitting,
+        colour=colour,
         size=_side(model, "input", "width"),
         mean_ppm=means,
         std_ppm=deviations,
@@ -94,11 +117,11 @@ def input_form(task: dict[str, Any], model: dict[str, Any]) -> InputForm:
 
 
 def _steps(preprocessing: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The steps by name. Raises `ValueError` for any other preprocessing than that of `preprocess`."""
+    """The steps by name, in order. Raises `ValueError` for any other preprocessing than that of `preprocess`."""
     steps = [step for step in take(preprocessing, list, "steps") if isinstance(step, dict)]
-    version = preprocessing.get("version")
-    names = STEPS.get(version, []) if isinstance(version, int) else []
-    if not names or [step.get("op") for step in steps] != names or (version == 1 and steps[2].get("divisor") != 255):
+    version, names = preprocessing.get("version"), [step.get("op") for step in steps]
+    known = STEPS.get(version, []) if isinstance(version, int) else []
+    if names not in known or (version == 1 and steps[2].get("divisor") != 255):
         raise ValueError("the manifest needs a preprocessing that this program does not know; update the app")
     return dict(zip(names, steps, strict=True))
 
@@ -111,9 +134,9 @@ def _side(value: Any, *path: str) -> int:
     return pixels
 
 
-def _channels(steps: dict[Any, Any], key: str) -> tuple[int, ...]:
-    """The three integers of the step `normalise`. Raises `ValueError` if they are not there."""
-    values = take(steps, list, "normalise", key)
+def _channels(steps: dict[Any, Any], step: str, key: str) -> tuple[int, ...]:
+    """Three integers of a step. Raises `ValueError` if they are not there."""
+    values = take(steps, list, step, key)
     if len(values) != CHANNELS:
-        raise ValueError(f"the manifest has no usable normalise.{key}; download the family again")
+        raise ValueError(f"the manifest has no usable {step}.{key}; download the family again")
     return tuple(take(values, int, channel) for channel in range(CHANNELS))

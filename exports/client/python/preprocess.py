@@ -1,9 +1,10 @@
 """From the pixels of an image to the input of a model. Needs only NumPy, so an app in Python can copy this file.
 
-There are two versions. In version 2 a model takes bytes, and `resize` is all that an app computes: `fitted =
+There are three versions. In version 2 a model takes bytes, and `resize` is all that an app computes: `fitted =
 resize(image, height, width, antialias=True)` to the base size, then `resize(fitted, size, size)` to the model's input
-size. It is defined in integers, so that every port returns the same bytes (`preprocess_vectors.json` has examples). In
-version 1 a model takes floating-point numbers, which `fit` and `model_input` compute.
+size. Version 3 has `crop` or `letterbox` in place of the first `resize`. They are defined in integers, so that every
+port returns the same bytes (`vectors/preprocess.json` of the clients has examples). In version 1 a model takes
+floating-point numbers, which `fit` and `model_input` compute.
 
 The definition of `resize`, in integers; `//` rounds down. Both axes are resized alike, and one after the other:
 
@@ -23,6 +24,19 @@ The definition of `resize`, in integers; `//` rounds down. Both axes are resized
 For images of at most 16,384 pixels a side, every value in steps 2 and 3 fits into 32 bits with a sign, and every value
 in step 1 is below 2**53, so JavaScript's numbers hold it; its `Math.floor(a / b)` is exact there. Without antialiasing
 at most two weights per pixel are not zero. An image that has the new size already stays as it is.
+
+`crop` and `letterbox` resize an image of `h` x `w` with antialiasing, without changing its proportions, for the result
+`H` x `W`. One side fits exactly, and the other is rounded, halves up:
+
+    if w * H >= W * h (the image is at least as wide):  crop: by its height    letterbox: by its width
+    otherwise:                                          crop: by its width     letterbox: by its height
+    by the height:  H' = H,    W' = max(1, (2 * w * H + h) // (2 * h))
+    by the width:   W' = W,    H' = max(1, (2 * h * W + w) // (2 * w))
+
+`crop` takes `H` x `W` pixels from `H'` x `W'`, which is not smaller, from the row `(H' - H) // 2` and the column
+`(W' - W) // 2` on. Only these pixels are computed: `W'` can be large. `letterbox` puts `H'` x `W'`, which is not
+larger, on a plain colour, at the row `(H - H') // 2` and the column `(W - W') // 2`. For sides of at most 16,384 pixels
+the products are below 2**30, `H'` and `W'` are at most 2**28, and step 1 stays below 2**53.
 """
 
 from __future__ import annotations
@@ -66,7 +80,43 @@ def resize(images: NDArray[np.uint8], height: int, width: int, *, antialias: boo
     if images.shape[-3:-1] == (height, width):
         return images.copy()
     rows = _integer_weights(images.shape[-3], height, antialias)
-    columns = _integer_weights(images.shape[-2], width, antialias)
+    return _resampled(images, rows, _integer_weights(images.shape[-2], width, antialias))
+
+
+def crop(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The centre of uint8 `(h, w, 3)`, as large as possible, resized to `(height, width, 3)`, as defined above."""
+    h, w = image.shape[:2]
+    tall, wide = _same_proportions(h, w, height, width, covers=True)
+    rows = _integer_weights(h, tall, True, (tall - height) // 2, height)
+    return _resampled(image, rows, _integer_weights(w, wide, True, (wide - width) // 2, width))
+
+
+def letterbox(image: NDArray[np.uint8], height: int, width: int, colour: Sequence[int]) -> NDArray[np.uint8]:
+    """The whole image, uint8 `(h, w, 3)`, in the middle of `(height, width, 3)` of a colour, as defined above.
+
+    Args:
+        image: The image.
+        height: The height of the result.
+        width: Its width.
+        colour: The colour of what the image does not cover, in RGB, 0 to 255.
+    """
+    h, w = image.shape[:2]
+    tall, wide = _same_proportions(h, w, height, width, covers=False)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    result = np.full((height, width, 3), colour, np.uint8)
+    result[top : top + tall, left : left + wide] = resize(image, tall, wide, antialias=True)
+    return result
+
+
+def _same_proportions(h: int, w: int, height: int, width: int, *, covers: bool) -> tuple[int, int]:
+    """The size `(H', W')` of the definition, which covers `height` x `width` or fits into it."""
+    if (w * height >= width * h) == covers:
+        return height, max(1, (2 * w * height + h) // (2 * h))
+    return max(1, (2 * h * width + w) // (2 * w)), width
+
+
+def _resampled(images: NDArray[np.uint8], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Steps 2 and 3 of the definition."""
     # Products of matrices of floating-point numbers are fast, and exact here: the integers of step 2 are below 2^24,
     # which float32 holds, and those of step 3 below 2^53.
     across = np.tensordot(images.astype(np.float32), columns.astype(np.float32), (-2, -1))
@@ -84,10 +134,24 @@ def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def _integer_weights(old: int, new: int, antialias: bool) -> NDArray[np.float64]:
-    """The weights `(new, old)` of step 1 of `resize`: integers, which sum to 2^15 for each new pixel."""
+def _integer_weights(
+    old: int, new: int, antialias: bool, first: int = 0, count: int | None = None
+) -> NDArray[np.float64]:
+    """The weights of step 1 of `resize`: integers, which sum to 2^15 for each new pixel.
+
+    Args:
+        old: The pixels of the image on this axis.
+        new: The pixels of the resized image.
+        antialias: Whether a new pixel averages all that it covers.
+        first: The first new pixel that is wanted.
+        count: How many are wanted; None means all.
+
+    Returns:
+        The weights, `(count, old)`.
+    """
     reach = max(old, new) if antialias else new
-    distance = np.abs((2 * np.arange(old) + 1) * new - (2 * np.arange(new)[:, None] + 1) * old)
+    wanted = np.arange(first, first + (new if count is None else count))
+    distance = np.abs((2 * np.arange(old) + 1) * new - (2 * wanted[:, None] + 1) * old)
     sums = np.maximum(0, 2 * reach - distance).cumsum(axis=1)
     total = sums[:, -1:]
     cuts = (sums * 2**15 + total // 2) // total

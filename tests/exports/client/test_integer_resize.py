@@ -1,16 +1,15 @@
-import json
+"""Resizing, cropping and letterboxing in integers: they are what their definition says, and close to Pillow."""
+
+from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from exports.client.python import preprocess
-from exports.client.python.preprocess import resize
+from exports.client.python.preprocess import crop, letterbox, resize
 
-VECTORS = json.loads(Path(preprocess.__file__).with_name("preprocess_vectors.json").read_text(encoding="utf-8"))
 SIZES = [(32, 32, 24, 24), (32, 32, 48, 48), (20, 31, 16, 12), (9, 40, 5, 3), (1, 1, 3, 2), (6, 6, 1, 1), (8, 8, 8, 8)]
 
 
@@ -60,14 +59,6 @@ def test_resizing_is_what_its_definition_says(h, w, height, width, antialias):
     np.testing.assert_array_equal(found, defined(pixels(h, w), height, width, antialias))
 
 
-@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: f"{case['from']} to {case['to']}")
-def test_the_shipped_examples_are_right(case):
-    (height, width), antialias = case["to"], case["antialias"]
-    expected = np.array(case["result"]).reshape(height, width, 3)
-    np.testing.assert_array_equal(resize(pixels(*case["from"]), height, width, antialias=antialias), expected)
-    np.testing.assert_array_equal(defined(pixels(*case["from"]), height, width, antialias), expected)
-
-
 def test_many_images_are_resized_like_each_alone():
     images = np.stack([pixels(9, 12), pixels(9, 12)[::-1]])
     both = resize(images, 6, 7)
@@ -93,3 +84,60 @@ def test_with_antialiasing_it_is_within_a_level_of_pillow(h, w, height, width):
 @pytest.mark.parametrize("antialias", [False, True])
 def test_a_white_line_of_any_length_stays_white(old, new, antialias):
     assert (resize(np.full((1, old, 3), 255, np.uint8), 1, new, antialias=antialias) == 255).all()
+
+
+FITTED = [
+    *SIZES, (12, 18, 8, 8), (18, 12, 8, 8), (3, 20, 6, 6), (20, 3, 6, 6), (1, 30, 2, 9), (30, 1, 9, 2), (7, 5, 16, 9),
+]  # fmt: skip
+COLOUR = (1, 2, 254)
+
+
+def rounded(numerator, denominator):
+    """The nearest integer, halves up, at least 1."""
+    return max(1, int((Fraction(numerator, denominator) + Fraction(1, 2)) // 1))
+
+
+def same_proportions(h, w, height, width, choose):
+    """The size whose scale is `choose` of both: `max` covers `height` x `width`, `min` fits into it."""
+    scale = choose(Fraction(height, h), Fraction(width, w))
+    return rounded(h * scale, 1), rounded(w * scale, 1)
+
+
+@pytest.mark.parametrize(("h", "w", "height", "width"), FITTED)
+def test_cropping_resizes_and_takes_the_centre(h, w, height, width):
+    tall, wide = same_proportions(h, w, height, width, max)
+    top, left = (tall - height) // 2, (wide - width) // 2
+    expected = defined(pixels(h, w), tall, wide, True)[top : top + height, left : left + width]
+    np.testing.assert_array_equal(crop(pixels(h, w), height, width), expected)
+
+
+@pytest.mark.parametrize(("h", "w", "height", "width"), FITTED)
+def test_letterboxing_resizes_and_adds_borders(h, w, height, width):
+    tall, wide = same_proportions(h, w, height, width, min)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    expected = np.full((height, width, 3), COLOUR)
+    expected[top : top + tall, left : left + wide] = defined(pixels(h, w), tall, wide, True)
+    np.testing.assert_array_equal(letterbox(pixels(h, w), height, width, COLOUR), expected)
+
+
+EVEN = [(40, 80, 20, 20), (60, 40, 24, 24), (48, 96, 24, 24), (30, 10, 24, 24), (300, 600, 32, 32), (24, 24, 24, 24)]
+"""Sizes in which the margins are even, so that Pillow's centre, which is not rounded to a pixel, is the same."""
+
+
+@pytest.mark.parametrize(("h", "w", "height", "width"), EVEN)
+def test_where_margins_are_even_it_is_within_a_level_of_pillow(h, w, height, width):
+    image, size = Image.fromarray(pixels(h, w)), (width, height)
+    cropped = np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR)).astype(int)
+    boxed = np.asarray(ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=COLOUR)).astype(int)
+    assert np.abs(crop(pixels(h, w), height, width) - cropped).max() <= 1
+    assert np.abs(letterbox(pixels(h, w), height, width, COLOUR) - boxed).max() <= 1
+
+
+def test_an_image_of_the_right_size_stays_as_it_is():
+    np.testing.assert_array_equal(crop(pixels(6, 5), 6, 5), pixels(6, 5))
+    np.testing.assert_array_equal(letterbox(pixels(6, 5), 6, 5, COLOUR), pixels(6, 5))
+
+
+def test_only_the_pixels_of_the_crop_are_computed():
+    line = np.full((1, 1 << 14, 3), 200, np.uint8)  # covers 16 x 16 at 16 x 262,144, whose weights take 34 GB
+    assert (crop(line, 16, 16) == 200).all()

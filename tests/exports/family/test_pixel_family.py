@@ -88,11 +88,41 @@ def test_a_manifest_that_contradicts_itself_is_refused(make_pixel_family, change
 def test_a_preprocessing_of_the_future_is_refused_by_name(make_pixel_family, launch, process):
     folder = make_pixel_family()
     image = sample(folder, 0)
-    edit(folder, lambda v: v["task"]["preprocessing"].update(version=3))
+    edit(folder, lambda v: v["task"]["preprocessing"].update(version=4))
     with pytest.raises(SystemExit, match="needs a preprocessing that this program does not know; update the app"):
         launch(folder, image)
     failed = [check.detail for check in verify_family(folder, process).checks if not check.ok]
     assert any("this program runs only version 1" in detail for detail in failed)
+
+
+@pytest.mark.parametrize("step", [{"op": "crop"}, {"op": "letterbox", "colour": [0, 0, 0]}])
+def test_version_3_crops_or_letterboxes(make_pixel_family, launch, process, step):
+    folder = make_pixel_family()
+    size = {key: read_manifest(folder).task.preprocessing.steps[0].model_dump()[key] for key in ("width", "height")}
+    first = {**step, **size, "method": "integer_bilinear_antialias"}
+
+    def change(value):
+        value["task"]["preprocessing"] = {"version": 3, "steps": [first, value["task"]["preprocessing"]["steps"][1]]}
+
+    edit(folder, change)
+    assert verify_family(folder, process).ok
+    assert launch(folder, sample(folder, 0))["proof"] == "passed"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"op": "letterbox", "width": 8, "height": 8, "colour": [0, 0, 256]}],
+        [{"op": "letterbox", "width": 8, "height": 8}],
+        [{"op": "crop", "width": 8, "height": 8, "method": "bilinear_antialias"}],
+        [{"op": "crop", "width": 0, "height": 8}],
+    ],
+)
+def test_a_step_of_version_3_that_is_not_sound_is_refused(make_pixel_family, steps):
+    folder = make_pixel_family()
+    edit(folder, lambda v: v["task"]["preprocessing"].update(version=3, steps=steps))
+    with pytest.raises(ManifestError):
+        read_manifest(folder)
 
 
 def test_a_family_has_one_form(built, built_for_pixels):

@@ -1,10 +1,13 @@
 /** How an image becomes the input of a model, as a manifest states it. */
 import type { Tensor } from "./engine.ts";
-import { type Image } from "./preprocess.ts";
+import { type Colour, type Image } from "./preprocess.ts";
 /** The input of a model, and what makes it from pixels. */
 export declare class InputForm {
     #private;
-    /** The height and width to which an image is resized first. */
+    /** How an image becomes the base size: `resize`, `crop` or `letterbox`. */
+    readonly fitting: string;
+    /** What `letterbox` does not cover. */
+    readonly colour: Colour;
     readonly baseHeight: number;
     readonly baseWidth: number;
     /** The height and width of the model's input. */

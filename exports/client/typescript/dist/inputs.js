@@ -1,15 +1,20 @@
 /** How an image becomes the input of a model, as a manifest states it. */
 import { member } from "./json.js";
-import { fit, modelInput, resize } from "./preprocess.js";
+import { crop, fit, letterbox, modelInput, resize } from "./preprocess.js";
 import { isString, ManifestError, needed, sizeIn } from "./fields.js";
+/** The steps of each version of the preprocessing: one of these. The first leads to the base size. */
 const STEPS = {
-    1: "resize,resize_to_model,scale,normalise",
-    2: "resize,resize_to_model",
+    1: ["resize,resize_to_model,scale,normalise"],
+    2: ["resize,resize_to_model"],
+    3: ["crop,resize_to_model", "letterbox,resize_to_model"],
 };
 const CHANNELS = 3;
 /** The input of a model, and what makes it from pixels. */
 export class InputForm {
-    /** The height and width to which an image is resized first. */
+    /** How an image becomes the base size: `resize`, `crop` or `letterbox`. */
+    fitting;
+    /** What `letterbox` does not cover. */
+    colour;
     baseHeight;
     baseWidth;
     /** The height and width of the model's input. */
@@ -23,8 +28,11 @@ export class InputForm {
      */
     constructor(task, model) {
         const steps = stepsOf(member(task, "preprocessing"));
-        this.baseHeight = sizeIn(steps.get("resize"), "height");
-        this.baseWidth = sizeIn(steps.get("resize"), "width");
+        const [[fitting, first]] = [...steps];
+        this.fitting = fitting;
+        this.colour = fitting === "letterbox" ? colourOf(first) : [0, 0, 0];
+        this.baseHeight = sizeIn(first, "height");
+        this.baseWidth = sizeIn(first, "width");
         this.size = sizeIn(member(model, "input"), "width");
         const normalise = steps.get("normalise");
         this.normalise =
@@ -50,7 +58,15 @@ export class InputForm {
         if (normalise) {
             return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), size, normalise.mean, normalise.std));
         }
-        return this.#tensor(resize(resize(image, baseHeight, baseWidth, true), size, size).data);
+        return this.#tensor(resize(this.#fitted(image), size, size).data);
+    }
+    #fitted(image) {
+        const { baseHeight, baseWidth, fitting, colour } = this;
+        if (fitting === "crop")
+            return crop(image, baseHeight, baseWidth);
+        if (fitting === "letterbox")
+            return letterbox(image, baseHeight, baseWidth, colour);
+        return resize(image, baseHeight, baseWidth, true);
     }
     /** `count` inputs from raw little-endian values. */
     unpack(data, count) {
@@ -79,11 +95,17 @@ function stepsOf(preprocessing) {
     const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
     const names = steps.map((step) => member(step, "op"));
     const expected = typeof version === "number" ? STEPS[version] : undefined;
-    const known = expected !== undefined && names.every(isString) && names.join(",") === expected;
+    const known = expected !== undefined && names.every(isString) && expected.includes(names.join(","));
     if (!known || (version === 1 && member(steps[2], "divisor") !== 255)) {
         throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
     }
     return new Map(steps.map((step, index) => [names[index] ?? "", step]));
+}
+function colourOf(step) {
+    const values = channels(step, "colour");
+    if (values.some((value) => value < 0 || value > 255))
+        throw new ManifestError("letterbox.colour");
+    return values;
 }
 function channels(step, key) {
     const values = needed(step, key, Array.isArray);

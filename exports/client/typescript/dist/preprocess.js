@@ -1,7 +1,7 @@
 /**
- * From the pixels of an image to the input of a model. `resize` is defined in integers, so that every port returns the
- * same bytes; the docstring of the client in Python has the definition. `modelInput` is for families whose models take
- * floating-point numbers.
+ * From the pixels of an image to the input of a model. `resize`, `crop` and `letterbox` are defined in integers, so
+ * that every port returns the same bytes; the docstring of `preprocess.py` has the definition. `modelInput` is for
+ * families whose models take floating-point numbers.
  */
 const CHANNELS = 3;
 /** Definition, step 1: the weights of each new pixel sum to this. */
@@ -10,9 +10,36 @@ const ONE = 2 ** 15;
 export function resize(image, height, width, antialias = false) {
     if (image.height === height && image.width === width)
         return { ...image, data: image.data.slice() };
-    const across = acrossColumns(image, integerWeights(image.width, width, antialias), width);
-    const data = acrossRows(across, integerWeights(image.height, height, antialias), height, width * CHANNELS);
+    const columns = integerWeights(image.width, width, antialias);
+    return resampled(image, integerWeights(image.height, height, antialias), columns, height, width);
+}
+/** The centre of an image, as large as possible, resized with antialiasing. */
+export function crop(image, height, width) {
+    const [tall, wide] = sameProportions(image, height, width, true);
+    const rows = integerWeights(image.height, tall, true, Math.floor((tall - height) / 2), height);
+    const columns = integerWeights(image.width, wide, true, Math.floor((wide - width) / 2), width);
+    return resampled(image, rows, columns, height, width);
+}
+/** The whole image, resized with antialiasing, in the middle of a plain colour. */
+export function letterbox(image, height, width, colour) {
+    const inner = resize(image, ...sameProportions(image, height, width, false), true);
+    const [top, left] = [(height - inner.height) >> 1, (width - inner.width) >> 1];
+    const data = new Uint8Array(height * width * CHANNELS).map((_, index) => colour[index % CHANNELS]);
+    const row = inner.width * CHANNELS;
+    for (let y = 0; y < inner.height; y += 1) {
+        data.set(inner.data.subarray(y * row, (y + 1) * row), ((top + y) * width + left) * CHANNELS);
+    }
     return { width, height, data };
+}
+/** The height and width with the image's proportions that cover the given size or fit into it. */
+function sameProportions({ height: h, width: w }, height, width, covers) {
+    // For sides of at most 2^14 the products are below 2^30.
+    if ((w * height >= width * h) === covers)
+        return [height, Math.max(1, Math.floor((2 * w * height + h) / (2 * h)))];
+    return [Math.max(1, Math.floor((2 * h * width + w) / (2 * w))), width];
+}
+function resampled(image, rows, columns, height, width) {
+    return { width, height, data: acrossRows(acrossColumns(image, columns, width), rows, height, width * CHANNELS) };
 }
 function acrossColumns(image, weights, width) {
     const { data } = image;
@@ -47,15 +74,18 @@ function acrossRows(values, weights, height, row) {
     }
     return made;
 }
-/** Definition, step 1, of which only the old pixels with a weight are kept. */
-function integerWeights(old, made, antialias) {
+/**
+ * Definition, step 1, of which only the old pixels with a weight are kept, for `count` new pixels from `start` on.
+ * Numbers stay below 2^53, which they hold exactly: `made` is at most 2^28, `old` at most 2^14.
+ */
+function integerWeights(old, made, antialias, start = 0, count = made) {
     const reach = antialias ? Math.max(old, made) : made;
     const stride = Math.min(old, Math.ceil((2 * reach) / made) + 2);
-    const firsts = new Int32Array(made);
-    const lengths = new Int32Array(made);
-    const values = new Int32Array(made * stride);
-    for (let i = 0; i < made; i += 1) {
-        const centre = (2 * i + 1) * old;
+    const firsts = new Int32Array(count);
+    const lengths = new Int32Array(count);
+    const values = new Int32Array(count * stride);
+    for (let i = 0; i < count; i += 1) {
+        const centre = (2 * (start + i) + 1) * old;
         const first = Math.max(0, Math.floor((centre - 2 * reach - made) / (2 * made)));
         const heights = [];
         for (let j = first; j < old && heights.length < stride; j += 1) {

@@ -1,9 +1,11 @@
 /** Choose, download, check, prove and run the model of a family that fits this device. */
 
+export { alphaToRgb, grayToRgb, yuvToRgb, type AlphaOrder, type YuvLayout, type YuvRange } from "./colour.ts";
 export { Downloader, DownloadError, type Progress } from "./download.ts";
 export {
   EngineCrashedError, EngineRefusedError, OutOfMemoryError, type Engine, type ModelFile, type Session, type Tensor,
 } from "./engine.ts";
+export { orientation, upright } from "./exif.ts";
 export { browserFacts, browserFeatures } from "./facts.ts";
 export { IndexedDbStore } from "./indexeddb.ts";
 export { InputForm } from "./inputs.ts";
@@ -13,7 +15,7 @@ export {
 } from "./launch.ts";
 export { OnnxRuntimeEngine, type OrtModule } from "./onnxruntime.ts";
 export { decodePng, PngError } from "./png.ts";
-export { fit, modelInput, resize, type Image } from "./preprocess.ts";
+export { crop, fit, letterbox, modelInput, resize, type Colour, type Image } from "./preprocess.ts";
 export { measureProbe, PROBE_ID } from "./probe.ts";
 export type {
   BlacklistEntry, ClientState, DeviceFacts, Probe, ProofRecord, ProofResult, Reason, Resolution,

@@ -2,18 +2,23 @@
 
 import type { Tensor } from "./engine.ts";
 import { member } from "./json.ts";
-import { fit, modelInput, resize, type Image } from "./preprocess.ts";
+import { crop, fit, letterbox, modelInput, resize, type Colour, type Image } from "./preprocess.ts";
 import { isString, ManifestError, needed, sizeIn } from "./fields.ts";
 
-const STEPS: Readonly<Record<number, string>> = {
-  1: "resize,resize_to_model,scale,normalise",
-  2: "resize,resize_to_model",
+/** The steps of each version of the preprocessing: one of these. The first leads to the base size. */
+const STEPS: Readonly<Record<number, readonly string[]>> = {
+  1: ["resize,resize_to_model,scale,normalise"],
+  2: ["resize,resize_to_model"],
+  3: ["crop,resize_to_model", "letterbox,resize_to_model"],
 };
 const CHANNELS = 3;
 
 /** The input of a model, and what makes it from pixels. */
 export class InputForm {
-  /** The height and width to which an image is resized first. */
+  /** How an image becomes the base size: `resize`, `crop` or `letterbox`. */
+  readonly fitting: string;
+  /** What `letterbox` does not cover. */
+  readonly colour: Colour;
   readonly baseHeight: number;
   readonly baseWidth: number;
   /** The height and width of the model's input. */
@@ -28,8 +33,11 @@ export class InputForm {
    */
   constructor(task: unknown, model: unknown) {
     const steps = stepsOf(member(task, "preprocessing"));
-    this.baseHeight = sizeIn(steps.get("resize"), "height");
-    this.baseWidth = sizeIn(steps.get("resize"), "width");
+    const [[fitting, first]] = [...steps] as [[string, unknown]];
+    this.fitting = fitting;
+    this.colour = fitting === "letterbox" ? colourOf(first) : [0, 0, 0];
+    this.baseHeight = sizeIn(first, "height");
+    this.baseWidth = sizeIn(first, "width");
     this.size = sizeIn(member(model, "input"), "width");
     const normalise = steps.get("normalise");
     this.normalise =
@@ -58,7 +66,14 @@ export class InputForm {
     if (normalise) {
       return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), size, normalise.mean, normalise.std));
     }
-    return this.#tensor(resize(resize(image, baseHeight, baseWidth, true), size, size).data);
+    return this.#tensor(resize(this.#fitted(image), size, size).data);
+  }
+
+  #fitted(image: Image): Image {
+    const { baseHeight, baseWidth, fitting, colour } = this;
+    if (fitting === "crop") return crop(image, baseHeight, baseWidth);
+    if (fitting === "letterbox") return letterbox(image, baseHeight, baseWidth, colour);
+    return resize(image, baseHeight, baseWidth, true);
   }
 
   /** `count` inputs from raw little-endian values. */
@@ -90,11 +105,17 @@ function stepsOf(preprocessing: unknown): Map<string, unknown> {
   const [version, steps] = [member(preprocessing, "version"), needed(preprocessing, "steps", Array.isArray)];
   const names = steps.map((step: unknown) => member(step, "op"));
   const expected = typeof version === "number" ? STEPS[version] : undefined;
-  const known = expected !== undefined && names.every(isString) && names.join(",") === expected;
+  const known = expected !== undefined && names.every(isString) && expected.includes(names.join(","));
   if (!known || (version === 1 && member(steps[2], "divisor") !== 255)) {
     throw new Error("the manifest needs a preprocessing that this client does not know; update the app");
   }
   return new Map(steps.map((step: unknown, index: number) => [names[index] ?? "", step]));
+}
+
+function colourOf(step: unknown): Colour {
+  const values = channels(step, "colour");
+  if (values.some((value) => value < 0 || value > 255)) throw new ManifestError("letterbox.colour");
+  return values as unknown as Colour;
 }
 
 function channels(step: unknown, key: string): readonly number[] {

@@ -1,35 +1,97 @@
+import modelfactory.AlphaOrder
 import modelfactory.Image
 import modelfactory.Json
+import modelfactory.ManifestException
+import modelfactory.YuvLayout
+import modelfactory.YuvRange
+import modelfactory.alphaToRgb
+import modelfactory.crop
 import modelfactory.fit
+import modelfactory.grayToRgb
+import modelfactory.inputForm
+import modelfactory.letterbox
 import modelfactory.modelInput
+import modelfactory.orientation
 import modelfactory.resize
+import modelfactory.upright
+import modelfactory.yuvToRgb
 
 /**
- * Preprocesses one image per line of standard input, `{"op", "from": [height, width], "to": [height, width], "rgb"}`,
- * and prints the list of values. The operation is `resize` (with `antialias`), `fit`, or `model_input` (with `mean_ppm`
- * and `std_ppm`).
+ * Answers one case of `vectors/preprocess.json` per line of standard input with its result, and two more operations,
+ * `fit`, and `model_input` with `mean_ppm` and `std_ppm`, of which the latter gives a list of numbers. With `--time N`
+ * it answers each case with the nanoseconds of N runs instead; the case then states the length of its data, `bytes`.
  */
 object Pixels {
     @JvmStatic
     fun main(arguments: Array<String>) {
+        val runs = if (arguments.firstOrNull() == "--time") arguments[1].toInt() else 0
         System.`in`.bufferedReader().forEachLine { line ->
-            println(Json.write(result(Json.parse(line.toByteArray()) as Map<*, *>)))
+            val case = Json.parse(line.toByteArray()) as Map<*, *>
+            val found = if (runs > 0) times(case, runs) else result(answer(case, bytes(case["data"] as String)))
+            println(Json.write(found))
         }
     }
 
-    private fun result(case: Map<*, *>): List<Any> {
-        val (fromHeight, fromWidth) = longs(case["from"]).map { it.toInt() }
-        val (height, width) = longs(case["to"]).map { it.toInt() }
-        val rgb = longs(case["rgb"]).map { it.toByte() }.toByteArray()
-        val image = Image(fromHeight, fromWidth, rgb)
+    private fun times(case: Map<*, *>, runs: Int): List<Long> {
+        val data = ByteArray((case["bytes"] as Long).toInt()) { (7 * it + it / 251).toByte() }
+        return List(runs) {
+            val start = System.nanoTime()
+            answer(case, data)
+            System.nanoTime() - start
+        }
+    }
+
+    private fun result(found: Any?): Any? = when (found) {
+        is Image -> mapOf("size" to listOf(found.height, found.width), "data" to hex(found.rgb))
+        else -> found
+    }
+
+    private fun answer(case: Map<*, *>, data: ByteArray): Any? {
+        if (case["op"] == "orientation") return orientation(data)
+        val (height, width) = integers(case["size"])
         return when (case["op"]) {
-            "resize" -> bytes(resize(image, height, width, case["antialias"] as Boolean))
-            "fit" -> bytes(fit(image, height, width))
+            "gray" -> grayToRgb(data, height, width)
+            "alpha" -> {
+                val order = AlphaOrder.valueOf(name(case["order"]))
+                alphaToRgb(data, height, width, order, integers(case["background"]))
+            }
+            "yuv" -> yuvToRgb(
+                data, height, width, YuvLayout.valueOf(name(case["layout"])), YuvRange.valueOf(name(case["levels"]))
+            )
+            else -> ofImage(case, Image(height, width, data))
+        }
+    }
+
+    private fun ofImage(case: Map<*, *>, image: Image): Any? {
+        if (case["op"] == "upright") return upright(image, (case["orientation"] as Long).toInt())
+        if (case["op"] == "prepare") return prepared(case, image)
+        val (height, width) = integers(case["to"])
+        return when (case["op"]) {
+            "resize" -> resize(image, height, width, case["antialias"] as Boolean)
+            "crop" -> crop(image, height, width)
+            "letterbox" -> letterbox(image, height, width, integers(case["colour"]).map { it.toByte() }.toByteArray())
+            "fit" -> fit(image, height, width)
             else -> modelInput(image, width, longs(case["mean_ppm"]), longs(case["std_ppm"])).toList()
         }
     }
 
-    private fun bytes(image: Image): List<Int> = image.rgb.map { it.toInt() and 255 }
+    private fun prepared(case: Map<*, *>, image: Image): Image? = try {
+        val size = integers(listOf(case["model"])).first()
+        val model = mapOf("input" to mapOf("width" to case["model"]))
+        val values = inputForm(mapOf("preprocessing" to case["preprocessing"]), model).prepare(image).values
+        Image(size, size, ByteArray(values.remaining()).also { values.get(it) })
+    } catch (error: ManifestException) {
+        null
+    }
+
+    private fun name(value: Any?): String = (value as String).uppercase()
+
+    private fun hex(data: ByteArray): String = data.joinToString("") { "%02x".format(it) }
+
+    private fun bytes(hex: String): ByteArray =
+        ByteArray(hex.length / 2) { hex.substring(2 * it, 2 * it + 2).toInt(16).toByte() }
+
+    private fun integers(value: Any?): List<Int> = longs(value).map { it.toInt() }
 
     private fun longs(value: Any?): LongArray = (value as List<*>).map { it as Long }.toLongArray()
 }

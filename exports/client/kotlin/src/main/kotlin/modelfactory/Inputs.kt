@@ -7,21 +7,26 @@ import java.nio.ByteOrder
 private const val MAX_SIDE = 4096L
 private const val CHANNELS = 3
 
-/** The steps of each version of the preprocessing, in order. */
+/** The steps of each version of the preprocessing, in order: one of these lists. The first leads to the base size. */
 private val STEPS = mapOf(
-    1L to listOf("resize", "resize_to_model", "scale", "normalise"),
-    2L to listOf("resize", "resize_to_model"),
+    1L to listOf(listOf("resize", "resize_to_model", "scale", "normalise")),
+    2L to listOf(listOf("resize", "resize_to_model")),
+    3L to listOf(listOf("crop", "resize_to_model"), listOf("letterbox", "resize_to_model")),
 )
 
 /**
  * The input of a model, and what makes it from pixels.
  *
- * @property baseHeight the height to which an image is resized first, in pixels.
+ * @property fitting how an image becomes the base size: `resize`, `crop` or `letterbox`.
+ * @property colour what `letterbox` does not cover, in RGB.
+ * @property baseHeight the height of the base size, in pixels.
  * @property size the height and width of the model's input.
  * @property meanPpm the mean per channel, in parts per million of full scale; null if the model takes pixels.
  * @property deviationPpm the standard deviation per channel, likewise.
  */
 class InputForm internal constructor(
+    private val fitting: String,
+    private val colour: ByteArray,
     private val baseHeight: Int,
     private val baseWidth: Int,
     private val size: Int,
@@ -43,13 +48,19 @@ class InputForm internal constructor(
     fun prepare(image: Image): Tensor {
         val values = empty()
         if (meanPpm == null || deviationPpm == null) {
-            val base = resize(image, baseHeight, baseWidth, antialias = true)
-            values.put(resize(base, size, size, antialias = false).rgb)
+            values.put(resize(fitted(image), size, size, antialias = false).rgb)
         } else {
             modelInput(fit(image, baseHeight, baseWidth), size, meanPpm, deviationPpm).forEach { values.putFloat(it) }
         }
         values.rewind()
         return Tensor(type, shape, values)
+    }
+
+    /** The image at the base size, in integers. */
+    private fun fitted(image: Image): Image = when (fitting) {
+        "crop" -> crop(image, baseHeight, baseWidth)
+        "letterbox" -> letterbox(image, baseHeight, baseWidth, colour)
+        else -> resize(image, baseHeight, baseWidth, antialias = true)
     }
 
     /** The inputs in raw values, one after the other. */
@@ -68,29 +79,35 @@ class InputForm internal constructor(
 /** The form of a model's input. */
 internal fun inputForm(task: Map<*, *>, model: Map<*, *>): InputForm {
     val steps = steps(task.map("preprocessing"))
+    val (fitting, first) = steps.entries.first()
+    val colour = if (fitting == "letterbox") channels(first, "letterbox.colour") else LongArray(CHANNELS)
+    if (colour.any { it !in 0..255 }) throw lacks("letterbox.colour")
     val normalise = steps["normalise"]
-    val means = normalise?.let { channels(it, "mean_ppm") }
-    val deviations = normalise?.let { channels(it, "std_ppm") }
+    val means = normalise?.let { channels(it, "normalise.mean_ppm") }
+    val deviations = normalise?.let { channels(it, "normalise.std_ppm") }
     if (deviations != null && deviations.any { it <= 0 }) throw lacks("normalise.std_ppm")
-    val (height, width) = steps.map("resize").let { side(it, "height") to side(it, "width") }
-    return InputForm(height, width, side(model.map("input"), "width"), means, deviations)
+    val (height, width) = side(first, "height") to side(first, "width")
+    val bytes = ByteArray(CHANNELS) { colour[it].toByte() }
+    return InputForm(fitting, bytes, height, width, side(model.map("input"), "width"), means, deviations)
 }
 
 /** The steps by name. */
 private fun steps(preprocessing: Map<*, *>): Map<String, Map<*, *>> {
     val steps = preprocessing.some("steps").map { it as? Map<*, *> }
-    val names = STEPS[preprocessing["version"]]
-    val divides = names == null || "scale" !in names || steps.getOrNull(2)?.get("divisor") == 255L
-    if (names == null || steps.map { it?.get("op") } != names || !divides) {
+    val names = steps.map { it?.get("op") }
+    val known = STEPS[preprocessing["version"]]?.firstOrNull { it == names }
+    val divides = known == null || "scale" !in known || steps[2]?.get("divisor") == 255L
+    if (known == null || !divides) {
         throw ManifestException("the manifest needs a preprocessing that this app does not know; update the app")
     }
-    return names.zip(steps.requireNoNulls()).toMap()
+    return known.zip(steps.requireNoNulls()).toMap()
 }
 
 private fun side(value: Map<*, *>, key: String): Int =
     Json.integer(value[key])?.takeIf { it in 1..MAX_SIDE }?.toInt() ?: throw lacks(key)
 
-private fun channels(step: Map<*, *>, key: String): LongArray {
-    val values = (step[key] as? List<*>)?.filterIsInstance<Long>()
-    return values?.takeIf { it.size == CHANNELS }?.toLongArray() ?: throw lacks("normalise.$key")
+/** The three integers at [path], a step and its key. */
+private fun channels(step: Map<*, *>, path: String): LongArray {
+    val values = (step[path.substringAfter('.')] as? List<*>)?.filterIsInstance<Long>()
+    return values?.takeIf { it.size == CHANNELS }?.toLongArray() ?: throw lacks(path)
 }

@@ -3,6 +3,7 @@ package modelfactory
 import kotlin.math.abs
 import kotlin.math.floor
 import kotlin.math.max
+import kotlin.math.min
 import kotlin.math.round
 
 /** An image of [height] x [width] pixels, each three bytes in the order red, green, blue, row by row. */
@@ -26,7 +27,49 @@ private class Taps<T>(val first: Int, val weights: T)
  */
 internal fun resize(image: Image, height: Int, width: Int, antialias: Boolean): Image {
     if (image.height == height && image.width == width) return image
-    val columns = integerTaps(image.width, width, antialias)
+    return resampled(image, integerTaps(image.height, height, antialias), integerTaps(image.width, width, antialias))
+}
+
+/** The centre of an image, as large as possible, resized with antialiasing, in integers. */
+internal fun crop(image: Image, height: Int, width: Int): Image {
+    val (tall, wide) = sameProportions(image, height, width, covers = true)
+    val rows = integerTaps(image.height, tall, true, (tall - height) / 2, height)
+    return resampled(image, rows, integerTaps(image.width, wide, true, (wide - width) / 2, width))
+}
+
+/**
+ * The whole image, resized with antialiasing, in the middle of a plain colour, in integers.
+ *
+ * @param colour red, green and blue of what the image does not cover.
+ */
+internal fun letterbox(image: Image, height: Int, width: Int, colour: ByteArray): Image {
+    val (innerHeight, innerWidth) = sameProportions(image, height, width, covers = false)
+    val inner = resize(image, innerHeight, innerWidth, antialias = true)
+    val (top, left) = Pair((height - innerHeight) / 2, (width - innerWidth) / 2)
+    val found = ByteArray(height * width * CHANNELS) { colour[it % CHANNELS] }
+    val row = innerWidth * CHANNELS
+    for (y in 0 until innerHeight) {
+        System.arraycopy(inner.rgb, y * row, found, ((top + y) * width + left) * CHANNELS, row)
+    }
+    return Image(height, width, found)
+}
+
+/**
+ * The height and width with the image's proportions that cover the given size or fit into it. For sides of at most 2^14
+ * the products are below 2^30.
+ */
+private fun sameProportions(image: Image, height: Int, width: Int, covers: Boolean): Pair<Int, Int> {
+    val (h, w) = Pair(image.height, image.width)
+    return if ((w * height >= width * h) == covers) {
+        Pair(height, max(1, (2 * w * height + h) / (2 * h)))
+    } else {
+        Pair(max(1, (2 * h * width + w) / (2 * w)), width)
+    }
+}
+
+/** The new rows and columns, in integers that 32 bits hold: below 255 * 2^15 + 2^7, and below 255 * 2^22 + 2^21. */
+private fun resampled(image: Image, rows: List<Taps<IntArray>>, columns: List<Taps<IntArray>>): Image {
+    val (height, width) = Pair(rows.size, columns.size)
     val across = IntArray(image.height * width * CHANNELS)
     for (y in 0 until image.height) {
         for (i in 0 until width) {
@@ -40,7 +83,6 @@ internal fun resize(image: Image, height: Int, width: Int, antialias: Boolean): 
             }
         }
     }
-    val rows = integerTaps(image.height, height, antialias)
     val found = ByteArray(height * width * CHANNELS)
     for (i in 0 until height) {
         for (x in 0 until width * CHANNELS) {
@@ -54,11 +96,24 @@ internal fun resize(image: Image, height: Int, width: Int, antialias: Boolean): 
     return Image(height, width, found)
 }
 
-/** The weights of each new pixel on one axis; they sum to 2^15. */
-private fun integerTaps(old: Int, new: Int, antialias: Boolean): List<Taps<IntArray>> = List(new) { i ->
+/**
+ * The weights of `count` new pixels from `start` on, on one axis; they sum to 2^15. [new] is at most 2^28 and [old] at
+ * most 2^14, so that all values are below 2^53.
+ */
+private fun integerTaps(
+    old: Int,
+    new: Int,
+    antialias: Boolean,
+    start: Int = 0,
+    count: Int = new,
+): List<Taps<IntArray>> = List(count) { at ->
     val reach = (if (antialias) max(old, new) else new).toLong()
-    val share = { j: Int -> max(0L, 2 * reach - abs((2L * j + 1) * new - (2L * i + 1) * old)) }
-    val inside = (0 until old).filter { share(it) > 0 }
+    val centre = (2L * (start + at) + 1) * old
+    val share = { j: Int -> max(0L, 2 * reach - abs((2L * j + 1) * new - centre)) }
+    // The first and the last old pixel that may have a weight.
+    val first = max(0L, Math.floorDiv(centre - 2 * reach - new, 2L * new)).toInt()
+    val last = min(old - 1L, (centre + 2 * reach) / (2L * new)).toInt()
+    val inside = (first..last).filter { share(it) > 0 }
     val total = inside.sumOf(share)
     var sum = 0L
     var before = 0L
