@@ -24,7 +24,7 @@ FILE = Path(__file__).parents[3] / "exports" / "client" / "vectors" / "preproces
 NOTES = {
     "data": "bytes in hexadecimal: an image in RGB, row by row, unless the operation says otherwise",
     "size": "[height, width] of the given image; to: of the result",
-    "result": "an image, {size, data}; for orientation a number; for prepare null if the client must refuse",
+    "result": "an image, {size, data}; for orientation a number; null if the client must refuse",
     "prepare": "the input of a model of height and width `model`, with the manifest's task.preprocessing",
 }
 SIZES = [(5, 4, 3, 3), (4, 3, 6, 7), (16, 16, 12, 12), (9, 14, 4, 4), (1, 1, 3, 2), (6, 6, 1, 1), (8, 8, 8, 8)]
@@ -54,7 +54,15 @@ def case(op: str, name: str, data: bytes, **given: Any) -> dict[str, Any]:
 
 def answer(case: dict[str, Any]) -> Any:
     """The result of the client in Python, in the form of the file."""
-    data, op = bytes.fromhex(case["data"]), case["op"]
+    try:
+        return of_data(case, bytes.fromhex(case["data"]))
+    except ValueError:
+        return None
+
+
+def of_data(case: dict[str, Any], data: bytes) -> Any:
+    """The result of an operation on bytes."""
+    op = case["op"]
     if op == "orientation":
         return orientation(data)
     size = case["size"]
@@ -72,10 +80,7 @@ def of_image(case: dict[str, Any], image: Any) -> Any:
     if case["op"] == "upright":
         return image_result(upright(image, case["orientation"]))
     if case["op"] == "prepare":
-        try:
-            form = input_form({"preprocessing": case["preprocessing"]}, {"input": {"width": case["model"]}})
-        except ValueError:
-            return None
+        form = input_form({"preprocessing": case["preprocessing"]}, {"input": {"width": case["model"]}})
         return image_result(form.prepare(image)[0])
     if case["op"] == "resize":
         return image_result(resize(image, *case["to"], antialias=case["antialias"]))
@@ -124,6 +129,23 @@ def colours() -> Iterator[dict[str, Any]]:
         yield case("yuv", f"the corners, {levels}", luma + chroma, **given)
 
 
+def refused() -> Iterator[dict[str, Any]]:
+    """Pixels of another number than stated, and what does not exist."""
+    for count in (0, 5, 7):
+        yield case("gray", f"{count} bytes for 6 pixels", pixels(count), size=[2, 3])
+    given = {"order": "rgba", "background": [0, 0, 0]}
+    for count in (0, 23, 25):
+        yield case("alpha", f"{count} bytes for 6 pixels", pixels(count), size=[2, 3], **given)
+    for background in ([0, 256, 0], [-1, 0, 0]):
+        yield case("alpha", f"over {background}", pixels(4), size=[1, 1], order="rgba", background=background)
+    for layout, count in (("nv12", 9), ("nv21", 11), ("i420", 0)):
+        given = {"layout": layout, "levels": "full"}
+        yield case("yuv", f"{layout} with {count} bytes for 6 pixels", pixels(count), size=[2, 3], **given)
+    yield case("gray", "no pixels", b"", size=[0, 3])
+    for value in (0, 9):
+        yield case("upright", f"the orientation {value}", pixels(6), size=[1, 2], orientation=value)
+
+
 def orientations() -> Iterator[dict[str, Any]]:
     """The eight orientations of pixels, and what files say."""
     for value in range(1, 9):
@@ -157,7 +179,7 @@ def preparations() -> Iterator[dict[str, Any]]:
 
 def document() -> str:
     """The file, with one case per line."""
-    cases = [*resizing(), *colours(), *orientations(), *preparations()]
+    cases = [*resizing(), *colours(), *refused(), *orientations(), *preparations()]
     lines = ",\n".join(f"    {json.dumps(entry)}" for entry in cases)
     return f'{{\n  "format": 1,\n  "notes": {json.dumps(NOTES)},\n  "cases": [\n{lines}\n  ]\n}}\n'
 

@@ -11,7 +11,12 @@ const FACTORS = {
 export function grayToRgb(data, height, width) {
     check(data, height, width, height * width);
     const made = new Uint8Array(3 * height * width);
-    return { width, height, data: made.map((_, index) => data[Math.floor(index / 3)]) };
+    for (let pixel = 0, at = 0; pixel < data.length; pixel += 1) {
+        const value = data[pixel];
+        for (let channel = 0; channel < 3; channel += 1)
+            made[at++] = value;
+    }
+    return { width, height, data: made };
 }
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.

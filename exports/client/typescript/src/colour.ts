@@ -19,7 +19,11 @@ const FACTORS = {
 export function grayToRgb(data: Uint8Array, height: number, width: number): Image {
   check(data, height, width, height * width);
   const made = new Uint8Array(3 * height * width);
-  return { width, height, data: made.map((_, index) => data[Math.floor(index / 3)] as number) };
+  for (let pixel = 0, at = 0; pixel < data.length; pixel += 1) {
+    const value = data[pixel] as number;
+    for (let channel = 0; channel < 3; channel += 1) made[at++] = value;
+  }
+  return { width, height, data: made };
 }
 
 /**

@@ -27,7 +27,7 @@ object Pixels {
         val runs = if (arguments.firstOrNull() == "--time") arguments[1].toInt() else 0
         System.`in`.bufferedReader().forEachLine { line ->
             val case = Json.parse(line.toByteArray()) as Map<*, *>
-            val found = if (runs > 0) times(case, runs) else result(answer(case, bytes(case["data"] as String)))
+            val found = if (runs > 0) times(case, runs) else result(attempt(case))
             println(Json.write(found))
         }
     }
@@ -44,6 +44,14 @@ object Pixels {
     private fun result(found: Any?): Any? = when (found) {
         is Image -> mapOf("size" to listOf(found.height, found.width), "data" to hex(found.rgb))
         else -> found
+    }
+
+    private fun attempt(case: Map<*, *>): Any? = try {
+        answer(case, bytes(case["data"] as String))
+    } catch (error: IllegalArgumentException) {
+        null
+    } catch (error: ManifestException) {
+        null
     }
 
     private fun answer(case: Map<*, *>, data: ByteArray): Any? {
@@ -75,13 +83,11 @@ object Pixels {
         }
     }
 
-    private fun prepared(case: Map<*, *>, image: Image): Image? = try {
-        val size = integers(listOf(case["model"])).first()
+    private fun prepared(case: Map<*, *>, image: Image): Image {
+        val size = (case["model"] as Long).toInt()
         val model = mapOf("input" to mapOf("width" to case["model"]))
         val values = inputForm(mapOf("preprocessing" to case["preprocessing"]), model).prepare(image).values
-        Image(size, size, ByteArray(values.remaining()).also { values.get(it) })
-    } catch (error: ManifestException) {
-        null
+        return Image(size, size, ByteArray(values.remaining()).also { values.get(it) })
     }
 
     private fun name(value: Any?): String = (value as String).uppercase()
