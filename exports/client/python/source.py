@@ -7,18 +7,23 @@ states. Nothing is read beyond what was asked for.
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
 from .files import CHUNK, open_regular, read
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ATTEMPTS = 3
 """Attempts for a file, and for a manifest that somebody waits for."""
@@ -144,7 +149,7 @@ class HttpSource:
 
     def __init__(self, url: str, timeout: float) -> None:
         self._url, self._timeout = url, timeout
-        self._opener = urllib.request.build_opener(_Redirects)
+        self._opener = urllib.request.build_opener(_Redirects, _Http, _Https)
 
     def manifest(self, limit: int) -> bytes:
         """See `Source.manifest`. The whole answer must come within the timeout."""
@@ -214,6 +219,8 @@ def _received(response: http.client.HTTPResponse) -> Iterator[bytes]:
     with response:
         while True:
             try:
+                if isinstance(response, _Response):
+                    response.wait()
                 piece = response.read1(CHUNK)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise SourceError(f"the server stopped sending: {error}", answered=False) from error
@@ -239,3 +246,64 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if urlsplit(newurl).scheme != "https" and (req.type == "https" or urlsplit(newurl).scheme != "http"):
             raise urllib.error.HTTPError(newurl, code, "a redirect to another protocol", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose headers, and each piece of whose body, come within the connection's timeout as a whole.
+
+    The timeout of a socket is for a single byte: a server that sends one now and then would keep the app for ever.
+    """
+
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self._bytes = _TimedBytes(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._bytes)
+
+    def wait(self) -> None:
+        """What is read next may take the timeout again."""
+        self._bytes.wait()
+
+
+class _TimedBytes(io.RawIOBase):
+    """The bytes of a socket, until its timeout has passed since the last `wait`."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._sock, self._timeout = raw, sock, sock.gettimeout()
+        self.wait()
+
+    def wait(self) -> None:
+        self._end = None if self._timeout is None else time.monotonic() + self._timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        if self._end is not None:
+            if (left := self._end - time.monotonic()) <= 0:
+                raise TimeoutError("timed out")
+            self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Connection(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TlsConnection, req)

@@ -172,6 +172,20 @@ class Handler(BaseHTTPRequestHandler):
             if self.server_state.closing.wait(0.1):
                 return
 
+    def do_drips_header(self) -> None:
+        """A header that never ends."""
+        self.drip(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+
+    def do_drips_chunk(self) -> None:
+        """A body in chunks, the first of which never begins."""
+        self.drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=")
+
+    def drip(self, start: bytes) -> None:
+        """`start`, then a byte now and then."""
+        self.wfile.write(start)
+        while not self.server_state.closing.wait(0.1):
+            self.wfile.write(b"x")
+
     def do_silent(self) -> None:
         self.server_state.closing.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -56,6 +57,21 @@ def test_some_answers_are_final(server, fault, final):
     with pytest.raises(SourceError) as caught:
         HttpSource(server.url, 5).open("file.bin", 200)
     assert (caught.value.final, caught.value.answered) == (final, True)
+
+
+@pytest.mark.parametrize("fault", ["drips_header", "drips_chunk"])
+def test_a_server_that_sends_a_byte_now_and_then_does_not_keep_the_app_for_ever(server, fault):
+    server.faults["file.bin"] = fault
+    start = time.monotonic()
+    with pytest.raises(SourceError, match="timed out"):
+        content(HttpSource(server.url, 0.3).open("file.bin", 200))
+    assert time.monotonic() - start < 5
+
+
+def test_a_slow_body_may_take_longer_than_the_timeout(server):
+    (server.folder / "file.bin").write_bytes(b"slowly..")
+    server.faults["file.bin"] = "drips"
+    assert content(HttpSource(server.url, 0.3).open("file.bin", 8)) == (0, b"slowly..")
 
 
 def test_a_redirect_that_loses_the_encryption_is_refused():

@@ -351,7 +351,7 @@ def test_a_server_that_sends_something_else_leaves_the_last_good_manifest(app: A
 
 
 @in_languages()
-@pytest.mark.parametrize("fault", ["silent", "stalls", "drips"])
+@pytest.mark.parametrize("fault", ["silent", "stalls", "drips", "drips_header"])
 def test_a_server_that_never_answers_leaves_the_last_good_manifest(app: App, fault: str) -> None:
     app.publish(make_family())
     app.launch()
@@ -419,7 +419,7 @@ def test_an_update_that_does_not_arrive_leaves_the_last_release(app: App, fault:
 
 
 @in_languages()
-@pytest.mark.parametrize("fault", ["silent", "stalls"])
+@pytest.mark.parametrize("fault", ["silent", "stalls", "drips_header"])
 def test_a_download_that_stops_leaves_the_last_release(app: App, fault: str) -> None:
     app.publish(make_family())
     app.launch()

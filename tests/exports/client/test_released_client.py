@@ -17,8 +17,8 @@ from family_files import sample
 
 from exports.client.python.records import ClientState, DeviceFacts
 from exports.client.python.resolver import resolve
-from exports.family.records import Selector
-from exports.family.specs import TierSpec
+from exports.family.records import Device, PlatformFloor, Probe, Selector
+from exports.family.specs import Publish, TierSpec
 
 RELEASED = Path(__file__).with_name("released_1_4")
 DIGESTS = {
@@ -147,14 +147,36 @@ def test_the_released_program_runs_what_the_factory_writes(launch, request, make
 
 
 @LINUX
-def test_the_released_program_gives_a_tier_with_new_keys_to_no_device(launch, make_family):
-    strong = Selector(cores_min=1, soc_exclude=())
-    computer = TierSpec(id="computer", platform="linux", selectors=(strong,), model_id="small")
+@pytest.mark.parametrize("samples", ["tensors", "none"])
+@pytest.mark.parametrize("make", ["make_family", "make_pixel_family"])
+def test_the_released_program_runs_a_written_family_without_images(launch, request, make, samples):
+    write = request.getfixturevalue(make)
+    floors = (PlatformFloor(platform="linux", action="off"), PlatformFloor(platform="ios", action="cloud"))
+    with_images, quiet = write("images"), write("quiet", publish=Publish(samples=samples), floors=floors)
+    manifest = json.loads((quiet / "manifest.json").read_text())
+    assert (manifest["manifest_version"], len(manifest["floors"])) == ("1.5", 2)
+    assert not list(quiet.glob("**/*.png"))
+    image = sample(with_images, 2)
+    assert launch(quiet, image) == launch(with_images, image)
+
+
+# Each is a key of format 1.5 that the factory writes into a tier, and that the release does not know.
+NEW_SELECTORS = {
+    "device_include": (Device(maker="Acme"),),
+    "device_exclude": (Device(maker="Acme"),),
+    "features_all": ("npu",),
+    "features_none": ("npu",),
+    "probe_min": Probe(id="mac_1", score=1),
+}
+
+
+@LINUX
+@pytest.mark.parametrize("key", NEW_SELECTORS)
+def test_the_released_program_gives_a_written_tier_with_a_new_key_to_no_device(launch, make_family, key):
+    selector = Selector(**{"cores_min": 1, key: NEW_SELECTORS[key]})
+    computer = TierSpec(id="computer", platform="linux", selectors=(selector,), model_id="small")
     folder = make_family(tiers=(computer,))
-    path = folder / "manifest.json"
-    value = json.loads(path.read_text())
-    value["tiers"][-1]["match"][0] |= NEW_KEYS
-    path.write_text(json.dumps(value))
+    assert key in json.loads((folder / "manifest.json").read_text())["tiers"][-1]["match"][0]
     _, codes = launch(folder, sample(folder))
     assert codes == ["selector_key_unknown", "floor"]
 

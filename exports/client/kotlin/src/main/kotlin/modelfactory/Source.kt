@@ -139,14 +139,21 @@ class HttpSource(url: String, private val timeout: Double) : Source {
     override val attempts = 3
     private val url = url.trimEnd('/')
 
-    /** The whole answer must come within the timeout, so another thread waits for it. */
-    override fun manifest(limit: Int): ByteArray {
-        val task = FutureTask { readManifest(limit) }
-        Thread(task, "manifest").apply { isDaemon = true }.start()
+    /** The whole answer must come within the timeout. */
+    override fun manifest(limit: Int): ByteArray = within(MANIFEST) { readManifest(limit) }
+
+    /**
+     * What another thread finds within the timeout; that of a connection is for a single byte, and a server that sends
+     * one now and then would keep the app for ever.
+     */
+    private fun <T> within(name: String, abandon: () -> Unit = {}, find: () -> T): T {
+        val task = FutureTask(find)
+        Thread(task, name).apply { isDaemon = true }.start()
         try {
             return task.get(millis(timeout).toLong(), TimeUnit.MILLISECONDS)
         } catch (late: TimeoutException) {
-            throw SourceException("$MANIFEST did not come within $timeout s", answered = false)
+            abandon()
+            throw SourceException("$name did not come within $timeout s", answered = false)
         } catch (error: ExecutionException) {
             throw error.cause ?: error
         }
@@ -210,7 +217,8 @@ class HttpSource(url: String, private val timeout: Double) : Source {
         connection.useCaches = false
         connection.setRequestProperty("Accept-Encoding", "identity")
         range?.let { connection.setRequestProperty("Range", it) }
-        if (connection.responseCode < 0) throw IOException("it is not HTTP")
+        val status = within("the answer for $name", connection::disconnect) { connection.responseCode }
+        if (status < 0) throw IOException("it is not HTTP")
         connection
     } catch (error: IOException) {
         throw SourceException("no answer for $name: ${error.message}", answered = false)
