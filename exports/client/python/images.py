@@ -8,8 +8,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-CHANNELS = {0: 1, 2: 3, 6: 4}
-"""Channels of the PNG colour types that this program reads: gray, RGB, RGBA."""
+PALETTE = 3
+"""PNG's colour type of pixels that are indices of a palette."""
+CHANNELS = {0: 1, 2: 3, PALETTE: 1, 4: 2, 6: 4}
+"""Channels of the PNG colour types: gray, RGB, indices of a palette, gray with alpha, RGB with alpha."""
 MAX_PIXELS = 1 << 24
 """16 megapixels, 64 MiB as RGBA: a damaged header must not fill the memory."""
 MAX_IMAGE_SIDE = 1 << 14
@@ -17,19 +19,19 @@ MAX_IMAGE_SIDE = 1 << 14
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """The RGB pixels of an 8-bit gray, RGB or RGBA PNG (ISO/IEC 15948) without interlacing, uint8 `(height, width, 3)`.
+    """The RGB pixels of a PNG (ISO/IEC 15948) of 8 bits a channel without interlacing, uint8 `(height, width, 3)`.
 
-    Transparency is ignored.
+    It may be gray, RGB, either with alpha, or have a palette. Transparency is ignored.
 
     Raises:
         ValueError: The file is of another kind or damaged.
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError("the image is not a PNG; convert it")
-    header, packed = png_chunks(data)
+    header, palette, packed = png_chunks(data)
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
     if depth != 8 or colour not in CHANNELS or interlace:
-        raise ValueError("the PNG must be 8-bit gray, RGB or RGBA, and not interlaced; convert it")
+        raise ValueError("the PNG must have 8 bits a channel and not be interlaced; convert it")
     if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_IMAGE_SIDE:
         raise ValueError(
             f"the PNG has {width} x {height} pixels, expected at most {MAX_PIXELS} in all and {MAX_IMAGE_SIDE} a side"
@@ -42,16 +44,26 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     if len(raw) != height * (row + 1):
         raise ValueError("the PNG is damaged: pixels are missing")
     pixels = unfilter(raw, height, row, CHANNELS[colour]).reshape(height, width, CHANNELS[colour])
-    return np.repeat(pixels, 3, axis=2) if colour == 0 else np.ascontiguousarray(pixels[:, :, :3])
+    if colour == PALETTE:
+        return palette_colours(pixels[:, :, 0], palette)
+    return np.ascontiguousarray(pixels[:, :, :3]) if pixels.shape[2] > 2 else np.repeat(pixels[:, :, :1], 3, axis=2)
 
 
-def png_chunks(data: bytes) -> tuple[bytes, bytes]:
-    """The header of a PNG, 13 bytes (zeros if it has none), and its packed pixels.
+def palette_colours(indices: NDArray[np.uint8], palette: bytes) -> NDArray[np.uint8]:
+    """The RGB pixels, uint8 `(height, width, 3)`, of indices of a palette. Raises `ValueError` if it is too short."""
+    colours = np.frombuffer(palette, np.uint8, len(palette) // 3 * 3).reshape(-1, 3)
+    if indices.max() >= len(colours):
+        raise ValueError("the PNG is damaged: its palette lacks a colour")
+    return colours[indices]
+
+
+def png_chunks(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """The header of a PNG, 13 bytes (zeros if it has none), its palette (empty if it has none), its packed pixels.
 
     Raises:
         ValueError: A checksum does not match.
     """
-    header, packed, at = bytes(13), list[bytes](), 8
+    header, palette, packed, at = bytes(13), b"", list[bytes](), 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         body = data[at + 4 : at + 8 + length]
@@ -59,10 +71,12 @@ def png_chunks(data: bytes) -> tuple[bytes, bytes]:
             raise ValueError("the PNG is damaged: a checksum does not match")
         if body[:4] == b"IHDR" and length == len(header):
             header = body[4:]
+        elif body[:4] == b"PLTE":
+            palette = body[4:]
         elif body[:4] == b"IDAT":
             packed.append(body[4:])
         at += 12 + length
-    return header, b"".join(packed)
+    return header, palette, b"".join(packed)
 
 
 def unfilter(raw: bytes, height: int, row: int, step: int) -> NDArray[np.uint8]:

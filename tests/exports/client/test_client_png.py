@@ -10,15 +10,15 @@ from PIL import Image
 from exports.client.python import images
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (13, 7), (40, 33)])
 def test_png_files_are_decoded_as_pillow_decodes_them(tmp_path, mode, size):
     smooth = np.add.outer(np.arange(size[1]) * 3, np.arange(size[0]) * 2)
     noise = np.random.default_rng(0).integers(0, 40, (size[1], size[0], 4))
     pixels = (smooth[:, :, None] + noise).astype(np.uint8)
-    image = Image.fromarray(pixels, "RGBA") if mode == "RGBA" else Image.fromarray(pixels[:, :, :3]).convert(mode)
-    image.save(tmp_path / "image.png")
-    expected = np.asarray(image)[..., :3] if mode != "L" else np.repeat(np.asarray(image)[..., None], 3, axis=2)
+    image = Image.fromarray(pixels, "RGBA").convert(mode)
+    image.save(tmp_path / "image.png", bits=8)
+    expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(images.decode_png((tmp_path / "image.png").read_bytes()), expected)
 
 
@@ -37,30 +37,34 @@ def test_every_line_filter_is_undone(kind):
     np.testing.assert_array_equal(images.unfilter(lines, 5, 18, 3), pixels)
 
 
-def png(header, pixels):
+def png(header, pixels, palette=None):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    colours = b"" if palette is None else chunk(b"PLTE", palette)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colours + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 GOOD = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
+INDEXED = struct.pack(">IIBBBBB", 2, 1, 8, 3, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"GIF89a", "not a PNG"),
-        (b"\x89PNG\r\n\x1a\n", "must be 8-bit"),
+        (b"\x89PNG\r\n\x1a\n", "8 bits a channel"),
         (png(GOOD, b"rubbish"), "cannot be unpacked"),
         (png(GOOD, zlib.compress(bytes(6))), "pixels are missing"),
         (png(GOOD, zlib.compress(b"\x07" + bytes(6))), "line filter 7"),
         (png(GOOD, zlib.compress(bytes(7)))[:-30] + b"x" * 30, "checksum"),
         (png(struct.pack(">IIBBBBB", 1 << 20, 1 << 20, 8, 2, 0, 0, 0), b""), "at most"),
         (png(struct.pack(">IIBBBBB", 1 << 24, 1, 8, 2, 0, 0, 0), b""), "16384 a side"),
-        (png(GOOD + GOOD, b""), "must be 8-bit"),
-        (png(struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 1), b""), "not interlaced"),
-        (png(struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0), b""), "8-bit"),
+        (png(GOOD + GOOD, b""), "8 bits a channel"),
+        (png(struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 1), b""), "not be interlaced"),
+        (png(struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0), b""), "8 bits a channel"),
+        (png(INDEXED, zlib.compress(b"\0\0\1"), b"RGBxy"), "palette lacks a colour"),
+        (png(INDEXED, zlib.compress(bytes(3))), "palette lacks a colour"),
     ],
 )
 def test_another_or_a_damaged_image_is_refused(data, message):

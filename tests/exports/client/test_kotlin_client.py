@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kotlin_client import SOURCES, command, compile_to, jar, missing
+from PIL import Image
 
+from exports.client.python.images import decode_png
 from exports.client.python.preprocess import fit, model_input
 
 needs_kotlin = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -152,3 +154,23 @@ def test_no_line_has_more_than_120_characters():
 def test_the_readme_names_every_file():
     text = (SOURCES.parent / "README.md").read_text(encoding="utf-8")
     assert {path.name for path in (SOURCES / "main").rglob("*.kt")} <= set(re.findall(r"`(\w+\.kt)`", text))
+
+
+@needs_kotlin
+def test_png_files_are_decoded_as_in_python(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (13, 9, 4), np.uint8)
+    paths = [tmp_path / f"{mode}.png" for mode in ("L", "LA", "P", "RGB", "RGBA")]
+    for path in paths:
+        Image.fromarray(pixels, "RGBA").convert(path.stem).save(path, bits=8)
+    damaged = bytearray(paths[0].read_bytes())
+    damaged[45] ^= 1
+    (tmp_path / "damaged.png").write_bytes(damaged)
+    done = subprocess.run(
+        command("PngPixels", *map(str, paths), str(tmp_path / "damaged.png")),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    *found, fault = map(json.loads, done.stdout.splitlines())
+    assert found == [decode_png(path.read_bytes()).ravel().tolist() for path in paths]
+    assert fault == "the PNG is damaged: a checksum does not match"

@@ -107,11 +107,10 @@ console.log(JSON.stringify({ resized, base: [...base.data], input }));
 
 
 @needs_node
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
 def test_png_files_are_decoded_as_in_python(mode, tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (13, 9, 4), np.uint8)
-    image = Image.fromarray(pixels, "RGBA") if mode == "RGBA" else Image.fromarray(pixels[..., :3]).convert(mode)
-    image.save(tmp_path / "x.png")
+    Image.fromarray(pixels, "RGBA").convert(mode).save(tmp_path / "x.png", bits=8)
     assert pixels_in_node(tmp_path / "x.png") == decode_png((tmp_path / "x.png").read_bytes()).ravel().tolist()
 
 

@@ -13,40 +13,46 @@ private const val MAX_PIXELS = 1L shl 24
 /** Resizing takes memory in proportion to a side, too. */
 private const val MAX_SIDE = 1 shl 14
 
-/** Bytes of a pixel by PNG's colour type: gray, RGB, RGBA. */
-private val PIXEL_BYTES = mapOf(0 to 1, 2 to 3, 6 to 4)
+/** PNG's colour type of pixels that are indices of a palette. */
+private const val PALETTE = 3
+
+/** Bytes of a pixel by PNG's colour type: gray, RGB, index of a palette, gray with alpha, RGB with alpha. */
+private val PIXEL_BYTES = mapOf(0 to 1, 2 to 3, PALETTE to 1, 4 to 2, 6 to 4)
 private val SIGNATURE = byteArrayOf(-0x77, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)
 
 /** The image is damaged, or of a kind that is not read. */
 class ImageException(message: String) : Exception(message)
 
 /**
- * The pixels of an image file.
+ * The pixels of a PNG file (ISO/IEC 15948): gray, RGB, either with alpha, or with a palette. Transparency is ignored.
  *
- * @throws ImageException it is not an 8-bit gray, RGB or RGBA PNG (ISO/IEC 15948) without interlacing, or damaged.
+ * @throws ImageException it is no PNG of 8 bits a channel without interlacing, or damaged.
  */
 fun image(data: ByteArray): Image {
     if (data.size < SIGNATURE.size || !data.copyOf(SIGNATURE.size).contentEquals(SIGNATURE)) {
         throw ImageException("the image is not a PNG; convert it")
     }
-    val (header, packed) = chunks(data)
+    val (header, palette, packed) = chunks(data)
     val (width, height) = header.getInt(0) to header.getInt(4)
-    val step = PIXEL_BYTES[header.get(9).toInt()]
+    val colour = header.get(9).toInt()
+    val step = PIXEL_BYTES[colour]
     if (header.get(8).toInt() != 8 || step == null || header.get(12).toInt() != 0) {
-        throw ImageException("the PNG must be 8-bit gray, RGB or RGBA, and not interlaced; convert it")
+        throw ImageException("the PNG must have 8 bits a channel and not be interlaced; convert it")
     }
     if (width !in 1..MAX_SIDE || height !in 1..MAX_SIDE || width.toLong() * height > MAX_PIXELS) {
         throw ImageException("the PNG has $width x $height pixels, which is too many; convert it")
     }
     val raw = unpacked(packed, height * (width * step + 1))
     unfilter(raw, height, width * step, step)
-    return Image(height, width, rgb(raw, height, width, step))
+    val samples = rgb(raw, height, width, step)
+    return Image(height, width, if (colour == PALETTE) coloured(samples, palette) else samples)
 }
 
-/** The header, 13 bytes (zeros if there is none), and the packed pixels. */
-private fun chunks(data: ByteArray): Pair<ByteBuffer, ByteArray> {
+/** The header, 13 bytes (zeros if there is none), the palette (empty if there is none), and the packed pixels. */
+private fun chunks(data: ByteArray): Triple<ByteBuffer, ByteArray, ByteArray> {
     val whole = ByteBuffer.wrap(data)
     var header = ByteBuffer.allocate(13)
+    var palette = ByteArray(0)
     val packed = ByteArrayOutputStream()
     var at = SIGNATURE.size
     while (at + 12 <= data.size) {
@@ -58,11 +64,12 @@ private fun chunks(data: ByteArray): Pair<ByteBuffer, ByteArray> {
         }
         when (String(data, at + 4, 4, Charsets.ISO_8859_1)) {
             "IHDR" -> if (length == 13) header = ByteBuffer.wrap(data.copyOfRange(at + 8, at + 8 + length))
+            "PLTE" -> palette = data.copyOfRange(at + 8, at + 8 + length)
             "IDAT" -> packed.write(data, at + 8, length)
         }
         at += 12 + length
     }
-    return Pair(header, packed.toByteArray())
+    return Triple(header, palette, packed.toByteArray())
 }
 
 private fun unpacked(packed: ByteArray, size: Int): ByteArray {
@@ -110,11 +117,19 @@ private fun predicted(kind: Int, left: Int, up: Int, corner: Int): Int = when (k
     }
 }
 
+/** Three bytes a pixel, from lines that each start with the byte of their filter; gray and indices are repeated. */
 private fun rgb(raw: ByteArray, height: Int, width: Int, step: Int): ByteArray {
     val found = ByteArray(height * width * 3)
     for (pixel in 0 until height * width) {
         val from = pixel / width + 1 + pixel * step
-        for (channel in 0 until 3) found[pixel * 3 + channel] = raw[from + if (step == 1) 0 else channel]
+        for (channel in 0 until 3) found[pixel * 3 + channel] = raw[from + if (step < 3) 0 else channel]
     }
     return found
+}
+
+/** The colours of indices, each of which stands three times. */
+private fun coloured(indices: ByteArray, palette: ByteArray): ByteArray = ByteArray(indices.size) { at ->
+    val index = indices[at].toInt() and 255
+    if (index >= palette.size / 3) throw ImageException("the PNG is damaged: its palette lacks a colour")
+    palette[index * 3 + at % 3]
 }
