@@ -29,6 +29,7 @@ _HEADERS: Final = {
     # The first two isolate the page from other origins, which gives it threads and a finer timer.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; "
     "worker-src 'self' blob:; connect-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send a file, or a part of it."""
-        if (self.headers.get("Host") or "").rpartition(":")[0] not in _NAMES:
+        if (self.headers.get("Host") or "").partition(":")[0] not in _NAMES:
             self._send(HTTPStatus.FORBIDDEN, b"This machine is not known by that name here.", "text/plain", {})
             return
         self.server.limit(self.connection, None, known=True)

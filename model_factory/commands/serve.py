@@ -39,7 +39,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Show a family on a page: it chooses, downloads, proves and runs the model of the browser that opens it."""
+    """Show a family on a page that runs it in the browser.
+
+    The page chooses, downloads, proves and runs the model of the browser that opens it.
+    """
     from exports.page.server import SiteServer
     from exports.page.site import make_site, write_site
 

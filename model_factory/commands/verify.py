@@ -26,7 +26,10 @@ PreviousOption = Annotated[
 
 
 def verify(family: FamilyArgument, previous: PreviousOption = None, as_json: JsonOption = False) -> None:
-    """Check every digest and the tiers, and run every model on the samples. Exit code 1 if there is any fault."""
+    """Check a family and run its models.
+
+    Every digest and the tiers are checked, and every model runs on the samples. Exit code 1 if there is any fault.
+    """
     from exports.family.verify import verify_family
 
     outcome = verify_family(family, previous=previous)

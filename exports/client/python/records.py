@@ -73,6 +73,10 @@ class DeviceFacts:
             found["probe"] = Probe(id=probe.get("id", ""), score=probe.get("score", 0))
         return cls(**{"platform": "", **found}).plausible()
 
+    def is_on(self, platform: Any) -> bool:
+        """Whether the device is known to be of this platform."""
+        return self.platform != "" and platform == self.platform
+
     def plausible(self) -> DeviceFacts:
         """These facts with every value that cannot be true taken as not reported."""
         return replace(

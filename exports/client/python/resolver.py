@@ -232,7 +232,7 @@ class _Resolver:
 
     def _met(self, tier: _Tier) -> str | None:
         """What the device meets, for people; None, with the reason noted, if it does not get the tier."""
-        if tier.platform not in ("any", self.facts.platform):
+        if tier.platform != "any" and not self.facts.is_on(tier.platform):
             text = f"it is for {tier.platform}, the device is {self.facts.platform or 'of an unknown platform'}"
             self._note(tier.id, "platform", text)
             return None
@@ -249,7 +249,7 @@ class _Resolver:
     def _platform_floor(self, floor: _Tier) -> Resolution | None:
         """The first floor for the device's platform whose form is understood; None if there is none."""
         for entry in self.floors:
-            if not isinstance(entry, Mapping) or entry.get("platform") != self.facts.platform:
+            if not isinstance(entry, Mapping) or not self.facts.is_on(entry.get("platform")):
                 continue
             action, models = entry.get("action"), entry.get("models")
             if action in ("cloud", "off"):

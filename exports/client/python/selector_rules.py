@@ -128,7 +128,7 @@ def _is_probe(value: Any) -> bool:
 
 
 def _platform(wanted: Sequence[str], facts: DeviceFacts) -> bool:
-    return facts.platform in wanted
+    return any(facts.is_on(platform) for platform in wanted)
 
 
 def _ram_at_least(wanted: float, facts: DeviceFacts) -> bool | None:

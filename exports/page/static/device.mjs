@@ -40,7 +40,8 @@ export function describeFacts(facts) {
 export function makeFields(place) {
   for (const { id, label, type = "text", choices } of FIELDS) {
     const part = element("div");
-    const input = choices ? element("select") : element("input", "", { type, ...(type === "number" ? { min: 0, step: 1 } : {}) });
+    const limits = type === "number" ? { min: 0, step: 1 } : {};
+    const input = choices ? element("select") : element("input", "", { type, ...limits });
     for (const choice of choices ?? []) input.append(element("option", choice, { value: choice }));
     input.id = `field-${id}`;
     part.append(element("label", label, { for: input.id }), input);
@@ -64,7 +65,10 @@ export function readFields(probeId) {
 export function fillFields(facts) {
   for (const { id, scale = 1, choices } of FIELDS) {
     const value = facts[id] ?? null;
-    const shown = id === "features" ? value?.join(" ") : id === "probe" ? value?.score : scale > 1 && value ? Math.floor(value / scale) : value;
+    let shown = value;
+    if (id === "features") shown = value?.join(" ");
+    else if (id === "probe") shown = value?.score;
+    else if (scale > 1 && value) shown = Math.floor(value / scale);
     document.getElementById(`field-${id}`).value = shown ?? (choices ? choices[0] : "");
   }
 }

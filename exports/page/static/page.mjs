@@ -5,8 +5,12 @@ import { Drawing } from "./drawing.mjs";
 import { describeFacts, factsOfTier, fillFields, makeFields, readFields } from "./device.mjs";
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { onPictures, readPicture, showImage } from "./picture.mjs";
-import { byId, bytes, element, percent, seconds, showClasses, showList, showReasons, showTerms, softmax } from "./view.mjs";
+import {
+  byId, bytes, element, percent, seconds, showClasses, showList, showReasons, showTerms, softmax,
+} from "./view.mjs";
 
+/** The longest wait for the policy; the launch then follows the last one. */
+const POLICY_MILLISECONDS = 10_000;
 /** More threads than this make networks of a few megabytes slower. */
 const MAX_THREADS = 4;
 const FAMILY = new URL("family", location.href).href;
@@ -31,9 +35,10 @@ function startEngine() {
 
 async function fetchPolicy() {
   try {
-    return await (await fetch("policy.json", { cache: "no-store" })).json();
+    const signal = AbortSignal.timeout(POLICY_MILLISECONDS);
+    return await (await fetch("policy.json", { cache: "no-store", signal })).json();
   } catch {
-    return null; // offline: the launch remembers the last one
+    return null; // offline, or no answer: the launch remembers the last one
   }
 }
 
@@ -45,12 +50,13 @@ async function start(given = {}, storeName = location.pathname) {
     await start(given, storeName);
   };
   say("Asking this browser about the device …");
+  let waiting;
   try {
     const { engine, threads } = startEngine();
     const facts = await browserFacts(engine, given);
     showTerms(byId("facts"), describeFacts(facts));
     say("Choosing a model …");
-    const waiting = setTimeout(() => say("Another tab is launching; this one waits for it …"), 1500);
+    waiting = setTimeout(() => say("Another tab is launching; this one waits for it …"), 1500);
     const found = await launch(FAMILY, new IndexedDbStore(storeName), engine, facts, {
       policy: await policy,
       progress: (name, done, total) => {
@@ -61,6 +67,7 @@ async function start(given = {}, storeName = location.pathname) {
     clearTimeout(waiting);
     await ready(found, threads);
   } catch (error) {
+    clearTimeout(waiting);
     fail(error);
   }
 }
@@ -81,7 +88,8 @@ async function ready(found, threads) {
   showFamily(found);
   showReasons(byId("why"), found.resolution.reasons);
   byId("decision").textContent = found.resolution.reasons.at(-1)?.text ?? "";
-  showList(byId("steps"), Object.entries(found.seconds).map(([step, time]) => `${WORDS[step] ?? step}: ${seconds(time)}`));
+  const steps = Object.entries(found.seconds);
+  showList(byId("steps"), steps.map(([step, time]) => `${WORDS[step] ?? step}: ${seconds(time)}`));
   showList(byId("events"), found.events.map((event) => `${event.text} (${event.code})`));
   if (!running) {
     const where = found.resolution.action === "cloud" ? "a server answers for this device" : "this device goes without";
@@ -94,7 +102,8 @@ async function ready(found, threads) {
     await running.session.run(running.form.zeros());
     measured.firstInference = performance.now() / 1000;
     showModel(found, threads, performance.now() - start);
-    say(`Ready after ${seconds(measured.firstInference)}: tier ${found.resolution.tier}, model ${found.resolution.model}.`, true);
+    const { tier, model } = found.resolution;
+    say(`Ready after ${seconds(measured.firstInference)}: tier ${tier}, model ${model}.`, true);
     byId("answer").textContent = "Draw something, or choose a picture.";
     await showSamples();
   }
@@ -102,25 +111,28 @@ async function ready(found, threads) {
 }
 
 function showFamily(found) {
-  const { family_id: name, task } = found.manifest;
+  const { family_id: name, task, models, tiers } = found.manifest;
   document.title = `${name}: which model does this device get?`;
-  byId("family").textContent = `Family ${name}, release ${found.release}: ${Object.keys(found.manifest.models).length} models for ${found.manifest.tiers.length} tiers.`;
+  const counts = `${Object.keys(models).length} models for ${tiers.length} tiers`;
+  byId("family").textContent = `Family ${name}, release ${found.release}: ${counts}.`;
   const labels = running?.labels ?? task.labels;
   byId("draw-part").hidden = !labels.every((label) => /^[0-9]$/.test(label));
   const preset = byId("preset");
-  preset.replaceChildren(element("option", "Nothing reported", { value: "" }), ...found.manifest.tiers
+  preset.replaceChildren(element("option", "Nothing reported", { value: "" }), ...tiers
     .filter((tier) => tier.rank > 0)
     .map((tier) => element("option", `${tier.platform}: ${tier.id}`, { value: tier.id })));
 }
 
 function showModel(found, threads, milliseconds) {
   const { resolution, slot } = found;
-  const model = found.manifest.models[resolution.model];
+  const { files, precision, quality } = found.manifest.models[resolution.model];
+  const size = bytes(files.reduce((sum, file) => sum + file.bytes, 0));
+  const time = seconds(milliseconds / 1000);
   showTerms(byId("result"), [
     ["Tier", `${resolution.tier}, rank ${resolution.rank}`],
-    ["Model", `${resolution.model}, ${model.precision ?? "fp32"}, ${bytes(model.files.reduce((sum, file) => sum + file.bytes, 0))}`],
-    ["Accuracy", `${percent(model.quality.value_ppm / 1e6)} on ${model.quality.images} test images (${model.quality.basis})`],
-    ["Runs on", `${running.computeUnit}, ${threads} thread${threads === 1 ? "" : "s"}, one picture in ${seconds(milliseconds / 1000)}`],
+    ["Model", `${resolution.model}, ${precision ?? "fp32"}, ${size}`],
+    ["Accuracy", `${percent(quality.value_ppm / 1e6)} on ${quality.images} test images (${quality.basis})`],
+    ["Runs on", `${running.computeUnit}, ${threads} thread${threads === 1 ? "" : "s"}, one picture in ${time}`],
     ["Proof", running.proof === "passed" ? "passed now, on this device" : "passed earlier, on this device"],
     ["Downloaded", found.downloadedBytes > 0 ? bytes(found.downloadedBytes) : "nothing; it was stored already"],
     ["Stored in", `slot ${slot}`],
@@ -156,7 +168,8 @@ async function classify(image) {
     const start = performance.now();
     const odds = softmax(await running.logits(image));
     const best = odds.indexOf(Math.max(...odds));
-    byId("answer").textContent = `${running.labels[best]} (${percent(odds[best])}), in ${seconds((performance.now() - start) / 1000)}`;
+    const time = seconds((performance.now() - start) / 1000);
+    byId("answer").textContent = `${running.labels[best]} (${percent(odds[best])}), in ${time}`;
     showClasses(byId("classes"), running.labels, odds);
     const { baseHeight, baseWidth, size } = running.form;
     showImage(byId("seen-canvas"), resize(resize(image, baseHeight, baseWidth, true), size, size));
@@ -174,7 +187,7 @@ async function takePicture(blob) {
   }
 }
 
-function pretend(event) {
+async function pretend(event) {
   event.preventDefault();
   pretendedFacts = readFields(PROBE_ID);
   byId("run-pretended").disabled = true;
@@ -182,8 +195,15 @@ function pretend(event) {
     byId("pretended").textContent = "The manifest is not there yet.";
     return;
   }
-  const found = resolve(manifest, null, pretendedFacts, {}, Math.floor(Date.now() / 1000));
-  const model = found.model ? `model ${found.model}` : { cloud: "a server answers", off: "it goes without", none: "no model runs" }[found.action];
+  let found;
+  try {
+    found = resolve(manifest, await policy, pretendedFacts, {}, Math.floor(Date.now() / 1000));
+  } catch (error) {
+    byId("pretended").textContent = error.message;
+    return;
+  }
+  const without = { cloud: "a server answers", off: "it goes without", none: "no model runs" };
+  const model = found.model ? `model ${found.model}` : without[found.action];
   byId("pretended").textContent = `Tier ${found.tier}, rank ${found.rank}: ${model}.`;
   byId("run-pretended").disabled = found.model === null;
   showReasons(byId("pretended-why"), found.reasons);
@@ -208,8 +228,9 @@ function summary(found) {
   const { resolution } = found;
   return {
     tier: resolution.tier, model: resolution.model, slot: found.slot, release: found.release,
-    downloaded: found.downloadedBytes, proof: found.running?.proof ?? null, events: found.events.map((event) => event.code),
-    unit: found.running?.computeUnit ?? null, seconds: found.seconds,
+    downloaded: found.downloadedBytes, proof: found.running?.proof ?? null,
+    events: found.events.map((event) => event.code), unit: found.running?.computeUnit ?? null,
+    seconds: found.seconds,
   };
 }
 
@@ -219,7 +240,7 @@ byId("preset").onchange = () => {
   const tier = manifest?.tiers.find((found) => found.id === byId("preset").value);
   fillFields(tier ? factsOfTier(tier) : { platform: "web" });
 };
-byId("pretend").addEventListener("submit", pretend);
+byId("pretend").addEventListener("submit", (event) => void pretend(event));
 byId("run-pretended").onclick = () => start(pretendedFacts, `${location.pathname}#pretended`);
 const drawing = new Drawing(byId("canvas"), (image) => void classify(image));
 byId("wipe").onclick = () => drawing.clear();

@@ -10,7 +10,7 @@ self.addEventListener("install", (event) => {
   event.waitUntil(Promise.all(Object.keys(files).map(store)).then(() => self.skipWaiting()));
 });
 
-/** The page has just loaded most files, so the browser's own cache has them; it may also have those of an older page. */
+/** The page has just loaded most files, so the browser's own cache has them; it may also have those of an older one. */
 async function store(name) {
   for (const cache of ["force-cache", "reload"]) {
     const found = await fetch(name, { cache });

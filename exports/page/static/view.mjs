@@ -35,7 +35,8 @@ export function showReasons(place, reasons) {
   });
   const top = element("thead");
   top.append(head);
-  table.append(element("caption", "In the order in which they were considered; the last line is the result."), top, body);
+  const caption = "In the order in which they were considered; the last line is the result.";
+  table.append(element("caption", caption), top, body);
   place.replaceChildren(table);
 }
 

@@ -15,6 +15,7 @@ def scenarios() -> Iterator[Scenario]:
     """All scenarios of families."""
     yield from _ranks()
     yield from _order_of_tiers()
+    yield from _without_platform()
     yield from _floors()
     yield from _floors_of_later()
     yield from _policies()
@@ -97,6 +98,23 @@ def _order_of_tiers() -> Iterator[Scenario]:
         yield Scenario(name=name, gets=gets, codes=codes, patch=_tiers(*tiers), facts=facts)
 
 
+def _without_platform() -> Iterator[Scenario]:
+    """A device without a platform gets tiers for any alone, even if a manifest names a platform "" by mistake."""
+    floor = tier("floor", "any", 0, [], "tiny")
+    for name, found, code in (
+        ("a tier for an empty platform", tier("x", "", 1, [{}], "large"), "platform"),
+        ("an empty text in the list of platforms", tier("x", "any", 1, [{"platforms": [""]}], "large"),
+         "selector_unmet"),
+        ("a list of platforms", tier("x", "any", 1, [{"platforms": ["ios", "web"]}], "large"), "selector_unmet"),
+        ("a tier for any platform", tier("x", "any", 1, [{}], "large"), ""),
+    ):  # fmt: skip
+        for kind, facts in (("without a platform", {}), ("of an empty platform", {"platform": ""})):
+            gets, codes = ("tiny", (code,)) if code else ("large", ())
+            yield Scenario(
+                name=f"a device {kind}: {name}", gets=gets, codes=codes, patch=_tiers(floor, found), facts=facts
+            )
+
+
 def _floors() -> Iterator[Scenario]:
     ios, linux = {"platform": "ios"}, {"platform": "linux"}
     for name, patch, facts, gets, codes in (
@@ -124,6 +142,10 @@ def _floors() -> Iterator[Scenario]:
         ("a floor without models runs nothing", [[["floors", 2, "models"], []]], linux, "none", ("platform",)),
         ("models beside the cloud do not count", [[["floors", 0, "models"], ["tiny"]]], ios, "cloud", ("platform",)),
         ("fields of later in an entry", [[["floors", 0, "url"], "https://example.org"]], ios, "cloud", ("platform",)),
+        ("an empty platform of a floor is that of no device", [[["floors", 0, "platform"], ""]], {}, "tiny",
+         ("platform",)),
+        ("an empty platform of a floor is not that of an empty one", [[["floors", 0, "platform"], ""]],
+         {"platform": ""}, "tiny", ("platform",)),
         ("any is no platform of a floor", [[["floors", 0, "platform"], "any"]], ios, "tiny", ("platform",)),
         ("platforms of floors are compared with their case", [[["floors", 0, "platform"], "iOS"]], ios, "tiny",
          ("platform",)),

@@ -17,7 +17,7 @@ export declare function resize(image: Image, height: number, width: number, anti
 export declare function crop(image: Image, height: number, width: number): Image;
 /** The whole image, resized with antialiasing, in the middle of a plain colour. */
 export declare function letterbox(image: Image, height: number, width: number, colour: Colour): Image;
-/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of the preprocessing. */
+/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of preprocessing. */
 export declare function fit(image: Image, height: number, width: number): Image;
 /**
  * The input of a model that takes floating-point numbers, `(3, size, size)`: bilinear without antialiasing, divided by

@@ -105,7 +105,7 @@ function integerWeights(old, made, antialias, start = 0, count = made) {
     }
     return { firsts, lengths, values, stride };
 }
-/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of the preprocessing. */
+/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of preprocessing. */
 export function fit(image, height, width) {
     const [rows, columns] = [antialiased(image.height, height), antialiased(image.width, width)];
     const across = new Float64Array(image.height * width * CHANNELS);
@@ -155,7 +155,7 @@ function neighbours(old, made) {
         return [low, Math.min(low + 1, old - 1), centre - low];
     });
 }
-/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` per new pixel. */
+/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` of each pixel. */
 function antialiased(old, made) {
     const scale = Math.max(old / made, 1);
     return Array.from({ length: made }, (_, i) => {

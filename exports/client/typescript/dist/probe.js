@@ -9,8 +9,8 @@ const ROUNDS = 8;
 /** Long against one multiplication, so that a round ends soon after its time is over. */
 const ROUND_MILLISECONDS = 2;
 /**
- * Multiplies matrices of float32 in plain JavaScript for some 20 ms. The score, in millions of MACs a second, is that of
- * the best round, the one that other programs disturbed least.
+ * Multiplies matrices of float32 in plain JavaScript for some 20 ms. The score, in millions of MACs a second, is that
+ * of the best round, the one that other programs disturbed least.
  */
 export function measureProbe() {
     const matrix = (value) => new Float32Array(SIZE * SIZE).fill(value);

@@ -6,7 +6,7 @@
  */
 import { isObject, member } from "./json.js";
 import { blacklistEntries, installedFiles, plausible, proofRecords, sameKey, } from "./records.js";
-import { plainSelector, selectorFault, SHOWN } from "./selectors.js";
+import { isOn, plainSelector, selectorFault, SHOWN } from "./selectors.js";
 import { compareVersions, integer, isVersion } from "./values.js";
 const SUPPORTED_MAJOR = "1";
 /**
@@ -168,7 +168,7 @@ class Resolver {
     }
     /** What the device meets, for people; undefined, with the reason noted, if it does not get the tier. */
     #met(tier) {
-        if (tier.platform !== "any" && tier.platform !== this.#facts.platform) {
+        if (tier.platform !== "any" && !isOn(this.#facts, tier.platform)) {
             const device = this.#facts.platform || "of an unknown platform";
             this.#note(tier.id, "platform", `it is for ${tier.platform}, the device is ${device}`);
             return undefined;
@@ -187,7 +187,7 @@ class Resolver {
     /** The first floor for the device's platform whose form is understood; undefined if there is none. */
     #platformFloor(floor) {
         for (const entry of this.#floors) {
-            if (member(entry, "platform") !== this.#facts.platform)
+            if (!isOn(this.#facts, member(entry, "platform")))
                 continue;
             const [action, models] = [member(entry, "action"), member(entry, "models")];
             if (action === "cloud" || action === "off") {

@@ -2,8 +2,8 @@
  * Whether a device meets a selector of a tier.
  *
  * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report
- * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
- * never a heavier one.
+ * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower
+ * tier, never a heavier one.
  */
 import { isObject, member } from "./json.js";
 import { compareVersions, integer, isVersion, lower } from "./values.js";
@@ -15,7 +15,10 @@ const MIB = 2 ** 20;
 export const SHOWN = 40;
 /** The keys in the order in which they are judged. A part of the contract: the first that does not hold decides. */
 const KEYS = new Map([
-    ["platforms", { understands: areNames, holds: (wanted, facts) => wanted.includes(facts.platform) }],
+    ["platforms", {
+            understands: areNames,
+            holds: (wanted, facts) => wanted.some((platform) => isOn(facts, platform)),
+        }],
     ["ram_class_min", {
             understands: isInteger,
             holds: (wanted, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) >= wanted),
@@ -112,6 +115,10 @@ function plain(name, value) {
     if (isObject(value))
         return Object.values(value).join(" ");
     return name.startsWith("ram_class") ? `${String(value)} MiB` : String(value);
+}
+/** Whether the device is known to be of this platform. */
+export function isOn(facts, platform) {
+    return facts.platform !== "" && platform === facts.platform;
 }
 /** The RAM that the system reports, rounded up to the next class in MiB; the last class if it is above. */
 export function ramClassMib(ramBytes) {

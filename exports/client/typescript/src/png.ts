@@ -29,13 +29,15 @@ export async function decodePng(data: Uint8Array): Promise<Image> {
   if (!SIGNATURE.every((byte, index) => data[index] === byte)) throw new PngError("the image is not a PNG; convert it");
   const { header, palette, packed } = chunks(data);
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  const [width, height, depth, colour, interlace] = [view.getUint32(0), view.getUint32(4), header[8], header[9] ?? 9, header[12]];
+  const [width, height] = [view.getUint32(0), view.getUint32(4)];
+  const [depth, colour, interlace] = [header[8], header[9] ?? 9, header[12]];
   const channels = CHANNELS[colour];
   if (depth !== 8 || channels === undefined || interlace !== 0) {
     throw new PngError("the PNG must have 8 bits a channel and not be interlaced; convert it");
   }
   if (width < 1 || height < 1 || width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
-    throw new PngError(`the PNG has ${width} x ${height} pixels, expected at most ${MAX_PIXELS} in all and ${MAX_SIDE} a side`);
+    const limits = `at most ${MAX_PIXELS} in all and ${MAX_SIDE} a side`;
+    throw new PngError(`the PNG has ${width} x ${height} pixels, expected ${limits}`);
   }
   const raw = await inflated(packed, height * (width * channels + 1));
   const pixels = unfiltered(raw, height, width * channels, channels);
@@ -48,7 +50,8 @@ function chunks(data: Uint8Array): { header: Uint8Array; palette: Uint8Array; pa
   let [header, palette] = [new Uint8Array(13), new Uint8Array()];
   for (let at = 8; at + 12 <= data.length; ) {
     const length = view.getUint32(at);
-    if (at + 12 + length > data.length || view.getInt32(at + 8 + length) !== crc32(data.subarray(at + 4, at + 8 + length))) {
+    const end = at + 8 + length;
+    if (end + 4 > data.length || view.getInt32(end) !== crc32(data.subarray(at + 4, end))) {
       throw new PngError("the PNG is damaged: a checksum does not match");
     }
     const kind = String.fromCharCode(...data.subarray(at + 4, at + 8));

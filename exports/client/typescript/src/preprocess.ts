@@ -133,7 +133,7 @@ function integerWeights(old: number, made: number, antialias: boolean, start = 0
   return { firsts, lengths, values, stride };
 }
 
-/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of the preprocessing. */
+/** Resizes an image in floating-point numbers, bilinear with antialiasing, like Pillow: version 1 of preprocessing. */
 export function fit(image: Image, height: number, width: number): Image {
   const [rows, columns] = [antialiased(image.height, height), antialiased(image.width, width)];
   const across = new Float64Array(image.height * width * CHANNELS);
@@ -169,7 +169,8 @@ export function modelInput(
     const [mean, deviation] = [(meanPpm[c] as number) / 1e6, (stdPpm[c] as number) / 1e6];
     rows.forEach(([top, bottom, down], y) => {
       columns.forEach(([left, right, along], x) => {
-        const at = (row: number, column: number): number => image.data[(row * image.width + column) * CHANNELS + c] as number;
+        const at = (row: number, column: number): number =>
+          image.data[(row * image.width + column) * CHANNELS + c] as number;
         const upper = (1 - along) * at(top, left) + along * at(top, right);
         const lower = (1 - along) * at(bottom, left) + along * at(bottom, right);
         made[(c * size + y) * size + x] = (((1 - down) * upper + down * lower) / 255 - mean) / deviation;
@@ -188,7 +189,7 @@ function neighbours(old: number, made: number): [number, number, number][] {
   });
 }
 
-/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` per new pixel. */
+/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` of each pixel. */
 function antialiased(old: number, made: number): [number, number[]][] {
   const scale = Math.max(old / made, 1);
   return Array.from({ length: made }, (_, i) => {

@@ -10,7 +10,7 @@ import {
   blacklistEntries, installedFiles, plausible, proofRecords, sameKey, type ClientState, type DeviceFacts,
   type PlausibleFacts, type ProofRecord, type Reason, type Resolution,
 } from "./records.ts";
-import { plainSelector, selectorFault, SHOWN, type Fault } from "./selectors.ts";
+import { isOn, plainSelector, selectorFault, SHOWN, type Fault } from "./selectors.ts";
 import { compareVersions, integer, isVersion } from "./values.ts";
 
 const SUPPORTED_MAJOR = "1";
@@ -205,7 +205,7 @@ class Resolver {
 
   /** What the device meets, for people; undefined, with the reason noted, if it does not get the tier. */
   #met(tier: Tier): string | undefined {
-    if (tier.platform !== "any" && tier.platform !== this.#facts.platform) {
+    if (tier.platform !== "any" && !isOn(this.#facts, tier.platform)) {
       const device = this.#facts.platform || "of an unknown platform";
       this.#note(tier.id, "platform", `it is for ${tier.platform}, the device is ${device}`);
       return undefined;
@@ -224,7 +224,7 @@ class Resolver {
   /** The first floor for the device's platform whose form is understood; undefined if there is none. */
   #platformFloor(floor: Tier): Resolution | undefined {
     for (const entry of this.#floors) {
-      if (member(entry, "platform") !== this.#facts.platform) continue;
+      if (!isOn(this.#facts, member(entry, "platform"))) continue;
       const [action, models] = [member(entry, "action"), member(entry, "models")];
       if (action === "cloud" || action === "off") {
         this.#note(floor.id, "floor", `the floor of ${this.#facts.platform} is ${action}`);

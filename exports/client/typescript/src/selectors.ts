@@ -2,8 +2,8 @@
  * Whether a device meets a selector of a tier.
  *
  * Every key has one of three values: it holds, it does not hold, or it is unknown because the device does not report
- * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower tier,
- * never a heavier one.
+ * the fact. A selector with anything that this client does not understand does not match, so an old app gets a lower
+ * tier, never a heavier one.
  */
 
 import { isObject, member, type JsonObject } from "./json.ts";
@@ -38,7 +38,10 @@ interface Key {
 
 /** The keys in the order in which they are judged. A part of the contract: the first that does not hold decides. */
 const KEYS: ReadonlyMap<string, Key> = new Map<string, Key>([
-  ["platforms", { understands: areNames, holds: (wanted: string[], facts) => wanted.includes(facts.platform) }],
+  ["platforms", {
+    understands: areNames,
+    holds: (wanted: string[], facts) => wanted.some((platform) => isOn(facts, platform)),
+  }],
   ["ram_class_min", {
     understands: isInteger,
     holds: (wanted: number, facts) => ifKnown(facts.ramBytes, (ram) => ramClassMib(ram) >= wanted),
@@ -138,6 +141,11 @@ function plain(name: string, value: unknown): string {
   }
   if (isObject(value)) return Object.values(value).join(" ");
   return name.startsWith("ram_class") ? `${String(value)} MiB` : String(value);
+}
+
+/** Whether the device is known to be of this platform. */
+export function isOn(facts: PlausibleFacts, platform: unknown): boolean {
+  return facts.platform !== "" && platform === facts.platform;
 }
 
 /** The RAM that the system reports, rounded up to the next class in MiB; the last class if it is above. */

@@ -1,9 +1,11 @@
 // Resolves one case per line of standard input: {"manifest": ...} sets the manifest, any other line is {policy, facts,
-// state, now} and gives one line of output in the form of `expect` in vectors/resolver.json; a line that is not strict JSON
-// gives the error "json". With `--time N` a case gives {"nanoseconds": [...]} instead: how long each of N calls took.
+// state, now} and gives one line of output in the form of `expect` in vectors/resolver.json; a line that is not strict
+// JSON gives the error "json". With `--time N` a case gives {"nanoseconds": [...]} instead: how long each of N calls took.
 import { createInterface } from "node:readline";
 
-import { parseJson, resolve, UnusableManifestError, UnusablePolicyError } from "../../../../exports/client/typescript/dist/index.js";
+import {
+  parseJson, resolve, UnusableManifestError, UnusablePolicyError,
+} from "../../../../exports/client/typescript/dist/index.js";
 
 const rounds = process.argv[2] === "--time" ? Number(process.argv[3]) : 0;
 let manifest = null;

@@ -40,6 +40,9 @@ data class DeviceFacts(
     val engineVersion: String? = null,
     val computeUnits: List<String> = listOf("cpu"),
 ) {
+    /** Whether the device is known to be of this platform. */
+    internal fun isOn(platform: Any?): Boolean = this.platform.isNotEmpty() && platform == this.platform
+
     /** These facts with every value that cannot be true taken as not reported. */
     internal fun plausible(): DeviceFacts = copy(
         ramBytes = ramBytes.within(1),
@@ -49,12 +52,13 @@ data class DeviceFacts(
         socModel = socModel?.ifEmpty { null },
         deviceMaker = deviceMaker?.ifEmpty { null },
         deviceModel = deviceModel?.ifEmpty { null },
+        features = features?.takeIf { "" !in it },
         probe = probe?.takeIf { it.id.isNotEmpty() && it.score in 1..Json.MAX_INTEGER },
         freeDiskBytes = freeDiskBytes.within(0),
         availableMemoryBytes = availableMemoryBytes.within(0),
         engine = engine?.ifEmpty { null },
         engineVersion = engineVersion?.ifEmpty { null },
-        computeUnits = computeUnits.takeIf { it.isNotEmpty() } ?: listOf("cpu"),
+        computeUnits = computeUnits.takeIf { it.isNotEmpty() && "" !in it } ?: listOf("cpu"),
     )
 
     /** The JSON object that [fromJson] reads. */

@@ -175,8 +175,8 @@ private class Resolver(
 
     /** What the device meets, for people; null, with the reason noted, if it does not get the tier. */
     private fun met(tier: Tier): String? {
-        if (tier.platform != "any" && tier.platform != facts.platform) {
-            val text = "it is for ${tier.platform}, the device is ${facts.platform}"
+        if (tier.platform != "any" && !facts.isOn(tier.platform)) {
+            val text = "it is for ${tier.platform}, the device is ${facts.platform.ifEmpty { "of an unknown platform" }}"
             reasons.add(Reason(tier.id, "", "platform", text))
             return null
         }
@@ -195,7 +195,7 @@ private class Resolver(
     private fun platformFloor(tier: String): Resolution? {
         for (value in manifest.floors) {
             val floor = value as? Map<*, *> ?: continue
-            if (floor["platform"] as? String != facts.platform) continue
+            if (!facts.isOn(floor["platform"])) continue
             when (val action = floor["action"]) {
                 "cloud", "off" -> {
                     val text = "the floor of ${facts.platform} is $action"
@@ -272,10 +272,11 @@ private class Resolver(
         }
         val version = facts.engineVersion ?: return null
         if (Version(version) < Version(model.min)) {
-            return Fault("engine_too_old", "it needs $name ${model.min}, the app has $version")
+            return Fault("engine_too_old", "it needs $name ${model.min}, the app has ${version.take(SHOWN)}")
         }
         if (Version(version) > Version(model.maxTested) && !model.forwardOk) {
-            return Fault("engine_too_new", "it was tested up to $name ${model.maxTested}, the app has $version")
+            val text = "it was tested up to $name ${model.maxTested}, the app has ${version.take(SHOWN)}"
+            return Fault("engine_too_new", text)
         }
         return null
     }

@@ -24,7 +24,7 @@ private class Key(
 
 /** The keys in the order in which they are judged. An excluding key holds if the fact is unknown, unless strict. */
 private val KEYS: List<Key> = listOf(
-    key("platforms", ::areNames) { wanted, facts -> (wanted as List<*>).contains(facts.platform) },
+    key("platforms", ::areNames) { wanted, facts -> (wanted as List<*>).any(facts::isOn) },
     key("ram_class_min", ::isInteger) { wanted, facts -> facts.ramBytes?.let { ramClassMib(it) >= number(wanted) } },
     key("ram_class_max", ::isInteger) { wanted, facts -> facts.ramBytes?.let { ramClassMib(it) < number(wanted) } },
     key("cores_min", ::isInteger) { wanted, facts -> facts.cores?.let { it >= number(wanted) } },
