@@ -73,7 +73,7 @@ def _of_jpeg(data: bytes) -> bytes:
         else:
             length = int.from_bytes(data[at + 2 : at + 4])
             body = data[at + 4 : at + 2 + length]
-            if marker in (0xD9, 0xDA) or length < 2:  # end, and start of the image data
+            if marker in (0xD9, 0xDA):  # end, and start of the image data
                 return b""
             if marker == 0xE1 and body.startswith(PREFIX):
                 return body[len(PREFIX) :]

@@ -74,8 +74,8 @@ def _damaged_containers() -> Iterator[tuple[str, bytes, int]]:
     yield "JPEG with a segment of length 0", b"\xff\xd8\xff\xe0\0\0" + sound[2:], 1
     yield "JPEG with a segment beyond its end", b"\xff\xd8\xff\xe0\xff\xff" + sound[2:], 1
     yield "JPEG with rubbish between segments", b"\xff\xd8\0" + sound[2:], 1
-    yield "JPEG with a structure after the image data", jpeg() + sound[2:], 1
-    yield "JPEG that ends before", b"\xff\xd8\xff\xd9" + sound[2:], 1
+    yield "JPEG with a structure after the start of the image data", b"\xff\xd8\xff\xda\0\x02" + sound[2:], 1
+    yield "JPEG that ends before", b"\xff\xd8\xff\xd9\0\x02" + sound[2:], 1
     yield "JPEG cut within the value", sound[: sound.index(PREFIX) + 6 + 8 + 2 + 9], 1
     yield "JPEG whose structure is longer than stated", sound[:4] + struct.pack(">H", 20) + sound[6:], 1
     yield "PNG with a chunk of 4 GB", png((b"IHDR", bytes(13))) + b"\xff\xff\xff\xffeXIg" + tiff(6), 1

@@ -60,7 +60,7 @@ function tiffOfJpeg(data) {
         }
         else {
             const length = numberIn(data, at + 2, 2, false);
-            if (marker === 0xd9 || marker === 0xda || length < 2)
+            if (marker === 0xd9 || marker === 0xda)
                 break; // end, and start of the image data
             const body = data.subarray(at + 4, at + 2 + length);
             if (marker === 0xe1 && text(body, 0, 6) === PREFIX)

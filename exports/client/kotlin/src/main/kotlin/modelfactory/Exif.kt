@@ -90,7 +90,7 @@ private fun tiffOfJpeg(file: Part): Part {
             at += 2
         } else {
             val length = file.number(at + 2, 2)
-            if (marker == 0xD9 || marker == 0xDA || length < 2) break // end, and start of the image data
+            if (marker == 0xD9 || marker == 0xDA) break // end, and start of the image data
             val body = file.part(at + 4, length - 2)
             if (marker == 0xE1 && body.startsWithPrefix()) return body.withoutPrefix()
             at += 2 + length
