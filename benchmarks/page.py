@@ -1,14 +1,13 @@
 """How long a family's page takes from its start to the first result, in headless Chromium over loopback.
 
     python benchmarks/page.py dist/digits --ort node_modules/onnxruntime-web/dist
-    python benchmarks/page.py dist/digits --quick      # 2 browsers instead of 9
 
 Every repeat has a new browser with an empty profile. The first launch downloads the page, ONNX Runtime Web and the
 model, and proves the model; the second launch opens the page again after the server has stopped. Times are the page's
 own, from the start of its navigation to the logits of its first input. `--megabytes 1` serves every model with that
 many bytes: unused ones in a field of the ONNX file that engines ignore, with size and digest stated anew.
 
-Needs Chromium and ONNX Runtime Web, as the tests of the page. Standard output ends with one JSON object.
+`--quick` starts 2 browsers instead of 9. Needs Chromium and ONNX Runtime Web, as the tests of the page. Standard output ends with one JSON object.
 """
 
 from __future__ import annotations
@@ -38,12 +37,7 @@ DONE = "window.measured && (window.measured.launched !== null || window.measured
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
-    parser = make_parser(__doc__)
-    parser.add_argument("family", type=Path, help="a family's folder")
-    parser.add_argument("--ort", type=Path, help="the folder onnxruntime-web/dist")
-    parser.add_argument("--repeats", type=int, default=9, help="browsers that are started")
-    parser.add_argument("--megabytes", type=float, default=1.0, help="size of the model that is served; 0 leaves it")
-    options = parse_options(parser, arguments, {"repeats": 2})
+    options = parse(arguments)
     with tempfile.TemporaryDirectory() as folder:
         family = padded(options.family, Path(folder) / "family", round(options.megabytes * 1e6))
         times = [launches(family, options, Path(folder) / str(number)) for number in range(options.repeats)]
@@ -51,6 +45,16 @@ def main(arguments: list[str]) -> int:
     result = {"first_launch_s": spread(first), "offline_launch_s": spread(second), "megabytes": options.megabytes}
     print(json.dumps({**result, "quick": options.quick, "environment": environment(0)}))
     return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("family", type=Path, help="a family's folder")
+    parser.add_argument("--ort", type=Path, help="the folder onnxruntime-web/dist")
+    parser.add_argument("--repeats", type=int, default=9, help="browsers that are started")
+    parser.add_argument("--megabytes", type=float, default=1.0, help="size of the model that is served; 0 leaves it")
+    return parse_options(parser, arguments, {"repeats": 2})
 
 
 def padded(source: Path, target: Path, size: int) -> Path:

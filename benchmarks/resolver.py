@@ -209,7 +209,7 @@ def manifest_of_12_models() -> str:
     value["floors"] = [{"platform": "web", "action": "off"}, {"platform": "ios", "action": "cloud"}]
     samples, size = value["samples"], {"height": 24, "width": 24, "dtype": "uint8", "count": 8}
     value["samples"] = {"kind": "tensors", "inputs": [samples["inputs"][0] | size], "expected": samples["expected"]}
-    del value["evaluation"]
+    value.pop("evaluation", None)
     return json_text(value)
 
 

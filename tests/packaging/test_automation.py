@@ -52,8 +52,10 @@ def test_the_family_workflow_runs_on_a_schedule_and_on_demand():
 
 def test_the_family_workflow_publishes_only_a_family_that_was_not_refused():
     uploads = [step for step in steps("family.yml") if "upload-artifact" in step.get("uses", "")]
-    published, refused = uploads
+    published, kept, refused = uploads
     assert "if" not in published
+    assert "if" not in kept
+    assert kept["with"]["name"].startswith("evaluation-")
     assert "failure()" in refused["if"]
     assert refused["with"]["name"].startswith("refused-")
 

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from exports.client.python import cli
 from exports.engines import get_engine
@@ -113,7 +115,8 @@ def test_damaged_weights_are_named_and_no_model_runs(family, damage):
 
 
 def launch(family: Path, store: Path) -> None:
-    image = next((family / "samples").glob("*.png"))
+    image = store.with_suffix(".png")
+    Image.fromarray(np.full((24, 24, 3), 90, np.uint8)).save(image)
     cli.main(["launch", "--url", str(family), "--store", str(store), "--image", str(image)])
 
 

@@ -118,7 +118,8 @@ export class FolderStore implements Store {
     const entries = await fs.readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
     const files = entries.filter((entry) => !entry.isDirectory());
     return files
-      .map((entry) => path.relative(folder, path.join(entry.parentPath ?? entry.path, entry.name)))
+      .map((entry) => path.join(entry.parentPath ?? (entry as { path?: string }).path ?? folder, entry.name))
+      .map((file) => path.relative(folder, file))
       .map((name) => name.replaceAll(path.sep, "/"))
       .filter((name) => FILE_NAME.test(name))
       .sort();
