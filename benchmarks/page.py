@@ -7,7 +7,8 @@ model, and proves the model; the second launch opens the page again after the se
 own, from the start of its navigation to the logits of its first input. `--megabytes 1` serves every model with that
 many bytes: unused ones in a field of the ONNX file that engines ignore, with size and digest stated anew.
 
-`--quick` starts 2 browsers instead of 9. Needs Chromium and ONNX Runtime Web, as the tests of the page. Standard output ends with one JSON object.
+`--quick` starts 2 browsers instead of 9. Needs Chromium and ONNX Runtime Web, as the tests of the page do. Standard
+output ends with one JSON object.
 """
 
 from __future__ import annotations
