@@ -64,6 +64,17 @@ def test_tensors_that_do_not_fit_to_their_description_are_a_fault(make_pixel_fam
     assert not verify_family(folder, process).ok
 
 
+def test_a_model_whose_input_size_no_sample_has_is_a_fault(make_pixel_family, process):
+    folder = make_pixel_family(publish=Publish())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for sample in manifest["samples"]["inputs"]:  # as many bytes in another shape
+        sample |= {"height": sample["height"] * 2, "width": sample["width"] // 2}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    faults = [check.detail for check in verify_family(folder, process).checks if not check.ok]
+    assert len(faults) == 2
+    assert all(fault.startswith("there are no samples of ") for fault in faults)
+
+
 def test_without_samples_models_are_tried_on_zeros(make, process):
     report = verify_family(make(publish=NOTHING), process)
     assert report.ok
