@@ -64,6 +64,16 @@ def test_tensors_that_do_not_fit_to_their_description_are_a_fault(make_pixel_fam
     assert not verify_family(folder, process).ok
 
 
+def test_a_model_without_tensors_of_its_size_is_named(make_pixel_family, process):
+    folder = make_pixel_family(publish=Publish())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["samples"]["inputs"] = [file for file in manifest["samples"]["inputs"] if file["width"] == 12]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (fault,) = (check for check in verify_family(folder, process).checks if not check.ok)
+    assert fault.name == "samples small"
+    assert fault.detail == "there are no samples of 8 x 8 pixels, which the model takes"
+
+
 def test_without_samples_models_are_tried_on_zeros(make, process):
     report = verify_family(make(publish=NOTHING), process)
     assert report.ok

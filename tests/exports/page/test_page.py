@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from headless_chromium import PROGRAM, Chromium
 
 from exports.family.family import write_family
+from exports.family.records import Selector
+from exports.family.specs import Publish, TierSpec
 from exports.page.server import SiteServer
 from exports.page.site import Site, make_site
 
@@ -139,6 +141,27 @@ def test_the_first_launch_downloads_and_proves_and_the_second_works_offline(brow
         0,
         ["offline"],
     )
+
+
+@pytest.mark.parametrize("models", ["built", "built_for_pixels"])
+def test_a_family_as_the_factory_writes_it_by_default_is_proven_and_classifies(browser, request, tmp_path, models):
+    folder, spec = request.getfixturevalue(models)
+    web = TierSpec(id="web", platform="web", selectors=(Selector(cores_min=1),), model_id="large")
+    write_family(tmp_path / "dist", replace(spec, tiers=(web,), publish=Publish()), source=folder)
+    server = SiteServer(make_site(tmp_path / "dist", Path(DIST or "")))
+    try:
+        found = launched(browser, server.url)
+        assert (found["tier"], found["model"], found["proof"], found["events"]) == (
+            "web",
+            "large",
+            "passed",
+            ["switched"],
+        )
+        browser.evaluate(DROP)
+        browser.wait_for("document.getElementById('answer').textContent.includes('%')")
+        assert any(label in browser.evaluate("document.getElementById('answer').textContent") for label in spec.labels)
+    finally:
+        server.close()
 
 
 def test_a_drawing_and_a_dropped_picture_get_a_label(browser, serve):
