@@ -58,6 +58,7 @@ def test_it_compiles_without_warnings_and_resolves():
 
 
 @needs_kotlin
+@pytest.mark.engines
 def test_it_tells_how_long_each_call_of_the_resolver_takes():
     lines = "\n".join([json.dumps({"manifest": MANIFEST}), CASE % 0])
     done = subprocess.run(command("Lines", "--time", "5"), input=lines, capture_output=True, text=True, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -247,7 +248,12 @@ def test_a_stored_model_that_was_damaged_is_repaired(browser, serve):
     assert 0 < found["downloaded"] <= 4 * 65_536
 
 
-def test_two_tabs_at_once_download_once(browser, serve, family):
+def test_two_tabs_at_once_download_once(browser, serve, site, family):
+    def slowly(data: bytes, _times: int) -> bytes:
+        time.sleep(1.5)  # longer than the second tab takes to start
+        return data
+
+    site.faults[family.model_file("large")] = slowly
     server = serve()
     tabs = [browser.tab(server.url) for _ in range(2)]
     for tab in tabs:
@@ -255,6 +261,15 @@ def test_two_tabs_at_once_download_once(browser, serve, family):
     found = [json.loads(tab.evaluate("JSON.stringify(window.measured.launched)")) for tab in tabs]
     assert [each["model"] for each in found] == ["large", "large"]
     assert sorted(each["downloaded"] for each in found) == [0, family.bytes_for("large")]
+
+
+def test_an_older_file_in_the_browsers_cache_does_not_become_a_part_of_the_stored_page(browser, serve, site):
+    site.faults["style.css"] = lambda data, times: data + b"/* older */" if times == 0 else data
+    launched(browser, serve().url)
+    browser.wait_for("navigator.serviceWorker.controller !== null")
+    browser.evaluate("caches.match('style.css').then((file) => file.text()).then((text) => { window.stored = text })")
+    browser.wait_for("window.stored !== undefined")
+    assert browser.evaluate("window.stored").encode() == site.site.content("style.css")
 
 
 def test_without_room_for_a_model_the_page_says_so_and_what_to_do(browser, serve):
