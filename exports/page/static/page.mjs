@@ -2,7 +2,7 @@
 
 import { browserFacts, IndexedDbStore, launch, OnnxRuntimeEngine, PROBE_ID, resize, resolve } from "./client/index.js";
 import { Drawing } from "./drawing.mjs";
-import { describeFacts, factsOfTier, fillFields, makeFields, readFields } from "./device.mjs";
+import { addPlatforms, describeFacts, factsOfTier, fillFields, makeFields, readFields } from "./device.mjs";
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { onPictures, readPicture, showImage } from "./picture.mjs";
 import { byId, bytes, element, percent, seconds, showClasses, showList, showReasons, showTerms, softmax } from "./view.mjs";
@@ -10,7 +10,10 @@ import { byId, bytes, element, percent, seconds, showClasses, showList, showReas
 /** More threads than this make networks of a few megabytes slower. */
 const MAX_THREADS = 4;
 const FAMILY = new URL("family", location.href).href;
+const PRETENDED = "What this page pretends to be. Reload it to return to this browser's own device.";
 const WORDS = { manifest: "manifest", resolve: "choice", files: "files", prove: "load and proof" };
+
+const NOT_OFFLINE = " This browser does not let it work offline here.";
 
 /** What the tests and the benchmark read. */
 const measured = (window.measured = { ready: null, firstInference: null, launched: null, error: null });
@@ -30,14 +33,17 @@ function startEngine() {
 }
 
 async function fetchPolicy() {
+  const answer = await fetch("policy.json", { cache: "no-store" }).catch(() => null);
+  if (answer === null) return null; // offline: the launch remembers the last one
+  const text = await answer.text().catch(() => "");
   try {
-    return await (await fetch("policy.json", { cache: "no-store" })).json();
+    return JSON.parse(text);
   } catch {
-    return null; // offline: the launch remembers the last one
+    return text; // the launch refuses it, and says so
   }
 }
 
-async function start(given = {}, storeName = location.pathname) {
+async function start(given = {}, storeName = location.pathname, begun = performance.now()) {
   byId("problem").hidden = true;
   byId("retry").onclick = () => start(given, storeName);
   byId("clear").onclick = async () => {
@@ -48,7 +54,8 @@ async function start(given = {}, storeName = location.pathname) {
   try {
     const { engine, threads } = startEngine();
     const facts = await browserFacts(engine, given);
-    showTerms(byId("facts"), describeFacts(facts));
+    if (given === pretendedFacts) byId("whose").textContent = PRETENDED;
+    showTerms(byId("facts"), describeFacts(facts, given === pretendedFacts));
     say("Choosing a model …");
     const waiting = setTimeout(() => say("Another tab is launching; this one waits for it …"), 1500);
     const found = await launch(FAMILY, new IndexedDbStore(storeName), engine, facts, {
@@ -59,7 +66,7 @@ async function start(given = {}, storeName = location.pathname) {
       },
     });
     clearTimeout(waiting);
-    await ready(found, threads);
+    await ready(found, threads, begun);
   } catch (error) {
     fail(error);
   }
@@ -72,7 +79,7 @@ function showProgress(name, done, total) {
   say(`Downloading ${name}: ${bytes(done)} of ${bytes(total)}`);
 }
 
-async function ready(found, threads) {
+async function ready(found, threads, begun) {
   await running?.session.release().catch(() => undefined);
   running = found.running;
   manifest = found.manifest;
@@ -94,7 +101,7 @@ async function ready(found, threads) {
     await running.session.run(running.form.zeros());
     measured.firstInference = performance.now() / 1000;
     showModel(found, threads, performance.now() - start);
-    say(`Ready after ${seconds(measured.firstInference)}: tier ${found.resolution.tier}, model ${found.resolution.model}.`, true);
+    say(`Ready after ${seconds(measured.firstInference - begun / 1000)}: tier ${found.resolution.tier}, model ${found.resolution.model}.`, true);
     byId("answer").textContent = "Draw something, or choose a picture.";
     await showSamples();
   }
@@ -106,6 +113,7 @@ function showFamily(found) {
   document.title = `${name}: which model does this device get?`;
   byId("family").textContent = `Family ${name}, release ${found.release}: ${Object.keys(found.manifest.models).length} models for ${found.manifest.tiers.length} tiers.`;
   const labels = running?.labels ?? task.labels;
+  addPlatforms(found.manifest.tiers.map((tier) => tier.platform));
   byId("draw-part").hidden = !labels.every((label) => /^[0-9]$/.test(label));
   const preset = byId("preset");
   preset.replaceChildren(element("option", "Nothing reported", { value: "" }), ...found.manifest.tiers
@@ -174,7 +182,7 @@ async function takePicture(blob) {
   }
 }
 
-function pretend(event) {
+async function pretend(event) {
   event.preventDefault();
   pretendedFacts = readFields(PROBE_ID);
   byId("run-pretended").disabled = true;
@@ -182,11 +190,22 @@ function pretend(event) {
     byId("pretended").textContent = "The manifest is not there yet.";
     return;
   }
-  const found = resolve(manifest, null, pretendedFacts, {}, Math.floor(Date.now() / 1000));
+  const found = resolve(manifest, await usablePolicy(), pretendedFacts, {}, Math.floor(Date.now() / 1000));
   const model = found.model ? `model ${found.model}` : { cloud: "a server answers", off: "it goes without", none: "no model runs" }[found.action];
   byId("pretended").textContent = `Tier ${found.tier}, rank ${found.rank}: ${model}.`;
   byId("run-pretended").disabled = found.model === null;
   showReasons(byId("pretended-why"), found.reasons);
+}
+
+/** The policy that a launch would follow; null without one, or if the launch would refuse it. */
+async function usablePolicy() {
+  const given = await policy;
+  try {
+    resolve(manifest, given, {}, {}, 0);
+    return given;
+  } catch {
+    return null;
+  }
 }
 
 function say(text, isReady = false) {
@@ -219,14 +238,17 @@ byId("preset").onchange = () => {
   const tier = manifest?.tiers.find((found) => found.id === byId("preset").value);
   fillFields(tier ? factsOfTier(tier) : { platform: "web" });
 };
-byId("pretend").addEventListener("submit", pretend);
+byId("pretend").addEventListener("submit", (event) => void pretend(event));
 byId("run-pretended").onclick = () => start(pretendedFacts, `${location.pathname}#pretended`);
 const drawing = new Drawing(byId("canvas"), (image) => void classify(image));
 byId("wipe").onclick = () => drawing.clear();
 onPictures(byId("file"), byId("drop"), (blob) => void takePicture(blob));
 if ("serviceWorker" in navigator) {
-  navigator.serviceWorker.register("sw.js", { type: "classic" }).catch(() => {
-    byId("footer").append(" This browser does not let it work offline here.");
-  });
+  navigator.serviceWorker.register("sw.js", { type: "classic" }).then(
+    () => byId("footer").append(" After the first visit this page works offline."),
+    () => byId("footer").append(NOT_OFFLINE),
+  );
+} else {
+  byId("footer").append(NOT_OFFLINE); // for example over http from another machine
 }
-void start();
+void start({}, location.pathname, 0);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import shutil
 import signal
 
 import pytest
+from PIL import Image
 
 _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
 
@@ -43,6 +45,7 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
             "'targets.0.budgets': device profile 'host' (shipped host) has no energy costs, which the budget energy: 3",
         ),
         ("threads: 1", "threads: two", "'threads': must be a whole number, got 'two'"),
+        ("seed: 0", "seed: 0\nfloors: cloud", "'floors': must be a section with keys and values, got 'cloud'"),
         ("seed: 0", "seed: [", "is not valid YAML"),
         ("device: speaker", "device: speeker", "did you mean 'speaker'?"),
         ("device: speaker", "device: midrange", "device 'midrange' is a target twice"),
@@ -214,8 +217,10 @@ def test_a_full_disk_ends_in_one_line_and_the_next_build_resumes(factory, factor
     assert not list(app.rglob("*.partial-*"))
 
 
-def test_a_truncated_image_is_named(factory, empty_app, edit_config, built):
-    sample = next((built / "dist" / "tiny" / "samples").glob("000-*.png")).read_bytes()
+def test_a_truncated_image_is_named(factory, empty_app, edit_config):
+    file = io.BytesIO()
+    Image.effect_noise((16, 16), 50).save(file, "PNG")
+    sample = file.getvalue()
     for kind in ("cat", "dog"):
         (empty_app / "photos" / kind).mkdir(parents=True)
         for number in range(6):
