@@ -21,8 +21,9 @@ _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*([^0-9.].*)?")
 """Dotted numbers, and a suffix that comparisons ignore: `12.1`, `1.22.0+cpu`, `6.8.0-49-generic`."""
 _STATE_VERSION = 1
 """The version of a client's state that is read, as in the clients."""
-_MAX_FILE = 1 << 18
-"""The largest policy or state that is read, as in the clients."""
+_MAX_POLICY = 1 << 18
+_MAX_STATE = 1 << 20
+"""The most bytes of a policy and of a state, as in the clients."""
 _MAX_VERSION = 64
 """The longest version that is accepted; the longest known, those of Linux kernels, have about 40 characters."""
 
@@ -183,24 +184,24 @@ def resolve_family(
     from exports.family.manifest import read_manifest_value
     from factory_base.errors import ConfigError
 
-    manifest, known = read_manifest_value(family), _json(state)
+    manifest, known = read_manifest_value(family), _json(state, _MAX_STATE)
     if known is not None and known.get("state_version") != _STATE_VERSION:
         raise ConfigError(f"{state}: is not a client's state of version {_STATE_VERSION}")
     try:
-        return resolve(manifest, _json(policy), facts, ClientState.from_json(known), int(time.time()))
+        return resolve(manifest, _json(policy, _MAX_POLICY), facts, ClientState.from_json(known), int(time.time()))
     except UnusablePolicyError as error:
         raise ConfigError(f"{policy}: {error}") from error
 
 
-def _json(file: Path | None) -> Any:
-    """The JSON object in a small file; None without a file."""
+def _json(file: Path | None, limit: int) -> Any:
+    """The JSON object in a file of at most `limit` bytes; None without a file."""
     from factory_base.errors import ConfigError, ForeignError
     from factory_base.foreign import parse_json, read_regular
 
     if file is None:
         return None
     try:
-        value = parse_json(read_regular(file, _MAX_FILE), str(file), max_bytes=_MAX_FILE, max_depth=16)
+        value = parse_json(read_regular(file, limit), str(file), max_bytes=limit, max_depth=16)
     except ForeignError as error:
         raise ConfigError(str(error)) from error
     if not isinstance(value, dict):

@@ -174,8 +174,10 @@ class _Launch:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         start = time.monotonic()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
 
     def remember(self, policy: Any) -> None:
         """Keep a policy that is usable; the remembered one counts in place of any other."""

@@ -12,8 +12,8 @@ from .strict_json import parse_json
 from .values import integer
 
 STATE_VERSION = 1
-MAX_STATE_BYTES = 1 << 18
-"""64 proofs and two slots take a tenth of this."""
+MAX_STATE_BYTES = 1 << 20
+"""A policy of 256 KiB takes a third more, on lines of its own; 64 proofs and two slots take a fortieth of this."""
 MAX_PROOFS = 64
 """Proofs that are remembered: a family of a dozen models on a few compute units, before and after an update."""
 

@@ -119,4 +119,4 @@ def test_proofs_replace_those_with_their_key_and_the_oldest_go():
     assert [int(p.files[0], 16) for p in made.proofs] == [*range(5, 10), *range(11, MAX_PROOFS + 5), 10]
     assert (made.proofs[-1].starts, made.started(proof(10)).starts, made.started(proof(1)).starts) == (2, 3, 1)
     assert made.with_proof(proof(10), "wrong").started(proof(10)).starts == 1
-    assert len(made.encode()) < state.MAX_STATE_BYTES // 4
+    assert len(made.encode()) < state.MAX_STATE_BYTES // 16

@@ -842,6 +842,16 @@ def test_a_revoked_model_stays_revoked_without_the_policy(app: App) -> None:
 
 
 @in_languages()
+def test_a_long_policy_does_not_make_the_state_unreadable(app: App) -> None:
+    app.publish(make_family())
+    revoked = [{"sha256": f"{number:064x}"} for number in range(3200)]  # just below 256 KiB, the limit of a policy
+    app.launch(policy={"policy_version": "1.0", "critical": [], "revoked": revoked})
+    found = app.launch()
+    expect_model(found, "large", "remembered")
+    assert found.events == []
+
+
+@in_languages()
 def test_a_remembered_policy_that_is_not_usable_does_not_stop_the_app(app: App) -> None:
     app.publish(make_family())
     app.launch()

@@ -155,7 +155,7 @@ function neighbours(old, made) {
         return [low, Math.min(low + 1, old - 1), centre - low];
     });
 }
-/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` of each pixel. */
+/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` a pixel. */
 function antialiased(old, made) {
     const scale = Math.max(old / made, 1);
     return Array.from({ length: made }, (_, i) => {

@@ -189,7 +189,7 @@ function neighbours(old: number, made: number): [number, number, number][] {
   });
 }
 
-/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` of each pixel. */
+/** The weights of a triangle filter as wide as the scale, normalised at the borders: `[first, weights]` a pixel. */
 function antialiased(old: number, made: number): [number, number[]][] {
   const scale = Math.max(old / made, 1);
   return Array.from({ length: made }, (_, i) => {

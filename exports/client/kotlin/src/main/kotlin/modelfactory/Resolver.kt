@@ -176,7 +176,8 @@ private class Resolver(
     /** What the device meets, for people; null, with the reason noted, if it does not get the tier. */
     private fun met(tier: Tier): String? {
         if (tier.platform != "any" && !facts.isOn(tier.platform)) {
-            val text = "it is for ${tier.platform}, the device is ${facts.platform.ifEmpty { "of an unknown platform" }}"
+            val device = facts.platform.ifEmpty { "of an unknown platform" }
+            val text = "it is for ${tier.platform}, the device is $device"
             reasons.add(Reason(tier.id, "", "platform", text))
             return null
         }
