@@ -62,6 +62,7 @@ def test_the_top_level_names_are_the_six_packages(names):
         "exports/client/typescript/*",
         "exports/client/typescript/src/*.ts",
         "exports/client/typescript/dist/*",
+        "exports/page/static/*",
         "exports/family/manifest.schema.json",
         "device_profiles/measuring/runners/page/*",
         "*/py.typed",

@@ -32,8 +32,8 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  const { pathname } = new URL(event.request.url);
-  const name = pathname.startsWith(SCOPE) ? pathname.slice(SCOPE.length) : null;
+  const { origin, pathname } = new URL(event.request.url);
+  const name = origin === self.location.origin && pathname.startsWith(SCOPE) ? pathname.slice(SCOPE.length) : null;
   const key = name === "" || name === "index.html" ? "./" : name;
   if (event.request.method !== "GET" || !Object.hasOwn(files, key)) return;
   const stored = caches.open(CACHE).then((cache) => cache.match(key));

@@ -53,6 +53,7 @@ def test_the_page_the_client_the_engine_and_the_family_are_served(server):
     assert json.loads(body)["family_id"] == "animals"
     assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,14 @@ def test_a_download_may_continue_in_the_middle(server, site, asked, status, sent
     assert (response.status, body) == (status, whole[sent])
 
 
-def test_a_page_of_another_site_that_leads_here_is_refused(server):
-    assert get(server, "/", Host="evil.example:80")[0].status == 403
+@pytest.mark.parametrize("host", ["evil.example:80", "evil.example", "127.0.0.1.evil.example", ""])
+def test_a_page_of_another_site_that_leads_here_is_refused(server, host):
+    assert get(server, "/", Host=host)[0].status == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:80"])
+def test_this_machine_is_served_by_its_names_with_and_without_a_port(server, host):
+    assert get(server, "/", Host=host)[0].status == 200
 
 
 def test_without_isolation_the_headers_for_threads_are_missing(site):
