@@ -1,6 +1,6 @@
 // Resolves one case per line of standard input: {"manifest": ...} sets the manifest, any other line is {policy, facts,
 // state, now} and gives one line of output in the form of `expect` in vectors/resolver.json; a line that is not strict
-// JSON gives the error "json". With `--time N` a case gives {"nanoseconds": [...]} instead: the time of each of N calls.
+// JSON gives the error "json". With `--time N` a case gives {"nanoseconds": [...]} instead: the times of N calls.
 import { createInterface } from "node:readline";
 
 import {
