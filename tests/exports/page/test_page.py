@@ -196,6 +196,19 @@ def test_the_model_of_another_device_can_be_run_here(browser, serve):
     assert json.loads(browser.evaluate("JSON.stringify(window.measured.launched)"))["model"] == "small"
 
 
+def test_a_pretended_device_gets_no_model_that_the_policy_revokes(browser, serve, site, family):
+    revoked = [{"sha256": family.manifest["models"]["large"]["files"][0]["sha256"]}]
+    policy = {"policy_version": "1.0", "critical": [], "revoked": revoked}
+    index = site.site.made["index.html"].replace(b"<!-- policy -->", b'<meta name="policy" content="policy.json">')
+    made = {**site.site.made, "index.html": index, "policy.json": json.dumps(policy).encode()}
+    site.site = replace(site.site, made=made)
+    assert launched(browser, serve().url)["model"] == "small"
+    browser.evaluate("document.getElementById('field-cores').value = '8'")
+    browser.evaluate("document.getElementById('pretend').requestSubmit()")
+    browser.wait_for("document.getElementById('pretended').textContent.includes('model small')")
+    assert "(revoked)" in browser.evaluate("document.getElementById('pretended-why').textContent")
+
+
 def test_a_tampered_model_is_never_run(browser, serve, site, family):
     site.faults[family.model_file("large")] = lambda data, _: data[:-1] + bytes([data[-1] ^ 1])
     found = launched(browser, serve().url)
