@@ -46,7 +46,7 @@ def value_fault(fault: Mapping[str, Any], keys: Iterable[str], limits: Iterable[
     if kind == "value_error":
         return printable(str(context.get("error", fault["msg"])), _SHOWN_MESSAGE)
     if kind in _SECTIONS:
-        known = ", ".join(keys)
+        known = ", ".join(keys) if kind.startswith("model") else ""  # a dict has no keys that are known
         return f"must be a section{f' with keys of {known}' if known else ' with keys and values'}{given}"
     if kind in _COUNTS:
         return _COUNTS[kind](context)

@@ -66,11 +66,19 @@ today, but at most ten minutes, because the number of MACs may be made up as wel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check with its name; `detail` is one line for users."""
+    """One check with its name.
+
+    Attributes:
+        name: The name of the check.
+        ok: Whether it passed.
+        detail: One line for users.
+        warning: Whether it passed with something that the author of the family should know.
+    """
 
     name: str
     ok: bool
     detail: str
+    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +143,12 @@ def verify_family(path: Path, process: IsolatedProcess | None = None, previous: 
 
 
 def _of_author(check: AuthorCheck) -> Check:
-    detail = f"warning: {check.detail}" if check.verdict == "warning" else check.detail
-    return Check(name=check.name, ok=check.verdict != "fault", detail=printable(detail, _MAX_DETAIL))
+    return Check(
+        name=check.name,
+        ok=check.verdict != "fault",
+        detail=printable(check.detail, _MAX_DETAIL),
+        warning=check.verdict == "warning",
+    )
 
 
 def _references(manifest: Manifest) -> Check:

@@ -114,7 +114,9 @@ def _policy(file: Path) -> bytes:
     try:
         data = read_regular(file, _MAX_POLICY)
         revoked_files(parse_json(data, str(file), max_bytes=_MAX_POLICY))
-    except (ForeignError, UnusablePolicyError) as error:
+    except ForeignError as error:
+        raise ConfigError(str(error)) from error  # which names the file
+    except UnusablePolicyError as error:
         raise ConfigError(f"{file}: {error}") from error
     return data
 

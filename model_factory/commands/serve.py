@@ -28,7 +28,9 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(metavar="N", help="Port on this machine; 0 is any free one.")] = DEFAULT_PORT,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port on this machine; 0 is any free one.")
+    ] = DEFAULT_PORT,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A policy, which revokes files.", show_default=False)
     ] = None,

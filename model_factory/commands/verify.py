@@ -41,11 +41,13 @@ def verify(family: FamilyArgument, previous: PreviousOption = None, as_json: Jso
 
 
 def print_checks(report: VerifyReport) -> None:
-    """Print every check of a family, the faults last, then the result."""
-    for check in sorted(report.checks, key=lambda check: not check.ok):
-        print_line(f"{'ok   ' if check.ok else 'FAULT'}  {check.name}: {check.detail}")
-    faults = sum(not check.ok for check in report.checks)
-    print_line(f"{counted(len(report.checks), 'check')}, " + (counted(faults, "fault") if faults else "all passed"))
+    """Print every check of a family, warnings and faults last, then the result."""
+    for check in sorted(report.checks, key=lambda check: (not check.ok, check.warning)):
+        mark = "FAULT" if not check.ok else "warn " if check.warning else "ok   "
+        print_line(f"{mark}  {check.name}: {check.detail}")
+    faults, warnings = sum(not check.ok for check in report.checks), sum(check.warning for check in report.checks)
+    result = [counted(len(report.checks), "check"), counted(faults, "fault") if faults else "all passed"]
+    print_line(", ".join(result + ([counted(warnings, "warning")] if warnings else [])))
 
 
 def verify_json(report: VerifyReport) -> dict[str, Any]:

@@ -44,7 +44,10 @@ def main(arguments: Sequence[str]) -> None:
         policy = _json(options.policy) if options.policy else None
         found = launch(options.url, store, engine, facts, policy, options.now, timeout=options.timeout)
         logits = found.running.logits(image) if found.running and image is not None else None
-    except (OSError, ValueError, MemoryError, LaunchError, StoreError, EngineRefusedError, EngineCrashedError) as error:
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"launch: {printable(place + (error.strerror or str(error)))}") from error
+    except (ValueError, MemoryError, LaunchError, StoreError, EngineRefusedError, EngineCrashedError) as error:
         raise SystemExit(f"launch: {printable(str(error))}") from error
     for reason in found.resolution.reasons:
         place = f"{reason.tier}{' ' + reason.model if reason.model else ''}"
@@ -125,5 +128,5 @@ def _parser() -> argparse.ArgumentParser:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value <= 3600:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600 seconds")
     return value

@@ -91,11 +91,16 @@ def source_of(url: str, timeout: float) -> Source:
     Args:
         url: `http://...` or `https://...` of the folder with `manifest.json`, or of that file; else a path.
         timeout: The longest wait, in seconds, for an answer and for a further byte.
+
+    Raises:
+        ValueError: The URL is not one of HTTP.
     """
     url = url.rstrip("/").removesuffix("/manifest.json")
-    if urlsplit(url).scheme in ("http", "https"):
-        return HttpSource(url, timeout)
-    return FolderSource(Path(url))
+    if "://" not in url:
+        return FolderSource(Path(url))
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"{url} cannot be read; give an address that starts with http:// or https://, or a folder")
+    return HttpSource(url, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class FolderSource:
         """See `Source.manifest`."""
         try:
             return read(self.folder / "manifest.json", limit, self.folder)
+        except FileNotFoundError as error:
+            raise SourceError(f"manifest.json is missing in {self.folder}", answered=False, final=True) from error
         except OSError as error:
             raise SourceError(str(error), answered=False, final=True) from error
         except ValueError as error:
@@ -194,7 +201,8 @@ class HttpSource:
             final = error.code < 500 and error.code not in RETRIED
             raise kind(f"the server answers with the status {error.code} for {name}", final=final) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise SourceError(f"no answer for {name}: {error}", answered=False) from error
+            reason = getattr(error, "reason", error)  # what `URLError` wraps
+            raise SourceError(f"no answer for {name}: {_text(reason)}", answered=False) from error
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             response.close()
             raise SourceError(f"the server packed {name}, although it was asked not to")
@@ -202,6 +210,11 @@ class HttpSource:
             response.close()
             raise SourceError(f"the server answers with the status {response.status} for {name}", final=True)
         return response
+
+
+def _text(error: object) -> str:
+    """What an error of the network says, without the number of the error."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _is_range(text: str, first: int, end: int, size: int) -> bool:
@@ -223,7 +236,7 @@ def _received(response: http.client.HTTPResponse) -> Iterator[bytes]:
                     response.wait()
                 piece = response.read1(CHUNK)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise SourceError(f"the server stopped sending: {error}", answered=False) from error
+                raise SourceError(f"the server stopped sending: {_text(error)}", answered=False) from error
             if not piece:
                 return
             yield piece

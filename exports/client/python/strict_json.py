@@ -36,7 +36,7 @@ def parse_json(data: bytes, name: str, *, values: int = MAX_VALUES) -> Any:
         json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair, which is not Unicode
         return value
     except ValueError as error:
-        raise ValueError(f"{name} is damaged ({error}); download it again") from error
+        raise ValueError(f"{name} is not usable JSON ({error})") from error
 
 
 def take(value: Any, kind: type, *path: str | int) -> Any:

@@ -22,17 +22,17 @@ const FIELDS = [
   { id: "engine_version", label: "Version of ONNX Runtime" },
 ];
 
-export function describeFacts(facts) {
+export function describeFacts(facts, pretended) {
   const shown = {
     "Platform": facts.platform,
-    "Memory": facts.ram_bytes && `${bytes(facts.ram_bytes)}, rounded by the browser`,
+    "Memory": facts.ram_bytes && `${bytes(facts.ram_bytes)}${pretended ? "" : ", rounded by the browser"}`,
     "Processor cores": facts.cores,
     "OS version": facts.os_version,
     "Device": [facts.device_maker, facts.device_model].filter(Boolean).join(" "),
     "Features": facts.features?.join(", ") || "none of those that are asked for",
     "Probe": facts.probe && `${facts.probe.score} million multiply-adds a second in JavaScript (${facts.probe.id})`,
     "Space for models": facts.free_disk_bytes && bytes(facts.free_disk_bytes),
-    "Engine": `${facts.engine} ${facts.engine_version} on ${facts.compute_units.join(", ")}`,
+    "Engine": `${facts.engine} ${facts.engine_version ?? "of a version that is not reported"} on ${facts.compute_units.join(", ")}`,
   };
   return Object.entries(shown).map(([term, value]) => [term, value ? String(value) : "not reported"]);
 }
@@ -47,6 +47,13 @@ export function makeFields(place) {
     part.append(element("label", label, { for: input.id }), input);
     place.append(part);
   }
+}
+
+/** Offer the platforms of a family that are not offered yet. */
+export function addPlatforms(platforms) {
+  const field = document.getElementById("field-platform");
+  const offered = new Set(["any", ...Array.from(field.options, (option) => option.value)]);
+  for (const name of new Set(platforms)) if (!offered.has(name)) field.append(element("option", name, { value: name }));
 }
 
 /** The facts in the form; an empty field is not reported, whatever this browser reports. */

@@ -2,7 +2,7 @@
 
 import { browserFacts, IndexedDbStore, launch, OnnxRuntimeEngine, PROBE_ID, resize, resolve } from "./client/index.js";
 import { Drawing } from "./drawing.mjs";
-import { describeFacts, factsOfTier, fillFields, makeFields, readFields } from "./device.mjs";
+import { addPlatforms, describeFacts, factsOfTier, fillFields, makeFields, readFields } from "./device.mjs";
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { onPictures, readPicture, showImage } from "./picture.mjs";
 import {
@@ -14,7 +14,10 @@ const POLICY_MILLISECONDS = 10_000;
 /** More threads than this make networks of a few megabytes slower. */
 const MAX_THREADS = 4;
 const FAMILY = new URL("family", location.href).href;
+const PRETENDED = "What this page pretends to be. Reload it to return to this browser's own device.";
 const WORDS = { manifest: "manifest", resolve: "choice", files: "files", prove: "load and proof" };
+
+const NOT_OFFLINE = " This browser does not let it work offline here.";
 
 /** What the tests and the benchmark read. */
 const measured = (window.measured = { ready: null, firstInference: null, launched: null, error: null });
@@ -34,15 +37,21 @@ function startEngine() {
 }
 
 async function fetchPolicy() {
+  const signal = AbortSignal.timeout(POLICY_MILLISECONDS);
+  let text;
   try {
-    const signal = AbortSignal.timeout(POLICY_MILLISECONDS);
-    return await (await fetch("policy.json", { cache: "no-store", signal })).json();
+    text = await (await fetch("policy.json", { cache: "no-store", signal })).text();
   } catch {
     return null; // offline, or no answer: the launch remembers the last one
   }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // the launch refuses it, and says so
+  }
 }
 
-async function start(given = {}, storeName = location.pathname) {
+async function start(given = {}, storeName = location.pathname, begun = performance.now()) {
   byId("problem").hidden = true;
   byId("retry").onclick = () => start(given, storeName);
   byId("clear").onclick = async () => {
@@ -54,7 +63,8 @@ async function start(given = {}, storeName = location.pathname) {
   try {
     const { engine, threads } = startEngine();
     const facts = await browserFacts(engine, given);
-    showTerms(byId("facts"), describeFacts(facts));
+    if (given === pretendedFacts) byId("whose").textContent = PRETENDED;
+    showTerms(byId("facts"), describeFacts(facts, given === pretendedFacts));
     say("Choosing a model …");
     waiting = setTimeout(() => say("Another tab is launching; this one waits for it …"), 1500);
     const found = await launch(FAMILY, new IndexedDbStore(storeName), engine, facts, {
@@ -65,7 +75,7 @@ async function start(given = {}, storeName = location.pathname) {
       },
     });
     clearTimeout(waiting);
-    await ready(found, threads);
+    await ready(found, threads, begun);
   } catch (error) {
     clearTimeout(waiting);
     fail(error);
@@ -79,7 +89,7 @@ function showProgress(name, done, total) {
   say(`Downloading ${name}: ${bytes(done)} of ${bytes(total)}`);
 }
 
-async function ready(found, threads) {
+async function ready(found, threads, begun) {
   await running?.session.release().catch(() => undefined);
   running = found.running;
   manifest = found.manifest;
@@ -103,7 +113,7 @@ async function ready(found, threads) {
     measured.firstInference = performance.now() / 1000;
     showModel(found, threads, performance.now() - start);
     const { tier, model } = found.resolution;
-    say(`Ready after ${seconds(measured.firstInference)}: tier ${tier}, model ${model}.`, true);
+    say(`Ready after ${seconds(measured.firstInference - begun / 1000)}: tier ${tier}, model ${model}.`, true);
     byId("answer").textContent = "Draw something, or choose a picture.";
     await showSamples();
   }
@@ -116,6 +126,7 @@ function showFamily(found) {
   const counts = `${Object.keys(models).length} models for ${tiers.length} tiers`;
   byId("family").textContent = `Family ${name}, release ${found.release}: ${counts}.`;
   const labels = running?.labels ?? task.labels;
+  addPlatforms(found.manifest.tiers.map((tier) => tier.platform));
   byId("draw-part").hidden = !labels.every((label) => /^[0-9]$/.test(label));
   const preset = byId("preset");
   preset.replaceChildren(element("option", "Nothing reported", { value: "" }), ...tiers
@@ -246,8 +257,11 @@ const drawing = new Drawing(byId("canvas"), (image) => void classify(image));
 byId("wipe").onclick = () => drawing.clear();
 onPictures(byId("file"), byId("drop"), (blob) => void takePicture(blob));
 if ("serviceWorker" in navigator) {
-  navigator.serviceWorker.register("sw.js", { type: "classic" }).catch(() => {
-    byId("footer").append(" This browser does not let it work offline here.");
-  });
+  navigator.serviceWorker.register("sw.js", { type: "classic" }).then(
+    () => byId("footer").append(" After the first visit this page works offline."),
+    () => byId("footer").append(NOT_OFFLINE),
+  );
+} else {
+  byId("footer").append(NOT_OFFLINE); // for example over http from another machine
 }
-void start();
+void start({}, location.pathname, 0);

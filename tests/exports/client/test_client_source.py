@@ -120,3 +120,8 @@ def test_proofs_replace_those_with_their_key_and_the_oldest_go():
     assert (made.proofs[-1].starts, made.started(proof(10)).starts, made.started(proof(1)).starts) == (2, 3, 1)
     assert made.with_proof(proof(10), "wrong").started(proof(10)).starts == 1
     assert len(made.encode()) < state.MAX_STATE_BYTES // 4
+
+
+def test_nobody_at_an_address_is_said_in_words():
+    with pytest.raises(SourceError, match=r"^no answer for manifest\.json: Connection refused$"):
+        HttpSource("http://127.0.0.1:1", 5).manifest(10)

@@ -93,9 +93,10 @@ def test_a_manifest_it_cannot_use_is_one_line(launch, make_family, change, messa
 
 def test_wrong_arguments_and_missing_files_are_one_line(launch, make_family, tmp_path):
     assert "--url" in refusal(cli.main, ["launch"])
-    assert "--timeout" in refusal(cli.main, ["launch", "--url", "x", "--timeout", "0"])
-    assert "No such file" in refusal(launch, tmp_path / "nowhere", sample(make_family("some")))
-    assert "No such file" in refusal(launch, make_family(), tmp_path / "nothing.png")
+    assert "--timeout: 0 is not from" in refusal(cli.main, ["launch", "--url", "x", "--timeout", "0"])
+    assert "manifest.json is missing in" in refusal(launch, tmp_path / "nowhere", sample(make_family("some")))
+    assert refusal(launch, make_family(), tmp_path / "nothing.png").endswith("nothing.png: No such file or directory")
+    assert "starts with http:// or https://" in refusal(cli.main, ["launch", "--url", "ftp://a/b"])
 
 
 def rewrite(folder, change):
@@ -161,7 +162,7 @@ def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, chang
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"{", "damaged"),
+        (b"{", "not usable JSON"),
         (b'{"a": 1, "a": 2}', "a key is repeated"),
         (b'{"a": 1e999}', "1e999 is not a finite number"),
         (b'{"a": NaN}', "NaN is not a finite number"),
@@ -170,8 +171,8 @@ def test_what_the_manifest_lacks_is_named_in_one_line(launch, make_family, chang
         (b'["\\\\", "\\"", [[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]', "nested deeper than 16"),
         (b'["' + b"[" * 100 + b'"]', "not a manifest"),
         (b"[" + b"1," * 120_000 + b"1]", "not a manifest"),
-        (b'"' * 200_000, "damaged"),
-        (b'"\xff"', "damaged"),
+        (b'"' * 200_000, "not usable JSON"),
+        (b'"\xff"', "not usable JSON"),
         (b" " * 300_000, "larger than the limit"),
     ],
 )

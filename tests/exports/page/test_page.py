@@ -289,3 +289,33 @@ def test_every_control_has_a_name(browser, serve):
           !(each.textContent.trim() || each.getAttribute("aria-label") || each.labels?.length)).length"""
     )
     assert nameless == 0
+
+
+def test_a_page_without_its_engine_says_so(browser, serve, site):
+    site.faults["ort/ort.wasm.min.mjs"] = lambda *_: None
+    assert "module" in launched(browser, serve().url)["error"]
+    assert "A file of the page is missing on the server" in browser.text()
+
+
+def test_a_policy_that_is_no_json_is_reported(browser, serve, site):
+    site.site = replace(site.site, made={**site.site.made, **with_policy(site, b"{")})
+    found = launched(browser, serve().url)
+    assert (found["tier"], found["events"][0]) == ("web", "policy_refused")
+
+
+def test_a_pretended_device_follows_the_policy_and_is_named_as_such(browser, serve, site, family):
+    revoked = [{"sha256": file["sha256"]} for file in family.manifest["models"]["large"]["files"]]
+    policy = json.dumps({"policy_version": "1.0", "revoked": revoked}).encode()
+    site.site = replace(site.site, made={**site.site.made, **with_policy(site, policy)})
+    assert launched(browser, serve().url)["model"] == "small"
+    browser.evaluate("document.getElementById('field-cores').value = 8")
+    browser.evaluate("document.getElementById('pretend').requestSubmit()")
+    browser.wait_for("document.getElementById('pretended').textContent.endsWith('model small.')")
+    browser.evaluate("document.getElementById('run-pretended').click()")
+    browser.wait_for("document.getElementById('whose').textContent.startsWith('What this page pretends to be')")
+
+
+def with_policy(site: FaultySite, policy: bytes) -> dict[str, bytes]:
+    """The files of a site that follows a policy."""
+    index = site.site.made["index.html"].replace(b"<!-- policy -->", b'<meta name="policy" content="policy.json">')
+    return {"index.html": index, "policy.json": policy}

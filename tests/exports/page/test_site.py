@@ -47,7 +47,7 @@ def get(server, path, **headers):
 
 
 def test_the_page_the_client_the_engine_and_the_family_are_served(server):
-    for path in ("/", "/page.mjs", "/style.css", "/sw.js", "/client/index.js", "/ort/ort.wasm.min.mjs"):
+    for path in ("/", "/boot.mjs", "/page.mjs", "/style.css", "/sw.js", "/client/index.js", "/ort/ort.wasm.min.mjs"):
         assert get(server, path)[0].status == 200, path
     response, body = get(server, "/family/manifest.json")
     assert json.loads(body)["family_id"] == "animals"
@@ -122,4 +122,7 @@ def test_a_policy_is_checked_and_named_by_the_page(engine, family, tmp_path):
     assert b'<meta name="policy"' in (site.content("index.html") or b"")
     (tmp_path / "policy.json").write_text('{"policy_version": "2.0"}')
     with pytest.raises(ConfigError, match=r"is not 1\.x"):
+        make_site(family, engine, tmp_path / "policy.json")
+    (tmp_path / "policy.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"^\S*policy\.json: is not valid JSON"):
         make_site(family, engine, tmp_path / "policy.json")

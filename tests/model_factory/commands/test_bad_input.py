@@ -46,6 +46,7 @@ _MEMORY = "{ram: 3 GiB, system_reserve: 1.2 GiB, app_share: %s}"
             "'targets.0.budgets': device profile 'host' (shipped host) has no energy costs, which the budget energy: 3",
         ),
         ("threads: 1", "threads: two", "'threads': must be a whole number, got 'two'"),
+        ("seed: 0", "seed: 0\nfloors: cloud", "'floors': must be a section with keys and values, got 'cloud'"),
         ("seed: 0", "seed: [", "is not valid YAML"),
         ("device: speaker", "device: speeker", "did you mean 'speaker'?"),
         ("device: speaker", "device: midrange", "device 'midrange' is a target twice"),

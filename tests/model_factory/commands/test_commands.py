@@ -14,7 +14,8 @@ def test_build_prints_the_tiers_and_the_path_of_the_family(factory, app):
 def test_verify_passes_and_names_what_it_checked(factory, built):
     answer = factory(built, "verify", "dist/tiny/manifest.json")
     assert answer.code == 0
-    assert "all passed" in answer.out
+    assert "warn   platforms: no tier is for" in answer.out
+    assert answer.out.endswith(" checks, all passed, 1 warning\n")
 
 
 def test_verify_exits_with_1_and_names_the_changed_file(factory, app):
@@ -106,3 +107,9 @@ def test_init_writes_a_config_that_can_be_built_and_never_overwrites(factory, tm
     assert "factory.yaml exists already" in again.error
     search = factory(tmp_path / "mine" / "profiles", "search", "--device", "midrange")
     assert "run `factory train`" in search.error
+
+
+def test_a_port_that_does_not_exist_is_refused_in_one_line(factory, built):
+    answer = factory(built, "serve", "dist/tiny", "--port", "99999")
+    assert answer.code == 2
+    assert "'--port'" in answer.error

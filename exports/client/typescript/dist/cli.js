@@ -19,12 +19,14 @@ import { OnnxRuntimeEngine } from "./onnxruntime.js";
 import { decodePng } from "./png.js";
 const OPTIONS = {
     store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, facts: { type: "string" },
-    policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" },
+    policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
 };
 const USAGE = "usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]";
 async function main() {
     const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
     const { store, url } = values;
+    if (values.help)
+        return line(USAGE);
     if (positionals.join() !== "launch" || store === undefined || url === undefined) {
         throw new Error(USAGE);
     }
@@ -32,7 +34,7 @@ async function main() {
     const facts = await nodeFacts(store, engine, values.facts === undefined ? {} : await factsIn(values.facts));
     const image = values.image === undefined ? null : await decodePng(await fs.readFile(values.image));
     const timeout = values.timeout === undefined ? {} : { timeout: positive(values.timeout) };
-    const found = await launch(/^https?:/.test(url) ? url : new FolderSource(url), new FolderStore(store), engine, facts, {
+    const found = await launch(sourceOf(url), new FolderStore(store), engine, facts, {
         ...timeout, policy: values.policy === undefined ? null : await json(values.policy),
         ...(values.now === undefined ? {} : { now: positive(values.now) }),
     });
@@ -43,6 +45,13 @@ async function main() {
     for (const event of found.events)
         line(`${event.code}: ${event.text}`);
     process.stdout.write(`${JSON.stringify(summary(found, logits))}\n`);
+}
+function sourceOf(url) {
+    if (!url.includes("://"))
+        return new FolderSource(url);
+    if (/^https?:/.test(url))
+        return url;
+    throw new Error(`${url} cannot be read; give an address that starts with http:// or https://, or a folder`);
 }
 function summary(found, logits) {
     const { resolution, running } = found;

@@ -32,7 +32,7 @@ export function parseJson(data, name, values = MAX_VALUES) {
         return new Parser(decoded(data), values).parse();
     }
     catch (error) {
-        throw new JsonError(`${name} is damaged (${error.message}); download it again`);
+        throw new JsonError(`${name} is not usable JSON (${error.message})`);
     }
 }
 export function isObject(value) {

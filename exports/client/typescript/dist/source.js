@@ -85,7 +85,7 @@ export class HttpSource {
         catch (error) {
             if (error instanceof SourceError)
                 throw error;
-            throw new SourceError(`no answer for ${name}: ${String(error)}`, { answered: false });
+            throw new SourceError(`no answer for ${name}: ${reason(error)}`, { answered: false });
         }
         finally {
             wait.end();
@@ -116,6 +116,14 @@ export class HttpSource {
         }
         throw new SourceError(`the server redirects more than ${MAX_REDIRECTS} times for ${address}`, { final: true });
     }
+}
+/** What an error of `fetch` says; in Node only its cause names what happened. What `stop` ends is not read on. */
+function reason(error) {
+    if (!(error instanceof Error))
+        return String(error);
+    if (error.name === "AbortError")
+        return "timed out";
+    return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
 }
 function downgrade(address, place) {
     if (!/^https:/i.test(address) || !/^http:/i.test(place))
@@ -163,7 +171,7 @@ async function* received(response, wait) {
             yield new Uint8Array(await response.arrayBuffer()); // React Native has no streams
         }
         catch (error) {
-            throw new SourceError(`the server stopped sending: ${String(error)}`, { answered: false });
+            throw new SourceError(`the server stopped sending: ${reason(error)}`, { answered: false });
         }
         finally {
             wait.end();
@@ -182,7 +190,7 @@ async function* received(response, wait) {
         }
     }
     catch (error) {
-        throw new SourceError(`the server stopped sending: ${String(error)}`, { answered: false });
+        throw new SourceError(`the server stopped sending: ${reason(error)}`, { answered: false });
     }
     finally {
         wait.end();

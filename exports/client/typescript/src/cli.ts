@@ -15,7 +15,7 @@ import type { DeviceFacts } from "./records.ts";
 
 const OPTIONS = {
   store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, facts: { type: "string" },
-  policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" },
+  policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
 } as const;
 
 const USAGE =
@@ -24,6 +24,7 @@ const USAGE =
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
   const { store, url } = values;
+  if (values.help) return line(USAGE);
   if (positionals.join() !== "launch" || store === undefined || url === undefined) {
     throw new Error(USAGE);
   }
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
   const image = values.image === undefined ? null : await decodePng(await fs.readFile(values.image));
   const timeout = values.timeout === undefined ? {} : { timeout: positive(values.timeout) };
   const found = await launch(
-    /^https?:/.test(url) ? url : new FolderSource(url), new FolderStore(store), engine, facts,
+    sourceOf(url), new FolderStore(store), engine, facts,
     {
       ...timeout, policy: values.policy === undefined ? null : await json(values.policy),
       ...(values.now === undefined ? {} : { now: positive(values.now) }),
@@ -44,6 +45,12 @@ async function main(): Promise<void> {
   }
   for (const event of found.events) line(`${event.code}: ${event.text}`);
   process.stdout.write(`${JSON.stringify(summary(found, logits))}\n`);
+}
+
+function sourceOf(url: string): string | FolderSource {
+  if (!url.includes("://")) return new FolderSource(url);
+  if (/^https?:/.test(url)) return url;
+  throw new Error(`${url} cannot be read; give an address that starts with http:// or https://, or a folder`);
 }
 
 function summary(found: Launched, logits: Float32Array | null): object {

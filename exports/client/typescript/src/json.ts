@@ -38,7 +38,7 @@ export function parseJson(data: Uint8Array, name: string, values: number = MAX_V
   try {
     return new Parser(decoded(data), values).parse();
   } catch (error) {
-    throw new JsonError(`${name} is damaged (${(error as Error).message}); download it again`);
+    throw new JsonError(`${name} is not usable JSON (${(error as Error).message})`);
   }
 }
 

@@ -112,7 +112,7 @@ export class HttpSource implements Source {
       response = await this.#follow(address, { headers: asked, signal: control.signal, cache: "no-store" });
     } catch (error) {
       if (error instanceof SourceError) throw error;
-      throw new SourceError(`no answer for ${name}: ${String(error)}`, { answered: false });
+      throw new SourceError(`no answer for ${name}: ${reason(error)}`, { answered: false });
     } finally {
       wait.end();
     }
@@ -140,6 +140,13 @@ export class HttpSource implements Source {
     }
     throw new SourceError(`the server redirects more than ${MAX_REDIRECTS} times for ${address}`, { final: true });
   }
+}
+
+/** What an error of `fetch` says; in Node only its cause names what happened. What `stop` ends is not read on. */
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === "AbortError") return "timed out";
+  return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
 }
 
 function downgrade(address: string, place: string): SourceError | undefined {
@@ -191,7 +198,7 @@ async function* received(response: Response, wait: Wait): AsyncGenerator<Uint8Ar
     try {
       yield new Uint8Array(await response.arrayBuffer()); // React Native has no streams
     } catch (error) {
-      throw new SourceError(`the server stopped sending: ${String(error)}`, { answered: false });
+      throw new SourceError(`the server stopped sending: ${reason(error)}`, { answered: false });
     } finally {
       wait.end();
     }
@@ -207,7 +214,7 @@ async function* received(response: Response, wait: Wait): AsyncGenerator<Uint8Ar
       yield value;
     }
   } catch (error) {
-    throw new SourceError(`the server stopped sending: ${String(error)}`, { answered: false });
+    throw new SourceError(`the server stopped sending: ${reason(error)}`, { answered: false });
   } finally {
     wait.end();
     reader.cancel().catch(() => undefined); // also if the caller has read enough

@@ -1,4 +1,5 @@
 import java.io.File
+import java.io.IOException
 import kotlin.math.roundToLong
 import kotlin.system.exitProcess
 import modelfactory.DEFAULT_TIMEOUT
@@ -30,6 +31,10 @@ object Cli {
             fail(error.message!!)
         } catch (error: StoreException) {
             fail(error.message!!)
+        } catch (error: IOException) {
+            fail(error.message.orEmpty())
+        } catch (error: NumberFormatException) {
+            fail("a number cannot be read: ${error.message}")
         }
         exitProcess(0) // threads that still wait for a server must not keep the process
     }

@@ -8,6 +8,7 @@ import java.io.InputStream
 import java.net.HttpURLConnection
 import java.net.URI
 import java.net.URISyntaxException
+import java.net.UnknownHostException
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.FutureTask
 import java.util.concurrent.TimeUnit
@@ -103,8 +104,10 @@ class FolderSource(private val folder: File) : Source {
     override fun manifest(limit: Int): ByteArray = try {
         openInside(MANIFEST).use { readAtMost(it, limit) }
     } catch (error: IOException) {
-        val answered = File(folder, MANIFEST).exists()
-        throw SourceException("$MANIFEST cannot be read in $folder: ${error.message}", answered, final = true)
+        if (!File(folder, MANIFEST).exists()) {
+            throw SourceException("$MANIFEST is missing in $folder", answered = false, final = true)
+        }
+        throw SourceException("$MANIFEST cannot be read in $folder: ${error.message}", final = true)
     }
 
     override fun open(name: String, size: Long, first: Long, last: Long?): Body = try {
@@ -220,6 +223,8 @@ class HttpSource(url: String, private val timeout: Double) : Source {
         val status = within("the answer for $name", connection::disconnect) { connection.responseCode }
         if (status < 0) throw IOException("it is not HTTP")
         connection
+    } catch (error: UnknownHostException) { // its message is the host alone
+        throw SourceException("no answer for $name: the host ${error.message} is not known", answered = false)
     } catch (error: IOException) {
         throw SourceException("no answer for $name: ${error.message}", answered = false)
     } catch (error: IllegalArgumentException) { // an address or an answer that the platform cannot read
