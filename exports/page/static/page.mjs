@@ -38,9 +38,12 @@ function startEngine() {
 
 async function fetchPolicy() {
   const signal = AbortSignal.timeout(POLICY_MILLISECONDS);
-  const answer = await fetch("policy.json", { cache: "no-store", signal }).catch(() => null);
-  if (answer === null) return null; // offline, or no answer: the launch remembers the last one
-  const text = await answer.text().catch(() => "");
+  let text;
+  try {
+    text = await (await fetch("policy.json", { cache: "no-store", signal })).text();
+  } catch {
+    return null; // offline, or no answer: the launch remembers the last one
+  }
   try {
     return JSON.parse(text);
   } catch {
