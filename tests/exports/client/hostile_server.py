@@ -159,6 +159,12 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, body = self.head()
         self.answer(status, headers, body[: len(body) // 2])
 
+    def do_half_unsaid(self) -> None:
+        """The connection ends after half of the body, and no length was promised."""
+        status, headers, body = self.head()
+        del headers["Content-Length"]
+        self.answer(status, headers, body[: len(body) // 2])
+
     def do_stalls(self) -> None:
         self.do_half()
         self.server_state.closing.wait()

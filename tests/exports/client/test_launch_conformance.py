@@ -433,6 +433,16 @@ def test_a_download_that_stops_leaves_the_last_release(app: App, fault: str) -> 
 
 
 @in_languages()
+def test_a_body_that_ends_too_early_without_a_length_is_continued(app: App) -> None:
+    family = app.publish(make_family(blocks=False))
+    app.server.faults[family.model_file("large")] = ["half_unsaid"] + ["properly"] * 3
+    found = app.launch(timeout="1")
+    expect_model(found, "large", "passed")
+    assert found.events == ["resumed", "switched"]
+    assert found.found["downloaded_bytes"] == family.bytes_for("large")
+
+
+@in_languages()
 def test_a_server_that_packs_files_never_spoils_them(app: App) -> None:
     family = app.publish(make_family())
     app.server.faults["/models"] = "gzip"
