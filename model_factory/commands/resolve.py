@@ -184,7 +184,7 @@ def resolve_family(
     from exports.family.manifest import read_manifest_value
     from factory_base.errors import ConfigError
 
-    manifest, known = read_manifest_value(family), _json(state, _MAX_STATE)
+    manifest, known = read_manifest_value(family), _json(state, _MAX_STATE, depth=17)  # it holds a policy
     if known is not None and known.get("state_version") != _STATE_VERSION:
         raise ConfigError(f"{state}: is not a client's state of version {_STATE_VERSION}")
     try:
@@ -193,15 +193,15 @@ def resolve_family(
         raise ConfigError(f"{policy}: {error}") from error
 
 
-def _json(file: Path | None, limit: int) -> Any:
-    """The JSON object in a file of at most `limit` bytes; None without a file."""
+def _json(file: Path | None, limit: int, depth: int = 16) -> Any:
+    """The JSON object in a file of at most `limit` bytes and `depth` levels; None without a file."""
     from factory_base.errors import ConfigError, ForeignError
     from factory_base.foreign import parse_json, read_regular
 
     if file is None:
         return None
     try:
-        value = parse_json(read_regular(file, limit), str(file), max_bytes=limit, max_depth=16)
+        value = parse_json(read_regular(file, limit), str(file), max_bytes=limit, max_depth=depth)
     except ForeignError as error:
         raise ConfigError(str(error)) from error
     if not isinstance(value, dict):

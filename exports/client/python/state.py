@@ -8,7 +8,7 @@ from typing import Any
 
 from .records import BlacklistEntry, ClientState, ProofRecord, ProofResult
 from .store import Slot
-from .strict_json import parse_json
+from .strict_json import MAX_DEPTH, parse_json
 from .values import integer
 
 STATE_VERSION = 1
@@ -73,7 +73,7 @@ def decode_state(data: bytes) -> State:
     Raises:
         ValueError: It is damaged or of another version.
     """
-    value = parse_json(data, "state.json")
+    value = parse_json(data, "state.json", depth=MAX_DEPTH + 1)  # it holds a policy, which may be as deep as any
     if not isinstance(value, dict) or value.get("state_version") != STATE_VERSION:
         raise ValueError(f"state.json is not of version {STATE_VERSION}")
     known, slot = ClientState.from_json(value), value.get("slot")

@@ -13,19 +13,20 @@ MAX_INTEGER = 2**53 - 1
 """Limits on nesting, on the number of values, and the largest integer that every reader of JSON represents exactly."""
 
 
-def parse_json(data: bytes, name: str, *, values: int = MAX_VALUES) -> Any:
+def parse_json(data: bytes, name: str, *, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> Any:
     """The value of strict JSON: no repeated keys, limited nesting, values and integers, finite numbers, Unicode.
 
     Args:
         data: The contents of the file; the caller limits its size.
         name: Its name in messages.
         values: The most values that it may have.
+        depth: The deepest nesting that it may have.
 
     Raises:
         ValueError: A rule is broken.
     """
     try:
-        _check_structure(data, values)
+        _check_structure(data, values, depth)
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique_keys,
@@ -49,7 +50,7 @@ def take(value: Any, kind: type, *path: str | int) -> Any:
     return value
 
 
-def _check_structure(data: bytes, values: int) -> None:
+def _check_structure(data: bytes, values: int, most: int) -> None:
     """Raise `ValueError` if JSON has too many values, or is nested too deep, before it is parsed."""
     if data.count(b'"') > 4 * values:
         raise ValueError(f"more than {values} values")
@@ -59,8 +60,8 @@ def _check_structure(data: bytes, values: int) -> None:
     depth = 0
     for bracket in re.findall(rb"[\[\]{}]", outside_strings):
         depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        if depth > most:
+            raise ValueError(f"nested deeper than {most} levels")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

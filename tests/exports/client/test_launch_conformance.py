@@ -852,10 +852,13 @@ def test_a_revoked_model_stays_revoked_without_the_policy(app: App) -> None:
 
 
 @in_languages()
-def test_a_long_policy_does_not_make_the_state_unreadable(app: App) -> None:
+def test_a_long_and_deep_policy_does_not_make_the_state_unreadable(app: App) -> None:
     app.publish(make_family())
+    deep: list[Any] = []
+    for _ in range(14):  # with the policy and this list, 16 levels: the most that a policy may have
+        deep = [deep]
     revoked = [{"sha256": f"{number:064x}"} for number in range(3200)]  # just below 256 KiB, the limit of a policy
-    app.launch(policy={"policy_version": "1.0", "critical": [], "revoked": revoked})
+    app.launch(policy={"policy_version": "1.0", "critical": [], "revoked": revoked, "later": deep})
     found = app.launch()
     expect_model(found, "large", "remembered")
     assert found.events == []

@@ -8,6 +8,7 @@ export type Json = null | boolean | number | string | Json[] | JsonObject;
 export interface JsonObject {
     readonly [key: string]: Json;
 }
+export declare const MAX_DEPTH = 16;
 /** A rule for JSON is broken. */
 export declare class JsonError extends Error {
 }
@@ -17,9 +18,10 @@ export declare class JsonError extends Error {
  * @param data the contents of the file, UTF-8; the caller limits its size
  * @param name its name in messages
  * @param values the most values that it may have
+ * @param depth the deepest nesting that it may have
  * @throws JsonError a rule is broken
  */
-export declare function parseJson(data: Uint8Array, name: string, values?: number): Json;
+export declare function parseJson(data: Uint8Array, name: string, values?: number, depth?: number): Json;
 export declare function isObject(value: unknown): value is JsonObject;
 /** The value of a key that the object itself has; undefined for any other value or key. */
 export declare function member(value: unknown, key: string): Json | undefined;

@@ -4,7 +4,7 @@
  *
  * Objects have no prototype, so that a key such as `constructor` is present only if the file has it.
  */
-const MAX_DEPTH = 16;
+export const MAX_DEPTH = 16;
 const MAX_VALUES = 200_000;
 /** No sound file has a longer number, which would only cost time. */
 const MAX_NUMBER = 400;
@@ -25,11 +25,12 @@ export class JsonError extends Error {
  * @param data the contents of the file, UTF-8; the caller limits its size
  * @param name its name in messages
  * @param values the most values that it may have
+ * @param depth the deepest nesting that it may have
  * @throws JsonError a rule is broken
  */
-export function parseJson(data, name, values = MAX_VALUES) {
+export function parseJson(data, name, values = MAX_VALUES, depth = MAX_DEPTH) {
     try {
-        return new Parser(decoded(data), values).parse();
+        return new Parser(decoded(data), values, depth).parse();
     }
     catch (error) {
         throw new JsonError(`${name} is not usable JSON (${error.message})`);
@@ -54,9 +55,11 @@ class Parser {
     #text;
     #at = 0;
     #left;
-    constructor(text, values) {
+    #depth;
+    constructor(text, values, depth) {
         this.#text = text;
         this.#left = values;
+        this.#depth = depth;
     }
     parse() {
         const value = this.#value(0);
@@ -112,8 +115,8 @@ class Parser {
         return found;
     }
     #enter(depth) {
-        if (depth > MAX_DEPTH)
-            throw new JsonError(`nested deeper than ${MAX_DEPTH} levels`);
+        if (depth > this.#depth)
+            throw new JsonError(`nested deeper than ${this.#depth} levels`);
         this.#at += 1;
     }
     #string() {

@@ -1,5 +1,5 @@
 /** What a client remembers between launches: the record of the state, which the README of the clients defines. */
-import { isObject, member, parseJson } from "./json.js";
+import { isObject, member, MAX_DEPTH, parseJson } from "./json.js";
 import { blacklistEntries, installedFiles, proofRecords, sameKey, } from "./records.js";
 import { integer } from "./values.js";
 const STATE_VERSION = 1;
@@ -12,7 +12,8 @@ export const EMPTY_STATE = {
 };
 /** The state in its file, without entries that are not understood. Throws if it is damaged or of another version. */
 export function decodeState(data) {
-    const value = parseJson(data, "state.json");
+    // It holds a policy, which may be nested as deep as any file.
+    const value = parseJson(data, "state.json", undefined, MAX_DEPTH + 1);
     if (!isObject(value) || data.length > MAX_STATE_BYTES || member(value, "state_version") !== STATE_VERSION) {
         throw new Error(`state.json is not of version ${STATE_VERSION}`);
     }

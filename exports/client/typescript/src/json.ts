@@ -10,7 +10,7 @@ export interface JsonObject {
   readonly [key: string]: Json;
 }
 
-const MAX_DEPTH = 16;
+export const MAX_DEPTH = 16;
 const MAX_VALUES = 200_000;
 /** No sound file has a longer number, which would only cost time. */
 const MAX_NUMBER = 400;
@@ -32,11 +32,14 @@ export class JsonError extends Error {}
  * @param data the contents of the file, UTF-8; the caller limits its size
  * @param name its name in messages
  * @param values the most values that it may have
+ * @param depth the deepest nesting that it may have
  * @throws JsonError a rule is broken
  */
-export function parseJson(data: Uint8Array, name: string, values: number = MAX_VALUES): Json {
+export function parseJson(
+  data: Uint8Array, name: string, values: number = MAX_VALUES, depth: number = MAX_DEPTH,
+): Json {
   try {
-    return new Parser(decoded(data), values).parse();
+    return new Parser(decoded(data), values, depth).parse();
   } catch (error) {
     throw new JsonError(`${name} is not usable JSON (${(error as Error).message})`);
   }
@@ -63,10 +66,12 @@ class Parser {
   readonly #text: string;
   #at = 0;
   #left: number;
+  readonly #depth: number;
 
-  constructor(text: string, values: number) {
+  constructor(text: string, values: number, depth: number) {
     this.#text = text;
     this.#left = values;
+    this.#depth = depth;
   }
 
   parse(): Json {
@@ -117,7 +122,7 @@ class Parser {
   }
 
   #enter(depth: number): void {
-    if (depth > MAX_DEPTH) throw new JsonError(`nested deeper than ${MAX_DEPTH} levels`);
+    if (depth > this.#depth) throw new JsonError(`nested deeper than ${this.#depth} levels`);
     this.#at += 1;
   }
 

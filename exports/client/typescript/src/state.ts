@@ -1,6 +1,6 @@
 /** What a client remembers between launches: the record of the state, which the README of the clients defines. */
 
-import { isObject, member, parseJson, type Json } from "./json.ts";
+import { isObject, member, MAX_DEPTH, parseJson, type Json } from "./json.ts";
 import {
   blacklistEntries, installedFiles, proofRecords, sameKey, type BlacklistEntry, type ProofKey, type ProofRecord,
   type ProofResult,
@@ -31,7 +31,8 @@ export const EMPTY_STATE: State = {
 
 /** The state in its file, without entries that are not understood. Throws if it is damaged or of another version. */
 export function decodeState(data: Uint8Array): State {
-  const value = parseJson(data, "state.json");
+  // It holds a policy, which may be nested as deep as any file.
+  const value = parseJson(data, "state.json", undefined, MAX_DEPTH + 1);
   if (!isObject(value) || data.length > MAX_STATE_BYTES || member(value, "state_version") !== STATE_VERSION) {
     throw new Error(`state.json is not of version ${STATE_VERSION}`);
   }

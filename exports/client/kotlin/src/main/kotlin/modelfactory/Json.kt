@@ -27,15 +27,16 @@ object Json {
      * The value of a JSON text in UTF-8.
      *
      * @param maxValues the most values that it may have.
+     * @param maxDepth the deepest nesting that it may have.
      * @throws JsonException a rule is broken.
      */
-    fun parse(data: ByteArray, maxValues: Int = MAX_VALUES): Any? {
+    fun parse(data: ByteArray, maxValues: Int = MAX_VALUES, maxDepth: Int = MAX_DEPTH): Any? {
         val text = try {
             Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data)).toString()
         } catch (error: CharacterCodingException) {
             throw JsonException("it is not UTF-8")
         }
-        return Parser(text, maxValues).document()
+        return Parser(text, maxValues, maxDepth).document()
     }
 
     /** The JSON text of a value of the types above, or of an `Int`, in one line. */
@@ -82,7 +83,7 @@ object Json {
     }
 }
 
-private class Parser(private val text: String, private val maxValues: Int) {
+private class Parser(private val text: String, private val maxValues: Int, private val maxDepth: Int) {
     private var at = 0
     private var values = 0
 
@@ -108,7 +109,7 @@ private class Parser(private val text: String, private val maxValues: Int) {
     }
 
     private inline fun <T> container(depth: Int, read: () -> T): T {
-        if (depth > Json.MAX_DEPTH) fail("nested deeper than ${Json.MAX_DEPTH} levels")
+        if (depth > maxDepth) fail("nested deeper than $maxDepth levels")
         at++
         skipSpace()
         return read()

@@ -101,7 +101,8 @@ internal class Slots(val store: Store) {
 
     private fun stored(): ClientState? = try {
         store.readState(MAX_STATE_BYTES)?.let { data ->
-            val json = Json.parse(data) as? Map<*, *>
+            // It holds a policy, which may be nested as deep as any file.
+            val json = Json.parse(data, maxDepth = Json.MAX_DEPTH + 1) as? Map<*, *>
             if (json?.get("state_version") != ClientState.STATE_VERSION) throw JsonException("it is of another version")
             ClientState.fromJson(json)
         }
