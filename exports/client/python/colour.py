@@ -4,7 +4,7 @@
 
 * Gray: `R = G = B = Y`.
 * With alpha (not multiplied into the colours), over an opaque background: `(c * a + b * (255 - a) + 127) // 255` for
-  each channel `c` with its background `b`. This is the nearest byte: 255 is odd, so there are no ties. Values stay
+  each channel `c` with its background `b`. This is the nearest byte: 255 is odd, so ties cannot occur. Values stay
   below 2**16.
 * YUV 4:2:0 by BT.601: the pixel `(y, x)` takes the chroma sample `(y // 2, x // 2)` as it is. With `u = U - 128` and
   `v = V - 128`,
@@ -51,7 +51,7 @@ def alpha_to_rgb(
         background: Its colour in RGB, 0 to 255.
 
     Raises:
-        ValueError: `data` has another length, or `background` is no colour.
+        ValueError: `data` has another length, or `background` is not a colour.
     """
     if any(not 0 <= value <= 255 for value in background):
         raise ValueError(f"the background is {background}, expected three values from 0 to 255")

@@ -37,7 +37,7 @@ FALLBACKS = 4
 
 
 class LaunchError(Exception):
-    """The launch cannot go on: there is no usable manifest, or no model that runs."""
+    """The launch cannot go on: the manifest is missing or not usable, or no model runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def launch(
         timeout: The longest wait, in seconds, for an answer or a further byte.
 
     Raises:
-        LaunchError: There is no usable manifest, no model that runs, or another launch does not end.
+        LaunchError: No manifest is usable, no model runs, or another launch does not end.
     """
     try:
         with store.lock(max(LOCK_SECONDS, timeout)):

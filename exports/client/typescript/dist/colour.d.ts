@@ -11,7 +11,7 @@ export declare function grayToRgb(data: Uint8Array, height: number, width: numbe
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.
  *
- * @throws RangeError `data` has another length, or the background is no colour
+ * @throws RangeError `data` has another length, or the background is not a colour
  */
 export declare function alphaToRgb(data: Uint8Array | Uint8ClampedArray, height: number, width: number, order?: AlphaOrder, background?: Colour): Image;
 /**

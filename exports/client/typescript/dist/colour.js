@@ -21,12 +21,12 @@ export function grayToRgb(data, height, width) {
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.
  *
- * @throws RangeError `data` has another length, or the background is no colour
+ * @throws RangeError `data` has another length, or the background is not a colour
  */
 export function alphaToRgb(data, height, width, order = "rgba", background = [255, 255, 255]) {
     check(data, height, width, 4 * height * width);
     if (background.some((value) => !(value >= 0 && value <= 255)))
-        throw new RangeError("the background is no colour");
+        throw new RangeError("the background is not a colour");
     const made = new Uint8Array(3 * height * width);
     for (let pixel = 0; pixel < height * width; pixel += 1) {
         const alpha = data[4 * pixel + 3];

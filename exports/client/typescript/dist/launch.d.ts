@@ -12,7 +12,7 @@ import type { Image } from "./preprocess.ts";
 import { type DeviceFacts, type Resolution } from "./records.ts";
 import { type Source } from "./source.ts";
 import { type Slot, type Store } from "./store.ts";
-/** The launch cannot go on: there is no usable manifest, or no model that runs. */
+/** The launch cannot go on: the manifest is missing or not usable, or no model runs. */
 export declare class LaunchError extends Error {
 }
 /** Something that happened; the codes are a part of the contract, the texts are for people. */
@@ -66,6 +66,6 @@ export interface LaunchOptions {
  * @param store the app's store, which belongs to one family
  * @param engine the inference engine
  * @param facts the facts about the device; `browserFacts` and `nodeFacts` gather them
- * @throws LaunchError there is no usable manifest, no model that runs, or another launch does not end
+ * @throws LaunchError no manifest is usable, no model runs, or another launch does not end
  */
 export declare function launch(source: string | Source, store: Store, engine: Engine, facts: DeviceFacts, options?: LaunchOptions): Promise<Launched>;

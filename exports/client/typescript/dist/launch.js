@@ -21,7 +21,7 @@ const LOCK_SECONDS = 60;
 const DEFAULT_TIMEOUT = 20;
 /** Tries that a launch has beyond one per model and compute unit: a refused manifest, no network, a full disk. */
 const FALLBACKS = 4;
-/** The launch cannot go on: there is no usable manifest, or no model that runs. */
+/** The launch cannot go on: the manifest is missing or not usable, or no model runs. */
 export class LaunchError extends Error {
 }
 /**
@@ -31,7 +31,7 @@ export class LaunchError extends Error {
  * @param store the app's store, which belongs to one family
  * @param engine the inference engine
  * @param facts the facts about the device; `browserFacts` and `nodeFacts` gather them
- * @throws LaunchError there is no usable manifest, no model that runs, or another launch does not end
+ * @throws LaunchError no manifest is usable, no model runs, or another launch does not end
  */
 export async function launch(source, store, engine, facts, options = {}) {
     const timeout = options.timeout ?? DEFAULT_TIMEOUT;

@@ -29,14 +29,14 @@ export function grayToRgb(data: Uint8Array, height: number, width: number): Imag
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.
  *
- * @throws RangeError `data` has another length, or the background is no colour
+ * @throws RangeError `data` has another length, or the background is not a colour
  */
 export function alphaToRgb(
   data: Uint8Array | Uint8ClampedArray, height: number, width: number,
   order: AlphaOrder = "rgba", background: Colour = [255, 255, 255],
 ): Image {
   check(data, height, width, 4 * height * width);
-  if (background.some((value) => !(value >= 0 && value <= 255))) throw new RangeError("the background is no colour");
+  if (background.some((value) => !(value >= 0 && value <= 255))) throw new RangeError("the background is not a colour");
   const made = new Uint8Array(3 * height * width);
   for (let pixel = 0; pixel < height * width; pixel += 1) {
     const alpha = data[4 * pixel + 3] as number;

@@ -28,7 +28,7 @@ fun grayToRgb(data: ByteArray, height: Int, width: Int): Image {
  * of the client in Python defines it. Sums are below 2^16.
  *
  * @param background red, green and blue, 0 to 255.
- * @throws IllegalArgumentException the data has another length, or the background is no colour.
+ * @throws IllegalArgumentException the data has another length, or the background is not a colour.
  */
 fun alphaToRgb(
     data: ByteArray,
@@ -38,7 +38,7 @@ fun alphaToRgb(
     background: List<Int> = listOf(255, 255, 255),
 ): Image {
     check(data, height, width, 4L * height * width)
-    require(background.size == 3 && background.all { it in 0..255 }) { "the background $background is no colour" }
+    require(background.size == 3 && background.all { it in 0..255 }) { "the background $background is not a colour" }
     val found = ByteArray(3 * height * width)
     for (pixel in 0 until height * width) {
         val alpha = data[4 * pixel + 3].toInt() and 255

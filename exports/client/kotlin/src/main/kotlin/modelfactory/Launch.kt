@@ -11,7 +11,7 @@ const val DEFAULT_TIMEOUT = 20.0
 /** Tries beyond one per model and compute unit: a refused manifest, no network, a full disk. */
 private const val FALLBACKS = 4
 
-/** The launch cannot go on: there is no usable manifest, or no model that runs. */
+/** The launch cannot go on: the manifest is missing or not usable, or no model runs. */
 class LaunchException(message: String) : Exception(message)
 
 /** Something that happened; the codes are a part of the contract, the texts are for people. */
@@ -67,7 +67,7 @@ class Launched internal constructor(
  * @param policy the parsed policy; null for the last usable one.
  * @param now seconds since 1970.
  * @param timeout the longest wait, in seconds, for an answer or a further byte.
- * @throws LaunchException there is no usable manifest, no model that runs, or another launch does not end.
+ * @throws LaunchException no manifest is usable, no model runs, or another launch does not end.
  */
 fun launch(
     url: String,
