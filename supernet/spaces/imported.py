@@ -24,6 +24,7 @@ from supernet.spaces.config import ImportedConfig
 _ROUNDING = 1e-4
 """Most difference of two ways to compute the same in float32; other kernels add up in another order."""
 _BATCH = 2  # the smallest batch that shows whether a network keeps the batch axis
+_CHAIN_BATCH = 8  # enough random images for every unit to meet inputs of both signs
 
 
 def check_imported_space(config: ImportedConfig, folder: Path) -> None:
@@ -214,10 +215,15 @@ class ImportedChain:
         for subnet in (self.space.smallest, self.space.largest):
             values, shape = subnet.to_dict(), self.input_shape(subnet)
             with torch.random.fork_rng(devices=[]), torch.no_grad():
+                # A fixed seed: whether a mistake is found must not depend on what was drawn before.
+                torch.manual_seed(0)
                 network = self.build(subnet).eval()
                 parts = self.parts(network)
+                # Numbers of both signs, so that a missing activation function shows.
                 inputs = (
-                    torch.zeros(_BATCH, *shape, dtype=torch.int64) if len(shape) == 1 else torch.rand(_BATCH, *shape)
+                    torch.zeros(_BATCH, *shape, dtype=torch.int64)
+                    if len(shape) == 1
+                    else torch.randn(_CHAIN_BATCH, *shape)
                 )
                 chain = nn.Sequential(*(part.eval() for part in parts.values()))
                 found = _call(self._name, f"the chain of parts of {values}", partial(chain, inputs))
