@@ -237,7 +237,7 @@ def test_wrong_parts_are_refused_whatever_random_numbers_were_drawn_before(tmp_p
     for seed in range(40):  # with inputs of one sign and a random seed, one of about 200 passed
         torch.manual_seed(seed)
         with pytest.raises(SpaceError, match="do not compute what the network computes"):
-            made(tmp_path, without_activation, widths=[1, 2])
+            made(tmp_path, without_activation)
 
 
 def test_errors_name_what_the_config_names(tmp_path: Path) -> None:
