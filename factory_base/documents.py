@@ -62,6 +62,18 @@ HANDLING: Final = Handling()
 """The mark: `workers: Annotated[int, HANDLING] = 0`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Marks a field that the first configs did not have.
+
+    At its default it is left out of keys, so those of earlier runs, which knew no such field, stay as they were.
+    """
+
+
+ADDED: Final = Added()
+"""The mark: `fitting: Annotated[Fitting, ADDED] = "squash"`."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: the nearest of the `known` words, or all of them if none is near."""
     options = sorted(known)
@@ -74,7 +86,9 @@ def _near(word: str, options: Sequence[str]) -> list[str]:
 
 
 def shaping_values(document: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """The JSON values of `document` that shape a result: all but the fields marked `HANDLING`, at any depth.
+    """The JSON values of `document` that shape a result, at any depth.
+
+    All but the fields marked `HANDLING`, and those marked `ADDED` that have their default.
 
     Keys of cached stages are digests of these values.
 
@@ -84,7 +98,10 @@ def shaping_values(document: BaseModel, *, exclude: Collection[str] = ()) -> dic
     """
     values = document.model_dump(mode="json", exclude=set(exclude))
     for name, field in type(document).model_fields.items():
-        if HANDLING in field.metadata:
+        is_at_default = ADDED in field.metadata and getattr(document, name) == field.get_default(
+            call_default_factory=True
+        )
+        if HANDLING in field.metadata or is_at_default:
             values.pop(name, None)
         elif name in values and isinstance(section := getattr(document, name), BaseModel):
             values[name] = shaping_values(section)

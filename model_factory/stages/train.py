@@ -235,7 +235,7 @@ def _stage(run: Run) -> Stage[Trained]:
 def _inputs(run: Run) -> dict[str, Any]:
     config = run.config
     return {
-        "model": config.model.model_dump(mode="json"),
+        "model": shaping_values(config.model),
         **model_code(config.model, run.config_folder),
         "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
         **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),

@@ -15,7 +15,16 @@ from supernet.data.config import DataConfig
 from supernet.data.decoding import DEPTHS, UnknownDepthError, depth_for
 from supernet.data.image_cache import ImageCache
 from supernet.data.source_splits import SourceSplit
-from supernet.data.types import ContentDigest, Images, LabelledImages, OnDemandImages, Rows, chunks_of
+from supernet.data.types import (
+    ContentDigest,
+    Images,
+    LabelledImages,
+    Labels,
+    OnDemandImages,
+    Rows,
+    Weights,
+    chunks_of,
+)
 
 Channels = tuple[float, float, float]
 """One number for each of red, green and blue."""
@@ -27,6 +36,16 @@ class Selection:
 
     split: SourceSplit
     rows: Rows
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of these images."""
+        return self.split.labels[self.rows]
+
+    @property
+    def weights(self) -> Weights | None:
+        """The weights of these images; None if all count alike."""
+        return None if self.split.weights is None else self.split.weights[self.rows]
 
     def at_depth(self, depth: int) -> Selection:
         """The same images, with those of 16 bits scaled by the `depth` bits that they use."""
@@ -203,7 +222,7 @@ class _ImagePass:
         splits = {}
         for name, selection in selections.items():
             images = selection.split.read(selection.rows, self._size, self._report)
-            splits[name] = LabelledImages(images=images, labels=selection.split.labels[selection.rows])
+            splits[name] = LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
             self._done += len(images)
             _exhaust(self._measured(name, splits[name], chunks_of(images)))
         return splits, self._facts()
@@ -230,7 +249,7 @@ class _ImagePass:
                 reader = cache.write_images(name, measured)
             rows = np.arange(len(selection.rows), dtype=np.int64)
             images = OnDemandImages(read=reader, rows=rows, size=self._size)
-            splits[name] = LabelledImages(images=images, labels=selection.split.labels[selection.rows])
+            splits[name] = LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
         if known is None:
             known = self._facts()
             cache.write_facts(asdict(known))
@@ -238,7 +257,7 @@ class _ImagePass:
 
     def _read_on_demand(self, selection: Selection) -> LabelledImages:
         images = OnDemandImages(read=selection.split.read, rows=selection.rows, size=self._size)
-        return LabelledImages(images=images, labels=selection.split.labels[selection.rows])
+        return LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
 
     def _decoded(self, selection: Selection) -> Iterator[Images]:
         """The images of `selection` chunk by chunk; reports progress."""
@@ -255,7 +274,7 @@ class _ImagePass:
             if name == "train":
                 self._counts.add(images)
             yield images
-        self._digests[name] = digest.finish(split.labels)
+        self._digests[name] = digest.finish(split.labels, split.weights)
 
     def _report(self, done: int, total: int, detail: str = "") -> None:  # noqa: ARG002 - the total is of all splits
         self._progress(self._done + done, self._total, detail)

@@ -16,10 +16,10 @@ from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
 from supernet.data.source_splits import Source
-from supernet.data.types import RawDataset
+from supernet.data.types import LabelKind, RawDataset
 
 
-def load_callable_source(config: DataConfig, folder: Path) -> Source:
+def load_callable_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
     """Call `config.source` with `config.options` and check what it returns.
 
     It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
@@ -39,10 +39,10 @@ def load_callable_source(config: DataConfig, folder: Path) -> Source:
         except (Exception, SystemExit) as error:  # `sys.exit(0)` would look like success
             reason = one_line(error) or "no message"
             raise DataError(f"{config.source}: failed with {type(error).__name__}: {reason}") from error
-    return _source(made, config.source)
+    return _source(made, config.source, kind)
 
 
-def _source(made: object, name: str) -> Source:
+def _source(made: object, name: str, kind: LabelKind) -> Source:
     if isinstance(made, RawDataset):
         arrays = (made.train.images, made.train.labels, made.test.images, made.test.labels, made.class_names)
     elif isinstance(made, tuple) and len(made) == 5:
@@ -57,8 +57,8 @@ def _source(made: object, name: str) -> Source:
     if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
         raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {names!r:.80}")
     names = checked_class_names(names, name)
-    train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)")
-    test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)")
+    train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)", kind)
+    test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)", kind)
     return Source(train=train, test=test, class_names=names)
 
 

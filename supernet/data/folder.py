@@ -17,9 +17,9 @@ from supernet.data.class_names import checked_class_names, composed
 from supernet.data.config import DataConfig
 from supernet.data.decoding import decode, largest_sample
 from supernet.data.images import decode_many, largest_of
-from supernet.data.source_splits import Source, SourceSplit, check_distinct, located
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, gives_one_class, located
 from supernet.data.split_names import SplitName, split_of_name, taken_note
-from supernet.data.types import Images, Labels, Rows
+from supernet.data.types import Images, LabelKind, Labels, Rows
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 """File name extensions of images, in lower case."""
@@ -28,7 +28,7 @@ _MOST_BYTES = 2**30  # of one image file: more than 178 million pixels of 16 bit
 _SCAN = 1024  # images whose largest sample is computed at a time: enough to keep all threads busy
 
 
-def load_folder_source(config: DataConfig, folder: Path) -> Source:
+def load_folder_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
     """The images in the folders that `config` names.
 
     Classes are the names of the folders, sorted. Hidden files are skipped; every other file in a class folder must be
@@ -38,11 +38,14 @@ def load_folder_source(config: DataConfig, folder: Path) -> Source:
     Args:
         config: The `data` section, with source `folder`.
         folder: Folder of the config file.
+        kind: The kind of labels that the task learns.
 
     Raises:
-        ConfigError: `path` or `test_path` is not a folder, or it is unclear which folder holds the test data.
+        ConfigError: The task learns something else than one class, `path` or `test_path` is not a folder, or it is
+            unclear which folder holds the test data.
         DataError: A class is empty, a file is not an image, or training and test classes differ.
     """
+    gives_one_class(kind, "folder")
     root = _existing(located(config.path or "", folder), "path")
     test_path = _existing(located(config.test_path, folder), "test_path") if config.test_path else None
     train_root, test_root = _roots(config, root, test_path)

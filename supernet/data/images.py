@@ -20,8 +20,8 @@ from factory_base.errors import DataError
 from factory_base.processors import usable_cores
 from factory_base.progress import Progress
 from supernet.data.decoding import square
-from supernet.data.source_splits import SourceSplit, checked_labels
-from supernet.data.types import Images, Rows
+from supernet.data.source_splits import SourceSplit, labels_of_kind
+from supernet.data.types import Images, LabelKind, Rows
 
 _CHUNK = 32  # images per task: enough that starting a task costs nothing beside the decoding
 _MOST_THREADS = 32  # the limit that `ThreadPoolExecutor` itself has
@@ -90,14 +90,17 @@ def _no_warnings_of_pillow() -> Iterator[None]:
         yield
 
 
-def split_from_arrays(pixels: object, labels: object, class_count: int | None, where: str) -> SourceSplit:
+def split_from_arrays(
+    pixels: object, labels: object, class_count: int | None, where: str, kind: LabelKind = "class"
+) -> SourceSplit:
     """A split of a source from NumPy arrays.
 
     Args:
         pixels: uint8, `(N, H, W)` for grey images, `(N, H, W, C)` or `(N, C, H, W)` with C of 1 or 3.
-        labels: Integers, `(N,)` or `(N, 1)`.
-        class_count: Number of classes, which all labels must be below; None if the largest label determines it.
+        labels: Integers, `(N,)` or `(N, 1)`; for other kinds of labels see `labels_of_kind`.
+        class_count: Number of classes, which all labels must be below; None if the labels determine it.
         where: Name of the source in messages.
+        kind: What the task learns.
 
     Raises:
         DataError: The type, shape or range of an array is wrong.
@@ -109,7 +112,7 @@ def split_from_arrays(pixels: object, labels: object, class_count: int | None, w
     if len(pixels) != len(labels):
         raise DataError(f"{where}: {len(pixels)} images but {len(labels)} labels; expected one label per image")
 
-    return SourceSplit(labels=checked_labels(labels, class_count, where), read=_ArrayReader(channels_last))
+    return SourceSplit(labels=labels_of_kind(labels, kind, class_count, where), read=_ArrayReader(channels_last))
 
 
 @dataclass(frozen=True, slots=True)

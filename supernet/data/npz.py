@@ -13,8 +13,9 @@ from supernet.data.archive import Archive
 from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
-from supernet.data.source_splits import Source, SourceSplit, check_distinct, located, numbered_names
+from supernet.data.source_splits import Source, SourceSplit, check_distinct, located, names_of
 from supernet.data.split_names import SplitName, listed, split_of_name, split_of_word, taken_note, words_of
+from supernet.data.types import LabelKind
 
 _WORDS: Final = {"images": ("x", "images"), "labels": ("y", "labels")}
 _CLASS_NAMES = "class_names"
@@ -34,18 +35,18 @@ class _Pair:
     images: str
     labels: str
 
-    def split(self, names: tuple[str, ...] | None) -> SourceSplit:
-        """Unpack the arrays; `names` are the class names if they are known."""
+    def split(self, names: tuple[str, ...] | None, kind: LabelKind) -> SourceSplit:
+        """Unpack the arrays; `names` are those of the classes or values if they are known."""
         where = f"{_shown(self.archive)} ({self.images}, {self.labels})"
         count = None if names is None else len(names)
-        return split_from_arrays(self.archive.read(self.images), self.archive.read(self.labels), count, where)
+        return split_from_arrays(self.archive.read(self.images), self.archive.read(self.labels), count, where, kind)
 
     def describe(self, split: SourceSplit) -> str:
         """What the split was taken from, for people."""
         return f"{len(split.labels)} images in {_shown(self.archive)} ({self.images}, {self.labels})"
 
 
-def load_npz_source(config: DataConfig, folder: Path) -> Source:
+def load_npz_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
     """The images in the archives that `config` names. Only the arrays in use are unpacked.
 
     The words in the names of arrays state what they hold and for which split: `x_train` and `y_train`, `test_images`
@@ -54,6 +55,7 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
     Args:
         config: The `data` section, with source `npz`. The arrays are as `split_from_arrays` takes them.
         folder: Folder of the config file.
+        kind: The kind of labels that the task learns.
 
     Raises:
         ConfigError: A file is missing.
@@ -64,8 +66,8 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
     found = _by_split(archive)
     train_pair = _pair(archive, found, ("train", None))
     written = _class_names(archive)
-    train = train_pair.split(written)
-    names = written or numbered_names(train.labels, _shown(archive))
+    train = train_pair.split(written, kind)
+    names = written or names_of(train.labels, _shown(archive))
     test_pair = _test_pair(config, folder, archive, found)
     if test_pair is None:
         note = taken_note(train_pair.describe(train), None, _unused(train_pair))
@@ -75,7 +77,7 @@ def load_npz_source(config: DataConfig, folder: Path) -> Source:
         raise DataError(
             f"{_shown(test_pair.archive)}: 'class_names' differ from those of the training data ({listed(names)})"
         )
-    test = test_pair.split(names)
+    test = test_pair.split(names, kind)
     note = taken_note(train_pair.describe(train), test_pair.describe(test), _unused(train_pair, test_pair))
     return Source(train=train, test=test, class_names=names, notes=(note,))
 

@@ -20,16 +20,23 @@ from supernet.data.config import DataConfig
 from supernet.data.decoding import decode, largest_sample
 from supernet.data.images import allocate, decode_many, largest_of
 from supernet.data.shards import Shards, find_shards
-from supernet.data.source_splits import Source, SourceSplit, check_distinct, checked_labels, numbered_names
+from supernet.data.source_splits import (
+    Source,
+    SourceSplit,
+    check_distinct,
+    checked_labels,
+    gives_one_class,
+    numbered_names,
+)
 from supernet.data.split_names import listed, taken_note
-from supernet.data.types import Images, Labels, Rows, chunk_length
+from supernet.data.types import Images, LabelKind, Labels, Rows, chunk_length
 
 _MOST_METADATA = 64 * 2**20  # bytes of schema metadata; names of a million classes take less
 _SCAN = 256  # images whose largest sample is computed at a time
 _BATCH = 4096  # most encoded images in memory at a time; for images above 52 pixels, `chunk_length` is lower
 
 
-def load_parquet_source(config: DataConfig, folder: Path) -> Source:
+def load_parquet_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
     """The images in the Parquet files that `config` names; see `supernet.data.shards.find_shards`.
 
     The image column holds bytes, or a struct with a field `bytes`. The label column holds integers, with the class
@@ -38,12 +45,15 @@ def load_parquet_source(config: DataConfig, folder: Path) -> Source:
     Args:
         config: The `data` section, with source `parquet`.
         folder: Folder of the config file.
+        kind: The kind of labels that the task learns.
 
     Raises:
-        ConfigError: A file does not exist, or it is unclear which shards are the test data.
+        ConfigError: The task learns something else than one class, a file does not exist, or it is unclear which shards
+            are the test data.
         DataError: A file is not a Parquet file, lacks a column or has one of the wrong type, a label is out of range,
             two classes have one name, or the classes of two files differ.
     """
+    gives_one_class(kind, "parquet")
     shards = find_shards(config, folder)
     check_distinct(shards.train, shards.test)
     names = _class_names([*shards.train, *shards.test], config)

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from factory_base.errors import ConfigError, DataError
 from factory_base.progress import silent
-from supernet.data.types import Images, Labels, Reader, Rows, chunk_length
+from supernet.data.types import (
+    Groups,
+    Images,
+    LabelKind,
+    Labels,
+    Reader,
+    Rows,
+    Weights,
+    chunk_length,
+    label_kind,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -20,8 +30,10 @@ class SourceSplit:
     """A split of a source: labels in memory, images on demand.
 
     Attributes:
-        labels: Class of each image, `(count,)`.
+        labels: Label of each image, of any kind.
         read: Reads images.
+        weights: How much each image counts in training; None if all count alike.
+        groups: Images with the same number belong to one split; None if each may be in any.
         stream: `(rows, size)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
             fast.
         largest_samples: Yields the largest sample of all images of 16 bits, part by part, and 0 for parts without any;
@@ -32,6 +44,8 @@ class SourceSplit:
 
     labels: Labels
     read: Reader
+    weights: Weights | None = None
+    groups: Groups | None = None
     stream: Callable[[Rows, int], Iterator[Images]] | None = None
     largest_samples: Callable[[], Iterator[int]] | None = None
     at_depth: Callable[[int], SourceSplit] | None = None
@@ -51,7 +65,7 @@ class Source:
     Attributes:
         train: The training data.
         test: The test data; None if the source has none of its own.
-        class_names: Name of each class, indexed by label.
+        class_names: Name of each class, indexed by label; for numbers, the name of each.
         notes: Lines for people that say what was taken for what.
     """
 
@@ -61,7 +75,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def checked_labels(values: NDArray[Any], class_count: int | None, where: str) -> Labels:
+def checked_labels(values: NDArray[Any], class_count: int | None, where: str) -> NDArray[np.int64]:
     """`values`, `(count,)` or `(count, 1)`, as int64 labels `(count,)`.
 
     Args:
@@ -90,6 +104,60 @@ def checked_labels(values: NDArray[Any], class_count: int | None, where: str) ->
             f"{hint}"
         )
     return values.astype(np.int64)
+
+
+def labels_of_kind(values: NDArray[Any], kind: LabelKind, class_count: int | None, where: str) -> Labels:
+    """`values` of an array as labels of `kind`.
+
+    Args:
+        values: For one class, as `checked_labels` takes them; for several, integers or booleans of 0 and 1 `(count,
+            classes)`; for numbers, `(count,)` or `(count, values)`.
+        kind: What the task learns.
+        class_count: Number of classes or values; None if `values` determines it.
+        where: Name of the source in messages.
+
+    Raises:
+        DataError: The values are of another kind, or one is out of range.
+    """
+    if kind == "class":
+        return checked_labels(values, class_count, where)
+    if not len(values):
+        raise DataError(f"{where}: holds no images")
+    if kind == "values" and values.ndim == 1:
+        values = values[:, None]
+    numeric = np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_
+    if values.ndim != 2 or not numeric or (class_count is not None and values.shape[1] != class_count):
+        parts = "classes" if kind == "classes" else "values"
+        count = parts if class_count is None else f"{class_count} {parts}"
+        raise DataError(
+            f"{where}: labels are {values.dtype} of shape {values.shape}, expected numbers (images, {count})"
+        )
+    if kind == "classes" and not np.isin(values, (0, 1)).all():
+        row = int(np.flatnonzero(~np.isin(values, (0, 1)).all(axis=1))[0])
+        raise DataError(
+            f"{where}: the labels of image {row} are {values[row].tolist()}, expected 0 or 1 for each class"
+        )
+    labels: Labels = values.astype(np.uint8 if kind == "classes" else np.float32)
+    try:
+        label_kind(labels)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    return labels
+
+
+def names_of(labels: Labels, where: str) -> tuple[str, ...]:
+    """The names of classes or values for a source without any: `0`, `1`, ...; see `numbered_names`."""
+    return numbered_names(labels, where) if labels.ndim == 1 else tuple(str(part) for part in range(labels.shape[1]))
+
+
+def gives_one_class(kind: LabelKind, source: str) -> None:
+    """Raise `ConfigError` unless `kind` is one class, which is all that `source` gives."""
+    if kind != "class":
+        wanted = "several classes per image" if kind == "classes" else "numbers"
+        raise ConfigError(
+            f"data.source {source!r} gives one class per image, but the task needs {wanted}; use source table, npz or "
+            "'package.module:callable'"
+        )
 
 
 def numbered_names(labels: Labels, where: str) -> tuple[str, ...]:

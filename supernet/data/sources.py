@@ -21,10 +21,10 @@ from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
 from supernet.data.splitting import plan_splits
-from supernet.data.types import Splits
+from supernet.data.types import LabelKind, Splits
 
-Loader = Callable[[DataConfig, Path], Source]
-"""`(config, folder of the config file) -> Source`; raises `ConfigError` and `DataError`."""
+Loader = Callable[[DataConfig, Path, LabelKind], Source]
+"""`(config, folder of the config file, kind of labels) -> Source`; raises `ConfigError` and `DataError`."""
 
 SOURCES: Final[dict[str, Loader]] = {
     "digits": load_digits_source,
@@ -36,7 +36,12 @@ SOURCES: Final[dict[str, Loader]] = {
 
 
 def load_splits(
-    config: DataConfig, folder: Path, seed: int, progress: Progress = silent, image_cache: ImageCache | None = None
+    config: DataConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress = silent,
+    image_cache: ImageCache | None = None,
+    kind: LabelKind = "class",
 ) -> Splits:
     """Load the images that `config` names and split them. Only the images in use are decoded.
 
@@ -47,13 +52,14 @@ def load_splits(
             it.
         progress: Called with the number of decoded images.
         image_cache: Where decoded images and their statistics may be written for later commands; None for nowhere.
+        kind: The kind of labels that the task learns.
 
     Raises:
         ConfigError: A path does not exist, or a module cannot be imported.
         DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
         DiskError: The image cache cannot be written.
     """
-    source = _source(config, folder)
+    source = _source(config, folder, kind)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),
@@ -75,11 +81,11 @@ def load_splits(
     )
 
 
-def _source(config: DataConfig, folder: Path) -> Source:
+def _source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
     if config.is_callable:
-        return load_callable_source(config, folder)
+        return load_callable_source(config, folder, kind)
     try:
-        return SOURCES[config.source](config, folder)
+        return SOURCES[config.source](config, folder, kind)
     except OSError as error:  # a folder that may not be listed, a name that is too long
         raise DataError(f"{printable(str(error.filename))}: cannot be read ({error.strerror})") from error
 

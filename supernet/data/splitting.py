@@ -54,6 +54,8 @@ def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
         DataError: There is only one class, or a class has too few images.
     """
     names, labels = source.class_names, source.train.labels
+    if labels.ndim > 1:
+        return _plan_of_strata(source, config, seed)
     if len(names) < 2:
         raise DataError(
             f"the data has one class only ({', '.join(names)}); at least 2 are needed to train a classifier"
@@ -71,7 +73,49 @@ def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
     return SplitPlan(train=np.setdiff1d(rows, heldout), heldout=heldout, test=test, test_from_train=source.test is None)
 
 
-def stratified(labels: Labels, fraction: float, order: NDArray[np.int64]) -> Rows:
+_BINS = 10
+"""Ranges of a value, with as many examples each, that the splits share evenly."""
+
+
+def _plan_of_strata(source: Source, config: DataConfig, seed: int) -> SplitPlan:
+    """As `plan_splits` for labels of several classes, or of numbers: every split gets its share of each stratum."""
+    rows = np.arange(len(source.train.labels), dtype=np.int64)
+    test = np.arange(0 if source.test is None else len(source.test.labels), dtype=np.int64)
+    found = strata(source.train.labels)
+    if source.test is None:
+        test = stratified(found, config.test_fraction, _order(len(rows), _TEST_SEED, _TEST))
+        rows = np.setdiff1d(rows, test)
+    if config.limit is not None:
+        rows = np.sort(rows[_order(len(rows), seed, _LIMIT)[: config.limit]])
+    left = strata(source.train.labels[rows])
+    heldout = rows[stratified(left, config.heldout_fraction, _order(len(rows), seed, _HELDOUT))]
+    return SplitPlan(train=np.setdiff1d(rows, heldout), heldout=heldout, test=test, test_from_train=source.test is None)
+
+
+def strata(labels: Labels) -> NDArray[np.int64]:
+    """A number for each row, `(count,)`: rows whose labels are alike have the same one, and at least two rows have it.
+
+    Of several classes, the rarest one of a row decides; of numbers, the range in which the first one lies.
+
+    Raises:
+        DataError: There are fewer than four rows.
+    """
+    if len(labels) < 4:
+        raise DataError(f"there are {len(labels)} examples; at least 4 are needed for the splits")
+    if labels.dtype == np.uint8:
+        counts = labels.sum(axis=0, dtype=np.int64)
+        rarity = np.where(labels == 1, counts, len(labels) + 1)
+        found = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
+    else:
+        edges = np.quantile(labels[:, 0], np.linspace(0, 1, _BINS + 1)[1:-1])
+        found = np.searchsorted(edges, labels[:, 0], side="right")
+    sizes = np.bincount(found)
+    alone = np.isin(found, np.flatnonzero(sizes == 1))
+    found[alone] = np.argmax(sizes)  # a stratum of one row cannot be divided
+    return np.asarray(found, dtype=np.int64)
+
+
+def stratified(labels: NDArray[np.int64], fraction: float, order: NDArray[np.int64]) -> Rows:
     """Rows of a `fraction` of each class, ascending: those of the class that come first in `order`.
 
     At least one row of each class is taken, and at least one is left.

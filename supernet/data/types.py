@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,18 @@ from factory_base.progress import Progress, silent
 Images = NDArray[np.uint8]
 """`(count, 3, size, size)`, red, green and blue from 0 to 255."""
 
-Labels = NDArray[np.int64]
-"""Index of each image's class, `(count,)`."""
+LabelKind = Literal["class", "classes", "values"]
+"""What a label is: the index of one class, a set of classes, or numbers."""
+
+Labels = NDArray[Any]
+"""The label of each example: int64 `(count,)`, the index of its class; uint8 `(count, classes)`, 1 for each of its
+classes and 0 for the others; or float32 `(count, values)`, finite numbers."""
+
+Weights = NDArray[np.float32]
+"""How much each training example counts, `(count,)`, above 0."""
+
+Groups = NDArray[np.int64]
+"""A number for each example, `(count,)`: those with the same number belong to one split."""
 
 Rows = NDArray[np.int64]
 """Indices of images, `(count,)`, ascending and distinct."""
@@ -74,38 +85,40 @@ class LabelledImages:
 
     Attributes:
         images: uint8 `(count, 3, size, size)` with a count above 0; an array, or read on demand.
-        labels: int64 `(count,)`, from 0.
+        labels: The labels, of any kind.
+        weights: How much each image counts in training; None if all count alike.
 
     Raises:
-        DataError: A type or shape is wrong, there is no image, or a label is negative.
+        DataError: A type or shape is wrong, there is no image, or a label or weight is out of range.
     """
 
     images: Images | OnDemandImages
     labels: Labels
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if not isinstance(images, OnDemandImages):
             _check_array("images", images, np.uint8, 4)
-        _check_array("labels", labels, np.int64, 1)
+        label_kind(labels)
         if images.shape[1] != 3 or images.shape[2] != images.shape[3] or not images.shape[2]:
             raise DataError(f"images have shape {images.shape}, expected (count, 3, size, size)")
         if len(images) != len(labels) or not len(images):
             raise DataError(
                 f"{len(images)} images and {len(labels)} labels; expected one label per image, at least one"
             )
-        if labels.min() < 0:
-            raise DataError(f"label {labels.min()} is negative; labels count from 0")
+        if self.weights is not None:
+            check_weights(self.weights, len(labels))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def digest(self) -> str:
-        """Lower-case hex SHA-256 of the shape, the pixels and the labels. Raises `DataError`."""
+        """Lower-case hex SHA-256 of the shape, the pixels, the labels and the weights. Raises `DataError`."""
         content = ContentDigest(self.images.shape)
         for images in chunks_of(self.images):
             content.add(images)
-        return content.finish(self.labels)
+        return content.finish(self.labels, self.weights)
 
 
 class ContentDigest:
@@ -118,10 +131,47 @@ class ContentDigest:
         """Add the next images."""
         self._content.update(np.ascontiguousarray(images).data)
 
-    def finish(self, labels: Labels) -> str:
+    def finish(self, labels: Labels, weights: Weights | None = None) -> str:
         """Lower-case hex SHA-256, after all images have been added."""
-        self._content.update(np.ascontiguousarray(labels, dtype="<i8").data)
+        if labels.ndim > 1:  # classes alone have no header, as in data sets that knew nothing else
+            self._content.update(f"{labels.dtype} {labels.shape}".encode())
+        self._content.update(np.ascontiguousarray(labels.astype(labels.dtype.newbyteorder("<"))).data)
+        if weights is not None:
+            self._content.update(b"weights" + np.ascontiguousarray(weights.astype("<f4")).tobytes())
         return self._content.hexdigest()
+
+
+def label_kind(labels: Labels) -> LabelKind:
+    """What kind of labels these are. Raises `DataError` if they are of none, or one is out of range."""
+    if not isinstance(labels, np.ndarray):
+        raise DataError(f"labels are a {type(labels).__name__}, expected a NumPy array")
+    form = (labels.dtype.type, labels.ndim)
+    if form == (np.int64, 1):
+        if len(labels) and labels.min() < 0:
+            raise DataError(f"label {labels.min()} is negative; labels count from 0")
+        return "class"
+    if form == (np.uint8, 2):
+        if len(labels) and labels.max() > 1:
+            raise DataError(f"a label of several classes has the value {labels.max()}, expected 0 or 1")
+        return "classes"
+    if form == (np.float32, 2):
+        if not np.isfinite(labels).all():
+            row = int(np.flatnonzero(~np.isfinite(labels).all(axis=1))[0])
+            raise DataError(f"the label of example {row} is {labels[row].tolist()}, expected finite numbers")
+        return "values"
+    raise DataError(
+        f"labels are {labels.dtype} of shape {labels.shape}, expected int64 (count,), uint8 (count, classes) or "
+        "float32 (count, values)"
+    )
+
+
+def check_weights(weights: Weights, count: int) -> None:
+    """Raise `DataError` unless these are `count` finite weights above 0."""
+    if not isinstance(weights, np.ndarray) or weights.dtype != np.float32 or weights.shape != (count,):
+        raise DataError(f"weights are not float32 ({count},), one for each example")
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
+    if len(wrong):
+        raise DataError(f"the weight of example {wrong[0]} is {weights[wrong[0]]}, expected a finite number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +199,7 @@ class Splits:
         train: Training images, for weights and BN statistics.
         heldout: Held-out images, a stratified draw from the training data, for accuracy predictors and the search.
         test: Test images, used for the final accuracies only.
-        class_names: Name of each class, indexed by label.
+        class_names: Name of each class, indexed by label; for numbers, the name of each.
         mean: Mean of each channel over `train`, as a fraction of full scale (255), rounded to 6 decimals.
         std: Standard deviation of each channel over `train`, likewise, at least that of one grey level (1/255).
         digest: SHA-256 of the content of all splits and of the class names.
@@ -183,6 +233,12 @@ def _check_array(name: str, array: object, dtype: type[np.generic], rank: int) -
 
 
 def _check_range(name: str, split: LabelledImages, class_names: tuple[str, ...]) -> None:
+    if split.labels.ndim > 1:
+        if split.labels.shape[1] != len(class_names):
+            raise DataError(
+                f"{name} has labels of {split.labels.shape[1]} parts, but there are {len(class_names)} names"
+            )
+        return
     if split.labels.max() >= len(class_names):
         raise DataError(
             f"{name} has label {split.labels.max()}, but there are {len(class_names)} class names (labels count from 0)"

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from factory_base.documents import HANDLING, Document, load_document, load_yaml, nearest, shaping_values
+from factory_base.documents import ADDED, HANDLING, Document, load_document, load_yaml, nearest, shaping_values
 from factory_base.errors import ConfigError
 
 
@@ -213,3 +213,13 @@ def test_what_shapes_no_result_is_left_out_of_the_values_that_keys_are_made_of()
     assert shaping_values(Whole(), exclude={"path"}) == {"section": {"width": 8}}
     assert shaping_values(Whole(section=Section(workers=3))) == shaping_values(Whole())
     assert shaping_values(Whole(section=Section(width=9))) != shaping_values(Whole())
+
+
+def test_a_field_that_was_added_later_shapes_a_key_only_if_it_is_set() -> None:
+    class Grown(Document):
+        width: int = 8
+        fitting: Annotated[str, ADDED] = "squash"
+        ignore: Annotated[tuple[str, ...], ADDED] = Field(default_factory=tuple)
+
+    assert shaping_values(Grown(fitting="squash")) == {"width": 8}
+    assert shaping_values(Grown(fitting="crop", ignore=("a",))) == {"width": 8, "fitting": "crop", "ignore": ["a"]}
