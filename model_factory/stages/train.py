@@ -163,7 +163,7 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
     stage = _stage(run)
     _warn_of_few_images(materials, console)
     supernet, outcome = _fit(run, materials, console, stage.key, workers)
-    _warn_of_chance(materials, outcome, console)
+    _warn_of_chance(run, materials, outcome, console)
     save_supernet(run.checkpoint, supernet)
     trained = Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
@@ -195,12 +195,19 @@ def _warn_of_few_images(materials: Materials, console: Console) -> None:
         )
 
 
-def _warn_of_chance(materials: Materials, outcome: Outcome, console: Console) -> None:
-    from supernet.training.guard import chance_level
-
+def _warn_of_chance(run: Run, materials: Materials, outcome: Outcome, console: Console) -> None:
     images, accuracy = len(materials.splits.heldout), outcome.curve[-1].largest_accuracy
-    chance = chance_level(materials.examples(materials.splits.train).labels)
-    if accuracy is not None and is_at_chance(round(accuracy * images), images, chance):
+    if accuracy is None:
+        return
+    chance = materials.task.baseline(materials.splits.train.labels, run.config.steering)
+    if run.config.steering != "accuracy":
+        if accuracy <= chance:
+            console.say(
+                f"note: the largest subnet reaches {run.config.steering} {accuracy:.3g} on the {images:,} held-out "
+                f"images, no more than a constant answer ({chance:.3g}); train longer, or check images and labels"
+            )
+        return
+    if is_at_chance(round(accuracy * images), images, chance):
         console.say(
             f"note: the largest subnet labels {accuracy:.1%} of the {images:,} held-out images correctly, no better "
             f"than always answering the most frequent class ({chance:.1%}); train longer, or check images and labels"
@@ -239,6 +246,7 @@ def _inputs(run: Run) -> dict[str, Any]:
         **model_code(config.model, run.config_folder),
         "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
         **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),
+        **({"task": shaping_values(config.task)} if config.task.name != "classification" else {}),
         "seed": config.seed,
         "threads": config.threads,
     }
@@ -259,6 +267,7 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
         run.config_folder,
         materials.examples(materials.splits.train),
         seed=run.config.seed,
+        task=materials.task,
         notify=console.say,
     )
     work = planned_seconds(run, len(materials.splits.train))
@@ -272,6 +281,8 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
             key=key,
             check=lambda subnet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             check_images=len(materials.splits.heldout),
+            task=materials.task,
+            metric=run.config.steering,
             workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,
