@@ -78,7 +78,7 @@ class DataConfig(Document):
     @model_validator(mode="after")
     def _paths_fit_source(self) -> Self:
         if self.needs_path and self.path is None:
-            raise ValueError(f"source {self.source!r} needs 'path', the location of its training data")
+            raise ValueError(f"set data.path to the location of your data, which source {self.source!r} needs")
         if not self.needs_path and (self.path is not None or self.test_path is not None):
             raise ValueError(f"source {self.source!r} takes neither 'path' nor 'test_path'; remove them")
         if self.options and not self.is_callable:

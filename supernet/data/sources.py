@@ -59,7 +59,7 @@ def load_splits(
         DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
         DiskError: The image cache cannot be written.
     """
-    source = _source(config, folder, kind)
+    source = load_source(config, folder, kind)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),
@@ -81,7 +81,11 @@ def load_splits(
     )
 
 
-def _source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
+def load_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
+    """The labels of the data that `config` names, and how to read the images. Nothing is decoded or split.
+
+    Arguments and errors are those of `load_splits`.
+    """
     if config.is_callable:
         return load_callable_source(config, folder, kind)
     try:
