@@ -219,7 +219,7 @@ def strata(labels: Labels) -> Strata:
         rarity = np.where(labels == 1, labels.sum(axis=0, dtype=np.int64), len(labels) + 1)
         return np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
     edges = np.quantile(labels[:, 0], np.linspace(0, 1, _BINS + 1)[1:-1])
-    return np.searchsorted(edges, labels[:, 0], side="right")
+    return np.searchsorted(edges, labels[:, 0], side="right").astype(np.int64)
 
 
 def systematic(strata: Strata, fraction: float, order: NDArray[np.int64]) -> Rows:
