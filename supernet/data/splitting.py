@@ -217,9 +217,11 @@ def strata(labels: Labels) -> Strata:
         return labels
     if labels.dtype == np.uint8:
         rarity = np.where(labels == 1, labels.sum(axis=0, dtype=np.int64), len(labels) + 1)
-        return np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
-    edges = np.quantile(labels[:, 0], np.linspace(0, 1, _BINS + 1)[1:-1])
-    return np.searchsorted(edges, labels[:, 0], side="right").astype(np.int64)
+        found = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
+    else:
+        edges = np.quantile(labels[:, 0], np.linspace(0, 1, _BINS + 1)[1:-1])
+        found = np.searchsorted(edges, labels[:, 0], side="right")
+    return np.asarray(found, dtype=np.int64)
 
 
 def systematic(strata: Strata, fraction: float, order: NDArray[np.int64]) -> Rows:

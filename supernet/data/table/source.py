@@ -112,8 +112,8 @@ def load_table_texts(config: DataConfig, folder: Path, kind: LabelKind) -> TextS
     )
 
 
-def table_image_files(config: DataConfig, folder: Path) -> list[Path]:
-    """The image files that the rows of a table name, which all exist; none if it holds the images, or texts.
+def table_image_files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
+    """The image files that the rows of a table name, with these names; none if it holds the images itself, or texts.
 
     Raises:
         ConfigError, MissingFilesError, DataError: As for `load_table_source`.
@@ -123,7 +123,7 @@ def table_image_files(config: DataConfig, folder: Path) -> list[Path]:
         return []
     table, _ = _with_images(config, shards, files)
     check_exist(table, config.image_column, shards.root)
-    return [shards.root / path for path in Texts(table.columns[config.image_column])]
+    return [(path, shards.root / path) for path in dict.fromkeys(Texts(table.columns[config.image_column]))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -259,6 +259,11 @@ def _with_images(config: DataConfig, shards: Shards, files: Sequence[TableFile])
     if _are_embedded(files, column):
         return read_table(files, _keys(config)), False
     table = read_table(files, {column: "image_column", **_keys(config)})
+    if config.source == "parquet":
+        raise ConfigError(
+            f"{table.place(0)}: column {printable(column)!r} holds {table.columns[column].type}, expected the bytes of "
+            "images; set 'image_column', or source: table for a column of paths"
+        )
     return table.with_column(column, image_paths(table, column, shards.root)), True
 
 

@@ -113,7 +113,7 @@ def test_a_missing_column_names_the_nearest(tmp_path: Path, write_parquet: Write
 
 def test_columns_of_another_type_are_refused(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "a.parquet")
-    assert "'label' holds int64, expected paths of images" in refused(tmp_path, image_column="label")
+    assert "'label' holds int64, expected the bytes of images" in refused(tmp_path, image_column="label")
     assert "expected text, whole numbers or booleans" in refused(tmp_path, label_column="image")
 
 
