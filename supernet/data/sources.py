@@ -18,9 +18,9 @@ from supernet.data.digits import load_digits_source
 from supernet.data.folder import load_folder_source
 from supernet.data.image_cache import ImageCache
 from supernet.data.npz import load_npz_source
-from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
-from supernet.data.splitting import plan_splits
+from supernet.data.splitting import SplitPlan, plan_splits
+from supernet.data.table.source import load_table_source
 from supernet.data.types import LabelKind, Splits
 
 Loader = Callable[[DataConfig, Path, LabelKind], Source]
@@ -30,7 +30,8 @@ SOURCES: Final[dict[str, Loader]] = {
     "digits": load_digits_source,
     "folder": load_folder_source,
     "npz": load_npz_source,
-    "parquet": load_parquet_source,
+    "parquet": load_table_source,
+    "table": load_table_source,
 }
 """Name in a config -> loader, for every source but callables; the names are those of `config.SOURCE_NAMES`."""
 
@@ -77,7 +78,7 @@ def load_splits(
         std=facts.std,
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
-        notes=_notes(source, facts),
+        notes=_notes(source, plan, facts),
     )
 
 
@@ -94,8 +95,8 @@ def load_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
         raise DataError(f"{printable(str(error.filename))}: cannot be read ({error.strerror})") from error
 
 
-def _notes(source: Source, facts: Facts) -> tuple[str, ...]:
-    notes = [*source.notes, similar_names_note(source.class_names)]
+def _notes(source: Source, plan: SplitPlan, facts: Facts) -> tuple[str, ...]:
+    notes = [*source.notes, *plan.notes, similar_names_note(source.class_names)]
     if facts.depth is not None:
         notes.append(
             f"data: images of 16 bits use {facts.depth} of them: 0 to {2**facts.depth - 1:,} is scaled to 0 to 255, in "
