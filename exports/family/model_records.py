@@ -17,6 +17,7 @@ from exports.family.record_fields import (
     Positive,
     Ppm,
     Record,
+    Score,
     Sha256,
     SignedPpm,
     Version,
@@ -24,11 +25,17 @@ from exports.family.record_fields import (
 
 
 class InputShape(Record):
-    """The shape of one input of a model."""
+    """The shape of one input of a model that takes images."""
 
     channels: Positive
     height: Positive
     width: Positive
+
+
+class TokenShape(Record):
+    """The shape of one input of a model that takes tokens: how many of the task's it takes, from the first on."""
+
+    length: Positive
 
 
 class EngineRange(Record):
@@ -106,12 +113,24 @@ class ClassQuality(Record):
 
 
 class Quality(Record):
-    """Accuracy of the exported file on the test set, with its 95 % Wilson interval."""
+    """How good the exported file is on the test set, with a 95 % interval.
 
-    metric: Literal["top1_accuracy"]
-    value_ppm: Ppm
-    low_ppm: Ppm
-    high_ppm: Ppm
+    Attributes:
+        metric: What is measured: `top1_accuracy`, or another metric of the task, such as `f1` or `r2`.
+        value_ppm: Its value in parts per million; 1 is the best, and a metric such as `r2` may be below 0.
+        low_ppm: The lower end of its interval: for the accuracy Wilson's.
+        high_ppm: The upper end.
+        images: The number of test examples.
+        test_set_sha256: The digest of the test set.
+        basis: The provenance of the value.
+        of: What was evaluated.
+        classes: The accuracy per class, if the answers are classes.
+    """
+
+    metric: Id
+    value_ppm: Score
+    low_ppm: Score
+    high_ppm: Score
     images: Positive
     test_set_sha256: Sha256
     basis: Literal["measured"]
@@ -120,7 +139,13 @@ class Quality(Record):
 
 
 class ParityRecord(Record):
-    """How close the file is to the PyTorch module; the largest difference of a logit is in billionths."""
+    """How close the file is to the PyTorch module.
+
+    Attributes:
+        max_abs_difference_nano: The largest difference of an output, in billionths.
+        top1_agreement_ppm: The share of the inputs for which both give the same answer: for classes the same class.
+        images: The number of inputs that were compared.
+    """
 
     max_abs_difference_nano: Count
     top1_agreement_ppm: Ppm
@@ -146,7 +171,7 @@ class Subnet(Record):
 
 
 class SelfTest(Record):
-    """A check that a device can run with the shipped samples: every logit is within the tolerance, in millionths."""
+    """A check that a device can run with the shipped samples: every output is within the tolerance, in millionths."""
 
     samples: Positive
     tolerance_micro: Positive
@@ -181,10 +206,11 @@ class ProofRecord(Record):
     """What was measured of the file before it was published, on held-out images that `parity` counts.
 
     Attributes:
-        max_difference_nano: The largest difference of a logit to the PyTorch module, in billionths of the logit range.
+        max_difference_nano: The largest difference of an output to the PyTorch module, in billionths of their range.
         sqnr_millidb: The signal-to-quantisation-noise ratio in thousandths of a decibel; None without a difference.
-        disagreements: The number of images with another top-1 class than the PyTorch module.
-        near_ties: The number of images whose two best classes are so close that the largest difference can swap them.
+        disagreements: The number of images with another answer than the PyTorch module: for classes another class.
+        near_ties: The number of images whose answer the largest difference can change: for classes by swapping the two
+            best ones.
         operators: The names of the operators in the file, sorted, each once.
         host: How it ran.
     """
@@ -238,7 +264,7 @@ class Model(Record):
     """
 
     files: Annotated[tuple[File, ...], Field(min_length=1)]
-    input: InputShape
+    input: InputShape | TokenShape
     engine: EngineRange
     needs: Needs
     perf: tuple[Perf, ...]

@@ -27,6 +27,8 @@ Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
 SignedPpm = Annotated[int, Field(ge=-PPM, le=PPM)]
+Score = Annotated[int, Field(ge=-MAX_INTEGER, le=PPM)]
+"""A metric in parts per million, of which 1 is the best value; it may be below 0."""
 Name = Annotated[str, Field(max_length=128)]
 Basis = Literal["measured", "few_shot", "modelled", "assumed"]
 

@@ -29,6 +29,7 @@ from exports.family.model_records import (
     Quality,
     SelfTest,
     Subnet,
+    TokenShape,
     WorstClass,
 )
 from exports.family.record_fields import (
@@ -45,16 +46,24 @@ from exports.family.record_fields import (
     Sha256,
 )
 from exports.family.task_records import (
+    OUTPUTS_FEATURE,
+    TOKENS_FEATURE,
     CropStep,
     InputSpec,
+    LabelsDecoding,
     LetterboxStep,
     NormaliseStep,
+    Output,
     OutputSpec,
     Preprocessing,
     ResizeStep,
     ResizeToModelStep,
     ScaleStep,
     Task,
+    TaskName,
+    Tokenizer,
+    TokenSpec,
+    ValuesDecoding,
 )
 from exports.family.tier_records import (
     Churn,
@@ -70,10 +79,12 @@ __all__ = [
     "FORMAT_VERSION",
     "LABELS_FEATURE",
     "MAX_INTEGER",
+    "OUTPUTS_FEATURE",
     "PIXELS_FEATURE",
     "PPM",
     "PPM_PER_POINT",
     "SCHEMA_URN",
+    "TOKENS_FEATURE",
     "AttemptRecord",
     "Basis",
     "Blocks",
@@ -89,11 +100,13 @@ __all__ = [
     "HostRun",
     "InputShape",
     "InputSpec",
+    "LabelsDecoding",
     "LetterboxStep",
     "Manifest",
     "Model",
     "Needs",
     "NormaliseStep",
+    "Output",
     "OutputSpec",
     "ParityRecord",
     "Perf",
@@ -113,16 +126,22 @@ __all__ = [
     "Soc",
     "Subnet",
     "Task",
+    "TaskName",
     "Tier",
+    "TokenShape",
+    "TokenSpec",
+    "Tokenizer",
+    "ValuesDecoding",
     "WorstClass",
 ]
 
 SCHEMA_URN: Literal["urn:model-factory:manifest:1"] = "urn:model-factory:manifest:1"
-FORMAT_VERSION = "1.5"
+FORMAT_VERSION = "1.6"
 """1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, 1.4 the
 precision, the proof and the conversion of each model; 1.5 the digests of blocks, the floor of each platform, the load
-time, samples that are tensors or none, and families without an evaluation. Apps of earlier versions ignore what they do
-not know."""
+time, samples that are tensors or none, and families without an evaluation; 1.6 tasks other than image classification
+(`OUTPUTS_FEATURE`, `TOKENS_FEATURE`), and metrics other than the accuracy. Apps of earlier versions ignore what they do
+not know, and refuse what they would misread."""
 
 LABELS_FEATURE = "labels_file"
 """The critical feature of a manifest whose labels are in a file of their own."""
@@ -135,15 +154,17 @@ class SampleFile(File):
     """A sample, or several. The other fields are those of tensors, and missing for an image.
 
     Attributes:
-        height: The height of the inputs.
-        width: The width of the inputs.
+        height: The height of the inputs; None for text.
+        width: The width of the inputs; None for text.
+        length: The number of tokens of the inputs; None for images.
         dtype: The type of their values, which are little-endian.
         count: The number of inputs in the file.
     """
 
     height: Positive | None = None
     width: Positive | None = None
-    dtype: Literal["float32", "uint8"] | None = None
+    length: Positive | None = None
+    dtype: Literal["float32", "uint8", "int64"] | None = None
     count: Positive | None = None
 
 
@@ -151,8 +172,9 @@ class Samples(Record):
     """Inputs and the outputs of each model for them.
 
     Attributes:
-        kind: `images`: test images as PNG at base size, which an app preprocesses. `tensors`: invented inputs, one file
-            for each size of input, in the layout of the task's input, which go to the models as they are.
+        kind: `images`: test images as PNG at base size, which an app preprocesses. `tensors`: inputs that go to the
+            models as they are, in the layout of the task's input, one file for each size of input: invented ones, or
+            test texts if the family publishes those.
         inputs: The files.
         expected: The file with the outputs.
     """
@@ -163,8 +185,9 @@ class Samples(Record):
 
 
 class EvaluationFiles(Record):
-    """The test labels and each model's predictions for the test images: uint16 arrays in NPY format.
+    """The test labels and each model's predictions for the test set, in NPY format.
 
+    Classes are uint16 `(n,)`; of several labels each is 0 or 1, uint8 `(n, labels)`; values are float32 `(n, values)`.
     `class_images` is that of the manifest, where readers of formats before 1.5 look for it.
     """
 
@@ -205,7 +228,6 @@ class Manifest(Record):
     def files(self) -> tuple[File, ...]:
         """Every file that the manifest names, without repeats."""
         models = [file for model in self.models.values() for file in model.files]
-        labels = [self.task.labels_file] if self.task.labels_file else []
         samples = [*self.samples.inputs, self.samples.expected] if self.samples else []
         evaluation = [self.evaluation.labels, *self.evaluation.predictions.values()] if self.evaluation else []
-        return tuple({file.name: file for file in [*models, *labels, *samples, *evaluation]}.values())
+        return tuple({file.name: file for file in [*models, *self.task.files(), *samples, *evaluation]}.values())

@@ -71,9 +71,9 @@ class Churn(Record):
 
     Attributes:
         against: The id of the lower tier.
-        changed_ppm: The share for which the two models predict different classes.
-        gained_ppm: The share for which the lower tier's model is wrong and this tier's is right.
-        lost_ppm: The share for which the lower tier's model is right and this tier's is wrong.
+        changed_ppm: The share for which the two models give different answers: for classes different classes.
+        gained_ppm: The share for which this tier's model is better: for classes right where the lower one is wrong.
+        lost_ppm: The share for which this tier's model is worse.
     """
 
     against: Id
