@@ -143,5 +143,5 @@ def test_numbers_are_compared_image_by_image_as_bits_are() -> None:
 
 @pytest.mark.parametrize("correct", ["x3f0000", "x3f00000000", "x7fc00000", "x7f800000", "xzz000000"])
 def test_numbers_that_are_damaged_are_refused(correct: str) -> None:
-    with pytest.raises(ValueError, match="finite numbers|non-hexadecimal"):
+    with pytest.raises(ValueError, match=r"finite numbers|non-hexadecimal"):
         Scored(subnet=SPACE.smallest, images=1, correct=correct)
