@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from factory_base.errors import DataError
 from supernet.tasks.calibration_error import Calibration, calibration
 from supernet.tasks.estimates import Estimate, check_examples, share
+
+FEWEST: Final = 20
+"""With fewer examples of a class, the 95 % interval of a recall of one half is wider than 40 points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

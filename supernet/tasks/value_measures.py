@@ -66,13 +66,15 @@ def value_measures(predictions: NDArray[np.floating[Any]], labels: NDArray[np.fl
     """The measures of predicted numbers.
 
     Args:
-        predictions: The predictions in the unit of the labels, `(n, values)`, finite, of at least one example.
+        predictions: The predictions in the unit of the labels, `(n, values)`, finite, of at least two examples.
         labels: The true numbers, `(n, values)`, finite.
 
     Raises:
-        DataError: There are no examples, the shapes differ, or values are not finite.
+        DataError: There are fewer examples, the shapes differ, or values are not finite.
     """
     check_examples(predictions, labels)
+    if len(labels) < 2:
+        raise DataError("cannot tell how sure an error is that was measured on 1 example; test on more")
     if predictions.shape != labels.shape or labels.ndim != 2:
         raise DataError(f"predictions {predictions.shape} and labels {labels.shape} must have one shape (n, values)")
     columns = zip(predictions.T.astype(np.float64), labels.T.astype(np.float64), strict=True)
@@ -95,7 +97,7 @@ def _value_measure(predictions: NDArray[np.float64], labels: NDArray[np.float64]
 
 
 def mean_estimate(values: NDArray[np.float64]) -> Estimate:
-    """The mean of `values` `(n,)` with its normal interval, which is unbounded for a single value."""
+    """The mean of `values` `(n,)`, at least two, with its normal interval."""
     mean, half = float(values.mean()), _half_width(values)
     return Estimate(value=mean, low=mean - half, high=mean + half)
 
@@ -107,4 +109,4 @@ def _explained(squared: NDArray[np.float64], around: NDArray[np.float64]) -> Est
 
 
 def _half_width(values: NDArray[np.float64]) -> float:
-    return Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
