@@ -44,7 +44,7 @@ def quality_rows(
     Raises:
         ManifestError: The family does not publish its evaluation, and the run has lost it.
     """
-    labels, classes = test_labels(run, manifest), manifest.task.output.classes
+    labels, classes = test_labels(run, manifest), exported[0].artifact.classes
     targets: dict[str, tuple[str, ...]] = {}
     for outcome, e in zip(outcomes, exported, strict=True):
         name = e.artifact.model_id

@@ -66,7 +66,13 @@ def _arrays(
     """The columns of a batch; updates `kinds`, the type of each column so far."""
     import pyarrow as pa
 
-    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.large_string(), None: pa.null()}
+    types: dict[type | None, Any] = {
+        bool: pa.bool_(),
+        int: pa.int64(),
+        float: pa.float64(),
+        str: pa.large_string(),
+        None: pa.null(),
+    }
     arrays = {}
     for name in kinds:
         cells = [value.get(name) for value in objects]
