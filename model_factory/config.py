@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
@@ -138,6 +138,20 @@ class FactoryConfig(Document):
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_start(cls, values: Any) -> Any:
+        """What a `model` section that names weights sets in other sections, unless the config says otherwise."""
+        model = _parsed_model(values.get("model")) if isinstance(values, dict) else None
+        if model is None or not model.names_weights:
+            return values
+        statistics = model.statistics
+        normalize = {} if statistics is None else {"normalize": statistics}
+        return values | {
+            "data": _with_defaults(values.get("data"), normalize),
+            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+        }
+
     @field_validator("model", mode="before")
     @classmethod
     def _known_space(cls, section: Any) -> Any:
@@ -175,6 +189,27 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _initial_weights_fit(self) -> FactoryConfig:
+        training, from_model = self.training, self.model.names_weights
+        if from_model and training.initial_weights is not None:
+            raise ValueError(
+                "training: initial_weights and model.from both name weights to start from; remove one of them"
+            )
+        if from_model or training.initial_weights is not None:
+            return self
+        for key, asked in (
+            ("fresh_parameters", bool(training.fresh_parameters)),
+            ("sort_by_importance", training.sort_by_importance),
+            ("epochs 0", training.epochs == 0),
+        ):
+            if asked:
+                raise ValueError(
+                    f"training: {key} applies only to initial weights; set training.initial_weights, or "
+                    + ("raise epochs" if training.epochs == 0 else f"remove {key}")
+                )
+        return self
+
+    @model_validator(mode="after")
     def _takes_images(self) -> FactoryConfig:
         if self.model.inputs != "images":
             raise ValueError(
@@ -202,6 +237,26 @@ class FactoryConfig(Document):
             )
         self.training.augment.check_size(self.data.image_size)
         return self
+
+
+def _parsed_model(section: Any) -> SpaceConfig | None:
+    """The `model` section as its class reads it; None if it is not valid, which is reported elsewhere."""
+    if isinstance(section, SpaceConfig):
+        return section
+    space = section.get("space") if isinstance(section, dict) else None
+    if not isinstance(space, str) or space not in MODEL_SPACES:
+        return None
+    try:
+        return MODEL_SPACES[space].config.model_validate(section)
+    except ValidationError:
+        return None
+
+
+def _with_defaults(section: Any, defaults: dict[str, Any]) -> Any:
+    """A section of a config with other `defaults` for what it does not say."""
+    if isinstance(section, Document):
+        return section.model_copy(update={k: v for k, v in defaults.items() if k not in section.model_fields_set})
+    return defaults | section if isinstance(section, dict) else section
 
 
 def find_config(start: Path) -> Path | None:

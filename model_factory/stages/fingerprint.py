@@ -72,27 +72,25 @@ def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
         raise SpaceError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def weights_fingerprint(initial_weights: str | None, folder: Path, checkpoint: Path) -> dict[str, Any]:
+def weights_fingerprint(weights: Path | None, checkpoint: Path) -> dict[str, Any]:
     """The digest of the weights from which training starts; empty if it starts from random weights.
 
     Args:
-        initial_weights: The path in the config; None for random weights.
-        folder: The folder of the config.
+        weights: The file with the weights; None for random weights.
         checkpoint: The file that training writes.
 
     Raises:
         CheckpointError: The file cannot be read.
         ConfigError: The file is `checkpoint`.
     """
-    if initial_weights is None:
+    if weights is None:
         return {}
-    path = located(initial_weights, folder)
-    if path.resolve() == checkpoint.resolve():
-        raise ConfigError(f"{path}: is the file that this run writes; start from a copy of it elsewhere")
+    if weights.resolve() == checkpoint.resolve():
+        raise ConfigError(f"{weights}: is the file that this run writes; start from a copy of it elsewhere")
     try:
-        return {"initial_weights": sha256_file(path)}
+        return {"initial_weights": sha256_file(weights)}
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); see training.initial_weights") from error
+        raise CheckpointError(f"{weights}: cannot be read ({error.strerror}); see training.initial_weights") from error
 
 
 def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:

@@ -23,6 +23,7 @@ from model_factory.stages.fingerprint import data_fingerprint, model_code, space
 from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
 from model_factory.stages.plan import planned_seconds
 from model_factory.stages.sealed import read_unsealed
+from supernet.weights.locating import initial_weights_file
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
@@ -238,7 +239,7 @@ def _inputs(run: Run) -> dict[str, Any]:
         "model": shaping_values(config.model),
         **model_code(config.model, run.config_folder),
         "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
-        **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),
+        **weights_fingerprint(initial_weights_file(config.model, config.training, run.config_folder), run.checkpoint),
         "seed": config.seed,
         "threads": config.threads,
     }
@@ -255,6 +256,7 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
     supernet = Supernet(materials.model_space, run.config.seed)
     start_from(
         supernet,
+        run.config.model,
         training,
         run.config_folder,
         materials.examples(materials.splits.train),

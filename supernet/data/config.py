@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from factory_base.documents import HANDLING, Document, nearest
+from factory_base.documents import ADDED, HANDLING, Document, nearest
 from factory_base.quantities import SizeBytes
+from supernet.data.normalising import Normalize
 
 SourceName = Literal["digits", "folder", "npz", "parquet"]
 """The built-in sources; `supernet.data.sources.SOURCES` holds their loaders."""
@@ -31,6 +32,9 @@ class DataConfig(Document):
             (bilinear with antialiasing); 32 suits small images such as those of CIFAR-10.
         image_column: Name of the column of images, for Parquet only.
         label_column: Name of the column of labels, for Parquet only.
+        normalize: The mean and standard deviation with which images are normalised. `data`: those of the training
+            images. `imagenet`, `inception` (-1 to 1) or a section with `mean` and `std`: those with which the initial
+            weights were trained; a pretrained start sets it.
         heldout_fraction: Share of the training data that is held out: it guides the search and fits no weights.
         test_fraction: Share of the data in `path` set aside as test data; used only if the source has no test data.
         limit: Number of training images to use (a seeded draw), for quick experiments; at least 4: two images of
@@ -55,6 +59,7 @@ class DataConfig(Document):
     image_size: int = Field(default=32, ge=4, le=1024)
     image_column: str = "image"
     label_column: str = "label"
+    normalize: Annotated[Normalize, ADDED] = "data"
     heldout_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
     limit: int | None = Field(default=None, ge=4, le=1_000_000_000)

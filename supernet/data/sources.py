@@ -17,6 +17,7 @@ from supernet.data.config import DataConfig
 from supernet.data.digits import load_digits_source
 from supernet.data.folder import load_folder_source
 from supernet.data.image_cache import ImageCache
+from supernet.data.normalising import fixed_statistics
 from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
@@ -67,14 +68,15 @@ def load_splits(
         "test": Selection(split=source.train if source.test is None else source.test, rows=plan.test),
     }
     splits, facts = cache_images(selections, config, image_cache, progress)
+    statistics = fixed_statistics(config.normalize) or facts
     names = source.class_names
     return Splits(
         train=splits["train"],
         heldout=splits["heldout"],
         test=splits["test"],
         class_names=names,
-        mean=facts.mean,
-        std=facts.std,
+        mean=statistics.mean,
+        std=statistics.std,
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
         notes=_notes(source, facts),

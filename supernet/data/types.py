@@ -200,8 +200,10 @@ class Splits:
         heldout: Held-out images, a stratified draw from the training data, for accuracy predictors and the search.
         test: Test images, used for the final accuracies only.
         class_names: Name of each class, indexed by label; for numbers, the name of each.
-        mean: Mean of each channel over `train`, as a fraction of full scale (255), rounded to 6 decimals.
-        std: Standard deviation of each channel over `train`, likewise, at least that of one grey level (1/255).
+        mean: What is subtracted from each channel, as a fraction of full scale (255): its mean over `train`, rounded to
+            6 decimals, unless `data.normalize` says otherwise.
+        std: By what each channel is divided, likewise: its standard deviation over `train`, at least that of one grey
+            level (1/255).
         digest: SHA-256 of the content of all splits and of the class names.
         test_digest: SHA-256 of the content of `test` and of the class names.
         notes: Lines for people that say what was taken for what.

@@ -11,6 +11,7 @@ from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaConfig, OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published_config import EfficientNetLite0Config, MobileNetV3LargeConfig, PublishedConfig
 from supernet.spaces.transformer_config import TextEncoderConfig, VisionTransformerConfig
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ def _ofa(config: OfaConfig, classes: int) -> ModelSpace:
     return OfaSpace(config, classes)
 
 
+def _published(config: PublishedConfig, classes: int) -> ModelSpace:
+    from supernet.spaces.published import PublishedSpace
+
+    return PublishedSpace(config, classes)
+
+
 def _vit(config: VisionTransformerConfig, classes: int) -> ModelSpace:
     from supernet.spaces.vit import VisionTransformerSpace
 
@@ -64,7 +71,9 @@ def _transformers(config: TransformersConfig, classes: int) -> ModelSpace:
 
 
 MODEL_SPACES: dict[str, SpaceEntry] = {
+    "efficientnet_lite0": SpaceEntry(EfficientNetLite0Config, _published),
     "mobilenet": SpaceEntry(MobileNetConfig, _mobilenet),
+    "mobilenetv3_large": SpaceEntry(MobileNetV3LargeConfig, _published),
     "ofa_mbv3": SpaceEntry(OfaMbv3Config, _ofa),
     "ofa_proxyless": SpaceEntry(OfaProxylessConfig, _ofa),
     "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder),

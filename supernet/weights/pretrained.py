@@ -1,4 +1,4 @@
-"""Initial weights of the largest network, from a safetensors file. Pickle is never read."""
+"""Initial weights of the largest network: loading them, and sorting its units by importance."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
 from factory_base.foreign import printable
 from supernet.data.examples import Examples
-from supernet.data.source_splits import located
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
+from supernet.spaces.config import SpaceConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
+from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
+from supernet.weights.locating import initial_weights_file
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_CLASSIFIER = "classifier.weight"
 _OURS = "largest."
 """Prefix of parameter names in a checkpoint of a supernet."""
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -74,7 +77,30 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
             unknown, of another shape, or not finite.
         ConfigError: A pattern of `fresh` matches no parameter.
     """
-    tensors = _read(path)
+    return _load(supernet, path, _read(path), fresh)
+
+
+def load_published_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet` by those for which its `model` section says `from: pretrained`.
+
+    If they are for another number of classes, the classifier is left as it is.
+
+    Args:
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: The file of the package.
+        fresh: As in `load_initial_weights`.
+
+    Raises:
+        CheckpointError, ConfigError: See `read_layout` and `load_initial_weights`.
+    """
+    _, tensors = read_layout(path, PRETRAINED_LAYOUT)
+    parameters = dict(supernet.largest.named_parameters())
+    differs = tensors[_CLASSIFIER].shape != parameters[_CLASSIFIER].shape
+    return _load(supernet, path, tensors, (*fresh, "classifier.*") if differs else fresh)
+
+
+def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: Sequence[str]) -> Loaded:
+    """Replace the weights of `supernet` by `tensors` from the file at `path`, by their names in the largest network."""
     network = supernet.largest
     parameters = dict(network.named_parameters())
     left = _matching(fresh, parameters)
@@ -93,6 +119,7 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
 
 def start_from(
     supernet: Supernet,
+    model: SpaceConfig,
     config: TrainingConfig,
     folder: Path,
     examples: Examples,
@@ -100,10 +127,12 @@ def start_from(
     seed: int,
     notify: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Load and sort the initial weights, as `config` says. If it names no initial weights, do nothing.
+    """Load and sort the initial weights, as the config says. If it names no initial weights, do nothing.
 
     Args:
         supernet: The supernet, on the CPU, changed in place.
+        model: The `model` section, which may name weights itself. Their classifier is left fresh if it has another
+            number of classes.
         config: The recipe.
         folder: Folder to which the path of the weights is relative.
         examples: The training examples, some of which decide what is important.
@@ -111,16 +140,18 @@ def start_from(
         notify: Called with a line about each thing that was done.
 
     Raises:
-        CheckpointError, ConfigError: See `load_initial_weights`.
+        CheckpointError, ConfigError: See `load_initial_weights` and `initial_weights_file`.
         SpaceError: See `sort_by_importance`.
         DataError: An example cannot be read.
     """
-    if config.initial_weights is None:
+    path = initial_weights_file(model, config, folder)
+    if path is None:
         return
-    path = located(config.initial_weights, folder)
-    notify(f"{path}: {load_initial_weights(supernet, path, config.fresh_parameters)}")
+    load = load_published_weights if model.names_weights else load_initial_weights
+    loaded = load(supernet, path, config.fresh_parameters)
+    notify(f"{path}: {loaded}")
     if config.sort_by_importance:
-        by_gradient = config.importance == "gradients"
+        by_gradient = config.importance == "gradients" and not (model.names_weights and loaded.fresh)
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
         count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
         notify(f"{count} groups of channels, heads or neurons sorted by importance")
