@@ -258,7 +258,7 @@ class TrainingCurve:
     """The course of a training run.
 
     Attributes:
-        steps: Steps at which the loss was recorded.
+        steps: Steps at which the loss was recorded; none if the initial weights were not trained further.
         loss: Training loss at each of `steps`.
         largest_accuracy: Pairs of a step and the held-out accuracy of the largest subnet, 0 to 1.
         smallest_accuracy: Pairs of a step and the held-out accuracy of the smallest subnet, 0 to 1.

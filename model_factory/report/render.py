@@ -83,7 +83,7 @@ def render_report(data: ReportData) -> str:
         finals=sum(bool(front.finalists) for front in data.fronts),
         classes=shown_classes(data.classes) if data.classes else None,
         loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
-        accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.largest_accuracy else None,
+        accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.steps and curve.largest_accuracy else None,
     )
     return page.encode("utf-8", "replace").decode()
 

@@ -310,9 +310,10 @@ def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, 
 
 def _curve(trained: Trained) -> TrainingCurve:
     rows = trained.curve
+    losses = [(row.step, row.loss) for row in rows if row.loss is not None]
     return TrainingCurve(
-        steps=tuple(row.step for row in rows),
-        loss=tuple(row.loss for row in rows),
+        steps=tuple(step for step, _ in losses),
+        loss=tuple(loss for _, loss in losses),
         largest_accuracy=tuple((r.step, r.largest_accuracy) for r in rows if r.largest_accuracy is not None),
         smallest_accuracy=tuple((r.step, r.smallest_accuracy) for r in rows if r.smallest_accuracy is not None),
         phase_boundary=trained.largest_only_steps or None,

@@ -126,7 +126,7 @@ def start_from(
     *,
     seed: int,
     notify: Callable[[str], None] = lambda _: None,
-) -> None:
+) -> Loaded | None:
     """Load and sort the initial weights, as the config says. If it names no initial weights, do nothing.
 
     Args:
@@ -139,6 +139,9 @@ def start_from(
         seed: Seed of the choice of these examples.
         notify: Called with a line about each thing that was done.
 
+    Returns:
+        What was loaded; None if the config names no initial weights.
+
     Raises:
         CheckpointError, ConfigError: See `load_initial_weights` and `initial_weights_file`.
         SpaceError: See `sort_by_importance`.
@@ -146,7 +149,7 @@ def start_from(
     """
     path = initial_weights_file(model, config, folder)
     if path is None:
-        return
+        return None
     load = load_published_weights if model.names_weights else load_initial_weights
     loaded = load(supernet, path, config.fresh_parameters)
     notify(f"{path}: {loaded}")
@@ -155,6 +158,18 @@ def start_from(
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
         count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
         notify(f"{count} groups of channels, heads or neurons sorted by importance")
+    return loaded
+
+
+def check_all_trained(loaded: Loaded | None) -> None:
+    """Raise `ConfigError` if a supernet that nobody will train has weights that were not `loaded`."""
+    if loaded is not None and not loaded.fresh:
+        return
+    fault = "there are none" if loaded is None else f"{len(loaded.fresh)} were left fresh ({_some(loaded.fresh)})"
+    raise ConfigError(
+        f"training.epochs: 0 searches initial weights that are trained already, but {fault}; raise epochs, or start "
+        "from weights that were trained for these classes"
+    )
 
 
 def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> list[LabelledBatch]:
