@@ -77,7 +77,8 @@ class ExportConfig(Document):
     input: Literal["pixels", "tensor"] = "pixels"
     """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
     normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
-    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait.
+    Files of text classifiers take int64 tokens in any case."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
@@ -210,15 +211,6 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
-    def _takes_images(self) -> FactoryConfig:
-        if self.model.inputs != "images":
-            raise ValueError(
-                f"model: space {self.model.space!r} takes {self.model.inputs}, but a build reads images; "
-                "train it from Python, as benchmarks/text_sst2.py does"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _fine_tuning_fits(self) -> FactoryConfig:
         if self.finetune is not None:
             try:
@@ -235,7 +227,8 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.image_size}; raise image_size, or lower the resolution"
             )
-        self.training.augment.check_size(self.data.image_size)
+        if self.model.inputs == "images":
+            self.training.augment.check_size(self.data.image_size)
         return self
 
 

@@ -46,7 +46,7 @@ class _Node:
     has_activation: bool = False
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
+def trace(module: nn.Module, input_shape: tuple[int, ...], *, tokens: bool = False) -> Workload:
     """Run `module` in evaluation mode on a meta tensor `(1, *input_shape)` and record what an engine would run.
 
     Works for any plain PyTorch network, on the meta device or with real weights, and does not change it. Operators are
@@ -58,11 +58,12 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
     Args:
         module: The network.
         input_shape: Shape of its input, without the batch.
+        tokens: Whether the input is int64 tokens; otherwise it is float32.
 
     Raises:
         SpaceError: The network does not accept this shape, or its control flow depends on the values of its data.
     """
-    image = torch.empty((1, *input_shape), device="meta")
+    image = torch.empty((1, *input_shape), dtype=torch.int64 if tokens else torch.float32, device="meta")
     recorder = _Recorder(image)
     try:
         with torch.no_grad(), _evaluating(module), recorder:

@@ -47,7 +47,7 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = shaping_values(config, exclude={"path", "test_path"})  # the digests stand for the content there
+    section = shaping_values(config, exclude={"path", "test_path", "tokenizer"})  # the digests stand for the content
     return {"config": section, "files": [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]}
 
 
@@ -97,7 +97,8 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
     if config.is_callable:
         return _code(config.source.partition(":")[0], folder)
     named = [located(path, folder) for path in (config.path, config.test_path) if path]
-    return [pair for path in named for pair in _below(path)]
+    tokenizer = [] if config.tokenizer is None else _below(located(config.tokenizer, folder))
+    return [*(pair for path in named for pair in _below(path)), *(("tokenizer", path) for _, path in tokenizer)]
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:

@@ -66,7 +66,7 @@ class Trained:
         checkpoint_sha256: Digest of the checkpoint.
         class_names: Names of the classes, in the order of the outputs.
         counts: Numbers of training, held-out and test images.
-        mean: Mean of each channel of the training images.
+        mean: Mean of each channel of the training images; empty for texts.
         std: Standard deviation of each channel of the training images.
         data_sha256: Digest of all images in use, their labels and the class names.
         test_sha256: Digest of the test images, their labels and the class names.
@@ -78,8 +78,8 @@ class Trained:
     checkpoint_sha256: str
     class_names: tuple[str, ...]
     counts: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     data_sha256: str
     test_sha256: str
     largest_only_steps: int

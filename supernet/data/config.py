@@ -41,6 +41,9 @@ class DataConfig(Document):
             each of two classes.
         options: Keyword arguments for a callable source; relative paths in them start at the config's folder, in which
             the callable runs.
+        tokenizer: For texts, a `tokenizer.json` of the package `tokenizers`, relative to the config's folder. By
+            default one is trained on the training texts, with as many tokens as the model has.
+        length: Number of tokens of a text: longer ones are truncated. By default the largest length of the model.
         cache: Where decoded images are kept. `memory`: in memory, in every process. `disk`: in one file per split in
             the run folder, written once and read at random; it takes 3 * `image_size`^2 bytes per image and avoids
             decoding from then on. `none`: nowhere; an image is decoded whenever it is used. `auto`: `memory` up to
@@ -64,6 +67,8 @@ class DataConfig(Document):
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
     limit: int | None = Field(default=None, ge=4, le=1_000_000_000)
     options: dict[str, Any] = Field(default_factory=dict)
+    tokenizer: Annotated[str | None, ADDED] = None
+    length: Annotated[int | None, ADDED] = Field(default=None, ge=1, le=65_536)
     cache: Annotated[Literal["auto", "memory", "disk", "none"], HANDLING] = "auto"
     memory_limit: Annotated[SizeBytes, HANDLING] = 4 * 2**30
     workers: Annotated[int | None, HANDLING] = Field(default=None, ge=0, le=256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from supernet.data.types import (
     chunk_length,
     label_kind,
 )
+
+TextReader = Callable[[Rows], Sequence[str]]
+"""`rows -> the text of each row, in order`; raises `DataError`, which names the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +52,7 @@ class SourceSplit:
     stream: Callable[[Rows, int], Iterator[Images]] | None = None
     largest_samples: Callable[[], Iterator[int]] | None = None
     at_depth: Callable[[int], SourceSplit] | None = None
+    texts: TextReader | None = None
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""

@@ -1,4 +1,4 @@
-"""The sources of image data by name, and the function that loads a data set, splits it and computes its statistics."""
+"""The sources of data by name, and the function that loads a data set, splits it and computes its statistics."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
 from supernet.data.splitting import plan_splits
+from supernet.data.texts import TokenNeeds, tokenize_splits
 from supernet.data.types import LabelKind, Splits
 
 Loader = Callable[[DataConfig, Path, LabelKind], Source]
@@ -43,8 +44,9 @@ def load_splits(
     progress: Progress = silent,
     image_cache: ImageCache | None = None,
     kind: LabelKind = "class",
+    tokens: TokenNeeds | None = None,
 ) -> Splits:
-    """Load the images that `config` names and split them. Only the images in use are decoded.
+    """Load the images or texts that `config` names and split them. Only those in use are decoded.
 
     Args:
         config: The `data` section.
@@ -54,6 +56,7 @@ def load_splits(
         progress: Called with the number of decoded images.
         image_cache: Where decoded images and their statistics may be written for later commands; None for nowhere.
         kind: The kind of labels that the task learns.
+        tokens: What the networks need of a tokenizer; None if they take images.
 
     Raises:
         ConfigError: A path does not exist, or a module cannot be imported.
@@ -67,6 +70,8 @@ def load_splits(
         "heldout": Selection(split=source.train, rows=plan.heldout),
         "test": Selection(split=source.train if source.test is None else source.test, rows=plan.test),
     }
+    if tokens is not None:
+        return _text_splits(source, selections, config, folder, tokens, progress)
     splits, facts = cache_images(selections, config, image_cache, progress)
     statistics = fixed_statistics(config.normalize) or facts
     names = source.class_names
@@ -80,6 +85,31 @@ def load_splits(
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
         notes=_notes(source, facts),
+    )
+
+
+def _text_splits(
+    source: Source,
+    selections: dict[str, Selection],
+    config: DataConfig,
+    folder: Path,
+    needs: TokenNeeds,
+    progress: Progress,
+) -> Splits:
+    """See `load_splits`. The test texts are the same with any tokenizer, so it is part of the whole digest alone."""
+    splits, facts = tokenize_splits(selections, config, folder, needs, progress)
+    names = source.class_names
+    return Splits(
+        train=splits["train"],
+        heldout=splits["heldout"],
+        test=splits["test"],
+        class_names=names,
+        mean=(),
+        std=(),
+        digest=digest_of({**facts.digests, "class_names": names, "tokenizer": facts.tokenizer.sha256}),
+        test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
+        notes=(*(note for note in (*source.notes, similar_names_note(names)) if note), *facts.notes),
+        tokenizer=facts.tokenizer,
     )
 
 

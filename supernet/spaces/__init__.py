@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from supernet.model_space import ModelSpace
 
 
-_FEWEST_CLASSES = 2
+CHECKED_CLASSES = 2
+"""The number of classes with which a model space is made before that of the data is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        MODEL_SPACES[config.space].make(config, _FEWEST_CLASSES)
+        MODEL_SPACES[config.space].make(config, CHECKED_CLASSES)
 
 
 def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:

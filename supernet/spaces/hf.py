@@ -105,6 +105,17 @@ class TransformersSpace:
         model_config = self._model_config(subnet)
         return (int(getattr(model_config, "num_channels", 3)), model_config.image_size, model_config.image_size)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens, for text. See `TokenModelSpace`."""
+        return int(self._model_config(self._space.largest).get_text_config().vocab_size)
+
+    @property
+    def padding(self) -> int | None:
+        """The token that the networks ignore, for text. See `TokenModelSpace`."""
+        found = self._model_config(self._space.largest).get_text_config().pad_token_id
+        return None if found is None else int(found)
+
     def _model_config(self, subnet: SubnetConfig) -> Any:
         values = {**self._config.settings, **_field_values(self._config, subnet), "num_labels": self._classes}
         try:
