@@ -15,7 +15,8 @@ from factory_base.foreign import one_line
 from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
-from supernet.data.source_splits import Source
+from supernet.data.source_splits import Source, SourceSplit
+from supernet.data.text_source import split_from_texts
 from supernet.data.types import LabelKind, RawDataset
 
 
@@ -23,7 +24,7 @@ def load_callable_source(config: DataConfig, folder: Path, kind: LabelKind) -> S
     """Call `config.source` with `config.options` and check what it returns.
 
     It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
-    arrays as `supernet.data.images.split_from_arrays` takes them. Modules beside the config are importable too. The
+    arrays as `supernet.data.images.split_from_arrays` takes them, or lists of strings in place of images. Modules beside the config are importable too. The
     callable runs in the folder of the config, so relative paths in `config.options` start there, as all others do.
 
     Raises:
@@ -57,9 +58,15 @@ def _source(made: object, name: str, kind: LabelKind) -> Source:
     if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
         raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {names!r:.80}")
     names = checked_class_names(names, name)
-    train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)", kind)
-    test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)", kind)
+    train = _split(splits[0], splits[1], len(names), f"{name} (train)", kind)
+    test = _split(splits[2], splits[3], len(names), f"{name} (test)", kind)
     return Source(train=train, test=test, class_names=names)
+
+
+def _split(examples: object, labels: object, class_count: int, where: str, kind: LabelKind) -> SourceSplit:
+    if isinstance(examples, list | tuple):
+        return split_from_texts(examples, labels, class_count, where, kind)
+    return split_from_arrays(examples, labels, class_count, where, kind)
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:
