@@ -24,8 +24,9 @@ def load_callable_source(config: DataConfig, folder: Path, kind: LabelKind) -> S
     """Call `config.source` with `config.options` and check what it returns.
 
     It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
-    arrays as `supernet.data.images.split_from_arrays` takes them, or lists of strings in place of images. Modules beside the config are importable too. The
-    callable runs in the folder of the config, so relative paths in `config.options` start there, as all others do.
+    arrays as `supernet.data.images.split_from_arrays` takes them, or lists of strings for images. Modules beside
+    the config are importable too. The callable runs in the folder of the config, so relative paths in `config.options`
+    start there, as all others do.
 
     Raises:
         ConfigError: The module or the callable does not exist.
@@ -64,7 +65,7 @@ def _source(made: object, name: str, kind: LabelKind) -> Source:
 
 
 def _split(examples: object, labels: object, class_count: int, where: str, kind: LabelKind) -> SourceSplit:
-    if isinstance(examples, list | tuple):
+    if isinstance(examples, list | tuple) and any(isinstance(example, str) for example in examples):
         return split_from_texts(examples, labels, class_count, where, kind)
     return split_from_arrays(examples, labels, class_count, where, kind)
 

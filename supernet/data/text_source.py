@@ -52,5 +52,5 @@ class _ListReader:
         return [self.texts[row] for row in rows]
 
 
-def _no_images(rows: Rows, size: int, progress: Progress) -> Images:
+def _no_images(rows: Rows, size: int, progress: Progress) -> Images:  # noqa: ARG001 - the signature of `Reader`
     raise ConfigError("the data source has texts, but the task needs images; set 'task: text_classification'")

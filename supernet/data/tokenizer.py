@@ -31,8 +31,8 @@ _PADDING_WORDS: Final = (_PADDING_WORD, "<pad>", "<|padding|>", "[pad]")
 FEWEST_TOKENS: Final = 16
 """Of a trained tokenizer: padding, the unknown token, and some characters."""
 _CHARACTER_SHARE: Final = 4
-"""At most a quarter of the vocabulary is characters, each of which can begin a word or continue it: two tokens. The
-others are unknown. At 8,000 tokens that is 2,000 characters, more than common text of an alphabet ever has."""
+"""One character per so many tokens is kept, and the others are unknown. A character takes up to two tokens, because it
+begins words and continues them, so that half of the tokens are left for longer pieces."""
 _CONTINUES: Final = "##"
 _LONGEST_WORD: Final = 100  # characters; longer "words" are unknown, as in BERT
 _MOST_BYTES: Final = 64 * 2**20  # of a tokenizer file; those of the largest vocabularies have about 20 MB
@@ -105,7 +105,7 @@ def trained_tokenizer(chunks: Callable[[], Iterable[Sequence[str]]], vocabulary:
     """
     library = _library()
     normalizer = _normalizer(library)
-    dropped = _rare_characters(chunks, normalizer, vocabulary // (2 * _CHARACTER_SHARE))
+    dropped = _rare_characters(chunks, normalizer, vocabulary // _CHARACTER_SHARE)
 
     def texts() -> Iterable[str]:
         for chunk in chunks():
