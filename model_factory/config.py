@@ -147,9 +147,9 @@ class FactoryConfig(Document):
         if model is None or not model.names_weights:
             return values
         statistics = model.statistics
-        normalize = {} if statistics is None else {"normalize": statistics}
+        given = {"normalize": statistics, "tokenizer": model.tokenizer}
         return values | {
-            "data": _with_defaults(values.get("data"), normalize),
+            "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
             "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
         }
 

@@ -20,6 +20,7 @@ from supernet.data.source_splits import located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
+from supernet.spaces.hf_folder import CONFIG_FILE, model_folder
 
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
 
@@ -57,13 +58,18 @@ def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
 
 
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space apart from the `model` section: the code of an imported space; else empty.
+    """What shapes a model space apart from the `model` section.
+
+    That is the code of an imported space, or the config of a pretrained model; else it is empty.
 
     It is part of the keys of all stages that build networks.
 
     Raises:
         SpaceError: A file of the code cannot be read.
     """
+    if isinstance(config, TransformersConfig) and config.names_weights:
+        path = model_folder(config, folder) / CONFIG_FILE
+        return {"model_config": sha256_file(path) if path.is_file() else None}
     if not isinstance(config, ImportedConfig):
         return {}
     try:

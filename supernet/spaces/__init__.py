@@ -99,7 +99,7 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        MODEL_SPACES[config.space].make(config, CHECKED_CLASSES)
+        make_model_space(config, CHECKED_CLASSES, folder)
 
 
 def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
@@ -118,4 +118,8 @@ def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -
         from supernet.spaces.imported import load_imported_space
 
         return load_imported_space(config, classes, folder)
+    if isinstance(config, TransformersConfig) and config.from_ is not None:
+        from supernet.spaces.hf_folder import with_pretrained_config
+
+        config = with_pretrained_config(config, folder)
     return MODEL_SPACES[config.space].make(config, classes)

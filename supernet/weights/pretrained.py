@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from supernet.data.examples import Examples
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.config import SpaceConfig
+from supernet.spaces.hf_config import TransformersConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
+from supernet.weights.hf_weights import read_pretrained
 from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
 from supernet.weights.locating import initial_weights_file
 
@@ -45,11 +47,13 @@ class Loaded:
         weights: Names of the parameters that were read from the file.
         fresh: Names of the parameters that were left as they were.
         ignored: Names of running statistics in the file, which no supernet has.
+        unused: Names of weights in the file that belong to heads for other tasks.
     """
 
     weights: tuple[str, ...]
     fresh: tuple[str, ...]
     ignored: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.weights)} weights loaded"]
@@ -59,6 +63,8 @@ class Loaded:
             parts.append(
                 f"{len(self.ignored)} statistics of batch normalisation ignored, since every subnet gets its own"
             )
+        if self.unused:
+            parts.append(f"{len(self.unused)} of heads for other tasks not used ({_some(self.unused)})")
         return "; ".join(parts)
 
 
@@ -97,6 +103,24 @@ def load_published_weights(supernet: Supernet, path: Path, fresh: Sequence[str] 
     parameters = dict(supernet.largest.named_parameters())
     differs = tensors[_CLASSIFIER].shape != parameters[_CLASSIFIER].shape
     return _load(supernet, path, tensors, (*fresh, "classifier.*") if differs else fresh)
+
+
+def load_transformers_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet`, of the space `transformers`, by those of a pretrained model of the package.
+
+    If the file has no head of the same shape, that of the network is left as it is.
+
+    Args:
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: The file `model.safetensors` of the model.
+        fresh: As in `load_initial_weights`.
+
+    Raises:
+        CheckpointError, ConfigError: See `load_initial_weights`.
+    """
+    found = read_pretrained(path, supernet.largest)
+    loaded = _load(supernet, path, found.tensors, (*fresh, *found.fresh_head))
+    return replace(loaded, unused=found.unused)
 
 
 def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: Sequence[str]) -> Loaded:
@@ -150,8 +174,7 @@ def start_from(
     path = initial_weights_file(model, config, folder)
     if path is None:
         return None
-    load = load_published_weights if model.names_weights else load_initial_weights
-    loaded = load(supernet, path, config.fresh_parameters)
+    loaded = _loader(model)(supernet, path, config.fresh_parameters)
     notify(f"{path}: {loaded}")
     if config.sort_by_importance:
         by_gradient = config.importance == "gradients" and not (model.names_weights and loaded.fresh)
@@ -159,6 +182,12 @@ def start_from(
         count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
         notify(f"{count} groups of channels, heads or neurons sorted by importance")
     return loaded
+
+
+def _loader(model: SpaceConfig) -> Callable[[Supernet, Path, Sequence[str]], Loaded]:
+    if not model.names_weights:
+        return load_initial_weights
+    return load_transformers_weights if isinstance(model, TransformersConfig) else load_published_weights
 
 
 def check_all_trained(loaded: Loaded | None) -> None:
