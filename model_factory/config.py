@@ -11,14 +11,17 @@ from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.profile import Platform
 from exports.onnx.conversion import DROP_LIMIT
-from factory_base.documents import HANDLING, Document, load_document, nearest
+from factory_base.documents import ADDED, HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
+from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.tasks import TASKS
+from supernet.tasks.config import ClassificationConfig, TaskConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.finetune_config import FinetuneConfig, QuantisedFinetuneConfig
 
@@ -48,6 +51,23 @@ else:
     ModelSection = Annotated[
         Union[_SECTIONS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
         Discriminator(_space_tag),
+    ]
+
+
+def _task_tag(value: Any) -> str | None:
+    """The tag of the class that reads a `task` section; None if its name is not known."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return f"<{name}>" if isinstance(name, str) and name in TASKS else None
+
+
+_TASKS = tuple(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in TASKS.items())
+
+if TYPE_CHECKING:
+    TaskSection = TaskConfig
+else:
+    TaskSection = Annotated[
+        Union[_TASKS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
+        Discriminator(_task_tag),
     ]
 
 
@@ -123,6 +143,11 @@ class FactoryConfig(Document):
     """Seed of all random choices, from the held-out split to the subnets that are scored."""
     threads: Threads = 2
     """CPU threads of training and scoring. Another number rounds differently and therefore gives another family."""
+    task: Annotated[TaskSection, ADDED] = ClassificationConfig()
+    """What the networks learn: `classification`, `multilabel`, `regression` or `text_classification`, or a section with
+    the `name` and options of one of them."""
+    metric: Annotated[str | None, ADDED] = None
+    """What the search maximises and `factory diff` compares; by default the first metric of the task."""
     data: DataConfig
     model: ModelSection
     training: TrainingConfig
@@ -152,6 +177,27 @@ class FactoryConfig(Document):
             "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
             "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
         }
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, section: Any) -> Any:
+        given = {"name": section} if isinstance(section, str) else section
+        if _task_tag(given) is None:
+            name = given.get("name") if isinstance(given, dict) else given
+            if not isinstance(name, str):
+                raise ValueError(f"must be the name of a task: {', '.join(TASKS)}, got {shown(section)}")
+            raise ValueError(f"unknown task {shown(name)}; {nearest(name, TASKS)}")
+        return given
+
+    @model_validator(mode="after")
+    def _metric_is_of_task(self) -> FactoryConfig:
+        if self.metric is not None and self.metric not in self.task.metrics:
+            raise ValueError(
+                f"metric {shown(self.metric)} is not one of the task {self.task.name}: {', '.join(self.task.metrics)}"
+            )
+        if self.training.distillation != "kl" and self.task.labels != "class":
+            raise ValueError(f"training.distillation must be kl for the task {self.task.name}")
+        return self
 
     @field_validator("model", mode="before")
     @classmethod
@@ -211,6 +257,32 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _task_fits_model(self) -> FactoryConfig:
+        """The task decides what the data are, and the model space must take that."""
+        task, takes = self.task, self.model.inputs
+        if takes != task.inputs:
+            spaces = [name for name, entry in MODEL_SPACES.items() if task.inputs in entry.inputs]
+            hint = f"choose one of the spaces {', '.join(spaces)}"
+            if takes == "tokens":
+                hint = "set task: text_classification, or " + hint
+            raise ValueError(
+                f"model: space {self.model.space!r} takes {takes}, but the task {task.name} has {task.inputs}; {hint}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> FactoryConfig:
+        given, plain = self.training.augment, AugmentConfig()
+        changed = [name for name in AugmentConfig.model_fields if getattr(given, name) != getattr(plain, name)]
+        wrong = [name for name in changed if (name in TEXT_CHANGES) != (self.task.inputs == "tokens")]
+        if wrong:
+            what = "texts" if self.task.inputs == "images" else "images"
+            raise ValueError(
+                f"training: augment.{wrong[0]} is for {what}, not for the task {self.task.name}; remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fine_tuning_fits(self) -> FactoryConfig:
         if self.finetune is not None:
             try:
@@ -227,9 +299,14 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.image_size}; raise image_size, or lower the resolution"
             )
-        if self.model.inputs == "images":
+        if self.task.inputs == "images":
             self.training.augment.check_size(self.data.image_size)
         return self
+
+    @property
+    def steering(self) -> str:
+        """The name of the metric that the search maximises."""
+        return self.metric or self.task.metrics[0]
 
 
 def _parsed_model(section: Any) -> SpaceConfig | None:

@@ -27,7 +27,7 @@ from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
 from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet
-from model_factory.stages.files import HELDOUT_SECONDS, check_images, labelled_correctly, parity_images
+from model_factory.stages.files import HELDOUT_SECONDS, check_images, outputs_of, parity_images
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
@@ -247,7 +247,7 @@ def _conversion(group: _Group, exported: Exported, source: Path | None, graph: P
             IsolatedSession(process, artifact.engine, path, threads, classes=artifact.classes, seconds=HELDOUT_SECONDS)
             for path in (source, graph)
         )
-        reference, found = (labelled_correctly(session, check.inputs, check.labels) for session in sessions)
+        reference, found = (check.scores(outputs_of(session, check.inputs)) for session in sessions)
     attempts = list(made.attempts)
     attempts[made.chosen] = replace(attempts[made.chosen], drop=paired_drop(reference, found))
     return replace(made, attempts=tuple(attempts))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from factory_base.documents import ADDED, Document
 
+TEXT_CHANGES: Final = ("word_dropout",)
+"""The keys that are for texts; all others are for images."""
+
 
 class AugmentConfig(Document):
-    """Data augmentation of training images, applied in the order of the keys. Every image gets its own changes.
+    """Data augmentation of training images or texts, applied in the order of the keys. Each gets its own changes.
 
     Limits on numbers only catch typing errors.
     """

@@ -22,6 +22,7 @@ class TokenExamples:
         padding: The token after the end of a text.
         unknown: The token by which word dropout replaces others; without it, they are replaced by padding.
         word_dropout: Probability, 0 to below 1, that a token is hidden during training.
+        weights: How much each text counts in training, float32 (n,) of mean 1; None if all count alike.
 
     Raises:
         DataError: A type, a shape or `word_dropout` is wrong.
@@ -32,6 +33,7 @@ class TokenExamples:
     padding: int = 0
     unknown: int | None = 1
     word_dropout: float = 0.0
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         fits = self.tokens.ndim == 2 and self.labels.shape == self.tokens.shape[:1]
@@ -52,6 +54,7 @@ class TokenExamples:
             padding=texts.padding,
             unknown=texts.unknown,
             word_dropout=word_dropout,
+            weights=None if texts.weights is None else torch.from_numpy(texts.weights / texts.weights.mean()),
         )
 
     def __len__(self) -> int:

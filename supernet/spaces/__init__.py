@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaConfig, OfaMbv3Config, OfaProxylessConfig
@@ -29,10 +29,12 @@ class SpaceEntry:
     Attributes:
         config: Class of its `model` section.
         make: `(config, number of classes) -> model space`.
+        inputs: What its networks can take; the section decides between several.
     """
 
     config: type[SpaceConfig]
     make: Callable[[Any, int], ModelSpace]
+    inputs: tuple[InputKind, ...] = ("images",)
 
 
 def _mobilenet(config: MobileNetConfig, classes: int) -> ModelSpace:
@@ -77,8 +79,8 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
     "mobilenetv3_large": SpaceEntry(MobileNetV3LargeConfig, _published),
     "ofa_mbv3": SpaceEntry(OfaMbv3Config, _ofa),
     "ofa_proxyless": SpaceEntry(OfaProxylessConfig, _ofa),
-    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder),
-    "transformers": SpaceEntry(TransformersConfig, _transformers),
+    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder, ("tokens",)),
+    "transformers": SpaceEntry(TransformersConfig, _transformers, ("images", "tokens")),
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
 """Name in a config -> entry, for every model space but imported ones."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from device_profiles.engine import ModelInput
 from exports.onnx.conversion import Attempt, CheckImages, RangeMethod
-from exports.onnx.quantising.accuracy import labelled_correctly, paired_drop
+from exports.onnx.quantising.accuracy import paired_drop, scores_of
 from exports.onnx.quantising.equalisation import equalised, find_pairs
 from exports.onnx.quantising.layers import Layer
 from exports.onnx.quantising.qdq import quantised_model, quantised_values
@@ -103,7 +103,7 @@ class _Remedies:
         self, source: _Source, original: Any, calibration: ModelInput, check: CheckImages, progress: Progress
     ) -> None:
         self._source, self._calibration, self._check, self._progress = source, calibration, check, progress
-        self._reference = labelled_correctly(original, check)
+        self._reference = scores_of(original, check)
         self._recipes: list[_Recipe] = []
         self._attempts: list[Attempt] = []
 
@@ -111,7 +111,7 @@ class _Remedies:
         """Try one remedy after the other until the drop is at most `drop_limit`, and return the best."""
         for recipe in self._all():
             self._progress(len(self._attempts), len(self._attempts) + 1, f"check {_described(recipe)}")
-            drop = paired_drop(self._reference, labelled_correctly(_built(recipe), self._check))
+            drop = paired_drop(self._reference, scores_of(_built(recipe), self._check))
             self._recipes.append(recipe)
             self._attempts.append(
                 Attempt(
