@@ -15,8 +15,8 @@ from factory_base.foreign import one_line
 from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.images import split_from_arrays
-from supernet.data.source_splits import Source, SourceSplit
-from supernet.data.text_source import split_from_texts
+from supernet.data.source_splits import Source
+from supernet.data.text_source import TextSource, split_from_texts
 from supernet.data.types import LabelKind, RawDataset
 
 
@@ -24,24 +24,42 @@ def load_callable_source(config: DataConfig, folder: Path, kind: LabelKind) -> S
     """Call `config.source` with `config.options` and check what it returns.
 
     It must return a `RawDataset`, or a tuple `(train_images, train_labels, test_images, test_labels, class_names)` with
-    arrays as `supernet.data.images.split_from_arrays` takes them, or lists of strings for images. Modules beside
-    the config are importable too. The callable runs in the folder of the config, so relative paths in `config.options`
-    start there, as all others do.
+    arrays as `supernet.data.images.split_from_arrays` takes them. Modules beside the config are importable too. The
+    callable runs in the folder of the config, so relative paths in `config.options` start there, as all others do.
 
     Raises:
         ConfigError: The module or the callable does not exist.
         DataError: The callable fails or returns something else.
     """
+    return _source(_made(config, folder), config.source, kind)
+
+
+def load_callable_texts(config: DataConfig, folder: Path, kind: LabelKind) -> TextSource:
+    """As `load_callable_source`, but the tuple has lists of strings in place of images."""
+    made, name = _made(config, folder), config.source
+    if not isinstance(made, tuple) or len(made) != 5:
+        raise DataError(
+            f"{name}: returned {_described(made)}, expected the tuple "
+            "(train_texts, train_labels, test_texts, test_labels, class_names)"
+        )
+    *splits, given = made
+    names = _class_names(given, name)
+    train = split_from_texts(splits[0], splits[1], len(names), f"{name} (train)", kind)
+    test = split_from_texts(splits[2], splits[3], len(names), f"{name} (test)", kind)
+    return TextSource(train=train, test=test, class_names=names)
+
+
+def _made(config: DataConfig, folder: Path) -> object:
     with importable(folder), chdir(folder):
         make = import_callable(config.source, folder, "the data set")
         try:
-            made = make(**config.options)
+            made: object = make(**config.options)
         except FactoryError:
             raise
         except (Exception, SystemExit) as error:  # `sys.exit(0)` would look like success
             reason = one_line(error) or "no message"
             raise DataError(f"{config.source}: failed with {type(error).__name__}: {reason}") from error
-    return _source(made, config.source, kind)
+    return made
 
 
 def _source(made: object, name: str, kind: LabelKind) -> Source:
@@ -50,24 +68,25 @@ def _source(made: object, name: str, kind: LabelKind) -> Source:
     elif isinstance(made, tuple) and len(made) == 5:
         arrays = made
     else:
-        what = f"a tuple of {len(made)}" if isinstance(made, tuple) else type(made).__name__
         raise DataError(
-            f"{name}: returned {what}, expected a RawDataset or the tuple "
+            f"{name}: returned {_described(made)}, expected a RawDataset or the tuple "
             "(train_images, train_labels, test_images, test_labels, class_names)"
         )
-    *splits, names = arrays
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
-        raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {names!r:.80}")
-    names = checked_class_names(names, name)
-    train = _split(splits[0], splits[1], len(names), f"{name} (train)", kind)
-    test = _split(splits[2], splits[3], len(names), f"{name} (test)", kind)
+    *splits, given = arrays
+    names = _class_names(given, name)
+    train = split_from_arrays(splits[0], splits[1], len(names), f"{name} (train)", kind)
+    test = split_from_arrays(splits[2], splits[3], len(names), f"{name} (test)", kind)
     return Source(train=train, test=test, class_names=names)
 
 
-def _split(examples: object, labels: object, class_count: int, where: str, kind: LabelKind) -> SourceSplit:
-    if isinstance(examples, list | tuple) and any(isinstance(example, str) for example in examples):
-        return split_from_texts(examples, labels, class_count, where, kind)
-    return split_from_arrays(examples, labels, class_count, where, kind)
+def _described(made: object) -> str:
+    return f"a tuple of {len(made)}" if isinstance(made, tuple) else type(made).__name__
+
+
+def _class_names(given: object, name: str) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(n, str) for n in given):
+        raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {given!r:.80}")
+    return checked_class_names(given, name)
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:

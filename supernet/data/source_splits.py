@@ -24,9 +24,6 @@ from supernet.data.types import (
     label_kind,
 )
 
-TextReader = Callable[[Rows], Sequence[str]]
-"""`rows -> the text of each row, in order`; raises `DataError`, which names the row."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceSplit:
@@ -52,7 +49,6 @@ class SourceSplit:
     stream: Callable[[Rows, int], Iterator[Images]] | None = None
     largest_samples: Callable[[], Iterator[int]] | None = None
     at_depth: Callable[[int], SourceSplit] | None = None
-    texts: TextReader | None = None
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
@@ -70,12 +66,16 @@ class Source:
         train: The training data.
         test: The test data; None if the source has none of its own.
         class_names: Name of each class, indexed by label; for numbers, the name of each.
+        heldout: The rows of the training data that the source itself holds out; None if it leaves that draw open.
+        group_names: Name of each group, for messages; empty if there are no groups.
         notes: Lines for people that say what was taken for what.
     """
 
     train: SourceSplit
     test: SourceSplit | None
     class_names: tuple[str, ...]
+    heldout: Rows | None = None
+    group_names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
 
 

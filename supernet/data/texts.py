@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from factory_base.errors import ConfigError
 from factory_base.files import write_bytes
 from factory_base.progress import Progress
-from supernet.data.caching import Selection
 from supernet.data.config import DataConfig
 from supernet.data.source_splits import located
+from supernet.data.splitting import SplitPlan
+from supernet.data.text_source import TextSource, TextSplit
 from supernet.data.tokenizer import PADDING, Tokenizer, load_tokenizer, trained_tokenizer
-from supernet.data.types import ContentDigest, LabelledTexts
+from supernet.data.types import ContentDigest, LabelledTexts, Labels, Rows, Weights
 
 _CHUNK = 8192
 """Texts in memory at a time: enough for all threads of a tokenizer, and some MiB of sentences."""
@@ -56,43 +57,69 @@ class TextFacts:
 
 
 def tokenize_splits(
-    selections: Mapping[str, Selection], config: DataConfig, folder: Path, needs: TokenNeeds, progress: Progress
+    source: TextSource, plan: SplitPlan, config: DataConfig, folder: Path, needs: TokenNeeds, progress: Progress
 ) -> tuple[dict[str, LabelledTexts], TextFacts]:
     """The texts of all splits as tokens.
 
     Args:
-        selections: Name of each split -> its texts; on `train` the tokenizer is trained, if the config names none.
+        source: The texts.
+        plan: The rows of each split; on those of `train` the tokenizer is trained, if the config names none.
         config: The `data` section.
         folder: Folder of the config file, from which the path of a tokenizer starts.
         needs: What the networks need.
         progress: Called with the number of texts that were read.
 
     Raises:
-        ConfigError: The source has no texts, or the tokenizer has another number of tokens than the networks.
+        ConfigError: The tokenizer has another number of tokens than the networks.
         DataError: A text or the tokenizer cannot be read, or the texts give too few tokens.
         DiskError: The trained tokenizer cannot be kept.
     """
+    test = source.train if source.test is None else source.test
+    parts = {"train": (source.train, plan.train), "heldout": (source.train, plan.heldout), "test": (test, plan.test)}
+    selections = {name: _Selection(split=split, rows=rows) for name, (split, rows) in parts.items()}
     tokenizer = _tokenizer(selections["train"], config, folder, needs)
     total = sum(len(selection.rows) for selection in selections.values())
     splits, digests, counts, done = {}, {}, {}, 0
     for name, selection in selections.items():
         digest, found = ContentDigest((len(selection.rows),)), []
-        for texts in _chunks(selection):
+        for texts in selection.chunks():
             digest.add(_as_bytes(texts))
             found.append(tokenizer.encode_counted(texts, needs.length))
             done += len(texts)
             progress(done, total, "texts")
+        labels, weights = selection.labels, selection.weights
         splits[name] = LabelledTexts(
             tokens=np.concatenate([tokens for tokens, _ in found]),
-            labels=selection.labels,
+            labels=labels,
             padding=tokenizer.padding,
             unknown=tokenizer.unknown,
-            weights=selection.weights,
+            weights=weights,
         )
-        digests[name] = digest.finish(selection.labels, selection.weights)
+        digests[name] = digest.finish(labels, weights)
         counts[name] = np.concatenate([count for _, count in found])
     notes = _notes(tokenizer, config, splits, counts["train"], needs.length)
     return splits, TextFacts(tokenizer=tokenizer, digests=digests, notes=notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Selection:
+    """The texts of one split of the data set: `rows` of a `split` of the source."""
+
+    split: TextSplit
+    rows: Rows
+
+    @property
+    def labels(self) -> Labels:
+        return self.split.labels[self.rows]
+
+    @property
+    def weights(self) -> Weights | None:
+        return None if self.split.weights is None else self.split.weights[self.rows]
+
+    def chunks(self) -> Iterator[list[str]]:
+        """The texts, some at a time."""
+        for start in range(0, len(self.rows), _CHUNK):
+            yield [self.split.texts[row] for row in self.rows[start : start + _CHUNK].tolist()]
 
 
 def _as_bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -101,7 +128,7 @@ def _as_bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(len(one).to_bytes(8, "little") + one for one in encoded), dtype=np.uint8)
 
 
-def _tokenizer(train: Selection, config: DataConfig, folder: Path, needs: TokenNeeds) -> Tokenizer:
+def _tokenizer(train: _Selection, config: DataConfig, folder: Path, needs: TokenNeeds) -> Tokenizer:
     if config.tokenizer is not None:
         path = located(config.tokenizer, folder)
         found = load_tokenizer(path)
@@ -123,20 +150,10 @@ def _tokenizer(train: Selection, config: DataConfig, folder: Path, needs: TokenN
         )
     if needs.kept is not None and needs.kept.is_file():
         return load_tokenizer(needs.kept)
-    made = trained_tokenizer(lambda: _chunks(train), needs.vocabulary)
+    made = trained_tokenizer(train.chunks, needs.vocabulary)
     if needs.kept is not None:
         write_bytes(needs.kept, made.content)
     return made
-
-
-def _chunks(selection: Selection) -> Iterator[Sequence[str]]:
-    read = selection.split.texts
-    if read is None:
-        raise ConfigError(
-            "the data source has images, but the task needs texts; use 'source: table' with 'text_column'"
-        )
-    for start in range(0, len(selection.rows), _CHUNK):
-        yield read(selection.rows[start : start + _CHUNK])
 
 
 def _notes(

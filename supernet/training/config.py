@@ -88,6 +88,7 @@ class TrainingConfig(Document):
     worthwhile for long runs."""
 
     augment: AugmentConfig = AugmentConfig()
+    """Random changes of the training images."""
     save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0, le=1_000_000)
     """Seconds between saved states, which is the most that a killed run loses."""
     rollbacks: int = Field(default=3, ge=0, le=1000)

@@ -85,10 +85,10 @@ def test_a_given_tokenizer_must_have_as_many_tokens_as_the_model_and_the_same_pa
 
 
 def test_images_are_no_texts_and_texts_are_no_images(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has images, but the task needs texts; use 'source: table'"):
+    with pytest.raises(ConfigError, match="'digits' has images, but the task needs texts; use source: table"):
         load_splits(DataConfig(source="digits", image_size=8), tmp_path, 0, tokens=needed())
     own_texts(tmp_path)
-    with pytest.raises(ConfigError, match="has texts, but the task needs images"):
+    with pytest.raises(DataError, match="expected two NumPy arrays"):
         load_splits(DataConfig(source=TEXTS_MODULE), tmp_path, 0)
 
 
