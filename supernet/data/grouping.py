@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +57,10 @@ def draw_groups(strata: Strata, groups: Groups, fraction: float, order: NDArray[
     for stratum in draw.rarest_first():
         draw.fill(stratum)
     for stratum in draw.rarest_first():
-        is_needed = draw.must and draw.taken_rows[stratum] == 0
-        if (is_needed or not draw.taken.any()) and not draw.force(stratum):
+        is_needed = draw.must and not draw.taken_rows[stratum]
+        if (is_needed or not draw.taken_rows[-1]) and not draw.force(stratum):
             raise _too_few(rules, stratum, np.unique(groups[strata == stratum]))
-    return np.flatnonzero(draw.taken[units])
+    return np.flatnonzero(np.array(draw.taken)[units])
 
 
 def _too_few(rules: GroupRules, stratum: int | None, groups: Groups) -> DataError:
@@ -76,25 +76,35 @@ def _too_few(rules: GroupRules, stratum: int | None, groups: Groups) -> DataErro
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Draw:
-    """The state of a draw.
+    """The state of a draw. Lists, since Python reads their elements faster than those of arrays.
+
+    A cell is a pair of a group and a stratum that have rows in common. The last stratum is that of all rows.
 
     Attributes:
-        parts: For each group, the strata of its rows and their counts; the last stratum is that of all rows.
-        members: For each stratum, the groups that have rows of it, in the order in which they are tried.
+        strata: For each cell, in the order of the groups, its stratum.
+        counts: For each cell, in the order of the groups, its number of rows.
+        starts: For each group, its first cell; and, at the end, the number of cells.
+        members: For each cell, in the order of the strata and then of the draw, its group.
+        edges: For each stratum, its first cell in `members`; and, at the end, the number of cells.
         wanted: For each stratum, how many rows are still to be taken; below 0 after too many.
         open_groups: For each stratum, the number of its groups that have not been taken.
         taken_rows: For each stratum, the number of rows taken.
         taken: Whether each group was taken.
+        seen: Whether each group was looked at.
         left: See `GroupRules`.
         must: Whether every stratum must keep `left` groups.
     """
 
-    parts: list[list[tuple[int, int]]]
-    members: list[list[int]]
+    strata: list[int]
+    counts: list[int]
+    starts: list[int]
+    members: list[int]
+    edges: list[int]
     wanted: list[float]
     open_groups: list[int]
     taken_rows: list[int]
-    taken: NDArray[np.bool_]
+    taken: list[bool]
+    seen: list[bool]
     left: int
     must: bool
 
@@ -102,64 +112,77 @@ class _Draw:
     def of(strata: Strata, units: Groups, fraction: float, order: NDArray[np.int64], rules: GroupRules) -> _Draw:
         """The start of a draw; `units` number the groups from 0 without gaps."""
         count, kinds = int(units.max()) + 1, int(strata.max()) + 1
-        with_all = np.concatenate([strata, np.full(len(strata), kinds)])  # all rows together are a stratum too
-        cells, sizes = np.unique(np.tile(units, 2) * (kinds + 1) + with_all, return_counts=True)
-        owners, of = cells // (kinds + 1), cells % (kinds + 1)
+        cells, sizes = np.unique(units * kinds + strata, return_counts=True)
+        owners = np.concatenate([cells // kinds, np.arange(count)])
+        of = np.concatenate([cells % kinds, np.full(count, kinds)])
+        sizes = np.concatenate([sizes, np.bincount(units)])
         first = np.full(count, len(units))
         np.minimum.at(first, units[order], np.arange(len(units)))
-        parts: list[list[tuple[int, int]]] = [[] for _ in range(count)]
-        members: list[list[int]] = [[] for _ in range(kinds + 1)]
-        for at in np.argsort(first[owners], kind="stable").tolist():
-            group, stratum = int(owners[at]), int(of[at])
-            parts[group].append((stratum, int(sizes[at])))
-            members[stratum].append(group)
-        totals = np.bincount(with_all)
+        by_group, by_stratum = np.argsort(owners, kind="stable"), np.lexsort((first[owners], of))
+        totals = np.bincount(of, weights=sizes)
+        groups = np.bincount(of)
         must = rules.class_names is not None
         return _Draw(
-            parts=parts,
-            members=members,
+            strata=of[by_group].tolist(),
+            counts=sizes[by_group].tolist(),
+            starts=[0, *np.cumsum(np.bincount(owners)).tolist()],
+            members=owners[by_stratum].tolist(),
+            edges=[0, *np.cumsum(groups).tolist()],
             wanted=[max(1.0, fraction * total) if must else fraction * total for total in totals.tolist()],
-            open_groups=[len(found) for found in members],
+            open_groups=groups.tolist(),
             taken_rows=[0] * (kinds + 1),
-            taken=np.zeros(count, dtype=np.bool_),
+            taken=[False] * count,
+            seen=[False] * count,
             left=rules.left,
             must=must,
         )
 
     def rarest_first(self) -> list[int]:
         """The strata that have rows, by the rows that are wanted."""
-        return sorted((s for s in range(len(self.members)) if self.members[s]), key=lambda s: (self.wanted[s], s))
+        return sorted((s for s, groups in enumerate(self.open_groups) if groups), key=lambda s: (self.wanted[s], s))
+
+    def parts(self, group: int) -> Iterator[tuple[int, int]]:
+        """The strata of the rows of a group, and their counts."""
+        start, stop = self.starts[group], self.starts[group + 1]
+        return zip(self.strata[start:stop], self.counts[start:stop], strict=True)
+
+    def groups_of(self, stratum: int) -> list[int]:
+        """The groups with rows of a stratum, in the order in which they are tried."""
+        return self.members[self.edges[stratum] : self.edges[stratum + 1]]
 
     def fill(self, stratum: int) -> None:
-        """Take groups with rows of `stratum` until it has its share."""
-        for group in self.members[stratum]:
+        """Take groups with rows of `stratum` until it has its share.
+
+        A group that gains nothing now never will, since what is wanted only falls: each is looked at once.
+        """
+        for group in self.groups_of(stratum):
             if self.wanted[stratum] <= 0:
                 return
-            if self._is_free(group) and self._gain(group) > 0:
-                self._take(group)
+            if not self.seen[group]:
+                self.seen[group] = True
+                if self._is_free(group) and self._gain(group) > 0:
+                    self._take(group)
 
     def force(self, stratum: int) -> bool:
         """Take the group with rows of `stratum` that overshoots least; whether there was one."""
-        free = [group for group in self.members[stratum] if self._is_free(group)]
+        free = [group for group in self.groups_of(stratum) if self._is_free(group)]
         if free:
             self._take(max(free, key=self._gain))
         return bool(free)
 
     def _is_free(self, group: int) -> bool:
         """Whether a group can be taken, so that enough groups of each of its strata are left."""
-        if self.taken[group]:
+        if self.taken[group] or self.open_groups[-1] <= self.left:
             return False
-        if not self.must:
-            return len(self.taken) - int(self.taken.sum()) > self.left
-        return all(self.open_groups[stratum] > self.left for stratum, _ in self.parts[group])
+        return not self.must or all(self.open_groups[stratum] > self.left for stratum, _ in self.parts(group))
 
     def _gain(self, group: int) -> float:
         """By how many rows the counts of the strata come nearer to their shares."""
-        return sum(abs(self.wanted[s]) - abs(self.wanted[s] - count) for s, count in self.parts[group])
+        return sum(abs(self.wanted[s]) - abs(self.wanted[s] - count) for s, count in self.parts(group))
 
     def _take(self, group: int) -> None:
         self.taken[group] = True
-        for stratum, count in self.parts[group]:
+        for stratum, count in self.parts(group):
             self.wanted[stratum] -= count
             self.taken_rows[stratum] += count
             self.open_groups[stratum] -= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
 from factory_base.errors import DataError, FactoryError
-from factory_base.foreign import INT64, one_line, printable
+from factory_base.foreign import one_line, printable
+from supernet.data.table.json_lines import json_batches, keys_of, lines_of
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 
@@ -30,8 +30,6 @@ Batch = dict[str, Any]
 
 _BLOCK_BYTES = 8 * 2**20  # of text that is parsed at a time; no row may be longer
 _BATCH_ROWS = 2**16  # rows at a time: a few MiB
-_KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
-"""Types of JSON values that a cell may have -> what messages call them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ class TableFile:
             if self.format == "parquet":
                 return list(parquet_schema(self.path).names)
             if self.format == "jsonl":
-                return list(next(_objects(self), (0, {}))[1])
+                return keys_of(self.path)
             return _header(self)
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
@@ -70,7 +68,7 @@ class TableFile:
             if self.format == "parquet":
                 yield from _parquet_batches(self, columns)
             elif self.format == "jsonl":
-                yield from _json_batches(self, columns)
+                yield from json_batches(self.path, columns)
             else:
                 yield from _text_batches(self, columns)
 
@@ -87,7 +85,7 @@ class TableFile:
             return []
         wanted = set(rows)
         if self.format == "jsonl":
-            return [line for row, (line, _) in enumerate(islice(_lines(self.path), rows[-1] + 1)) if row in wanted]
+            return [line for row, (line, _) in enumerate(islice(lines_of(self.path), rows[-1] + 1)) if row in wanted]
         with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
             starts = (line for line, cells in _starts(_rows(self, stream)) if cells)
             below = islice(starts, self.header is None, rows[-1] + 1 + (self.header is None))
@@ -185,73 +183,3 @@ def _starts(reader: Any) -> Iterator[tuple[int, list[str]]]:
     for cells in reader:
         yield before + 1, cells
         before = reader.line_num
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank, with its number from 1."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield number, line
-
-
-def _objects(file: TableFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in _lines(file.path):
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{printable(str(file.path))}, line {number}: is not valid JSON ({one_line(error)})"
-            ) from error
-        if not isinstance(value, dict):
-            raise DataError(f"{printable(str(file.path))}, line {number}: holds {line[:60]!r}, expected an object")
-        yield number, value
-
-
-def _json_batches(file: TableFile, columns: Sequence[str]) -> Iterator[Batch]:
-    cells = {name: _Cells(file.path, name) for name in columns}
-    for number, value in _objects(file):
-        for name, column in cells.items():
-            column.add(value.get(name), number)
-        if len(cells[columns[0]].values) == _BATCH_ROWS:
-            yield {name: column.taken() for name, column in cells.items()}
-    if cells[columns[0]].values:
-        yield {name: column.taken() for name, column in cells.items()}
-
-
-class _Cells:
-    """Collects the cells of one column of JSON Lines, which must be of one type; None is a missing value."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
-        self._kind: type | None = None
-        self.values: list[Any] = []
-
-    def add(self, value: Any, line: int) -> None:
-        """Add a cell. Raises `DataError` if it is of another type than those before."""
-        if value is not None and type(value) is not self._kind:
-            self._check(value, line)
-        self.values.append(value)
-
-    def taken(self) -> Any:
-        """The cells so far as an array, numbers as floats if any of them is one; a new batch begins."""
-        import pyarrow as pa
-
-        values, self.values = self.values, []
-        types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-        return pa.array(values, types.get(self._kind) if self._kind else pa.null())
-
-    def _check(self, value: Any, line: int) -> None:
-        kind = type(value)
-        place = f"{printable(str(self._path))}, line {line}: {printable(self._name)!r}"
-        if kind not in _KINDS or (kind is int and value not in INT64):
-            raise DataError(f"{place} is {value!r:.60}, expected one of: {', '.join(_KINDS.values())}")
-        if self._kind in (None, kind):
-            self._kind = kind
-        elif {self._kind, kind} == {int, float}:
-            self._kind = float
-        else:
-            raise DataError(
-                f"{place} is {_KINDS[kind]} ({value!r:.60}), but in the lines before {_KINDS[self._kind]}; write all "
-                "cells of a column as one type"
-            )
