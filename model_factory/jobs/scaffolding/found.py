@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+FEW = 20
+"""Training examples below which a class is named as small: its recall cannot be told from chance."""
+UNEVEN = 5
+"""Ratio of the largest to the smallest class above which a task counts as imbalanced."""
+
 TaskName = Literal["classification", "multilabel", "regression", "text_classification"]
 
 
@@ -67,8 +72,11 @@ class Found:
         task: The task that the labels are for.
         train: Number of training examples, those that are held out included.
         test: Number of test examples of their own; None if there are none.
+        train_path: What holds a part of the training data and no test data; None if that is not known.
         counts: Name of each class or label -> its training examples; of each value -> None.
+        small: Classes with too few examples to be split.
         sample: Sizes of images or lengths of texts.
+        taken: What columns were taken for what, a line each.
         notes: What is unusual, a sentence each.
     """
 
@@ -78,6 +86,9 @@ class Found:
     task: TaskName = "classification"
     train: int
     test: int | None
+    train_path: Path | None = None
     counts: Mapping[str, int | None]
+    small: tuple[str, ...] = ()
     sample: ImageSample | TextSample
+    taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

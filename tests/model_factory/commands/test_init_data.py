@@ -66,7 +66,7 @@ def test_it_says_line_by_line_what_it_saw_and_decided_and_what_to_do_next(factor
 def test_the_comments_name_the_classes_and_stand_at_the_keys(factory, tmp_path, birds):
     factory(tmp_path, "init", "app", "--data", birds)
     text = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
-    assert "# Training images per class: crow 30, owl 12." in text
+    assert "# Training examples: crow 30, owl 12." in text
     assert all(len(line) <= 120 for line in text.splitlines())
     for key in ("name", "threads", "source", "path", "image_size", "test_fraction", "space", "resolutions", "epochs"):
         (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
@@ -132,7 +132,11 @@ def test_few_headers_are_read_of_many_images(factory, tmp_path, monkeypatch):
         ({"a/2020/1.png": 1, "b/2020/1.png": 1}, "the images are one folder deeper than the classes (a/2020)"),
         ({"notes.docx": 0}, "holds no class folders of images and nothing else that is read (notes.docx)"),
         ({"a/1.png": 1, "b/1.doc": 0}, "1.doc: is not an image"),
-        ({"a/1.png": 0, "b/1.png": 0}, "none of 2 sampled images can be read"),
+        (dict.fromkeys([f"{c}/{i}.png" for c in "ab" for i in range(3)], 0), "none of 6 sampled images can be read"),
+        (
+            {"a/1.png": 1, "b/1.png": 1, "b/2.png": 1, "b/3.png": 1},
+            "a with fewer than 3 examples cannot be split, and fewer than 2 other classes are left",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason_and_nothing_is_written(factory, tmp_path, files, message):
