@@ -50,6 +50,7 @@ def data_section(found: Found, folder: Path, own: Tree) -> Tree:
     tree: Tree = {
         "source": Noted(found.source, "how the data are read"),
         "path": Noted(shown_path(found.path, folder), "the data; relative paths start at this file"),
+        **({} if found.test_path is None else {"test_path": shown_path(found.test_path, folder)}),
         **found.keys,
         **own,
         "heldout_fraction": Noted(share, "of the training examples; guides the search"),

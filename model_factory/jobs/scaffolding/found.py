@@ -67,6 +67,7 @@ class Found:
 
     Attributes:
         path: The location as the user gave it, perhaps with a folder in it that holds the classes.
+        test_path: Where the test data are, if not below `path`.
         source: The source that reads them.
         keys: Further keys of the section `data` that they need, such as names of columns.
         task: The task that the labels are for.
@@ -81,6 +82,7 @@ class Found:
     """
 
     path: Path
+    test_path: Path | None = None
     source: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     task: TaskName = "classification"

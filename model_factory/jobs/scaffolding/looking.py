@@ -55,6 +55,7 @@ def look(path: Path, labels: Sequence[str] = ()) -> Found:
     described = () if place.columns is None else (place.columns.describe(),)
     return Found(
         path=place.path,
+        test_path=place.test_path,
         source=place.source,
         keys=place.keys,
         task="text_classification" if isinstance(sample, TextSample) else _TASKS[kind],
@@ -82,7 +83,10 @@ def _loaded(place: Place) -> tuple[Source | TextSource, LabelKind]:
 
 
 def _config(place: Place) -> DataConfig:
-    return DataConfig.model_validate({"source": place.source, "path": str(place.path.resolve()), **place.keys})
+    paths = {"path": str(place.path.resolve())}
+    if place.test_path is not None:
+        paths["test_path"] = str(place.test_path.resolve())
+    return DataConfig.model_validate({"source": place.source, **paths, **place.keys})
 
 
 def _counts(labels: Any, names: tuple[str, ...]) -> Mapping[str, int | None]:
@@ -113,6 +117,8 @@ def _small_classes(counts: Mapping[str, int | None], place: Place, *, has_test: 
 
 def _train_path(place: Place) -> Path | None:
     """A path that holds training data and no test data."""
+    if place.test_path is not None:
+        return place.path
     if place.source == "folder":
         folders = [path for path in sorted(place.path.iterdir()) if path.is_dir()]
         return next((path for path in folders if split_of_name(path.name, str(path)) == "train"), None)

@@ -13,7 +13,7 @@ from factory_base.foreign import printable
 from factory_base.wording import counted
 from model_factory.jobs.scaffolding.columns import Columns, guess_columns
 from supernet.data.folder import EXTENSIONS
-from supernet.data.split_names import listed, split_of_name
+from supernet.data.split_names import SplitName, listed, split_of_name
 from supernet.data.table.reading import SUFFIXES
 from supernet.data.types import LabelKind
 
@@ -35,6 +35,7 @@ class Place:
 
     Attributes:
         path: What the config names in `data.path`.
+        test_path: What the config names in `data.test_path`; None if there are no test data beside `path`.
         source: The source.
         keys: Further keys of the section `data`.
         kinds: The kinds of labels that the data may hold, the likeliest first.
@@ -43,6 +44,7 @@ class Place:
     """
 
     path: Path
+    test_path: Path | None = None
     source: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     kinds: tuple[LabelKind, ...] = ("class",)
@@ -126,6 +128,13 @@ def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Plac
     if not has_classes and not any(map(_is_class, folders)):
         raise ConfigError(_complaint(path, folders, files, images))
     notes = [f"the classes are in the folder {printable(str(path.relative_to(top)))}"] if path != top else []
+    splits = {split: folder for folder in folders if (split := _split(folder))}
+    if {"train", "validation"} <= set(splits) and "test" not in splits:
+        notes.append(
+            f"{printable(splits['validation'].name)} is taken for the test data, as there are no others; held-out images "
+            f"are drawn from {printable(splits['train'].name)}"
+        )
+        return Place(path=splits["train"], test_path=splits["validation"], source="folder", notes=tuple(notes))
     if tables:
         notes.append(
             f"{printable(tables[0].name)} is not used; to take it in place of the folders, name it with --data"
@@ -141,7 +150,12 @@ def _is_class(folder: Path) -> bool:
 
 def _has_classes(folder: Path) -> bool:
     """Whether a folder is named after a split and holds class folders."""
-    return split_of_name(folder.name, str(folder)) is not None and any(map(_is_class, _inner(folder)))
+    return _split(folder) is not None
+
+
+def _split(folder: Path) -> SplitName | None:
+    """The split that a folder of class folders is named after."""
+    return split_of_name(folder.name, str(folder)) if any(map(_is_class, _inner(folder))) else None
 
 
 def _inner(folder: Path) -> list[Path]:

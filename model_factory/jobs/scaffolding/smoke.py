@@ -61,6 +61,7 @@ def _few_tests(found: Found, data: Tree, folder: Path) -> Tree:
         return {"test_fraction": min(share, plain(data["test_fraction"]))}
     if found.test <= _TESTS or found.train_path is None:
         return {}
+    data.pop("test_path", None)
     path = Noted(shown_path(found.train_path, folder), "training data alone; some of them are set aside for the test")
     return {"path": path, "test_fraction": min(share, _LARGEST_SHARE)}
 

@@ -95,6 +95,16 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     assert "test_fraction" not in data
 
 
+def test_a_validation_folder_stands_in_for_missing_test_data_and_that_is_said(factory, tmp_path):
+    photos(tmp_path / "birds" / "train", {"crow": 20, "owl": 20})
+    photos(tmp_path / "birds" / "val", {"crow": 4, "owl": 4})
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert "data: folder, 40 training images, 8 test images" in out
+    assert "note: val is taken for the test data, as there are no others; held-out images are drawn from train" in out
+    for config in both_configs(tmp_path / "app"):
+        assert (config.data.path, config.data.test_path) == ("../birds/train", "../birds/val")
+
+
 def test_arrays_are_read_without_decoding(factory, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "a.npz", images=rng.integers(0, 256, (60, 3, 20, 24), dtype=np.uint8), labels=np.arange(60) % 3)
