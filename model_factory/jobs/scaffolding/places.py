@@ -131,8 +131,8 @@ def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Plac
     splits = {split: folder for folder in folders if (split := _split(folder))}
     if {"train", "validation"} <= set(splits) and "test" not in splits:
         notes.append(
-            f"{printable(splits['validation'].name)} is taken for the test data, as there are no others; held-out images "
-            f"are drawn from {printable(splits['train'].name)}"
+            f"{printable(splits['validation'].name)} is taken for the test data, as there are no others; held-out "
+            f"images are drawn from {printable(splits['train'].name)}"
         )
         return Place(path=splits["train"], test_path=splits["validation"], source="folder", notes=tuple(notes))
     if tables:
