@@ -60,6 +60,12 @@ def data_section(found: Found, folder: Path, own: Tree) -> Tree:
     return tree
 
 
+def imbalance(found: Found) -> Tree:
+    """The keys of the section `training` for classes with very different numbers of examples."""
+    note = "rare classes count more, in a way that the plan of the training names; or none"
+    return {"imbalance": Noted("auto", note)} if found.is_uneven else {}
+
+
 def shown_path(path: Path, folder: Path) -> str:
     """`path` as a config in `folder` names it: relative if it is in the folder or beside it."""
     relative = os.path.relpath(path.resolve(), folder.resolve())

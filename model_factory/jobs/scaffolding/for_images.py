@@ -9,12 +9,11 @@ from typing import Any
 from factory_base.documents import load_yaml
 from factory_base.wording import counted
 from model_factory.config import shipped_configs
-from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section
-from model_factory.jobs.scaffolding.found import UNEVEN, Found, ImageSample
+from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance
+from model_factory.jobs.scaffolding.found import Found, ImageSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
-from supernet.training.config import TrainingConfig
 
 _PHOTO_SIDE = 64
 """Pixels from which images show what networks trained on photos have learnt."""
@@ -141,13 +140,7 @@ def _training(section: dict[str, Any], found: Found, epochs: int, *, is_pretrain
     }
     if is_pretrained:
         tree["largest_only"] = 0
-    counts = [count for count in found.counts.values() if count is not None]
-    if (
-        "imbalance" in TrainingConfig.model_fields
-        and found.task == "classification"
-        and max(counts) > UNEVEN * max(1, min(counts))
-    ):
-        tree["imbalance"] = Noted("auto", "rare classes count more; or none")
+    tree |= imbalance(found)
     tree.pop("precision", None)  # bfloat16 is fast on some processors only
     return tree
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from factory_base.wording import counted
-from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section
+from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance
 from model_factory.jobs.scaffolding.found import Found, TextSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
 
@@ -30,7 +30,7 @@ def choose_for_texts(found: Found, sample: TextSample, folder: Path) -> Chosen:
     return Chosen(
         data=data_section(found, folder, {}),
         model=_model(lengths, vocabulary),
-        training={"epochs": Noted(epochs, EPOCHS_NOTE), **_RECIPE},
+        training={"epochs": Noted(epochs, EPOCHS_NOTE), **_RECIPE, **imbalance(found)},
         search={"shared_subnets": 40, "trials_per_target": 4},
         lines=(
             f"length: {lengths[-1]} tokens, because 95 % of the texts have at most {counted(sample.long, 'word')}",

@@ -94,3 +94,10 @@ class Found:
     sample: ImageSample | TextSample
     taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether each example has one class, and some classes are far rarer than others."""
+        counts = [count for count in self.counts.values() if count is not None]
+        has_one = self.task in ("classification", "text_classification")
+        return has_one and max(counts) > UNEVEN * max(1, min(counts))

@@ -26,6 +26,7 @@ SMOKE_NAME = "factory.smoke.yaml"
 """The file beside the config with the same loop in about two minutes."""
 
 
+_METRIC_NOTE = "what the search maximises; balanced_accuracy counts every class alike"
 _NOUNS = {
     "classification": ("class", "classes"),
     "text_classification": ("class", "classes"),
@@ -105,6 +106,7 @@ def _tree(family: str, found: Found, chosen: Chosen, targets: list[TargetBudgets
         "seed": 0,
         "threads": Noted(2, "CPU threads of training; another number rounds differently and gives another family"),
         "task": Noted(found.task, "what the models learn"),
+        **({"metric": Noted("accuracy", _METRIC_NOTE)} if found.is_uneven else {}),
         "data": chosen.data,
         "model": chosen.model,
         "training": chosen.training,

@@ -95,6 +95,14 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     assert "test_fraction" not in data
 
 
+def test_very_uneven_classes_are_noted_and_get_a_remedy(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 60, "owl": 8})
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert "note: classes are imbalanced: crow has 60, owl 8; look at the recall of each class" in out
+    config, _ = both_configs(tmp_path / "app")
+    assert (config.training.imbalance, config.metric) == ("auto", "accuracy")
+
+
 def test_a_validation_folder_stands_in_for_missing_test_data_and_that_is_said(factory, tmp_path):
     photos(tmp_path / "birds" / "train", {"crow": 20, "owl": 20})
     photos(tmp_path / "birds" / "val", {"crow": 4, "owl": 4})
