@@ -17,9 +17,9 @@ from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
 from supernet.spaces.ofa import OfaSpace
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
-from supernet.spaces.transformer import SelfAttention
 from supernet.spaces.published import PublishedSpace
 from supernet.spaces.published_config import EfficientNetLite0Config
+from supernet.spaces.transformer import SelfAttention
 from supernet.spaces.transformer_config import VisionTransformerConfig
 from supernet.spaces.vit import VisionTransformerSpace
 
