@@ -1,6 +1,6 @@
-"""The original classes of published networks, where timm or torchvision can be imported.
+"""The original classes of published networks, where their packages can be imported.
 
-Both can be installed with `pip install --no-deps` beside a PyTorch for which torchvision has no build: its compiled
+timm and torchvision can be installed with `pip install --no-deps` beside a PyTorch for which torchvision has no build: its compiled
 operators are then declared here without an implementation, and no network of these needs one.
 """
 
@@ -22,8 +22,10 @@ _library: list[Any] = []
 def original(layout: str, classes: int) -> nn.Module:
     """A new network of the class that has the layout, in evaluation mode. Skips the test if it cannot be imported."""
     package, name = layout.split(":")
-    if importlib.util.find_spec("torchvision") is None or importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed; pip install --no-deps timm torchvision")
+    needed = {"efficientnet_pytorch": ("efficientnet_lite_pytorch",), "timm": ("timm", "torchvision")}
+    for module in needed.get(package, (package,)):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed; pip install --no-deps {module}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _declare_operators()
@@ -31,6 +33,10 @@ def original(layout: str, classes: int) -> nn.Module:
             import timm
 
             network: nn.Module = timm.create_model(name, num_classes=classes)
+        elif package == "efficientnet_pytorch":
+            from efficientnet_lite_pytorch import EfficientNet
+
+            network = EfficientNet.from_name(name.replace("_", "-"), num_classes=classes)
         else:
             from torchvision.models import get_model
 
