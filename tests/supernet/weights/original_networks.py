@@ -1,7 +1,7 @@
 """The original classes of published networks, where their packages can be imported.
 
-timm and torchvision can be installed with `pip install --no-deps` beside a PyTorch for which torchvision has no build: its compiled
-operators are then declared here without an implementation, and no network of these needs one.
+timm and torchvision can be installed with `pip install --no-deps` beside a PyTorch for which torchvision has no build:
+its compiled operators are then declared here without an implementation, and no network of these needs one.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ RECORDED = {
         "107d01f9b27e91fb", [-0.03856, -0.33005, 0.02532, -0.30185, -0.19407],
     ),
 }  # fmt: skip
-"""Of the original classes in timm 1.0.31, torchvision 0.29.1 and efficientnet_lite_pytorch 0.1.0: the start of the digest
-of keys and shapes, and the first outputs for the first image below, with `random_state`. They stand for the classes
-where those are not installed."""
+"""Of the original classes in timm 1.0.31, torchvision 0.29.1 and efficientnet_lite_pytorch 0.1.0: the start of the
+digest of keys and shapes, and the first outputs for the first image below, with `random_state`. They stand for the
+classes where those are not installed."""
 
 
 def images() -> Tensor:
