@@ -17,6 +17,8 @@ from supernet.data.examples import Examples
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.config import SpaceConfig
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
 from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
@@ -126,6 +128,7 @@ def start_from(
     examples: Examples,
     *,
     seed: int,
+    task: Task | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Loaded | None:
     """Load and sort the initial weights, as the config says. If it names no initial weights, do nothing.
@@ -138,6 +141,7 @@ def start_from(
         folder: Folder to which the path of the weights is relative.
         examples: The training examples, some of which decide what is important.
         seed: Seed of the choice of these examples.
+        task: What the networks learn; by default the classes of the examples.
         notify: Called with a line about each thing that was done.
 
     Returns:
@@ -157,7 +161,8 @@ def start_from(
     if config.sort_by_importance:
         by_gradient = config.importance == "gradients" and not (model.names_weights and loaded.fresh)
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
-        count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
+        loss = (task or Classification(names=())).loss
+        count = sort_by_importance(supernet, batches, by_gradient=by_gradient, loss=loss)
         notify(f"{count} groups of channels, heads or neurons sorted by importance")
     return loaded
 
