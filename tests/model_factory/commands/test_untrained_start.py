@@ -52,6 +52,7 @@ def test_a_build_makes_a_family_whose_report_says_so(factory, with_trained_weigh
     page = (with_trained_weights / "dist/tiny/report.html").read_text()
     assert "Its initial weights were not trained further. Held-out accuracy of the largest subnet:" in page
     assert "Training loss by step" not in page
+    assert "images, which fit normalisation<" in page
 
 
 def test_fine_tuning_of_the_picks_is_announced_without_a_time(factory, with_trained_weights, edit_config):
