@@ -105,8 +105,8 @@ class _Page:
         options = [*value.get("anyOf", ()), *value.get("oneOf", ())]
         if links:
             others = [part for part in options if part.get("type") != "null" and not any(self._references(part))]
-            words = "".join(f"{self._words(part, place)}, or " for part in others)
-            return f"{words}{_SECTIONS.get(value.get('type', ''), 'a section')}, see {' or '.join(links)}"
+            names = "".join(f"{self._words(part, place)}, or " for part in others)
+            return f"{names}{_SECTIONS.get(value.get('type', ''), 'a section')}, see {' or '.join(links)}"
         if options:
             words = [self._words(part, place) for part in options if part.get("type") != "null"]
             return words[0] if _example(options[0]) else " or ".join(dict.fromkeys(words))
