@@ -103,11 +103,11 @@ class _Page:
         if "const" in value:
             return _code(value["const"])
         links = [f"[`{label}`](#{_anchor(heading)})" for heading, label, _ in self._parts(place, value)]
-        if links:
-            named = [_code(name) for part in value.get("oneOf", ()) for name in part.get("enum", ())]
-            section = f"{_SECTIONS.get(value.get('type', ''), 'a section')}, see {' or '.join(links)}"
-            return f"{' or '.join(named)}, or {section}" if named else section
         options = [*value.get("anyOf", ()), *value.get("oneOf", ())]
+        if links:
+            others = [part for part in options if part.get("type") != "null" and not any(self._references(part))]
+            names = "".join(f"{self._words(part, place)}, or " for part in others)
+            return f"{names}{_SECTIONS.get(value.get('type', ''), 'a section')}, see {' or '.join(links)}"
         if options:
             words = [self._words(part, place) for part in options if part.get("type") != "null"]
             return words[0] if _example(options[0]) else " or ".join(dict.fromkeys(words))

@@ -26,7 +26,8 @@ from supernet.data.source_splits import Source
 from supernet.data.sources import load_source
 from supernet.data.split_names import listed, split_of_name
 from supernet.data.table.reading import SUFFIXES, TableFile
-from supernet.data.table.source import TextSource, load_table_texts, table_image_files
+from supernet.data.table.source import load_table_texts, table_image_files
+from supernet.data.text_source import TextSource
 from supernet.data.types import LabelKind
 
 _MANY_CLASSES = 100
