@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
@@ -16,6 +16,7 @@ from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
+from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
@@ -96,7 +97,8 @@ class ExportConfig(Document):
     input: Literal["pixels", "tensor"] = "pixels"
     """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
     normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
-    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait.
+    Files of text classifiers take int64 tokens in any case."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
@@ -162,6 +164,20 @@ class FactoryConfig(Document):
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_start(cls, values: Any) -> Any:
+        """What a `model` section that names weights sets in other sections, unless the config says otherwise."""
+        model = _parsed_model(values.get("model")) if isinstance(values, dict) else None
+        if model is None or not model.names_weights:
+            return values
+        statistics = model.statistics
+        given = {"normalize": statistics, "tokenizer": model.tokenizer}
+        return values | {
+            "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
+            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+        }
+
     @field_validator("task", mode="before")
     @classmethod
     def _known_task(cls, section: Any) -> Any:
@@ -220,11 +236,49 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
-    def _takes_images(self) -> FactoryConfig:
-        if self.model.inputs != "images":
+    def _initial_weights_fit(self) -> FactoryConfig:
+        training, from_model = self.training, self.model.names_weights
+        if from_model and training.initial_weights is not None:
             raise ValueError(
-                f"model: space {self.model.space!r} takes {self.model.inputs}, but a build reads images; "
-                "train it from Python, as benchmarks/text_sst2.py does"
+                "training: initial_weights and model.from both name weights to start from; remove one of them"
+            )
+        if from_model or training.initial_weights is not None:
+            return self
+        for key, asked in (
+            ("fresh_parameters", bool(training.fresh_parameters)),
+            ("sort_by_importance", training.sort_by_importance),
+            ("epochs 0", training.epochs == 0),
+        ):
+            if asked:
+                raise ValueError(
+                    f"training: {key} applies only to initial weights; set training.initial_weights, or "
+                    + ("raise epochs" if training.epochs == 0 else f"remove {key}")
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits_model(self) -> FactoryConfig:
+        """The task decides what the data are, and the model space must take that."""
+        task, takes = self.task, self.model.inputs
+        if takes != task.inputs:
+            spaces = [name for name, entry in MODEL_SPACES.items() if task.inputs in entry.inputs]
+            hint = f"choose one of the spaces {', '.join(spaces)}"
+            if takes == "tokens":
+                hint = "set task: text_classification, or " + hint
+            raise ValueError(
+                f"model: space {self.model.space!r} takes {takes}, but the task {task.name} has {task.inputs}; {hint}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> FactoryConfig:
+        given, plain = self.training.augment, AugmentConfig()
+        changed = [name for name in AugmentConfig.model_fields if getattr(given, name) != getattr(plain, name)]
+        wrong = [name for name in changed if (name in TEXT_CHANGES) != (self.task.inputs == "tokens")]
+        if wrong:
+            what = "texts" if self.task.inputs == "images" else "images"
+            raise ValueError(
+                f"training: augment.{wrong[0]} is for {what}, not for the task {self.task.name}; remove it"
             )
         return self
 
@@ -245,13 +299,34 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.image_size}; raise image_size, or lower the resolution"
             )
-        self.training.augment.check_size(self.data.image_size)
+        if self.task.inputs == "images":
+            self.training.augment.check_size(self.data.image_size)
         return self
 
     @property
     def steering(self) -> str:
         """The name of the metric that the search maximises."""
         return self.metric or self.task.metrics[0]
+
+
+def _parsed_model(section: Any) -> SpaceConfig | None:
+    """The `model` section as its class reads it; None if it is not valid, which is reported elsewhere."""
+    if isinstance(section, SpaceConfig):
+        return section
+    space = section.get("space") if isinstance(section, dict) else None
+    if not isinstance(space, str) or space not in MODEL_SPACES:
+        return None
+    try:
+        return MODEL_SPACES[space].config.model_validate(section)
+    except ValidationError:
+        return None
+
+
+def _with_defaults(section: Any, defaults: dict[str, Any]) -> Any:
+    """A section of a config with other `defaults` for what it does not say."""
+    if isinstance(section, Document):
+        return section.model_copy(update={k: v for k, v in defaults.items() if k not in section.model_fields_set})
+    return defaults | section if isinstance(section, dict) else section
 
 
 def find_config(start: Path) -> Path | None:

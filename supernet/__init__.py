@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from supernet.data.image_examples import Normalisation as Normalisation
     from supernet.data.image_examples import image_examples as image_examples
     from supernet.data.sources import load_splits as load_splits
-    from supernet.data.text import Vocabulary as Vocabulary
-    from supernet.data.text import load_sentences as load_sentences
     from supernet.data.token_examples import TokenExamples as TokenExamples
+    from supernet.data.tokenizer import Tokenizer as Tokenizer
+    from supernet.data.tokenizer import load_tokenizer as load_tokenizer
+    from supernet.data.tokenizer import trained_tokenizer as trained_tokenizer
     from supernet.data.types import Splits as Splits
     from supernet.evaluation.calibration import choose_calibration as choose_calibration
     from supernet.evaluation.evaluation import accuracy as accuracy
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from supernet.spaces.mobilenet_config import StageConfig as StageConfig
     from supernet.spaces.ofa_config import OfaMbv3Config as OfaMbv3Config
     from supernet.spaces.ofa_config import OfaProxylessConfig as OfaProxylessConfig
+    from supernet.spaces.published_config import EfficientNetLite0Config as EfficientNetLite0Config
+    from supernet.spaces.published_config import MobileNetV3LargeConfig as MobileNetV3LargeConfig
     from supernet.spaces.transformer_config import TextEncoderConfig as TextEncoderConfig
     from supernet.spaces.transformer_config import VisionTransformerConfig as VisionTransformerConfig
     from supernet.training.checkpoint import load_supernet as load_supernet
@@ -67,6 +70,7 @@ _MODULES = {
     "ChainModelSpace": "supernet.chain",
     "Choice": "supernet.space",
     "DataConfig": "supernet.data.config",
+    "EfficientNetLite0Config": "supernet.spaces.published_config",
     "ExampleInputs": "supernet.data.examples",
     "Examples": "supernet.data.examples",
     "FakeQuantised": "supernet.quantisation.fake",
@@ -77,6 +81,7 @@ _MODULES = {
     "Link": "supernet.chain",
     "MaskingConformance": "supernet.conformance",
     "MobileNetConfig": "supernet.spaces.mobilenet_config",
+    "MobileNetV3LargeConfig": "supernet.spaces.published_config",
     "ModelSpace": "supernet.model_space",
     "ModelSpaceConformance": "supernet.conformance",
     "Normalisation": "supernet.data.image_examples",
@@ -95,10 +100,10 @@ _MODULES = {
     "Supernet": "supernet.sharing.supernet",
     "TextEncoderConfig": "supernet.spaces.transformer_config",
     "TokenExamples": "supernet.data.token_examples",
+    "Tokenizer": "supernet.data.tokenizer",
     "TrainingConfig": "supernet.training.config",
     "UnitAxis": "supernet.sharing.importance",
     "VisionTransformerConfig": "supernet.spaces.transformer_config",
-    "Vocabulary": "supernet.data.text",
     "accuracy": "supernet.evaluation.evaluation",
     "calibrate_ranges": "supernet.quantisation.fake",
     "choose_calibration": "supernet.evaluation.calibration",
@@ -107,7 +112,7 @@ _MODULES = {
     "fake_quantised": "supernet.quantisation.fake",
     "image_examples": "supernet.data.image_examples",
     "keep_freed_memory": "supernet.planning.memory",
-    "load_sentences": "supernet.data.text",
+    "load_tokenizer": "supernet.data.tokenizer",
     "load_splits": "supernet.data.sources",
     "load_supernet": "supernet.training.checkpoint",
     "make_model_space": "supernet.spaces",
@@ -117,6 +122,7 @@ _MODULES = {
     "separated": "supernet.training.finetune",
     "sort_by_importance": "supernet.sharing.importance",
     "train": "supernet.training.training",
+    "trained_tokenizer": "supernet.data.tokenizer",
 }
 """The module of each public name."""
 

@@ -20,12 +20,14 @@ from device_profiles.workload.operators import KernelKind, Operator, Workload, t
 from factory_base.errors import FactoryError, SpaceError
 from supernet.sharing.meta_calls import PRODUCTS, macs_of, name_of, run_on_meta
 
-_Rule = Literal["view", "convolution", "product", "batch_norm", "activation", "pool", "elementwise"]
+_Rule = Literal["view", "pad", "convolution", "product", "batch_norm", "activation", "pool", "elementwise"]
 
 _VIEWS = frozenset({"detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias"})
 _FUSABLE = frozenset(
     {"relu", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "sigmoid", "hardsigmoid", "tanh"}
 )
+_LOOKUPS = frozenset({"embedding", "index_select"})
+"""Calls that read only some rows of a constant."""
 _REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "var", "var_mean", "logsumexp"})
 
 
@@ -41,28 +43,30 @@ class _Node:
     output: int
     output_elements: int
     weights: dict[int, int]
+    weights_read: int
     channels: int
     has_bias: bool
     has_activation: bool = False
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
+def trace(module: nn.Module, input_shape: tuple[int, ...], *, tokens: bool = False) -> Workload:
     """Run `module` in evaluation mode on a meta tensor `(1, *input_shape)` and record what an engine would run.
 
     Works for any plain PyTorch network, on the meta device or with real weights, and does not change it. Operators are
     counted as onnxruntime runs them on a CPU: batch normalisation after a convolution or linear layer is folded; ReLU,
     clip, leaky ReLU, sigmoid, hard sigmoid and tanh are fused if they directly follow such a layer and are its only
-    consumer; hard-swish, SiLU and GELU are element-wise operators of their own; views are free; anything that depends
-    on weights only is a constant.
+    consumer; so is padding with zeros that a convolution follows; hard-swish, SiLU and GELU are element-wise operators
+    of their own; views are free; anything that depends on weights only is a constant.
 
     Args:
         module: The network.
         input_shape: Shape of its input, without the batch.
+        tokens: Whether the input is int64 tokens; otherwise it is float32.
 
     Raises:
         SpaceError: The network does not accept this shape, or its control flow depends on the values of its data.
     """
-    image = torch.empty((1, *input_shape), device="meta")
+    image = torch.empty((1, *input_shape), dtype=torch.int64 if tokens else torch.float32, device="meta")
     recorder = _Recorder(image)
     try:
         with torch.no_grad(), _evaluating(module), recorder:
@@ -166,6 +170,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         constants = [tensor for tensor in tensors if id(tensor) not in self._values]
         owned = [(self._constant(tensor)[0], tensor) for tensor in constants]
         self.file.add_call(name_of(func), args, inputs, owned, output)
+        weights = dict(self._constant(tensor) for tensor in constants)
         node = _Node(
             rule=rule,
             kind=_kind(rule, args),
@@ -174,7 +179,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             input_elements=sum(tensor.numel() for tensor in inputs),
             output=len(self.elements),
             output_elements=output.numel(),
-            weights=dict(self._constant(tensor) for tensor in constants),
+            weights=weights,
+            weights_read=output.numel() if name_of(func) in _LOOKUPS else sum(weights.values()),
             channels=output.shape[1] if output.dim() > 1 else 0,
             has_bias=len(constants) > 1,
         )
@@ -229,6 +235,8 @@ def _rule_of(func: Any) -> _Rule:
     name = name_of(func)
     if func.is_view or name in _VIEWS:
         return "view"
+    if name == "constant_pad_nd":
+        return "pad"
     if name == "convolution":
         return "convolution"
     if name in PRODUCTS:
@@ -264,7 +272,7 @@ def _workload(recorder: _Recorder, outputs: list[int], tensors: list[Tensor]) ->
             macs=node.macs,
             input_elements=node.input_elements,
             output_elements=node.output_elements,
-            weight_elements=sum(node.weights.values()),
+            weight_elements=node.weights_read,
         )
         for node in nodes
     )
@@ -286,8 +294,12 @@ def _fused(nodes: list[_Node], outputs: list[int]) -> list[_Node]:
     producers: dict[int, _Node] = {}
     kept: list[_Node] = []
     for node in nodes:
-        producer = producers.get(node.inputs[0])
-        if producer is not None and consumers[node.inputs[0]] == 1 and _absorbs(producer, node):
+        producer = producers.get(node.inputs[0]) if consumers[node.inputs[0]] == 1 else None
+        if producer is not None and producer.rule == "pad" and node.rule == "convolution":
+            node.inputs, node.input_elements = producer.inputs, producer.input_elements
+            kept.remove(producer)
+            producer = None
+        if producer is not None and _absorbs(producer, node):
             producer.output = node.output
             producers[node.output] = producer
         else:
@@ -303,6 +315,7 @@ def _absorbs(producer: _Node, node: _Node) -> bool:
     if node.rule == "batch_norm" and producer.weights:
         if not producer.has_bias:
             producer.weights[-node.output] = node.channels
+            producer.weights_read += node.channels
             producer.has_bias = True
         return True
     producer.has_activation = node.rule == "activation"

@@ -69,7 +69,7 @@ def render_report(data: ReportData) -> str:
         quality=data.quality,
         class_names=data.class_names,
         loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
-        accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.largest_accuracy else None,
+        accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.steps and curve.largest_accuracy else None,
     )
     return page.encode("utf-8", "replace").decode()
 

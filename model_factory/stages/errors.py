@@ -22,6 +22,7 @@ from model_factory.stages.cached import Stage
 from model_factory.stages.export import Exported
 from model_factory.stages.materials import Materials
 from model_factory.stages.quality import test_labels
+from supernet.data.types import LabelledImages
 from supernet.tasks.worst_errors import WorstError, worst_errors
 
 _VERSION = 1
@@ -94,7 +95,10 @@ def _pictures(materials: Materials, errors: Mapping[str, Sequence[WorstError]]) 
     wanted = sorted({error.example for found in errors.values() for error in found})
     if not wanted:
         return {}
-    images = materials.splits.test.images[np.array(wanted)]
+    test = materials.splits.test
+    if not isinstance(test, LabelledImages):
+        return {}
+    images = test.images[np.array(wanted)]
     return dict(zip(wanted, images, strict=True))
 
 
@@ -116,5 +120,6 @@ def _section(
                 predicted=names[error.predicted], confidence=error.confidence,
             )
             for error in errors
+            if error.example in pictures
         ),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from supernet.data.source_splits import located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
+from supernet.spaces.hf_folder import CONFIG_FILE, model_folder
 
 _MISSING_FILES = "missing_files.tsv"
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
@@ -51,7 +52,7 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = shaping_values(config, exclude={"path", "test_path"})  # the digests stand for the content there
+    section = shaping_values(config, exclude={"path", "test_path", "tokenizer"})  # the digests stand for the content
     return {"config": section, "files": [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]}
 
 
@@ -61,13 +62,18 @@ def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
 
 
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space apart from the `model` section: the code of an imported space; else empty.
+    """What shapes a model space apart from the `model` section.
+
+    That is the code of an imported space, or the config of a pretrained model; else it is empty.
 
     It is part of the keys of all stages that build networks.
 
     Raises:
         SpaceError: A file of the code cannot be read.
     """
+    if isinstance(config, TransformersConfig) and config.names_weights:
+        path = model_folder(config, folder) / CONFIG_FILE
+        return {"model_config": sha256_file(path) if path.is_file() else None}
     if not isinstance(config, ImportedConfig):
         return {}
     try:
@@ -76,34 +82,33 @@ def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
         raise SpaceError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def weights_fingerprint(initial_weights: str | None, folder: Path, checkpoint: Path) -> dict[str, Any]:
+def weights_fingerprint(weights: Path | None, checkpoint: Path) -> dict[str, Any]:
     """The digest of the weights from which training starts; empty if it starts from random weights.
 
     Args:
-        initial_weights: The path in the config; None for random weights.
-        folder: The folder of the config.
+        weights: The file with the weights; None for random weights.
         checkpoint: The file that training writes.
 
     Raises:
         CheckpointError: The file cannot be read.
         ConfigError: The file is `checkpoint`.
     """
-    if initial_weights is None:
+    if weights is None:
         return {}
-    path = located(initial_weights, folder)
-    if path.resolve() == checkpoint.resolve():
-        raise ConfigError(f"{path}: is the file that this run writes; start from a copy of it elsewhere")
+    if weights.resolve() == checkpoint.resolve():
+        raise ConfigError(f"{weights}: is the file that this run writes; start from a copy of it elsewhere")
     try:
-        return {"initial_weights": sha256_file(path)}
+        return {"initial_weights": sha256_file(weights)}
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); see training.initial_weights") from error
+        raise CheckpointError(f"{weights}: cannot be read ({error.strerror}); see training.initial_weights") from error
 
 
 def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
     if config.is_callable:
         return _code(config.source.partition(":")[0], folder)
     named = [located(path, folder) for path in (config.path, config.test_path) if path]
-    return [pair for path in named for pair in _below(path)]
+    tokenizer = [] if config.tokenizer is None else _below(located(config.tokenizer, folder))
+    return [*(pair for path in named for pair in _below(path)), *(("tokenizer", path) for _, path in tokenizer)]
 
 
 def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> list[tuple[str, Path]]:

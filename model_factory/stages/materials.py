@@ -1,4 +1,4 @@
-"""What several stages share but a build without changes never loads: images, model space and supernet."""
+"""What several stages share but a build without changes never loads: the data, the model space and the supernet."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import library_version, stage_key
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries
+from model_factory.stages.texts import token_needs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from supernet.data.examples import Examples, Inputs
     from supernet.data.image_cache import ImageCache
     from supernet.data.image_examples import Normalisation
-    from supernet.data.types import LabelledImages, Labels, Splits
+    from supernet.data.types import Labelled, LabelledImages, Labels, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
     from supernet.quantisation.fake import Ranges
@@ -88,8 +89,11 @@ class Materials:
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
         check_model_section(config.model, folder)
-        with self._console.stage("read images") as progress:
-            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache(), config.task.labels)
+        needs = token_needs(self._run) if self._takes_tokens else None
+        with self._console.stage("read texts" if needs else "read images") as progress:
+            splits = load_splits(
+                config.data, folder, config.seed, progress, self._image_cache(), config.task.labels, needs
+            )
         for note in splits.notes:
             self._console.say(note)
         if self._known is not None:
@@ -108,6 +112,11 @@ class Materials:
             raise DataError(
                 f"{self._run.checkpoint}: was trained with {_listed(known.counts)}, but the data are now read as "
                 f"{_listed(counts)}; {again}"
+            )
+        if splits.digest != known.sha256 and self._takes_tokens:
+            raise DataError(
+                f"{self._run.checkpoint}: was trained with other tokens than those that the texts have now, because "
+                f"another version of the factory or of tokenizers made the tokenizer; {again}"
             )
         if splits.digest != known.sha256:
             self._console.say(
@@ -131,7 +140,8 @@ class Materials:
         run = self._run
         if not run.config.data.needs_path:
             return None
-        files = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
+        pixels = run.config.data.model_copy(update={"normalize": "data"})  # which decoded images do not depend on
+        files = data_fingerprint(pixels, run.config_folder, run.fingerprints)
         key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
         return ImageCache(folder=run.images, key=key)
 
@@ -153,14 +163,16 @@ class Materials:
             config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
         )
         shape = made.input_shape(made.space.largest)
-        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+        if self._takes_tokens and len(shape) != 1:
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has texts (length,)")
+        if not self._takes_tokens and (len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]):
             raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
         return made
 
     @cached_property
     def workloads(self) -> Workloads:
         """Workloads of the files of the subnets, with the preprocessing if files take pixels; see `known_workloads`."""
-        return self.known_workloads(pixels=self._run.config.export.takes_pixels)
+        return self.known_workloads(pixels=self._takes_pixels)
 
     def known_workloads(self, *, pixels: bool) -> Workloads:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
@@ -188,6 +200,16 @@ class Materials:
 
         return load_supernet(self._run.checkpoint, self.model_space)
 
+    @property
+    def _takes_tokens(self) -> bool:
+        """Whether the networks take the tokens of texts, and not images."""
+        return self._run.config.task.inputs == "tokens"
+
+    @property
+    def _takes_pixels(self) -> bool:
+        """Whether files take pixels."""
+        return self._run.config.export.takes_pixels and not self._takes_tokens
+
     @cached_property
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images."""
@@ -196,10 +218,15 @@ class Materials:
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
     def examples(
-        self, split: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+        self, split: Labelled, augmentation: AugmentConfig | None = None, device: torch.device | None = None
     ) -> Examples:
         """A split for training, with `augmentation` on `device`, or for evaluation; see `ImageExamples.of`."""
         from supernet.data.image_examples import ImageExamples
+        from supernet.data.token_examples import TokenExamples
+        from supernet.data.types import LabelledTexts
+
+        if isinstance(split, LabelledTexts):
+            return TokenExamples.of(split, augmentation.word_dropout if augmentation else 0.0)
 
         if self._run.config.data.workers:
             device = None  # other processes cannot read a GPU's memory
@@ -209,11 +236,12 @@ class Materials:
     def loader_workers(self) -> int:
         """Number of processes that prepare training batches: that of the config, else 0 if the images are in memory."""
         from supernet.data.loading import spare_cores
-        from supernet.data.types import OnDemandImages
+        from supernet.data.types import LabelledImages, OnDemandImages
 
+        train = self.splits.train
         if self._run.config.data.workers is not None:
             return self._run.config.data.workers
-        return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
+        return spare_cores() if isinstance(train, LabelledImages) and isinstance(train.images, OnDemandImages) else 0
 
     def calibration(self, progress: Progress) -> Calibration:
         """Choose the number of training images for recalibration. Raises `CheckpointError`, `SpaceError`."""
@@ -347,18 +375,21 @@ class Materials:
     @property
     def file_input_type(self) -> InputType:
         """The type of the input of exported files."""
-        return "uint8" if self._run.config.export.takes_pixels else "float32"
+        return "int64" if self._takes_tokens else "uint8" if self._takes_pixels else "float32"
 
     def file_input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
         """The shape of one input of the subnet's file, without the batch."""
-        channels, height, width = self.model_space.input_shape(subnet)
-        return (height, width, channels) if self._run.config.export.takes_pixels else (channels, height, width)
+        shape = self.model_space.input_shape(subnet)
+        if not self._takes_pixels:
+            return shape
+        channels, height, width = shape
+        return height, width, channels
 
     def file_module(self, network: nn.Module) -> nn.Module:
         """What the file of a network computes: the network, with the preprocessing if files take pixels."""
         from supernet.pixels import PixelInput
 
-        if not self._run.config.export.takes_pixels:
+        if not self._takes_pixels:
             return network
         return PixelInput(network, self.splits.mean, self.splits.std)
 
@@ -367,11 +398,10 @@ class Materials:
         """The factor per channel of the preprocessing in files, see `share_weights`; empty if files take tensors."""
         from supernet.pixels import FULL_SCALE
 
-        takes_pixels = self._run.config.export.takes_pixels
-        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if takes_pixels else ()
+        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if self._takes_pixels else ()
 
-    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
-        """The images of a split as inputs of the subnet's file."""
+    def inputs(self, split: Labelled, subnet: SubnetConfig) -> FileInputs:
+        """The images or texts of a split as inputs of the subnet's file."""
         return self._file_inputs(split, subnet, None)
 
     def calibration_inputs(self, subnet: SubnetConfig, images: int) -> ModelInput:
@@ -394,10 +424,11 @@ class Materials:
         size = self.model_space.input_shape(subnet)[-1]
         return PixelInputs(split, size, None if rows is None else rows.numpy())
 
-    def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
+    def _file_inputs(self, split: Labelled, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
+        from supernet.data.types import LabelledImages
 
-        if self._run.config.export.takes_pixels:
+        if self._takes_pixels and isinstance(split, LabelledImages):
             return self.pixels(split, subnet, rows)
         return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet), rows))
 
@@ -407,7 +438,10 @@ def _listed(counts: tuple[int, int, int]) -> str:
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy; each slice is computed on access."""
+    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy, or texts as int64 tokens (n, length).
+
+    Each slice is computed on access.
+    """
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -415,7 +449,7 @@ class ModelInputs:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice) -> NDArray[np.float32] | NDArray[np.int64]:
         return self._inputs[rows].contiguous().numpy()
 
 
@@ -442,4 +476,4 @@ class PixelInputs:
 
 
 FileInputs = ModelInputs | PixelInputs
-"""Images as inputs of an exported file."""
+"""Images or texts as inputs of an exported file."""

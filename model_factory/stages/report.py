@@ -19,6 +19,7 @@ from exports.onnx.conversion import Conversion, Drop
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
 from factory_base.wording import counted
+from model_factory.config import FactoryConfig
 from model_factory.console import Console
 from model_factory.report.data import (
     ChurnRow,
@@ -193,6 +194,7 @@ def _report_data(
         release=manifest.release,
         dataset_name=run.config.data.path or run.config.data.source,
         train_count=train_count,
+        train_use=_train_use(run.config),
         heldout_count=heldout_count,
         test_count=test_count,
         labels_count=len(trained.class_names),
@@ -296,11 +298,21 @@ def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, 
     return {"training": trained.seconds, **({"fine-tuning": sum(tuned.values())} if tuned else {})}
 
 
+def _train_use(config: FactoryConfig) -> str:
+    """What the training images fit: at least the batch normalisation of every subnet."""
+    fitted = [
+        *(["weights"] if config.training.epochs else []),
+        *(["normalisation"] if config.data.normalize == "data" else []),
+    ]
+    return " and ".join(fitted) or "batch normalisation"
+
+
 def _curve(trained: Trained) -> TrainingCurve:
     rows = trained.curve
+    losses = [(row.step, row.loss) for row in rows if row.loss is not None]
     return TrainingCurve(
-        steps=tuple(row.step for row in rows),
-        loss=tuple(row.loss for row in rows),
+        steps=tuple(step for step, _ in losses),
+        loss=tuple(loss for _, loss in losses),
         largest_accuracy=tuple((r.step, r.largest_accuracy) for r in rows if r.largest_accuracy is not None),
         smallest_accuracy=tuple((r.step, r.smallest_accuracy) for r in rows if r.smallest_accuracy is not None),
         phase_boundary=trained.largest_only_steps or None,

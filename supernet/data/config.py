@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from factory_base.documents import ADDED, HANDLING, Document, nearest
 from factory_base.quantities import SizeBytes
+from supernet.data.normalising import Normalize
 
 SourceName = Literal["digits", "folder", "npz", "parquet", "table"]
 """The built-in sources; `supernet.data.sources.SOURCES` holds their loaders."""
@@ -58,12 +59,18 @@ class DataConfig(Document):
             session. Held-out and test data are drawn by whole groups.
         weight_column: Name of a table's column of numbers above 0 that state how much each row counts.
         columns: Names of the columns of CSV and TSV files whose first line is a row already, in place of names.
+        normalize: The mean and standard deviation with which images are normalised. `data`: those of the training
+            images. `imagenet`, `inception` (-1 to 1) or a section with `mean` and `std`: those with which the initial
+            weights were trained; a pretrained start sets it.
         heldout_fraction: Share of the training data that is held out: it guides the search and fits no weights.
         test_fraction: Share of the data in `path` set aside as test data; used only if the source has no test data.
         limit: Number of training images to use (a seeded draw), for quick experiments; at least 4: two images of
             each of two classes.
         options: Keyword arguments for a callable source; relative paths in them start at the config's folder, in which
             the callable runs.
+        tokenizer: For texts, a `tokenizer.json` of the package `tokenizers`, relative to the config's folder. By
+            default one is trained on the training texts, with as many tokens as the model has.
+        length: Number of tokens of a text: longer ones are truncated. By default the largest length of the model.
         cache: Where decoded images are kept. `memory`: in memory, in every process. `disk`: in one file per split in
             the run folder, written once and read at random; it takes 3 * `image_size`^2 bytes per image and avoids
             decoding from then on. `none`: nowhere; an image is decoded whenever it is used. `auto`: `memory` up to
@@ -89,10 +96,13 @@ class DataConfig(Document):
     group_column: Annotated[str | None, ADDED] = None
     weight_column: Annotated[str | None, ADDED] = None
     columns: Annotated[list[str] | None, ADDED] = Field(default=None, min_length=1)
+    normalize: Annotated[Normalize, ADDED] = "data"
     heldout_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
     limit: int | None = Field(default=None, ge=4, le=1_000_000_000)
     options: dict[str, Any] = Field(default_factory=dict)
+    tokenizer: Annotated[str | None, ADDED] = None
+    length: Annotated[int | None, ADDED] = Field(default=None, ge=1, le=65_536)
     cache: Annotated[Literal["auto", "memory", "disk", "none"], HANDLING] = "auto"
     memory_limit: Annotated[SizeBytes, HANDLING] = 4 * 2**30
     workers: Annotated[int | None, HANDLING] = Field(default=None, ge=0, le=256)

@@ -22,8 +22,8 @@ _DEVICE_SHARE = 1 / 8  # of a GPU's memory for the images: training needs the re
 class Normalisation:
     """Mean and standard deviation of each channel, as fractions of full scale (255)."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> Tensor:
@@ -125,8 +125,14 @@ class ImageExamples:
 
 
 def image_examples(splits: Splits) -> tuple[ImageExamples, ImageExamples, ImageExamples]:
-    """The training, held-out and test images of a data set as examples, without augmentation, in this order."""
+    """The training, held-out and test images of a data set as examples, without augmentation, in this order.
+
+    Raises:
+        DataError: The data set is one of texts.
+    """
     normalisation = Normalisation(mean=splits.mean, std=splits.std)
-    parts = (splits.train, splits.heldout, splits.test)
+    parts = [part for part in (splits.train, splits.heldout, splits.test) if isinstance(part, LabelledImages)]
+    if len(parts) != 3:
+        raise DataError("the data set has texts, not images; see TokenExamples.of")
     train, heldout, test = (ImageExamples.of(part, normalisation) for part in parts)
     return train, heldout, test

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaConfig, OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published_config import EfficientNetLite0Config, MobileNetV3LargeConfig, PublishedConfig
 from supernet.spaces.transformer_config import TextEncoderConfig, VisionTransformerConfig
 
 if TYPE_CHECKING:
     from supernet.model_space import ModelSpace
 
 
-_FEWEST_CLASSES = 2
+CHECKED_CLASSES = 2
+"""The number of classes with which a model space is made before that of the data is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,12 @@ class SpaceEntry:
     Attributes:
         config: Class of its `model` section.
         make: `(config, number of classes) -> model space`.
+        inputs: What its networks can take; the section decides between several.
     """
 
     config: type[SpaceConfig]
     make: Callable[[Any, int], ModelSpace]
+    inputs: tuple[InputKind, ...] = ("images",)
 
 
 def _mobilenet(config: MobileNetConfig, classes: int) -> ModelSpace:
@@ -43,6 +47,12 @@ def _ofa(config: OfaConfig, classes: int) -> ModelSpace:
     from supernet.spaces.ofa import OfaSpace
 
     return OfaSpace(config, classes)
+
+
+def _published(config: PublishedConfig, classes: int) -> ModelSpace:
+    from supernet.spaces.published import PublishedSpace
+
+    return PublishedSpace(config, classes)
 
 
 def _vit(config: VisionTransformerConfig, classes: int) -> ModelSpace:
@@ -64,11 +74,13 @@ def _transformers(config: TransformersConfig, classes: int) -> ModelSpace:
 
 
 MODEL_SPACES: dict[str, SpaceEntry] = {
+    "efficientnet_lite0": SpaceEntry(EfficientNetLite0Config, _published),
     "mobilenet": SpaceEntry(MobileNetConfig, _mobilenet),
+    "mobilenetv3_large": SpaceEntry(MobileNetV3LargeConfig, _published),
     "ofa_mbv3": SpaceEntry(OfaMbv3Config, _ofa),
     "ofa_proxyless": SpaceEntry(OfaProxylessConfig, _ofa),
-    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder),
-    "transformers": SpaceEntry(TransformersConfig, _transformers),
+    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder, ("tokens",)),
+    "transformers": SpaceEntry(TransformersConfig, _transformers, ("images", "tokens")),
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
 """Name in a config -> entry, for every model space but imported ones."""
@@ -89,7 +101,7 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        MODEL_SPACES[config.space].make(config, _FEWEST_CLASSES)
+        make_model_space(config, CHECKED_CLASSES, folder)
 
 
 def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
@@ -108,4 +120,8 @@ def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -
         from supernet.spaces.imported import load_imported_space
 
         return load_imported_space(config, classes, folder)
+    if isinstance(config, TransformersConfig) and config.from_ is not None:
+        from supernet.spaces.hf_folder import with_pretrained_config
+
+        config = with_pretrained_config(config, folder)
     return MODEL_SPACES[config.space].make(config, classes)

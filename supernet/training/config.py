@@ -22,8 +22,8 @@ class TrainingConfig(Document):
     Limits on numbers only catch typing errors.
     """
 
-    epochs: float = Field(gt=0, le=1_000_000_000)
-    """Passes over the training examples."""
+    epochs: float = Field(ge=0, le=1_000_000_000)
+    """Passes over the training examples; 0 searches initial weights as they are, which must be trained."""
     batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Examples in one step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
@@ -109,13 +109,6 @@ class TrainingConfig(Document):
     """How often a run that diverged (a loss or gradient that is not finite, a loss far above its lowest, an accuracy
     that falls back to chance, by more than the noise of the held-out images) returns to its last good state with half
     the learning rate before it gives up."""
-
-    @model_validator(mode="after")
-    def _initial_weights_are_there(self) -> TrainingConfig:
-        if self.initial_weights is None and (self.fresh_parameters or self.sort_by_importance):
-            key = "fresh_parameters" if self.fresh_parameters else "sort_by_importance"
-            raise ValueError(f"{key} applies only to initial weights; set initial_weights, or remove {key}")
-        return self
 
     @model_validator(mode="after")
     def _micro_batches_fit(self) -> TrainingConfig:

@@ -28,36 +28,8 @@ from supernet.data.table.labels import TableLabels, label_columns, read_labels
 from supernet.data.table.reading import SUFFIXES, TableFile, TableFormat
 from supernet.data.table.rows import Table, read_table
 from supernet.data.table.sides import HELDOUT, TEST, Sides, Together, kept_together, sides_of, weights_of
+from supernet.data.text_source import TextSource, TextSplit
 from supernet.data.types import Groups, LabelKind, Labels, Rows, Weights
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TextSplit:
-    """A split of a source of texts.
-
-    Attributes:
-        texts: The texts; each is unpacked when it is asked for.
-        labels: The label of each text, of any kind.
-        weights: How much each text counts in training; None if all count alike.
-        groups: Texts with the same number belong to one split; None if each may be in any.
-    """
-
-    texts: Sequence[str]
-    labels: Labels
-    weights: Weights | None = None
-    groups: Groups | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TextSource:
-    """What `load_table_texts` returns; the attributes are those of `supernet.data.source_splits.Source`."""
-
-    train: TextSplit
-    test: TextSplit | None
-    class_names: tuple[str, ...]
-    heldout: Rows | None = None
-    group_names: Sequence[str] = ()
-    notes: tuple[str, ...] = ()
 
 
 def load_table_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:

@@ -16,7 +16,10 @@ from factory_base.errors import CheckpointError, ConfigError
 from supernet.data.image_examples import ImageExamples
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace, SubnetConfig
+from supernet.spaces import make_model_space
+from supernet.spaces.config import SpaceConfig
 from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.training.checkpoint import save_supernet
 from supernet.training.config import TrainingConfig
 from supernet.weights.pretrained import load_initial_weights, start_from
@@ -119,6 +122,22 @@ def test_weights_that_do_not_fit_are_named_in_one_line_and_nothing_changes(
     assert same(supernet, Supernet(small_space).largest)
 
 
+def test_weights_of_another_width_have_each_layer_named(small_space: MobileNetSpace, file: Path) -> None:
+    stage = {"widths": [8, 24], "depths": [1, 2], "kernels": [3, 5], "expands": [1, 2]}
+    wider = MobileNetConfig.model_validate(
+        {"resolutions": [8, 12], "stem_width": 8, "stages": [stage, stage], "head_width": 16}
+    )
+    network = make_model_space(wider, 4)
+    state = network.build(network.space.largest).state_dict()
+    expected = small_space.build(small_space.space.largest).state_dict()
+    others = [n for n, t in state.items() if t.shape != expected[n].shape and "running" not in n]
+    save_file(state, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_initial_weights(Supernet(small_space), file)
+    assert len(others) > 10
+    assert all(f"'{name}' has shape" in str(caught.value) for name in others)
+
+
 def test_a_pattern_that_matches_nothing_is_refused(small_space: MobileNetSpace, file: Path) -> None:
     with pytest.raises(ConfigError, match=r"'clasifier.weight' matches no .*did you mean 'classifier.weight'"):
         load_initial_weights(Supernet(small_space), file, ["clasifier.weight"])
@@ -141,6 +160,10 @@ def test_a_missing_file_and_a_training_state_are_named(small_space: MobileNetSpa
     save_file({"weights.x": torch.ones(1)}, tmp_path / "training.safetensors", {"training": "{}"})
     with pytest.raises(CheckpointError, match=r"state of a training run, .*; name the supernet.safetensors of a"):
         load_initial_weights(Supernet(small_space), tmp_path / "training.safetensors")
+
+
+RANDOM = SpaceConfig(space="none")
+"""A `model` section that names no weights."""
 
 
 class Scaled:
@@ -172,7 +195,8 @@ def test_starting_from_weights_loads_sorts_and_reports(
 ) -> None:
     values = {"epochs": 1, "initial_weights": file.name, "sort_by_importance": True, "importance": importance}
     supernet, notes = Supernet(small_space), []
-    start_from(supernet, TrainingConfig.model_validate(values), file.parent, easy_images, seed=0, notify=notes.append)
+    recipe = TrainingConfig.model_validate(values)
+    start_from(supernet, RANDOM, recipe, file.parent, easy_images, seed=0, notify=notes.append)
     x = torch.randn(4, 3, 12, 12)
     expected = Supernet(small_space)
     load_initial_weights(expected, file)
@@ -186,13 +210,5 @@ def test_starting_from_weights_loads_sorts_and_reports(
 
 def test_without_initial_weights_nothing_changes(small_space: MobileNetSpace, easy_images: ImageExamples) -> None:
     supernet = Supernet(small_space)
-    start_from(supernet, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
+    start_from(supernet, RANDOM, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
     assert same(supernet, Supernet(small_space).largest)
-
-
-@pytest.mark.parametrize("key", ["sort_by_importance: true", "fresh_parameters: ['classifier.*']"])
-def test_keys_that_concern_initial_weights_require_them(key: str) -> None:
-    import yaml
-
-    with pytest.raises(ValueError, match=f"{key.split(':')[0]} applies only to initial weights; set initial_weights"):
-        TrainingConfig.model_validate({"epochs": 1, **yaml.safe_load(key)})
