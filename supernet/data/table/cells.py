@@ -85,6 +85,12 @@ def numbers(table: Table, name: str) -> NDArray[np.float64]:
     return _array(values.cast(pa.float64(), safe=False))
 
 
+def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """`values` with 32 bits; infinite if they exceed these."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def _array(values: Any) -> NDArray[np.float64]:
     found: NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
     return found

@@ -75,7 +75,7 @@ def read_table(files: Sequence[TableFile], keys: dict[str, str]) -> Table:
         for batch in file.batches(list(keys)):
             count += len(next(iter(batch.values())))
             for name, values in batch.items():
-                parts[name].append(_plain(values))
+                parts[name].append(plain(values))
         counts.append(count)
     if not sum(counts):
         raise DataError(f"{listed([printable(str(file.path)) for file in files])}: holds no rows")
@@ -117,7 +117,7 @@ def _check_columns(file: TableFile, keys: dict[str, str]) -> None:
             )
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
     """`values` without dictionaries and with one type for all forms of text, of bytes and of numbers with a point."""
     import pyarrow as pa
     import pyarrow.types as kinds
