@@ -13,7 +13,7 @@ by any score, and the test split is used once. The gap is the metric of the shar
 alone. Its interval is over the test examples, each with the mean of its differences over the seeds; so is the spread of
 the seeds.
 
-`--quick` takes one seed and a tenth of the steps.
+`--quick` takes one seed and one pass over the training examples.
 
 Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
@@ -39,8 +39,11 @@ import torch
 from common import environment, log, make_parser, measured, parse_options
 from numpy.typing import NDArray
 
+from factory_base.errors import DataError
 from supernet.data.examples import ExampleInputs, Examples
 from supernet.data.image_examples import ImageExamples, Normalisation
+from supernet.data.token_examples import TokenExamples
+from supernet.data.tokenizer import trained_tokenizer
 from supernet.evaluation.evaluation import logits, recalibrate
 from supernet.model_space import ModelSpace
 from supernet.sharing.macs import count_macs
@@ -48,7 +51,9 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
 from supernet.spaces import make_model_space
 from supernet.spaces.mobilenet_config import MobileNetConfig
+from supernet.spaces.transformer_config import TextEncoderConfig
 from supernet.tasks import Multilabel, Regression, Task
+from supernet.tasks.text_classification import text_classification
 from supernet.training.config import TrainingConfig
 from supernet.training.finetune import OneSubnet
 from supernet.training.training import train
@@ -85,7 +90,31 @@ RECIPE: dict[str, Any] = {
     "save_every": 3600,
 }
 """The usual recipe for small images at half its rate, without a search."""
-EPOCHS = {"multilabel": 10.0, "regression": 10.0}
+
+TEXT_SPACE: dict[str, Any] = {
+    "lengths": [16, 24, 32],
+    "widths": [32, 48, 64],
+    "depths": [1, 2],
+    "heads": [1, 2, 4],
+    "head_dim": 16,
+    "mlp_ratios": [1, 2],
+    "dropout": 0.2,
+}
+TEXT_RECIPE: dict[str, Any] = {
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.05,
+    "warmup": 0.1,
+    "clip_norm": 1.0,
+    "device": "cpu",
+    "save_every": 3600,
+}
+"""The usual recipe of small transformers, without a search."""
+VOCABULARY = 8000
+WORD_DROPOUT = 0.2
+"""Share of the tokens of a training sentence that are replaced by the unknown token, against overfitting."""
+EPOCHS = {"multilabel": 10.0, "regression": 10.0, "text_classification": 3.0}
 QUICK = {"seeds": 1, "epochs": 1.0}
 
 
@@ -126,6 +155,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--task", choices=list(DATA), required=True)
+    parser.add_argument(
+        "--data", type=Path, help="folder with train.tsv, dev.tsv and test.tsv, for text_classification"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
     parser.add_argument("--epochs", type=float, help="passes over the training examples")
     parser.add_argument("--threads", type=int, default=1)
@@ -135,7 +167,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train everything, and only then use the test split. Raises `FactoryError`."""
     started = time.monotonic()
-    data = DATA[options.task]()
+    data = DATA[options.task](options.data)
     epochs = options.epochs or EPOCHS[options.task]
     subnets = {"largest": data.space.space.largest, "smallest": data.space.space.smallest}
     outputs: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {name: [] for name in subnets}
@@ -219,7 +251,7 @@ def row(
     }
 
 
-def sets_of_digits() -> Data:
+def sets_of_digits(_: Path | None) -> Data:
     """Canvases with up to four digits; the labels are the digits that are there."""
     splits = {name: canvases(name, 0, MOST_DIGITS) for name in COUNTS}
     labels = {
@@ -229,7 +261,7 @@ def sets_of_digits() -> Data:
     return of_canvases(splits, labels, Multilabel(names=tuple(map(str, range(10)))))
 
 
-def sums_of_digits() -> Data:
+def sums_of_digits(_: Path | None) -> Data:
     """Canvases with two digits; the value is their sum."""
     splits = {name: canvases(name, 2, 2) for name in COUNTS}
     labels = {
@@ -283,8 +315,41 @@ def canvases(split: str, fewest: int, most: int) -> tuple[NDArray[np.uint8], lis
     return np.repeat(images[:, None], 3, axis=1), drawn
 
 
-DATA: dict[str, Callable[[], Data]] = {"multilabel": sets_of_digits, "regression": sums_of_digits}
-"""The data of each task."""
+def sentiments(folder: Path | None) -> Data:
+    """The sentences in `folder`, as tokens of a tokenizer of the training split. Raises `DataError`."""
+    if folder is None:
+        raise DataError("text_classification needs --data, a folder with train.tsv, dev.tsv and test.tsv")
+    splits = {name: sentences(folder / f"{name}.tsv") for name in ("train", "dev", "test")}
+    tokenizer = trained_tokenizer(lambda: [splits["train"][0]], VOCABULARY)
+
+    def examples(name: str, word_dropout: float = 0.0) -> TokenExamples:
+        texts, labels = splits[name]
+        tokens = torch.from_numpy(tokenizer.encode(texts, TEXT_SPACE["lengths"][-1]))
+        return TokenExamples(tokens=tokens, labels=torch.tensor(labels), word_dropout=word_dropout)
+
+    return Data(
+        train=examples("train", WORD_DROPOUT), heldout=examples("dev"), test=examples("test"),
+        task=text_classification(("negative", "positive")),
+        space=make_model_space(TextEncoderConfig(vocabulary=tokenizer.vocabulary, **TEXT_SPACE), classes=2),
+        recipe=TEXT_RECIPE,
+    )  # fmt: skip
+
+
+def sentences(path: Path) -> tuple[list[str], list[int]]:
+    """The sentences and labels in a file. Raises `DataError`."""
+    try:
+        rows = [line.rpartition("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        return [text for text, _, _ in rows], [int(label) for _, _, label in rows]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected lines of 'sentence<TAB>label'") from error
+
+
+DATA: dict[str, Callable[[Path | None], Data]] = {
+    "multilabel": sets_of_digits,
+    "regression": sums_of_digits,
+    "text_classification": sentiments,
+}
+"""The data of each task, given `--data`."""
 
 
 def show(text: str, is_last: bool) -> None:

@@ -20,7 +20,7 @@ _SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 100_000, 3, 20
 _RECIPE: Final[dict[str, Any]] = {
     "batch_size": 64, "optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 1.0,
 }  # fmt: skip
-"""The usual recipe of small transformers; `benchmarks/text_sst2.py` trains by it."""
+"""The usual recipe of small transformers; `benchmarks/tasks.py` trains by it."""
 
 
 def choose_for_texts(found: Found, sample: TextSample, folder: Path) -> Chosen:
