@@ -193,14 +193,23 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _apps_can_fit(self) -> FactoryConfig:
+        if self.data.fitting != "squash" and not self.export.takes_pixels:
+            raise ValueError(
+                f"data.fitting {self.data.fitting!r} is for files that take pixels: apps fit images in integers; set "
+                "export.input to pixels, or fitting to squash"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:
         largest = self.model.largest_resolution
-        if largest is not None and largest > self.data.image_size:
+        if largest is not None and largest > self.data.form.height:
             raise ValueError(
                 f"model: resolutions go up to {largest} but data.image_size is "
-                f"{self.data.image_size}; raise image_size, or lower the resolution"
+                f"{self.data.form.height}; raise image_size, or lower the resolution"
             )
-        self.training.augment.check_size(self.data.image_size)
+        self.training.augment.check_size(min(self.data.form.size))
         return self
 
 

@@ -293,7 +293,7 @@ def _task(spec: FamilySpec) -> Task:
         name="image_classification",
         input=input_spec(spec.takes_pixels),
         output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=preprocessing((height, width), spec.normalise),
+        preprocessing=preprocessing((height, width), spec.normalise, spec.fitting),
         labels=spec.labels,
     )
 

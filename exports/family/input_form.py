@@ -30,6 +30,7 @@ from exports.family.records import (
     ScaleStep,
 )
 from factory_base.errors import ManifestError
+from supernet.data.image_form import BORDER, Fitting
 
 _TENSOR_STEPS: Final = ("resize", "resize_to_model", "scale", "normalise")
 _PIXEL_STEPS: Final = ("resize", "resize_to_model")
@@ -54,17 +55,29 @@ def input_spec(pixels: bool) -> InputSpec:
     )  # fmt: skip
 
 
-def preprocessing(size: tuple[int, int], normalise: NormaliseStep | None) -> Preprocessing:
+def preprocessing(size: tuple[int, int], normalise: NormaliseStep | None, fitting: Fitting = "squash") -> Preprocessing:
     """What an app does to an image.
 
     Args:
         size: Height and width of the base size.
         normalise: The normalisation; None if it is in the files, which take pixels.
+        fitting: How an image of another shape is fitted to the base size, as it was for training.
+
+    Raises:
+        ManifestError: No version of the preprocessing has the fitting for files that take tensors.
     """
     height, width = size
     if normalise is None:
+        to_model = ResizeToModelStep(method="integer_bilinear")
+        if fitting == "crop":
+            return Preprocessing(version=3, steps=(CropStep(width=width, height=height), to_model))
+        if fitting == "letterbox":
+            border = LetterboxStep(width=width, height=height, colour=(BORDER, BORDER, BORDER))
+            return Preprocessing(version=3, steps=(border, to_model))
         resize_step = ResizeStep(width=width, height=height, method="integer_bilinear_antialias")
-        return Preprocessing(version=2, steps=(resize_step, ResizeToModelStep(method="integer_bilinear")))
+        return Preprocessing(version=2, steps=(resize_step, to_model))
+    if fitting != "squash":
+        raise ManifestError(f"models that take tensors cannot have the fitting {fitting!r}; export them for pixels")
     steps = (ResizeStep(width=width, height=height), ResizeToModelStep(), ScaleStep(), normalise)
     return Preprocessing(version=1, steps=steps)
 
@@ -77,6 +90,23 @@ def base_size(found: Preprocessing) -> tuple[int, int]:
             f"the preprocessing has {len(steps)} steps 'resize', 'crop' or 'letterbox', expected one of them"
         )
     return steps[0].height, steps[0].width
+
+
+def fitting_notes(before: Preprocessing, after: Preprocessing) -> tuple[str, ...]:
+    """A note if apps fit images to the base size in another way than before."""
+    if before.steps[:1] == after.steps[:1]:
+        return ()
+    note = f"apps fit images otherwise: {_fitting(after)} and no longer {_fitting(before)}"
+    if after.version > before.version:
+        note += f"; apps that do not know version {after.version} of the preprocessing keep their earlier family"
+    return (note,)
+
+
+def _fitting(found: Preprocessing) -> str:
+    step = found.steps[0] if found.steps else None
+    if not isinstance(step, ResizeStep | CropStep | LetterboxStep):
+        return "in an unknown way"
+    return f"{step.op} to {step.width} x {step.height} pixels"
 
 
 def normalisation(found: Preprocessing) -> NormaliseStep | None:

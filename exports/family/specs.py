@@ -27,6 +27,7 @@ from exports.family.records import (
     Soc,
 )
 from factory_base.files import digest_of, sha256_file
+from supernet.data.image_form import Fitting
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
@@ -117,6 +118,7 @@ class FamilySpec:
         provenance: The digests of what the family was made from.
         floors: What the devices of a platform get that match no tier; by default the smallest model.
         publish: What of the user's data is published.
+        fitting: How images of other shapes were fitted to the base size for training; apps do the same.
     """
 
     family_id: str
@@ -132,6 +134,7 @@ class FamilySpec:
     provenance: Provenance
     floors: tuple[PlatformFloor, ...] = ()
     publish: Publish = Publish()
+    fitting: Fitting = "squash"
 
     @property
     def takes_pixels(self) -> bool:
@@ -206,6 +209,7 @@ def family_spec(
     tool_version: str = "notebook",
     floors: Sequence[PlatformFloor] = (),
     publish: Publish = Publish(),
+    fitting: Fitting = "squash",
 ) -> FamilySpec:
     """The specification of a family whose labels, normalisation, samples and digests follow from a data set.
 
@@ -220,6 +224,7 @@ def family_spec(
         tool_version: The version of the program that makes the family.
         floors: What the devices of a platform get that match no tier.
         publish: What of the user's data is published.
+        fitting: How images of other shapes were fitted for training.
 
     Raises:
         OSError: The checkpoint cannot be read.
@@ -231,7 +236,15 @@ def family_spec(
         tool_version=tool_version,
     )
     return spec_from_splits(
-        family_id, splits, models, tiers, provenance, release=release, floors=floors, publish=publish
+        family_id,
+        splits,
+        models,
+        tiers,
+        provenance,
+        release=release,
+        floors=floors,
+        publish=publish,
+        fitting=fitting,
     )
 
 
@@ -245,6 +258,7 @@ def spec_from_splits(
     release: int,
     floors: Sequence[PlatformFloor] = (),
     publish: Publish = Publish(),
+    fitting: Fitting = "squash",
 ) -> FamilySpec:
     """As `family_spec`, with a `provenance` that is known."""
     samples = splits.test.images[sample_rows(splits.test.labels)]
@@ -262,6 +276,7 @@ def spec_from_splits(
         provenance=provenance,
         floors=tuple(floors),
         publish=publish,
+        fitting=fitting,
     )
 
 

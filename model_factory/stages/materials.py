@@ -144,9 +144,12 @@ class Materials:
         made = make_model_space(
             config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
         )
-        shape = made.input_shape(made.space.largest)
-        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
+        shape, form = made.input_shape(made.space.largest), self._run.config.data.form
+        if len(shape) != 3 or shape[0] != form.channels or shape[1] * form.width != shape[2] * form.height:
+            raise SpaceError(
+                f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
+                "channels and the proportions must be the same"
+            )
         return made
 
     @cached_property

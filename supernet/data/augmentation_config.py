@@ -36,7 +36,7 @@ class AugmentConfig(Document):
     off."""
 
     def check_size(self, size: int) -> None:
-        """Check that these changes suit images of `size` by `size` pixels.
+        """Check that these changes suit images whose smaller side has `size` pixels.
 
         Raises:
             ValueError: `shift` would leave nothing of the image, or `cutout` is larger than the image.

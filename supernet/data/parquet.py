@@ -18,6 +18,7 @@ from factory_base.wording import counted
 from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.config import DataConfig
 from supernet.data.decoding import decode, largest_sample
+from supernet.data.image_form import ImageForm
 from supernet.data.images import allocate, decode_many, largest_of
 from supernet.data.shards import Shards, find_shards
 from supernet.data.source_splits import (
@@ -62,7 +63,7 @@ def load_parquet_source(config: DataConfig, folder: Path, kind: LabelKind) -> So
     test = _source_split(shards.test, config, names) if shards.test else None
     test_data = _described(test, shards.test, shards) if test else None
     note = taken_note(_described(train, shards.train, shards), test_data, shards.unused)
-    return Source(train=train, test=test, class_names=names, notes=(note,))
+    return Source(train=train, test=test, class_names=names, notes=(note, shards.note))
 
 
 def _described(split: SourceSplit, paths: Sequence[Path], shards: Shards) -> str:
@@ -183,23 +184,24 @@ class _Reader:
     column: str
     depth: int | None = None
 
-    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
-        images = allocate(len(rows), size)
+    def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
+        images = allocate(len(rows), form)
         done = 0
-        for chunk in self.stream(rows, size):
+        for chunk in self.stream(rows, form):
             images[done : done + len(chunk)] = chunk
             done += len(chunk)
             progress(done, len(rows), "images")
         return images
 
-    def stream(self, rows: Rows, size: int) -> Iterator[Images]:
+    def stream(self, rows: Rows, form: ImageForm) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB."""
         first = 0
         for path, count in self.shards:
             start, stop = np.searchsorted(rows, (first, first + count))
             if start < stop:
-                for names, encoded in self._batches(path, rows[start:stop] - first, min(_BATCH, chunk_length(size))):
-                    yield _decode_batch(names, encoded, size, self.depth)
+                length = min(_BATCH, chunk_length(form.image_bytes))
+                for names, encoded in self._batches(path, rows[start:stop] - first, length):
+                    yield _decode_batch(names, encoded, form, self.depth)
             first += count
 
     def largest_samples(self) -> Iterator[int]:
@@ -238,11 +240,11 @@ def _largest_in(encoded: list[bytes | None]) -> int:
     return largest_of(range(len(encoded)), lambda index: largest_sample(encoded[index] or b""))
 
 
-def _decode_batch(names: list[str], encoded: list[bytes | None], size: int, depth: int | None) -> Images:
+def _decode_batch(names: list[str], encoded: list[bytes | None], form: ImageForm, depth: int | None) -> Images:
     def one(index: int) -> Images:
         data = encoded[index]
         if data is None:
             raise DataError(f"{names[index]}: the image has no bytes; write the data set with embedded images")
-        return decode(data, size, names[index], depth)
+        return decode(data, form, names[index], depth)
 
-    return decode_many(len(names), one, size, silent)
+    return decode_many(len(names), one, form, silent)

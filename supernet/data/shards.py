@@ -10,6 +10,7 @@ from pathlib import Path
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
 from supernet.data.config import DataConfig
+from supernet.data.ignoring import Ignoring
 from supernet.data.source_splits import located, wildcards
 from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
@@ -28,12 +29,14 @@ class Shards:
         train: The training data, sorted, at least one.
         test: The test data, sorted; empty if there is none.
         unused: Names of files that lie there too and are not read, with the reason.
+        note: A line that says what was ignored; empty if nothing is to be said.
     """
 
     root: Path
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     unused: tuple[str, ...]
+    note: str = ""
 
     def shown(self, path: Path) -> Path:
         """The name of a file from `root`."""
@@ -82,8 +85,10 @@ def find_shards(config: DataConfig, folder: Path) -> Shards:
     Raises:
         ConfigError: There is no file, or it is unclear which files are the training or the test data.
     """
-    found = _found(config.path or "", folder, "path")
-    other = _found(config.test_path, folder, "test_path") if config.test_path else None
+    named = [path for path in (config.path, config.test_path) if path]
+    ignoring = Ignoring([_fixed_part(located(path, folder)) for path in named], config.ignore)
+    found = _found(config.path or "", folder, "path", ignoring)
+    other = _found(config.test_path, folder, "test_path", ignoring) if config.test_path else None
     train = found.named_by_hand()
     test = _test_files(other) if other else []
     if train is None:
@@ -93,7 +98,8 @@ def find_shards(config: DataConfig, folder: Path) -> Shards:
         test = test or found.by_split.get("test", [])
         if not test and "validation" in found.by_split:
             raise _unclear(found, folder)
-    return Shards(root=found.root, train=tuple(train), test=tuple(test), unused=_unused(found, [*train, *test]))
+    unused = _unused(found, [*train, *test])
+    return Shards(root=found.root, train=tuple(train), test=tuple(test), unused=unused, note=ignoring.note())
 
 
 def _unused(found: _Found, used: Sequence[Path]) -> tuple[str, ...]:
@@ -124,27 +130,35 @@ def _test_files(found: _Found) -> list[Path]:
     return test
 
 
-def _found(named: str, folder: Path, key: str) -> _Found:
+def _fixed_part(path: Path) -> Path:
+    """The folder below which the files of a path lie."""
+    wild = wildcards(path)
+    return wild[0] if wild else path
+
+
+def _found(named: str, folder: Path, key: str, ignoring: Ignoring) -> _Found:
     path = located(named, folder)
     if path.is_dir():
-        files, unread = _below(path, key)
+        files, unread = _below(path, key, ignoring)
         return _Found(path=named, root=path, by_split=paths_by_split(files, path), is_folder=True, unread=tuple(unread))
     wild = wildcards(path)
     if wild is None:
         return _Found(path=named, root=path.parent, by_split={None: _checked([path], path, key)}, is_folder=False)
     root, pattern = wild
-    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir()), path, key)
+    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir() and not ignoring.ignores(p)), path, key)
     return _Found(path=named, root=root, by_split=paths_by_split(files, root), is_folder=False)
 
 
-def _below(root: Path, key: str) -> tuple[list[Path], list[Path]]:
+def _below(root: Path, key: str, ignoring: Ignoring) -> tuple[list[Path], list[Path]]:
     """The files of a folder, and those in its subfolders if it has files of its own, which are then not read."""
     own: list[Path] = []
     deeper: list[Path] = []
     for folder, folders, names in os.walk(root, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
-        folders[:] = [name for name in folders if name[0] != "." and depth < FOLDER_DEPTH]
-        files = [Path(folder, name) for name in names if name[0] != "." and name.lower().endswith(_SUFFIX)]
+        kept = [name for name in folders if not ignoring.ignores(Path(folder, name))]
+        folders[:] = kept if depth < FOLDER_DEPTH else []
+        paths = [path for name in names if not ignoring.ignores(path := Path(folder, name))]
+        files = [path for path in paths if path.name.lower().endswith(_SUFFIX)]
         (deeper if depth else own).extend(files)
     read, unread = (own, deeper) if own else (deeper, [])
     return _checked(sorted(read), root / f"*{_SUFFIX}", key), sorted(unread)

@@ -19,6 +19,7 @@ from supernet.data.folder import load_folder_source
 from supernet.data.image_cache import ImageCache
 from supernet.data.npz import load_npz_source
 from supernet.data.parquet import load_parquet_source
+from supernet.data.small_classes import settle_small_classes
 from supernet.data.source_splits import Source
 from supernet.data.splitting import plan_splits
 from supernet.data.types import LabelKind, Splits
@@ -59,7 +60,7 @@ def load_splits(
         DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
         DiskError: The image cache cannot be written.
     """
-    source = _source(config, folder, kind)
+    source = settle_small_classes(_source(config, folder, kind), config, kind)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),

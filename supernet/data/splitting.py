@@ -12,6 +12,12 @@ from supernet.data.config import DataConfig
 from supernet.data.source_splits import Source
 from supernet.data.types import Labels, Rows
 
+FEWEST_WITH_TEST_DATA = 2
+"""Training images that a class needs if the source has test data: one to train with, and one that is held out."""
+
+FEWEST = 3
+"""Images that a class needs if the test data are set aside from the training data, too."""
+
 _TEST_SEED = 0  # a fixed seed: test results of runs with different seeds remain comparable
 _TEST, _LIMIT, _HELDOUT = range(3)  # independent random streams
 
@@ -63,12 +69,12 @@ def plan_splits(source: Source, config: DataConfig, seed: int) -> SplitPlan:
     rows = np.arange(len(labels), dtype=np.int64)
     test = np.arange(0 if source.test is None else len(source.test.labels), dtype=np.int64)
     if source.test is None:
-        _check_counts(labels, names, 3, "training, held-out and test data")  # one image in each split
+        _check_counts(labels, names, FEWEST, "training, held-out and test data")  # one image in each split
         test = stratified(labels, config.test_fraction, _order(len(rows), _TEST_SEED, _TEST))
         rows = np.setdiff1d(rows, test)
     if config.limit is not None:
         rows = np.sort(rows[_order(len(rows), seed, _LIMIT)[: config.limit]])
-    _check_counts(labels[rows], names, 2, "training and held-out data" + _limit_hint(config))
+    _check_counts(labels[rows], names, FEWEST_WITH_TEST_DATA, "training and held-out data" + _limit_hint(config))
     heldout = rows[stratified(labels[rows], config.heldout_fraction, _order(len(rows), seed, _HELDOUT))]
     return SplitPlan(train=np.setdiff1d(rows, heldout), heldout=heldout, test=test, test_from_train=source.test is None)
 
@@ -144,7 +150,9 @@ def _check_counts(labels: Labels, names: tuple[str, ...], needed: int, purpose: 
     rarest = int(np.argmin(counts))
     if counts[rarest] < needed:
         from_one = not counts[0] and counts[1:].all()
-        hint = "; no label is 0: if the labels count from 1, subtract 1 from each" if from_one else ""
+        hint = "" if "limit" in purpose else "; data.small_classes can drop or merge such classes"
+        if from_one:
+            hint = "; no label is 0: if the labels count from 1, subtract 1 from each"
         raise DataError(
             f"class {names[rarest]!r} has {counts[rarest]} images; at least {needed} per class are needed for {purpose}"
             f"{hint}"
