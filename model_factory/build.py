@@ -29,6 +29,7 @@ from model_factory.stages.calibrate import calibrate_stage
 from model_factory.stages.export import Exported, drop_notes, export_stage
 from model_factory.stages.family import chance_notes, check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
+from model_factory.stages.fingerprint import unknown_changes_note
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.quantised_finetune import lossy_picks, own_weights, quantised_finetune_stage
@@ -240,6 +241,8 @@ def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> 
     run.note_origin()
     for key in run.config.search.ignored:
         console.say(f"{run.origin}: search.{key} has no effect any more; remove it")
+    if note := unknown_changes_note(run.config.data, run.config_folder):
+        console.say(note)
     for path in damaged_records(run):
         console.say(f"{path}: is damaged and not used")
     return planned_run(run, limits or TrainingLimits(), console)

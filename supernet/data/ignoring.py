@@ -10,14 +10,13 @@ from typing import Final
 from factory_base.foreign import printable
 from factory_base.wording import counted
 
-DROPPINGS: Final = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")
-"""Names in lower case that Windows and macOS leave in folders and archives. Hidden names (`.DS_Store`, `._photo.jpg`,
-`.ipynb_checkpoints`) are droppings, too."""
+DROPPINGS: Final = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", ".ds_store", ".ipynb_checkpoints")
+"""Names in lower case that Windows, macOS and Jupyter leave in folders and archives."""
 
 
 def is_dropping(name: str) -> bool:
-    """Whether a file or folder of this name was left behind by a system or a tool, and is never part of a data set."""
-    return name.startswith(".") or name.lower() in DROPPINGS
+    """Whether a file or folder of this name was left behind by a system: nothing of a data set changes with it."""
+    return name.startswith("._") or name.lower() in DROPPINGS
 
 
 def check_pattern(pattern: str) -> None:
@@ -43,9 +42,14 @@ class Ignoring:
         self._found: dict[str, set[Path]] = {pattern: set() for pattern in patterns}
 
     def ignores(self, path: Path) -> bool:
-        """Whether a file or folder is ignored, given that the folder that holds it is not."""
-        if is_dropping(path.name):
-            return True
+        """Whether a file or folder is hidden, was left behind by a system, or is matched by a pattern.
+
+        The folder that holds it must not be ignored itself.
+        """
+        return path.name.startswith(".") or is_dropping(path.name) or self.matches(path)
+
+    def matches(self, path: Path) -> bool:
+        """Whether a pattern matches a file or folder."""
         if not self._found:
             return False
         below = [path.relative_to(root) for root in self._roots if path.is_relative_to(root)]

@@ -11,7 +11,7 @@ from factory_base.errors import ConfigError
 from factory_base.foreign import printable
 from supernet.data.config import DataConfig
 from supernet.data.ignoring import Ignoring
-from supernet.data.source_splits import located, wildcards
+from supernet.data.source_splits import fixed_part, located, wildcards
 from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
 FOLDER_DEPTH = 3
@@ -86,7 +86,7 @@ def find_shards(config: DataConfig, folder: Path) -> Shards:
         ConfigError: There is no file, or it is unclear which files are the training or the test data.
     """
     named = [path for path in (config.path, config.test_path) if path]
-    ignoring = Ignoring([_fixed_part(located(path, folder)) for path in named], config.ignore)
+    ignoring = Ignoring([fixed_part(located(path, folder)) for path in named], config.ignore)
     found = _found(config.path or "", folder, "path", ignoring)
     other = _found(config.test_path, folder, "test_path", ignoring) if config.test_path else None
     train = found.named_by_hand()
@@ -128,12 +128,6 @@ def _test_files(found: _Found) -> list[Path]:
     if not test:
         raise ConfigError(f"{found.path}: has files of {found.splits()} but none of 'test'; name them in 'test_path'")
     return test
-
-
-def _fixed_part(path: Path) -> Path:
-    """The folder below which the files of a path lie."""
-    wild = wildcards(path)
-    return wild[0] if wild else path
 
 
 def _found(named: str, folder: Path, key: str, ignoring: Ignoring) -> _Found:

@@ -193,6 +193,12 @@ def wildcards(path: Path) -> tuple[Path, str] | None:
     return None
 
 
+def fixed_part(path: Path) -> Path:
+    """The part of a path before its wildcards: the folder below which its files lie."""
+    wild = wildcards(path)
+    return wild[0] if wild else path
+
+
 def check_distinct(train: Iterable[Path], test: Iterable[Path]) -> None:
     """Refuse test data that is also training data. Raises `ConfigError`, which names the file or folder."""
     seen = {path.resolve() for path in train}
