@@ -209,8 +209,18 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.form.height}; raise image_size, or lower the resolution"
             )
+        self._check_proportions()
         self.training.augment.check_size(min(self.data.form.size))
         return self
+
+    def _check_proportions(self) -> None:
+        form = self.data.form
+        odd = [r for r in getattr(self.model, "resolutions", ()) if not form.has_whole_width(r)]
+        if odd:
+            raise ValueError(
+                f"model: a resolution is the height of an input, whose width has the proportions of data.image_size; "
+                f"{odd[0]} x {form.width} / {form.height} is no whole number of pixels; choose other resolutions"
+            )
 
 
 def find_config(start: Path) -> Path | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from supernet.space import SearchSpace, SubnetConfig
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from supernet.data.image_form import ImageForm
 
 
 class ModelSpace(Protocol):
@@ -42,6 +44,14 @@ class ModelSpace(Protocol):
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
         """The shape of one input, without the batch: `(channels, height, width)` for images."""
+
+
+@runtime_checkable
+class ImageModelSpace(Protocol):
+    """A model space whose networks can take images of other channels and proportions than square ones in colour."""
+
+    def for_images(self, images: ImageForm) -> ModelSpace:
+        """The same choices for images of this form: a resolution is the number of rows of an input."""
 
 
 def space_name(model_space: ModelSpace) -> str:

@@ -86,7 +86,7 @@ class Materials:
 
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
-        check_model_section(config.model, folder)
+        check_model_section(config.model, folder, config.data.form)
         with self._console.stage("read images") as progress:
             splits = load_splits(config.data, folder, config.seed, progress, self._image_cache())
         for note in splits.notes:
@@ -141,10 +141,10 @@ class Materials:
 
         self._prepare_torch()
         config = self._run.config.model
-        made = make_model_space(
-            config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
-        )
-        shape, form = made.input_shape(made.space.largest), self._run.config.data.form
+        form = self._run.config.data.form
+        classes = self._known.classes if self._known else len(self.splits.class_names)
+        made = make_model_space(config, classes, self._run.config_folder, form)
+        shape = made.input_shape(made.space.largest)
         if len(shape) != 3 or shape[0] != form.channels or shape[1] * form.width != shape[2] * form.height:
             raise SpaceError(
                 f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
@@ -174,7 +174,9 @@ class Materials:
         """Identifies what the networks of the model space are built from."""
         config, folder = self._run.config.model, self._run.config_folder
         versions = [library_version(name) for name in space_libraries(config)]
-        return digest_of([shaping_values(config), model_code(config, folder), versions])
+        form = self._run.config.data.form
+        images = [] if form.is_usual else [form.channels, form.width / form.height]
+        return digest_of([shaping_values(config), model_code(config, folder), versions, *images])
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -377,8 +379,8 @@ class Materials:
 
     def pixels(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None = None) -> PixelInputs:
         """The images of a split, or those at `rows`, as pixels at the subnet's resolution."""
-        size = self.model_space.input_shape(subnet)[-1]
-        return PixelInputs(split, size, None if rows is None else rows.numpy())
+        _, height, width = self.model_space.input_shape(subnet)
+        return PixelInputs(split, (height, width), None if rows is None else rows.numpy())
 
     def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
@@ -393,7 +395,7 @@ def _listed(counts: tuple[int, int, int]) -> str:
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy; each slice is computed on access."""
+    """Images as float32 model inputs (n, channels, height, width) in NumPy; each slice is computed on access."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -406,7 +408,7 @@ class ModelInputs:
 
 
 class PixelInputs:
-    """Images as pixels, uint8 (n, size, size, 3) in NumPy, resized as an app resizes them; each slice on access.
+    """Images as pixels, uint8 (n, height, width, channels) in NumPy, resized as an app resizes them; on access.
 
     Args:
         split: The images.
@@ -414,7 +416,7 @@ class PixelInputs:
         rows: The images to use, (n,); None for all.
     """
 
-    def __init__(self, split: LabelledImages, size: int, rows: NDArray[np.int64] | None) -> None:
+    def __init__(self, split: LabelledImages, size: tuple[int, int], rows: NDArray[np.int64] | None) -> None:
         self._split, self._size, self._rows = split, size, rows
 
     def __len__(self) -> int:
@@ -424,7 +426,7 @@ class PixelInputs:
         from exports.client.python.preprocess import resize
 
         images = self._split.images[rows if self._rows is None else self._rows[rows]]
-        return resize(images.transpose(0, 2, 3, 1), self._size, self._size)
+        return resize(images.transpose(0, 2, 3, 1), *self._size)
 
 
 FileInputs = ModelInputs | PixelInputs

@@ -101,7 +101,8 @@ def data_version(config: DataConfig, folder: Path) -> str | int | float | None:
     is_number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
     if not is_number and not (isinstance(found, str) and found):
         raise DataError(f"{name}: returned {one_line(repr(found))}, expected a text or a finite number")
-    return found
+    stated: str | int | float = found
+    return stated
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:

@@ -38,6 +38,19 @@ class ImageForm:
         """The shape of one image: `(channels, height, width)`."""
         return (self.channels, self.height, self.width)
 
+    def input_shape(self, resolution: int) -> tuple[int, int, int]:
+        """The shape of such images at another size: of `resolution` rows, with the same proportions."""
+        return (self.channels, resolution, resolution * self.width // self.height)
+
+    def has_whole_width(self, resolution: int) -> bool:
+        """Whether images of `resolution` rows have the same proportions exactly."""
+        return resolution * self.width % self.height == 0
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether these are square images in colour."""
+        return self.channels == 3 and self.height == self.width
+
     @property
     def image_bytes(self) -> int:
         """Bytes of one decoded image."""
@@ -47,3 +60,7 @@ class ImageForm:
     def size(self) -> tuple[int, int]:
         """Width and height, in Pillow's order."""
         return (self.width, self.height)
+
+
+SQUARE: Final = ImageForm.square(1)
+"""Square images in colour, of any size."""

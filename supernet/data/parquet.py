@@ -199,7 +199,7 @@ class _Reader:
         for path, count in self.shards:
             start, stop = np.searchsorted(rows, (first, first + count))
             if start < stop:
-                length = min(_BATCH, chunk_length(form.image_bytes))
+                length = min(_BATCH, chunk_length(form))
                 for names, encoded in self._batches(path, rows[start:stop] - first, length):
                     yield _decode_batch(names, encoded, form, self.depth)
             first += count

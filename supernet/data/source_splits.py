@@ -55,7 +55,7 @@ class SourceSplit:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
         if self.stream is not None:
             return self.stream(rows, form)
-        step = chunk_length(form.image_bytes)
+        step = chunk_length(form)
         return (self.read(rows[start : start + step], form, silent) for start in range(0, len(rows), step))
 
 

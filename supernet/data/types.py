@@ -72,12 +72,16 @@ class OnDemandImages:
 
 def chunks_of(images: Images | OnDemandImages) -> Iterator[Images]:
     """All images in order, in chunks of some MiB. Raises `DataError`."""
-    step = chunk_length(math.prod(images.shape[1:]))
+    step = _images_in_a_chunk(math.prod(images.shape[1:]))
     return (images[start : start + step] for start in range(0, len(images), step))
 
 
-def chunk_length(image_bytes: int) -> int:
-    """How many images of `image_bytes` bytes to hold at a time, at least 1."""
+def chunk_length(form: ImageForm) -> int:
+    """How many images to hold at a time, at least 1."""
+    return _images_in_a_chunk(form.image_bytes)
+
+
+def _images_in_a_chunk(image_bytes: int) -> int:
     return max(1, _CHUNK_BYTES // image_bytes)
 
 

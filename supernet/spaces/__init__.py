@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supernet.data.image_form import SQUARE, ImageForm
+from supernet.model_space import ImageModelSpace
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
@@ -74,12 +76,13 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
 """Name in a config -> entry, for every model space but imported ones."""
 
 
-def check_model_section(config: SpaceConfig, folder: Path) -> None:
+def check_model_section(config: SpaceConfig, folder: Path, images: ImageForm = SQUARE) -> None:
     """Find mistakes in the `model` section before the number of classes is known, which may take hours of decoding.
 
     Args:
         config: The `model` section.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data.
 
     Raises:
         ConfigError, SpaceError: As for `make_model_space`; the user's own code is imported but not called.
@@ -89,16 +92,20 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        MODEL_SPACES[config.space].make(config, _FEWEST_CLASSES)
+        _made(config, _FEWEST_CLASSES, images)
 
 
-def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
+def make_model_space(
+    config: SpaceConfig, classes: int, folder: Path = Path(), images: ImageForm = SQUARE
+) -> ModelSpace:
     """The model space that the `model` section of a config describes.
 
     Args:
         config: The `model` section.
         classes: Number of classes of the data.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data. A model space without `for_images` is for square images in colour,
+            or its options say what its inputs are.
 
     Raises:
         ConfigError: The model space or the package it needs cannot be imported, or an option does not fit.
@@ -108,4 +115,9 @@ def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -
         from supernet.spaces.imported import load_imported_space
 
         return load_imported_space(config, classes, folder)
-    return MODEL_SPACES[config.space].make(config, classes)
+    return _made(config, classes, images)
+
+
+def _made(config: SpaceConfig, classes: int, images: ImageForm) -> ModelSpace:
+    made = MODEL_SPACES[config.space].make(config, classes)
+    return made.for_images(images) if isinstance(made, ImageModelSpace) else made
