@@ -219,7 +219,7 @@ def _label_notes(manifest: Manifest) -> tuple[str, ...]:
     if file is None:
         return ()
     return (
-        f"the names of the {manifest.task.output.classes:,} classes do not fit into the manifest and are in "
+        f"the names of the {manifest.task.output_count:,} classes do not fit into the manifest and are in "
         f"{file.name}; apps that do not know the critical feature {LABELS_FEATURE!r} keep their earlier family",
     )
 
