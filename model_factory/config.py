@@ -194,12 +194,12 @@ class FactoryConfig(Document):
 
     @model_validator(mode="after")
     def _apps_can_fit(self) -> FactoryConfig:
-        if self.data.fitting != "squash" and not self.export.takes_pixels:
-            raise ValueError(
-                f"data.fitting {self.data.fitting!r} is for files that take pixels: apps fit images in integers; set "
-                "export.input to pixels, or fitting to squash"
-            )
-        return self
+        if self.export.takes_pixels or (self.data.form.is_usual and self.data.fitting == "squash"):
+            return self
+        raise ValueError(
+            "export.input is tensor, but apps crop, letterbox, turn gray and fit to images that are not square only in "
+            "integers; set export.input to pixels, or the data to square images in colour with the fitting squash"
+        )
 
     @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:

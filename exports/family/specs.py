@@ -109,8 +109,8 @@ class FamilySpec:
         labels: The names of the classes, in the order of the logits.
         mean_ppm: The mean of the normalisation per channel, in millionths of full scale.
         std_ppm: The standard deviation of the normalisation per channel, in millionths of full scale.
-        sample_images: RGB images at base size, uint8 `(n, height, width, 3)`; whether they are published,
-            `publish` says.
+        sample_images: Images at base size, uint8 `(n, height, width, channels)`, in RGB or gray; whether they are
+            published, `publish` says.
         test_labels: The classes of the test images, `(images,)`.
         test_set_sha256: The digest of the test set.
         models: The models, at least one.
@@ -135,6 +135,16 @@ class FamilySpec:
     floors: tuple[PlatformFloor, ...] = ()
     publish: Publish = Publish()
     fitting: Fitting = "squash"
+
+    @property
+    def channels(self) -> int:
+        """The channels of the images: 3 for RGB, 1 for gray."""
+        return int(self.sample_images.shape[3])
+
+    @property
+    def takes_usual_images(self) -> bool:
+        """Whether the models take square images in RGB."""
+        return self.channels == 3 and all(m.artifact.image_shape[1] == m.artifact.image_shape[2] for m in self.models)
 
     @property
     def takes_pixels(self) -> bool:
