@@ -77,8 +77,8 @@ class Trained:
     checkpoint_sha256: str
     class_names: tuple[str, ...]
     counts: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     data_sha256: str
     test_sha256: str
     largest_only_steps: int
