@@ -18,6 +18,7 @@ from model_factory.commands.onboard import onboard
 from model_factory.commands.profile import profile
 from model_factory.commands.report import report
 from model_factory.commands.resolve import resolve
+from model_factory.commands.schema import schema
 from model_factory.commands.search import search
 from model_factory.commands.serve import serve
 from model_factory.commands.show import show
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "telemetry": telemetry,
     "init": init,
+    "schema": schema,
     "import-ofa": import_ofa,
 }
 """The commands by name, in the order in which `factory --help` lists them."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.profile import Platform
 from exports.onnx.conversion import DROP_LIMIT
-from factory_base.documents import HANDLING, Document, load_document, nearest
+from factory_base.documents import ADDED, HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
+from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.tasks import TASKS
+from supernet.tasks.config import ClassificationConfig, TaskConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.finetune_config import FinetuneConfig, QuantisedFinetuneConfig
 
@@ -51,6 +54,23 @@ else:
     ]
 
 
+def _task_tag(value: Any) -> str | None:
+    """The tag of the class that reads a `task` section; None if its name is not known."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return f"<{name}>" if isinstance(name, str) and name in TASKS else None
+
+
+_TASKS = tuple(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in TASKS.items())
+
+if TYPE_CHECKING:
+    TaskSection = TaskConfig
+else:
+    TaskSection = Annotated[
+        Union[_TASKS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
+        Discriminator(_task_tag),
+    ]
+
+
 class TargetConfig(Document):
     """One device profile for which the family has a model."""
 
@@ -77,7 +97,8 @@ class ExportConfig(Document):
     input: Literal["pixels", "tensor"] = "pixels"
     """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
     normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
-    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait.
+    Files of text classifiers take int64 tokens in any case."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
@@ -122,6 +143,11 @@ class FactoryConfig(Document):
     """Seed of all random choices, from the held-out split to the subnets that are scored."""
     threads: Threads = 2
     """CPU threads of training and scoring. Another number rounds differently and therefore gives another family."""
+    task: Annotated[TaskSection, ADDED] = ClassificationConfig()
+    """What the networks learn: `classification`, `multilabel`, `regression` or `text_classification`, or a section with
+    the `name` and options of one of them."""
+    metric: Annotated[str | None, ADDED] = None
+    """What the search maximises and `factory diff` compares; by default the first metric of the task."""
     data: DataConfig
     model: ModelSection
     training: TrainingConfig
@@ -137,6 +163,41 @@ class FactoryConfig(Document):
     or `off`. Devices of the other platforms get the smallest model."""
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_start(cls, values: Any) -> Any:
+        """What a `model` section that names weights sets in other sections, unless the config says otherwise."""
+        model = _parsed_model(values.get("model")) if isinstance(values, dict) else None
+        if model is None or not model.names_weights:
+            return values
+        statistics = model.statistics
+        given = {"normalize": statistics, "tokenizer": model.tokenizer}
+        return values | {
+            "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
+            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+        }
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, section: Any) -> Any:
+        given = {"name": section} if isinstance(section, str) else section
+        if _task_tag(given) is None:
+            name = given.get("name") if isinstance(given, dict) else given
+            if not isinstance(name, str):
+                raise ValueError(f"must be the name of a task: {', '.join(TASKS)}, got {shown(section)}")
+            raise ValueError(f"unknown task {shown(name)}; {nearest(name, TASKS)}")
+        return given
+
+    @model_validator(mode="after")
+    def _metric_is_of_task(self) -> FactoryConfig:
+        if self.metric is not None and self.metric not in self.task.metrics:
+            raise ValueError(
+                f"metric {shown(self.metric)} is not one of the task {self.task.name}: {', '.join(self.task.metrics)}"
+            )
+        if self.training.distillation != "kl" and self.task.labels != "class":
+            raise ValueError(f"training.distillation must be kl for the task {self.task.name}")
+        return self
 
     @field_validator("model", mode="before")
     @classmethod
@@ -175,11 +236,49 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
-    def _takes_images(self) -> FactoryConfig:
-        if self.model.inputs != "images":
+    def _initial_weights_fit(self) -> FactoryConfig:
+        training, from_model = self.training, self.model.names_weights
+        if from_model and training.initial_weights is not None:
             raise ValueError(
-                f"model: space {self.model.space!r} takes {self.model.inputs}, but a build reads images; "
-                "train it from Python, as benchmarks/text_sst2.py does"
+                "training: initial_weights and model.from both name weights to start from; remove one of them"
+            )
+        if from_model or training.initial_weights is not None:
+            return self
+        for key, asked in (
+            ("fresh_parameters", bool(training.fresh_parameters)),
+            ("sort_by_importance", training.sort_by_importance),
+            ("epochs 0", training.epochs == 0),
+        ):
+            if asked:
+                raise ValueError(
+                    f"training: {key} applies only to initial weights; set training.initial_weights, or "
+                    + ("raise epochs" if training.epochs == 0 else f"remove {key}")
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits_model(self) -> FactoryConfig:
+        """The task decides what the data are, and the model space must take that."""
+        task, takes = self.task, self.model.inputs
+        if takes != task.inputs:
+            spaces = [name for name, entry in MODEL_SPACES.items() if task.inputs in entry.inputs]
+            hint = f"choose one of the spaces {', '.join(spaces)}"
+            if takes == "tokens":
+                hint = "set task: text_classification, or " + hint
+            raise ValueError(
+                f"model: space {self.model.space!r} takes {takes}, but the task {task.name} has {task.inputs}; {hint}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> FactoryConfig:
+        given, plain = self.training.augment, AugmentConfig()
+        changed = [name for name in AugmentConfig.model_fields if getattr(given, name) != getattr(plain, name)]
+        wrong = [name for name in changed if (name in TEXT_CHANGES) != (self.task.inputs == "tokens")]
+        if wrong:
+            what = "texts" if self.task.inputs == "images" else "images"
+            raise ValueError(
+                f"training: augment.{wrong[0]} is for {what}, not for the task {self.task.name}; remove it"
             )
         return self
 
@@ -209,8 +308,9 @@ class FactoryConfig(Document):
                 f"model: resolutions go up to {largest} but data.image_size is "
                 f"{self.data.form.height}; raise image_size, or lower the resolution"
             )
-        self._check_proportions()
-        self.training.augment.check_size(min(self.data.form.size))
+        if self.task.inputs == "images":
+            self._check_proportions()
+            self.training.augment.check_size(min(self.data.form.size))
         return self
 
     def _check_proportions(self) -> None:
@@ -221,6 +321,31 @@ class FactoryConfig(Document):
                 f"model: a resolution is the height of an input, whose width has the proportions of data.image_size; "
                 f"{odd[0]} x {form.width} / {form.height} is no whole number of pixels; choose other resolutions"
             )
+
+    @property
+    def steering(self) -> str:
+        """The name of the metric that the search maximises."""
+        return self.metric or self.task.metrics[0]
+
+
+def _parsed_model(section: Any) -> SpaceConfig | None:
+    """The `model` section as its class reads it; None if it is not valid, which is reported elsewhere."""
+    if isinstance(section, SpaceConfig):
+        return section
+    space = section.get("space") if isinstance(section, dict) else None
+    if not isinstance(space, str) or space not in MODEL_SPACES:
+        return None
+    try:
+        return MODEL_SPACES[space].config.model_validate(section)
+    except ValidationError:
+        return None
+
+
+def _with_defaults(section: Any, defaults: dict[str, Any]) -> Any:
+    """A section of a config with other `defaults` for what it does not say."""
+    if isinstance(section, Document):
+        return section.model_copy(update={k: v for k, v in defaults.items() if k not in section.model_fields_set})
+    return defaults | section if isinstance(section, dict) else section
 
 
 def find_config(start: Path) -> Path | None:

@@ -89,6 +89,10 @@ class Run:
         """The folder of decoded images."""
         return self.folder / "images"
 
+    def tokenizer(self, key: str) -> Path:
+        """The tokenizer that was trained on the training texts that `key` identifies."""
+        return self.folder / f"tokenizer-{key}.json"
+
     @property
     def parts(self) -> Path:
         """The traced parts of the model space, from which costs are computed."""
@@ -133,6 +137,11 @@ class Run:
     def report(self) -> Path:
         """The report page of the family."""
         return self.family_folder / "report.html"
+
+    @property
+    def errors(self) -> Path:
+        """The page of the test images that the models of the family get most confidently wrong."""
+        return self.folder / "errors.html"
 
     @property
     def releases(self) -> Path:

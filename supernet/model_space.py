@@ -43,7 +43,25 @@ class ModelSpace(Protocol):
         """
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """The shape of one input, without the batch: `(channels, height, width)` for images."""
+        """The shape of one input, without the batch: `(channels, height, width)` for images, `(length,)` for texts."""
+
+
+@runtime_checkable
+class TokenModelSpace(ModelSpace, Protocol):
+    """A model space whose inputs are texts as tokens: int64 `(batch, length)`."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens: all are below it."""
+
+    @property
+    def padding(self) -> int | None:
+        """The token after the end of a text, which networks ignore; None if they know none."""
+
+
+def takes_tokens(model_space: ModelSpace) -> bool:
+    """Whether the inputs are tokens: an input with a single axis is a text."""
+    return len(model_space.input_shape(model_space.space.largest)) == 1
 
 
 @runtime_checkable

@@ -271,14 +271,14 @@ def spec_from_splits(
     fitting: Fitting = "squash",
 ) -> FamilySpec:
     """As `family_spec`, with a `provenance` that is known."""
-    samples = splits.test.images[sample_rows(splits.test.labels)]
+    samples = _sample_images(splits)
     return FamilySpec(
         family_id=family_id,
         release=release,
         labels=splits.class_names,
         mean_ppm=tuple(round(value * PPM) for value in splits.mean),
         std_ppm=tuple(round(value * PPM) for value in splits.std),
-        sample_images=samples.transpose(0, 2, 3, 1),
+        sample_images=samples,
         test_labels=splits.test.labels,
         test_set_sha256=splits.test_digest,
         models=tuple(models),
@@ -288,6 +288,16 @@ def spec_from_splits(
         publish=publish,
         fitting=fitting,
     )
+
+
+def _sample_images(splits: Splits) -> NDArray[np.uint8]:
+    """The images that become samples, (n, height, width, channels); none of texts."""
+    from supernet.data.types import LabelledImages
+
+    if not isinstance(splits.test, LabelledImages):
+        return np.zeros((0, 0, 0, 3), np.uint8)
+    images: NDArray[np.uint8] = splits.test.images[sample_rows(splits.test.labels)].transpose(0, 2, 3, 1)
+    return images
 
 
 def sample_rows(labels: NDArray[np.int64], count: int = SAMPLE_IMAGES) -> list[int]:

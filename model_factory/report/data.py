@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from device_profiles.budgets import BudgetName
     from device_profiles.cost_models.utilisation import KernelUse
     from search.target import Proof
+    from supernet.tasks.measures import Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,33 +50,18 @@ class ChurnRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassRow:
-    """The test accuracy of all models on one class.
+class QualityRow:
+    """What one model is worth on the test images.
 
     Attributes:
-        label: Name of the class.
-        images: Number of test images of the class.
-        has_few_images: Whether they are too few for more than a rough figure.
-        accuracies: Accuracy of each model, 0 to 1.
+        model_id: Name of the model in the manifest.
+        targets: The targets that it was made for.
+        measures: Its measures.
     """
 
-    label: str
-    images: int
-    has_few_images: bool
-    accuracies: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassTable:
-    """The test accuracy of all models per class.
-
-    Attributes:
-        models: Names of the models in the manifest, in the order of `ClassRow.accuracies`.
-        rows: The classes of which there are test images, in the order of the labels.
-    """
-
-    models: tuple[str, ...]
-    rows: tuple[ClassRow, ...]
+    model_id: str
+    targets: tuple[str, ...]
+    measures: Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +244,7 @@ class TrainingCurve:
     """The course of a training run.
 
     Attributes:
-        steps: Steps at which the loss was recorded.
+        steps: Steps at which the loss was recorded; none if the initial weights were not trained further.
         loss: Training loss at each of `steps`.
         largest_accuracy: Pairs of a step and the held-out accuracy of the largest subnet, 0 to 1.
         smallest_accuracy: Pairs of a step and the held-out accuracy of the smallest subnet, 0 to 1.
@@ -293,7 +279,8 @@ class ReportData:
         versions: Versions of the libraries that shape the result, by name.
         stage_seconds: Durations of the long stages, by name.
         supernet_digest: SHA-256 of the checkpoint.
-        classes: The test accuracy per class; None if it is not known.
+        quality: What each model is worth on the test images.
+        class_names: Names of the classes.
         proofs: What was measured of each model's file.
     """
 
@@ -313,5 +300,6 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     supernet_digest: str
-    classes: ClassTable | None = None
+    quality: tuple[QualityRow, ...] = ()
+    class_names: tuple[str, ...] = ()
     proofs: tuple[ProofRow, ...] = ()

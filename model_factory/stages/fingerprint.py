@@ -12,7 +12,8 @@ from typing import Any
 
 from factory_base.documents import shaping_values
 from factory_base.errors import CheckpointError, ConfigError, DataError, SpaceError
-from factory_base.files import sha256_file
+from factory_base.files import sha256_file, write_text
+from factory_base.foreign import printable
 from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import data_version, importable
 from supernet.data.config import DataConfig
@@ -21,7 +22,9 @@ from supernet.data.source_splits import fixed_part, located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
+from supernet.spaces.hf_folder import CONFIG_FILE, model_folder
 
+_MISSING_FILES = "missing_files.tsv"
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
 
 
@@ -37,19 +40,22 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
         config: The `data` section. The files that a callable source reads are not known, so only its code counts, and
             the version of its data if it states one.
         folder: The folder of the config.
-        memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again.
+        memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again. If files
+            that a table names do not exist, they are listed in a file beside it.
 
     Raises:
-        DataError: A file cannot be read, or a callable source cannot state its version.
+        ConfigError: A table lacks a column.
+        DataError: A file cannot be read, a table names files that do not exist, or a callable source cannot state its
+            version.
     """
     memo = _Memo(memo_file)
     try:
-        found = _files(config, folder)
+        found = [*_files(config, folder), *_files_in_table(config, folder, memo_file.with_name(_MISSING_FILES))]
         digests = memo.digests([path for _, path in found])
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = shaping_values(config, exclude={"path", "test_path"})  # the digests stand for the content there
+    section = shaping_values(config, exclude={"path", "test_path", "tokenizer"})  # the digests stand for the content
     files = [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]
     version = data_version(config, folder)
     return {"config": section, "files": files if version is None else [*files, ["version()", version]]}
@@ -75,13 +81,18 @@ def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
 
 
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space apart from the `model` section: the code of an imported space; else empty.
+    """What shapes a model space apart from the `model` section.
+
+    That is the code of an imported space, or the config of a pretrained model; else it is empty.
 
     It is part of the keys of all stages that build networks.
 
     Raises:
         SpaceError: A file of the code cannot be read.
     """
+    if isinstance(config, TransformersConfig) and config.names_weights:
+        path = model_folder(config, folder) / CONFIG_FILE
+        return {"model_config": sha256_file(path) if path.is_file() else None}
     if not isinstance(config, ImportedConfig):
         return {}
     try:
@@ -90,27 +101,25 @@ def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
         raise SpaceError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def weights_fingerprint(initial_weights: str | None, folder: Path, checkpoint: Path) -> dict[str, Any]:
+def weights_fingerprint(weights: Path | None, checkpoint: Path) -> dict[str, Any]:
     """The digest of the weights from which training starts; empty if it starts from random weights.
 
     Args:
-        initial_weights: The path in the config; None for random weights.
-        folder: The folder of the config.
+        weights: The file with the weights; None for random weights.
         checkpoint: The file that training writes.
 
     Raises:
         CheckpointError: The file cannot be read.
         ConfigError: The file is `checkpoint`.
     """
-    if initial_weights is None:
+    if weights is None:
         return {}
-    path = located(initial_weights, folder)
-    if path.resolve() == checkpoint.resolve():
-        raise ConfigError(f"{path}: is the file that this run writes; start from a copy of it elsewhere")
+    if weights.resolve() == checkpoint.resolve():
+        raise ConfigError(f"{weights}: is the file that this run writes; start from a copy of it elsewhere")
     try:
-        return {"initial_weights": sha256_file(path)}
+        return {"initial_weights": sha256_file(weights)}
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); see training.initial_weights") from error
+        raise CheckpointError(f"{weights}: cannot be read ({error.strerror}); see training.initial_weights") from error
 
 
 def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
@@ -118,7 +127,32 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
         return _code(config.source.partition(":")[0], folder)
     named = [located(path, folder) for path in (config.path, config.test_path) if path]
     ignoring = Ignoring([fixed_part(path) for path in named], config.ignore)
-    return [pair for path in named for pair in _below(path, ignoring)]
+    files = [pair for path in named for pair in _below(path, ignoring)]
+    tokenizer = [] if config.tokenizer is None else _below(located(config.tokenizer, folder), Ignoring([]))
+    return [*files, *(("tokenizer", path) for _, path in tokenizer)]
+
+
+def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> list[tuple[str, Path]]:
+    """The image files that the rows of a table name, in the order of the rows and with the paths that these state.
+
+    Args:
+        config: The `data` section.
+        folder: The folder of the config.
+        missing_list: Is written if files do not exist, a line each, and removed if all do.
+    """
+    if config.source != "table":  # `parquet` holds its images
+        return []
+    from supernet.data.table.images import MissingFilesError
+    from supernet.data.table.source import table_image_files
+
+    try:
+        found = table_image_files(config, folder)
+    except MissingFilesError as error:
+        lines = ["row\tmissing file", *("\t".join(pair) for pair in error.missing)]
+        write_text(missing_list, "\n".join(lines) + "\n")
+        raise DataError(f"{error}; all of them are listed in {printable(str(missing_list))}") from error
+    missing_list.unlink(missing_ok=True)
+    return found
 
 
 def _below(path: Path, ignoring: Ignoring) -> list[tuple[str, Path]]:

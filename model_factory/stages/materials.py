@@ -1,4 +1,4 @@
-"""What several stages share but a build without changes never loads: images, model space and supernet."""
+"""What several stages share but a build without changes never loads: the data, the model space and the supernet."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import library_version, stage_key
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries
+from model_factory.stages.texts import token_needs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from supernet.data.examples import Examples, Inputs
     from supernet.data.image_cache import ImageCache
     from supernet.data.image_examples import Normalisation
-    from supernet.data.types import LabelledImages, Splits
+    from supernet.data.types import Labelled, LabelledImages, Labels, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
     from supernet.quantisation.fake import Ranges
     from supernet.sharing.supernet import Supernet
     from supernet.space import SubnetConfig
+    from supernet.tasks import Task
 
 _IMAGES_VERSION = 1
 
@@ -87,8 +89,11 @@ class Materials:
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
         check_model_section(config.model, folder, config.data.form)
-        with self._console.stage("read images") as progress:
-            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache())
+        needs = token_needs(self._run) if self._takes_tokens else None
+        with self._console.stage("read texts" if needs else "read images") as progress:
+            splits = load_splits(
+                config.data, folder, config.seed, progress, self._image_cache(), config.task.labels, needs
+            )
         for note in splits.notes:
             self._console.say(note)
         if self._known is not None:
@@ -107,6 +112,11 @@ class Materials:
             raise DataError(
                 f"{self._run.checkpoint}: was trained with {_listed(known.counts)}, but the data are now read as "
                 f"{_listed(counts)}; {again}"
+            )
+        if splits.digest != known.sha256 and self._takes_tokens:
+            raise DataError(
+                f"{self._run.checkpoint}: was trained with other tokens than those that the texts have now, because "
+                f"another version of the factory or of tokenizers made the tokenizer; {again}"
             )
         if splits.digest != known.sha256:
             self._console.say(
@@ -135,6 +145,13 @@ class Materials:
         return ImageCache(folder=run.images, key=key)
 
     @cached_property
+    def task(self) -> Task:
+        """What the networks learn. Raises `DataError`."""
+        from supernet.tasks import make_task
+
+        return make_task(self._run.config.task, self.splits.class_names, self.splits.train.labels)
+
+    @cached_property
     def model_space(self) -> ModelSpace:
         """The model space of the config. Raises `ConfigError`, `SpaceError`."""
         from supernet.spaces import make_model_space
@@ -145,7 +162,9 @@ class Materials:
         classes = self._known.classes if self._known else len(self.splits.class_names)
         made = make_model_space(config, classes, self._run.config_folder, form)
         shape = made.input_shape(made.space.largest)
-        if len(shape) != 3 or shape[0] != form.channels or shape[1] * form.width != shape[2] * form.height:
+        if self._takes_tokens and len(shape) != 1:
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has texts (length,)")
+        if not self._takes_tokens and not form.fits(shape):
             raise SpaceError(
                 f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
                 "channels and the proportions must be the same"
@@ -155,7 +174,7 @@ class Materials:
     @cached_property
     def workloads(self) -> Workloads:
         """Workloads of the files of the subnets, with the preprocessing if files take pixels; see `known_workloads`."""
-        return self.known_workloads(pixels=self._run.config.export.takes_pixels)
+        return self.known_workloads(pixels=self._takes_pixels)
 
     def known_workloads(self, *, pixels: bool) -> Workloads:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
@@ -185,6 +204,16 @@ class Materials:
 
         return load_supernet(self._run.checkpoint, self.model_space)
 
+    @property
+    def _takes_tokens(self) -> bool:
+        """Whether the networks take the tokens of texts, and not images."""
+        return self._run.config.task.inputs == "tokens"
+
+    @property
+    def _takes_pixels(self) -> bool:
+        """Whether files take pixels."""
+        return self._run.config.export.takes_pixels and not self._takes_tokens
+
     @cached_property
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images."""
@@ -193,10 +222,15 @@ class Materials:
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
     def examples(
-        self, split: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+        self, split: Labelled, augmentation: AugmentConfig | None = None, device: torch.device | None = None
     ) -> Examples:
         """A split for training, with `augmentation` on `device`, or for evaluation; see `ImageExamples.of`."""
         from supernet.data.image_examples import ImageExamples
+        from supernet.data.token_examples import TokenExamples
+        from supernet.data.types import LabelledTexts
+
+        if isinstance(split, LabelledTexts):
+            return TokenExamples.of(split, augmentation.word_dropout if augmentation else 0.0)
 
         if self._run.config.data.workers:
             device = None  # other processes cannot read a GPU's memory
@@ -206,11 +240,12 @@ class Materials:
     def loader_workers(self) -> int:
         """Number of processes that prepare training batches: that of the config, else 0 if the images are in memory."""
         from supernet.data.loading import spare_cores
-        from supernet.data.types import OnDemandImages
+        from supernet.data.types import LabelledImages, OnDemandImages
 
+        train = self.splits.train
         if self._run.config.data.workers is not None:
             return self._run.config.data.workers
-        return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
+        return spare_cores() if isinstance(train, LabelledImages) and isinstance(train.images, OnDemandImages) else 0
 
     def calibration(self, progress: Progress) -> Calibration:
         """Choose the number of training images for recalibration. Raises `CheckpointError`, `SpaceError`."""
@@ -253,22 +288,30 @@ class Materials:
     def heldout_accuracy(
         self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None, precision: Precision = "fp32"
     ) -> float:
-        """Share of the held-out images that the subnet labels correctly, 0 to 1.
+        """The metric of the config on the held-out images: by default the share that the subnet labels correctly.
 
-        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_correct`.
+        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_scores`.
         """
         from supernet.data.examples import ExampleInputs
-        from supernet.evaluation.evaluation import accuracy
+        from supernet.evaluation.evaluation import logits
 
-        heldout = self.examples(self.splits.heldout)
-        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
+        inputs = ExampleInputs(self.examples(self.splits.heldout), self.model_space.input_shape(subnet))
         module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
-        return accuracy(module, inputs, heldout.labels)
+        return float(self.heldout_scores_of(logits(module, inputs).numpy(), self.splits.heldout.labels).mean())
 
-    def heldout_correct(
+    @property
+    def metric(self) -> str:
+        """The metric of the task that the search maximises."""
+        return self._run.config.steering
+
+    def heldout_scores_of(self, outputs: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
+        """The score of each of some held-out images in the metric of the config; see `Task.scores`."""
+        return self.task.scores(outputs, labels, self.metric, self.splits.heldout.labels)
+
+    def heldout_scores(
         self, subnet: SubnetConfig, rows: range, calibration_images: int, precision: Precision = "fp32"
-    ) -> list[bool]:
-        """Whether the subnet labels each of a range of held-out images correctly.
+    ) -> list[float]:
+        """The score of the subnet on each of a range of held-out images: by default 1 for a correct label, else 0.
 
         In other precisions than fp32 the network computes with the weights, and for int8 also the activations, rounded
         as its file rounds them. See `supernet.quantisation` for how close that is.
@@ -289,7 +332,7 @@ class Materials:
         """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
-        from supernet.evaluation.evaluation import correct
+        from supernet.evaluation.evaluation import logits
         from supernet.quantisation.fake import FakeQuantised
 
         heldout = self.examples(self.splits.heldout)
@@ -299,7 +342,8 @@ class Materials:
         module = self._rounded(module, subnet, precision, self._ranges.get(known))
         if isinstance(module, FakeQuantised):
             self._ranges[known] = module.ranges
-        return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
+        labels = self.splits.heldout.labels[chosen.numpy()]
+        return [float(score) for score in self.heldout_scores_of(logits(module, inputs).numpy(), labels)]
 
     def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
         """As `calibrated`; the statistics of the last subnets are kept, because more images of them may follow."""
@@ -335,18 +379,21 @@ class Materials:
     @property
     def file_input_type(self) -> InputType:
         """The type of the input of exported files."""
-        return "uint8" if self._run.config.export.takes_pixels else "float32"
+        return "int64" if self._takes_tokens else "uint8" if self._takes_pixels else "float32"
 
     def file_input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
         """The shape of one input of the subnet's file, without the batch."""
-        channels, height, width = self.model_space.input_shape(subnet)
-        return (height, width, channels) if self._run.config.export.takes_pixels else (channels, height, width)
+        shape = self.model_space.input_shape(subnet)
+        if not self._takes_pixels:
+            return shape
+        channels, height, width = shape
+        return height, width, channels
 
     def file_module(self, network: nn.Module) -> nn.Module:
         """What the file of a network computes: the network, with the preprocessing if files take pixels."""
         from supernet.pixels import PixelInput
 
-        if not self._run.config.export.takes_pixels:
+        if not self._takes_pixels:
             return network
         return PixelInput(network, self.splits.mean, self.splits.std)
 
@@ -355,11 +402,10 @@ class Materials:
         """The factor per channel of the preprocessing in files, see `share_weights`; empty if files take tensors."""
         from supernet.pixels import FULL_SCALE
 
-        takes_pixels = self._run.config.export.takes_pixels
-        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if takes_pixels else ()
+        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if self._takes_pixels else ()
 
-    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
-        """The images of a split as inputs of the subnet's file."""
+    def inputs(self, split: Labelled, subnet: SubnetConfig) -> FileInputs:
+        """The images or texts of a split as inputs of the subnet's file."""
         return self._file_inputs(split, subnet, None)
 
     def calibration_inputs(self, subnet: SubnetConfig, images: int) -> ModelInput:
@@ -369,8 +415,8 @@ class Materials:
         rows = seeded_rows(len(self.splits.train), images, self._run.config.seed)
         return self._file_inputs(self.splits.train, subnet, rows)[:]
 
-    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, NDArray[np.int64]]:
-        """All held-out images as inputs of the subnet's file, and their classes, in the order of `heldout_correct`."""
+    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, Labels]:
+        """All held-out images as inputs of the subnet's file, and their labels, in the order of `heldout_scores`."""
         from supernet.evaluation.calibration import seeded_rows
 
         heldout = self.splits.heldout
@@ -382,10 +428,11 @@ class Materials:
         _, height, width = self.model_space.input_shape(subnet)
         return PixelInputs(split, (height, width), None if rows is None else rows.numpy())
 
-    def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
+    def _file_inputs(self, split: Labelled, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
+        from supernet.data.types import LabelledImages
 
-        if self._run.config.export.takes_pixels:
+        if self._takes_pixels and isinstance(split, LabelledImages):
             return self.pixels(split, subnet, rows)
         return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet), rows))
 
@@ -395,7 +442,10 @@ def _listed(counts: tuple[int, int, int]) -> str:
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, channels, height, width) in NumPy; each slice is computed on access."""
+    """Images as float32 model inputs (n, channels, height, width) in NumPy, or texts as int64 tokens (n, length).
+
+    Each slice is computed on access.
+    """
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -403,7 +453,7 @@ class ModelInputs:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice) -> NDArray[np.float32] | NDArray[np.int64]:
         return self._inputs[rows].contiguous().numpy()
 
 
@@ -430,4 +480,4 @@ class PixelInputs:
 
 
 FileInputs = ModelInputs | PixelInputs
-"""Images as inputs of an exported file."""
+"""Images or texts as inputs of an exported file."""

@@ -131,6 +131,8 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         TrainingError: A trial step failed.
         DiskError: The plan cannot be written.
     """
+    if not run.config.training.epochs:
+        return _plan_nothing(run, len(materials.splits.train), console, workers)
     kept = _kept(run) if workers.is_first else None
     limits = limits if kept is None else limits.over(kept.limits)
     if kept is not None and not (kept.limits == limits and (limits.is_given or run.training_state.is_file())):
@@ -148,6 +150,18 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         *kept.changes,
         shown,
         *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
+    ):
+        console.say(line)
+    return run
+
+
+def _plan_nothing(run: Run, examples: int, console: Console, workers: Workers) -> Run:
+    """The plan if no epochs are trained: it keeps any limits."""
+    if workers.is_first:
+        run.write_resolved_config()
+    for line in (
+        "plan: no training, because training.epochs is 0; the initial weights are searched as they are",
+        *_finetuning_line(run.config, examples, None),
     ):
         console.say(line)
     return run
@@ -172,22 +186,29 @@ def _measure(
             seed=config.seed,
             check=lambda subnet, supernet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             workers=workers,
+            task=materials.task,
             loader_workers=materials.loader_workers,
             progress=progress,
         )
 
 
-def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float) -> tuple[str, ...]:
-    """The time that fine-tuning will add, if the config asks for it, as if each pick were the largest network."""
+def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float | None) -> tuple[str, ...]:
+    """The time that fine-tuning will add, if the config asks for it, as if each pick were the largest network.
+
+    Without the time of a step of training, `step_seconds`, the line states the steps alone.
+    """
     from supernet.training.training import steps_of
 
     if config.finetune is None:
         return ()
     recipe, count = config.finetune.recipe(config.training), len(config.targets)
     steps = steps_of(recipe, examples)
-    seconds = count * steps * step_seconds * recipe.batch_size / config.training.batch_size
     subnets = "one subnet" if count == 1 else f"up to {count} subnets"
-    return (f"after the search: fine-tuning of {subnets}, {steps:,} steps each, at most about {time_span(seconds)}",)
+    line = f"after the search: fine-tuning of {subnets}, {steps:,} steps each"
+    if step_seconds is None:
+        return (line,)
+    seconds = count * steps * step_seconds * recipe.batch_size / config.training.batch_size
+    return (f"{line}, at most about {time_span(seconds)}",)
 
 
 def _keep(run: Run, limits: TrainingLimits, plan: TrainingPlan, *, write: bool) -> KeptPlan:

@@ -6,6 +6,7 @@ the code of the model space; the versions of the libraries are recorded beside i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +24,11 @@ from model_factory.stages.fingerprint import data_fingerprint, model_code, space
 from model_factory.stages.materials import CHECK_IMAGES, KnownData, Materials
 from model_factory.stages.plan import planned_seconds
 from model_factory.stages.sealed import read_unsealed
+from supernet.weights.locating import initial_weights_file
 
 if TYPE_CHECKING:
     from supernet.data.types import Splits
     from supernet.sharing.supernet import Supernet
-    from supernet.training.training import Outcome
     from supernet.training.workers import Workers
 
 _VERSION = 1
@@ -46,13 +47,13 @@ class CurveRow:
 
     Attributes:
         step: The number of steps done.
-        loss: The training loss.
+        loss: The training loss; None if nothing was trained.
         largest_accuracy: Held-out accuracy of the largest subnet, 0 to 1; None if it was not checked.
         smallest_accuracy: Held-out accuracy of the smallest subnet, 0 to 1; None if it was not checked.
     """
 
     step: int
-    loss: float
+    loss: float | None
     largest_accuracy: float | None
     smallest_accuracy: float | None
 
@@ -65,7 +66,7 @@ class Trained:
         checkpoint_sha256: Digest of the checkpoint.
         class_names: Names of the classes, in the order of the outputs.
         counts: Numbers of training, held-out and test images.
-        mean: Mean of each channel of the training images.
+        mean: Mean of each channel of the training images; empty for texts.
         std: Standard deviation of each channel of the training images.
         data_sha256: Digest of all images in use, their labels and the class names.
         test_sha256: Digest of the test images, their labels and the class names.
@@ -162,15 +163,16 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
 
     stage = _stage(run)
     _warn_of_few_images(materials, console)
-    supernet, outcome = _fit(run, materials, console, stage.key, workers)
-    _warn_of_chance(materials, outcome, console)
-    save_supernet(run.checkpoint, supernet)
+    fitted = _fit(run, materials, console, stage.key, workers)
+    last = fitted.curve[-1]
+    _warn_of_chance(run, materials, last, console)
+    save_supernet(run.checkpoint, fitted.supernet)
     trained = Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
         **_data_facts(materials.splits),
-        largest_only_steps=round(outcome.curve[-1].step * run.config.training.largest_only),
-        curve=tuple(CurveRow(**asdict(point)) for point in outcome.curve),
-        seconds=outcome.seconds,
+        largest_only_steps=round(last.step * run.config.training.largest_only),
+        curve=fitted.curve,
+        seconds=fitted.seconds,
     )
     stage.save(trained, [run.checkpoint])
     for path in (run.training_state, good_state_file(run.training_state)):
@@ -195,15 +197,24 @@ def _warn_of_few_images(materials: Materials, console: Console) -> None:
         )
 
 
-def _warn_of_chance(materials: Materials, outcome: Outcome, console: Console) -> None:
-    from supernet.training.guard import chance_level
-
-    images, accuracy = len(materials.splits.heldout), outcome.curve[-1].largest_accuracy
-    chance = chance_level(materials.examples(materials.splits.train).labels)
-    if accuracy is not None and is_at_chance(round(accuracy * images), images, chance):
+def _warn_of_chance(run: Run, materials: Materials, last: CurveRow, console: Console) -> None:
+    images, accuracy = len(materials.splits.heldout), last.largest_accuracy
+    if accuracy is None:
+        return
+    untrained = "check that the initial weights are for these classes, in their order, or train them"
+    advice = "train longer, or check images and labels" if last.step else untrained
+    chance = materials.task.baseline(materials.splits.train.labels, run.config.steering)
+    if run.config.steering != "accuracy":
+        if accuracy <= chance:
+            console.say(
+                f"note: the largest subnet reaches {run.config.steering} {accuracy:.3g} on the {images:,} held-out "
+                f"images, no more than a constant answer ({chance:.3g}); {advice}"
+            )
+        return
+    if is_at_chance(round(accuracy * images), images, chance):
         console.say(
             f"note: the largest subnet labels {accuracy:.1%} of the {images:,} held-out images correctly, no better "
-            f"than always answering the most frequent class ({chance:.1%}); train longer, or check images and labels"
+            f"than always answering the most frequent class ({chance:.1%}); {advice}"
         )
 
 
@@ -238,29 +249,44 @@ def _inputs(run: Run) -> dict[str, Any]:
         "model": shaping_values(config.model),
         **model_code(config.model, run.config_folder),
         "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
-        **weights_fingerprint(config.training.initial_weights, run.config_folder, run.checkpoint),
+        **weights_fingerprint(initial_weights_file(config.model, config.training, run.config_folder), run.checkpoint),
+        **({"task": shaping_values(config.task)} if config.task.name != "classification" else {}),
         "seed": config.seed,
         "threads": config.threads,
     }
 
 
-def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Workers) -> tuple[Supernet, Outcome]:
-    """Train a new supernet, or resume an interrupted training run; returns the supernet on the CPU."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Fitted:
+    """A supernet on the CPU, the checks during its training, and the duration."""
+
+    supernet: Supernet
+    curve: tuple[CurveRow, ...]
+    seconds: float
+
+
+def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Workers) -> _Fitted:
+    """Train a new supernet, or resume an interrupted training run. With 0 epochs, check the initial weights alone."""
     from supernet.sharing.supernet import Supernet
     from supernet.training.events import TensorBoardEvents
     from supernet.training.training import train
-    from supernet.weights.pretrained import start_from
+    from supernet.weights.pretrained import check_all_trained, start_from
 
     training = run.config.training
     supernet = Supernet(materials.model_space, run.config.seed)
-    start_from(
+    loaded = start_from(
         supernet,
+        run.config.model,
         training,
         run.config_folder,
         materials.examples(materials.splits.train),
         seed=run.config.seed,
+        task=materials.task,
         notify=console.say,
     )
+    if not training.epochs:
+        check_all_trained(loaded)
+        return _checked_once(materials, supernet, console)
     work = planned_seconds(run, len(materials.splits.train))
     with console.stage("train supernet", work) as progress, TensorBoardEvents(run.events(key)) as events:
         outcome = train(
@@ -272,13 +298,27 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
             key=key,
             check=lambda subnet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             check_images=len(materials.splits.heldout),
+            task=materials.task,
+            metric=run.config.steering,
             workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,
             notify=console.say,
             events=events,
         )
-    return supernet.cpu(), outcome
+    curve = tuple(CurveRow(**asdict(point)) for point in outcome.curve)
+    return _Fitted(supernet=supernet.cpu(), curve=curve, seconds=outcome.seconds)
+
+
+def _checked_once(materials: Materials, supernet: Supernet, console: Console) -> _Fitted:
+    """The result of a run of no steps: one check of the initial weights."""
+    started, space = time.monotonic(), supernet.model_space.space
+    with console.stage("check initial weights"):
+        largest, smallest = (
+            materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet) for subnet in (space.largest, space.smallest)
+        )
+    row = CurveRow(step=0, loss=None, largest_accuracy=largest, smallest_accuracy=smallest)
+    return _Fitted(supernet=supernet, curve=(row,), seconds=time.monotonic() - started)
 
 
 def _report_differences(stage: Stage[Trained], console: Console) -> None:

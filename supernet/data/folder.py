@@ -22,7 +22,7 @@ from supernet.data.image_form import ImageForm
 from supernet.data.images import decode_many, largest_of
 from supernet.data.source_splits import Source, SourceSplit, check_distinct, gives_one_class, located
 from supernet.data.split_names import SplitName, split_of_name, taken_note
-from supernet.data.types import Images, LabelKind, Labels, Rows
+from supernet.data.types import Groups, Images, LabelKind, Labels, Rows, Weights
 
 _MOST_BYTES = 2**30  # of one image file: more than 178 million pixels of 16 bits take, and Pillow decodes no more
 _SCAN = 1024  # images whose largest sample is computed at a time: enough to keep all threads busy
@@ -180,20 +180,25 @@ def _source_split(root: Path, classes: Sequence[Path], listing: _Listing) -> Sou
     files = [(label, path) for label, folder in enumerate(classes) for path in listing.images(folder)]
     names = tuple(str(path.relative_to(root)) for _, path in files)
     labels = np.array([label for label, _ in files], dtype=np.int64)
-    return _with_reader(labels, _Reader(root=root, names=names))
+    return split_of_files(FileReader(root=root, names=names), labels)
 
 
-def _with_reader(labels: Labels, reader: _Reader) -> SourceSplit:
+def split_of_files(
+    reader: FileReader, labels: Labels, weights: Weights | None = None, groups: Groups | None = None
+) -> SourceSplit:
+    """The images that `reader` reads, with their labels; see `SourceSplit`."""
     return SourceSplit(
         labels=labels,
         read=reader,
+        weights=weights,
+        groups=groups,
         largest_samples=reader.largest_samples,
-        at_depth=lambda depth: _with_reader(labels, replace(reader, depth=depth)),
+        at_depth=lambda depth: split_of_files(replace(reader, depth=depth), labels, weights, groups),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
+class FileReader:
     """Decodes image files. See `supernet.data.types.Reader`.
 
     Attributes:
@@ -203,10 +208,12 @@ class _Reader:
     """
 
     root: Path
-    names: tuple[str, ...]
+    names: Sequence[str]
     depth: int | None = None
 
     def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
+        """The images at `rows`. Raises `DataError`."""
+
         def one(index: int) -> Images:
             path = self.root / self.names[rows[index]]
             return decode(_content(path), form, printable(str(path)), self.depth)

@@ -42,6 +42,10 @@ class ImageForm:
         """The shape of such images at another size: of `resolution` rows, with the same proportions."""
         return (self.channels, resolution, resolution * self.width // self.height)
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether such images can be resized to inputs of `shape`, `(channels, height, width)`, undistorted."""
+        return len(shape) == 3 and shape[0] == self.channels and shape[1] * self.width == shape[2] * self.height
+
     def has_whole_width(self, resolution: int) -> bool:
         """Whether images of `resolution` rows have the same proportions exactly."""
         return resolution * self.width % self.height == 0

@@ -1,4 +1,4 @@
-"""The types of an image data set: images of one form, in memory or on demand, labels, and disjoint splits."""
+"""The types of a data set: images of one form, in memory or on demand, or texts as tokens; labels and splits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from factory_base.errors import DataError
 from factory_base.progress import Progress, silent
 from supernet.data.image_form import ImageForm
+from supernet.data.tokenizer import Tokenizer
 
 Images = NDArray[np.uint8]
 """`(count, channels, height, width)`, 0 to 255; the channels are red, green and blue, or a single one is grey."""
@@ -128,6 +129,44 @@ class LabelledImages:
         return content.finish(self.labels, self.weights)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledTexts:
+    """Texts as tokens, and their labels.
+
+    Attributes:
+        tokens: int64 `(count, length)` with a count above 0, padded at the end.
+        labels: The labels, of any kind.
+        padding: The token after the end of a text.
+        unknown: The token of what has no token of its own; None if everything has one.
+        weights: How much each text counts in training; None if all count alike.
+
+    Raises:
+        DataError: A type or shape is wrong, there is no text, or a label or weight is out of range.
+    """
+
+    tokens: NDArray[np.int64]
+    labels: Labels
+    padding: int = 0
+    unknown: int | None = 1
+    weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        tokens, labels = self.tokens, self.labels
+        _check_array("tokens", tokens, np.int64, 2)
+        label_kind(labels)
+        if len(tokens) != len(labels) or not len(tokens):
+            raise DataError(f"{len(tokens)} texts and {len(labels)} labels; expected one label per text, at least one")
+        if self.weights is not None:
+            check_weights(self.weights, len(labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Labelled = LabelledImages | LabelledTexts
+"""One split of a data set."""
+
+
 class ContentDigest:
     """Computes the digest of labelled images of `shape` chunk by chunk."""
 
@@ -203,29 +242,33 @@ class Splits:
     """The three disjoint splits of a data set: `train` fits weights, `heldout` guides the search, `test` only judges.
 
     Attributes:
-        train: Training images, for weights and BN statistics.
-        heldout: Held-out images, a stratified draw from the training data, for accuracy predictors and the search.
-        test: Test images, used for the final accuracies only.
+        train: Training images or texts, for weights and BN statistics.
+        heldout: Held-out ones, a stratified draw from the training data, for accuracy predictors and the search.
+        test: Test images or texts, used for the final accuracies only.
         class_names: Name of each class, indexed by label; for numbers, the name of each.
-        mean: Mean of each channel over `train`, as a fraction of full scale (255), rounded to 6 decimals.
-        std: Standard deviation of each channel over `train`, likewise, at least that of one grey level (1/255).
+        mean: What is subtracted from each channel, as a fraction of full scale (255): its mean over `train`, rounded to
+            6 decimals, unless `data.normalize` says otherwise; empty for texts.
+        std: By what each channel is divided, likewise: its standard deviation over `train`, at least that of one grey
+            level (1/255).
         digest: SHA-256 of the content of all splits and of the class names.
         test_digest: SHA-256 of the content of `test` and of the class names.
         notes: Lines for people that say what was taken for what.
+        tokenizer: What made the tokens of texts; None for images.
 
     Raises:
         DataError: A label has no class name.
     """
 
-    train: LabelledImages
-    heldout: LabelledImages
-    test: LabelledImages
+    train: Labelled
+    heldout: Labelled
+    test: Labelled
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
     test_digest: str
     notes: tuple[str, ...] = ()
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("heldout", self.heldout), ("test", self.test)):
@@ -239,7 +282,7 @@ def _check_array(name: str, array: object, dtype: type[np.generic], rank: int) -
         raise DataError(f"{name} are {array.dtype} of shape {array.shape}, expected {dtype.__name__} with {rank} axes")
 
 
-def _check_range(name: str, split: LabelledImages, class_names: tuple[str, ...]) -> None:
+def _check_range(name: str, split: Labelled, class_names: tuple[str, ...]) -> None:
     if split.labels.ndim > 1:
         if split.labels.shape[1] != len(class_names):
             raise DataError(

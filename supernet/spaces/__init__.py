@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from supernet.data.image_form import SQUARE, ImageForm
 from supernet.model_space import ImageModelSpace
-from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaConfig, OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published_config import EfficientNetLite0Config, MobileNetV3LargeConfig, PublishedConfig
 from supernet.spaces.transformer_config import TextEncoderConfig, VisionTransformerConfig
 
 if TYPE_CHECKING:
     from supernet.model_space import ModelSpace
 
 
-_FEWEST_CLASSES = 2
+CHECKED_CLASSES = 2
+"""The number of classes with which a model space is made before that of the data is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,12 @@ class SpaceEntry:
     Attributes:
         config: Class of its `model` section.
         make: `(config, number of classes) -> model space`.
+        inputs: What its networks can take; the section decides between several.
     """
 
     config: type[SpaceConfig]
     make: Callable[[Any, int], ModelSpace]
+    inputs: tuple[InputKind, ...] = ("images",)
 
 
 def _mobilenet(config: MobileNetConfig, classes: int) -> ModelSpace:
@@ -45,6 +49,12 @@ def _ofa(config: OfaConfig, classes: int) -> ModelSpace:
     from supernet.spaces.ofa import OfaSpace
 
     return OfaSpace(config, classes)
+
+
+def _published(config: PublishedConfig, classes: int) -> ModelSpace:
+    from supernet.spaces.published import PublishedSpace
+
+    return PublishedSpace(config, classes)
 
 
 def _vit(config: VisionTransformerConfig, classes: int) -> ModelSpace:
@@ -66,11 +76,13 @@ def _transformers(config: TransformersConfig, classes: int) -> ModelSpace:
 
 
 MODEL_SPACES: dict[str, SpaceEntry] = {
+    "efficientnet_lite0": SpaceEntry(EfficientNetLite0Config, _published),
     "mobilenet": SpaceEntry(MobileNetConfig, _mobilenet),
+    "mobilenetv3_large": SpaceEntry(MobileNetV3LargeConfig, _published),
     "ofa_mbv3": SpaceEntry(OfaMbv3Config, _ofa),
     "ofa_proxyless": SpaceEntry(OfaProxylessConfig, _ofa),
-    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder),
-    "transformers": SpaceEntry(TransformersConfig, _transformers),
+    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder, ("tokens",)),
+    "transformers": SpaceEntry(TransformersConfig, _transformers, ("images", "tokens")),
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
 """Name in a config -> entry, for every model space but imported ones."""
@@ -92,7 +104,7 @@ def check_model_section(config: SpaceConfig, folder: Path, images: ImageForm = S
 
         check_imported_space(config, folder)
     else:
-        _made(config, _FEWEST_CLASSES, images)
+        make_model_space(config, CHECKED_CLASSES, folder, images)
 
 
 def make_model_space(
@@ -115,9 +127,9 @@ def make_model_space(
         from supernet.spaces.imported import load_imported_space
 
         return load_imported_space(config, classes, folder)
-    return _made(config, classes, images)
+    if isinstance(config, TransformersConfig) and config.from_ is not None:
+        from supernet.spaces.hf_folder import with_pretrained_config
 
-
-def _made(config: SpaceConfig, classes: int, images: ImageForm) -> ModelSpace:
+        config = with_pretrained_config(config, folder)
     made = MODEL_SPACES[config.space].make(config, classes)
     return made.for_images(images) if isinstance(made, ImageModelSpace) else made

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from factory_base.documents import Document
+from supernet.data.normalising import ChannelStatistics
 
 InputKind = Literal["images", "tokens"]
 """Inputs of a model space: float images `(batch, 3, height, width)`, or int64 tokens `(batch, length)`."""
@@ -28,11 +29,26 @@ class SpaceConfig(Document):
         """Inputs of the networks; a build requires images of imported model spaces."""
         return "images"
 
+    @property
+    def names_weights(self) -> bool:
+        """Whether the section itself names weights to start from; see `supernet.weights.pretrained.start_from`."""
+        return False
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The tokenizer of these weights, relative to the config's folder; None if there is none."""
+        return None
+
+    @property
+    def statistics(self) -> ChannelStatistics | None:
+        """The statistics with which these weights were trained; None if the section names none, or they are unknown."""
+        return None
+
 
 class ImportedConfig(SpaceConfig):
     """A model space from the user's own code."""
 
-    space: str
+    space: str = Field(json_schema_extra={"pattern": ":"})
     """Import path `package.module:callable` of a callable that returns a model space; it is called as
     `callable(classes=..., **options)`. Modules beside the config are importable too."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -15,7 +15,8 @@ from supernet.spaces.options import Depths, Kernels, Ratios, Resolutions, Size, 
 Activation = Literal["relu", "hard_swish"]
 
 
-def _odd(options: tuple[int, ...]) -> tuple[int, ...]:
+def odd_sizes(options: tuple[int, ...]) -> tuple[int, ...]:
+    """`options`, sides of kernels. Raises `ValueError` if one is even."""
     if any(size % 2 == 0 for size in options):
         raise ValueError(f"kernel sizes {list(options)} must be odd, so that a smaller kernel has the same centre")
     return options
@@ -28,7 +29,7 @@ class StageConfig(Document):
     """Output channels of every block."""
     depths: Depths
     """Numbers of blocks."""
-    kernels: Annotated[Kernels, AfterValidator(_odd)] = (3,)
+    kernels: Annotated[Kernels, AfterValidator(odd_sizes)] = (3,)
     """Sizes of the depthwise kernel, chosen per block; odd numbers."""
     expands: Ratios = (4.0,)
     """Ratios of hidden to input channels, chosen per block."""

@@ -8,10 +8,7 @@ has. The width inside squeeze-and-excitation depends on the hidden width of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from supernet.chain import Link
@@ -19,11 +16,10 @@ from supernet.sharing.importance import SortGroup
 from supernet.sharing.kernel_transform import KernelTransform
 from supernet.sharing.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
-from supernet.spaces.ofa_config import Activation, OfaConfig, links, make_divisible, search_space
+from supernet.spaces.blocks import ACTIVATIONS, BlockShape, ConvNorm, InvertedResidual, initialise
+from supernet.spaces.ofa_config import OfaConfig, links, make_divisible, search_space
 from supernet.spaces.parts import numbered_blocks
 from supernet.spaces.sorting import inverted_residual_groups
-
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hard_swish": nn.Hardswish}
 
 
 class OfaSpace:
@@ -87,12 +83,12 @@ class OfaMobileNetV3(nn.Module):
         family = config.family
         expanded, mixed = config.width(family.expand_width), config.width(family.mix_width)
         self.trunk = _Trunk(config, subnet, matrices)
-        self.final_expand = _ConvNorm(self.trunk.channels, expanded, 1, family.norm_eps)
-        self.final_activation = _ACTIVATIONS[family.activation]()
+        self.final_expand = ConvNorm(self.trunk.channels, expanded, 1, family.norm_eps)
+        self.final_activation = ACTIVATIONS[family.activation]()
         self.feature_mix = nn.Conv2d(expanded, mixed, 1, bias=False)
-        self.mix_activation = _ACTIVATIONS[family.activation]()
+        self.mix_activation = ACTIVATIONS[family.activation]()
         self.classifier = nn.Linear(mixed, classes)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
         """Logits of a batch of images."""
@@ -113,10 +109,10 @@ class OfaProxyless(nn.Module):
         family = config.family
         mixed = config.width(family.mix_width)
         self.trunk = _Trunk(config, subnet, matrices)
-        self.feature_mix = _ConvNorm(self.trunk.channels, mixed, 1, family.norm_eps)
-        self.mix_activation = _ACTIVATIONS[family.activation]()
+        self.feature_mix = ConvNorm(self.trunk.channels, mixed, 1, family.norm_eps)
+        self.mix_activation = ACTIVATIONS[family.activation]()
         self.classifier = nn.Linear(mixed, classes)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
         """Logits of a batch of images."""
@@ -142,37 +138,6 @@ class _Tail(nn.Module):
         return self._compute(self, x)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BlockShape:
-    """The shape of one block.
-
-    Attributes:
-        inputs: Input channels.
-        hidden: Hidden channels, between the pointwise convolutions.
-        outputs: Output channels.
-        kernel: Size of the depthwise kernel.
-        stride: Stride of the depthwise convolution.
-        activation: Activation after the expansion and the depthwise convolution.
-        norm_eps: Added to the variance in batch normalisation.
-        shortcut: Whether the input is added to the output.
-        expands: Whether a pointwise convolution makes the hidden channels; otherwise they are the input channels.
-        squeeze_excite: Whether hidden channels are re-weighted.
-        matrix_sizes: Kernel sizes, in descending order, between which the block holds kernel matrices; () for none.
-    """
-
-    inputs: int
-    hidden: int
-    outputs: int
-    kernel: int
-    stride: int
-    activation: Activation
-    norm_eps: float
-    shortcut: bool
-    expands: bool = True
-    squeeze_excite: bool = False
-    matrix_sizes: tuple[int, ...] = ()
-
-
 class _Trunk(nn.Module):
     """Stem, fixed first block, elastic stages. `stages.<i>.<j>` is block `j` of stage `i`, present if deep enough."""
 
@@ -180,15 +145,15 @@ class _Trunk(nn.Module):
         super().__init__()
         family, values = config.family, subnet.to_dict()
         stem, self.channels = config.width(family.stem_width), config.width(family.first_width)
-        self.stem = _ConvNorm(3, stem, 3, family.norm_eps, stride=2)
-        self.stem_activation = _ACTIVATIONS[family.activation]()
-        self.first_block = _Block(_first_block(config))
+        self.stem = ConvNorm(3, stem, 3, family.norm_eps, stride=2)
+        self.stem_activation = ACTIVATIONS[family.activation]()
+        self.first_block = InvertedResidual(_first_block(config))
         self.stages = nn.ModuleList()
         for i, stage in enumerate(family.stages):
             blocks = nn.ModuleList()
             for j in range(int(values[f"stages.{i}.depth"])):
                 stride, outputs = stage.stride if j == 0 else 1, config.width(stage.width)
-                shape = _BlockShape(
+                shape = BlockShape(
                     inputs=self.channels,
                     hidden=make_divisible(round(self.channels * values[f"stages.{i}.blocks.{j}.expand"])),
                     outputs=outputs,
@@ -200,7 +165,7 @@ class _Trunk(nn.Module):
                     squeeze_excite=stage.squeeze_excite,
                     matrix_sizes=_matrix_sizes(config.kernels) if matrices else (),
                 )
-                blocks.append(_Block(shape))
+                blocks.append(InvertedResidual(shape))
                 self.channels = outputs
             self.stages.append(blocks)
 
@@ -212,11 +177,11 @@ class _Trunk(nn.Module):
         return x
 
 
-def _first_block(config: OfaConfig) -> _BlockShape:
+def _first_block(config: OfaConfig) -> BlockShape:
     """The fixed block before the stages, with a shortcut if stem and block are equally wide before the multiplier."""
     family = config.family
     stem = config.width(family.stem_width)
-    return _BlockShape(
+    return BlockShape(
         inputs=stem,
         hidden=stem,
         outputs=config.width(family.first_width),
@@ -232,68 +197,3 @@ def _first_block(config: OfaConfig) -> _BlockShape:
 def _matrix_sizes(kernels: tuple[int, ...]) -> tuple[int, ...]:
     """The odd kernel sizes from the largest to the smallest; each kernel is computed from the previous one."""
     return tuple(range(kernels[-1], kernels[0] - 1, -2))
-
-
-class _ConvNorm(nn.Module):
-    """Convolution without bias, then batch normalisation."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, eps: float, *, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))  # type: ignore[no-any-return]
-
-
-class _SqueezeExcite(nn.Module):
-    """Channel gates from the global mean (Hu et al., 2018), a quarter as wide inside (Howard et al., 2019)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        squeezed = make_divisible(channels // 4)
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.excite = nn.Conv2d(squeezed, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gates = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
-        return x * nn.functional.hardsigmoid(self.excite(gates))
-
-
-class _Block(nn.Module):
-    """Inverted residual block. Only a supernet uses `kernel_matrices`; the forward pass of a network does not."""
-
-    def __init__(self, shape: _BlockShape) -> None:
-        super().__init__()
-        eps, hidden = shape.norm_eps, shape.hidden
-        self.expand = _ConvNorm(shape.inputs, hidden, 1, eps) if shape.expands else None
-        self.expand_activation = _ACTIVATIONS[shape.activation]()
-        self.depthwise = _ConvNorm(hidden, hidden, shape.kernel, eps, stride=shape.stride, groups=hidden)
-        self.depthwise_activation = _ACTIVATIONS[shape.activation]()
-        self.squeeze_excite = _SqueezeExcite(hidden) if shape.squeeze_excite else None
-        self.project = _ConvNorm(hidden, shape.outputs, 1, eps)
-        self.shortcut = shape.shortcut
-        sizes = pairwise(shape.matrix_sizes)
-        matrices = {f"{large}to{small}": nn.Parameter(torch.eye(small * small)) for large, small in sizes}
-        self.kernel_matrices = nn.ParameterDict(matrices) if matrices else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x if self.expand is None else self.expand_activation(self.expand(x))
-        y = self.depthwise_activation(self.depthwise(y))
-        if self.squeeze_excite is not None:
-            y = self.squeeze_excite(y)
-        y = self.project(y)
-        return x + y if self.shortcut else y
-
-
-def _initialise(module: nn.Module) -> None:
-    """Fresh weights for one layer: He initialisation (He et al., 2015) for convolutions."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, _Block) and module.shortcut:
-        nn.init.zeros_(module.project.norm.weight)  # a residual block starts as the identity (Goyal et al., 2017)
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)  # the classifier, as in Goyal et al., 2017
-        nn.init.zeros_(module.bias)

@@ -6,8 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from factory_base.documents import HANDLING, Document
+from factory_base.documents import ADDED, HANDLING, Document
 from supernet.data.augmentation_config import AugmentConfig
+
+Balancing = Literal["none", "class_weights", "balanced_sampling", "logit_adjustment"]
+"""What a training run does about classes of unequal size."""
+
+Imbalance = Literal[Balancing, "auto"]
+"""The values of `training.imbalance`."""
 
 
 class TrainingConfig(Document):
@@ -16,8 +22,8 @@ class TrainingConfig(Document):
     Limits on numbers only catch typing errors.
     """
 
-    epochs: float = Field(gt=0, le=1_000_000_000)
-    """Passes over the training examples."""
+    epochs: float = Field(ge=0, le=1_000_000_000)
+    """Passes over the training examples; 0 searches initial weights as they are, which must be trained."""
     batch_size: int = Field(default=128, ge=2, le=1_000_000)
     """Examples in one step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
@@ -87,20 +93,22 @@ class TrainingConfig(Document):
     """Whether to compile the largest and the smallest network with `torch.compile`. It needs a C++ compiler, and is
     worthwhile for long runs."""
 
+    imbalance: Annotated[Imbalance, ADDED] = "none"
+    """What to do about classes with very different numbers of training examples, of which networks tend to ignore the
+    rare ones. `class_weights`: the loss of an example is divided by the share of its class. `balanced_sampling`: each
+    class is drawn equally often, so that examples of rare classes are repeated. `logit_adjustment`: the loss adds the
+    logarithm of each class's share to its logit (Menon et al., 2021), so that the network itself ranks classes as if
+    all were equally frequent. `auto`: one of them that suits the numbers; the plan says which. All of them raise the
+    recall of rare classes at some cost in accuracy on frequent ones."""
+
     augment: AugmentConfig = AugmentConfig()
+    """Random changes of the training images."""
     save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0, le=1_000_000)
     """Seconds between saved states, which is the most that a killed run loses."""
     rollbacks: int = Field(default=3, ge=0, le=1000)
     """How often a run that diverged (a loss or gradient that is not finite, a loss far above its lowest, an accuracy
     that falls back to chance, by more than the noise of the held-out images) returns to its last good state with half
     the learning rate before it gives up."""
-
-    @model_validator(mode="after")
-    def _initial_weights_are_there(self) -> TrainingConfig:
-        if self.initial_weights is None and (self.fresh_parameters or self.sort_by_importance):
-            key = "fresh_parameters" if self.fresh_parameters else "sort_by_importance"
-            raise ValueError(f"{key} applies only to initial weights; set initial_weights, or remove {key}")
-        return self
 
     @model_validator(mode="after")
     def _micro_batches_fit(self) -> TrainingConfig:

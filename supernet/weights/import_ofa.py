@@ -8,24 +8,21 @@ synthetic checkpoints of that layout, not with a downloaded file. It reads both 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from factory_base.errors import CheckpointError, ForeignError
-from factory_base.foreign import open_regular, printable
+from factory_base.errors import CheckpointError
+from factory_base.foreign import printable
 from supernet.sharing.supernet import Supernet
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OFA_FAMILIES, OfaConfig, OfaFamily, make_divisible
+from supernet.weights.foreign_tensors import COUNTER, check_floats, key_faults, read_foreign
 
 _READABLE = "supported are the supernets ofa_mbv3_* and ofa_proxyless_*"
-_IGNORED = "num_batches_tracked"
 _SHOWN = 3
 """Names listed in a message, so that it stays one line."""
 
@@ -96,14 +93,14 @@ def import_ofa(path: Path, notify: Callable[[str], None] = lambda _: None) -> tu
         CheckpointError: The file is unreadable, holds more than tensors, or belongs to another network; or a key is
             unknown, missing or given twice, or its tensor has a wrong shape or values that are not finite.
     """
-    file = _one_spelling(_named_tensors(_read(path), path), path)
+    file = _one_spelling(read_foreign(path, _READABLE), path)
     config = _recognise(file)
     largest = _expected(config, _classes(file))
     if not any(name.endswith(".conv.conv.weight") for name in file.written.values()):
         file = _with_matrices(file, largest, notify)
     _check_keys(file, largest)
-    _check_values(file)
-    needed = {name: ours for name, (ours, _) in largest.items() if not name.endswith(_IGNORED)}
+    check_floats({file.written.get(name, name): tensor for name, tensor in file.tensors.items()}, path)
+    needed = {name: ours for name, (ours, _) in largest.items() if not name.endswith(COUNTER)}
     return config, {ours: file.tensors[name].float().contiguous() for name, ours in needed.items()}
 
 
@@ -115,65 +112,6 @@ def ofa_supernet(config: OfaConfig, state: Mapping[str, Tensor]) -> Supernet:
     supernet = Supernet(make_model_space(config, len(state["classifier.weight"])))
     supernet.largest.load_state_dict({name: state[name] for name, _ in supernet.largest.named_parameters()})
     return supernet
-
-
-def _read(path: Path) -> Any:
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name the checkpoint file itself")
-    try:
-        open_regular(path).close()  # the reader would wait for ever for the content of a FIFO
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_scalars()):
-            warnings.simplefilter("ignore")  # they concern old formats, and archives that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except ForeignError as error:
-        raise CheckpointError(str(error)) from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged file or a foreign pickle makes the reader raise nearly anything
-        raise CheckpointError(f"{path}: {_refusal(error)}") from error
-
-
-def _numpy_scalars() -> list[Any]:
-    """What a NumPy number in a pickle is made of, under its names in NumPy 1 and 2: it holds no code.
-
-    Training code often stores its best accuracy as one. Arrays are left out, because their state is more than a number.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefdg"}, *((scalar, name) for name in names)]
-
-
-def _refusal(error: Exception) -> str:
-    """Why the reader refused the file, and what to do."""
-    if foreign := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return (
-            f"holds an object of {printable(foreign[1], 80)} beside its tensors, and code in a checkpoint is never "
-            "run; if you trust the file, save its weights alone: torch.save({'state_dict': torch.load(OLD, "
-            "weights_only=False)['state_dict']}, NEW)"
-        )
-    return (
-        f"is damaged, or is not a PyTorch checkpoint of tensors and numbers ({_cause(error)}); download it again, or "
-        "name another file; code in a checkpoint is never run"
-    )
-
-
-def _cause(error: Exception) -> str:
-    """The cause in few words, without the paragraphs of advice that PyTorch adds and that do not apply here."""
-    text = str(error)
-    cause = (text.partition("WeightsUnpickler error:")[2] or text).strip()
-    return f"{type(error).__name__}: {printable(cause.splitlines()[0], 160)}" if cause else type(error).__name__
-
-
-def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(state, Mapping) or not state:
-        kind = "nothing" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-        raise CheckpointError(f"{path}: holds {kind}, expected tensors by name; {_READABLE}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
-            kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
-            raise CheckpointError(f"{path}: {str(name)[:100]!r} is a {kind}, expected a dense tensor; {_READABLE}")
-    return {str(name): value for name, value in state.items()}
 
 
 def _one_spelling(found: Mapping[str, Tensor], path: Path) -> _OfaFile:
@@ -263,27 +201,7 @@ def _with_matrices(file: _OfaFile, expected: _Expected, notify: Callable[[str], 
 
 
 def _check_keys(file: _OfaFile, expected: _Expected) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
-    required = {name: shape for name, (_, shape) in expected.items() if not name.endswith(_IGNORED)}
-    misshapen = {name: shape for name, shape in required.items() if found.get(name, shape) != shape}
-    faults = {
-        "unknown keys": file.some(name for name in found if name not in expected),
-        "missing keys": file.some(name for name in required if name not in found),
-        "wrong shapes": file.some(misshapen),
-    }
-    if misshapen:
-        name, shape = next(iter(misshapen.items()))
-        faults["wrong shapes"] += f" ({found[name]} instead of {shape})"
-    if any(faults.values()):
-        listed = "; ".join(f"{fault}: {names}" for fault, names in faults.items() if names)
-        raise file.error(f"does not fit the once-for-all layout; {listed}; {_READABLE}")
-
-
-def _check_values(file: _OfaFile) -> None:
-    values = {name: tensor for name, tensor in file.tensors.items() if not name.endswith(_IGNORED)}
-    if whole := [name for name, tensor in values.items() if not tensor.is_floating_point()]:
-        raise file.error(f"expected floating-point numbers in {file.some(whole)}; {_READABLE}")
-    if wrong := [name for name, tensor in values.items() if not tensor.float().isfinite().all()]:
-        raise file.error(
-            f"NaN or infinite values in {file.some(wrong)}; the file is damaged, or its training run diverged"
-        )
+    found = {file.written.get(name, name): tuple(tensor.shape) for name, tensor in file.tensors.items()}
+    needed = {file.written.get(name, name): shape for name, (_, shape) in expected.items()}
+    if faults := key_faults(found, needed):
+        raise file.error(f"does not fit the once-for-all layout; {faults}; {_READABLE}")

@@ -1,9 +1,9 @@
-"""Initial weights of the largest network, from a safetensors file. Pickle is never read."""
+"""Initial weights of the largest network: loading them, and sorting its units by importance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,13 +14,20 @@ from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
 from factory_base.foreign import printable
 from supernet.data.examples import Examples
-from supernet.data.source_splits import located
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
+from supernet.spaces.config import SpaceConfig
+from supernet.spaces.hf_config import TransformersConfig
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
+from supernet.weights.hf_weights import read_pretrained
+from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
+from supernet.weights.locating import initial_weights_file
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_CLASSIFIER = "classifier.weight"
 _OURS = "largest."
 """Prefix of parameter names in a checkpoint of a supernet."""
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -42,11 +49,13 @@ class Loaded:
         weights: Names of the parameters that were read from the file.
         fresh: Names of the parameters that were left as they were.
         ignored: Names of running statistics in the file, which no supernet has.
+        unused: Names of weights in the file that belong to heads for other tasks.
     """
 
     weights: tuple[str, ...]
     fresh: tuple[str, ...]
     ignored: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.weights)} weights loaded"]
@@ -56,6 +65,8 @@ class Loaded:
             parts.append(
                 f"{len(self.ignored)} statistics of batch normalisation ignored, since every subnet gets its own"
             )
+        if self.unused:
+            parts.append(f"{len(self.unused)} of heads for other tasks not used ({_some(self.unused)})")
         return "; ".join(parts)
 
 
@@ -74,7 +85,48 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
             unknown, of another shape, or not finite.
         ConfigError: A pattern of `fresh` matches no parameter.
     """
-    tensors = _read(path)
+    return _load(supernet, path, _read(path), fresh)
+
+
+def load_published_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet` by those for which its `model` section says `from: pretrained`.
+
+    If they are for another number of classes, the classifier is left as it is.
+
+    Args:
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: The file of the package.
+        fresh: As in `load_initial_weights`.
+
+    Raises:
+        CheckpointError, ConfigError: See `read_layout` and `load_initial_weights`.
+    """
+    _, tensors = read_layout(path, PRETRAINED_LAYOUT)
+    parameters = dict(supernet.largest.named_parameters())
+    differs = tensors[_CLASSIFIER].shape != parameters[_CLASSIFIER].shape
+    return _load(supernet, path, tensors, (*fresh, "classifier.*") if differs else fresh)
+
+
+def load_transformers_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet`, of the space `transformers`, by those of a pretrained model of the package.
+
+    If the file has no head of the same shape, that of the network is left as it is.
+
+    Args:
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: The file `model.safetensors` of the model.
+        fresh: As in `load_initial_weights`.
+
+    Raises:
+        CheckpointError, ConfigError: See `load_initial_weights`.
+    """
+    found = read_pretrained(path, supernet.largest)
+    loaded = _load(supernet, path, found.tensors, (*fresh, *found.fresh_head))
+    return replace(loaded, unused=found.unused)
+
+
+def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: Sequence[str]) -> Loaded:
+    """Replace the weights of `supernet` by `tensors` from the file at `path`, by their names in the largest network."""
     network = supernet.largest
     parameters = dict(network.named_parameters())
     left = _matching(fresh, parameters)
@@ -93,37 +145,65 @@ def load_initial_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = 
 
 def start_from(
     supernet: Supernet,
+    model: SpaceConfig,
     config: TrainingConfig,
     folder: Path,
     examples: Examples,
     *,
     seed: int,
+    task: Task | None = None,
     notify: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Load and sort the initial weights, as `config` says. If it names no initial weights, do nothing.
+) -> Loaded | None:
+    """Load and sort the initial weights, as the config says. If it names no initial weights, do nothing.
 
     Args:
         supernet: The supernet, on the CPU, changed in place.
+        model: The `model` section, which may name weights itself. Their classifier is left fresh if it has another
+            number of classes.
         config: The recipe.
         folder: Folder to which the path of the weights is relative.
         examples: The training examples, some of which decide what is important.
         seed: Seed of the choice of these examples.
+        task: What the networks learn; by default the classes of the examples.
         notify: Called with a line about each thing that was done.
 
+    Returns:
+        What was loaded; None if the config names no initial weights.
+
     Raises:
-        CheckpointError, ConfigError: See `load_initial_weights`.
+        CheckpointError, ConfigError: See `load_initial_weights` and `initial_weights_file`.
         SpaceError: See `sort_by_importance`.
         DataError: An example cannot be read.
     """
-    if config.initial_weights is None:
-        return
-    path = located(config.initial_weights, folder)
-    notify(f"{path}: {load_initial_weights(supernet, path, config.fresh_parameters)}")
+    path = initial_weights_file(model, config, folder)
+    if path is None:
+        return None
+    loaded = _loader(model)(supernet, path, config.fresh_parameters)
+    notify(f"{path}: {loaded}")
     if config.sort_by_importance:
-        by_gradient = config.importance == "gradients"
+        by_gradient = config.importance == "gradients" and not (model.names_weights and loaded.fresh)
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
-        count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
+        loss = (task or Classification(names=())).loss
+        count = sort_by_importance(supernet, batches, by_gradient=by_gradient, loss=loss)
         notify(f"{count} groups of channels, heads or neurons sorted by importance")
+    return loaded
+
+
+def _loader(model: SpaceConfig) -> Callable[[Supernet, Path, Sequence[str]], Loaded]:
+    if not model.names_weights:
+        return load_initial_weights
+    return load_transformers_weights if isinstance(model, TransformersConfig) else load_published_weights
+
+
+def check_all_trained(loaded: Loaded | None) -> None:
+    """Raise `ConfigError` if a supernet that nobody will train has weights that were not `loaded`."""
+    if loaded is not None and not loaded.fresh:
+        return
+    fault = "there are none" if loaded is None else f"{len(loaded.fresh)} were left fresh ({_some(loaded.fresh)})"
+    raise ConfigError(
+        f"training.epochs: 0 searches initial weights that are trained already, but {fault}; raise epochs, or start "
+        "from weights that were trained for these classes"
+    )
 
 
 def _batches(supernet: Supernet, examples: Examples, seed: int, count: int) -> list[LabelledBatch]:

@@ -60,13 +60,13 @@ def test_missing_weights_end_the_command_in_one_line(factory, empty_app, edit_co
 def test_the_fingerprint_of_weights_is_their_content(tmp_path: Path):
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
-    a, b, c = (weights_fingerprint(name, tmp_path, tmp_path / "own") for name in "abc")
+    a, b, c = (weights_fingerprint(tmp_path / name, tmp_path / "own") for name in "abc")
     assert a == b != c
-    assert weights_fingerprint(None, tmp_path, tmp_path / "own") == {}
+    assert weights_fingerprint(None, tmp_path / "own") == {}
 
 
 def test_weights_must_exist_and_must_not_be_the_result_of_the_same_run(tmp_path: Path):
     with pytest.raises(CheckpointError, match="cannot be read"):
-        weights_fingerprint("none", tmp_path, tmp_path / "own")
+        weights_fingerprint(tmp_path / "none", tmp_path / "own")
     with pytest.raises(ConfigError, match="is the file that this run writes"):
-        weights_fingerprint("runs/../own", tmp_path, tmp_path / "own")
+        weights_fingerprint(tmp_path / "runs/../own", tmp_path / "own")

@@ -94,7 +94,7 @@ def test_a_vision_transformer_is_built(factory, with_model):
         (VIT.replace("16], patch", "20], patch"), "model: resolutions go up to 20 but data.image_size is 16"),
         (
             "model: {space: text_encoder, vocabulary: 9, lengths: [4], widths: [8], depths: [1], heads: [1]}\n",
-            "model: space 'text_encoder' takes tokens, but a build reads images; train it from Python",
+            "model: space 'text_encoder' takes tokens, but the task classification has images; set task: text_class",
         ),
     ],
 )

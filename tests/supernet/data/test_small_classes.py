@@ -46,7 +46,7 @@ def test_they_are_left_out_by_name(tmp_path: Path) -> None:
     splits = load(tmp_path, small_classes="drop")
     assert splits.class_names == ("cat", "emu")
     assert images_of(splits, "cat") == images_of(splits, "emu") == 6
-    assert "data: left out 2 classes with fewer than 3 training images: ape (1), dog (2)" in splits.notes
+    assert "data: left out 2 classes with fewer than 3 training examples: ape (1), dog (2)" in splits.notes
     cats = [part.images[part.labels == 0][:, 0, 0, 0] for part in (splits.train, splits.heldout, splits.test)]
     assert sorted(np.concatenate(cats)) == [10, 11, 12, 13, 14, 15]
 
@@ -57,7 +57,7 @@ def test_they_are_merged_by_name_in_training_and_test_data(tmp_path: Path) -> No
     splits = load(tmp_path, small_classes="merge", merged_class="rare")
     assert splits.class_names == ("cat", "emu", "rare")
     assert images_of(splits, "rare") == 5
-    assert "data: merged 2 classes with fewer than 2 training images into 'rare': ape (1), dog (1)" in splits.notes
+    assert "data: merged 2 classes with fewer than 2 training examples into 'rare': ape (1), dog (1)" in splits.notes
     assert splits.test.labels.tolist() == [2, 2, 0, 0, 2, 1]
 
 
@@ -65,7 +65,7 @@ def test_the_least_number_can_be_set(tmp_path: Path) -> None:
     write(tmp_path / "pets", {"cat": 9, "dog": 4, "emu": 6})
     assert load(tmp_path, small_classes="drop").class_names == ("cat", "dog", "emu")
     assert load(tmp_path, small_classes="drop", class_minimum=5).class_names == ("cat", "emu")
-    with pytest.raises(DataError, match=r"1 class with fewer than 5 training images: dog \(4\); add images"):
+    with pytest.raises(DataError, match=r"1 class with fewer than 5 training examples: dog \(4\); add examples"):
         load(tmp_path, class_minimum=5)
 
 

@@ -139,7 +139,7 @@ def test_only_the_import_of_once_for_all_checkpoints_reads_pickles() -> None:
     files = [path for package in packages for path in (root / package).rglob("*.py")]
     found = {(path.name, call) for path in files for call in _unpickling(ast.parse(path.read_text(encoding="utf-8")))}
     assert len(files) > 50
-    assert found <= {("import_ofa.py", "torch.load(weights_only=True)")}
+    assert found <= {("foreign_tensors.py", "torch.load(weights_only=True)")}
 
 
 def _unpickling(tree: ast.AST) -> Iterator[str]:

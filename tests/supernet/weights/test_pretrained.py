@@ -16,6 +16,7 @@ from factory_base.errors import CheckpointError, ConfigError
 from supernet.data.image_examples import ImageExamples
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace, SubnetConfig
+from supernet.spaces.config import SpaceConfig
 from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.training.checkpoint import save_supernet
 from supernet.training.config import TrainingConfig
@@ -143,6 +144,10 @@ def test_a_missing_file_and_a_training_state_are_named(small_space: MobileNetSpa
         load_initial_weights(Supernet(small_space), tmp_path / "training.safetensors")
 
 
+RANDOM = SpaceConfig(space="none")
+"""A `model` section that names no weights."""
+
+
 class Scaled:
     """A space whose network has a constant buffer."""
 
@@ -172,7 +177,8 @@ def test_starting_from_weights_loads_sorts_and_reports(
 ) -> None:
     values = {"epochs": 1, "initial_weights": file.name, "sort_by_importance": True, "importance": importance}
     supernet, notes = Supernet(small_space), []
-    start_from(supernet, TrainingConfig.model_validate(values), file.parent, easy_images, seed=0, notify=notes.append)
+    recipe = TrainingConfig.model_validate(values)
+    start_from(supernet, RANDOM, recipe, file.parent, easy_images, seed=0, notify=notes.append)
     x = torch.randn(4, 3, 12, 12)
     expected = Supernet(small_space)
     load_initial_weights(expected, file)
@@ -186,13 +192,5 @@ def test_starting_from_weights_loads_sorts_and_reports(
 
 def test_without_initial_weights_nothing_changes(small_space: MobileNetSpace, easy_images: ImageExamples) -> None:
     supernet = Supernet(small_space)
-    start_from(supernet, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
+    start_from(supernet, RANDOM, TrainingConfig(epochs=1), Path(), easy_images, seed=0)
     assert same(supernet, Supernet(small_space).largest)
-
-
-@pytest.mark.parametrize("key", ["sort_by_importance: true", "fresh_parameters: ['classifier.*']"])
-def test_keys_that_concern_initial_weights_require_them(key: str) -> None:
-    import yaml
-
-    with pytest.raises(ValueError, match=f"{key.split(':')[0]} applies only to initial weights; set initial_weights"):
-        TrainingConfig.model_validate({"epochs": 1, **yaml.safe_load(key)})
