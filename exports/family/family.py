@@ -33,6 +33,7 @@ from exports.family.npy import npy_bytes
 from exports.family.proof_records import conversion_record, proof_record
 from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
+    IMAGE_FORM_FEATURE,
     LABELS_FEATURE,
     PIXELS_FEATURE,
     PPM,
@@ -191,7 +192,7 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
-        critical=(PIXELS_FEATURE,) if spec.takes_pixels else (),
+        critical=_critical(spec),
         task=task,
         tiers=_tiers(spec),
         models={
@@ -205,6 +206,12 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
         provenance=spec.provenance,
     )
     return manifest, {**contents, **more}
+
+
+def _critical(spec: FamilySpec) -> tuple[str, ...]:
+    """What apps must know about the input."""
+    found = [IMAGE_FORM_FEATURE] if not spec.takes_usual_images else []
+    return (*found, *([PIXELS_FEATURE] if spec.takes_pixels else []))
 
 
 def _samples(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Samples | None, dict[str, bytes]]:
@@ -227,8 +234,8 @@ def _image_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
 
 
 def _tensor_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
-    sizes = sorted({model.artifact.image_shape[1:] for model in spec.models})
-    return [sample_file(SAMPLES, *size, tensor_samples(*size, spec.normalise)) for size in sizes]
+    shapes = sorted({model.artifact.image_shape for model in spec.models})
+    return [sample_file(SAMPLES, *shape[1:], tensor_samples(shape, spec.normalise)) for shape in shapes]
 
 
 def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, bytes]]:
@@ -277,9 +284,9 @@ def _check(spec: FamilySpec) -> None:
             if selector.model_extra:
                 raise ManifestError(f"tier {tier.id!r}: a selector has the unknown keys {sorted(selector.model_extra)}")
     images = spec.sample_images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
         raise ManifestError(
-            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 3), n >= 1"
+            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 1 or 3), n >= 1"
         )
     if len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(spec.labels):
         raise ManifestError(f"the test labels must be in 0 to {len(spec.labels) - 1}, the indices of the label names")
@@ -295,9 +302,9 @@ def _task(spec: FamilySpec) -> Task:
     height, width = spec.sample_images.shape[1:3]
     return Task(
         name="image_classification",
-        input=input_spec(spec.takes_pixels),
+        input=input_spec(spec.takes_pixels, spec.channels),
         output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=preprocessing((height, width), spec.normalise),
+        preprocessing=preprocessing((height, width), spec.normalise, spec.fitting, spec.channels),
         labels=spec.labels,
     )
 
@@ -398,9 +405,9 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
         process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
     )
     if spec.publish.samples == "images":
-        logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
+        logits = run_samples(session, spec.sample_images, artifact.image_shape[1:], spec.normalise)
     else:
-        logits = run_tensors(session, tensor_samples(*artifact.image_shape[1:], spec.normalise))
+        logits = run_tensors(session, tensor_samples(artifact.image_shape, spec.normalise))
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
         "tolerance_micro": tolerance_micro(logits, artifact.precision),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from factory_base.errors import ConfigError, DataError
 from factory_base.progress import silent
+from supernet.data.image_form import ImageForm
 from supernet.data.types import (
     Groups,
     Images,
@@ -38,7 +39,7 @@ class SourceSplit:
         read: Reads images.
         weights: How much each image counts in training; None if all count alike.
         groups: Images with the same number belong to one split; None if each may be in any.
-        stream: `(rows, size)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
+        stream: `(rows, form)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
             fast.
         largest_samples: Yields the largest sample of all images of 16 bits, part by part, and 0 for parts without any;
             None if the source has no image files.
@@ -50,16 +51,16 @@ class SourceSplit:
     read: Reader
     weights: Weights | None = None
     groups: Groups | None = None
-    stream: Callable[[Rows, int], Iterator[Images]] | None = None
+    stream: Callable[[Rows, ImageForm], Iterator[Images]] | None = None
     largest_samples: Callable[[], Iterator[int]] | None = None
     at_depth: Callable[[int], SourceSplit] | None = None
 
-    def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
+    def chunks(self, rows: Rows, form: ImageForm) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
         if self.stream is not None:
-            return self.stream(rows, size)
-        step = chunk_length(size)
-        return (self.read(rows[start : start + step], size, silent) for start in range(0, len(rows), step))
+            return self.stream(rows, form)
+        step = chunk_length(form)
+        return (self.read(rows[start : start + step], form, silent) for start in range(0, len(rows), step))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -221,6 +222,12 @@ def wildcards(path: Path) -> tuple[Path, str] | None:
         if any(c in part for c in "*?[") and not Path(*path.parts[: i + 1]).exists():
             return Path(*path.parts[:i]), "/".join(path.parts[i:])
     return None
+
+
+def fixed_part(path: Path) -> Path:
+    """The part of a path before its wildcards: the folder below which its files lie."""
+    wild = wildcards(path)
+    return wild[0] if wild else path
 
 
 def check_distinct(train: Iterable[Path], test: Iterable[Path]) -> None:

@@ -68,7 +68,7 @@ class Examined:
 
     def notes(self, noun: str) -> tuple[str, ...]:
         """Lines for people: what was taken for what, and what is odd about it."""
-        return (self._taken(noun), *self.labels.notes, *self.together.notes)
+        return (self._taken(noun), self.shards.note, *self.labels.notes, *self.together.notes)
 
     def _taken(self, noun: str) -> str:
         shards, counts = self.shards, self.table.counts

@@ -13,6 +13,7 @@ from factory_base.errors import DataError, ForeignError
 from factory_base.foreign import open_regular, printable
 from factory_base.progress import Progress
 from supernet.data.decoding import decode, largest_sample
+from supernet.data.image_form import ImageForm
 from supernet.data.images import decode_many, largest_of
 from supernet.data.source_splits import SourceSplit
 from supernet.data.table.cells import Texts
@@ -41,14 +42,14 @@ class TarReader:
     keys: Texts
     depth: int | None = None
 
-    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+    def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
         """The images at `rows`. Raises `DataError`."""
 
         def one(index: int) -> Images:
             row = int(rows[index])
-            return decode(self._encoded(row), size, self._name(row), self.depth)
+            return decode(self._encoded(row), form, self._name(row), self.depth)
 
-        return decode_many(len(rows), one, size, progress)
+        return decode_many(len(rows), one, form, progress)
 
     def largest_samples(self) -> Iterator[int]:
         """See `SourceSplit.largest_samples`."""

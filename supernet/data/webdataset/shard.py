@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from factory_base.errors import DataError, FactoryError
 from factory_base.foreign import one_line, printable
-from supernet.data.folder import EXTENSIONS
+from supernet.data.formats import EXTENSIONS
 
 CLASS, TEXT, PROPERTIES = "cls", "txt", "json"
 """Extensions of the files of a sample other than its image."""

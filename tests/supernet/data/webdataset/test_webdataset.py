@@ -16,6 +16,7 @@ from PIL import Image
 
 from factory_base.errors import ConfigError, DataError, FactoryError
 from supernet.data.config import DataConfig
+from supernet.data.image_form import ImageForm
 from supernet.data.sources import load_splits
 from supernet.data.types import LabelKind, Splits
 from supernet.data.webdataset.source import load_webdataset_source
@@ -229,11 +230,11 @@ def test_images_are_read_in_other_processes_and_a_shard_that_shrank_is_named(tmp
     path = write(tmp_path / "a.tar", samples())
     source = load_webdataset_source(DataConfig(source="webdataset", path="a.tar"), tmp_path, "class")
     read = pickle.loads(pickle.dumps(source.train.read))
-    images = read(np.array([3, 20]), 4, lambda *_: None)
+    images = read(np.array([3, 20]), ImageForm(height=4, width=4), lambda *_: None)
     assert [round(float(image[0, 2, 2]) / 8) for image in images] == [3, 20]
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"a.tar, sample './n/0020': the archive ends in this image"):
-        read(np.array([20]), 4, lambda *_: None)
+        read(np.array([20]), ImageForm(height=4, width=4), lambda *_: None)
 
 
 def test_keys_of_tables_without_a_place_in_a_sample_are_refused() -> None:
