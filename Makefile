@@ -3,6 +3,7 @@
 #   make demo                                 set up, then train, search and export the embedded digits
 #   make test                                 set up, then run the tests
 #   make check                                set up, then run the linters
+#   make docs                                 set up, then write the pages of docs/ that are made from the code
 #   make setup                                set up for both at once
 #   make family CONFIG=... OLD=... FLAGS=...  build a family, verify it, and refuse it if it is worse than OLD, or changed
 #                                             under the same release number
@@ -34,7 +35,7 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile
 
-.PHONY: demo setup test check family family-folder evaluation-folder clean
+.PHONY: demo setup test check docs family family-folder evaluation-folder clean
 
 demo: $(VENV)/.ready
 	$(FACTORY) build
@@ -51,6 +52,9 @@ check: $(VENV)/.ready-check
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(if $(filter $(VENV)/bin/factory,$(FACTORY)),$(VENV)/.ready)
+	$(FACTORY) schema --reference --output docs/config.md
 
 # Nothing is set up if FACTORY names another command. `make` itself exits with 2 on any failure; its line
 # `*** [family] Error 1` states the exit code of the command that failed.

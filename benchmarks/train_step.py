@@ -42,11 +42,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory_base.errors import FactoryError
+from supernet.data.examples import Targets
 from supernet.data.image_examples import ImageExamples, Normalisation
 from supernet.planning.memory import keep_freed_memory
 from supernet.sharing.macs import count_macs
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
+from supernet.tasks import Classification
 from supernet.training.config import TrainingConfig
 from supernet.training.depthwise import FastDepthwise
 from supernet.training.trainer import Trainer
@@ -189,12 +191,21 @@ def product_step(task: Task, precision: str) -> Step:
     examples = ImageExamples(images=task.images, labels=task.labels, normalisation=NORMALISATION)
     supernet = Supernet(task.space, task.seed)
     steps = 1000  # of the learning rate's schedule, on which the time of a step does not depend
-    trainer = Trainer(supernet, examples, config, steps=steps, seed=task.seed, workers=workers, sampler=sampler)
+    trainer = Trainer(
+        supernet,
+        examples,
+        config,
+        steps=steps,
+        seed=task.seed,
+        workers=workers,
+        sampler=sampler,
+        task=Classification(names=()),
+    )
     batch = examples.batch(torch.arange(len(task.labels)), None)
 
     def step(repeat: int) -> None:
         sampler.subnets = task.drawn(repeat)
-        trainer.advance(batch, task.labels)
+        trainer.advance(batch, Targets(task.labels))
 
     return step
 

@@ -146,8 +146,11 @@ class MemoryShare(Document):
     """The share of the RAM left by the system that the app gives to the model."""
 
     ram_bytes: SizeBytes = Field(alias="ram")
+    """The RAM of the device."""
     system_reserve_bytes: SizeBytes = Field(alias="system_reserve")
+    """The part of it that the system and other apps keep."""
     app_share: Share
+    """The share of the rest that the model may take."""
 
     @model_validator(mode="before")
     @classmethod
@@ -209,15 +212,26 @@ class Budgets(Document):
     """
 
     frames_per_s: FrameRate | None = Field(default=None, alias="frame_rate")
+    """Limits the latency to the duration of one frame."""
     frame_share: Share | None = None
+    """The share of a frame that the model may take; needs `frame_rate`. By default all of it."""
     latency_us: DurationUs | None = Field(default=None, alias="latency", validate_default=True)
+    """The longest that one inference may take."""
     memory: MemoryShare | None = None
+    """Limits the peak memory to a share of the RAM."""
     peak_memory_bytes: SizeBytes | None = Field(default=None, alias="peak_memory", validate_default=True)
+    """The most memory that one inference may take, weights included."""
     download_bytes: SizeBytes | None = Field(default=None, alias="download")
+    """Limits the size of the model file on disk; compression during the download is not counted."""
     file_bytes: SizeBytes | None = Field(default=None, alias="file_size", validate_default=True)
+    """The largest size of the model file."""
     macs: MacsCount | None = None
+    """The most multiply-accumulate operations, which are the same on every device."""
     energy_uj: EnergyUj | None = Field(default=None, alias="energy")
+    """The most energy that one inference may take; needs a profile with energy costs."""
     confidence: Share | None = None
+    """Demands that the latency stays below its limit with this probability, 50 % to 99.9 %, given the uncertainty of
+    the profile's predictions if that is known. Without it only the prediction itself is compared."""
 
     @model_validator(mode="before")
     @classmethod

@@ -33,12 +33,12 @@ COMPUTED_IN: Final[dict[Precision, ComputePrecision]] = {
 """The precision that the kernels compute in when a file of each precision has been loaded."""
 
 
-ModelInput = NDArray[np.float32] | NDArray[np.uint8]
-"""Inputs of a model: float32 tensors, or uint8 pixels for a file that holds the preprocessing."""
+ModelInput = NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.int64]
+"""Inputs of a model: float32 tensors, uint8 pixels for a file that holds the preprocessing, or int64 tokens."""
 
-InputType = Literal["float32", "uint8"]
+InputType = Literal["float32", "uint8", "int64"]
 """The type of a model's input: `float32` for tensors `(n, *input_shape)`; `uint8` for the pixels of images,
-`(n, height, width, 3)`, of a file that holds the preprocessing."""
+`(n, height, width, 3)`, of a file that holds the preprocessing; `int64` for the tokens of texts, `(n, length)`."""
 
 
 class Session(Protocol):

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
 from factory_base.errors import ConfigError, ForeignError
 from factory_base.faults import limits_at, shown, value_fault
 from factory_base.foreign import INT64, one_line, printable, read_regular
+from factory_base.quantities import WITH_UNITS
 
 _MAX_BYTES = 4 * 2**20
 """Far more than a person writes; a latency table, which is larger, is JSON."""
@@ -42,6 +52,34 @@ class Document(BaseModel):
             if not {bool, Any} & set(_types(field.annotation)):
                 raise ValueError(f"must not be true or false, got {shown(value)}")
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The JSON Schema of the class, in which the descriptions are the documentation in the code."""
+        from factory_base.field_docs import class_docs, field_docs
+
+        written = handler(schema)
+        described = handler.resolve_ref_schema(written)
+        described["description"] = class_docs(cls)
+        described.pop("title", None)
+        docs = field_docs(cls)
+        for name, field in cls.model_fields.items():
+            if (value := described.get("properties", {}).get(field.alias or name)) is not None:
+                _describe_property(value, docs.get(name), field)
+        return written
+
+
+def _describe_property(value: dict[str, Any], doc: str | None, field: FieldInfo) -> None:
+    """Give the schema of a property its documentation and, for a quantity, the default as files hold it."""
+    if value.get("title", "").istitle():  # the name of the field, from which pydantic makes a title
+        del value["title"]
+    if "$ref" in value:  # the defaults of a section are those of its own fields
+        value.pop("default", None)
+    if isinstance(value.get("default"), int | float) and value.get("type") == "string":
+        annotated = TypeAdapter(field.rebuild_annotation())
+        value["default"] = annotated.dump_python(field.default, context=WITH_UNITS)
+    if doc is not None:
+        value["description"] = doc
 
 
 D = TypeVar("D", bound=Document)

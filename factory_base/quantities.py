@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
 
 WITH_UNITS: Final = "with units"
 """Context of `model_dump` that writes quantities with their units, so that they can be read again."""
@@ -238,20 +238,28 @@ def _written(write: Callable[[Any], str]) -> PlainSerializer:
     return PlainSerializer(serialise)
 
 
-DurationUs = Annotated[int, BeforeValidator(parse_duration_us), _written(exact_duration)]
+def _schema(kind: Kind) -> WithJsonSchema:
+    """The JSON Schema of a quantity as files hold it: text with a number and a unit, and for shares also a number."""
+    units = "|".join(map(re.escape, _UNITS[kind]))
+    text = {"type": "string", "title": kind, "pattern": rf"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*({units})\s*$"}
+    number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+    return WithJsonSchema({"anyOf": [text, number]} if kind == "share" else text, mode="validation")
+
+
+DurationUs = Annotated[int, BeforeValidator(parse_duration_us), _written(exact_duration), _schema("duration")]
 """Field type for durations: written `8 ms`, held in microseconds."""
 
-SizeBytes = Annotated[int, BeforeValidator(parse_bytes), _written(exact_bytes)]
+SizeBytes = Annotated[int, BeforeValidator(parse_bytes), _written(exact_bytes), _schema("size")]
 """Field type for sizes: written `64 MiB`, held in bytes."""
 
-FrameRate = Annotated[float, BeforeValidator(parse_frame_rate), _written(exact_frame_rate)]
+FrameRate = Annotated[float, BeforeValidator(parse_frame_rate), _written(exact_frame_rate), _schema("frame rate")]
 """Field type for frame rates: written `30 fps`, held in frames per second."""
 
-Share = Annotated[float, BeforeValidator(parse_share), _written(exact_share)]
+Share = Annotated[float, BeforeValidator(parse_share), _written(exact_share), _schema("share")]
 """Field type for shares: written `10 %` or `0.1`, held as a number in (0, 1]."""
 
-MacsCount = Annotated[int, BeforeValidator(parse_macs), _written(exact_macs)]
+MacsCount = Annotated[int, BeforeValidator(parse_macs), _written(exact_macs), _schema("number of MACs")]
 """Field type for numbers of MACs: written `60 M`, held as an integer."""
 
-EnergyUj = Annotated[int, BeforeValidator(parse_energy_uj), _written(exact_energy)]
+EnergyUj = Annotated[int, BeforeValidator(parse_energy_uj), _written(exact_energy), _schema("quantity of energy")]
 """Field type for energies: written `3 mJ`, held in microjoules."""

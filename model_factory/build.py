@@ -22,15 +22,18 @@ from exports.family.records import Manifest
 from factory_base.errors import ConfigError, FactoryError, MissingRunError
 from factory_base.files import exclusive, remove_partial_files
 from model_factory.console import Console
+from model_factory.report.data import QualityRow
 from model_factory.run import Run, allowed_precisions
 from model_factory.stages.archive import check_storage
 from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
+from model_factory.stages.errors import errors_stage
 from model_factory.stages.export import Exported, drop_notes, export_stage
-from model_factory.stages.family import chance_notes, check_family_limits, family_stage
+from model_factory.stages.family import check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
+from model_factory.stages.quality import quality_notes, quality_rows
 from model_factory.stages.quantised_finetune import lossy_picks, own_weights, quantised_finetune_stage
 from model_factory.stages.report import report_stage
 from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
@@ -49,6 +52,7 @@ class Built:
         manifest: The manifest as written.
         outcomes: The outcome of the search for each target.
         exported: The exported model of each outcome, in the same order.
+        quality: What each model is worth on the test images.
         notes: Sentences for people, for example that two targets get the same model.
         seconds: Duration of the build.
     """
@@ -56,6 +60,7 @@ class Built:
     manifest: Manifest
     outcomes: tuple[SearchOutcome, ...]
     exported: tuple[Exported, ...]
+    quality: tuple[QualityRow, ...]
     notes: tuple[str, ...]
     seconds: float
 
@@ -108,14 +113,17 @@ def build(
         ]
         exported = shared_stage(run, materials, console, trained, images, outcomes, exported)
         family = family_stage(run, materials, trained, outcomes, exported)
-        chance = chance_notes(run, family.manifest, outcomes, exported)
-        notes = (*fitting_notes(run), *searched.notes(), *drop_notes(run, exported), *chance)
+        quality = quality_rows(run, family.manifest, outcomes, exported)
+        judged = quality_notes(quality, trained.class_names, run.config.training.imbalance)
+        notes = (*fitting_notes(run), *searched.notes(), *drop_notes(run, exported), *judged)
         offsets = searched.offset_lines()
-        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, notes, offsets)
+        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, quality, notes, offsets)
+        errors_stage(run, materials, console, family.manifest, exported, quality, trained.class_names)
     return Built(
         manifest=family.manifest,
         outcomes=outcomes,
         exported=tuple(exported),
+        quality=quality,
         notes=(*notes, *offsets, *finetuning_lines(e.finetuned for e in exported), *family.notes),
         seconds=time.monotonic() - started,
     )

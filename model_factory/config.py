@@ -11,7 +11,7 @@ from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.profile import Platform
 from exports.onnx.conversion import DROP_LIMIT
-from factory_base.documents import HANDLING, Document, load_document, nearest
+from factory_base.documents import ADDED, HANDLING, Document, load_document, nearest
 from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
@@ -19,6 +19,8 @@ from search.config import SearchConfig
 from supernet.data.config import DataConfig
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.tasks import TASKS
+from supernet.tasks.config import ClassificationConfig, TaskConfig
 from supernet.training.config import TrainingConfig
 from supernet.training.finetune_config import FinetuneConfig, QuantisedFinetuneConfig
 
@@ -48,6 +50,23 @@ else:
     ModelSection = Annotated[
         Union[_SECTIONS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
         Discriminator(_space_tag),
+    ]
+
+
+def _task_tag(value: Any) -> str | None:
+    """The tag of the class that reads a `task` section; None if its name is not known."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return f"<{name}>" if isinstance(name, str) and name in TASKS else None
+
+
+_TASKS = tuple(Annotated[entry.config, Tag(f"<{name}>")] for name, entry in TASKS.items())
+
+if TYPE_CHECKING:
+    TaskSection = TaskConfig
+else:
+    TaskSection = Annotated[
+        Union[_TASKS],  # noqa: UP007 - made from a table, so it cannot be written with `|`
+        Discriminator(_task_tag),
     ]
 
 
@@ -122,6 +141,11 @@ class FactoryConfig(Document):
     """Seed of all random choices, from the held-out split to the subnets that are scored."""
     threads: Threads = 2
     """CPU threads of training and scoring. Another number rounds differently and therefore gives another family."""
+    task: Annotated[TaskSection, ADDED] = ClassificationConfig()
+    """What the networks learn: `classification`, `multilabel`, `regression` or `text_classification`, or a section with
+    the `name` and options of one of them."""
+    metric: Annotated[str | None, ADDED] = None
+    """What the search maximises and `factory diff` compares; by default the first metric of the task."""
     data: DataConfig
     model: ModelSection
     training: TrainingConfig
@@ -137,6 +161,27 @@ class FactoryConfig(Document):
     or `off`. Devices of the other platforms get the smallest model."""
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, section: Any) -> Any:
+        given = {"name": section} if isinstance(section, str) else section
+        if _task_tag(given) is None:
+            name = given.get("name") if isinstance(given, dict) else given
+            if not isinstance(name, str):
+                raise ValueError(f"must be the name of a task: {', '.join(TASKS)}, got {shown(section)}")
+            raise ValueError(f"unknown task {shown(name)}; {nearest(name, TASKS)}")
+        return given
+
+    @model_validator(mode="after")
+    def _metric_is_of_task(self) -> FactoryConfig:
+        if self.metric is not None and self.metric not in self.task.metrics:
+            raise ValueError(
+                f"metric {shown(self.metric)} is not one of the task {self.task.name}: {', '.join(self.task.metrics)}"
+            )
+        if self.training.distillation != "kl" and self.task.labels != "class":
+            raise ValueError(f"training.distillation must be kl for the task {self.task.name}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -237,6 +282,11 @@ class FactoryConfig(Document):
             )
         self.training.augment.check_size(self.data.image_size)
         return self
+
+    @property
+    def steering(self) -> str:
+        """The name of the metric that the search maximises."""
+        return self.metric or self.task.metrics[0]
 
 
 def _parsed_model(section: Any) -> SpaceConfig | None:

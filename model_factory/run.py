@@ -135,6 +135,11 @@ class Run:
         return self.family_folder / "report.html"
 
     @property
+    def errors(self) -> Path:
+        """The page of the test images that the models of the family get most confidently wrong."""
+        return self.folder / "errors.html"
+
+    @property
     def releases(self) -> Path:
         """The digests of the content that families had under each release number."""
         return self.folder / "releases.json"

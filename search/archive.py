@@ -22,10 +22,10 @@ from search.scored import Scored
 from search.storage import STORAGE_ERRORS, may_pass, open_storage, shown_storage, storage_errors
 from supernet.space import SearchSpace, SubnetConfig
 
-Evaluate = Callable[[SubnetConfig, range], Sequence[bool]]
-"""Whether a subnet, with the supernet's weights and recalibrated batch normalisation, in the precision that is scored,
-labels each image of a range of held-out images correctly. Every subnet sees the same images in the same order, and
-results do not depend on how they are divided into ranges."""
+Evaluate = Callable[[SubnetConfig, range], Sequence[float]]
+"""The score of each image of a range of held-out images, mostly whether its label is correct, for a subnet with the
+supernet's weights and recalibrated batch normalisation, in the precision that is scored. Every subnet sees the same
+images in the same order, and results do not depend on how they are divided into ranges."""
 
 _COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "correct")
 

@@ -24,6 +24,7 @@ from exports.onnx.onnx_file import export_onnx
 from factory_base.errors import EngineError
 from factory_base.machine_memory import usable_memory
 from factory_base.progress import Progress, silent
+from supernet.tasks import task_values
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,9 +125,10 @@ class OnnxRuntimeExporter:
         given: dict[str, NDArray[Any]] = {} if options.calibration is None else {"calibration": options.calibration}
         if options.check is not None:
             given |= {"inputs": options.check.inputs, "labels": options.check.labels}
+        learnt = {"task": task_values(options.check.task), "metric": options.check.metric} if options.check else {}
         arguments = {
             "source": str(source.absolute()), "path": str(path.absolute()), "precision": options.precision,
-            "drop_limit": options.drop_limit, "given": list(given),
+            "drop_limit": options.drop_limit, "given": list(given), **learnt,
         }  # fmt: skip
         with IsolatedProcess(usable_memory()) as process:
             answer = process.call(

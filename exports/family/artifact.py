@@ -18,6 +18,7 @@ from factory_base.errors import DataError
 from factory_base.files import sha256_file
 from factory_base.intervals import wilson
 from factory_base.progress import Progress, silent
+from supernet.tasks.class_measures import confidences
 
 MODELS = "models"
 """The folder of model files in a family's folder, and in the folder where they wait for the family."""
@@ -126,11 +127,13 @@ class Evaluation:
         predictions: Top-1 classes, uint16 `(images,)`.
         correct: The number of correct predictions.
         images: The number of images.
+        confidences: The softmax probability of each predicted class, float32 `(images,)`; None if it was not kept.
     """
 
     predictions: NDArray[np.uint16]
     correct: int
     images: int
+    confidences: NDArray[np.float32] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -187,9 +190,16 @@ def evaluate_artifact(
         process, artifact.engine, folder / artifact.path, threads, classes=artifact.classes,
         seconds=60 + _SECONDS_PER_IMAGE * len(images),
     )  # fmt: skip
-    parts = []
+    predicted, stated = [], []
     for start in range(0, len(images), batch):
-        parts.append(session.run(images[start : start + batch]).argmax(axis=1).astype(np.uint16))
+        outputs = session.run(images[start : start + batch])
+        predicted.append(outputs.argmax(axis=1).astype(np.uint16))
+        stated.append(confidences(outputs))
         progress(min(start + batch, len(images)), len(images), artifact.model_id)
-    predictions = np.concatenate(parts)
-    return Evaluation(predictions=predictions, correct=int((predictions == labels).sum()), images=len(labels))
+    predictions = np.concatenate(predicted)
+    return Evaluation(
+        predictions=predictions,
+        correct=int((predictions == labels).sum()),
+        images=len(labels),
+        confidences=np.concatenate(stated),
+    )

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.records import PPM, Churn, ClassQuality, Tier, WorstClass
+from supernet.tasks.class_measures import FEWEST
 
-FEW_IMAGES = 30
-"""With fewer images of a class, the 95 % interval of an accuracy of one half is wider than 33 points."""
 MAX_LISTED = 100
 """Up to this number of classes the manifest lists all of them, which takes 10 bytes each for every model: 1 KiB, half
 of what a model has without. What is left out follows from the files of predictions and labels."""
@@ -46,7 +45,7 @@ class ClassAccuracy:
     @property
     def has_few_images(self) -> bool:
         """Whether the images are too few for more than a rough figure."""
-        return self.images < FEW_IMAGES
+        return self.images < FEWEST
 
 
 def class_accuracies(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> tuple[ClassAccuracy, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exports.family.evaluations import default_stores, evaluation_of
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
-from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Quality, Tier
+from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Quality, Tier, TokenSpec
 from exports.onnx.conversion import DROP_LIMIT
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
@@ -220,6 +220,8 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 def input_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
     """A note if the models of `new` take another form of input than those of `old`, which apps must know."""
     before, after = old.task.input, new.task.input
+    if isinstance(before, TokenSpec) or isinstance(after, TokenSpec):  # there is one form of tokens
+        return ()
     if (before.dtype, before.layout) == (after.dtype, after.layout):
         return ()
     if after.dtype == "float32":

@@ -7,14 +7,15 @@ finds them whatever family they were made for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.files import read_file
-from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_array, read_npy
 from exports.family.records import Manifest
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.files import sha256_bytes, write_bytes
@@ -22,16 +23,21 @@ from factory_base.foreign import read_regular
 
 RUNS = "runs"
 FOLDER = "evaluation"
+_CONFIDENCES = ".confidences"
 _DIGITS = 16
 """64 bits distinguish the test sets and models of all families."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FoundEvaluation:
-    """The classes of the test images, uint16 `(n,)`, and each model's predictions for them."""
+    """The classes of the test images, uint16 `(n,)`, and each model's predictions for them.
+
+    `confidences` has the probabilities that the models gave their predictions, float32 `(n,)`, as far as they are kept.
+    """
 
     labels: NDArray[np.uint16]
     predictions: Mapping[str, NDArray[np.uint16]]
+    confidences: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def model_key(digests: Iterable[str]) -> str:
@@ -40,26 +46,34 @@ def model_key(digests: Iterable[str]) -> str:
 
 
 def keep_evaluation(
-    store: Path, test_set_sha256: str, labels: NDArray[np.integer], predictions: Mapping[str, NDArray[np.integer]]
+    store: Path,
+    test_set_sha256: str,
+    labels: NDArray[np.integer],
+    predictions: Mapping[str, NDArray[np.integer]],
+    confidences: Mapping[str, NDArray[np.float32]],
 ) -> None:
-    """Store the labels of a test set and predictions for it.
+    """Store the labels of a test set, predictions for it, and how sure the models were.
 
     Args:
         store: The folder of all evaluations of a run.
         test_set_sha256: The digest of the test set.
         labels: The classes of the test images.
         predictions: The predicted classes by `model_key`.
+        confidences: The probabilities of these predictions, of the models that have them.
 
     Raises:
         DiskError: A file cannot be written.
     """
     folder = store / test_set_sha256[:_DIGITS]
-    for name, classes in {"labels": labels, **predictions}.items():
-        write_bytes(folder / f"{name}.npy", npy_bytes(classes))
+    arrays = {"labels": labels, **predictions, **{f"{key}{_CONFIDENCES}": part for key, part in confidences.items()}}
+    for name, values in arrays.items():
+        write_bytes(folder / f"{name}.npy", npy_bytes(values))
 
 
 def evaluation_of(folder: Path, manifest: Manifest, stores: Iterable[Path]) -> FoundEvaluation | None:
     """The evaluation of a family: that which it publishes, else the one in the first of `stores` that has it whole.
+
+    Confidences, which no family publishes, are those of the first of `stores` that has the predictions.
 
     Raises:
         ManifestError: A file is damaged.
@@ -71,7 +85,10 @@ def evaluation_of(folder: Path, manifest: Manifest, stores: Iterable[Path]) -> F
             name: read_npy(read_file(folder, file, MAX_NPY_BYTES), file.name)
             for name, file in published.predictions.items()
         }
-        return FoundEvaluation(labels=labels, predictions=predictions)
+        stored = next((found for store in stores if (found := _stored(store, manifest)) is not None), None)
+        return FoundEvaluation(
+            labels=labels, predictions=predictions, confidences=stored.confidences if stored is not None else {}
+        )
     return next((found for store in stores if (found := _stored(store, manifest)) is not None), None)
 
 
@@ -88,12 +105,16 @@ def _stored(store: Path, manifest: Manifest) -> FoundEvaluation | None:
     paths = [folder / f"{name}.npy" for name in ("labels", *names.values())]
     if len(digests) > 1 or not all(path.is_file() for path in paths):
         return None
-    predictions = {name: _read(folder / f"{key}.npy") for name, key in names.items()}
-    return FoundEvaluation(labels=_read(folder / "labels.npy"), predictions=predictions)
+    sure = {name: folder / f"{key}{_CONFIDENCES}.npy" for name, key in names.items()}
+    return FoundEvaluation(
+        labels=_read(folder / "labels.npy", "<u2"),
+        predictions={name: _read(folder / f"{key}.npy", "<u2") for name, key in names.items()},
+        confidences={name: _read(path, "<f4") for name, path in sure.items() if path.is_file()},
+    )
 
 
-def _read(path: Path) -> NDArray[np.uint16]:
+def _read(path: Path, dtype: str) -> NDArray[Any]:
     try:
-        return read_npy(read_regular(path, MAX_NPY_BYTES, inside=path.parent), path.name)
+        return read_array(read_regular(path, MAX_NPY_BYTES, inside=path.parent), path.name, dtype, dimensions=1)
     except ForeignError as error:
         raise ManifestError(str(error)) from error

@@ -249,10 +249,12 @@ def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, byt
 
 
 def _keep(evaluations: Path, spec: FamilySpec) -> None:
-    predictions = {
-        model_key(file.sha256 for file in model.artifact.files): model.evaluation.predictions for model in spec.models
+    made = {model_key(file.sha256 for file in model.artifact.files): model.evaluation for model in spec.models}
+    predictions = {key: evaluation.predictions for key, evaluation in made.items()}
+    confidences = {
+        key: evaluation.confidences for key, evaluation in made.items() if evaluation.confidences is not None
     }
-    keep_evaluation(evaluations, spec.test_set_sha256, spec.test_labels, predictions)
+    keep_evaluation(evaluations, spec.test_set_sha256, spec.test_labels, predictions, confidences)
 
 
 def _check(spec: FamilySpec) -> None:

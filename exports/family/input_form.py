@@ -108,8 +108,11 @@ def sample_input(image: NDArray[np.uint8], size: int, normalise: NormaliseStep |
 
 
 def input_faults(manifest: Manifest) -> Iterator[str]:
-    """One line for each way in which what a manifest says about the input contradicts itself."""
-    given, version = manifest.task.input, manifest.task.preprocessing.version
+    """One line for each way in which what a manifest says about the input, an image, contradicts itself."""
+    given, steps = manifest.task.input, manifest.task.preprocessing
+    if steps is None or not isinstance(given, InputSpec):
+        return
+    version = steps.version
     pixels = given.dtype == "uint8"
     if (given.layout == "NHWC") != pixels:
         yield f"the input is {given.dtype} {given.layout}, expected float32 NCHW or uint8 NHWC"

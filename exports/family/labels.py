@@ -71,8 +71,8 @@ def family_labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
         raise ManifestError(str(error)) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ManifestError(f"{file.name}: is not a list of names")
-    if len(names) != manifest.task.output.classes:
-        raise ManifestError(f"{file.name}: has {len(names)} labels, the output has {manifest.task.output.classes}")
+    if len(names) != manifest.task.output_count:
+        raise ManifestError(f"{file.name}: has {len(names)} labels, the output has {manifest.task.output_count}")
     if (name := repeated(names)) is not None:
         raise ManifestError(f"{file.name}: two classes have the label '{printable(name, 80)}'")
     return tuple(names)

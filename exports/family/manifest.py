@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from exports.client.python.resolver import SUPPORTED_CRITICAL, SUPPORTED_MAJOR
-from exports.family.input_form import input_faults
 from exports.family.records import FORMAT_VERSION, LABELS_FEATURE, MAX_INTEGER, SCHEMA_URN, Manifest, Tier
+from exports.family.task_rules import AnswerKind, answer_kind, task_faults
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.foreign import parse_json, printable, read_regular
 from factory_base.wording import counted
@@ -26,6 +26,12 @@ MAX_BYTES = 256 * 1024
 3 to 5 KiB, so it suffices for 50 models."""
 MAX_DEPTH = 16
 """The deepest nesting of objects and lists that is read, so that no parser overflows its stack. Version 1 needs 7."""
+_ANSWERS: Final[dict[AnswerKind, tuple[str, str]]] = {
+    "classes": ("class", "classes"),
+    "labels": ("label", "labels"),
+    "values": ("value", "values"),
+}
+"""What the output has one value for, in the singular and the plural."""
 FLOOR = "floor"
 """The id of the tier of rank 0."""
 
@@ -189,7 +195,7 @@ def reference_faults(manifest: Manifest) -> Iterator[str]:
                 yield f"tier {tier.id!r} names the model {name!r}, which the manifest does not describe"
     yield from _file_faults(manifest)
     yield from _label_faults(manifest)
-    yield from input_faults(manifest)
+    yield from task_faults(manifest)
     evaluation = manifest.evaluation
     if evaluation is not None and set(evaluation.predictions) != set(manifest.models):
         yield "the models with predictions are not the models that the manifest describes"
@@ -222,7 +228,7 @@ def _block_faults(manifest: Manifest) -> Iterator[str]:
 
 def _class_faults(manifest: Manifest) -> Iterator[str]:
     """Lists and indices of classes that do not fit the labels, which readers would take for others."""
-    classes = manifest.task.output.classes
+    classes = manifest.task.output_count
     found = [("the number of test images", manifest.class_images)]
     if manifest.evaluation is not None:
         found.append(("the number of evaluated test images", manifest.evaluation.class_images))
@@ -244,15 +250,13 @@ def _label_faults(manifest: Manifest) -> Iterator[str]:
             yield "the labels are both in the manifest and in a file"
         if LABELS_FEATURE not in manifest.critical:
             yield f"the labels are in a file, but {LABELS_FEATURE!r} is not among the critical features"
-        if task.labels_file not in manifest.files():
-            yield f"the file {task.labels_file.name!r} is described twice, with different contents"
-    elif task.output.classes != len(task.labels):
+    elif task.output_count != len(task.labels):
         yield (
-            f"the output has {counted(task.output.classes, 'class', 'classes')}, "
+            f"the output has {counted(task.output_count, *_ANSWERS[answer_kind(task)])}, "
             f"but there {'is' if len(task.labels) == 1 else 'are'} {counted(len(task.labels), 'label')}"
         )
     elif (name := repeated(task.labels)) is not None:
-        yield f"two classes have the label {name!r}"
+        yield f"two {_ANSWERS[answer_kind(task)][1]} have the label {name!r}"
 
 
 def repeated(names: Sequence[str]) -> str | None:
@@ -279,7 +283,7 @@ def _tier_faults(tiers: tuple[Tier, ...]) -> Iterator[str]:
 
 
 def _file_faults(manifest: Manifest) -> Iterator[str]:
-    files = [file for model in manifest.models.values() for file in model.files]
+    files = [file for model in manifest.models.values() for file in model.files] + list(manifest.task.files())
     if manifest.samples is not None:
         files += [*manifest.samples.inputs, manifest.samples.expected]
     if manifest.evaluation is not None:

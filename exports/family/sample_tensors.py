@@ -60,27 +60,3 @@ def sample_file(folder: str, height: int, width: int, inputs: ModelInput) -> tup
         width=width, dtype="uint8" if inputs.dtype == np.uint8 else "float32", count=len(inputs),
     )  # fmt: skip
     return file, data
-
-
-def read_tensors(data: bytes, file: SampleFile, pixels: bool) -> ModelInput:
-    """The inputs in a file that the manifest describes.
-
-    Args:
-        data: The contents of the file.
-        file: Its description.
-        pixels: Whether the models take pixels, so that the channels come last.
-
-    Raises:
-        ManifestError: The description has another type than the models take, or does not fit to the contents.
-    """
-    height, width, count = file.height or 0, file.width or 0, file.count or 0
-    expected = "uint8" if pixels else "float32"
-    if file.dtype != expected:
-        raise ManifestError(f"{file.name}: holds {file.dtype}, but the models take {expected}")
-    shape = (count, height, width, 3) if pixels else (count, 3, height, width)
-    if count < 1 or len(data) != count * height * width * 3 * np.dtype(expected).itemsize:
-        raise ManifestError(f"{file.name}: {len(data):,} bytes are not {count} inputs of {width} x {height} pixels")
-    values = np.frombuffer(data, np.dtype(expected).newbyteorder("<")).astype(expected).reshape(shape)
-    if not pixels and not np.isfinite(values).all():
-        raise ManifestError(f"{file.name}: holds values that are not finite")
-    return values

@@ -20,6 +20,7 @@ from exports.onnx.file_facts import file_facts
 from exports.onnx.quantising.precision import convert_precision
 from factory_base.errors import EngineError
 from factory_base.progress import Progress
+from supernet.tasks import task_of
 
 if TYPE_CHECKING:
     from device_profiles.engine import Session
@@ -87,15 +88,23 @@ def _describe(_: Loaded, arguments: Mapping[str, Any], __: Sequence[NDArray[Any]
 def _convert(_: Loaded, arguments: Mapping[str, Any], arrays: Sequence[NDArray[Any]], progress: Progress) -> _Result:
     """Convert the float32 ONNX file `source` to the file `path` in `precision`.
 
-    The arrays are those of `given`: `calibration`, then the `inputs` and the `labels` of the check.
+    The arrays are those of `given`: `calibration`, then the `inputs` and the `labels` of the check, whose `task` and
+    `metric` are arguments.
     """
     given = dict(zip(arguments["given"], arrays, strict=True))
-    check = CheckImages(inputs=given["inputs"], labels=given["labels"]) if "inputs" in given else None
+    check = _check(given, arguments)
     conversion = convert_precision(
         Path(arguments["source"]), Path(arguments["path"]), arguments["precision"], given.get("calibration"), check,
         drop_limit=arguments["drop_limit"], progress=progress,
     )  # fmt: skip
     return {"conversion": TypeAdapter(Conversion).dump_python(conversion, mode="json")}, None
+
+
+def _check(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> CheckImages | None:
+    if "inputs" not in given:
+        return None
+    task, metric = task_of(arguments["task"]), arguments["metric"]
+    return CheckImages(inputs=given["inputs"], labels=given["labels"], task=task, metric=metric)
 
 
 JOBS: Final[dict[str, Callable[[Loaded, Mapping[str, Any], Sequence[NDArray[Any]], Progress], _Result]]] = {

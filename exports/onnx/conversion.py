@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import ModelInput, Precision
+from supernet.data.types import Labels
+from supernet.tasks.task import Outputs, Task
 
 DROP_LIMIT: Final = 0.3
 """The largest drop of accuracy that a file may cost, in percentage points, unless another limit is given: less than
@@ -27,11 +29,19 @@ class CheckImages:
 
     Attributes:
         inputs: The model inputs, `(n, *input_shape)`.
-        labels: The index of the right class of each, `(n,)`.
+        labels: The label of each, of the kind that the task has.
+        task: What the network learnt.
+        metric: The metric of the task that must not drop.
     """
 
     inputs: ModelInput
-    labels: NDArray[np.integer]
+    labels: Labels
+    task: Task
+    metric: str
+
+    def scores(self, outputs: Outputs) -> NDArray[np.float64]:
+        """The score of each image, `(n,)`, for the outputs of a network, `(n, outputs)`."""
+        return self.task.scores(outputs, self.labels, self.metric, self.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +49,8 @@ class Drop:
     """How much less accurate a file is than the float32 network, on the same images.
 
     Attributes:
-        points: The difference of accuracy in percentage points; negative if the file is more accurate.
-        low: The lower end of its 95 % interval, from the images that only one of the two labels correctly.
+        points: The difference of accuracy, or of another metric, in percentage points; negative if the file is better.
+        low: The lower end of its 95 % interval, from the images on which the scores of the two differ.
         high: The upper end.
         images: The number of images.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from factory_base.terminal import print_line
+from factory_base.terminal import print_json, print_line
 from model_factory.commands.options import (
     ConfigOption,
+    JsonOption,
     MaxHoursOption,
     MaxMemoryOption,
     QuietOption,
@@ -35,6 +37,7 @@ def build(
     max_memory_gib: MaxMemoryOption = None,
     retrain: RetrainOption = False,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train, search, export and report; run again only what changed.
 
@@ -47,7 +50,10 @@ def build(
     built = pipeline.build(
         chosen, Console(quiet), limits=limits(max_hours, max_memory_gib), on_mismatch=on_mismatch(retrain)
     )
-    print_family(built, chosen)
+    if as_json:
+        print_json(family_json(built, chosen))
+    else:
+        print_family(built, chosen)
 
 
 def print_family(built: Built, run: Run) -> None:
@@ -75,8 +81,11 @@ def print_family(built: Built, run: Run) -> None:
     consistency = _consistency_rows(built.manifest, family_labels(run.family_folder, built.manifest))
     print_line()
     print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)
+    print_line()
+    print_table(("tier", "balanced accuracy", "macro-F1", "calibration error"), _quality_rows(built))
     print_line(f"family   {run.manifest}")
     print_line(f"report   {run.report}")
+    print_line(f"errors   {run.errors}")
     print_line(f"time     {built.seconds:.1f} s")
     for outcome in built.outcomes:
         derived = [limit.describe() for limit in outcome.budgets.limits() if limit.origin]
@@ -86,9 +95,56 @@ def print_family(built: Built, run: Run) -> None:
         print_line(f"note     {note}")
 
 
+def family_json(built: Built, run: Run) -> dict[str, Any]:
+    """What `print_family` shows, and all measures of each model, as a value for JSON."""
+    from exports.family.labels import family_labels
+    from supernet.tasks.measures_json import measures_json
+
+    names = family_labels(run.family_folder, built.manifest)
+    tiers = {tier.id: tier for tier in built.manifest.tiers}
+    return {
+        "family": str(run.manifest),
+        "report": str(run.report),
+        "errors": str(run.errors),
+        "seconds": built.seconds,
+        "tiers": [
+            {
+                "tier": outcome.found.profile.name,
+                "model": e.artifact.model_id,
+                "precision": outcome.result.pick.precision,
+                "file_bytes": e.artifact.bytes,
+                "latency_provenance": outcome.profile.latency_provenance,
+                **asdict(outcome.result.pick.costs),
+                "churn": churn.model_dump() if (churn := tiers[outcome.found.profile.name].churn) else None,
+            }
+            for outcome, e in zip(built.outcomes, built.exported, strict=True)
+        ],
+        "models": {row.model_id: measures_json(row.measures, names) for row in built.quality},
+        "notes": list(built.notes),
+    }
+
+
+def _quality_rows(built: Built) -> list[tuple[str, ...]]:
+    """For each target what its model is worth, beside its accuracy."""
+    from supernet.tasks.measures import ClassMeasures
+
+    rows: list[tuple[str, ...]] = []
+    for row in built.quality:
+        measures = row.measures
+        if isinstance(measures, ClassMeasures):
+            balanced, found = measures.balanced_accuracy, measures.calibration
+            cells = (
+                f"{balanced.value:.2%} ({balanced.low:.1%} to {balanced.high:.1%})",
+                f"{measures.macro_f1:.2%}",
+                f"{found.error:.1%} (chance {found.noise:.1%})" if found else "-",
+            )
+            rows += [(tier, *cells) for tier in row.targets]
+    return rows
+
+
 def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[str, ...]]:
     """For each tier but the floor its worst class, and how its predictions differ from those of the next lower tier."""
-    from exports.family.consistency import FEW_IMAGES
+    from supernet.tasks.class_measures import FEWEST
 
     rows = []
     for tier in manifest.tiers:
@@ -97,7 +153,7 @@ def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[s
             label = labels[classes.worst.index]
             short = label if len(label) <= _LABEL_WIDTH else f"{label[:_LABEL_WIDTH]}..."
             worst = f"{short}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}"
-            if classes.worst.images < FEW_IMAGES:
+            if classes.worst.images < FEWEST:
                 worst += " (few)"
             shares = (churn.changed_ppm, churn.gained_ppm, churn.lost_ppm) if churn else (None, None, None)
             rows.append((tier.id, worst, churn.against if churn else "-", *map(_share, shares)))

@@ -13,7 +13,7 @@ from factory_base.wording import counted
 from model_factory.commands.options import FamilyArgument, JsonOption
 
 if TYPE_CHECKING:
-    from exports.family.verify import VerifyReport
+    from exports.family.checks import VerifyReport
 
 
 PreviousOption = Annotated[

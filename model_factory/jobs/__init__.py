@@ -1,1 +1,1 @@
-"""The work of commands outside the build: measure, model and onboard devices, import, scaffold, read telemetry."""
+"""The work of commands outside the build: measure, model and onboard devices, import, write configs, read telemetry."""

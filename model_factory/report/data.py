@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from device_profiles.budgets import BudgetName
     from device_profiles.cost_models.utilisation import KernelUse
     from search.target import Proof
+    from supernet.tasks.measures import Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,33 +50,18 @@ class ChurnRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassRow:
-    """The test accuracy of all models on one class.
+class QualityRow:
+    """What one model is worth on the test images.
 
     Attributes:
-        label: Name of the class.
-        images: Number of test images of the class.
-        has_few_images: Whether they are too few for more than a rough figure.
-        accuracies: Accuracy of each model, 0 to 1.
+        model_id: Name of the model in the manifest.
+        targets: The targets that it was made for.
+        measures: Its measures.
     """
 
-    label: str
-    images: int
-    has_few_images: bool
-    accuracies: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassTable:
-    """The test accuracy of all models per class.
-
-    Attributes:
-        models: Names of the models in the manifest, in the order of `ClassRow.accuracies`.
-        rows: The classes of which there are test images, in the order of the labels.
-    """
-
-    models: tuple[str, ...]
-    rows: tuple[ClassRow, ...]
+    model_id: str
+    targets: tuple[str, ...]
+    measures: Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +267,7 @@ class ReportData:
         release: Number of the release.
         dataset_name: Name of the data set for people.
         train_count: Number of training images.
+        train_use: What they fit, for people.
         heldout_count: Number of held-out images.
         test_count: Number of test images.
         labels_count: Number of classes.
@@ -293,7 +280,8 @@ class ReportData:
         versions: Versions of the libraries that shape the result, by name.
         stage_seconds: Durations of the long stages, by name.
         supernet_digest: SHA-256 of the checkpoint.
-        classes: The test accuracy per class; None if it is not known.
+        quality: What each model is worth on the test images.
+        class_names: Names of the classes.
         proofs: What was measured of each model's file.
     """
 
@@ -301,6 +289,7 @@ class ReportData:
     release: int
     dataset_name: str
     train_count: int
+    train_use: str
     heldout_count: int
     test_count: int
     labels_count: int
@@ -313,5 +302,6 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     supernet_digest: str
-    classes: ClassTable | None = None
+    quality: tuple[QualityRow, ...] = ()
+    class_names: tuple[str, ...] = ()
     proofs: tuple[ProofRow, ...] = ()

@@ -13,7 +13,8 @@ from exports.onnx.graph_memory import Activation, Timeline
 from factory_base.errors import ConfigError
 from factory_base.files import atomic_path, write_text
 from factory_base.quantities import format_bytes
-from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, clean, standalone_svg, style
+from model_factory.report.plain import clean
+from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, standalone_svg, style
 
 _FORMATS: Final = (".png", ".svg")
 _WIDTH_PER_STEP, _NARROWEST, _WIDEST = 0.14, 6.4, 14.0

@@ -13,7 +13,7 @@ from typing import Any, Final
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.figure import Figure
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # characters that XML does not allow
+from model_factory.report.plain import clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,3 @@ def standalone_svg(figure: Figure, title: str) -> str:
     rules = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}background:#14171a}}}}</style>"
     before, opening, after = svg_of(figure, "plot", title).partition(">")
     return f"{before}{opening}{rules}{after}\n"
-
-
-def clean(text: str, limit: int = 36) -> str:
-    """`text` without control characters, cut to what fits above a small plot."""
-    plain = _CONTROL.sub(" ", text)
-    return plain if len(plain) <= limit else plain[: limit - 1] + "…"

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from factory_base.files import atomic_path
 from factory_base.quantities import format_duration
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
-from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, clean, style, svg_of
+from model_factory.report.plain import clean
+from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, style, svg_of
 
 _MAX_LOSS_POINTS = 400
 """Points of a loss curve: about one for each pixel that the plot is wide. Longer curves are averaged."""

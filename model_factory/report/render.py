@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from factory_base.files import write_text
 from factory_base.quantities import format_bytes, format_duration, format_energy, format_macs
 from factory_base.wording import counted
-from model_factory.report.data import ClassTable, DeviceFront, ReportData, TierRow
+from model_factory.report.data import DeviceFront, ReportData, TierRow
+from model_factory.report.environment import page_environment, percents
 
 if TYPE_CHECKING:
     from search.target import Proof
 
 _TEMPLATE = "report.html.jinja"
-_CLASSES_SHOWN = 20
-"""Rows of the table of classes: what people read, and some KiB for a family of ten models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +52,11 @@ class Platform:
 def render_report(data: ReportData) -> str:
     """The page as text. The same data give the same text."""
     from model_factory.report.plots import accuracy_limits, accuracy_svg, front_svg, loss_svg
+    from model_factory.report.quality import quality_globals
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=_percent,
-        macs=format_macs,
-        counted=counted,
-        bytes=format_bytes,
-        duration=format_duration,
-        seconds=_seconds,
-    )
-    environment.filters["percents"] = _percents
+    environment = page_environment()
     environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note, "proof_text": proof_text}
+    environment.globals |= quality_globals()
     limits = accuracy_limits(data.fronts)
     curve = data.curve
     page = environment.get_template(_TEMPLATE).render(
@@ -81,7 +66,8 @@ def render_report(data: ReportData) -> str:
         fronts=[(front, Markup(front_svg(front, limits, f"front{i}"))) for i, front in enumerate(data.fronts)],
         changed=changed_picks(data.fronts),
         finals=sum(bool(front.finalists) for front in data.fronts),
-        classes=shown_classes(data.classes) if data.classes else None,
+        quality=data.quality,
+        class_names=data.class_names,
         loss=Markup(loss_svg(curve, "loss")) if curve and curve.steps else None,
         accuracy=Markup(accuracy_svg(curve, "accuracy")) if curve and curve.steps and curve.largest_accuracy else None,
     )
@@ -130,22 +116,14 @@ def changed_picks(fronts: Sequence[DeviceFront]) -> int:
 def proof_text(proof: Proof) -> str:
     """A sentence on what the solver proved."""
     nodes = counted(proof.nodes, "node")
-    pick = f"the pick is predicted at {_percents(proof.pick)}"
+    pick = f"the pick is predicted at {percents(proof.pick)}"
     if proof.objective is None or proof.bound is None:
         return f"Not proven ({proof.status}): {pick}, and how far that is from the optimum is not known."
-    best = f"the best prediction inside the budgets is {_percents(proof.objective)}"
+    best = f"the best prediction inside the budgets is {percents(proof.objective)}"
     if proof.status == "optimal":
         return f"Proven: {best}; {pick} ({nodes})."
-    bound = f"as far as was found, and none is above {_percents(proof.bound)}"
+    bound = f"as far as was found, and none is above {percents(proof.bound)}"
     return f"Not proven ({proof.status}): {best}, {bound}; {pick} ({nodes})."
-
-
-def shown_classes(table: ClassTable) -> ClassTable:
-    """`table`, or the classes on which any model is worst if it has too many to show."""
-    if len(table.rows) <= _CLASSES_SHOWN:
-        return table
-    worst = sorted(table.rows, key=lambda row: (min(row.accuracies, default=1.0), row.label))
-    return replace(table, rows=tuple(worst[:_CLASSES_SHOWN]))
 
 
 def _use(value: float | None, budget: float | None, write: Callable[[float], str], origin: str) -> BudgetUse:
@@ -154,18 +132,3 @@ def _use(value: float | None, budget: float | None, write: Callable[[float], str
     percent = 100 * value / budget
     share = f"{percent:.0f} %" if percent <= 100 or percent >= 100.5 else f"{max(percent, 100.01):.2f} %"
     return BudgetUse(value=write(value), budget=write(budget), percent=percent, share=share, origin=origin)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
-def _percents(fraction: float) -> str:
-    """With the digits that tell finalists apart."""
-    return f"{100 * fraction:.2f} %"
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

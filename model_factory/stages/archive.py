@@ -57,8 +57,8 @@ class Scorer:
         archive, subnets = archive.of_variant(precision), [variant.subnet for variant in variants]
         title = purpose if precision in ("fp32", purpose) else f"{purpose}, {precision}"
 
-        def evaluate(subnet: SubnetConfig, rows: range) -> list[bool]:
-            return self._materials.heldout_correct(subnet, rows, self._calibration_images, precision)
+        def evaluate(subnet: SubnetConfig, rows: range) -> list[float]:
+            return self._materials.heldout_scores(subnet, rows, self._calibration_images, precision)
 
         with self._console.stage(f"score subnets ({title})") as progress:
             return archive.score(subnets, images, evaluate, purpose, progress)

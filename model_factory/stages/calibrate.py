@@ -47,4 +47,5 @@ def evaluation_inputs(run: Run, trained: Trained) -> dict[str, Any]:
         "calibration_tolerance": config.search.calibration_tolerance,
         "seed": config.seed,
         "threads": config.threads,
+        **({"metric": config.steering} if config.metric else {}),
     }

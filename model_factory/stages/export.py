@@ -13,7 +13,7 @@ from device_profiles.engine import Precision
 from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import Artifact, Evaluation, evaluate_artifact
-from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_npy
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_array, read_npy
 from exports.family.proof import drop_note
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
@@ -83,11 +83,19 @@ class Exported:
     def evaluation(self) -> Evaluation:
         """The accuracy and the predictions of the exported file on the test images.
 
+        Its confidences are known unless the file was evaluated by a version that did not keep them.
+
         Raises:
             ForeignError, ManifestError: The predictions cannot be read.
         """
         predictions = read_npy(read_regular(self.predictions, MAX_NPY_BYTES), str(self.predictions))
-        return Evaluation(predictions=predictions, correct=self.facts.correct, images=self.facts.images)
+        sure = confidences_beside(self.predictions)
+        return Evaluation(
+            predictions=predictions,
+            correct=self.facts.correct,
+            images=self.facts.images,
+            confidences=read_array(read_regular(sure, MAX_NPY_BYTES), str(sure), "<f4", 1) if sure.is_file() else None,
+        )
 
 
 def export_stage(
@@ -142,7 +150,7 @@ def export_stage(
         libraries=("torch", "onnx", "onnxscript", "onnxruntime", "numpy", *space_libraries(run.config.model)),
         codec=TypeAdapter(FileFacts),
     )
-    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, predictions))
+    facts = stage.cached(export, lambda f: (run.exported / f.artifact.path, *prediction_files(predictions)))
     if run.config.export.layout == "separate":
         check_file_budget(outcome, facts.artifact)
     return Exported(
@@ -177,9 +185,27 @@ def _written(
             artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
             lambda done, total, _="": progress(done, total, "test images"),
         )  # fmt: skip
-    write_bytes(run.predictions(variant.name), npy_bytes(evaluation.predictions))
+    write_predictions(run.predictions(variant.name), evaluation)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """Write the predictions to `path`, and their confidences beside it. Raises `DiskError`."""
+    if evaluation.confidences is not None:
+        write_bytes(confidences_beside(path), npy_bytes(evaluation.confidences))
+    write_bytes(path, npy_bytes(evaluation.predictions))
+
+
+def prediction_files(predictions: Path) -> tuple[Path, ...]:
+    """The file of predictions, and that of their confidences if it was written."""
+    beside = confidences_beside(predictions)
+    return (predictions, beside) if beside.is_file() else (predictions,)
+
+
+def confidences_beside(predictions: Path) -> Path:
+    """The file with the confidences of the predictions in a file."""
+    return predictions.with_name(f"{predictions.stem}.confidences.npy")
 
 
 def drop_notes(run: Run, exported: Sequence[Exported]) -> tuple[str, ...]:

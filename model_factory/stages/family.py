@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from device_profiles.profile import DeviceProfile, FoundProfile
 from exports.family.artifact import MODELS, Artifact, Evaluation, ModelFile
 from exports.family.author_checks import author_warnings
 from exports.family.diff import input_notes
-from exports.family.evaluations import evaluation_of
 from exports.family.family import check_family, write_family
 from exports.family.manifest import read_manifest, read_manifest_value
 from exports.family.parity import Parity
@@ -25,12 +23,11 @@ from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.documents import shaping_values
 from factory_base.errors import ManifestError
 from factory_base.files import digest_of
-from factory_base.intervals import is_at_chance
 from model_factory import __version__
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
-from model_factory.stages.export import Exported, FileFacts
+from model_factory.stages.export import Exported
 from model_factory.stages.materials import Materials
 from model_factory.stages.releases import number_notes
 from model_factory.stages.search import SearchOutcome, outcome_inputs
@@ -218,46 +215,9 @@ def _label_notes(manifest: Manifest) -> tuple[str, ...]:
     if file is None:
         return ()
     return (
-        f"the names of the {manifest.task.output.classes:,} classes do not fit into the manifest and are in "
+        f"the names of the {manifest.task.output_count:,} classes do not fit into the manifest and are in "
         f"{file.name}; apps that do not know the critical feature {LABELS_FEATURE!r} keep their earlier family",
     )
-
-
-def chance_notes(
-    run: Run, manifest: Manifest, outcomes: Sequence[SearchOutcome], exported: Sequence[Exported]
-) -> tuple[str, ...]:
-    """A note for each model whose accuracy on the test images could as well be that of guessing.
-
-    Args:
-        run: The run.
-        manifest: The manifest of the family, whose files are those of the build.
-        outcomes: The outcome of the search for each target.
-        exported: The exported model of each outcome, in the same order.
-    """
-    labels = test_labels(run, manifest)
-    chance = float(np.bincount(labels).max()) / len(labels)
-    targets: dict[str, list[str]] = {}
-    for outcome, e in zip(outcomes, exported, strict=True):
-        targets.setdefault(e.artifact.model_id, []).append(outcome.found.profile.name)
-    facts = {e.artifact.model_id: e.facts for e in exported}
-    return tuple(
-        _chance_note(", ".join(names), facts[model_id], chance)
-        for model_id, names in targets.items()
-        if is_at_chance(facts[model_id].correct, facts[model_id].images, chance)
-    )
-
-
-def test_labels(run: Run, manifest: Manifest) -> NDArray[np.uint16]:
-    """The classes of the test images on which the family of a run was evaluated.
-
-    Raises:
-        ManifestError: The family does not publish them, and the run has lost them.
-    """
-    found = evaluation_of(run.family_folder, manifest, (run.evaluations,))
-    if found is None:
-        raise ManifestError(f"{run.evaluations}: the evaluation of the family is missing; remove {run.family_folder} "
-                            "and build it again")  # fmt: skip
-    return found.labels
 
 
 def publishing_notes(spec: Publish) -> tuple[str, ...]:
@@ -268,14 +228,6 @@ def publishing_notes(spec: Publish) -> tuple[str, ...]:
     )
     evaluation = ("the family publishes the labels of all test images and each model's predictions, in evaluation/",)
     return (*(images if spec.samples == "images" else ()), *(evaluation if spec.evaluation else ()))
-
-
-def _chance_note(targets: str, facts: FileFacts, chance: float) -> str:
-    return (
-        f"the model of {targets} labels {facts.correct:,} of {facts.images:,} test images correctly "
-        f"({facts.correct / facts.images:.1%}), which does not differ from always answering the most frequent class "
-        f"({chance:.1%}); before you ship it, train longer, check the labels, or test on more images"
-    )
 
 
 def _family_spec(

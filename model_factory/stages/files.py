@@ -151,14 +151,14 @@ class VariantFiles:
     def _scored(self, variant: Variant, path: Path) -> Scored:
         """Which held-out images the file labels correctly, in the order in which subnets are scored on them."""
         inputs, labels = self._materials.heldout_inputs(variant.subnet)
-        correct = labelled_correctly(self._session(path), inputs, labels)
-        return Scored.of_file(variant.subnet, correct.tolist(), variant.precision)
+        scores = self._materials.heldout_scores_of(outputs_of(self._session(path), inputs), labels)
+        return Scored.of_file(variant.subnet, scores.tolist(), variant.precision)
 
 
-def labelled_correctly(session: Runnable, inputs: Images, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Whether a loaded file labels each image correctly, `(n,)`. Raises `EngineError`."""
-    parts = (slice(start, start + _IMAGES_AT_ONCE) for start in range(0, len(labels), _IMAGES_AT_ONCE))
-    return np.concatenate([session.run(inputs[part]).argmax(axis=1) == labels[part] for part in parts])
+def outputs_of(session: Runnable, inputs: Images) -> NDArray[np.float32]:
+    """The outputs of a loaded file for each image, `(n, outputs)`. Raises `EngineError`."""
+    parts = (slice(start, start + _IMAGES_AT_ONCE) for start in range(0, len(inputs), _IMAGES_AT_ONCE))
+    return np.concatenate([session.run(inputs[part]) for part in parts])
 
 
 def known_file(run: Run, trained: Trained, variant: Variant) -> Converted | None:
@@ -190,7 +190,8 @@ def check_images(materials: Materials, subnet: SubnetConfig) -> CheckImages:
     """The held-out images on which the drop of a subnet's int8 file is measured."""
     inputs, labels = materials.heldout_inputs(subnet)
     images = max(1, min(len(labels), _CHECK_BYTES // inputs[0:1].nbytes))
-    return CheckImages(inputs=inputs[:images], labels=labels[:images])
+    task, metric = materials.task, materials.metric
+    return CheckImages(inputs=inputs[:images], labels=labels[:images], task=task, metric=metric)
 
 
 def _stage(run: Run, trained: Trained, variant: Variant) -> Stage[VariantFile]:

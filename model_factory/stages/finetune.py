@@ -225,6 +225,8 @@ def train_alone(
         key=key,
         check=lambda _: check(),
         check_images=len(materials.splits.heldout),
+        task=materials.task,
+        metric=run.config.steering,
         workers=workers,
         loader_workers=materials.loader_workers,
         progress=progress,

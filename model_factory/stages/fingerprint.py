@@ -12,7 +12,8 @@ from typing import Any
 
 from factory_base.documents import shaping_values
 from factory_base.errors import CheckpointError, ConfigError, DataError, SpaceError
-from factory_base.files import sha256_file
+from factory_base.files import sha256_file, write_text
+from factory_base.foreign import printable
 from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
@@ -21,6 +22,7 @@ from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 
+_MISSING_FILES = "missing_files.tsv"
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
 
 
@@ -35,14 +37,16 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     Args:
         config: The `data` section. The files that a callable source reads are not known, so only its code counts.
         folder: The folder of the config.
-        memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again.
+        memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again. If files
+            that a table names do not exist, they are listed in a file beside it.
 
     Raises:
-        DataError: A file cannot be read.
+        ConfigError: A table lacks a column.
+        DataError: A file cannot be read, or a table names files that do not exist.
     """
     memo = _Memo(memo_file)
     try:
-        found = _files(config, folder)
+        found = [*_files(config, folder), *_files_in_table(config, folder, memo_file.with_name(_MISSING_FILES))]
         digests = memo.digests([path for _, path in found])
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
@@ -98,6 +102,29 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
         return _code(config.source.partition(":")[0], folder)
     named = [located(path, folder) for path in (config.path, config.test_path) if path]
     return [pair for path in named for pair in _below(path)]
+
+
+def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> list[tuple[str, Path]]:
+    """The image files that the rows of a table name, in the order of the rows and with the paths that these state.
+
+    Args:
+        config: The `data` section.
+        folder: The folder of the config.
+        missing_list: Is written if files do not exist, a line each, and removed if all do.
+    """
+    if config.source != "table":  # `parquet` holds its images
+        return []
+    from supernet.data.table.images import MissingFilesError
+    from supernet.data.table.source import table_image_files
+
+    try:
+        found = table_image_files(config, folder)
+    except MissingFilesError as error:
+        lines = ["row\tmissing file", *("\t".join(pair) for pair in error.missing)]
+        write_text(missing_list, "\n".join(lines) + "\n")
+        raise DataError(f"{error}; all of them are listed in {printable(str(missing_list))}") from error
+    missing_list.unlink(missing_ok=True)
+    return found
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:

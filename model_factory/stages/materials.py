@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from supernet.data.examples import Examples, Inputs
     from supernet.data.image_cache import ImageCache
     from supernet.data.image_examples import Normalisation
-    from supernet.data.types import LabelledImages, Splits
+    from supernet.data.types import LabelledImages, Labels, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
     from supernet.quantisation.fake import Ranges
     from supernet.sharing.supernet import Supernet
     from supernet.space import SubnetConfig
+    from supernet.tasks import Task
 
 _IMAGES_VERSION = 1
 
@@ -88,7 +89,7 @@ class Materials:
         config, folder = self._run.config, self._run.config_folder
         check_model_section(config.model, folder)
         with self._console.stage("read images") as progress:
-            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache())
+            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache(), config.task.labels)
         for note in splits.notes:
             self._console.say(note)
         if self._known is not None:
@@ -130,9 +131,17 @@ class Materials:
         run = self._run
         if not run.config.data.needs_path:
             return None
-        files = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
+        pixels = run.config.data.model_copy(update={"normalize": "data"})  # which decoded images do not depend on
+        files = data_fingerprint(pixels, run.config_folder, run.fingerprints)
         key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
         return ImageCache(folder=run.images, key=key)
+
+    @cached_property
+    def task(self) -> Task:
+        """What the networks learn. Raises `DataError`."""
+        from supernet.tasks import make_task
+
+        return make_task(self._run.config.task, self.splits.class_names, self.splits.train.labels)
 
     @cached_property
     def model_space(self) -> ModelSpace:
@@ -248,22 +257,30 @@ class Materials:
     def heldout_accuracy(
         self, subnet: SubnetConfig, images: int, supernet: Supernet | None = None, precision: Precision = "fp32"
     ) -> float:
-        """Share of the held-out images that the subnet labels correctly, 0 to 1.
+        """The metric of the config on the held-out images: by default the share that the subnet labels correctly.
 
-        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_correct`.
+        Arguments as in `calibrated`; for `precision` and for what is raised, see `heldout_scores`.
         """
         from supernet.data.examples import ExampleInputs
-        from supernet.evaluation.evaluation import accuracy
+        from supernet.evaluation.evaluation import logits
 
-        heldout = self.examples(self.splits.heldout)
-        inputs = ExampleInputs(heldout, self.model_space.input_shape(subnet))
+        inputs = ExampleInputs(self.examples(self.splits.heldout), self.model_space.input_shape(subnet))
         module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
-        return accuracy(module, inputs, heldout.labels)
+        return float(self.heldout_scores_of(logits(module, inputs).numpy(), self.splits.heldout.labels).mean())
 
-    def heldout_correct(
+    @property
+    def metric(self) -> str:
+        """The metric of the task that the search maximises."""
+        return self._run.config.steering
+
+    def heldout_scores_of(self, outputs: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
+        """The score of each of some held-out images in the metric of the config; see `Task.scores`."""
+        return self.task.scores(outputs, labels, self.metric, self.splits.heldout.labels)
+
+    def heldout_scores(
         self, subnet: SubnetConfig, rows: range, calibration_images: int, precision: Precision = "fp32"
-    ) -> list[bool]:
-        """Whether the subnet labels each of a range of held-out images correctly.
+    ) -> list[float]:
+        """The score of the subnet on each of a range of held-out images: by default 1 for a correct label, else 0.
 
         In other precisions than fp32 the network computes with the weights, and for int8 also the activations, rounded
         as its file rounds them. See `supernet.quantisation` for how close that is.
@@ -284,7 +301,7 @@ class Materials:
         """
         from supernet.data.examples import ExampleInputs
         from supernet.evaluation.calibration import seeded_rows
-        from supernet.evaluation.evaluation import correct
+        from supernet.evaluation.evaluation import logits
         from supernet.quantisation.fake import FakeQuantised
 
         heldout = self.examples(self.splits.heldout)
@@ -294,7 +311,8 @@ class Materials:
         module = self._rounded(module, subnet, precision, self._ranges.get(known))
         if isinstance(module, FakeQuantised):
             self._ranges[known] = module.ranges
-        return [bool(result) for result in correct(module, inputs, heldout.labels[chosen])]
+        labels = self.splits.heldout.labels[chosen.numpy()]
+        return [float(score) for score in self.heldout_scores_of(logits(module, inputs).numpy(), labels)]
 
     def _calibrated_again(self, subnet: SubnetConfig, images: int) -> nn.Module:
         """As `calibrated`; the statistics of the last subnets are kept, because more images of them may follow."""
@@ -364,8 +382,8 @@ class Materials:
         rows = seeded_rows(len(self.splits.train), images, self._run.config.seed)
         return self._file_inputs(self.splits.train, subnet, rows)[:]
 
-    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, NDArray[np.int64]]:
-        """All held-out images as inputs of the subnet's file, and their classes, in the order of `heldout_correct`."""
+    def heldout_inputs(self, subnet: SubnetConfig) -> tuple[FileInputs, Labels]:
+        """All held-out images as inputs of the subnet's file, and their labels, in the order of `heldout_scores`."""
         from supernet.evaluation.calibration import seeded_rows
 
         heldout = self.splits.heldout

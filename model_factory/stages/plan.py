@@ -186,6 +186,7 @@ def _measure(
             seed=config.seed,
             check=lambda subnet, supernet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             workers=workers,
+            task=materials.task,
             loader_workers=materials.loader_workers,
             progress=progress,
         )

@@ -13,22 +13,21 @@ from pydantic import TypeAdapter
 from device_profiles.cost_models.utilisation import KernelUse, utilisation
 from device_profiles.profile import DeviceProfile
 from exports.family.artifact import Artifact
-from exports.family.consistency import FEW_IMAGES, class_accuracies
 from exports.family.proof import describe_attempt
 from exports.family.records import ClassQuality, Manifest, Model, Tier
 from exports.onnx.conversion import Conversion, Drop
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
 from factory_base.wording import counted
+from model_factory.config import FactoryConfig
 from model_factory.console import Console
 from model_factory.report.data import (
     ChurnRow,
-    ClassRow,
-    ClassTable,
     DeviceFront,
     FinalistRow,
     FrontPoint,
     ProofRow,
+    QualityRow,
     ReportData,
     TierRow,
     TrainingCurve,
@@ -37,7 +36,6 @@ from model_factory.report.data import (
 from model_factory.run import Run
 from model_factory.stages.cached import Stage, library_version
 from model_factory.stages.export import Exported
-from model_factory.stages.family import test_labels
 from model_factory.stages.finetune import finetuning_lines
 from model_factory.stages.fingerprint import subnet_values
 from model_factory.stages.materials import Materials
@@ -45,8 +43,9 @@ from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
+from supernet.tasks.class_measures import FEWEST
 
-_VERSION = 8
+_VERSION = 9
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "optuna", "numpy", "scipy")
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _PPM = 1e6
@@ -60,6 +59,7 @@ def report_stage(
     manifest: Manifest,
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
+    quality: Sequence[QualityRow],
     notes: Sequence[str],
     offsets: Sequence[str],
 ) -> None:
@@ -73,6 +73,7 @@ def report_stage(
         manifest: The manifest of the family.
         outcomes: The outcome of the search for each target.
         exported: The exported model of each outcome, in the same order.
+        quality: What each model is worth on the test images.
         notes: What a reader must know before using the family, a sentence each.
         offsets: What each precision costs in accuracy, a sentence each.
 
@@ -84,7 +85,7 @@ def report_stage(
         from model_factory.report.render import write_report
 
         with console.stage("write report"):
-            data = _report_data(run, materials, trained, manifest, outcomes, exported, notes, offsets)
+            data = _report_data(run, materials, trained, manifest, outcomes, exported, quality, notes, offsets)
             write_report(data, run.report)
         return True
 
@@ -95,6 +96,7 @@ def report_stage(
         inputs={
             "manifest": digest_of(manifest.model_dump(mode="json")),
             "outcomes": [_outcome_inputs(outcome) for outcome in outcomes],
+            "quality": digest_of([asdict(row) for row in quality]),
             "notes": list(notes),
             "offsets": list(offsets),
             "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
@@ -180,6 +182,7 @@ def _report_data(
     manifest: Manifest,
     outcomes: Sequence[SearchOutcome],
     exported: Sequence[Exported],
+    quality: Sequence[QualityRow],
     notes: Sequence[str],
     offsets: Sequence[str],
 ) -> ReportData:
@@ -191,6 +194,7 @@ def _report_data(
         release=manifest.release,
         dataset_name=run.config.data.path or run.config.data.source,
         train_count=train_count,
+        train_use=_train_use(run.config),
         heldout_count=heldout_count,
         test_count=test_count,
         labels_count=len(trained.class_names),
@@ -213,7 +217,8 @@ def _report_data(
         versions={name: library_version(name) for name in _LIBRARIES},
         stage_seconds=_stage_seconds(trained, exported),
         supernet_digest=trained.checkpoint_sha256,
-        classes=_class_table(run, manifest, trained.class_names, exported),
+        quality=tuple(quality),
+        class_names=trained.class_names,
         proofs=tuple(_proof_row(e.artifact) for e in {e.artifact.model_id: e for e in exported}.values()),
     )
 
@@ -271,7 +276,7 @@ def _worst_class(found: ClassQuality, labels: Sequence[str]) -> WorstClass:
         label=labels[worst.index],
         accuracy=worst.value_ppm / _PPM,
         images=worst.images,
-        has_few_images=worst.images < FEW_IMAGES,
+        has_few_images=worst.images < FEWEST,
     )
 
 
@@ -288,24 +293,18 @@ def _churn_row(manifest: Manifest, tier: Tier) -> ChurnRow | None:
     )
 
 
-def _class_table(run: Run, manifest: Manifest, names: Sequence[str], exported: Sequence[Exported]) -> ClassTable:
-    labels = test_labels(run, manifest)
-    models = {e.artifact.model_id: class_accuracies(labels, e.evaluation().predictions) for e in exported}
-    rows = tuple(
-        ClassRow(
-            label=names[of_class[0].index],
-            images=of_class[0].images,
-            has_few_images=of_class[0].has_few_images,
-            accuracies=tuple(c.accuracy for c in of_class),
-        )
-        for of_class in zip(*models.values(), strict=True)
-    )
-    return ClassTable(models=tuple(models), rows=rows)
-
-
 def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, float]:
     tuned = {e.subnet: e.finetuned.seconds for e in exported if e.finetuned}
     return {"training": trained.seconds, **({"fine-tuning": sum(tuned.values())} if tuned else {})}
+
+
+def _train_use(config: FactoryConfig) -> str:
+    """What the training images fit: at least the batch normalisation of every subnet."""
+    fitted = [
+        *(["weights"] if config.training.epochs else []),
+        *(["normalisation"] if config.data.normalize == "data" else []),
+    ]
+    return " and ".join(fitted) or "batch normalisation"
 
 
 def _curve(trained: Trained) -> TrainingCurve:

@@ -14,7 +14,6 @@ from device_profiles.engine import Precision
 from exports.exporter import Exporter
 from exports.exporters import get_exporter
 from exports.family.artifact import MODELS, Artifact, evaluate_artifact, model_file
-from exports.family.npy import npy_bytes
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import Conversion
 from exports.onnx.quantising.accuracy import paired_drop
@@ -26,8 +25,15 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
 from model_factory.stages.calibrate import evaluation_inputs
-from model_factory.stages.export import Exported, FileFacts, check_file_budget, own_supernet
-from model_factory.stages.files import HELDOUT_SECONDS, check_images, labelled_correctly, parity_images
+from model_factory.stages.export import (
+    Exported,
+    FileFacts,
+    check_file_budget,
+    own_supernet,
+    prediction_files,
+    write_predictions,
+)
+from model_factory.stages.files import HELDOUT_SECONDS, check_images, outputs_of, parity_images
 from model_factory.stages.fingerprint import space_libraries
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
@@ -182,7 +188,8 @@ def _group_stage(group: _Group, console: Console) -> dict[str, SharedFacts]:
 
 def _files(group: _Group, found: dict[str, SharedFacts]) -> list[Path]:
     files = {file.path for shared in found.values() for file in shared.facts.artifact.files}
-    return [*(group.run.exported / path for path in sorted(files)), *(_predictions(group, name) for name in found)]
+    predicted = (path for name in found for path in prediction_files(_predictions(group, name)))
+    return [*(group.run.exported / path for path in sorted(files)), *predicted]
 
 
 def _predictions(group: _Group, name: str) -> Path:
@@ -247,7 +254,7 @@ def _conversion(group: _Group, exported: Exported, source: Path | None, graph: P
             IsolatedSession(process, artifact.engine, path, threads, classes=artifact.classes, seconds=HELDOUT_SECONDS)
             for path in (source, graph)
         )
-        reference, found = (labelled_correctly(session, check.inputs, check.labels) for session in sessions)
+        reference, found = (check.scores(outputs_of(session, check.inputs)) for session in sessions)
     attempts = list(made.attempts)
     attempts[made.chosen] = replace(attempts[made.chosen], drop=paired_drop(reference, found))
     return replace(made, attempts=tuple(attempts))
@@ -280,5 +287,5 @@ def _proven(
     evaluation = evaluate_artifact(
         artifact, graph.parent.parent, materials.inputs(test, exported.subnet), test.labels, threads
     )
-    write_bytes(_predictions(group, exported.predictions.stem), npy_bytes(evaluation.predictions))
+    write_predictions(_predictions(group, exported.predictions.stem), evaluation)
     return replace(exported.facts, artifact=artifact, correct=evaluation.correct, images=evaluation.images)

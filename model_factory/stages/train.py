@@ -165,7 +165,7 @@ def train_stage(run: Run, materials: Materials, console: Console, workers: Worke
     _warn_of_few_images(materials, console)
     fitted = _fit(run, materials, console, stage.key, workers)
     last = fitted.curve[-1]
-    _warn_of_chance(materials, last, console)
+    _warn_of_chance(run, materials, last, console)
     save_supernet(run.checkpoint, fitted.supernet)
     trained = Trained(
         checkpoint_sha256=sha256_file(run.checkpoint),
@@ -197,14 +197,21 @@ def _warn_of_few_images(materials: Materials, console: Console) -> None:
         )
 
 
-def _warn_of_chance(materials: Materials, last: CurveRow, console: Console) -> None:
-    from supernet.training.guard import chance_level
-
+def _warn_of_chance(run: Run, materials: Materials, last: CurveRow, console: Console) -> None:
     images, accuracy = len(materials.splits.heldout), last.largest_accuracy
-    chance = chance_level(materials.examples(materials.splits.train).labels)
-    if accuracy is not None and is_at_chance(round(accuracy * images), images, chance):
-        untrained = "check that the initial weights are for these classes, in their order, or train them"
-        advice = "train longer, or check images and labels" if last.step else untrained
+    if accuracy is None:
+        return
+    chance = materials.task.baseline(materials.splits.train.labels, run.config.steering)
+    untrained = "check that the initial weights are for these classes, in their order, or train them"
+    advice = "train longer, or check images and labels" if last.step else untrained
+    if run.config.steering != "accuracy":
+        if accuracy <= chance:
+            console.say(
+                f"note: the largest subnet reaches {run.config.steering} {accuracy:.3g} on the {images:,} held-out "
+                f"images, no more than a constant answer ({chance:.3g}); {advice}"
+            )
+        return
+    if is_at_chance(round(accuracy * images), images, chance):
         console.say(
             f"note: the largest subnet labels {accuracy:.1%} of the {images:,} held-out images correctly, no better "
             f"than always answering the most frequent class ({chance:.1%}); {advice}"
@@ -243,6 +250,7 @@ def _inputs(run: Run) -> dict[str, Any]:
         **model_code(config.model, run.config_folder),
         "training": shaping_values(config.training, exclude={"initial_weights"}),  # the content counts, not the path
         **weights_fingerprint(initial_weights_file(config.model, config.training, run.config_folder), run.checkpoint),
+        **({"task": shaping_values(config.task)} if config.task.name != "classification" else {}),
         "seed": config.seed,
         "threads": config.threads,
     }
@@ -273,6 +281,7 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
         run.config_folder,
         materials.examples(materials.splits.train),
         seed=run.config.seed,
+        task=materials.task,
         notify=console.say,
     )
     if not training.epochs:
@@ -289,6 +298,8 @@ def _fit(run: Run, materials: Materials, console: Console, key: str, workers: Wo
             key=key,
             check=lambda subnet: materials.heldout_accuracy(subnet, CHECK_IMAGES, supernet),
             check_images=len(materials.splits.heldout),
+            task=materials.task,
+            metric=run.config.steering,
             workers=workers,
             loader_workers=materials.loader_workers,
             progress=progress,

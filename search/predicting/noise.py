@@ -21,11 +21,11 @@ def noise_covariance(scored: Sequence[Scored]) -> NDArray[np.float64]:
     (after Ledoit and Wolf, 2004). Variances are at least those of `Scored.std`, so none is 0.
     """
     counts = np.array([s.images for s in scored])
-    bits = np.stack([_bits(s, int(counts.max())) for s in scored])
+    scores = np.stack([_scores(s, int(counts.max())) for s in scored])
     shared, most = np.minimum.outer(counts, counts), np.maximum.outer(counts, counts)
     covariance = np.zeros(shared.shape)
     for images in np.unique(counts):
-        seen = np.cov(bits[:, :images], bias=True).reshape(shared.shape)
+        seen = np.cov(scores[:, :images], bias=True).reshape(shared.shape)
         covariance = np.where(shared == images, (1 - _OWN) * seen / most, covariance)
     np.fill_diagonal(covariance, np.maximum(np.diag(covariance) / (1 - _OWN), [s.std**2 for s in scored]))
     if len(np.unique(counts)) > 1:  # entries from different images need not make a covariance: take the nearest
@@ -34,8 +34,12 @@ def noise_covariance(scored: Sequence[Scored]) -> NDArray[np.float64]:
     return covariance
 
 
-def _bits(scored: Scored, images: int) -> NDArray[np.float64]:
-    """The results as 0 and 1, followed by zeros, (images,)."""
-    digits = len(scored.correct) + len(scored.correct) % 2
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(scored.correct.zfill(digits)), dtype=np.uint8))
-    return np.pad(bits[len(bits) - scored.images :].astype(np.float64), (0, images - scored.images))
+def _scores(scored: Scored, images: int) -> NDArray[np.float64]:
+    """The scores, followed by zeros, (images,)."""
+    if scored.is_graded:
+        found = np.asarray(scored.scores, dtype=np.float64)
+    else:
+        digits = len(scored.correct) + len(scored.correct) % 2
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(scored.correct.zfill(digits)), dtype=np.uint8))
+        found = bits[len(bits) - scored.images :].astype(np.float64)
+    return np.pad(found, (0, images - scored.images))

@@ -52,6 +52,15 @@ class Archive:
             raise DataError(f"{_shown(path)}: holds {what}; write it with numpy.savez")
         return Archive(path, names)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the array `name` by its header. Raises `DataError` if it is not one of plain numbers."""
+        with _opened(self.path) as archive, archive.open(name + _SUFFIX) as stream:
+            reader = _HEADER_READERS.get(npy.read_magic(stream))
+            if reader is None:
+                raise DataError(f"{_shown(self.path)}: array {name!r} holds no plain numbers; save plain arrays")
+            shape, _, _ = reader(stream)
+        return tuple(shape)
+
     def read(self, name: str) -> NDArray[np.generic]:
         """The array `name`, one of `names`.
 

@@ -10,11 +10,25 @@ from factory_base.documents import ADDED, HANDLING, Document, nearest
 from factory_base.quantities import SizeBytes
 from supernet.data.normalising import Normalize
 
-SourceName = Literal["digits", "folder", "npz", "parquet"]
+SourceName = Literal["digits", "folder", "npz", "parquet", "table"]
 """The built-in sources; `supernet.data.sources.SOURCES` holds their loaders."""
 
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
 """The values of `SourceName`."""
+
+
+TABLE_SOURCES: Final[tuple[SourceName, ...]] = ("table", "parquet")
+"""The sources that have columns."""
+
+_TABLE_KEYS: Final = (
+    "text_column",
+    "label_columns",
+    "label_separator",
+    "split_column",
+    "group_column",
+    "weight_column",
+    "columns",
+)
 
 
 class DataConfig(Document):
@@ -23,15 +37,28 @@ class DataConfig(Document):
     Limits on numbers only catch typing errors; the default fractions are the usual ones.
 
     Attributes:
-        source: `digits` (embedded), `folder`, `parquet`, `npz`, or an import path `package.module:callable`.
+        source: `digits` (embedded), `folder`, `table`, `parquet` (a table too), `npz`, or an import path
+            `package.module:callable`.
         path: Location of the training data, relative to the config's folder. A folder, an archive or a set of Parquet
             shards whose names state `train` and `test` splits provides both.
         test_path: Location of the test data if `path` does not hold it. Without it, `test_fraction` of the data in
             `path` is set aside.
         image_size: Height and width in pixels to which every image is resized as RGB, ignoring its aspect ratio
             (bilinear with antialiasing); 32 suits small images such as those of CIFAR-10.
-        image_column: Name of the column of images, for Parquet only.
-        label_column: Name of the column of labels, for Parquet only.
+        image_column: Name of a table's column of images: paths that start at the folder of the table, or, in Parquet,
+            the bytes of image files.
+        label_column: Name of a table's column of labels.
+        text_column: Name of a table's column of texts, in place of images.
+        label_columns: Names of several columns of labels, in place of `label_column`: of 0 and 1 for several labels per
+            example, or of numbers.
+        label_separator: What separates the labels in a cell of `label_column`, for several labels per example. Default:
+            the first of `|`, `;` and `,` that occurs in the column.
+        split_column: Name of a table's column that states the split of each row, in the words `train`, `validation` and
+            `test` or usual ones for them. Rows of the validation split are the held-out ones.
+        group_column: Name of a table's column of what must not be on two sides of a split, such as the patient or the
+            session. Held-out and test data are drawn by whole groups.
+        weight_column: Name of a table's column of numbers above 0 that state how much each row counts.
+        columns: Names of the columns of CSV and TSV files whose first line is a row already, in place of names.
         normalize: The mean and standard deviation with which images are normalised. `data`: those of the training
             images. `imagenet`, `inception` (-1 to 1) or a section with `mean` and `std`: those with which the initial
             weights were trained; a pretrained start sets it.
@@ -59,6 +86,13 @@ class DataConfig(Document):
     image_size: int = Field(default=32, ge=4, le=1024)
     image_column: str = "image"
     label_column: str = "label"
+    text_column: Annotated[str | None, ADDED] = None
+    label_columns: Annotated[list[str] | None, ADDED] = Field(default=None, min_length=1)
+    label_separator: Annotated[str | None, ADDED] = Field(default=None, min_length=1, max_length=8)
+    split_column: Annotated[str | None, ADDED] = None
+    group_column: Annotated[str | None, ADDED] = None
+    weight_column: Annotated[str | None, ADDED] = None
+    columns: Annotated[list[str] | None, ADDED] = Field(default=None, min_length=1)
     normalize: Annotated[Normalize, ADDED] = "data"
     heldout_fraction: float = Field(default=0.1, gt=0.0, le=0.5)
     test_fraction: float = Field(default=0.2, gt=0.0, le=0.5)
@@ -83,7 +117,7 @@ class DataConfig(Document):
     @model_validator(mode="after")
     def _paths_fit_source(self) -> Self:
         if self.needs_path and self.path is None:
-            raise ValueError(f"source {self.source!r} needs 'path', the location of its training data")
+            raise ValueError(f"set data.path to the location of your data, which source {self.source!r} needs")
         if not self.needs_path and (self.path is not None or self.test_path is not None):
             raise ValueError(f"source {self.source!r} takes neither 'path' nor 'test_path'; remove them")
         if self.options and not self.is_callable:
@@ -92,6 +126,24 @@ class DataConfig(Document):
             )
         if self.cache == "disk" and not self.needs_path:
             raise ValueError(f"'cache: disk' is for images in files, not for source {self.source!r}; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_fit_source(self) -> Self:
+        given = [name for name in _TABLE_KEYS if name in self.model_fields_set and getattr(self, name) is not None]
+        if given and self.source not in TABLE_SOURCES:
+            raise ValueError(
+                f"{given[0]!r} is for a table, not for source {self.source!r}; remove it, or set source: table"
+            )
+        if self.label_columns and "label_column" in self.model_fields_set:
+            raise ValueError("'label_column' and 'label_columns' are both given; keep one of them")
+        if self.text_column and "image_column" in self.model_fields_set:
+            raise ValueError("'image_column' and 'text_column' are both given; keep one of them")
+        if self.split_column and self.test_path:
+            raise ValueError("'split_column' and 'test_path' both state the test data; keep one of them")
+        repeated = [name for part in (self.label_columns, self.columns) for name in _repeated(part or [])]
+        if repeated:
+            raise ValueError(f"column {repeated[0]!r} is named twice; keep it once")
         return self
 
     @property
@@ -103,3 +155,7 @@ class DataConfig(Document):
     def needs_path(self) -> bool:
         """Whether the source reads files whose location the config must give."""
         return not self.is_callable and self.source != "digits"
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return [name for i, name in enumerate(names) if name in names[:i]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -57,12 +57,40 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
+class Targets(NamedTuple):
+    """What a batch is to teach.
+
+    Attributes:
+        labels: The labels, as `supernet.data.types.Labels`.
+        weights: How much each example counts, float32 (batch,), of mean 1 over the training examples; None if all count
+            alike.
+    """
+
+    labels: Tensor
+    weights: Tensor | None = None
+
+    def split(self, size: int) -> list[Targets]:
+        """These in parts of at most `size` examples."""
+        labels = torch.split(self.labels, size)
+        weights = [None] * len(labels) if self.weights is None else torch.split(self.weights, size)
+        return [Targets(*part) for part in zip(labels, weights, strict=True)]
+
+    def to(self, device: torch.device) -> Targets:
+        """These on another device."""
+        weights = None if self.weights is None else self.weights.to(device, non_blocking=True)
+        return Targets(self.labels.to(device, non_blocking=True), weights)
+
+
 class Examples(Protocol):
     """One split of a data set, as training and evaluation see it."""
 
     @property
     def labels(self) -> Tensor:
-        """Class of each example, int64 (n,)."""
+        """The label of each example, on the CPU: int64 (n,), uint8 (n, classes) or float32 (n, values)."""
+
+    @property
+    def weights(self) -> Tensor | None:
+        """How much each example counts in training, float32 (n,) of mean 1, on the CPU; None if all count alike."""
 
     def __len__(self) -> int:
         """The number of examples."""

@@ -19,7 +19,7 @@ from supernet.data.decoding import decode, largest_sample
 from supernet.data.images import decode_many, largest_of
 from supernet.data.source_splits import Source, SourceSplit, check_distinct, gives_one_class, located
 from supernet.data.split_names import SplitName, split_of_name, taken_note
-from supernet.data.types import Images, LabelKind, Labels, Rows
+from supernet.data.types import Groups, Images, LabelKind, Labels, Rows, Weights
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 """File name extensions of images, in lower case."""
@@ -144,20 +144,25 @@ def _source_split(root: Path, classes: Sequence[Path]) -> SourceSplit:
     files = [(label, path) for label, folder in enumerate(classes) for path in _images_in(folder)]
     names = tuple(str(path.relative_to(root)) for _, path in files)
     labels = np.array([label for label, _ in files], dtype=np.int64)
-    return _with_reader(labels, _Reader(root=root, names=names))
+    return split_of_files(FileReader(root=root, names=names), labels)
 
 
-def _with_reader(labels: Labels, reader: _Reader) -> SourceSplit:
+def split_of_files(
+    reader: FileReader, labels: Labels, weights: Weights | None = None, groups: Groups | None = None
+) -> SourceSplit:
+    """The images that `reader` reads, with their labels; see `SourceSplit`."""
     return SourceSplit(
         labels=labels,
         read=reader,
+        weights=weights,
+        groups=groups,
         largest_samples=reader.largest_samples,
-        at_depth=lambda depth: _with_reader(labels, replace(reader, depth=depth)),
+        at_depth=lambda depth: split_of_files(replace(reader, depth=depth), labels, weights, groups),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
+class FileReader:
     """Decodes image files. See `supernet.data.types.Reader`.
 
     Attributes:
@@ -167,10 +172,12 @@ class _Reader:
     """
 
     root: Path
-    names: tuple[str, ...]
+    names: Sequence[str]
     depth: int | None = None
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+        """The images at `rows`. Raises `DataError`."""
+
         def one(index: int) -> Images:
             path = self.root / self.names[rows[index]]
             return decode(_content(path), size, printable(str(path)), self.depth)

@@ -56,9 +56,10 @@ class ImageExamples:
 
     Attributes:
         images: uint8 (n, 3, size, size): decoded, on any device, or read on demand.
-        labels: int64 (n,), on the CPU.
+        labels: The labels, on the CPU.
         normalisation: Channel statistics of the training images.
         augmentation: Augmentation of training images; None for none.
+        weights: How much each image counts in training, float32 (n,) of mean 1; None if all count alike.
 
     Raises:
         DataError: The augmentation does not suit the image size.
@@ -68,6 +69,7 @@ class ImageExamples:
     labels: Tensor
     normalisation: Normalisation
     augmentation: AugmentConfig | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -97,7 +99,11 @@ class ImageExamples:
             limit = torch.cuda.get_device_properties(device).total_memory * _DEVICE_SHARE
             images = images.to(device) if images.numel() < limit else images
         return ImageExamples(
-            images=images, labels=torch.from_numpy(split.labels), normalisation=normalisation, augmentation=augmentation
+            images=images,
+            labels=torch.from_numpy(split.labels),
+            normalisation=normalisation,
+            augmentation=augmentation,
+            weights=None if split.weights is None else torch.from_numpy(split.weights / split.weights.mean()),
         )
 
     def __len__(self) -> int:

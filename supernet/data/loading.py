@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from factory_base.errors import DataError, FactoryError
 from factory_base.processors import usable_cores
-from supernet.data.examples import Draws, Examples
+from supernet.data.examples import Draws, Examples, Targets
 
 _Request = tuple[int, NDArray[np.int64], Draws]
 """Step, rows of its examples (b,), and draws for their augmentation."""
@@ -87,8 +87,8 @@ class BatchLoader:
                 raise
         self._processes = None
 
-    def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield (step, batch as `Examples.batch` returns it, labels).
+    def __iter__(self) -> Iterator[tuple[int, Tensor, Targets]]:
+        """Yield (step, batch as `Examples.batch` returns it, its targets).
 
         Raises:
             DataError: An example cannot be read, or a process that prepares batches was killed.
@@ -100,20 +100,20 @@ class BatchLoader:
             prepare = self._receive_from_workers()
         for step in self._steps:
             started = time.monotonic()
-            batch, labels = next(prepare)
+            batch, targets = next(prepare)
             self.wait_seconds += time.monotonic() - started
-            yield step, batch, labels
+            yield step, batch, targets
 
     def _requests(self) -> Iterator[_Request]:
         return ((step, self._rows(step).numpy(), self._draws(step)) for step in self._steps)
 
-    def _prepare_here(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _prepare_here(self) -> Iterator[tuple[Tensor, Targets]]:
         dataset = _BatchDataset(self._examples)
         for request in self._requests():
-            batch, labels = dataset.batch(request)
-            yield batch.pin_memory() if self._pinned and not batch.is_cuda else batch, labels
+            batch, targets = dataset.batch(request)
+            yield batch.pin_memory() if self._pinned and not batch.is_cuda else batch, targets
 
-    def _receive_from_workers(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _receive_from_workers(self) -> Iterator[tuple[Tensor, Targets]]:
         for _ in self._steps:
             try:
                 prepared = next(self._processes)
@@ -151,17 +151,19 @@ class _BatchDataset(Dataset[Any]):
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
 
-    def __getitem__(self, request: _Request) -> tuple[Tensor, Tensor] | FactoryError:
+    def __getitem__(self, request: _Request) -> tuple[Tensor, Targets] | FactoryError:
         """The batch; or the error as a value, since `DataLoader` would put a traceback into its message."""
         try:
             return self.batch(request)
         except FactoryError as error:
             return error.with_traceback(None)
 
-    def batch(self, request: _Request) -> tuple[Tensor, Tensor]:
+    def batch(self, request: _Request) -> tuple[Tensor, Targets]:
         _, rows, draws = request
         chosen = torch.from_numpy(rows)
-        return self._examples.batch(chosen, draws), self._examples.labels[chosen]
+        weights = self._examples.weights
+        targets = Targets(self._examples.labels[chosen], None if weights is None else weights[chosen])
+        return self._examples.batch(chosen, draws), targets
 
 
 class _Requests:

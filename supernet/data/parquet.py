@@ -1,4 +1,4 @@
-"""Parquet files of encoded images, as the `datasets` library writes them."""
+"""Images whose bytes are in a column of Parquet files, and class names, as the `datasets` library writes both."""
 
 from __future__ import annotations
 
@@ -10,71 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from factory_base.documents import nearest
 from factory_base.errors import DataError, FactoryError
 from factory_base.foreign import one_line, parse_json, printable
 from factory_base.progress import Progress, silent
-from factory_base.wording import counted
 from supernet.data.class_names import checked_class_names, same_class_names
-from supernet.data.config import DataConfig
 from supernet.data.decoding import decode, largest_sample
 from supernet.data.images import allocate, decode_many, largest_of
-from supernet.data.shards import Shards, find_shards
 from supernet.data.source_splits import (
-    Source,
     SourceSplit,
-    check_distinct,
-    checked_labels,
-    gives_one_class,
-    numbered_names,
 )
-from supernet.data.split_names import listed, taken_note
-from supernet.data.types import Images, LabelKind, Labels, Rows, chunk_length
+from supernet.data.split_names import listed
+from supernet.data.types import Groups, Images, Labels, Rows, Weights, chunk_length
 
 _MOST_METADATA = 64 * 2**20  # bytes of schema metadata; names of a million classes take less
 _SCAN = 256  # images whose largest sample is computed at a time
 _BATCH = 4096  # most encoded images in memory at a time; for images above 52 pixels, `chunk_length` is lower
 
 
-def load_parquet_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
-    """The images in the Parquet files that `config` names; see `supernet.data.shards.find_shards`.
+def class_names(paths: Sequence[Path], column: str) -> tuple[str, ...] | None:
+    """The names of the classes that whole numbers in a column of labels stand for; None if the files state none.
 
-    The image column holds bytes, or a struct with a field `bytes`. The label column holds integers, with the class
-    names in the schema metadata (`huggingface`, `info.features.<label>.names`).
+    The `datasets` library writes them into the metadata of the schema: `huggingface`, `info.features.<column>.names`,
+    or one level deeper for a column of lists.
 
     Args:
-        config: The `data` section, with source `parquet`.
-        folder: Folder of the config file.
-        kind: The kind of labels that the task learns.
+        paths: The Parquet files.
+        column: The column of labels.
 
     Raises:
-        ConfigError: The task learns something else than one class, a file does not exist, or it is unclear which shards
-            are the test data.
-        DataError: A file is not a Parquet file, lacks a column or has one of the wrong type, a label is out of range,
-            two classes have one name, or the classes of two files differ.
+        DataError: A file cannot be read, two classes have one name, or the files state different names.
     """
-    gives_one_class(kind, "parquet")
-    shards = find_shards(config, folder)
-    check_distinct(shards.train, shards.test)
-    names = _class_names([*shards.train, *shards.test], config)
-    train = _source_split(shards.train, config, names)
-    names = names or numbered_names(train.labels, _where(shards.train))
-    test = _source_split(shards.test, config, names) if shards.test else None
-    test_data = _described(test, shards.test, shards) if test else None
-    note = taken_note(_described(train, shards.train, shards), test_data, shards.unused)
-    return Source(train=train, test=test, class_names=names, notes=(note,))
-
-
-def _described(split: SourceSplit, paths: Sequence[Path], shards: Shards) -> str:
-    names = [printable(str(shards.shown(path))) for path in paths]
-    return f"{len(split.labels)} images in {counted(len(paths), 'file')} ({listed(names)})"
-
-
-def _class_names(paths: Sequence[Path], config: DataConfig) -> tuple[str, ...] | None:
-    """The class names in the metadata of the shards, which must be the same in all; None if there are none."""
-    first = _names_in(paths[0], config)
+    first = _names_in(paths[0], column)
     for path in paths[1:]:
-        names = _names_in(path, config)
+        names = _names_in(path, column)
         if (first is None) != (names is None) or not same_class_names(first or (), names or ()):
             raise DataError(
                 f"{path}: classes {_class_list(names)} differ from the training data's {_class_list(first)}; write all "
@@ -83,72 +51,54 @@ def _class_names(paths: Sequence[Path], config: DataConfig) -> tuple[str, ...] |
     return first
 
 
-def _names_in(path: Path, config: DataConfig) -> tuple[str, ...] | None:
+def _names_in(path: Path, column: str) -> tuple[str, ...] | None:
     with _opened(path) as file:
         written = (file.schema_arrow.metadata or {}).get(b"huggingface")
     if not written:
         return None
-    names = parse_json(written, f"{path}, metadata 'huggingface'", max_bytes=_MOST_METADATA)
-    for key in ("info", "features", config.label_column, "names"):
-        names = names.get(key) if isinstance(names, dict) else None
+    feature = parse_json(written, f"{path}, metadata 'huggingface'", max_bytes=_MOST_METADATA)
+    for key in ("info", "features", column):
+        feature = feature.get(key) if isinstance(feature, dict) else None
+    if isinstance(feature, list) and feature:  # how older versions of the library write a list of labels
+        feature = feature[0]
+    if isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        feature = feature["feature"]
+    names = feature.get("names") if isinstance(feature, dict) else None
     if not isinstance(names, list):
         return None
     return checked_class_names([str(name) for name in names], printable(str(path)))
-
-
-def _where(paths: Sequence[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} shards)"
 
 
 def _class_list(names: tuple[str, ...] | None) -> str:
     return "without names" if names is None else f"[{listed(names)}]"
 
 
-def _source_split(paths: Sequence[Path], config: DataConfig, names: tuple[str, ...] | None) -> SourceSplit:
-    count = None if names is None else len(names)
-    labels = [_read_labels(path, config, count) for path in paths]
-    shards = tuple((path, len(found)) for path, found in zip(paths, labels, strict=True))
-    together = checked_labels(np.concatenate(labels), count, _where(paths))
-    return _with_reader(together, _Reader(shards=shards, column=config.image_column))
-
-
-def _with_reader(labels: Labels, reader: _Reader) -> SourceSplit:
+def split_of_embedded(
+    reader: EmbeddedReader, labels: Labels, weights: Weights | None = None, groups: Groups | None = None
+) -> SourceSplit:
+    """The images that `reader` reads, with their labels; see `SourceSplit`."""
     return SourceSplit(
         labels=labels,
         read=reader,
+        weights=weights,
+        groups=groups,
         stream=reader.stream,
         largest_samples=reader.largest_samples,
-        at_depth=lambda depth: _with_reader(labels, replace(reader, depth=depth)),
+        at_depth=lambda depth: split_of_embedded(replace(reader, depth=depth), labels, weights, groups),
     )
 
 
-def _read_labels(path: Path, config: DataConfig, class_count: int | None) -> Labels:
-    with _opened(path) as file:
-        _check_columns(path, file.schema_arrow, config)
-        column = file.read(columns=[config.label_column]).column(0)
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise DataError(f"{path}, row {row}: the label is missing; every image needs one")
-    values: Labels = column.to_numpy()
-    return values if class_count is None or not len(values) else checked_labels(values, class_count, str(path))
-
-
-def _check_columns(path: Path, schema: Any, config: DataConfig) -> None:
+def holds_images(path: Path, column: str) -> bool:
+    """Whether a column of a Parquet file, if it has one of that name, holds bytes, or a struct with a field `bytes`."""
     import pyarrow.types as kinds
 
-    for key, column in (("image_column", config.image_column), ("label_column", config.label_column)):
-        if column not in schema.names:
-            raise DataError(f"{path}: has no column {column!r}; {nearest(column, schema.names)}; set '{key}'")
-    label, image = schema.field(config.label_column).type, schema.field(config.image_column).type
-    if not kinds.is_integer(label):
-        raise DataError(f"{path}: column {config.label_column!r} holds {label}, expected integers; set 'label_column'")
-    if kinds.is_struct(image) and image.get_field_index("bytes") >= 0:
-        image = image.field("bytes").type
-    if not (kinds.is_binary(image) or kinds.is_large_binary(image)):
-        raise DataError(
-            f"{path}: column {config.image_column!r} holds {image}, expected binary or a struct with binary 'bytes'; "
-            "set 'image_column'"
-        )
+    with _opened(path) as file:
+        if column not in file.schema_arrow.names:
+            return False
+        kind = file.schema_arrow.field(column).type
+    if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
 
 
 @contextmanager
@@ -167,7 +117,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
+class EmbeddedReader:
     """Decodes rows of shards. See `supernet.data.types.Reader`.
 
     Row groups without a requested row are skipped; all others are read completely. That costs nothing for rows in
@@ -176,14 +126,17 @@ class _Reader:
     Attributes:
         shards: Path and number of rows of each shard, in order.
         column: Name of the column of images.
+        chosen: Rows of the shards, counted through, that are the rows of this reader; None for all.
         depth: Number of bits that images of 16 bits use; None if it is not known.
     """
 
     shards: tuple[tuple[Path, int], ...]
     column: str
+    chosen: Rows | None = None
     depth: int | None = None
 
     def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+        """The images at `rows`. Raises `DataError`."""
         images = allocate(len(rows), size)
         done = 0
         for chunk in self.stream(rows, size):
@@ -194,19 +147,26 @@ class _Reader:
 
     def stream(self, rows: Rows, size: int) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB."""
+        rows = rows if self.chosen is None else self.chosen[rows]
+        for path, wanted in self._by_shard(rows):
+            for names, encoded in self._batches(path, wanted, min(_BATCH, chunk_length(size))):
+                yield _decode_batch(names, encoded, size, self.depth)
+
+    def largest_samples(self) -> Iterator[int]:
+        """See `SourceSplit.largest_samples`."""
+        rows = np.arange(sum(count for _, count in self.shards), dtype=np.int64) if self.chosen is None else self.chosen
+        for path, wanted in self._by_shard(rows):
+            for _, encoded in self._batches(path, wanted, _SCAN):
+                yield _largest_in(encoded)
+
+    def _by_shard(self, rows: Rows) -> Iterator[tuple[Path, Rows]]:
+        """The shards that hold some of `rows` of all shards, and the rows in each."""
         first = 0
         for path, count in self.shards:
             start, stop = np.searchsorted(rows, (first, first + count))
             if start < stop:
-                for names, encoded in self._batches(path, rows[start:stop] - first, min(_BATCH, chunk_length(size))):
-                    yield _decode_batch(names, encoded, size, self.depth)
+                yield path, rows[start:stop] - first
             first += count
-
-    def largest_samples(self) -> Iterator[int]:
-        """See `SourceSplit.largest_samples`."""
-        for path, count in self.shards:
-            for _, encoded in self._batches(path, np.arange(count, dtype=np.int64), _SCAN):
-                yield _largest_in(encoded)
 
     def _batches(self, path: Path, wanted: Rows, length: int) -> Iterator[tuple[list[str], list[bytes | None]]]:
         """Names and encoded bytes of the `wanted` rows of one shard, in order, at most `length` at a time."""

@@ -1,9 +1,9 @@
-"""Finds the Parquet files that a config names, and which of them are training and test data."""
+"""Finds the files that a config names by a file, a folder or a glob, and which are training and test data."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
 FOLDER_DEPTH = 3
 """Folders below that of a data set in which its files are looked for: a split, a part of it, and one to spare."""
-
-_SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +67,26 @@ class _Found:
         return ", ".join(str(split) for split in self.by_split)
 
 
-def find_shards(config: DataConfig, folder: Path) -> Shards:
+def find_shards(config: DataConfig, folder: Path, suffixes: Collection[str]) -> Shards:
     """The files that `path` and `test_path` name. Each is a file, a folder, or a glob; links are followed.
 
     Files whose names, or whose folders below the path, state a split form the splits; see `supernet.data.split_names`.
-    A folder without Parquet files of its own is searched `FOLDER_DEPTH` folders deep.
+    If a column states the split of each row, all files are training data here. A folder without such files of its own
+    is searched `FOLDER_DEPTH` folders deep.
 
     Args:
-        config: The `data` section, with source `parquet`.
+        config: The `data` section.
         folder: Folder of the config file.
+        suffixes: File name extensions, in lower case, of the files that are looked for in folders.
 
     Raises:
         ConfigError: There is no file, or it is unclear which files are the training or the test data.
     """
-    found = _found(config.path or "", folder, "path")
-    other = _found(config.test_path, folder, "test_path") if config.test_path else None
+    found = _found(config.path or "", folder, "path", suffixes)
+    other = _found(config.test_path, folder, "test_path", suffixes) if config.test_path else None
+    if config.split_column:
+        together = sorted(path for paths in found.by_split.values() for path in paths)
+        return Shards(root=found.root, train=tuple(together), test=(), unused=_unused(found, together))
     train = found.named_by_hand()
     test = _test_files(other) if other else []
     if train is None:
@@ -124,36 +127,40 @@ def _test_files(found: _Found) -> list[Path]:
     return test
 
 
-def _found(named: str, folder: Path, key: str) -> _Found:
+def _found(named: str, folder: Path, key: str, suffixes: Collection[str]) -> _Found:
     path = located(named, folder)
     if path.is_dir():
-        files, unread = _below(path, key)
+        files, unread = _below(path, key, suffixes)
         return _Found(path=named, root=path, by_split=paths_by_split(files, path), is_folder=True, unread=tuple(unread))
     wild = wildcards(path)
     if wild is None:
-        return _Found(path=named, root=path.parent, by_split={None: _checked([path], path, key)}, is_folder=False)
+        return _Found(
+            path=named, root=path.parent, by_split={None: _checked([path], path, key, suffixes)}, is_folder=False
+        )
     root, pattern = wild
-    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir()), path, key)
+    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir()), path, key, suffixes)
     return _Found(path=named, root=root, by_split=paths_by_split(files, root), is_folder=False)
 
 
-def _below(root: Path, key: str) -> tuple[list[Path], list[Path]]:
+def _below(root: Path, key: str, suffixes: Collection[str]) -> tuple[list[Path], list[Path]]:
     """The files of a folder, and those in its subfolders if it has files of its own, which are then not read."""
     own: list[Path] = []
     deeper: list[Path] = []
     for folder, folders, names in os.walk(root, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
         folders[:] = [name for name in folders if name[0] != "." and depth < FOLDER_DEPTH]
-        files = [Path(folder, name) for name in names if name[0] != "." and name.lower().endswith(_SUFFIX)]
+        files = [Path(folder, name) for name in names if name[0] != "." and Path(name).suffix.lower() in suffixes]
         (deeper if depth else own).extend(files)
     read, unread = (own, deeper) if own else (deeper, [])
-    return _checked(sorted(read), root / f"*{_SUFFIX}", key), sorted(unread)
+    return _checked(sorted(read), root / f"*{next(iter(suffixes))}", key, suffixes), sorted(unread)
 
 
-def _checked(files: list[Path], path: Path, key: str) -> list[Path]:
+def _checked(files: list[Path], path: Path, key: str, suffixes: Collection[str]) -> list[Path]:
     """`files`, all of them regular files and at least one."""
     if not files or not (len(files) > 1 or files[0].exists() or files[0].is_symlink()):
-        raise ConfigError(f"{path}: no such file; set '{key}' to a {_SUFFIX} file, a folder of them, or a glob")
+        raise ConfigError(
+            f"{path}: no such file; set '{key}' to a {' or '.join(suffixes)} file, a folder of them, or a glob"
+        )
     odd = next((file for file in files if not file.is_file()), None)
     if odd is not None:
         raise ConfigError(f"{printable(str(odd))}: is not a regular file, or a link to none; remove it")

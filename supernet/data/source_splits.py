@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,16 @@ class Source:
         train: The training data.
         test: The test data; None if the source has none of its own.
         class_names: Name of each class, indexed by label; for numbers, the name of each.
+        heldout: The rows of the training data that the source itself holds out; None if it leaves that draw open.
+        group_names: Name of each group, for messages; empty if there are no groups.
         notes: Lines for people that say what was taken for what.
     """
 
     train: SourceSplit
     test: SourceSplit | None
     class_names: tuple[str, ...]
+    heldout: Rows | None = None
+    group_names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
 
 

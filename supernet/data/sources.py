@@ -19,9 +19,9 @@ from supernet.data.folder import load_folder_source
 from supernet.data.image_cache import ImageCache
 from supernet.data.normalising import fixed_statistics
 from supernet.data.npz import load_npz_source
-from supernet.data.parquet import load_parquet_source
 from supernet.data.source_splits import Source
-from supernet.data.splitting import plan_splits
+from supernet.data.splitting import SplitPlan, plan_splits
+from supernet.data.table.source import load_table_source
 from supernet.data.types import LabelKind, Splits
 
 Loader = Callable[[DataConfig, Path, LabelKind], Source]
@@ -31,7 +31,8 @@ SOURCES: Final[dict[str, Loader]] = {
     "digits": load_digits_source,
     "folder": load_folder_source,
     "npz": load_npz_source,
-    "parquet": load_parquet_source,
+    "parquet": load_table_source,
+    "table": load_table_source,
 }
 """Name in a config -> loader, for every source but callables; the names are those of `config.SOURCE_NAMES`."""
 
@@ -60,7 +61,7 @@ def load_splits(
         DataError: Data is damaged or unsuitable; the message names the file, the row or the class.
         DiskError: The image cache cannot be written.
     """
-    source = _source(config, folder, kind)
+    source = load_source(config, folder, kind)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),
@@ -79,11 +80,15 @@ def load_splits(
         std=statistics.std,
         digest=digest_of({**facts.digests, "class_names": names}),
         test_digest=digest_of({"test": facts.digests["test"], "class_names": names}),
-        notes=_notes(source, facts),
+        notes=_notes(source, plan, facts),
     )
 
 
-def _source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
+def load_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
+    """The labels of the data that `config` names, and how to read the images. Nothing is decoded or split.
+
+    Arguments and errors are those of `load_splits`.
+    """
     if config.is_callable:
         return load_callable_source(config, folder, kind)
     try:
@@ -92,8 +97,8 @@ def _source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
         raise DataError(f"{printable(str(error.filename))}: cannot be read ({error.strerror})") from error
 
 
-def _notes(source: Source, facts: Facts) -> tuple[str, ...]:
-    notes = [*source.notes, similar_names_note(source.class_names)]
+def _notes(source: Source, plan: SplitPlan, facts: Facts) -> tuple[str, ...]:
+    notes = [*source.notes, *plan.notes, similar_names_note(source.class_names)]
     if facts.depth is not None:
         notes.append(
             f"data: images of 16 bits use {facts.depth} of them: 0 to {2**facts.depth - 1:,} is scaled to 0 to 255, in "

@@ -19,6 +19,7 @@ class TokenExamples:
     Attributes:
         tokens: int64 (n, length), padded with 0 at the end.
         labels: int64 (n,).
+        weights: How much each text counts in training, float32 (n,) of mean 1; None if all count alike.
         word_dropout: Probability, 0 to below 1, that a word is replaced by the unknown word during training.
 
     Raises:
@@ -28,6 +29,7 @@ class TokenExamples:
     tokens: Tensor
     labels: Tensor
     word_dropout: float = 0.0
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         fits = self.tokens.ndim == 2 and self.labels.shape == self.tokens.shape[:1]

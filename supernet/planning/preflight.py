@@ -15,7 +15,7 @@ from torch import Tensor
 from factory_base.errors import PlanError, TrainingError
 from factory_base.progress import Progress, silent
 from factory_base.quantities import format_bytes
-from supernet.data.examples import Draws, Examples
+from supernet.data.examples import Draws, Examples, Targets
 from supernet.data.loading import BatchLoader
 from supernet.planning.peak_memory import PeakMemory, give_back_freed_memory, total_memory
 from supernet.planning.plan import (
@@ -34,6 +34,8 @@ from supernet.planning.plan import (
 )
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.checkpoint import TrainingNote, TrainingState, save_state
 from supernet.training.config import TrainingConfig
 from supernet.training.guard import DivergenceError
@@ -71,6 +73,7 @@ def plan_training(
     seed: int,
     check: ScratchCheck,
     workers: Workers,
+    task: Task | None = None,
     loader_workers: int = 0,
     progress: Progress = silent,
 ) -> TrainingPlan:
@@ -90,6 +93,7 @@ def plan_training(
         seed: Seed of the training run.
         check: The check of the training run.
         workers: The processes that train together.
+        task: What the networks learn; by default the classes of the examples.
         loader_workers: Number of processes that prepare batches, as for `train`.
         progress: Called after every step.
 
@@ -99,10 +103,13 @@ def plan_training(
         DataError, DiskError: As for `train`.
     """
     check_batches(config, len(data), workers)
+    learnt = task or Classification(names=())
 
     def measure(candidate: TrainingConfig) -> TrainingPlan | None:
         try:
-            costs = _Rehearsal(make_supernet, data, candidate, seed, workers).costs(check, loader_workers, progress)
+            costs = _Rehearsal(make_supernet, data, candidate, seed, workers, learnt).costs(
+                check, loader_workers, progress
+            )
         except torch.OutOfMemoryError:
             if workers.count > 1:  # the other workers wait for this one, so it cannot try again alone
                 raise _full(candidate.micro_batch_size or config.batch_size // workers.count) from None
@@ -216,13 +223,16 @@ class _Rehearsal:
         config: TrainingConfig,
         seed: int,
         workers: Workers,
+        task: Task,
     ) -> None:
         self._data, self._config, self._seed, self._workers = data, config, seed, workers
         self._steps = steps_of(config, len(data))
         self._memory = PeakMemory(workers.device)
         supernet = make_supernet()
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
-        self._trainer = Trainer(supernet, data, config, steps=self._steps, seed=seed, workers=workers, sampler=sampler)
+        self._trainer = Trainer(
+            supernet, data, config, steps=self._steps, seed=seed, workers=workers, sampler=sampler, task=task
+        )
         # `train` holds these copies, too, so they belong to the measured memory
         self._initial = {name: tensor.clone() for name, tensor in self._trainer.tensors().items()}
         self._idle_bytes = self._memory.bytes()
@@ -261,7 +271,7 @@ class _Rehearsal:
         )
 
     def _timed(
-        self, loader: BatchLoader, batches: Iterator[tuple[int, Tensor, Tensor]], step: int, progress: Progress
+        self, loader: BatchLoader, batches: Iterator[tuple[int, Tensor, Targets]], step: int, progress: Progress
     ) -> StepCost:
         """The mean time of some steps of the kind that is due at `step` of the run."""
         self._trainer.now = Progression(step=step, learning_rate_scale=0.0)
@@ -277,10 +287,10 @@ class _Rehearsal:
         seconds = time.monotonic() - started
         return StepCost(seconds=seconds / count, waiting_seconds=(loader.wait_seconds - waited) / count)
 
-    def _advance(self, batches: Iterator[tuple[int, Tensor, Tensor]]) -> None:
-        _, batch, labels = next(batches)
+    def _advance(self, batches: Iterator[tuple[int, Tensor, Targets]]) -> None:
+        _, batch, targets = next(batches)
         try:
-            self._trainer.advance(batch, labels)
+            self._trainer.advance(batch, targets)
         except DivergenceError as error:
             raise TrainingError(
                 f"{error}, before anything was trained; check the data, the model section and training.precision"

@@ -8,7 +8,7 @@ Putting the important ones first does not change what the network computes, but 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,14 @@ _TOLERANCE = 1e-3
 Summing in another order changes float32 outputs by far less, a wrongly declared group by far more."""
 
 LabelledBatch = tuple[Tensor, Tensor]
-"""Inputs of the largest network, (b, *shape), and int64 labels, (b,)."""
+"""Inputs of the largest network, (b, *shape), and their labels."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""`(outputs (b, outputs), labels)` -> a scalar."""
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,9 @@ def sort_groups(model_space: ModelSpace) -> tuple[SortGroup, ...]:
     return groups
 
 
-def sort_by_importance(supernet: Supernet, batches: Sequence[LabelledBatch], *, by_gradient: bool = False) -> int:
+def sort_by_importance(
+    supernet: Supernet, batches: Sequence[LabelledBatch], *, by_gradient: bool = False, loss: Loss = _cross_entropy
+) -> int:
     """Put the most important units of every group first, in place. What the largest network computes stays the same.
 
     A unit's importance is either the sum of the magnitudes of the weights that read it, or how much the loss would
@@ -143,6 +152,7 @@ def sort_by_importance(supernet: Supernet, batches: Sequence[LabelledBatch], *, 
         batches: Batches of training examples, at least one. The first also serves to check that the largest network
             computes the same as before.
         by_gradient: Whether importance is the change of the loss; else it is the magnitude of the weights.
+        loss: The loss of outputs and labels.
 
     Returns:
         The number of groups, at least 1.
@@ -153,7 +163,7 @@ def sort_by_importance(supernet: Supernet, batches: Sequence[LabelledBatch], *, 
     groups = sort_groups(supernet.model_space)
     parameters = dict(supernet.largest.named_parameters())
     check_groups(groups, parameters)
-    scores = _gradient_scores(supernet, groups, batches) if by_gradient else _weight_scores(groups, parameters)
+    scores = _gradient_scores(supernet, groups, batches, loss) if by_gradient else _weight_scores(groups, parameters)
     was_training, before = supernet.training, {name: value.detach().clone() for name, value in parameters.items()}
     supernet.eval()  # turns dropout off
     with torch.no_grad():
@@ -202,14 +212,16 @@ def _weight_scores(groups: Iterable[SortGroup], parameters: Mapping[str, Tensor]
         return [_summed(axis.per_unit(parameters[axis.name].abs()) for axis in group.ranked_by) for group in groups]
 
 
-def _gradient_scores(supernet: Supernet, groups: Sequence[SortGroup], batches: Sequence[LabelledBatch]) -> list[Tensor]:
+def _gradient_scores(
+    supernet: Supernet, groups: Sequence[SortGroup], batches: Sequence[LabelledBatch], loss: Loss
+) -> list[Tensor]:
     """How much the loss would change without each unit, (units,) for every group. `Parameter.grad` is left alone."""
     names, values = zip(*supernet.largest.named_parameters(), strict=True)
     scores: list[Tensor] = []
     for inputs, labels in batches:
         with torch.enable_grad():
-            loss = functional.cross_entropy(supernet.largest(inputs), labels)
-        gradients = torch.autograd.grad(loss, values, materialize_grads=True)
+            value = loss(supernet.largest(inputs), labels)
+        gradients = torch.autograd.grad(value, values, materialize_grads=True)
         effects = {n: (g * v).detach() for n, g, v in zip(names, gradients, values, strict=True)}
         found = [_summed(axis.per_unit(effects[axis.name]) for axis in group.ranked_by).abs() for group in groups]
         scores = [a + b for a, b in zip(scores, found, strict=True)] if scores else found

@@ -43,7 +43,7 @@ class SpaceConfig(Document):
 class ImportedConfig(SpaceConfig):
     """A model space from the user's own code."""
 
-    space: str
+    space: str = Field(json_schema_extra={"pattern": ":"})
     """Import path `package.module:callable` of a callable that returns a model space; it is called as
     `callable(classes=..., **options)`. Modules beside the config are importable too."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 from factory_base.documents import ADDED, HANDLING, Document
 from supernet.data.augmentation_config import AugmentConfig
 
+Balancing = Literal["none", "class_weights", "balanced_sampling", "logit_adjustment"]
+"""What a training run does about classes of unequal size."""
+
+Imbalance = Literal[Balancing, "auto"]
+"""The values of `training.imbalance`."""
+
 
 class TrainingConfig(Document):
     """How to train. The defaults are a usual recipe for small images, such as CIFAR-10.
@@ -99,7 +105,16 @@ class TrainingConfig(Document):
     """Whether to compile the largest and the smallest network with `torch.compile`. It needs a C++ compiler, and is
     worthwhile for long runs."""
 
+    imbalance: Annotated[Imbalance, ADDED] = "none"
+    """What to do about classes with very different numbers of training examples, of which networks tend to ignore the
+    rare ones. `class_weights`: the loss of an example is divided by the share of its class. `balanced_sampling`: each
+    class is drawn equally often, so that examples of rare classes are repeated. `logit_adjustment`: the loss adds the
+    logarithm of each class's share to its logit (Menon et al., 2021), so that the network itself ranks classes as if
+    all were equally frequent. `auto`: one of them that suits the numbers; the plan says which. All of them raise the
+    recall of rare classes at some cost in accuracy on frequent ones."""
+
     augment: AugmentConfig = AugmentConfig()
+    """Random changes of the training images."""
     save_every: Annotated[float, HANDLING] = Field(default=20.0, gt=0, le=1_000_000)
     """Seconds between saved states, which is the most that a killed run loses."""
     rollbacks: int = Field(default=3, ge=0, le=1000)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from factory_base.intervals import wilson
 
 _LEARNT, _LOST = 0.1, 0.02
@@ -53,11 +51,6 @@ class DivergenceError(Exception):
         self.check = check
 
 
-def chance_level(labels: Tensor) -> float:
-    """The accuracy of always predicting the most frequent class, in [0, 1], given labels: int64 (n,)."""
-    return float(labels.bincount().max()) / len(labels)
-
-
 def check_finite(what: str, value: float, step: int, steps: int) -> None:
     """Raise `DivergenceError` if `value` is not finite."""
     if not math.isfinite(value):
@@ -69,7 +62,7 @@ def check_curve(curve: Sequence[CurvePoint], chance: float, steps: int, images: 
 
     Args:
         curve: Results of all checks so far, at least one.
-        chance: Accuracy at chance level, see `chance_level`.
+        chance: What a constant answer reaches, see `Task.baseline`.
         steps: Number of steps of the whole run, for the message.
         images: Number of held-out images behind each accuracy; None if the accuracies are exact.
 
@@ -108,5 +101,7 @@ def _is_lost(best: float, now: float, chance: float, images: int | None) -> bool
         return False
     if images is None:
         return True
-    least, most = wilson(round(best * images), images, _SURE)[0], wilson(round(now * images), images, _SURE)[1]
+    # Other metrics than accuracies may be below 0 or, on some images, above 1.
+    counts = [round(min(1.0, max(0.0, value)) * images) for value in (best, now)]
+    least, most = wilson(counts[0], images, _SURE)[0], wilson(counts[1], images, _SURE)[1]
     return least > max(most, chance)

@@ -12,9 +12,10 @@ from torch.func import functional_call
 
 from factory_base.errors import TrainingError
 from factory_base.foreign import one_line
-from supernet.data.examples import Examples
+from supernet.data.examples import Examples, Targets
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
+from supernet.tasks.task import Task
 from supernet.training.config import TrainingConfig
 from supernet.training.depthwise import FastDepthwise
 from supernet.training.guard import check_finite
@@ -64,6 +65,7 @@ class Trainer:
         seed: Seed of all random numbers.
         workers: The processes that train together.
         sampler: The sampler of random subnets.
+        task: What the networks learn.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Trainer:
         seed: int,
         workers: Workers,
         sampler: Sampler,
+        task: Task,
     ) -> None:
         self.supernet = supernet.to(workers.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.config, self.steps, self.seed, self.workers = config, steps, seed, workers
@@ -83,7 +86,7 @@ class Trainer:
         self.is_consistent = True
         """Whether the state can be saved. `advance` sets it to false, and the caller sets it to true again once it has
         recorded the step."""
-        self._examples, self._sampler = examples, sampler
+        self._examples, self._sampler, self._task = examples, sampler, task
         self._optimizer = make_optimizer(supernet, config)
         self._scaler = torch.amp.GradScaler(workers.device.type, enabled=config.precision == "float16")
         space = supernet.model_space.space
@@ -103,12 +106,12 @@ class Trainer:
         """The learning rate of the last step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def advance(self, batch: Tensor, labels: Tensor) -> float:
+    def advance(self, batch: Tensor, targets: Targets) -> float:
         """Take one step.
 
         Args:
             batch: This worker's share of the batch, as `Examples.batch` returns it.
-            labels: The labels of these examples, int64 (n,).
+            targets: What these examples are to teach.
 
         Returns:
             The loss of the largest network, averaged over all workers.
@@ -121,8 +124,8 @@ class Trainer:
         set_learning_rate(self._optimizer, rate * schedule(step, self.steps, self.config.warmup))
         self._optimizer.zero_grad()
         students = self._students()
-        size = self.config.micro_batch_size or len(labels)
-        parts = list(zip(torch.split(batch, size), torch.split(labels, size), strict=True))
+        size = self.config.micro_batch_size or len(targets.labels)
+        parts = list(zip(torch.split(batch, size), targets.split(size), strict=True))
         losses = [self._gradients(*part, students, i, len(parts)) for i, part in enumerate(parts)]
         loss = torch.stack(losses).mean()
         self.workers.average([loss, *(p.grad for p in self.supernet.parameters() if p.grad is not None)])
@@ -173,10 +176,12 @@ class Trainer:
             state = self._scaler.state_dict()
             self._scaler.load_state_dict(state | {"scale": now.gradient_scale, "_growth_tracker": now.growth})
 
-    def _gradients(self, batch: Tensor, labels: Tensor, students: list[SubnetConfig], index: int, count: int) -> Tensor:
+    def _gradients(
+        self, batch: Tensor, targets: Targets, students: list[SubnetConfig], index: int, count: int
+    ) -> Tensor:
         """Add the gradients of micro-batch `index` of `count`; returns its loss."""
         batch = batch.to(self.workers.device, non_blocking=True)
-        labels = labels.to(self.workers.device, non_blocking=True)
+        targets = targets.to(self.workers.device)
         devices = [self.workers.device] if self.workers.device.type == "cuda" else []
         with FastDepthwise(), torch.random.fork_rng(devices=devices):
             # dropout and similar layers draw from the global generator
@@ -186,8 +191,9 @@ class Trainer:
                 lambda loss: self._backward(loss / count),
                 self.supernet.model_space.space.largest,
                 students,
-                labels,
+                targets,
                 self.config,
+                self._task,
                 teacher=(lambda: self._teacher(batch)) if self._ema else None,
             )
 

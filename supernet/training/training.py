@@ -21,9 +21,11 @@ from supernet.data.examples import Draws, Examples
 from supernet.data.loading import BatchLoader
 from supernet.sharing.supernet import Supernet
 from supernet.space import SubnetConfig
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.checkpoint import NOT_CONTINUED, TrainingNote, TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve, has_risen
+from supernet.training.guard import CurvePoint, DivergenceError, check_curve, has_risen
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer, mixed
 from supernet.training.workers import Workers, one_worker
@@ -36,7 +38,7 @@ _EPOCHS_BETWEEN_CHECKS = 5
 """Most epochs without a check, for long runs: a roll-back loses that much."""
 
 Check = Callable[[SubnetConfig], float]
-"""Returns the held-out accuracy of a subnet of the supernet in training, for the curve."""
+"""Returns the held-out accuracy, or the metric of the task, of a subnet of the supernet in training, for the curve."""
 
 Notify = Callable[[str], None]
 """Called with a line that the user should read."""
@@ -78,6 +80,8 @@ def train(
     key: str,
     check: Check,
     check_images: int | None = None,
+    task: Task | None = None,
+    metric: str | None = None,
     workers: Workers | None = None,
     loader_workers: int = 0,
     progress: Progress = silent,
@@ -120,6 +124,8 @@ def train(
         check: Called about ten times in a run, but at least every five epochs and at most twice an epoch.
         check_images: Number of held-out images behind each result of `check`; None if they are so many that chance
             does not matter.
+        task: What the networks learn; by default the classes of the examples.
+        metric: The metric that `check` returns; by default the first one of the task.
         workers: The processes that train together; by default this process alone, on the CPU.
         loader_workers: Number of processes that prepare batches; with 0 this process prepares them.
         progress: Called after every step.
@@ -132,7 +138,9 @@ def train(
         DataError: An example cannot be read.
         DiskError: A training state cannot be written.
     """
-    session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file)
+    task = task or Classification(names=())
+    session = _Session(supernet, data, config, seed, workers or one_worker(), key, state_file, task)
+    session.chance = task.baseline(data.labels.numpy(), metric or task.metrics[0])
     session.callbacks, session.check_images = (check, progress, notify, events), check_images
     session.resume()
     try:
@@ -169,6 +177,7 @@ class _Session:
 
     callbacks: tuple[Check, Progress, Notify, Events | None]
     check_images: int | None
+    chance: float
 
     def __init__(
         self,
@@ -179,6 +188,7 @@ class _Session:
         workers: Workers,
         key: str,
         state_file: Path,
+        task: Task,
     ) -> None:
         check_batches(config, len(data), workers)
         self.config, self.data, self.seed, self.workers = config, data, seed, workers
@@ -186,9 +196,10 @@ class _Session:
         self.batches = len(data) // config.batch_size
         self.steps = steps_of(config, len(data))
         self.check_every = check_interval(self.steps, self.batches)
-        self.chance = chance_level(data.labels)
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
-        self.trainer = Trainer(supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler)
+        self.trainer = Trainer(
+            supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler, task=task
+        )
         self.curve: list[CurvePoint] = []
         self.rollbacks = 0
         self._said: set[str] = set()
@@ -214,8 +225,8 @@ class _Session:
             workers=loader_workers,
             device=self.workers.device,
         ) as loader:
-            for step, batch, labels in loader:
-                self._losses.append(self.trainer.advance(batch, labels))
+            for step, batch, targets in loader:
+                self._losses.append(self.trainer.advance(batch, targets))
                 if (step + 1) % self.check_every == 0 or step + 1 == self.steps:
                     self._check()
                 self.trainer.is_consistent = True

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
@@ -20,6 +19,8 @@ from supernet.sharing.head import head_name
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.config import SpaceConfig
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
 from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
@@ -113,8 +114,9 @@ def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: 
     given = {name: value for name, value in tensors.items() if name not in statistics and name not in left}
     _check_buffers(given, network, path)
     _check_names(given, [name for name in parameters if name not in left], path)
+    _check_shapes(given, parameters, path)
     for name, value in given.items():
-        _check_values(name, value, parameters[name], path)
+        _check_values(name, value, path)
     for name, value in ignored.items():
         _check_statistic(name, value, parameters.get(f"{name.rpartition('.')[0]}.weight"), path)
     with torch.no_grad():
@@ -131,6 +133,7 @@ def start_from(
     examples: Examples,
     *,
     seed: int,
+    task: Task | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Loaded | None:
     """Load the initial weights, fit a fresh head, and sort, as the config says. Without initial weights, do nothing.
@@ -143,6 +146,7 @@ def start_from(
         folder: Folder to which the path of the weights is relative.
         examples: The training examples, to which the head is fitted, and some of which decide what is important.
         seed: Seed of the choice of these examples.
+        task: What the networks learn; by default the classes of the examples.
         notify: Called with a line about each thing that was done.
 
     Returns:
@@ -159,14 +163,15 @@ def start_from(
     load = load_published_weights if model.names_weights else load_initial_weights
     loaded = load(supernet, path, config.fresh_parameters)
     notify(f"{path}: {loaded}")
+    task = task or Classification(names=())
     if loaded.statistics:
         notify(_keep_statistics(supernet, loaded, config, examples, seed))
-    probed = _probe(supernet, loaded, config, examples, seed, notify)
+    probed = _probe(supernet, loaded, config, examples, task, seed, notify)
     if config.sort_by_importance:
         has_classifier = probed or not (model.names_weights and loaded.fresh)
         by_gradient = config.importance == "gradients" and has_classifier
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
-        count = sort_by_importance(supernet, batches, by_gradient=by_gradient)
+        count = sort_by_importance(supernet, batches, by_gradient=by_gradient, loss=task.loss)
         basis = "how the loss would change" if by_gradient else "the magnitude of weights"
         notify(f"{count} groups of channels, heads or neurons sorted by importance: {basis}")
     return loaded
@@ -190,6 +195,7 @@ def _probe(
     loaded: Loaded,
     config: TrainingConfig,
     examples: Examples,
+    task: Task,
     seed: int,
     notify: Callable[[str], None],
 ) -> bool:
@@ -205,7 +211,7 @@ def _probe(
         if config.probe is True:
             raise ConfigError(f"training.probe: true needs a fresh linear layer at the end of the network, but {fault}")
         return False
-    probe = fit_head(supernet, head, examples, functional.cross_entropy, seed=seed)
+    probe = fit_head(supernet, head, examples, task, seed=seed)
     notify(f"{head}: {probe}")
     return True
 
@@ -288,13 +294,23 @@ def _check_names(given: Mapping[str, Tensor], needed: Sequence[str], path: Path)
         )
 
 
-def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> None:
-    if value.shape != parameter.shape:
-        layer = name.rpartition(".")[0] or name
-        raise CheckpointError(
-            f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
-            f"change the model section or, for a new head, start it fresh: training.fresh_parameters: ['{layer}.*']"
+def _check_shapes(given: Mapping[str, Tensor], parameters: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `CheckpointError`, which names each weight of another shape."""
+    wrong = [name for name, value in given.items() if value.shape != parameters[name].shape]
+    if wrong:
+        faults = (
+            f"{name!r} has shape {tuple(given[name].shape)} but the largest network's has "
+            f"{tuple(parameters[name].shape)}"
+            for name in wrong
         )
+        last = wrong[-1]
+        raise CheckpointError(
+            f"{path}: {'; '.join(faults)}; change the model section or, for a new head, start it fresh: "
+            f"training.fresh_parameters: ['{last.rpartition('.')[0] or last}.*']"
+        )
+
+
+def _check_values(name: str, value: Tensor, path: Path) -> None:
     if value.dtype not in _FLOATS:
         raise CheckpointError(
             f"{path}: {name!r} holds {value.dtype}, expected a floating-point type of 16 bits or more; quantised "

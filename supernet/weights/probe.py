@@ -7,20 +7,17 @@ Out-of-Distribution", 2022), and gives sorting by gradients something to sort by
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from supernet.data.examples import ExampleInputs, Examples
+from supernet.data.examples import ExampleInputs, Examples, Targets
 from supernet.evaluation.calibration import seeded_rows
 from supernet.evaluation.evaluation import parts, recalibrate
 from supernet.sharing.head import head_inputs
 from supernet.sharing.supernet import Supernet
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""`(outputs (n, k), labels (n, ...)) -> scalar`, convex in the outputs."""
+from supernet.tasks.task import Task
 
 _Fitted = tuple[Tensor, Tensor]
 """The weight (k, features) and bias (k,) of a linear layer on standardised features."""
@@ -49,61 +46,59 @@ class Probe:
     Attributes:
         examples: Number of training examples that the head was fitted to.
         penalty: The weight of the penalty that was best on left-out folds.
-        loss: The mean loss on left-out folds with it, in nats.
-        constant_loss: The loss of the best constant output, to compare with.
+        metric: The first metric of the task.
+        score: That metric on left-out folds.
+        baseline: What the best constant answer reaches.
     """
 
     examples: int
     penalty: float
-    loss: float
-    constant_loss: float
+    metric: str
+    score: float
+    baseline: float
 
     def __str__(self) -> str:
         return (
-            f"fitted to the features of {self.examples:,} training examples; loss on left-out folds of them "
-            f"{self.loss:.3f} (best constant output: {self.constant_loss:.3f})"
+            f"fitted to the features of {self.examples:,} training examples; {self.metric} on left-out folds of them "
+            f"{self.score:.1%} (the best constant answer: {self.baseline:.1%})"
         )
 
 
-def fit_head(supernet: Supernet, head: str, examples: Examples, loss: Loss, *, seed: int) -> Probe:
+def fit_head(supernet: Supernet, head: str, examples: Examples, task: Task, *, seed: int) -> Probe:
     """Fit the linear layer `head` of the largest network to its features. Nothing else changes.
 
     The features come from the largest network, recalibrated, for training examples without augmentation. They are
-    standardised, and the mean loss plus a penalty on the weights is minimised by L-BFGS (for classes, this is
-    multinomial logistic regression). The penalty with the lowest loss on left-out folds is taken.
+    standardised, and the mean loss plus a penalty on the weights is minimised by L-BFGS: for classes, multinomial
+    logistic regression; for values, ridge regression. The penalty with the lowest loss on left-out folds is taken.
 
     Args:
         supernet: The supernet, on the CPU, changed in place.
         head: Name of the layer, see `supernet.sharing.head.head_name`.
         examples: The training examples.
-        loss: The loss of the task.
+        task: What the networks learn. Its loss is convex in the outputs.
         seed: Seed of the choice of the examples and of the folds.
 
     Raises:
         DataError: An example cannot be read.
     """
-    features, labels = head_features(supernet, head, examples, seed)
-    layer = supernet.largest.get_submodule(head)
-    weights, biases = layer.weight, layer.bias
-    if not isinstance(weights, Tensor):
-        raise TypeError(f"{head!r} is not a linear layer")
-    has_bias = isinstance(biases, Tensor)
+    features, rows = head_features(supernet, head, examples, seed)
+    weights, biases = (getattr(supernet.largest.get_submodule(head), name) for name in ("weight", "bias"))
+    has_bias = biases is not None
     mean = features.mean(0) if has_bias else torch.zeros(features.shape[1])
     std = _scale(features)
+    targets = Targets(examples.labels[rows], None if examples.weights is None else examples.weights[rows])
     problem = _Problem(
-        features=features.sub_(mean).div_(std),
-        labels=labels,
-        loss=loss,
-        outputs=len(weights),
-        has_bias=has_bias,
+        features=features.sub_(mean).div_(std), targets=targets, task=task, outputs=len(weights), has_bias=has_bias
     )
-    penalty, left_out = problem.choose()
+    penalty, score = problem.choose()
     weight, bias = problem.fit(torch.ones(len(features), dtype=torch.bool), penalty, problem.nothing())
     with torch.no_grad():
         weights.copy_(weight / std)
-        if isinstance(biases, Tensor):
+        if has_bias:
             biases.copy_(bias - (weight / std) @ mean)
-    return Probe(examples=len(features), penalty=penalty, loss=left_out, constant_loss=problem.constant_loss())
+    metric = task.metrics[0]
+    baseline = task.baseline(targets.labels.numpy(), metric)
+    return Probe(examples=len(features), penalty=penalty, metric=metric, score=score, baseline=baseline)
 
 
 def _scale(features: Tensor) -> Tensor:
@@ -114,7 +109,7 @@ def _scale(features: Tensor) -> Tensor:
 
 
 def head_features(supernet: Supernet, head: str, examples: Examples, seed: int) -> tuple[Tensor, Tensor]:
-    """What `head` receives in the largest network for training examples: float32 (n, features), and their labels."""
+    """What `head` receives in the largest network for training examples, float32 (n, features), and their rows (n,)."""
     subnet = supernet.model_space.space.largest
     shape, network = supernet.model_space.input_shape(subnet), supernet.extract(subnet)
     recalibrate(network, ExampleInputs(examples, shape, seeded_rows(len(examples), _RECALIBRATION, seed)))
@@ -123,7 +118,7 @@ def head_features(supernet: Supernet, head: str, examples: Examples, seed: int) 
     with torch.no_grad(), head_inputs(network.get_submodule(head)) as found:
         for part in parts(network, inputs):
             network(part)
-    return torch.cat([x.float().flatten(0, -2) for x in found]), examples.labels[rows]
+    return torch.cat([x.float() for x in found]), rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,38 +127,34 @@ class _Problem:
 
     Attributes:
         features: Standardised, float32 (n, features).
-        labels: The labels, (n, ...).
-        loss: The loss of the task.
+        targets: What they are to teach.
+        task: Its loss, and its first metric.
         outputs: Number of outputs.
         has_bias: Whether the layer has a bias.
     """
 
     features: Tensor
-    labels: Tensor
-    loss: Loss
+    targets: Targets
+    task: Task
     outputs: int
     has_bias: bool
 
     def choose(self) -> tuple[float, float]:
-        """The penalty with the lowest mean loss on left-out folds, and that loss."""
+        """The penalty with the lowest mean loss on left-out folds, and the metric on them."""
         folds = torch.arange(len(self.features)) % min(_FOLDS, len(self.features))
         left_out = [folds == i for i in range(int(folds.max()) + 1)]
         fitted: list[_Fitted] = [self.nothing()] * len(left_out)
-        found: list[float] = []
+        losses: list[float] = []
+        scores: list[float] = []
         for penalty in _PENALTIES:
             fitted = [self.fit(~rows, penalty, start) for rows, start in zip(left_out, fitted, strict=True)]
-            losses = [self.loss_of(one, rows) for one, rows in zip(fitted, left_out, strict=True)]
-            found.append(sum(losses) / len(losses))
-            if found[-1] > min(found):  # it falls, then rises
+            judged = [self.judge(one, rows) for one, rows in zip(fitted, left_out, strict=True)]
+            losses.append(sum(loss for loss, _ in judged) / len(judged))
+            scores.append(sum(score for _, score in judged) / len(judged))
+            if losses[-1] > min(losses):  # it falls, then rises
                 break
-        return _PENALTIES[found.index(min(found))], min(found)
-
-    def constant_loss(self) -> float:
-        """The loss of the best constant output."""
-        nothing = torch.zeros(len(self.features), 1)
-        alone = _Problem(features=nothing, labels=self.labels, loss=self.loss, outputs=self.outputs, has_bias=True)
-        everything = torch.ones(len(nothing), dtype=torch.bool)
-        return alone.loss_of(alone.fit(everything, _PENALTIES[0], alone.nothing()), everything)
+        best = losses.index(min(losses))
+        return _PENALTIES[best], scores[best]
 
     def nothing(self) -> _Fitted:
         """A weight and a bias of zeros."""
@@ -171,7 +162,7 @@ class _Problem:
 
     def fit(self, rows: Tensor, penalty: float, start: _Fitted) -> _Fitted:
         """Weight (outputs, features) and bias (outputs,) for the examples at `rows`, from `start` on."""
-        features, labels = self.features[rows], self.labels[rows]
+        features, targets = self.features[rows], self._targets(rows)
         weight, bias = start
         weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_(self.has_bias)
         optimizer = torch.optim.LBFGS(
@@ -183,15 +174,20 @@ class _Problem:
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            value = self.loss(features @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
+            value = self.task.loss(features @ weight.T + bias, *targets) + penalty / 2 * weight.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]
         return weight.detach(), bias.detach()
 
-    @torch.no_grad()
-    def loss_of(self, fitted: _Fitted, rows: Tensor) -> float:
-        """The mean loss of the examples at `rows`."""
+    def judge(self, fitted: _Fitted, rows: Tensor) -> tuple[float, float]:
+        """The mean loss of the examples at `rows`, and their metric."""
         weight, bias = fitted
-        return float(self.loss(self.features[rows] @ weight.T + bias, self.labels[rows]))
+        outputs, labels = self.features[rows] @ weight.T + bias, self.targets.labels.numpy()
+        scores = self.task.scores(outputs.numpy(), labels[rows.numpy()], self.task.metrics[0], labels)
+        return float(self.task.loss(outputs, *self._targets(rows))), float(scores.mean())
+
+    def _targets(self, rows: Tensor) -> Targets:
+        weights = self.targets.weights
+        return Targets(self.targets.labels[rows], None if weights is None else weights[rows])

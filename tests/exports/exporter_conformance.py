@@ -12,6 +12,7 @@ from exports.exporters import get_exporter
 from exports.isolation import process
 from exports.onnx.conversion import CheckImages
 from factory_base.errors import EngineError, ParityError
+from supernet.tasks import Classification
 
 SHAPE, CLASSES = (3, 12, 12), 4
 
@@ -164,7 +165,7 @@ class ExporterConformance:
 
 def _check(count, seed):
     inputs, labels = labelled(count, seed)
-    return CheckImages(inputs=inputs, labels=labels)
+    return CheckImages(inputs=inputs, labels=labels, task=Classification(names=()), metric="accuracy")
 
 
 def _files(folder):

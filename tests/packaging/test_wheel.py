@@ -106,6 +106,7 @@ def test_the_installed_wheel_writes_the_files_that_the_checkout_ships(installed,
     config = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
     shipped = yaml.safe_load((ROOT / "configs" / "images.yaml").read_text(encoding="utf-8"))
     assert yaml.safe_load(config) == shipped | {"name": "app"}
+    assert (tmp_path / "app" / "factory.schema.json").is_file()
     written = {path.name for path in (tmp_path / "app" / "profiles").iterdir()}
     assert written == {path.name for path in (ROOT / "device_profiles" / "profiles").glob("*.yaml")}
 

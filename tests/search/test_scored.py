@@ -112,3 +112,36 @@ def test_the_score_of_a_file_names_its_precision() -> None:
     assert (scored.variant, scored.precision, scored.is_of_file) == ("int8 file", "int8", True)
     assert variant_of(scored) == Variant(subnet=SPACE.smallest, precision="int8")
     assert not Scored.of(SPACE.smallest, [True]).is_of_file
+
+
+def graded(*results: float) -> Scored:
+    return Scored.of(SPACE.smallest, results)
+
+
+def test_scores_that_are_numbers_are_kept_as_float32() -> None:
+    found = graded(0.5, 1.0, -0.25)
+    assert found.is_graded
+    assert list(found.scores) == [0.5, 1.0, -0.25]
+    assert found == Scored(subnet=SPACE.smallest, images=3, correct="x" + "3f000000" + "3f800000" + "be800000")
+    assert found.accuracy == pytest.approx(1.25 / 3)
+    assert found.first(2) == graded(0.5, 1.0)
+
+
+def test_bits_and_numbers_of_one_subnet_join() -> None:
+    whole = scored("10").extended(2, graded(0.5))
+    assert list(whole.scores) == [1.0, 0.0, 0.5]
+    assert graded(0.5).extended(0, scored("11")) == graded(0.5, 1.0)
+
+
+def test_numbers_are_compared_image_by_image_as_bits_are() -> None:
+    nearly = 1e-30  # as a number, and yet as good as 0
+    mean, error = paired_difference(graded(1.0, nearly, 1.0, 1.0), graded(1.0, 1.0, nearly, nearly))
+    expected = paired_difference(scored("1011"), scored("1100"))
+    assert (mean, error) == pytest.approx(expected)
+    assert graded(1.0, nearly, 1.0).std == pytest.approx(scored("101").std)
+
+
+@pytest.mark.parametrize("correct", ["x3f0000", "x3f00000000", "x7fc00000", "x7f800000", "xzz000000"])
+def test_numbers_that_are_damaged_are_refused(correct: str) -> None:
+    with pytest.raises(ValueError, match=r"finite numbers|non-hexadecimal"):
+        Scored(subnet=SPACE.smallest, images=1, correct=correct)

@@ -94,6 +94,7 @@ class PoisonedImages:
 
     def __init__(self, images: ImageExamples, epochs: tuple[int, ...]) -> None:
         self._images, self._epochs, self.labels = images, set(epochs), images.labels
+        self.weights = images.weights
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,14 +7,18 @@ ran before if anything new fails: the manifest, the download, the store or the p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+if __name__ == "__main__":
+    raise SystemExit("launch: this file is a part of a package; run: python -m exports.client.python launch --help")
+
+from .decoding import Answer, Decoding
 from .download import Downloader, DownloadError
 from .engine import Engine, Session
 from .inputs import InputForm
@@ -27,6 +31,7 @@ from .slots import Slots, open_slots
 from .source import Source, SourceError, source_of
 from .store import Slot, Store, StoreError
 from .strict_json import parse_json
+from .tokens import TokenForm
 
 LOCK_SECONDS = 60.0
 """How long a launch waits for another one, at least."""
@@ -34,6 +39,10 @@ DEFAULT_TIMEOUT = 20.0
 """Seconds without an answer or a further byte: mobile networks pause for several when a phone changes cells."""
 FALLBACKS = 4
 """Tries that a launch has beyond one per model and compute unit: a refused manifest, no network, a full disk."""
+
+
+Given: TypeAlias = "NDArray[np.uint8] | str | Sequence[int]"
+"""What a model takes: an image, or a text or its tokens."""
 
 
 class LaunchError(Exception):
@@ -54,21 +63,43 @@ class Running:
 
     Attributes:
         session: The loaded model.
-        labels: The names of the classes, in the order of the logits.
-        form: How pixels become its input.
+        labels: The names of the classes, labels or values, in the order of the outputs.
+        form: How pixels or tokens become its input.
+        decoding: What its outputs mean.
         compute_unit: Where it runs.
         proof: Whether it passed the proof in this launch, or in an earlier one.
     """
 
     session: Session
     labels: tuple[str, ...]
-    form: InputForm
+    form: InputForm | TokenForm
+    decoding: Decoding
     compute_unit: str
     proof: Literal["passed", "remembered"]
 
-    def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The logits of an RGB image of any size, uint8 `(height, width, 3)`: float32 `(classes,)`."""
-        return self.session.run(self.form.prepare(image))
+    def answer(self, given: Given) -> Answer:
+        """What the model says about an image or a text, in the words and units of the data.
+
+        Raises:
+            ValueError: The model takes something else, or does not return finite numbers.
+        """
+        return self.decoding.answer(self.logits(given), self.labels)
+
+    def logits(self, given: Given) -> NDArray[np.float32]:
+        """The outputs as the model returns them, float32 `(labels,)`.
+
+        Args:
+            given: An RGB image of any size, uint8 `(height, width, 3)`; for text a string, or the tokens that an app's
+                own tokenizer returned.
+
+        Raises:
+            ValueError: The model takes something else.
+        """
+        if isinstance(self.form, TokenForm):
+            return self.session.run(self.form.prepare(given))
+        if not isinstance(given, np.ndarray):
+            raise ValueError("the model takes an image: an array of uint8 (height, width, 3)")
+        return self.session.run(self.form.prepare(given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +280,7 @@ class _Launch:
             with self.timed("files"):
                 self.provide(plan, target, samples=samples)
             labels = self.labels(plan, target)
+            plan.decoding.check(labels)
             running = self.prove(resolution, plan, target, labels)
             if running is not None:
                 self.commit(target, release)
@@ -257,7 +289,7 @@ class _Launch:
             return None, self.give_up("download_failed", str(error), plan, release)
         except StoreError as error:
             return None, self.give_up("quota", str(error), plan, release)
-        except (OSError, ValueError) as error:  # labels or samples that do not fit to the manifest
+        except (OSError, ValueError) as error:  # labels, samples or outputs that do not fit to the manifest
             return None, self.fall_back("manifest_refused", str(error), release)
 
     def provide(self, plan: Plan, target: Slot, *, samples: bool) -> None:
@@ -316,7 +348,12 @@ class _Launch:
         if not resolution.proven:
             self.slots.state = self.slots.state.with_proof(proof, result)  # saved with the switch
         known: Literal["passed", "remembered"] = "remembered" if resolution.proven else "passed"
-        return Running(session=session, labels=labels, form=plan.form, compute_unit=unit, proof=known)
+        form = plan.form
+        if isinstance(form, TokenForm) and plan.tokenizer is not None:
+            form = form.with_tokenizer(self.content(target, plan.tokenizer))
+        return Running(
+            session=session, labels=labels, form=form, decoding=plan.decoding, compute_unit=unit, proof=known
+        )  # fmt: skip
 
     def record(self, proof: ProofRecord, result: ProofResult) -> None:
         self.slots.state = self.slots.state.with_proof(proof, result)

@@ -1,4 +1,4 @@
-"""What a launch needs of a manifest for one model: files, samples, and how pixels become its input.
+"""What a launch needs of a manifest for one model: files, samples, how its input is made, and what its outputs mean.
 
 A manifest is foreign: every value is checked here, before anything is downloaded or removed for it.
 """
@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .decoding import Decoding, decoding_of
 from .files import FILE_NAME, MAX_NAME
 from .inputs import InputForm, input_form
 from .store import MANIFEST, PART
 from .strict_json import take
+from .tokens import TokenForm, token_form
 
 MAX_MODEL_BYTES = 1 << 31
 """No ONNX file is larger: protobuf allows 2 GiB."""
 MAX_OTHER_BYTES = 1 << 26
-"""The largest file of labels or samples: the expected outputs of 50 models for 10,000 classes take about 36 MB."""
+"""The largest file of labels, samples or a tokenizer: expected outputs of 50 models for 10,000 classes have 36 MB."""
 MAX_SAMPLES = 64
 """Samples that a proof may run: a launch waits for it."""
 MAX_BLOCKS = 1 << 12
@@ -64,20 +66,24 @@ class Plan:
         files: Its files; the engine opens the first.
         labels: The labels; None if they are in `labels_file`.
         labels_file: The file with the labels.
+        tokenizer: The file with the tokenizer; None if the model takes images.
         samples: The samples; None if the family has none.
-        form: How pixels become its input.
+        form: How pixels or tokens become its input.
+        decoding: What its outputs mean.
     """
 
     model: str
     files: tuple[NeededFile, ...]
     labels: tuple[str, ...] | None
     labels_file: NeededFile | None
+    tokenizer: NeededFile | None
     samples: Samples | None
-    form: InputForm
+    form: InputForm | TokenForm
+    decoding: Decoding
 
     def needed(self, *, samples: bool) -> tuple[NeededFile, ...]:
         """The files to be stored, each once, with or without the samples."""
-        others = [self.labels_file] if self.labels_file else []
+        others = [file for file in (self.labels_file, self.tokenizer) if file is not None]
         proof = [*self.samples.inputs, self.samples.expected] if samples and self.samples else []
         return tuple({file.name: file for file in (*self.files, *others, *proof)}.values())
 
@@ -89,15 +95,18 @@ def plan_model(manifest: dict[str, Any], name: str) -> Plan:
         ValueError: The manifest lacks something or names a file that is not allowed.
     """
     model = take(manifest, dict, "models", name)
-    form = input_form(take(manifest, dict, "task"), model)
-    listed = "labels_file" in take(manifest, dict, "task")
+    task = take(manifest, dict, "task")
+    text, listed = task.get("tokenizer") is not None, "labels_file" in task
+    form = token_form(task, model) if text else input_form(task, model)
     plan = Plan(
         model=name,
         files=tuple(_file(file, MAX_MODEL_BYTES) for file in _some(model, "files")),
         labels=None if listed else label_names(take(manifest, list, "task", "labels")),
-        labels_file=_file(manifest["task"]["labels_file"], MAX_OTHER_BYTES) if listed else None,
+        labels_file=_file(task["labels_file"], MAX_OTHER_BYTES) if listed else None,
+        tokenizer=_file(take(task, dict, "tokenizer", "file"), MAX_OTHER_BYTES) if text else None,
         samples=_samples(manifest.get("samples"), form),
         form=form,
+        decoding=decoding_of(task),
     )
     _check_names(plan)
     return plan
@@ -123,13 +132,13 @@ def files_named(manifest: Any) -> Iterator[tuple[str, str, int]]:
         yield from files_named(value)
 
 
-def _samples(value: Any, form: InputForm) -> Samples | None:
+def _samples(value: Any, form: InputForm | TokenForm) -> Samples | None:
     if value is None:
         return None
     kind, inputs = take(value, dict).get("kind", "images"), _some(value, "inputs")
     if kind == "tensors":
         inputs = [entry for entry in inputs if form.takes(entry)]
-    elif kind != "images":
+    elif kind != "images" or isinstance(form, TokenForm):
         raise ValueError("the manifest has samples of a kind that this program does not know; update the app")
     count = take(inputs, int, 0, "count") if kind == "tensors" else len(inputs)
     found = Samples(
@@ -173,6 +182,7 @@ def _blocks(value: Any, size: int) -> tuple[int, tuple[str, ...]]:
 def _check_names(plan: Plan) -> None:
     """Raise `ValueError` if a name stands for two contents."""
     samples = [*plan.samples.inputs, plan.samples.expected] if plan.samples else []
-    files = [*plan.files, *([plan.labels_file] if plan.labels_file else []), *samples]
+    others = [file for file in (plan.labels_file, plan.tokenizer) if file is not None]
+    files = [*plan.files, *others, *samples]
     if len({file.name for file in files}) < len({(file.name, file.sha256, file.size) for file in files}):
         raise ValueError("the manifest gives two files the same name; download the family again")

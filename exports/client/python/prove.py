@@ -15,9 +15,10 @@ from .images import decode_png
 from .plan import NeededFile, Plan, Samples
 from .records import ProofResult
 from .strict_json import parse_json, take
+from .tokens import TokenForm
 
 MAX_EXPECTED_VALUES = 5_000_000
-"""Values in a file of expected outputs: 8 samples of 50 models for 10,000 classes are 4 million logits."""
+"""Values in a file of expected outputs: 8 samples of 50 models for 10,000 classes are 4 million."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,13 @@ def _batches(samples: Samples, plan: Plan, read: Callable[[NeededFile], bytes]) 
         tensors = plan.form.unpack(read(samples.inputs[0]), samples.count)
         yield from (tensor[None] for tensor in tensors)
     else:
-        yield from (plan.form.prepare(decode_png(read(file))) for file in samples.inputs)
+        yield from (_prepared(plan, read(file)) for file in samples.inputs)
+
+
+def _prepared(plan: Plan, png: bytes) -> NDArray[Any]:
+    if isinstance(plan.form, TokenForm):
+        raise ValueError("the samples are images, but the model takes tokens; download the family again")
+    return plan.form.prepare(decode_png(png))
 
 
 def _is_row(row: Any, classes: int) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from device_profiles.engine import ModelInput
 from exports.onnx.conversion import Attempt, CheckImages, RangeMethod
-from exports.onnx.quantising.accuracy import labelled_correctly, paired_drop
+from exports.onnx.quantising.accuracy import paired_drop, scores_of
 from exports.onnx.quantising.equalisation import equalised, find_pairs
 from exports.onnx.quantising.layers import Layer
 from exports.onnx.quantising.qdq import quantised_model, quantised_values
@@ -99,7 +99,7 @@ class _Remedies:
 
     def __init__(self, source: _Source, calibration: ModelInput, check: CheckImages, progress: Progress) -> None:
         self._source, self._calibration, self._check, self._progress = source, calibration, check, progress
-        self._reference = labelled_correctly(source.model, check)
+        self._reference = scores_of(source.model, check)
         self._recipes: list[_Recipe] = []
         self._attempts: list[Attempt] = []
 
@@ -107,7 +107,7 @@ class _Remedies:
         """Try one remedy after the other until the drop is at most `drop_limit`, and return the best."""
         for recipe in self._all():
             self._progress(len(self._attempts), len(self._attempts) + 1, f"check {_described(recipe)}")
-            drop = paired_drop(self._reference, labelled_correctly(_built(recipe), self._check))
+            drop = paired_drop(self._reference, scores_of(_built(recipe), self._check))
             self._recipes.append(recipe)
             self._attempts.append(
                 Attempt(

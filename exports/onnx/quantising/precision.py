@@ -101,7 +101,7 @@ def _quantised(
     _check_inputs(calibration, model, "calibration")
     if check is not None:
         _check_inputs(check.inputs, model, "check")
-        if check.labels.shape != (len(check.inputs),):
+        if len(check.labels) != len(check.inputs):
             raise EngineError(
                 f"got check labels {check.labels.shape} for {len(check.inputs)} inputs; pass one for each"
             )

@@ -154,7 +154,7 @@ def test_the_released_program_runs_a_written_family_without_images(launch, reque
     floors = (PlatformFloor(platform="linux", action="off"), PlatformFloor(platform="ios", action="cloud"))
     with_images, quiet = write("images"), write("quiet", publish=Publish(samples=samples), floors=floors)
     manifest = json.loads((quiet / "manifest.json").read_text())
-    assert (manifest["manifest_version"], len(manifest["floors"])) == ("1.5", 2)
+    assert (manifest["manifest_version"], len(manifest["floors"])) == ("1.6", 2)
     assert not list(quiet.glob("**/*.png"))
     image = sample(with_images, 2)
     assert launch(quiet, image) == launch(with_images, image)

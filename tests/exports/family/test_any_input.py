@@ -22,7 +22,7 @@ from exports.family.manifest import EXAMPLE_MANIFEST, decode_json, parse_manifes
 from exports.family.npy import npy_bytes, read_npy
 from exports.family.records import Manifest
 from exports.family.samples import decode_png, png_bytes
-from exports.family.verify import _expected
+from exports.family.verify_samples import _expected
 from factory_base.errors import ManifestError
 
 EXAMPLE = json.loads(EXAMPLE_MANIFEST.read_text(encoding="utf-8"))

@@ -226,6 +226,16 @@ def test_evaluation_counts_reports_progress_and_gives_the_wilson_interval(built)
     assert seen == [(64, 70, "small"), (70, 70, "small")]
 
 
+def test_evaluation_keeps_how_sure_the_file_is_of_each_prediction(built):
+    folder, spec = built
+    artifact = spec.models[0].artifact
+    images = np.random.default_rng(0).normal(size=(70, 3, 8, 8)).astype(np.float32)
+    logits = get_engine("onnxruntime").load(folder / artifact.path, 1).run(images).astype(np.float64)
+    evaluation = evaluate_artifact(artifact, folder, images, np.zeros(70, int), 1)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(evaluation.confidences, softmax.max(axis=1), rtol=1e-5)
+
+
 @pytest.mark.parametrize("labels", [0, 3])
 def test_images_without_labels_are_refused(built, labels):
     folder, spec = built

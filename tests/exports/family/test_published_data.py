@@ -97,6 +97,25 @@ def test_a_run_keeps_the_evaluation_and_diff_finds_it_beside_dist(built, tmp_pat
     assert diff_families(old, new, Limits(), [kept]).notes == ()
 
 
+def test_a_run_keeps_confidences_beside_predictions_and_no_family_publishes_them(built, tmp_path, process):
+    folder, spec = built
+    sure = np.linspace(0.25, 1, len(spec.test_labels)).astype(np.float32)
+    kept = {"small": sure, "large": None}
+    models = [
+        dataclasses.replace(m, evaluation=dataclasses.replace(m.evaluation, confidences=kept[m.artifact.model_id]))
+        for m in spec.models
+    ]
+    family, store = tmp_path / "dist" / "tiny", tmp_path / "runs" / "tiny" / "evaluation"
+    spec = dataclasses.replace(spec, models=tuple(models), publish=Publish(evaluation=True))
+    written = write_family(family, spec, source=folder, process=process, evaluations=store)
+    assert len(list(store.rglob("*.confidences.npy"))) == 1
+    assert not list(family.rglob("*.confidences*"))
+    found = evaluation_of(family, written, (store,))
+    assert list(found.confidences) == ["small"]
+    np.testing.assert_array_equal(found.confidences["small"], sure)
+    assert not evaluation_of(family, written, ()).confidences
+
+
 def test_a_worse_family_without_evaluation_is_refused_by_what_the_manifests_state(make_family, spec):
     bad = dataclasses.replace(spec.models[1].evaluation, predictions=(spec.test_labels + 1) % 4, correct=0)
     models = (spec.models[0], dataclasses.replace(spec.models[1], evaluation=bad))

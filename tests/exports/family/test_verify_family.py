@@ -353,7 +353,9 @@ def test_a_model_that_asks_for_too_much_memory_is_a_fault_and_the_others_run(run
 
 
 def test_a_model_without_end_is_stopped_and_no_other_is_tried(runs, make_family, monkeypatch):
-    monkeypatch.setattr("exports.family.verify._seconds", lambda model, _: 0.5 if model.input.width == 12 else 60)
+    monkeypatch.setattr(
+        "exports.family.verify_samples._seconds", lambda model, _: 0.5 if model.input.width == 12 else 60
+    )
     folder = make_family()
     replace_model(folder, *endless(), model="large", size=12)
     name = model_name(folder).removeprefix("models/")

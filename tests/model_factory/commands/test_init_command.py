@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from model_factory import __version__
 from model_factory.config import load_config, shipped_configs
-from model_factory.jobs.scaffold import family_name, scaffold
+from model_factory.jobs.scaffolding.template import family_name, scaffold
 
 TEMPLATES = sorted(path.stem for path in shipped_configs().glob("*.yaml"))
 
@@ -19,15 +20,20 @@ def test_the_config_for_own_images_names_the_family_its_path_and_budgets(factory
     text = (tmp_path / "My Birds" / "factory.yaml").read_text(encoding="utf-8")
     config = yaml.safe_load(text)
     assert config["name"] == "my-birds"
-    assert config["data"] | {"source": "folder", "path": "images"} == config["data"]
+    assert config["data"] | {"source": "folder", "path": None} == config["data"]
     assert all(set(target["budgets"]) == {"latency", "peak_memory", "file_size"} for target in config["targets"])
     assert "demo" not in text
-    assert "put your images into My Birds/images, or set data.path in My Birds/factory.yaml" in answer.out
+    assert "data: none yet; set data.path in My Birds/factory.yaml to your images" in answer.out
+    assert "`factory init FOLDER --data PATH`" in answer.out
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_template_is_valid_under_the_name_of_the_folder(tmp_path, template):
     written = scaffold(tmp_path / "birds", template)
+    text = written.config.read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=factory.schema.json\n")
+    assert (tmp_path / "birds" / "factory.schema.json").is_file()
+    written.config.write_text(re.sub(r"^  path: .*# SET THIS", "  path: photos #", text, flags=re.MULTILINE))
     assert load_config(written.config).name == written.family == "birds"
 
 
@@ -56,10 +62,10 @@ def test_a_file_in_place_of_the_folder_is_called_a_file(factory, tmp_path):
 
 
 def test_every_target_without_a_profile_is_named_with_its_place(factory, tmp_path):
-    factory(tmp_path, "init", "birds")
+    factory(tmp_path, "init", "birds", "--template", "mobile_int8")
     path = tmp_path / "birds" / "factory.yaml"
-    text = path.read_text().replace("device: lowend_1gb,", "device: lowend1gb,")
-    path.write_text(text.replace("device: flagship,", "device: flgship,"))
+    text = path.read_text().replace("device: lowend_1gb}", "device: lowend1gb}")
+    path.write_text(text.replace("device: flagship}", "device: flgship}"))
     lines = factory(tmp_path / "birds", "build").err.splitlines()
     assert lines[0].endswith("factory.yaml: 2 mistakes")
     assert "'targets.0.device': device profile 'lowend1gb' is neither" in lines[1]
@@ -67,11 +73,11 @@ def test_every_target_without_a_profile_is_named_with_its_place(factory, tmp_pat
     assert "'targets.4.device': device profile 'flgship' is neither" in lines[2]
 
 
-def test_a_build_without_the_images_names_the_folder_that_it_misses(factory, tmp_path):
+def test_the_first_build_of_the_blank_says_that_the_path_of_the_data_must_be_set(factory, tmp_path):
     factory(tmp_path, "init", "birds")
     answer = factory(tmp_path / "birds", "build")
-    assert answer.code == 1
-    assert "images" in answer.err.splitlines()[-1]
+    assert (answer.code, answer.error.count("\n")) == (1, 0)
+    assert "set data.path to the location of your data, which source 'folder' needs" in answer.error
 
 
 def test_templates_are_listed_with_what_they_are_for_and_nothing_is_written(factory, tmp_path):

@@ -1,4 +1,4 @@
-"""The report shows worst classes and churn, accuracy per class, and how measurement decided between finalists."""
+"""The report shows worst classes and churn, and how measurement decided between finalists."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from model_factory.report.data import (
-    ChurnRow,
-    ClassRow,
-    ClassTable,
-    FinalistRow,
-    ReportData,
-    WorstClass,
-)
-from model_factory.report.render import changed_picks, proof_text, render_report, shown_classes
+from model_factory.report.data import ChurnRow, FinalistRow, ReportData, WorstClass
+from model_factory.report.render import changed_picks, proof_text, render_report
 from search.target import Proof
 
 
@@ -24,28 +17,18 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2]))
 
 
-def class_table(classes: int) -> ClassTable:
-    """Two models; the first labels class i with an accuracy of i / classes, the second is always right."""
-    rows = (
-        ClassRow(label=f"class {i}", images=20 + i, has_few_images=i < 10, accuracies=(i / classes, 1.0))
-        for i in range(classes)
-    )
-    return ClassTable(models=("model-1", "model-2"), rows=tuple(rows))
-
-
 @pytest.fixture
 def consistent(report: ReportData) -> ReportData:
     worst = WorstClass(label="nine <b>", accuracy=0.875, images=16, has_few_images=True)
     churn = ChurnRow(against="midrange", changed=0.061, gained=0.042, lost=0.013, same_model=False)
     lower, higher = (replace(tier, worst_class=worst, lowest_decile=0.87) for tier in report.tiers)
-    return replace(report, tiers=(lower, replace(higher, churn=churn)), classes=class_table(3))
+    return replace(report, tiers=(lower, replace(higher, churn=churn)))
 
 
 def test_each_tier_has_its_worst_class_and_its_churn(consistent: ReportData) -> None:
     page = text_of(render_report(consistent))
     assert "flagship nine &lt;b&gt;: 87.5 % of 16 images, which is few midrange 6.1 % 4.2 % 1.3 %" in page
     assert "midrange nine &lt;b&gt;: 87.5 % of 16 images, which is few the lowest tier" in page
-    assert "class 1 21 (few) 33.3 % 100.0 %" in page
 
 
 def test_a_tier_with_the_model_of_the_lower_one_says_so(consistent: ReportData) -> None:
@@ -60,14 +43,6 @@ def test_a_tier_with_the_model_of_the_lower_one_says_so(consistent: ReportData) 
 @pytest.mark.parametrize(("classes", "shown"), [(10, False), (11, True)])
 def test_the_lowest_tenth_is_shown_if_it_is_not_the_worst_class(consistent, classes: int, shown: bool) -> None:
     assert ("lowest tenth" in text_of(render_report(replace(consistent, labels_count=classes)))) == shown
-
-
-def test_of_many_classes_the_worst_are_shown(consistent: ReportData) -> None:
-    assert shown_classes(class_table(20)) == class_table(20)
-    assert [row.label for row in shown_classes(class_table(1000)).rows] == [f"class {i}" for i in range(20)]
-    page = render_report(replace(consistent, classes=class_table(1000)))
-    assert "the 20 of 1,000 classes with the lowest accuracy of any model" in text_of(page)
-    assert len(page) < len(render_report(replace(consistent, classes=None))) + 6000
 
 
 def finalist(name: str, *, picked: bool, predicted: bool) -> FinalistRow:
@@ -125,4 +100,4 @@ def test_what_the_solver_proved_is_a_sentence(report: ReportData, proof: Proof, 
 
 def test_what_is_not_known_is_not_shown(report: ReportData) -> None:
     page = text_of(render_report(report))
-    assert not any(words in page for words in ("Consistency", "finalist", "roven", "per class", "changed the pick"))
+    assert not any(words in page for words in ("Consistency", "finalist", "roven", "Recall of", "changed the pick"))

@@ -39,6 +39,33 @@ def test_moving_the_data_is_not_a_change(tmp_path):
     assert fingerprint(tmp_path, source="folder", path="moved") == first
 
 
+def test_an_image_that_a_table_names_counts_by_its_content_and_its_path(tmp_path):
+    write(tmp_path / "data/a.csv", "image,label\npictures/1.png,cat\n")
+    write(tmp_path / "data/pictures/1.png", "one")
+    first = fingerprint(tmp_path, source="table", path="data/a.csv")
+    write(tmp_path / "data/pictures/1.png", "other")
+    second = fingerprint(tmp_path, source="table", path="data/a.csv")
+    assert [len(first["files"]), first != second] == [2, True]
+
+
+def test_missing_images_of_a_table_are_all_listed_in_a_file_until_they_are_there(tmp_path):
+    write(tmp_path / "a.csv", "image,label\n1.png,cat\n2.png,dog\n3.png,dog\n")
+    write(tmp_path / "2.png", "two")
+    listed = tmp_path / "missing_files.tsv"
+    with pytest.raises(DataError) as caught:
+        fingerprint(tmp_path, source="table", path="a.csv")
+    assert f"a.csv, line 2: there is no file {tmp_path / '1.png'}, nor those of 1 more of 3 rows" in str(caught.value)
+    assert str(caught.value).endswith(f"all of them are listed in {listed}")
+    assert listed.read_text().splitlines()[1:] == [
+        f"{tmp_path / 'a.csv'}, line 2\t{tmp_path / '1.png'}",
+        f"{tmp_path / 'a.csv'}, line 4\t{tmp_path / '3.png'}",
+    ]
+    write(tmp_path / "1.png", "one")
+    write(tmp_path / "3.png", "three")
+    assert len(fingerprint(tmp_path, source="table", path="a.csv")["files"]) == 4
+    assert not listed.exists()
+
+
 @pytest.mark.parametrize("path", ["~/train.parquet", "sets/*/train.parquet"])
 def test_home_and_globs_in_folders_are_followed(tmp_path, monkeypatch, path):
     monkeypatch.setenv("HOME", str(tmp_path / "sets/mine"))

@@ -90,8 +90,8 @@ def test_heldout_images_are_judged_in_a_random_order_range_by_range(tmp_path: Pa
     in_order = correct(found.calibrated(subnet, 8), ExampleInputs(heldout, (3, 8, 8)), heldout.labels)
     order = seeded_rows(len(heldout), len(heldout), seed=0).tolist()
     assert order != sorted(order)
-    assert found.heldout_correct(subnet, range(len(heldout)), 8) == in_order[order].tolist()
-    one_by_one = [found.heldout_correct(subnet, range(image, image + 1), 8)[0] for image in range(len(heldout))]
+    assert found.heldout_scores(subnet, range(len(heldout)), 8) == in_order[order].tolist()
+    one_by_one = [found.heldout_scores(subnet, range(image, image + 1), 8)[0] for image in range(len(heldout))]
     assert one_by_one == in_order[order].tolist()
 
 
@@ -104,10 +104,10 @@ def test_heldout_images_are_judged_in_the_precision_of_a_file(
     subnet = found.model_space.space.largest
     save_supernet(open_run(tmp_path / "factory.yaml", tmp_path).checkpoint, Supernet(found.model_space, seed=0))
     images = range(len(found.splits.heldout))
-    exact = found.heldout_correct(subnet, images, 8)
-    judged = found.heldout_correct(subnet, images, 8, precision)
+    exact = found.heldout_scores(subnet, images, 8)
+    judged = found.heldout_scores(subnet, images, 8, precision)
     assert np.mean(np.array(judged) == np.array(exact)) >= 0.7
-    assert found.heldout_correct(subnet, images, 8, precision) == judged
+    assert found.heldout_scores(subnet, images, 8, precision) == judged
 
 
 def test_processes_prepare_batches_if_images_are_not_in_memory(tmp_path: Path, config: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def test_the_stated_drop_of_an_int8_model_is_that_of_its_graph(shared):
         inputs, labels = materials.heldout_inputs(subnet)
         exact = module_logits(materials.file_module(materials.calibrated(subnet, 100)), inputs[:])
         found = get_engine("onnxruntime").load(run.family_folder / files(model)[0].name, 1).run(inputs[:])
-        drop = paired_drop(exact.argmax(axis=1) == labels, found.argmax(axis=1) == labels)
+        drop = paired_drop(*((logits.argmax(axis=1) == labels).astype(float) for logits in (exact, found)))
         stated = model.conversion.attempts[model.conversion.chosen].drop
         assert (stated.images, stated.drop_ppm) == (len(labels), round(drop.points * 1e4))
 

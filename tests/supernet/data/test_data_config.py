@@ -19,7 +19,7 @@ from supernet.data.config import SOURCE_NAMES, DataConfig
         ({"source": "digit"}, "unknown source 'digit'; did you mean 'digits'"),
         ({"source": "mnist.idx"}, "unknown source"),
         ({"source": "my-data:load"}, "is not an import path"),
-        ({"source": "folder"}, "needs 'path'"),
+        ({"source": "folder"}, "set data.path"),
         ({"source": "digits", "path": "x"}, "takes neither 'path' nor 'test_path'"),
         ({"source": "digits", "test_path": "x"}, "takes neither 'path' nor 'test_path'"),
         ({"source": "digits", "options": {"a": 1}}, "'options' are for a callable"),

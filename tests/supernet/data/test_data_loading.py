@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -17,7 +18,7 @@ from torch import Tensor
 from factory_base.errors import DataError
 from supernet.data.augmentation_config import AugmentConfig
 from supernet.data.config import DataConfig
-from supernet.data.examples import Draws
+from supernet.data.examples import Draws, Targets
 from supernet.data.image_examples import ImageExamples, Normalisation
 from supernet.data.loading import BatchLoader, spare_cores
 from supernet.data.sources import load_splits
@@ -48,7 +49,7 @@ def loader(examples: ImageExamples, workers: int, first_step: int = 0) -> BatchL
     )
 
 
-def batches(examples: ImageExamples, workers: int, first_step: int = 0) -> list[tuple[int, Tensor, Tensor]]:
+def batches(examples: ImageExamples, workers: int, first_step: int = 0) -> list[tuple[int, Tensor, Targets]]:
     with loader(examples, workers, first_step) as found:
         return list(found)
 
@@ -74,11 +75,19 @@ def test_a_batch_is_the_same_from_any_process_and_after_any_start(
 ) -> None:
     found = batches(pets, workers, first_step)
     assert [step for step, _, _ in found] == list(range(first_step, STEPS))
-    for step, batch, labels in found:
+    for step, batch, targets in found:
         rows = rows_of(step)
         assert torch.equal(batch, pets.batch(rows, Draws(7, step // 3)))
-        assert torch.equal(labels, pets.labels[rows])
+        assert torch.equal(targets.labels, pets.labels[rows])
+        assert targets.weights is None
     assert_no_children()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_weights_come_with_their_examples(pets: ImageExamples, workers: int) -> None:
+    weighted = dataclasses.replace(pets, weights=torch.arange(21) / 10)
+    for step, _, targets in batches(weighted, workers):
+        assert torch.equal(targets.weights, rows_of(step) / 10)
 
 
 def test_examples_in_memory_load_the_same_from_other_processes(pets: ImageExamples) -> None:
@@ -149,7 +158,7 @@ def test_a_killed_process_is_reported_with_a_remedy(pets: ImageExamples) -> None
 class SlowExamples:
     """Examples that take 20 ms per batch."""
 
-    labels = torch.zeros(21, dtype=torch.int64)
+    labels, weights = torch.zeros(21, dtype=torch.int64), None
 
     def __len__(self) -> int:
         return 21

@@ -113,8 +113,8 @@ def test_a_missing_column_names_the_nearest(tmp_path: Path, write_parquet: Write
 
 def test_columns_of_another_type_are_refused(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "a.parquet")
-    assert "'label' holds int64, expected binary" in refused(tmp_path, image_column="label")
-    assert "expected integers" in refused(tmp_path, label_column="image")
+    assert "'label' holds int64, expected the bytes of images" in refused(tmp_path, image_column="label")
+    assert "expected text, whole numbers or booleans" in refused(tmp_path, label_column="image")
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_a_damaged_image_is_named_by_its_row(
 
 def test_a_label_out_of_range_is_refused(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "a.parquet", labels=[0, 1, 2, 3] * 4)
-    assert "label 3 of image 3 is out of range" in refused(tmp_path)
+    assert "row 3: 'label' is 3, out of range; the file names 3 classes" in refused(tmp_path)
     write_parquet(tmp_path / "a.parquet", labels=[0, 1, -1] * 4, names=None)
-    assert "label -1 of image 2 is out of range" in refused(tmp_path)
+    assert "row 2: 'label' is -1, out of range" in refused(tmp_path)
     write_parquet(tmp_path / "a.parquet", labels=[0, 1, None] * 4)
-    assert "row 2: the label is missing" in refused(tmp_path)
+    assert "row 2: 'label' is missing (and in 3 more rows)" in refused(tmp_path)
 
 
 def test_test_classes_must_be_the_training_classes(tmp_path: Path, write_parquet: Write) -> None:
@@ -147,4 +147,4 @@ def test_test_classes_must_be_the_training_classes(tmp_path: Path, write_parquet
 
 def test_a_file_without_rows_is_refused(tmp_path: Path, write_parquet: Write) -> None:
     write_parquet(tmp_path / "a.parquet", labels=[])
-    assert "holds no images" in refused(tmp_path)
+    assert "holds no rows" in refused(tmp_path)

@@ -11,7 +11,7 @@ from factory_base.errors import ConfigError, DataError
 from supernet.data.config import DataConfig
 from supernet.data.source_splits import labels_of_kind
 from supernet.data.sources import load_splits
-from supernet.data.splitting import strata
+from supernet.data.splitting import strata, systematic
 from supernet.data.types import LabelKind, LabelledImages, Splits, label_kind
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
@@ -76,13 +76,20 @@ def test_a_source_of_single_classes_is_refused_for_other_tasks(tmp_path: Path) -
         load_splits(DataConfig(source="digits", image_size=8), tmp_path, seed=0, kind="values")
 
 
-def test_every_stratum_has_two_rows() -> None:
-    sets = np.zeros((9, 3), dtype=np.uint8)
-    sets[0, 1] = sets[3:, 2] = 1
-    found = strata(sets)
-    assert np.bincount(found)[np.unique(found)].min() >= 2
-    with pytest.raises(DataError, match="there are 3 examples; at least 4"):
-        strata(sets[:3])
+def test_a_draw_takes_the_share_of_every_range_of_values_and_of_every_rare_label() -> None:
+    values = np.arange(100, dtype=np.float32)[:, None]
+    order = np.random.default_rng(0).permutation(100)
+    chosen = systematic(strata(values), 0.2, order)
+    assert np.bincount(chosen // 10).tolist() == [2] * 10
+    sets = np.zeros((100, 2), dtype=np.uint8)
+    sets[:, 0], sets[:10, 1] = 1, 1
+    chosen = systematic(strata(sets), 0.2, order)
+    assert (len(chosen), int(sets[chosen, 1].sum())) == (20, 2)
+
+
+def test_a_small_draw_takes_one_row_and_leaves_one() -> None:
+    same = np.zeros(3, dtype=np.int64)
+    assert [len(systematic(same, fraction, np.arange(3))) for fraction in (0.01, 0.99)] == [1, 2]
 
 
 def test_arrays_that_are_no_labels_are_refused() -> None:

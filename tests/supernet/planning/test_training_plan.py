@@ -91,6 +91,7 @@ class HungryImages:
 
     def __init__(self, images, most: int = 1000) -> None:
         self._images, self._most, self.labels = images, most, images.labels
+        self.weights = images.weights
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -17,7 +17,7 @@ from supernet.data.image_examples import ImageExamples
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 from supernet.training.config import TrainingConfig
-from supernet.training.guard import CurvePoint, DivergenceError, chance_level, check_curve
+from supernet.training.guard import CurvePoint, DivergenceError, check_curve
 from supernet.training.training import Outcome, good_state_file, train
 
 
@@ -38,6 +38,7 @@ class Poisoned:
 
     def __init__(self, images: ImageExamples, epochs: set[int], times: int) -> None:
         self._images, self._epochs, self.times, self.labels = images, epochs, times, images.labels
+        self.weights = images.weights
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -181,10 +182,6 @@ def test_a_loss_far_above_its_lowest_is_divergence_and_a_wobble_is_not() -> None
     check_curve(points(2.3, 0.4, 1.3), 0.1, 3)
     with pytest.raises(DivergenceError, match=r"rose from 0.4 to 1.5 before step 2 of 3"):
         check_curve(points(2.3, 0.4, 1.5), 0.1, 3)
-
-
-def test_chance_is_the_share_of_the_most_frequent_class() -> None:
-    assert chance_level(torch.tensor([0, 1, 1, 2])) == 0.5
 
 
 def accuracies(*values: float) -> list[CurvePoint]:

@@ -6,10 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from supernet.data.examples import Targets
+from supernet.tasks import Classification
+from supernet.tasks.divergence import adaptive_alpha_divergence
 from supernet.training.config import TrainingConfig
-from supernet.training.sandwich import adaptive_alpha_divergence, sandwich_gradients, student_loss
+from supernet.training.sandwich import sandwich_gradients, student_loss
 
 LABELS = torch.tensor([0, 1, 2, 1])
+TARGETS = Targets(LABELS)
+TASK = Classification(names=("a", "b", "c"))
 
 
 def logits(seed: int, scale: float = 1.0) -> torch.Tensor:
@@ -40,7 +45,7 @@ def test_a_student_equal_to_its_teacher_has_no_gradient() -> None:
     student = logits(0)
     for distillation in ("kl", "alpha"):
         config = TrainingConfig(epochs=1, distillation=distillation)
-        loss = student_loss(student, student.detach().softmax(1), LABELS, config)
+        loss = student_loss(student, student.detach().softmax(1), TARGETS, config, TASK)
         assert gradient(loss, student).abs().max() < 1e-6
 
 
@@ -54,7 +59,8 @@ def test_a_student_far_from_its_teacher_has_a_bounded_gradient() -> None:
 
 def test_the_labels_have_their_share_of_the_loss() -> None:
     student, target = logits(0), logits(1).detach().softmax(1)
-    half = student_loss(student, target, LABELS, TrainingConfig(epochs=1, hard_label_share=0.5, label_smoothing=0))
+    config = TrainingConfig(epochs=1, hard_label_share=0.5, label_smoothing=0)
+    half = student_loss(student, target, TARGETS, config, TASK)
     soft = functional.kl_div(student.log_softmax(1), target, reduction="batchmean")
     assert torch.isclose(half, (soft + functional.cross_entropy(student, LABELS)) / 2)
 
@@ -67,7 +73,7 @@ def test_the_weight_of_subnets_scales_their_gradient_and_not_that_of_the_largest
         for value in weights.values():
             value.grad = None
         config = TrainingConfig(epochs=1, subnet_weight=weight)
-        sandwich_gradients(weights.__getitem__, torch.Tensor.backward, "largest", ["student"], LABELS, config)
+        sandwich_gradients(weights.__getitem__, torch.Tensor.backward, "largest", ["student"], TARGETS, config, TASK)
         return {name: value.grad for name, value in weights.items()}
 
     one, other = run(1.0), run(weight)

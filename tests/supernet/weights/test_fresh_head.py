@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional
 
 from factory_base.errors import CheckpointError, ConfigError
 from supernet.data.examples import ExampleInputs
@@ -18,10 +18,13 @@ from supernet.sharing.head import head_name
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.tasks import Classification, Multilabel, Regression
 from supernet.training.config import TrainingConfig
 from supernet.weights.pretrained import load_initial_weights, start_from
 from supernet.weights.probe import fit_head
 from supernet.weights.statistics import carry_over
+
+CLASSES = Classification(names=())
 
 
 def trained_elsewhere(space: MobileNetSpace) -> nn.Module:
@@ -138,22 +141,47 @@ def test_a_head_from_the_file_is_kept_and_demanding_a_probe_is_an_error(
         start(small_space, file, easy_images, probe=True)
 
 
-def test_the_probe_says_how_far_it_is_from_a_constant_output(
+def test_the_probe_says_what_it_reaches_on_left_out_folds(
     small_space: MobileNetSpace, easy_images: ImageExamples
 ) -> None:
-    probe = fit_head(Supernet(small_space), "classifier", easy_images, functional.cross_entropy, seed=0)
-    assert probe.constant_loss == pytest.approx(torch.tensor(4.0).log().item(), abs=1e-3)
-    assert probe.loss < probe.constant_loss / 2
+    probe = fit_head(Supernet(small_space), "classifier", easy_images, CLASSES, seed=0)
+    assert probe.score > 0.9
+    assert str(probe).endswith("(the best constant answer: 25.0%)")
 
 
-def test_without_anything_to_learn_the_strongest_penalty_is_best(
+def test_without_anything_to_learn_the_penalty_is_strong_and_the_score_chance(
     small_space: MobileNetSpace, easy_images: ImageExamples
 ) -> None:
     shuffled = easy_images.labels[torch.randperm(128, generator=torch.Generator().manual_seed(1))]
-    noise = ImageExamples(images=easy_images.images, labels=shuffled, normalisation=easy_images.normalisation)
-    probe = fit_head(Supernet(small_space), "classifier", noise, functional.cross_entropy, seed=0)
+    probe = fit_head(Supernet(small_space), "classifier", replace(easy_images, labels=shuffled), CLASSES, seed=0)
     assert probe.penalty >= 1
-    assert probe.loss == pytest.approx(probe.constant_loss, abs=0.1)
+    assert probe.score == pytest.approx(0.25, abs=0.12)
+
+
+def test_several_labels_and_numbers_are_fitted_through_their_task(easy_images: ImageExamples) -> None:
+    """Each image is bright in one channel or none; how bright a channel is, is a linear function of the pixels."""
+    bright = torch.nn.functional.one_hot(easy_images.labels, 4)
+    many = replace(easy_images, labels=bright.to(torch.uint8))
+    probe = fit_head(Supernet(PlainSpace()), "1", many, Multilabel(names=("r", "g", "b", "none")), seed=0)
+    assert probe.score > 0.9
+    values = easy_images.images.float().mean((2, 3)).repeat(1, 2)[:, :4]
+    regression = Regression.of(("a", "b", "c", "d"), values.numpy())
+    supernet = Supernet(PlainSpace())
+    probe = fit_head(supernet, "1", replace(easy_images, labels=values), regression, seed=0)
+    assert probe.score > 0.9
+    inputs = inputs_of(supernet, easy_images)
+    found = regression.predictions(logits(supernet.largest, inputs).numpy())
+    assert abs(found - values.numpy()).mean() < 15  # of values that are about 120 apart
+
+
+def test_examples_that_count_more_pull_the_head_their_way(easy_images: ImageExamples) -> None:
+    """Half of the images are labelled with the wrong class, but count a hundredth of the others."""
+    wrong = torch.arange(128) % 8 < 4
+    labels = torch.where(wrong, (easy_images.labels + 1) % 4, easy_images.labels)
+    weights = torch.where(wrong, 0.02, 1.98)
+    supernet = Supernet(PlainSpace())
+    fit_head(supernet, "1", replace(easy_images, labels=labels, weights=weights), CLASSES, seed=0)
+    assert accuracy(supernet.largest, inputs_of(supernet, easy_images), easy_images.labels) > 0.95
 
 
 class PlainSpace:
@@ -174,10 +202,9 @@ class PlainSpace:
 def test_a_head_has_any_name_and_needs_no_bias(easy_images: ImageExamples) -> None:
     supernet = Supernet(PlainSpace())
     assert head_name(supernet) == "1"
-    probe = fit_head(supernet, "1", easy_images, functional.cross_entropy, seed=0)
+    fit_head(supernet, "1", easy_images, CLASSES, seed=0)
     inputs = inputs_of(supernet, easy_images)
     assert accuracy(supernet.largest, inputs, easy_images.labels) > 0.95
-    assert probe.loss < probe.constant_loss / 2
 
 
 def test_a_network_that_does_not_end_in_a_linear_layer_has_no_head() -> None:

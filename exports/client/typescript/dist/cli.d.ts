@@ -1,3 +1,3 @@
 #!/usr/bin/env node
-/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
+/** The command line for Node, which the README of the clients defines: a launch, and what the model says. */
 export {};

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
+/** The command line for Node, which the README of the clients defines: a launch, and what the model says. */
 var __rewriteRelativeImportExtension = (this && this.__rewriteRelativeImportExtension) || function (path, preserveJsx) {
     if (typeof path === "string" && /^\.\.?\//.test(path)) {
         return path.replace(/\.(tsx)$|((?:\.d)?)((?:\.[^./]+?)?)\.([cm]?)ts$/i, function (m, tsx, d, ext, cm) {
@@ -18,10 +18,11 @@ import { FolderSource, FolderStore, nodeFacts } from "./node.js";
 import { OnnxRuntimeEngine } from "./onnxruntime.js";
 import { decodePng } from "./png.js";
 const OPTIONS = {
-    store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, facts: { type: "string" },
-    policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
+    store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, tokens: { type: "string" },
+    facts: { type: "string" }, policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
 };
-const USAGE = "usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]";
+const USAGE = "usage: launch --store DIR --url URL [--image PNG | --tokens IDS] [--facts FILE] [--policy FILE] [--now N] " +
+    "[--timeout SECONDS]";
 async function main() {
     const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
     const { store, url } = values;
@@ -32,19 +33,29 @@ async function main() {
     }
     const engine = await onnxRuntime();
     const facts = await nodeFacts(store, engine, values.facts === undefined ? {} : await factsIn(values.facts));
-    const image = values.image === undefined ? null : await decodePng(await fs.readFile(values.image));
+    const given = await givenIn(values);
     const timeout = values.timeout === undefined ? {} : { timeout: positive(values.timeout) };
     const found = await launch(sourceOf(url), new FolderStore(store), engine, facts, {
         ...timeout, policy: values.policy === undefined ? null : await json(values.policy),
         ...(values.now === undefined ? {} : { now: positive(values.now) }),
     });
-    const logits = image && found.running ? await found.running.logits(image) : null;
+    const logits = given && found.running ? await found.running.logits(given) : null;
     for (const reason of found.resolution.reasons) {
         line(`${[reason.tier, reason.model].filter(Boolean).join(" ")}: ${reason.code}: ${reason.text}`);
     }
     for (const event of found.events)
         line(`${event.code}: ${event.text}`);
     process.stdout.write(`${JSON.stringify(summary(found, logits))}\n`);
+}
+/** The image or the tokens of the command line; null if there are none. */
+async function givenIn(values) {
+    if (values.image !== undefined && values.tokens !== undefined)
+        throw new Error("give one of --image and --tokens");
+    if (values.image !== undefined)
+        return decodePng(await fs.readFile(values.image));
+    if (values.tokens === undefined)
+        return null;
+    return values.tokens.split(",").filter((token) => token.trim() !== "").map(Number);
 }
 function sourceOf(url) {
     if (!url.includes("://"))
@@ -55,10 +66,15 @@ function sourceOf(url) {
 }
 function summary(found, logits) {
     const { resolution, running } = found;
+    const answer = logits && running ? running.decoding.answer(logits, running.labels) : null;
     return {
         action: resolution.action, tier: resolution.tier, rank: resolution.rank, model: resolution.model,
         compute_unit: running?.computeUnit ?? null, slot: found.slot, release: found.release,
-        label: logits && running ? running.labels[logits.indexOf(Math.max(...logits))] : null,
+        label: answer && running?.decoding.kind === "classes" ? answer.labels[0] : null,
+        answer: answer && {
+            labels: answer.labels, probabilities_nano: answer.probabilities.map((p) => Math.round(p * 1e9)),
+            values: answer.values,
+        },
         logits_micro: logits ? Array.from(logits, (logit) => Math.round(logit * 1e6)) : null,
         reasons: resolution.reasons.map((reason) => [reason.tier, reason.model, reason.code]),
         downloaded_bytes: found.downloadedBytes, proof: running?.proof ?? null,

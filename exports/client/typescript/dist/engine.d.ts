@@ -1,8 +1,8 @@
 /** The interface to an inference engine. */
 /** An input with a batch of one. */
 export interface Tensor {
-    readonly type: "uint8" | "float32";
-    readonly data: Uint8Array | Float32Array;
+    readonly type: "uint8" | "float32" | "int64";
+    readonly data: Uint8Array | Float32Array | BigInt64Array;
     readonly dims: readonly number[];
 }
 /** A file of a model, which was checked. */
@@ -14,7 +14,7 @@ export interface ModelFile {
 /** A loaded model. */
 export interface Session {
     /**
-     * The logits of one input.
+     * The outputs of one input, one per label.
      *
      * @throws EngineRefusedError the engine reports an error
      * @throws EngineCrashedError the engine cannot be used any more

@@ -1,5 +1,6 @@
 /** Choose, download, check, prove and run the model of a family that fits this device. */
 export { alphaToRgb, grayToRgb, yuvToRgb, type AlphaOrder, type YuvLayout, type YuvRange } from "./colour.ts";
+export { Decoding, type Answer } from "./decoding.ts";
 export { Downloader, DownloadError, type Progress } from "./download.ts";
 export { EngineCrashedError, EngineRefusedError, OutOfMemoryError, type Engine, type ModelFile, type Session, type Tensor, } from "./engine.ts";
 export { orientation, upright } from "./exif.ts";
@@ -7,7 +8,7 @@ export { browserFacts, browserFeatures } from "./facts.ts";
 export { IndexedDbStore } from "./indexeddb.ts";
 export { InputForm } from "./inputs.ts";
 export { JsonError, parseJson, type Json, type JsonObject } from "./json.ts";
-export { launch, LaunchError, type Launched, type LaunchEvent, type LaunchOptions, type Running, } from "./launch.ts";
+export { launch, LaunchError, type Launched, type LaunchEvent, type Given, type LaunchOptions, type Running, } from "./launch.ts";
 export { OnnxRuntimeEngine, type OrtModule } from "./onnxruntime.ts";
 export { decodePng, PngError } from "./png.ts";
 export { crop, fit, letterbox, modelInput, resize, type Colour, type Image } from "./preprocess.ts";
@@ -17,3 +18,4 @@ export { resolve, UnusableManifestError, UnusablePolicyError } from "./resolver.
 export { HttpSource, SourceError, type Body, type Source } from "./source.ts";
 export { decodeState, type State } from "./state.ts";
 export { MemoryStore, StoreError, type Slot, type Store } from "./store.ts";
+export { TokenForm } from "./tokens.ts";

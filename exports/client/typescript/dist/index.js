@@ -1,5 +1,6 @@
 /** Choose, download, check, prove and run the model of a family that fits this device. */
 export { alphaToRgb, grayToRgb, yuvToRgb } from "./colour.js";
+export { Decoding } from "./decoding.js";
 export { Downloader, DownloadError } from "./download.js";
 export { EngineCrashedError, EngineRefusedError, OutOfMemoryError, } from "./engine.js";
 export { orientation, upright } from "./exif.js";
@@ -16,3 +17,4 @@ export { resolve, UnusableManifestError, UnusablePolicyError } from "./resolver.
 export { HttpSource, SourceError } from "./source.js";
 export { decodeState } from "./state.js";
 export { MemoryStore, StoreError } from "./store.js";
+export { TokenForm } from "./tokens.js";

@@ -4,6 +4,7 @@
  * The README of the clients defines the workflow, step by step. It keeps running what ran before if anything new fails:
  * the manifest, the download, the store or the proof.
  */
+import type { Answer, Decoding } from "./decoding.ts";
 import { type Progress } from "./download.ts";
 import type { Engine, Session } from "./engine.ts";
 import type { InputForm } from "./inputs.ts";
@@ -12,6 +13,7 @@ import type { Image } from "./preprocess.ts";
 import { type DeviceFacts, type Resolution } from "./records.ts";
 import { type Source } from "./source.ts";
 import { type Slot, type Store } from "./store.ts";
+import { TokenForm } from "./tokens.ts";
 /** The launch cannot go on: the manifest is missing or not usable, or no model runs. */
 export declare class LaunchError extends Error {
 }
@@ -20,18 +22,26 @@ export interface LaunchEvent {
     readonly code: string;
     readonly text: string;
 }
+/** What a model takes: an image of any size, or the tokens of a text, which the app's tokenizer returned. */
+export type Given = Image | ArrayLike<number>;
 /** A model that is ready. */
 export interface Running {
     readonly session: Session;
-    /** The names of the classes, in the order of the logits. */
+    /** The names of the classes, labels or values, in the order of the outputs. */
     readonly labels: readonly string[];
-    /** How pixels become its input. */
-    readonly form: InputForm;
+    /** How pixels or tokens become its input. */
+    readonly form: InputForm | TokenForm;
+    /** What its outputs mean. */
+    readonly decoding: Decoding;
+    /** The file of the tokenizer, for the app's own tokenizer (`tokenizer.json`); null if the model takes images. */
+    readonly tokenizer: Uint8Array | null;
     readonly computeUnit: string;
     /** Whether it passed the proof in this launch, or in an earlier one. */
     readonly proof: "passed" | "remembered";
-    /** The logits of an image of any size. */
-    logits(image: Image): Promise<Float32Array>;
+    /** What the model says, in the words and units of the data. */
+    answer(given: Given): Promise<Answer>;
+    /** The outputs as the model returns them. */
+    logits(given: Given): Promise<Float32Array>;
 }
 /** How a launch ended. */
 export interface Launched {

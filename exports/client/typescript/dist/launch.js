@@ -15,6 +15,7 @@ import { Slots } from "./slots.js";
 import { HttpSource, SourceError } from "./source.js";
 import { startsOf, withProof } from "./state.js";
 import { StoreError } from "./store.js";
+import { TokenForm } from "./tokens.js";
 /** How long a launch waits for another one, at least, in seconds. */
 const LOCK_SECONDS = 60;
 /** Seconds without an answer or a further byte: mobile networks pause for several when a phone changes cells. */
@@ -257,6 +258,7 @@ class Work {
     async #prove(resolution, plan, target) {
         const { proven } = resolution;
         const [facts, labels] = [plausible(this.#facts), await this.#labels(plan, target)];
+        plan.decoding.check(labels);
         const computeUnit = resolution.compute_unit ?? "cpu";
         const key = {
             files: plan.files.map((file) => file.sha256), compute_unit: computeUnit, engine: facts.engine ?? null,
@@ -279,9 +281,12 @@ class Work {
         }
         if (!proven)
             this.#slots.state = withProof(this.#slots.state, key, result, starts);
-        const { form } = plan;
-        const logits = (image) => session.run(form.prepare(image));
-        return { session, labels, form, computeUnit, proof: proven ? "remembered" : "passed", logits };
+        const { form, decoding } = plan;
+        const tokenizer = plan.tokenizer ? await this.#content(target, plan.tokenizer) : null;
+        const logits = async (given) => session.run(prepared(form, given));
+        const answer = async (given) => decoding.answer(await logits(given), labels);
+        const proof = proven ? "remembered" : "passed";
+        return { session, labels, form, decoding, tokenizer, computeUnit, proof, answer, logits };
     }
     async #record(key, result, starts) {
         this.#slots.state = withProof(this.#slots.state, key, result, starts);
@@ -311,4 +316,15 @@ class Work {
             events: this.#events, downloadedBytes: this.#downloadedBytes, seconds: this.#seconds,
         };
     }
+}
+/** The input for what the app gives. */
+function prepared(form, given) {
+    if (form instanceof TokenForm) {
+        if ("width" in given)
+            throw new Error("the model takes the tokens of a text, not an image");
+        return form.prepare(given);
+    }
+    if (!("width" in given))
+        throw new Error("the model takes an image: { width, height, data }");
+    return form.prepare(given);
 }

@@ -12,7 +12,7 @@ export interface OrtModule {
     readonly InferenceSession: {
         create(model: Uint8Array, options: object): Promise<OrtSession>;
     };
-    readonly Tensor: new (type: "uint8" | "float32", data: never, dims: readonly number[]) => object;
+    readonly Tensor: new (type: "uint8" | "float32" | "int64", data: never, dims: readonly number[]) => object;
 }
 interface OrtSession {
     readonly inputNames: readonly string[];

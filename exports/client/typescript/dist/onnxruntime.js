@@ -47,7 +47,7 @@ class OnnxRuntimeSession {
             const feed = new this.#ort.Tensor(input.type, input.data, input.dims);
             const found = (await this.#session.run({ [name]: feed }))[output]?.data;
             if (!(found instanceof Float32Array))
-                throw new EngineRefusedError("the model does not return float32 logits");
+                throw new EngineRefusedError("the model does not return float32 numbers");
             return found;
         });
     }

@@ -1,8 +1,10 @@
 /**
- * What a launch needs of a manifest for one model: files, samples, and how pixels become its input. Every value is
- * checked here, before anything is downloaded or removed for it.
+ * What a launch needs of a manifest for one model: files, samples, how its input is made, and what its outputs mean.
+ * Every value is checked here, before anything is downloaded or removed for it.
  */
+import { Decoding } from "./decoding.ts";
 import { InputForm } from "./inputs.ts";
+import { TokenForm } from "./tokens.ts";
 /** A file of the release. */
 export interface NeededFile {
     readonly name: string;
@@ -27,9 +29,12 @@ export interface Plan {
     /** Null if they are in `labelsFile`. */
     readonly labels: readonly string[] | null;
     readonly labelsFile: NeededFile | null;
+    /** Null if the model takes images. */
+    readonly tokenizer: NeededFile | null;
     /** Null if the family has none. */
     readonly samples: Samples | null;
-    readonly form: InputForm;
+    readonly form: InputForm | TokenForm;
+    readonly decoding: Decoding;
 }
 /** The plan for a model that the resolver chose. Throws if something is missing or a file name is not allowed. */
 export declare function planModel(manifest: unknown, name: string): Plan;

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line for Node, which the README of the clients defines: a launch, and the class of an image. */
+/** The command line for Node, which the README of the clients defines: a launch, and what the model says. */
 
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
@@ -7,19 +7,20 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
 import { isObject, parseJson, type Json } from "./json.ts";
-import { launch, type Launched } from "./launch.ts";
+import { launch, type Given, type Launched } from "./launch.ts";
 import { FolderSource, FolderStore, nodeFacts } from "./node.ts";
 import { OnnxRuntimeEngine, type OrtModule } from "./onnxruntime.ts";
 import { decodePng } from "./png.ts";
 import type { DeviceFacts } from "./records.ts";
 
 const OPTIONS = {
-  store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, facts: { type: "string" },
-  policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
+  store: { type: "string" }, url: { type: "string" }, image: { type: "string" }, tokens: { type: "string" },
+  facts: { type: "string" }, policy: { type: "string" }, now: { type: "string" }, timeout: { type: "string" }, help: { type: "boolean" },
 } as const;
 
 const USAGE =
-  "usage: launch --store DIR --url URL [--image PNG] [--facts FILE] [--policy FILE] [--now N] [--timeout SECONDS]";
+  "usage: launch --store DIR --url URL [--image PNG | --tokens IDS] [--facts FILE] [--policy FILE] [--now N] " +
+  "[--timeout SECONDS]";
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
@@ -30,7 +31,7 @@ async function main(): Promise<void> {
   }
   const engine = await onnxRuntime();
   const facts = await nodeFacts(store, engine, values.facts === undefined ? {} : await factsIn(values.facts));
-  const image = values.image === undefined ? null : await decodePng(await fs.readFile(values.image));
+  const given = await givenIn(values);
   const timeout = values.timeout === undefined ? {} : { timeout: positive(values.timeout) };
   const found = await launch(
     sourceOf(url), new FolderStore(store), engine, facts,
@@ -39,12 +40,20 @@ async function main(): Promise<void> {
       ...(values.now === undefined ? {} : { now: positive(values.now) }),
     },
   );
-  const logits = image && found.running ? await found.running.logits(image) : null;
+  const logits = given && found.running ? await found.running.logits(given) : null;
   for (const reason of found.resolution.reasons) {
     line(`${[reason.tier, reason.model].filter(Boolean).join(" ")}: ${reason.code}: ${reason.text}`);
   }
   for (const event of found.events) line(`${event.code}: ${event.text}`);
   process.stdout.write(`${JSON.stringify(summary(found, logits))}\n`);
+}
+
+/** The image or the tokens of the command line; null if there are none. */
+async function givenIn(values: { image?: string; tokens?: string }): Promise<Given | null> {
+  if (values.image !== undefined && values.tokens !== undefined) throw new Error("give one of --image and --tokens");
+  if (values.image !== undefined) return decodePng(await fs.readFile(values.image));
+  if (values.tokens === undefined) return null;
+  return values.tokens.split(",").filter((token) => token.trim() !== "").map(Number);
 }
 
 function sourceOf(url: string): string | FolderSource {
@@ -55,10 +64,15 @@ function sourceOf(url: string): string | FolderSource {
 
 function summary(found: Launched, logits: Float32Array | null): object {
   const { resolution, running } = found;
+  const answer = logits && running ? running.decoding.answer(logits, running.labels) : null;
   return {
     action: resolution.action, tier: resolution.tier, rank: resolution.rank, model: resolution.model,
     compute_unit: running?.computeUnit ?? null, slot: found.slot, release: found.release,
-    label: logits && running ? running.labels[logits.indexOf(Math.max(...logits))] : null,
+    label: answer && running?.decoding.kind === "classes" ? answer.labels[0] : null,
+    answer: answer && {
+      labels: answer.labels, probabilities_nano: answer.probabilities.map((p) => Math.round(p * 1e9)),
+      values: answer.values,
+    },
     logits_micro: logits ? Array.from(logits, (logit) => Math.round(logit * 1e6)) : null,
     reasons: resolution.reasons.map((reason) => [reason.tier, reason.model, reason.code]),
     downloaded_bytes: found.downloadedBytes, proof: running?.proof ?? null,

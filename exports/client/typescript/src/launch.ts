@@ -5,8 +5,9 @@
  * the manifest, the download, the store or the proof.
  */
 
+import type { Answer, Decoding } from "./decoding.ts";
 import { Downloader, DownloadError, type Progress } from "./download.ts";
-import type { Engine, Session } from "./engine.ts";
+import type { Engine, Session, Tensor } from "./engine.ts";
 import type { InputForm } from "./inputs.ts";
 import { member, parseJson, type Json } from "./json.ts";
 import { filesOf, labelNames, planModel, type NeededFile, type Plan } from "./plan.ts";
@@ -19,6 +20,7 @@ import { Slots } from "./slots.ts";
 import { HttpSource, SourceError, type Source } from "./source.ts";
 import { startsOf, withProof } from "./state.ts";
 import { StoreError, type Slot, type Store } from "./store.ts";
+import { TokenForm } from "./tokens.ts";
 
 /** How long a launch waits for another one, at least, in seconds. */
 const LOCK_SECONDS = 60;
@@ -36,18 +38,27 @@ export interface LaunchEvent {
   readonly text: string;
 }
 
+/** What a model takes: an image of any size, or the tokens of a text, which the app's tokenizer returned. */
+export type Given = Image | ArrayLike<number>;
+
 /** A model that is ready. */
 export interface Running {
   readonly session: Session;
-  /** The names of the classes, in the order of the logits. */
+  /** The names of the classes, labels or values, in the order of the outputs. */
   readonly labels: readonly string[];
-  /** How pixels become its input. */
-  readonly form: InputForm;
+  /** How pixels or tokens become its input. */
+  readonly form: InputForm | TokenForm;
+  /** What its outputs mean. */
+  readonly decoding: Decoding;
+  /** The file of the tokenizer, for the app's own tokenizer (`tokenizer.json`); null if the model takes images. */
+  readonly tokenizer: Uint8Array | null;
   readonly computeUnit: string;
   /** Whether it passed the proof in this launch, or in an earlier one. */
   readonly proof: "passed" | "remembered";
-  /** The logits of an image of any size. */
-  logits(image: Image): Promise<Float32Array>;
+  /** What the model says, in the words and units of the data. */
+  answer(given: Given): Promise<Answer>;
+  /** The outputs as the model returns them. */
+  logits(given: Given): Promise<Float32Array>;
 }
 
 /** How a launch ended. */
@@ -313,6 +324,7 @@ class Work {
   async #prove(resolution: Resolution, plan: Plan, target: Slot): Promise<Running | null> {
     const { proven } = resolution;
     const [facts, labels] = [plausible(this.#facts), await this.#labels(plan, target)];
+    plan.decoding.check(labels);
     const computeUnit = resolution.compute_unit ?? "cpu";
     const key: ProofKey = {
       files: plan.files.map((file) => file.sha256), compute_unit: computeUnit, engine: facts.engine ?? null,
@@ -336,9 +348,12 @@ class Work {
       return null;
     }
     if (!proven) this.#slots.state = withProof(this.#slots.state, key, result, starts);
-    const { form } = plan;
-    const logits = (image: Image): Promise<Float32Array> => session.run(form.prepare(image));
-    return { session, labels, form, computeUnit, proof: proven ? "remembered" : "passed", logits };
+    const { form, decoding } = plan;
+    const tokenizer = plan.tokenizer ? await this.#content(target, plan.tokenizer) : null;
+    const logits = async (given: Given): Promise<Float32Array> => session.run(prepared(form, given));
+    const answer = async (given: Given): Promise<Answer> => decoding.answer(await logits(given), labels);
+    const proof = proven ? "remembered" : "passed";
+    return { session, labels, form, decoding, tokenizer, computeUnit, proof, answer, logits };
   }
 
   async #record(key: ProofKey, result: ProofResult, starts: number): Promise<void> {
@@ -370,4 +385,14 @@ class Work {
       events: this.#events, downloadedBytes: this.#downloadedBytes, seconds: this.#seconds,
     };
   }
+}
+
+/** The input for what the app gives. */
+function prepared(form: InputForm | TokenForm, given: Given): Tensor {
+  if (form instanceof TokenForm) {
+    if ("width" in given) throw new Error("the model takes the tokens of a text, not an image");
+    return form.prepare(given);
+  }
+  if (!("width" in given)) throw new Error("the model takes an image: { width, height, data }");
+  return form.prepare(given);
 }

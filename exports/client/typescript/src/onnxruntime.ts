@@ -10,7 +10,7 @@ export interface OrtModule {
   readonly InferenceSession: {
     create(model: Uint8Array, options: object): Promise<OrtSession>;
   };
-  readonly Tensor: new (type: "uint8" | "float32", data: never, dims: readonly number[]) => object;
+  readonly Tensor: new (type: "uint8" | "float32" | "int64", data: never, dims: readonly number[]) => object;
 }
 
 interface OrtSession {
@@ -72,7 +72,7 @@ class OnnxRuntimeSession implements Session {
     return guarded(async () => {
       const feed = new this.#ort.Tensor(input.type, input.data as never, input.dims);
       const found = (await this.#session.run({ [name]: feed }))[output]?.data;
-      if (!(found instanceof Float32Array)) throw new EngineRefusedError("the model does not return float32 logits");
+      if (!(found instanceof Float32Array)) throw new EngineRefusedError("the model does not return float32 numbers");
       return found;
     });
   }

@@ -1,17 +1,19 @@
 /**
- * What a launch needs of a manifest for one model: files, samples, and how pixels become its input. Every value is
- * checked here, before anything is downloaded or removed for it.
+ * What a launch needs of a manifest for one model: files, samples, how its input is made, and what its outputs mean.
+ * Every value is checked here, before anything is downloaded or removed for it.
  */
 
+import { Decoding } from "./decoding.ts";
 import { count, isString, ManifestError, needed, some } from "./fields.ts";
 import { InputForm } from "./inputs.ts";
 import { isObject, member } from "./json.ts";
 import { FILE_NAME, MANIFEST, MAX_NAME, PART } from "./store.ts";
+import { TokenForm } from "./tokens.ts";
 import { integer } from "./values.ts";
 
 /** No ONNX file is larger: protobuf allows 2 GiB. */
 const MAX_MODEL_BYTES = 2 ** 31;
-/** The largest file of labels or samples: the expected outputs of 50 models for 10,000 classes take about 36 MB. */
+/** The largest file of labels, samples or a tokenizer: expected outputs of 50 models for 10,000 classes have 36 MB. */
 const MAX_OTHER_BYTES = 2 ** 26;
 /** Samples that a proof may run: a launch waits for it. */
 const MAX_SAMPLES = 64;
@@ -45,23 +47,29 @@ export interface Plan {
   /** Null if they are in `labelsFile`. */
   readonly labels: readonly string[] | null;
   readonly labelsFile: NeededFile | null;
+  /** Null if the model takes images. */
+  readonly tokenizer: NeededFile | null;
   /** Null if the family has none. */
   readonly samples: Samples | null;
-  readonly form: InputForm;
+  readonly form: InputForm | TokenForm;
+  readonly decoding: Decoding;
 }
 
 /** The plan for a model that the resolver chose. Throws if something is missing or a file name is not allowed. */
 export function planModel(manifest: unknown, name: string): Plan {
   const [model, task] = [member(member(manifest, "models"), name), member(manifest, "task")];
-  const form = new InputForm(task, model);
+  const tokenizer = member(task, "tokenizer") ?? null;
+  const form = tokenizer === null ? new InputForm(task, model) : new TokenForm(task, model);
   const listed = member(task, "labels_file");
   const plan: Plan = {
     model: name,
     files: some(model, "files").map((file) => asFile(file, MAX_MODEL_BYTES)),
     labels: listed === undefined || listed === null ? labelNames(member(task, "labels")) : null,
     labelsFile: listed === undefined || listed === null ? null : asFile(listed, MAX_OTHER_BYTES),
+    tokenizer: tokenizer === null ? null : asFile(member(tokenizer, "file"), MAX_OTHER_BYTES),
     samples: asSamples(member(manifest, "samples"), form),
     form,
+    decoding: new Decoding(task),
   };
   const files = allFiles(plan);
   const contents = new Set(files.map((file) => `${file.name} ${file.sha256} ${file.size}`));
@@ -98,14 +106,14 @@ export function filesNamed(value: unknown): { name: string; sha256: string; size
 }
 
 function allFiles(plan: Plan): NeededFile[] {
-  const labels = plan.labelsFile ? [plan.labelsFile] : [];
-  return [...plan.files, ...labels, ...(plan.samples ? [...plan.samples.inputs, plan.samples.expected] : [])];
+  const others = [plan.labelsFile, plan.tokenizer].filter((file) => file !== null);
+  return [...plan.files, ...others, ...(plan.samples ? [...plan.samples.inputs, plan.samples.expected] : [])];
 }
 
-function asSamples(value: unknown, form: InputForm): Samples | null {
+function asSamples(value: unknown, form: InputForm | TokenForm): Samples | null {
   if (value === undefined || value === null) return null;
   const kind = member(value, "kind") ?? "images";
-  if (kind !== "images" && kind !== "tensors") {
+  if ((kind !== "images" || form instanceof TokenForm) && kind !== "tensors") {
     throw new Error("the manifest has samples of a kind that this client does not know; update the app");
   }
   const listed = some(value, "inputs");

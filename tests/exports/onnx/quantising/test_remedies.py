@@ -1,5 +1,6 @@
 """Remedies: the order in which they are tried, when they stop, and which attempt the file holds."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from exports.onnx.quantising.qdq import quantised_values
 from exports.onnx.quantising.ranges import observe
 from exports.onnx.quantising.running import logits_of
 from factory_base.errors import EngineError
+from supernet.tasks import Classification
 
 SHAPE = (3, 6, 6)
 
@@ -46,7 +48,8 @@ def export(tmp_path_factory):
         path = tmp_path_factory.mktemp("remedies") / "net.onnx"
         export_onnx(module, SHAPE, path)
         inputs = batch(200, SHAPE)
-        return path, CheckImages(inputs=inputs, labels=logits_of(read_onnx(path), inputs).argmax(axis=1))
+        labels = logits_of(read_onnx(path), inputs).argmax(axis=1)
+        return path, CheckImages(inputs=inputs, labels=labels, task=Classification(names=()), metric="accuracy")
 
     return write
 
@@ -119,7 +122,7 @@ def test_progress_names_what_is_being_done(with_leaky_relu, tmp_path):
 
 def test_labels_for_other_images_are_refused(with_relu, tmp_path):
     path, check = with_relu
-    wrong = CheckImages(inputs=check.inputs, labels=check.labels[1:])
+    wrong = dataclasses.replace(check, labels=check.labels[1:])
     with pytest.raises(EngineError, match=r"net\.onnx: got check labels \(199,\) for 200 inputs"):
         convert_precision(path, tmp_path / "int8.onnx", "int8", batch(4, SHAPE), wrong)
 

@@ -2,6 +2,7 @@ import java.io.File
 import java.io.IOException
 import kotlin.math.roundToLong
 import kotlin.system.exitProcess
+import modelfactory.Answer
 import modelfactory.DEFAULT_TIMEOUT
 import modelfactory.DeviceFacts
 import modelfactory.EngineException
@@ -18,7 +19,7 @@ import modelfactory.launch
 
 /** The command line of all clients, which `exports/client/README.md` defines; for the tests. */
 object Cli {
-    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE] [--facts FILE] [--policy FILE] " +
+    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE | --tokens IDS] [--facts FILE] [--policy FILE] " +
         "[--now N] [--timeout SECONDS]"
 
     @JvmStatic
@@ -43,7 +44,7 @@ object Cli {
 
     private fun options(arguments: Array<String>): Map<String, String> {
         if (arguments.firstOrNull() != "launch") throw CliException(USAGE)
-        val names = setOf("--store", "--url", "--image", "--facts", "--policy", "--now", "--timeout")
+        val names = setOf("--store", "--url", "--image", "--tokens", "--facts", "--policy", "--now", "--timeout")
         val found = arguments.drop(1).chunked(2).associate { it[0] to (it.getOrNull(1) ?: throw CliException(USAGE)) }
         if (!names.containsAll(found.keys) || "--store" !in found || "--url" !in found) throw CliException(USAGE)
         return found
@@ -66,7 +67,9 @@ object Cli {
             options["--now"]?.toLong() ?: (System.currentTimeMillis() / 1000),
             options["--timeout"]?.toDouble() ?: DEFAULT_TIMEOUT,
         )
-        return answer(launched, options["--image"]?.let { logits(launched, it) })
+        if ("--image" in options && "--tokens" in options) throw CliException("give one of --image and --tokens")
+        val tokens = options["--tokens"]?.split(",")?.filter { it.isNotBlank() }?.map { it.trim().toLong() }
+        return summary(launched, logits(launched, options["--image"], tokens?.toLongArray()))
     }
 
     private fun json(path: String): Any? = try {
@@ -75,15 +78,24 @@ object Cli {
         throw CliException("$path is not JSON: ${error.message}")
     }
 
-    private fun logits(launched: Launched, path: String): FloatArray? = try {
-        launched.running?.logits(image(File(path).readBytes()))
+    private fun logits(launched: Launched, path: String?, tokens: LongArray?): FloatArray? = try {
+        val image = path?.let { launched.running?.logits(image(File(it).readBytes())) }
+        image ?: tokens?.let { launched.running?.logits(it) }
     } catch (error: EngineException) {
         throw CliException(error.message!!)
     } catch (error: ImageException) {
         throw CliException(error.message!!)
+    } catch (error: IllegalArgumentException) {
+        throw CliException(error.message!!)
     }
 
-    private fun answer(launched: Launched, logits: FloatArray?): Map<String, Any?> = linkedMapOf(
+    private fun summary(launched: Launched, logits: FloatArray?): Map<String, Any?> = try {
+        summary(launched, logits, logits?.let { launched.running!!.run { decoding.answer(it, labels) } })
+    } catch (error: EngineException) {
+        throw CliException(error.message!!)
+    }
+
+    private fun summary(launched: Launched, logits: FloatArray?, answer: Answer?): Map<String, Any?> = linkedMapOf(
         "action" to launched.resolution.action,
         "tier" to launched.resolution.tier,
         "rank" to launched.resolution.rank,
@@ -91,13 +103,21 @@ object Cli {
         "compute_unit" to launched.resolution.computeUnit,
         "slot" to launched.slot?.id,
         "release" to launched.release,
-        "label" to logits?.let { launched.running!!.labels[it.indices.maxByOrNull { index -> logits[index] }!!] },
+        "label" to answer?.labels?.firstOrNull()?.takeIf { launched.running!!.decoding.kind == "classes" },
+        "answer" to answer?.let(::plain),
         "logits_micro" to logits?.map { (it * 1e6).roundToLong() },
         "reasons" to launched.resolution.reasons.map { listOf(it.tier, it.model, it.code) },
         "downloaded_bytes" to launched.downloadedBytes,
         "proof" to launched.running?.proof,
         "events" to launched.events.map { it.code },
         "seconds" to launched.seconds,
+    )
+
+    /** An answer in the form of the contract. */
+    fun plain(answer: Answer): Map<String, Any?> = linkedMapOf(
+        "labels" to answer.labels,
+        "probabilities_nano" to answer.probabilities.map { (it * 1e9).roundToLong() },
+        "values" to answer.values,
     )
 
     private fun fail(message: String): Nothing {

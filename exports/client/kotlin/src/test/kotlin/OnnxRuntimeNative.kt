@@ -81,7 +81,11 @@ private class NativeSession(
         val data = Native.getDirectBufferPointer(input.values)
         val shape = Memory(Long.SIZE_BYTES.toLong() * input.shape.size)
         shape.write(0, input.shape, 0, input.shape.size)
-        val type = if (input.type == ElementType.FLOAT32) FLOAT else UINT8
+        val type = when (input.type) {
+            ElementType.FLOAT32 -> FLOAT
+            ElementType.UINT8 -> UINT8
+            ElementType.INT64 -> INT64
+        }
         val bytes = input.values.capacity().toLong()
         return api.made(Api.CREATE_TENSOR_WITH_DATA, memory, data, bytes, shape, input.shape.size.toLong(), type)
     }
@@ -105,6 +109,7 @@ private class NativeSession(
         /** Of `ONNXTensorElementDataType`. */
         const val FLOAT = 1
         const val UINT8 = 2
+        const val INT64 = 7
     }
 }
 

@@ -15,12 +15,13 @@ class EngineException(val result: String, message: String) : Exception(message)
 enum class ElementType(val id: String, val bytes: Int) {
     UINT8("uint8", 1),
     FLOAT32("float32", 4),
+    INT64("int64", 8),
 }
 
 /**
  * A model's input.
  *
- * @property shape the size of each axis, the first of which is 1: a batch of one image.
+ * @property shape the size of each axis, the first of which is 1: a batch of one.
  * @property values in C order, little-endian; a direct buffer.
  */
 class Tensor(val type: ElementType, val shape: LongArray, val values: ByteBuffer)

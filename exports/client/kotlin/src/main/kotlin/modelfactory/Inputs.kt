@@ -14,8 +14,23 @@ private val STEPS = mapOf(
     3L to listOf(listOf("crop", "resize_to_model"), listOf("letterbox", "resize_to_model")),
 )
 
+/** The input of a model. */
+sealed interface Form {
+    /** The size of one input. */
+    val inputBytes: Long
+
+    /** Whether an entry of the samples has inputs of this form. */
+    fun takes(entry: Any?): Boolean
+
+    /** The inputs in raw values, one after the other. */
+    fun unpack(data: ByteArray): List<Tensor>
+
+    /** An input without content: zeros, or padding. */
+    fun zeros(): Tensor
+}
+
 /**
- * The input of a model, and what makes it from pixels.
+ * The input of a model that takes an image, and what makes it from pixels.
  *
  * @property fitting how an image becomes the base size: `resize`, `crop` or `letterbox`.
  * @property colour what `letterbox` does not cover, in RGB.
@@ -32,16 +47,14 @@ class InputForm internal constructor(
     private val size: Int,
     private val meanPpm: LongArray?,
     private val deviationPpm: LongArray?,
-) {
+) : Form {
     private val type = if (meanPpm == null) ElementType.UINT8 else ElementType.FLOAT32
     private val side = size.toLong()
     private val shape = if (meanPpm == null) longArrayOf(1, side, side, 3) else longArrayOf(1, 3, side, side)
 
-    /** The size of one input. */
-    internal val inputBytes: Long = side * side * CHANNELS * type.bytes
+    override val inputBytes: Long = side * side * CHANNELS * type.bytes
 
-    /** Whether an entry of the samples has inputs of this form. */
-    internal fun takes(entry: Any?): Boolean = entry is Map<*, *> && entry["dtype"] == type.id &&
+    override fun takes(entry: Any?): Boolean = entry is Map<*, *> && entry["dtype"] == type.id &&
         Json.integer(entry["height"]) == side && Json.integer(entry["width"]) == side
 
     /** The input for an image of any size. */
@@ -63,15 +76,13 @@ class InputForm internal constructor(
         else -> resize(image, baseHeight, baseWidth, antialias = true)
     }
 
-    /** The inputs in raw values, one after the other. */
-    internal fun unpack(data: ByteArray): List<Tensor> = (0 until data.size / inputBytes.toInt()).map { index ->
+    override fun unpack(data: ByteArray): List<Tensor> = (0 until data.size / inputBytes.toInt()).map { index ->
         val values = empty().put(data, index * inputBytes.toInt(), inputBytes.toInt())
         values.rewind()
         Tensor(type, shape, values)
     }
 
-    /** An input of zeros. */
-    internal fun zeros(): Tensor = Tensor(type, shape, empty())
+    override fun zeros(): Tensor = Tensor(type, shape, empty())
 
     private fun empty(): ByteBuffer = ByteBuffer.allocateDirect(inputBytes.toInt()).order(ByteOrder.LITTLE_ENDIAN)
 }

@@ -1,5 +1,6 @@
 package modelfactory
 
+import java.io.File
 import java.io.IOException
 
 /** How long a launch waits for another one, at least. */
@@ -20,19 +21,38 @@ data class Event(val code: String, val text: String)
 /**
  * A model that is ready.
  *
- * @property labels the names of the classes, in the order of the logits.
- * @property form how pixels become its input.
+ * @property labels the names of the classes, labels or values, in the order of the outputs.
+ * @property form how pixels or tokens become its input.
+ * @property decoding what its outputs mean.
+ * @property tokenizer the file of the tokenizer, for the app's own tokenizer; null if the model takes images.
  * @property proof `passed` in this launch, or `remembered` from an earlier one.
  */
 class Running internal constructor(
     val session: Session,
     val labels: List<String>,
-    val form: InputForm,
+    val form: Form,
+    val decoding: Decoding,
+    val tokenizer: File?,
     val computeUnit: String,
     val proof: String,
 ) {
-    /** The logits of an image of any size, one per label. Throws [EngineException]. */
-    fun logits(image: Image): FloatArray = session.run(form.prepare(image))
+    /** What the model says about an image of any size. Throws [EngineException]. */
+    fun answer(image: Image): Answer = decoding.answer(logits(image), labels)
+
+    /** What the model says about a text, of which the app's tokenizer returned [tokens]. Throws [EngineException]. */
+    fun answer(tokens: LongArray): Answer = decoding.answer(logits(tokens), labels)
+
+    /** The outputs for an image as the model returns them, one per label. Throws [EngineException]. */
+    fun logits(image: Image): FloatArray {
+        require(form is InputForm) { "the model takes the tokens of a text, not an image" }
+        return session.run(form.prepare(image))
+    }
+
+    /** The outputs for the tokens of a text as the model returns them, one per label. Throws [EngineException]. */
+    fun logits(tokens: LongArray): FloatArray {
+        require(form is TokenForm) { "the model takes an image, not the tokens of a text" }
+        return session.run(form.prepare(tokens))
+    }
 }
 
 /**
@@ -276,6 +296,7 @@ private class Launch(
     private fun prove(resolution: Resolution, plan: Plan, target: Slot): Running? {
         val read = { file: NeededFile -> slots.store.read(target, file.name, MAX_OTHER_BYTES) }
         val labels = plan.labels ?: labelNames(parsed(read(plan.labelsFile!!), "the file of labels"))
+        plan.decoding.check(labels)
         val unit = resolution.computeUnit!!
         val started = started(plan, unit)
         var cases = emptyList<Case>()
@@ -293,7 +314,9 @@ private class Launch(
             return null
         }
         if (!resolution.proven) slots.state = slots.state.withProof(started.copy(result = outcome.result))
-        return Running(outcome.session, labels, plan.form, unit, if (resolution.proven) "remembered" else "passed")
+        val tokenizer = plan.tokenizer?.let { slots.store.path(target, it.name) }
+        val proof = if (resolution.proven) "remembered" else "passed"
+        return Running(outcome.session, labels, plan.form, plan.decoding, tokenizer, unit, proof)
     }
 
     /** The record of a proof that starts now. */

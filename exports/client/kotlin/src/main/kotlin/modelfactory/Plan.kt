@@ -12,7 +12,7 @@ private const val MAX_NAME = 255
 /** No ONNX file is larger: protobuf allows 2 GiB. */
 private const val MAX_MODEL_BYTES = 1L shl 31
 
-/** The largest file of labels or samples: the expected outputs of 50 models for 10,000 classes take about 36 MB. */
+/** The largest file of labels, samples or a tokenizer: expected outputs of 50 models for 10,000 classes have 36 MB. */
 internal const val MAX_OTHER_BYTES = 1 shl 26
 
 /** Samples that a proof may run: a launch waits for it. */
@@ -50,8 +50,10 @@ internal class Samples(val tensors: Boolean, val inputs: List<NeededFile>, val c
  * @property model its id.
  * @property files its files; the engine opens the first.
  * @property labels the labels; null if they are in [labelsFile].
+ * @property tokenizer the file of the tokenizer; null if the model takes images.
  * @property samples null if the family has none.
- * @property form how pixels become its input.
+ * @property form how pixels or tokens become its input.
+ * @property decoding what its outputs mean.
  * @property input the name of its input.
  * @property output the name of its output.
  */
@@ -60,15 +62,17 @@ internal class Plan(
     val files: List<NeededFile>,
     val labels: List<String>?,
     val labelsFile: NeededFile?,
+    val tokenizer: NeededFile?,
     val samples: Samples?,
-    val form: InputForm,
+    val form: Form,
+    val decoding: Decoding,
     val input: String,
     val output: String,
 ) {
     /** The files to be stored, each once, with or without the samples. */
     fun needed(withSamples: Boolean): List<NeededFile> {
         val proof = if (withSamples && samples != null) samples.inputs + samples.expected else emptyList()
-        return (files + listOfNotNull(labelsFile) + proof).distinctBy { it.name }
+        return (files + listOfNotNull(labelsFile, tokenizer) + proof).distinctBy { it.name }
     }
 }
 
@@ -76,19 +80,22 @@ internal class Plan(
 internal fun planModel(manifest: Map<*, *>, name: String): Plan {
     val task = manifest.map("task")
     val model = manifest.map("models").map(name)
-    val form = inputForm(task, model)
+    val tokenizer = task["tokenizer"]?.let { neededFile(task.map("tokenizer")["file"], MAX_OTHER_BYTES.toLong()) }
+    val form = if (tokenizer == null) inputForm(task, model) else tokenForm(task, model)
     val labelsFile = if ("labels_file" in task) neededFile(task["labels_file"], MAX_OTHER_BYTES.toLong()) else null
     val plan = Plan(
         model = name,
         files = model.some("files").map { neededFile(it, MAX_MODEL_BYTES) },
         labels = if (labelsFile == null) labelNames(task["labels"]) else null,
         labelsFile = labelsFile,
+        tokenizer = tokenizer,
         samples = manifest["samples"]?.let { samples(it, form) },
         form = form,
+        decoding = decoding(task),
         input = task.map("input").text("name"),
-        output = task.map("output").text("name"),
+        output = outputName(task),
     )
-    val all = plan.files + listOfNotNull(labelsFile) + (plan.samples?.let { it.inputs + it.expected } ?: emptyList())
+    val all = plan.files + listOfNotNull(labelsFile, tokenizer) + (plan.samples?.let { it.inputs + it.expected } ?: emptyList())
     if (all.distinctBy { it.name }.size < all.distinctBy { Triple(it.name, it.sha256, it.size) }.size) {
         throw ManifestException("the manifest gives two files the same name; download the family again")
     }
@@ -118,11 +125,17 @@ internal fun filesNamed(manifest: Any?): List<NeededFile> = when (manifest) {
     else -> emptyList()
 }
 
-private fun samples(value: Any, form: InputForm): Samples {
+/** The name of the output: of the only one if there is a list. */
+private fun outputName(task: Map<*, *>): String {
+    val first = if (task["outputs"] == null) task.map("output") else task.some("outputs")[0] as? Map<*, *>
+    return (first ?: throw lacks("outputs")).text("name")
+}
+
+private fun samples(value: Any, form: Form): Samples {
     val json = value as? Map<*, *> ?: throw lacks("samples")
     val kind = if ("kind" in json) json["kind"] else "images"
     val tensors = kind == "tensors"
-    if (!tensors && kind != "images") {
+    if (!tensors && (kind != "images" || form !is InputForm)) {
         throw ManifestException("the manifest has samples of a kind that this app does not know; update the app")
     }
     val all = json.some("inputs")

@@ -2,7 +2,7 @@ package modelfactory
 
 import kotlin.math.abs
 
-/** Values in a file of expected outputs: 8 samples of 50 models for 10,000 classes are 4 million logits. */
+/** Values in a file of expected outputs: 8 samples of 50 models for 10,000 classes are 4 million. */
 private const val MAX_EXPECTED_VALUES = 5_000_000
 
 /** Half a millionth is what rounding has taken from the expected outputs. */
@@ -59,10 +59,11 @@ internal fun readCases(plan: Plan, classes: Int, read: (NeededFile) -> ByteArray
     val json = (expected as? Map<*, *> ?: throw lacks("expected outputs")).map(plan.model)
     val tolerance = Json.integer(json["tolerance_micro"]) ?: throw lacks("tolerance_micro")
     val rows = json.some("logits_micro").map { row(it, classes) }
-    val inputs = if (samples.tensors) {
+    val images = plan.form as? InputForm
+    val inputs = if (samples.tensors || images == null) {
         plan.form.unpack(read(samples.inputs[0]))
     } else {
-        samples.inputs.map { plan.form.prepare(sample(read(it))) }
+        samples.inputs.map { images.prepare(sample(read(it))) }
     }
     if (rows.size != inputs.size) throw lacks("expected outputs of ${plan.model}")
     return inputs.zip(rows) { input, row -> Case(input, row, tolerance) }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles.profile import SHIPPED_FOLDER, shipped_profiles
-from factory_base.documents import nearest
+from factory_base.documents import load_yaml, nearest
 from factory_base.errors import ConfigError
 from factory_base.files import write_bytes, write_text
-from model_factory.config import CONFIG_NAME, load_config, shipped_configs
+from model_factory.config import CONFIG_NAME, shipped_configs
+from model_factory.jobs.schema import SCHEMA_LINE, SCHEMA_NAME, config_schema
+
+PROFILES = "profiles"
+"""The folder of device profiles beside a config."""
 
 _NAME_LINE = re.compile(r"^name: \S+", re.MULTILINE)
 _LONGEST_NAME = 64
@@ -23,7 +29,8 @@ class Scaffold:
     Attributes:
         config: The config.
         family: The name of the family in it.
-        data: Where the config expects the images, relative to it; None if they are embedded.
+        data: Where the config expects the images, relative to it; None if they are embedded or the user has to say.
+        is_blank: Whether the user has to set the path of the data.
         profiles: The folder of the device profiles.
         profile_count: How many profiles there are.
     """
@@ -31,12 +38,13 @@ class Scaffold:
     config: Path
     family: str
     data: str | None
+    is_blank: bool
     profiles: Path
     profile_count: int
 
 
 def scaffold(folder: Path, template: str) -> Scaffold:
-    """Write a shipped config to `folder/factory.yaml`, with the name of the folder, and the profiles to `profiles/`.
+    """Write a shipped config to `folder/factory.yaml`, with the name of the folder, and the schema and profiles beside.
 
     Raises:
         ConfigError: The template is unknown, `folder` is a file, or a file in it exists already.
@@ -45,19 +53,37 @@ def scaffold(folder: Path, template: str) -> Scaffold:
     known = _templates()
     if template not in known:
         raise ConfigError(f"unknown template {template!r}; {nearest(template, known)}")
-    config, profiles = folder / CONFIG_NAME, folder / "profiles"
+    check_free(folder, (CONFIG_NAME, SCHEMA_NAME))
+    family = family_name(folder)
+    text = _NAME_LINE.sub(f"name: {family}", known[template].read_text(encoding="utf-8"), count=1)
+    write_text(folder / CONFIG_NAME, f"{SCHEMA_LINE}\n{text}")
+    data = load_yaml(folder / CONFIG_NAME)["data"]
+    write_beside(folder)
+    return Scaffold(
+        config=folder / CONFIG_NAME,
+        family=family,
+        data=data.get("path"),
+        is_blank="path" in data and data["path"] is None,
+        profiles=folder / PROFILES,
+        profile_count=len(shipped_profiles()),
+    )
+
+
+def check_free(folder: Path, names: Sequence[str]) -> None:
+    """Raise `ConfigError` if `folder` is a file, or if one of the files to write to it exists already."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder, which is created if it is missing")
-    copies = {profiles / f"{name}.yaml": SHIPPED_FOLDER / f"{name}.yaml" for name in shipped_profiles()}
-    present = [target for target in (config, *copies) if target.exists()]
+    files = [folder / name for name in names] + [folder / PROFILES / f"{name}.yaml" for name in shipped_profiles()]
+    present = [path for path in files if path.exists()]
     if present:
         raise ConfigError(f"{present[0]} exists already; choose another folder, or remove it first")
-    family = family_name(folder)
-    write_text(config, _NAME_LINE.sub(f"name: {family}", known[template].read_text(encoding="utf-8"), count=1))
-    for target, source in copies.items():
-        write_bytes(target, source.read_bytes())
-    data = load_config(config).data.path
-    return Scaffold(config=config, family=family, data=data, profiles=profiles, profile_count=len(copies))
+
+
+def write_beside(folder: Path) -> None:
+    """Write what belongs beside a config: the schema, and copies of the shipped profiles. Raises `DiskError`."""
+    write_text(folder / SCHEMA_NAME, json.dumps(config_schema(), indent=1) + "\n")
+    for name in shipped_profiles():
+        write_bytes(folder / PROFILES / f"{name}.yaml", (SHIPPED_FOLDER / f"{name}.yaml").read_bytes())
 
 
 def family_name(folder: Path) -> str:

@@ -1,0 +1,80 @@
+"""The page of the worst errors: test images with what a model took them for."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory_base.files import write_text
+
+_TEMPLATE: Final = "errors.html.jinja"
+_SIDE: Final = 128
+"""The longer side of a picture in pixels: larger images are scaled down, smaller ones are shown larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A test image that a model gets wrong.
+
+    Attributes:
+        pixels: uint8 `(channels, height, width)`, with one channel (grey) or three (red, green, blue).
+        example: Its place in the test split, counted from 0.
+        label: Its class.
+        predicted: The class that was predicted.
+        confidence: The probability that the model gave it, 0 to 1.
+    """
+
+    pixels: NDArray[np.uint8]
+    example: int
+    label: str
+    predicted: str
+    confidence: float
+
+    @property
+    def source(self) -> str:
+        """The picture as the source of an `img` element."""
+        return f"data:image/png;base64,{b64encode(_png(self.pixels)).decode()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ErrorSection:
+    """The worst errors of one model.
+
+    Attributes:
+        model_id: Name of the model in the manifest.
+        targets: The targets that it was made for.
+        wrong: Number of test images that it gets wrong.
+        examples: Number of test images.
+        pictures: The most confident errors, the most confident first; None if confidences were not kept.
+    """
+
+    model_id: str
+    targets: tuple[str, ...]
+    wrong: int
+    examples: int
+    pictures: tuple[Picture, ...] | None
+
+
+def write_errors(family_id: str, sections: Sequence[ErrorSection], path: Path) -> None:
+    """Write the page, atomically. Raises `DiskError`."""
+    from model_factory.report.environment import page_environment
+
+    page = page_environment().get_template(_TEMPLATE).render(family_id=family_id, sections=sections)
+    write_text(path, page.encode("utf-8", "replace").decode())
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    return buffer.getvalue()
