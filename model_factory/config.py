@@ -17,6 +17,7 @@ from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
 from supernet.data.config import DataConfig
+from supernet.planning.pretrained_start import pretrained_recipe
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.tasks import TASKS
@@ -194,7 +195,7 @@ class FactoryConfig(Document):
         normalize = {} if statistics is None else {"normalize": statistics}
         return values | {
             "data": _with_defaults(values.get("data"), normalize),
-            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+            "training": _with_defaults(values.get("training", {}), pretrained_recipe(model)),
         }
 
     @field_validator("model", mode="before")
