@@ -149,7 +149,7 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
     for line in (
         *kept.changes,
         shown,
-        *_imbalance_line(run, materials),
+        *imbalance_line(run, materials),
         *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
     ):
         console.say(line)
@@ -193,7 +193,7 @@ def _measure(
         )
 
 
-def _imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
+def imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
     """What the training does about classes of unequal size, if it does anything or they are very unequal."""
     from supernet.training.imbalance import UNEVEN, balance
 
