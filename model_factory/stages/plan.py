@@ -151,7 +151,7 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         *describe_start(run.config.model, run.config.training),
         *kept.changes,
         shown,
-        *_imbalance_line(run, materials),
+        *imbalance_line(run, materials),
         *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
     ):
         console.say(line)
@@ -195,7 +195,7 @@ def _measure(
         )
 
 
-def _imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
+def imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
     """What the training does about classes of unequal size, if it does anything or they are very unequal."""
     from supernet.training.imbalance import UNEVEN, balance
 
