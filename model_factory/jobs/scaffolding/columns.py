@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from factory_base.errors import ConfigError, DataError
 from factory_base.foreign import printable
-from supernet.data.folder import EXTENSIONS
+from supernet.data.formats import EXTENSIONS
 from supernet.data.split_names import listed, split_of_word, words_of
 from supernet.data.table.reading import SUFFIXES, TableFile
 from supernet.data.types import LabelKind

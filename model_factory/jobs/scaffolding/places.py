@@ -12,7 +12,7 @@ from factory_base.errors import ConfigError
 from factory_base.foreign import printable
 from factory_base.wording import counted
 from model_factory.jobs.scaffolding.columns import Columns, guess_columns
-from supernet.data.folder import EXTENSIONS
+from supernet.data.formats import EXTENSIONS
 from supernet.data.split_names import SplitName, listed, split_of_name
 from supernet.data.table.reading import SUFFIXES
 from supernet.data.types import LabelKind
