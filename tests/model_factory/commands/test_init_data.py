@@ -75,13 +75,16 @@ def test_the_comments_name_the_classes_and_stand_at_the_keys(factory, tmp_path, 
 
 def test_every_target_has_budgets_of_its_own_that_some_networks_keep(factory, tmp_path, birds):
     factory(tmp_path, "init", "app", "--data", birds)
-    config, _ = both_configs(tmp_path / "app")
-    space = make_model_space(config.model, 2)
-    workloads = Workloads(space, pixels=True)
-    assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
-    for target in config.targets:
-        (smallest,) = DeviceCosts(workloads, find_profile(target.device, tmp_path)).of([space.space.smallest])
-        assert not target.budgets.excesses(smallest)
+    for config in both_configs(tmp_path / "app"):
+        space = make_model_space(config.model, 2)
+        workloads, kept = Workloads(space, pixels=True), []
+        assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
+        for target in config.targets:
+            costs = DeviceCosts(workloads, find_profile(target.device, tmp_path))
+            smallest, largest = costs.of([space.space.smallest, space.space.largest])
+            assert not target.budgets.excesses(smallest)
+            kept.append(not target.budgets.excesses(largest))
+        assert not all(kept), "every target gets the largest network"
 
 
 def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factory, tmp_path):
@@ -93,6 +96,18 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     data = yaml.safe_load((tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8"))["data"]
     assert data["path"] == "../birds/pictures"
     assert "test_fraction" not in data
+
+
+def test_few_photos_start_from_pretrained_weights(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 10, "owl": 10}, size=(80, 96))
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert (
+        "model space: efficientnet_lite0 from weights trained on ImageNet, because there are only 20; 15 epochs" in out
+    )
+    config, small = both_configs(tmp_path / "app")
+    assert (config.data.image_size, config.model.resolutions, small.model.resolutions) == (80, (64, 72, 80), (64,))
+    assert config.model.names_weights
+    assert small.model.names_weights
 
 
 def test_very_uneven_classes_are_noted_and_get_a_remedy(factory, tmp_path):
