@@ -17,7 +17,7 @@ from factory_base.foreign import printable
 from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import importable
 from supernet.data.config import DataConfig
-from supernet.data.source_splits import located, wildcards
+from supernet.data.source_splits import expanded, located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
@@ -135,7 +135,13 @@ def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> lis
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:
-    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path ""."""
+    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path "".
+
+    Of a path with braces, each file has its name.
+    """
+    listed = expanded(path)
+    if listed is not None:
+        return [(file.name, file) for file in listed if file.is_file()]
     wild = wildcards(path)
     if wild is not None:
         return _named(wild[0], wild[0].glob(wild[1]))
