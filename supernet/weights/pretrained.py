@@ -22,6 +22,7 @@ from supernet.spaces.config import SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.tasks.classification import Classification
 from supernet.tasks.task import Task
+from supernet.training.checkpoint import STATISTICS
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
 from supernet.weights.hf_weights import read_pretrained
@@ -278,7 +279,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: is the state of a training run, not a checkpoint; name the supernet.safetensors of a finished run"
         )
-    return {name.removeprefix(_OURS): value for name, value in tensors.items()} if "space" in metadata else tensors
+    if "space" not in metadata:
+        return tensors
+    return {name.removeprefix(_OURS).removeprefix(STATISTICS): value for name, value in tensors.items()}
 
 
 def _matching(patterns: Sequence[str], names: Mapping[str, Tensor]) -> tuple[str, ...]:
