@@ -12,7 +12,7 @@ from model_factory import __version__
 from model_factory.commands.build import build
 from model_factory.commands.diff import diff
 from model_factory.commands.export import export
-from model_factory.commands.import_ofa import import_ofa
+from model_factory.commands.import_weights import import_ofa, import_weights
 from model_factory.commands.init import init
 from model_factory.commands.onboard import onboard
 from model_factory.commands.profile import profile
@@ -69,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "telemetry": telemetry,
     "init": init,
     "schema": schema,
+    "import": import_weights,
     "import-ofa": import_ofa,
 }
 """The commands by name, in the order in which `factory --help` lists them."""

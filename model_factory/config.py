@@ -197,6 +197,10 @@ class FactoryConfig(Document):
             )
         if self.training.distillation != "kl" and self.task.labels != "class":
             raise ValueError(f"training.distillation must be kl for the task {self.task.name}")
+        if self.training.imbalance != "none" and self.task.labels != "class":
+            raise ValueError(
+                f"training.imbalance must be none for the task {self.task.name}, whose examples have no single class"
+            )
         return self
 
     @field_validator("model", mode="before")

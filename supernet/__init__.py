@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from supernet.spaces.mobilenet_config import StageConfig as StageConfig
     from supernet.spaces.ofa_config import OfaMbv3Config as OfaMbv3Config
     from supernet.spaces.ofa_config import OfaProxylessConfig as OfaProxylessConfig
+    from supernet.spaces.published_config import EfficientNetLite0Config as EfficientNetLite0Config
+    from supernet.spaces.published_config import MobileNetV3LargeConfig as MobileNetV3LargeConfig
     from supernet.spaces.transformer_config import TextEncoderConfig as TextEncoderConfig
     from supernet.spaces.transformer_config import VisionTransformerConfig as VisionTransformerConfig
     from supernet.training.checkpoint import load_supernet as load_supernet
@@ -68,6 +70,7 @@ _MODULES = {
     "ChainModelSpace": "supernet.chain",
     "Choice": "supernet.space",
     "DataConfig": "supernet.data.config",
+    "EfficientNetLite0Config": "supernet.spaces.published_config",
     "ExampleInputs": "supernet.data.examples",
     "Examples": "supernet.data.examples",
     "FakeQuantised": "supernet.quantisation.fake",
@@ -78,6 +81,7 @@ _MODULES = {
     "Link": "supernet.chain",
     "MaskingConformance": "supernet.conformance",
     "MobileNetConfig": "supernet.spaces.mobilenet_config",
+    "MobileNetV3LargeConfig": "supernet.spaces.published_config",
     "ModelSpace": "supernet.model_space",
     "ModelSpaceConformance": "supernet.conformance",
     "Normalisation": "supernet.data.image_examples",

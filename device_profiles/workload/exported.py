@@ -134,6 +134,11 @@ def _reduction(op_type: str) -> Callable[[Args], Exported]:
     return rule
 
 
+def _pad(args: Args) -> Exported:
+    pads = tensor_bytes((2 * args[0].dim(),), _INT64)
+    return Exported("Pad", attribute_bytes("mode", "constant"), pads, numbers=1)
+
+
 def _concatenation(_: Args) -> Exported:
     return Exported("Concat", _attributes(axis=1))
 
@@ -181,6 +186,7 @@ _RULES: dict[str, Callable[[Args], Exported]] = {
     "amax": _reduction("ReduceMax"),
     "amin": _reduction("ReduceMin"),
     "cat": _concatenation,
+    "constant_pad_nd": _pad,
     "hardtanh": _clip,
     "clamp": _clip,
 }

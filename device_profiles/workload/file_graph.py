@@ -220,10 +220,18 @@ def _normalisation(reads: tuple[int, ...], shape: Sequence[int], writes: int) ->
 
 
 def _folded(nodes: Sequence[_Node], uses: Mapping[int, int]) -> list[_Node]:
-    """Fold each normalisation into the convolution or matrix product before it, as a bias, if it is the only reader."""
+    """Fold each normalisation into the convolution or matrix product before it, as a bias, if it is the only reader.
+
+    Likewise the padding of an image into the convolution that reads it.
+    """
     producers: dict[int, _Node] = {}
-    kept = []
+    kept: list[_Node] = []
     for node in nodes:
+        if node.op_type == "Conv" and uses[node.reads[0]] == 1:
+            padding = producers.get(node.reads[0])
+            if padding is not None and padding.op_type == "Pad":
+                node.reads = (padding.reads[0], *node.reads[1:])
+                kept.remove(padding)
         producer = producers.get(node.reads[0]) if node.normalises and uses[node.reads[0]] == 1 else None
         if producer is not None and producer.op_type in _ABSORBING:
             if len(producer.weights) == 1:

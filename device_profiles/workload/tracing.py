@@ -20,7 +20,7 @@ from device_profiles.workload.operators import KernelKind, Operator, Workload, t
 from factory_base.errors import FactoryError, SpaceError
 from supernet.sharing.meta_calls import PRODUCTS, macs_of, name_of, run_on_meta
 
-_Rule = Literal["view", "convolution", "product", "batch_norm", "activation", "pool", "elementwise"]
+_Rule = Literal["view", "pad", "convolution", "product", "batch_norm", "activation", "pool", "elementwise"]
 
 _VIEWS = frozenset({"detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias"})
 _FUSABLE = frozenset(
@@ -55,8 +55,8 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], *, tokens: bool = Fal
     Works for any plain PyTorch network, on the meta device or with real weights, and does not change it. Operators are
     counted as onnxruntime runs them on a CPU: batch normalisation after a convolution or linear layer is folded; ReLU,
     clip, leaky ReLU, sigmoid, hard sigmoid and tanh are fused if they directly follow such a layer and are its only
-    consumer; hard-swish, SiLU and GELU are element-wise operators of their own; views are free; anything that depends
-    on weights only is a constant.
+    consumer; so is padding with zeros that a convolution follows; hard-swish, SiLU and GELU are element-wise operators
+    of their own; views are free; anything that depends on weights only is a constant.
 
     Args:
         module: The network.
@@ -235,6 +235,8 @@ def _rule_of(func: Any) -> _Rule:
     name = name_of(func)
     if func.is_view or name in _VIEWS:
         return "view"
+    if name == "constant_pad_nd":
+        return "pad"
     if name == "convolution":
         return "convolution"
     if name in PRODUCTS:
@@ -292,8 +294,12 @@ def _fused(nodes: list[_Node], outputs: list[int]) -> list[_Node]:
     producers: dict[int, _Node] = {}
     kept: list[_Node] = []
     for node in nodes:
-        producer = producers.get(node.inputs[0])
-        if producer is not None and consumers[node.inputs[0]] == 1 and _absorbs(producer, node):
+        producer = producers.get(node.inputs[0]) if consumers[node.inputs[0]] == 1 else None
+        if producer is not None and producer.rule == "pad" and node.rule == "convolution":
+            node.inputs, node.input_elements = producer.inputs, producer.input_elements
+            kept.remove(producer)
+            producer = None
+        if producer is not None and _absorbs(producer, node):
             producer.output = node.output
             producers[node.output] = producer
         else:

@@ -269,7 +269,7 @@ def content_of(manifest: Manifest) -> Manifest:
 def _without_figures(model: Model) -> Model:
     return model.model_copy(
         update={
-            "quality": model.quality.model_copy(update={"classes": None}),
+            "quality": model.quality.model_copy(update={"classes": None, "measures": None}),
             "engine": model.engine.model_copy(update={"tried": ()}),
             "needs": model.needs.model_copy(update={"load_us": None, "load_basis": None, "load_machine": None}),
             "files": tuple(file.model_copy(update={"blocks": None}) for file in model.files),

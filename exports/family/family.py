@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from exports.family.artifact import Artifact
+from exports.family.artifact import Artifact, Evaluation
 from exports.family.author_checks import refuse_faults
 from exports.family.blocks import block_bytes, file_blocks
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
@@ -70,6 +70,8 @@ from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
+from supernet.tasks.measures import predicted_measures
+from supernet.tasks.measures_json import measures_summary
 
 _BlocksOf: TypeAlias = dict[Path, Blocks | None]
 _BYTES_PER_LOGIT = 10
@@ -349,6 +351,7 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
             metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
             high_ppm=round(high * PPM), images=evaluation.images, test_set_sha256=spec.test_set_sha256,
             basis="measured", of="exported file", classes=classes,
+            measures=_measures(spec, evaluation),
         ),
         parity=ParityRecord(
             max_abs_difference_nano=math.ceil(parity.max_abs_difference * 1e9),
@@ -364,6 +367,11 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
         proof=proof_record(artifact.proof),
         conversion=conversion_record(artifact.conversion),
     )  # fmt: skip
+
+
+def _measures(spec: FamilySpec, evaluation: Evaluation) -> dict[str, int]:
+    found = predicted_measures(evaluation.predictions, spec.test_labels, len(spec.labels), evaluation.confidences)
+    return {name: round(value * PPM) for name, value in measures_summary(found).items()}
 
 
 def _selftest(spec: FamilySpec, tolerance: int) -> SelfTest | None:

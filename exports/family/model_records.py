@@ -130,6 +130,8 @@ class Quality(Record):
         basis: The provenance of the value.
         of: What was evaluated.
         classes: The accuracy per class, if the answers are classes.
+        measures: Further figures of the same evaluation by name, such as `balanced_accuracy`, `macro_f1`,
+            `calibration_error` and `majority_accuracy`, which always answering the most frequent class reaches.
     """
 
     metric: Id
@@ -141,6 +143,7 @@ class Quality(Record):
     basis: Literal["measured"]
     of: Literal["exported file"]
     classes: ClassQuality | None = None
+    measures: dict[Id, Score] | None = None
 
 
 class ParityRecord(Record):

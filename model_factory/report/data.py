@@ -267,6 +267,7 @@ class ReportData:
         release: Number of the release.
         dataset_name: Name of the data set for people.
         train_count: Number of training images.
+        train_use: What they fit, for people.
         heldout_count: Number of held-out images.
         test_count: Number of test images.
         labels_count: Number of classes.
@@ -288,6 +289,7 @@ class ReportData:
     release: int
     dataset_name: str
     train_count: int
+    train_use: str
     heldout_count: int
     test_count: int
     labels_count: int

@@ -18,7 +18,7 @@ from model_factory.stages.sealed import read_sealed, write_sealed
 from supernet.data.callables import data_version, importable
 from supernet.data.config import DataConfig
 from supernet.data.ignoring import Ignoring, is_dropping
-from supernet.data.source_splits import fixed_part, located, wildcards
+from supernet.data.source_splits import expanded, fixed_part, located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
@@ -156,7 +156,13 @@ def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> lis
 
 
 def _below(path: Path, ignoring: Ignoring) -> list[tuple[str, Path]]:
-    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path ""."""
+    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path "".
+
+    Of a path with braces, each file has its name.
+    """
+    listed = expanded(path)
+    if listed is not None:
+        return [(file.name, file) for file in listed if file.is_file() and not _is_foreign(file, ignoring)]
     wild = wildcards(path)
     if wild is not None:
         return _named(wild[0], (path for path in wild[0].glob(wild[1]) if not _is_foreign(path, ignoring)))

@@ -140,7 +140,8 @@ class Materials:
         run = self._run
         if not run.config.data.needs_path:
             return None
-        files = data_fingerprint(run.config.data, run.config_folder, run.fingerprints)
+        pixels = run.config.data.model_copy(update={"normalize": "data"})  # which decoded images do not depend on
+        files = data_fingerprint(pixels, run.config_folder, run.fingerprints)
         key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
         return ImageCache(folder=run.images, key=key)
 

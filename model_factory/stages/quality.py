@@ -19,7 +19,7 @@ from model_factory.run import Run
 from model_factory.stages.export import Exported
 from model_factory.stages.search import SearchOutcome
 from supernet.tasks.class_measures import FEWEST
-from supernet.tasks.measures import ClassMeasures, predicted_class_measures
+from supernet.tasks.measures import ClassMeasures, predicted_measures
 
 if TYPE_CHECKING:
     from supernet.training.config import Imbalance
@@ -54,9 +54,7 @@ def quality_rows(
         QualityRow(
             model_id=name,
             targets=of,
-            measures=predicted_class_measures(
-                evaluations[name].predictions, labels, classes, evaluations[name].confidences
-            ),
+            measures=predicted_measures(evaluations[name].predictions, labels, classes, evaluations[name].confidences),
         )
         for name, of in targets.items()
     )

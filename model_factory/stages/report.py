@@ -19,6 +19,7 @@ from exports.onnx.conversion import Conversion, Drop
 from factory_base.errors import EngineError
 from factory_base.files import digest_of
 from factory_base.wording import counted
+from model_factory.config import FactoryConfig
 from model_factory.console import Console
 from model_factory.report.data import (
     ChurnRow,
@@ -193,6 +194,7 @@ def _report_data(
         release=manifest.release,
         dataset_name=run.config.data.path or run.config.data.source,
         train_count=train_count,
+        train_use=_train_use(run.config),
         heldout_count=heldout_count,
         test_count=test_count,
         labels_count=len(trained.class_names),
@@ -294,6 +296,15 @@ def _churn_row(manifest: Manifest, tier: Tier) -> ChurnRow | None:
 def _stage_seconds(trained: Trained, exported: Sequence[Exported]) -> dict[str, float]:
     tuned = {e.subnet: e.finetuned.seconds for e in exported if e.finetuned}
     return {"training": trained.seconds, **({"fine-tuning": sum(tuned.values())} if tuned else {})}
+
+
+def _train_use(config: FactoryConfig) -> str:
+    """What the training images fit: at least the batch normalisation of every subnet."""
+    fitted = [
+        *(["weights"] if config.training.epochs else []),
+        *(["normalisation"] if config.data.normalize == "data" else []),
+    ]
+    return " and ".join(fitted) or "batch normalisation"
 
 
 def _curve(trained: Trained) -> TrainingCurve:

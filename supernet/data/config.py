@@ -12,7 +12,7 @@ from supernet.data.ignoring import check_pattern
 from supernet.data.image_form import Fitting, ImageForm
 from supernet.data.normalising import Normalize
 
-SourceName = Literal["digits", "folder", "npz", "parquet", "table"]
+SourceName = Literal["digits", "folder", "npz", "parquet", "table", "webdataset"]
 """The built-in sources; `supernet.data.sources.SOURCES` holds their loaders."""
 
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
@@ -26,18 +26,16 @@ Side = Annotated[int, Field(ge=4, le=1024)]
 """Height or width of images, in pixels."""
 
 
-TABLE_SOURCES: Final[tuple[SourceName, ...]] = ("table", "parquet")
-"""The sources that have columns."""
-
-_TABLE_KEYS: Final = (
-    "text_column",
-    "label_columns",
-    "label_separator",
-    "split_column",
-    "group_column",
-    "weight_column",
-    "columns",
-)
+_TABLES: Final = ("table", "parquet")
+_KEY_SOURCES: Final[dict[str, tuple[str, ...]]] = {
+    "text_column": _TABLES,
+    "columns": ("table",),
+    **dict.fromkeys(
+        ("label_columns", "label_separator", "split_column", "group_column", "weight_column"),
+        (*_TABLES, "webdataset"),
+    ),
+}
+"""Key -> the sources that have such columns."""
 
 
 class DataConfig(Document):
@@ -190,8 +188,8 @@ class DataConfig(Document):
 
     @model_validator(mode="after")
     def _columns_fit_source(self) -> Self:
-        given = [name for name in _TABLE_KEYS if name in self.model_fields_set and getattr(self, name) is not None]
-        if given and self.source not in TABLE_SOURCES:
+        given = [key for key, sources in _KEY_SOURCES.items() if getattr(self, key) and self.source not in sources]
+        if given:
             raise ValueError(
                 f"{given[0]!r} is for a table, not for source {self.source!r}; remove it, or set source: table"
             )

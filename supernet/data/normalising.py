@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from factory_base.documents import Document
 
@@ -22,7 +22,15 @@ class ChannelStatistics(Document):
     """Standard deviations."""
 
 
-Normalize = Literal["data", "imagenet", "inception"] | ChannelStatistics
+def _tag(value: object) -> str:
+    """Which of the two forms a value has, so that a mistake in it is reported once."""
+    return "<section>" if isinstance(value, dict | ChannelStatistics) else "<name>"
+
+
+Normalize = Annotated[
+    Annotated[Literal["data", "imagenet", "inception"], Tag("<name>")] | Annotated[ChannelStatistics, Tag("<section>")],
+    Discriminator(_tag),
+]
 """With what images are normalised: the statistics of the training images, those of a name, or others."""
 
 NAMED_STATISTICS: dict[str, ChannelStatistics] = {

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
+from factory_base.wording import counted
 from supernet.data.config import DataConfig
 from supernet.data.ignoring import Ignoring
-from supernet.data.source_splits import fixed_part, located, wildcards
+from supernet.data.source_splits import expanded, fixed_part, located, wildcards
 from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
 FOLDER_DEPTH = 3
@@ -71,7 +72,7 @@ class _Found:
 
 
 def find_shards(config: DataConfig, folder: Path, suffixes: Collection[str]) -> Shards:
-    """The files that `path` and `test_path` name. Each is a file, a folder, or a glob; links are followed.
+    """The files that `path` and `test_path` name. Each is a file, a folder, a glob, or has braces as in a shell.
 
     Files whose names, or whose folders below the path, state a split form the splits; see `supernet.data.split_names`.
     If a column states the split of each row, all files are training data here. A folder without such files of its own
@@ -139,6 +140,16 @@ def _found(named: str, folder: Path, key: str, suffixes: Collection[str], ignori
     if path.is_dir():
         files, unread = _below(path, key, suffixes, ignoring)
         return _Found(path=named, root=path, by_split=paths_by_split(files, path), is_folder=True, unread=tuple(unread))
+    listed = expanded(path)
+    if listed is not None:
+        missing = [file for file in listed if not file.exists()]
+        if missing:
+            raise ConfigError(
+                f"{printable(str(missing[0]))}: no such file, the first of {counted(len(missing), 'missing file')} of "
+                f"the {len(listed):,} that '{key}' names"
+            )
+        by_split: dict[SplitName | None, list[Path]] = {None: _checked(listed, path, key, suffixes)}
+        return _Found(path=named, root=path.parent, by_split=by_split, is_folder=False)
     wild = wildcards(path)
     if wild is None:
         return _Found(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from supernet.data.types import (
     chunk_length,
     label_kind,
 )
+
+_BRACES: Final = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
+_MOST_FILES = 1_000_000  # of a data set: more is a slip of the keyboard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -184,6 +188,29 @@ def numbered_names(labels: Labels, where: str) -> tuple[str, ...]:
 def located(path: str, folder: Path) -> Path:
     """`path` of a config in `folder`, with `~` expanded; an absolute path stays as it is."""
     return folder / Path(path).expanduser()
+
+
+def expanded(path: Path) -> list[Path] | None:
+    """The paths that one with braces stands for; None for a path without any, or one that exists as it is written.
+
+    As a shell does: `shard-{0000..0009}.tar` stands for ten, `{a,b}.tar` for two. They need not exist.
+
+    Raises:
+        ConfigError: The braces do not hold two numbers, the first of which is not above the second, or names.
+    """
+    found = _BRACES.search(str(path))
+    if found is None or path.exists():
+        return None
+    parts = found[1].split(",")
+    first, dots, last = found[1].partition("..")
+    if dots:
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit() and int(first) <= int(last)):
+            raise ConfigError(f"{path}: {found[0]!r} is no range of numbers; write it as in {{0000..0009}}")
+        if int(last) - int(first) >= _MOST_FILES:
+            raise ConfigError(f"{path}: {found[0]!r} stands for more than {_MOST_FILES:,} files")
+        parts = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    names = [Path(str(path)[: found.start()] + part + str(path)[found.end() :]) for part in parts]
+    return [one for name in names for one in expanded(name) or [name]]
 
 
 def wildcards(path: Path) -> tuple[Path, str] | None:

@@ -26,6 +26,7 @@ from supernet.data.table.source import load_table_source, load_table_texts
 from supernet.data.text_source import TextSource
 from supernet.data.texts import TokenNeeds, tokenize_splits
 from supernet.data.types import LabelKind, Splits
+from supernet.data.webdataset.source import load_webdataset_source
 
 Loader = Callable[[DataConfig, Path, LabelKind], Source]
 """`(config, folder of the config file, kind of labels) -> Source`; raises `ConfigError` and `DataError`."""
@@ -36,6 +37,7 @@ SOURCES: Final[dict[str, Loader]] = {
     "npz": load_npz_source,
     "parquet": load_table_source,
     "table": load_table_source,
+    "webdataset": load_webdataset_source,
 }
 """Name in a config -> loader, for every source but callables; the names are those of `config.SOURCE_NAMES`."""
 

@@ -87,6 +87,11 @@ class Tokenizer:
             tokens[row, : len(ids)] = ids
         return tokens, counts
 
+    def decode(self, tokens: NDArray[np.int64]) -> list[str]:
+        """Texts, (n,), for tokens (n, length), as far as these tell: what is unknown or was truncated is missing."""
+        rows = [[token for token in row if token != self.padding] for row in tokens.tolist()]
+        return [str(text) for text in self._library.decode_batch(rows)]
+
 
 def trained_tokenizer(chunks: Callable[[], Iterable[Sequence[str]]], vocabulary: int) -> Tokenizer:
     """A WordPiece tokenizer of exactly `vocabulary` tokens.

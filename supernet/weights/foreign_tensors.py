@@ -14,6 +14,9 @@ from torch import Tensor
 
 from factory_base.errors import CheckpointError, ForeignError
 from factory_base.foreign import open_regular, printable
+from supernet.sharing.supernet import Supernet
+from supernet.spaces import make_model_space
+from supernet.spaces.config import SpaceConfig
 from supernet.training.tensor_file import read_tensors
 
 COUNTER = "num_batches_tracked"
@@ -61,6 +64,16 @@ def check_floats(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise CheckpointError(
             f"{path}: NaN or infinite values in {listed(wrong)}; the file is damaged, or its training run diverged"
         )
+
+
+def supernet_with(config: SpaceConfig, state: Mapping[str, Tensor]) -> Supernet:
+    """The supernet of a model space with the weights in `state`, by their names in its largest network.
+
+    Running statistics are left out, because every subnet needs its own. Recalibrate each subnet that you extract.
+    """
+    supernet = Supernet(make_model_space(config, len(state["classifier.weight"])))
+    supernet.largest.load_state_dict({name: state[name] for name, _ in supernet.largest.named_parameters()})
+    return supernet
 
 
 def key_faults(found: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str:

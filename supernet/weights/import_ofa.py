@@ -17,7 +17,6 @@ from torch import Tensor
 
 from factory_base.errors import CheckpointError
 from factory_base.foreign import printable
-from supernet.sharing.supernet import Supernet
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OFA_FAMILIES, OfaConfig, OfaFamily, make_divisible
 from supernet.weights.foreign_tensors import COUNTER, check_floats, key_faults, read_foreign
@@ -102,16 +101,6 @@ def import_ofa(path: Path, notify: Callable[[str], None] = lambda _: None) -> tu
     check_floats({file.written.get(name, name): tensor for name, tensor in file.tensors.items()}, path)
     needed = {name: ours for name, (ours, _) in largest.items() if not name.endswith(COUNTER)}
     return config, {ours: file.tensors[name].float().contiguous() for name, ours in needed.items()}
-
-
-def ofa_supernet(config: OfaConfig, state: Mapping[str, Tensor]) -> Supernet:
-    """The supernet with the weights that `import_ofa` returned.
-
-    Running statistics are left out, because every subnet needs its own. Recalibrate each subnet that you extract.
-    """
-    supernet = Supernet(make_model_space(config, len(state["classifier.weight"])))
-    supernet.largest.load_state_dict({name: state[name] for name, _ in supernet.largest.named_parameters()})
-    return supernet
 
 
 def _one_spelling(found: Mapping[str, Tensor], path: Path) -> _OfaFile:

@@ -27,6 +27,8 @@ from supernet.spaces.published_config import (
 )
 from supernet.weights.foreign_tensors import COUNTER, Shape, check_floats, key_faults, listed, read_foreign
 
+_RECOGNISED = 0.5
+"""Share of its keys by which a layout is recognised: every layout shares far fewer with any other network."""
 _SHOWN = 3
 """Keys of a file of another layout that a message shows."""
 
@@ -116,7 +118,7 @@ def read_layout(path: Path, name: str) -> tuple[Layout, dict[str, Tensor]]:
     tensors = read_foreign(path, f"supported are weights of the layouts {', '.join(LAYOUTS)}")
     expected = layout.expected(_classes(tensors, layout))
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if 2 * len(shapes.keys() & expected.keys()) < len(expected):
+    if len(shapes.keys() & expected.keys()) < _RECOGNISED * len(expected):
         raise CheckpointError(f"{path}: does not have the layout {name}: {_what_it_is(tensors)}")
     if faults := key_faults(shapes, {key: theirs for key, (_, theirs, _) in expected.items()}):
         raise CheckpointError(f"{path}: does not fit the layout {name}; {faults}")
@@ -136,12 +138,19 @@ def _classes(tensors: Mapping[str, Tensor], layout: Layout) -> int:
 
 def _what_it_is(tensors: Mapping[str, Tensor]) -> str:
     """The layout that a file has more likely, or what its keys are."""
-    for name, layout in LAYOUTS.items():
-        known = layout.expected(_classes(tensors, layout)).keys()
-        if 2 * len(known & tensors.keys()) >= len(known):
-            return f"it looks like {name}"
+    shares = {name: _share(tensors, layout) for name, layout in LAYOUTS.items()}
+    nearest_name = max(shares, key=lambda name: shares[name])
+    if shares[nearest_name] >= _RECOGNISED:
+        return f"it looks like {nearest_name}"
     some = list(tensors)[:_SHOWN]
     return f"its {len(tensors)} keys are {listed(some)}{', ...' if len(tensors) > _SHOWN else ''}"
+
+
+def _share(tensors: Mapping[str, Tensor], layout: Layout) -> float:
+    """The share of the tensors of a layout that a file has, in their shapes."""
+    expected = layout.expected(_classes(tensors, layout))
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    return sum(found.get(key) == shape for key, (_, shape, _) in expected.items()) / len(expected)
 
 
 def _places(config: PublishedConfig) -> Iterator[Place]:

@@ -135,8 +135,9 @@ def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: 
     given = {name: value for name, value in tensors.items() if name not in statistics and name not in left}
     _check_buffers(given, network, path)
     _check_names(given, [name for name in parameters if name not in left], path)
+    _check_shapes(given, parameters, path)
     for name, value in given.items():
-        _check_values(name, value, parameters[name], path)
+        _check_values(name, value, path)
     with torch.no_grad():
         for name, value in given.items():
             parameters[name].copy_(value)
@@ -273,13 +274,23 @@ def _check_names(given: Mapping[str, Tensor], needed: Sequence[str], path: Path)
         )
 
 
-def _check_values(name: str, value: Tensor, parameter: Tensor, path: Path) -> None:
-    if value.shape != parameter.shape:
-        layer = name.rpartition(".")[0] or name
-        raise CheckpointError(
-            f"{path}: {name!r} has shape {tuple(value.shape)} but the largest network's has {tuple(parameter.shape)}; "
-            f"change the model section or, for a new head, start it fresh: training.fresh_parameters: ['{layer}.*']"
+def _check_shapes(given: Mapping[str, Tensor], parameters: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `CheckpointError`, which names each weight of another shape."""
+    wrong = [name for name, value in given.items() if value.shape != parameters[name].shape]
+    if wrong:
+        faults = (
+            f"{name!r} has shape {tuple(given[name].shape)} but the largest network's has "
+            f"{tuple(parameters[name].shape)}"
+            for name in wrong
         )
+        last = wrong[-1]
+        raise CheckpointError(
+            f"{path}: {'; '.join(faults)}; change the model section or, for a new head, start it fresh: "
+            f"training.fresh_parameters: ['{last.rpartition('.')[0] or last}.*']"
+        )
+
+
+def _check_values(name: str, value: Tensor, path: Path) -> None:
     if value.dtype not in _FLOATS:
         raise CheckpointError(
             f"{path}: {name!r} holds {value.dtype}, expected a floating-point type of 16 bits or more; quantised "

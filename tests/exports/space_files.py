@@ -15,6 +15,8 @@ from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
 from supernet.spaces.ofa import OfaSpace
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published import PublishedSpace
+from supernet.spaces.published_config import EfficientNetLite0Config, MobileNetV3LargeConfig
 from supernet.spaces.transformer_config import VisionTransformerConfig
 from supernet.spaces.vit import VisionTransformerSpace
 
@@ -35,7 +37,9 @@ def _vit() -> ChainModelSpace:
 
 
 SPACES: dict[str, Callable[[], ChainModelSpace]] = {
+    "efficientnet_lite0": lambda: PublishedSpace(EfficientNetLite0Config(resolutions=(40,)), 10),
     "mobilenet": _mobilenet,
+    "mobilenetv3_large": lambda: PublishedSpace(MobileNetV3LargeConfig(resolutions=(32,)), 10),
     "ofa_mbv3": lambda: OfaSpace(OfaMbv3Config(resolutions=(32,), depths=(2,), width_mult=0.5), 10),
     "ofa_proxyless": lambda: OfaSpace(OfaProxylessConfig(resolutions=(32,), depths=(2,)), 10),
     "vit": _vit,

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from factory_base.errors import DataError
 from factory_base.foreign import printable
-from supernet.data.table.reading import TableFile
-from supernet.data.table.rows import Table, refuse, require_all
+from supernet.data.table.rows import RowFile, Table, refuse, require_all
 
 _LISTED = 64  # files of one folder from which on the folder is listed
 _THREADS = 16  # a file system in a network answers many questions at once
@@ -63,7 +62,7 @@ def image_paths(table: Table, name: str, root: Path) -> Any:
     return cells
 
 
-def _from_root(cells: Any, root: Path, file: TableFile) -> Any:
+def _from_root(cells: Any, root: Path, file: RowFile) -> Any:
     """`cells`, which start at the folder of `file`, as paths from `root`."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -20,10 +20,12 @@ from factory_base.files import sha256_file
 from supernet.spaces import make_model_space
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published_config import EfficientNetLite0Config
 from supernet.spaces.transformer_config import VisionTransformerConfig
 
 STAGE = {"widths": [8, 16], "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "squeeze_excite": True}
 CONFIGS = {
+    "efficientnet_lite0": EfficientNetLite0Config(resolutions=(40, 64)),
     "mobilenet": MobileNetConfig.model_validate(
         {"resolutions": [16, 24], "stem_width": 8, "stages": [STAGE, {**STAGE, "stride": 2}], "head_width": 32}
     ),

@@ -69,6 +69,19 @@ def test_a_fused_activation_needs_to_be_the_only_consumer() -> None:
     assert kinds(trace(twice, (3, 4, 4))) == ["pointwise", "elementwise", "elementwise"]
 
 
+def test_zeros_around_an_image_are_part_of_the_convolution_that_reads_it() -> None:
+    network = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, stride=2))
+    (operator,) = trace(network, (3, 8, 8)).operators
+    assert (operator.kind, operator.input_elements, operator.output_elements) == ("conv", 192, 128)
+    assert trace(network, (3, 8, 8)).arena_elements == 192 + 128
+
+
+def test_zeros_that_something_else_reads_too_are_an_operator() -> None:
+    network = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), Residual(nn.Conv2d(3, 3, 3, padding=1)))
+    assert kinds(trace(network, (3, 8, 8))) == ["elementwise", "conv", "elementwise"]
+    assert kinds(trace(nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2)), (3, 8, 8))) == ["elementwise", "pool"]
+
+
 def test_hard_swish_and_a_second_activation_are_operators_of_their_own() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Hardswish(), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Sigmoid())
     assert kinds(trace(network, (3, 4, 4))) == ["pointwise", "elementwise", "pointwise", "elementwise"]

@@ -30,7 +30,8 @@ class ManyOperators(nn.Module):
         self.head = nn.Linear(16, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.pool(nn.functional.silu(self.norm(self.conv(self.before(x)))))
+        x = nn.functional.silu(self.norm(self.conv(self.before(x))))
+        x = self.pool(nn.functional.pad(x, (0, 1, 0, 1)))
         x = self.average(self.up(self.shared(self.shared(x).relu_()) * 0.5 + 1))
         x = torch.cat([x, nn.functional.leaky_relu(x.sigmoid())], 1)
         return self.head(x.mean((2, 3))).softmax(-1)

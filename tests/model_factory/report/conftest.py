@@ -47,7 +47,8 @@ def report(front: DeviceFront) -> ReportData:
         phase_boundary=400,
     )
     return ReportData(
-        family_id="digits", release=2, dataset_name="digits", train_count=1295, heldout_count=143, test_count=359,
+        family_id="digits", release=2, dataset_name="digits", train_count=1295, train_use="weights",
+        heldout_count=143, test_count=359,
         labels_count=10, curve=curve, fronts=(front,), tiers=(tier("midrange", 1), tier("flagship", 2)),
         measured=("parity",), modelled=("latency",), warnings=("both tiers are close",),
         versions={"torch": "2.13.0"}, stage_seconds={"train": 61.0}, supernet_digest="0" * 64,

@@ -66,6 +66,15 @@ def test_missing_images_of_a_table_are_all_listed_in_a_file_until_they_are_there
     assert not listed.exists()
 
 
+def test_every_shard_that_braces_name_counts(tmp_path):
+    for shard in range(3):
+        write(tmp_path / f"s-{shard}.tar", "one")
+    first = fingerprint(tmp_path, source="webdataset", path="s-{0..2}.tar")
+    assert len(first["files"]) == 3
+    write(tmp_path / "s-2.tar", "other")
+    assert fingerprint(tmp_path, source="webdataset", path="s-{0..2}.tar") != first
+
+
 @pytest.mark.parametrize("path", ["~/train.parquet", "sets/*/train.parquet"])
 def test_home_and_globs_in_folders_are_followed(tmp_path, monkeypatch, path):
     monkeypatch.setenv("HOME", str(tmp_path / "sets/mine"))

@@ -58,6 +58,11 @@ def test_long_texts_are_truncated_and_short_ones_padded_at_the_end() -> None:
     assert not tokens[2].any()
 
 
+def test_tokens_are_turned_back_into_text() -> None:
+    made = trained(sentences()[0], 120)
+    assert made.decode(made.encode(["The Music is \u6771 funny", ""], 30)) == ["the music is funny", ""]
+
+
 def test_a_vocabulary_that_the_texts_cannot_fill_is_named_with_what_they_can() -> None:
     with pytest.raises(
         DataError, match=r"a tokenizer of 36 tokens, but the vocabulary has 900; set model.vocabulary to 36"

@@ -17,6 +17,8 @@ from supernet.spaces.mobilenet import MobileNetSpace
 from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
 from supernet.spaces.ofa import OfaSpace
 from supernet.spaces.ofa_config import OfaMbv3Config, OfaProxylessConfig
+from supernet.spaces.published import PublishedSpace
+from supernet.spaces.published_config import EfficientNetLite0Config
 from supernet.spaces.transformer import SelfAttention
 from supernet.spaces.transformer_config import VisionTransformerConfig
 from supernet.spaces.vit import VisionTransformerSpace
@@ -36,6 +38,7 @@ def vit() -> ModelSpace:
 
 
 SPACES: dict[str, Callable[[], ModelSpace]] = {
+    "efficientnet_lite0": lambda: PublishedSpace(EfficientNetLite0Config(resolutions=(40,)), 10),
     "mobilenet": mobilenet,
     "ofa_mbv3": lambda: OfaSpace(OfaMbv3Config(resolutions=(32, 64), width_mult=0.25), 10),
     "ofa_proxyless": lambda: OfaSpace(OfaProxylessConfig(resolutions=(32,), width_mult=0.25), 10),

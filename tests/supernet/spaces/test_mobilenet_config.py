@@ -45,7 +45,7 @@ def test_a_wrong_stage_is_named_in_one_line(change: dict, message: str) -> None:
     ("change", "message"),
     [
         ({}, "key 'epochs' is missing"),
-        ({"epochs": 0}, "'epochs': must be above 0 and at most 1000000000, got 0"),
+        ({"epochs": -1}, "'epochs': must be from 0 to 1000000000, got -1"),
         ({"epochs": 1, "precision": "float8"}, "'precision': .*'float32', 'bfloat16' or 'float16', got 'float8'"),
         ({"epochs": 1, "augment": {"flipp": True}}, "unknown key 'augment.flipp'; did you mean 'flip'"),
         ({"epochs": float("inf")}, "'epochs': .*finite"),

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from supernet.weights.layouts import LAYOUTS, PRETRAINED_LAYOUT
 
+_VARIANCE = 0.02
+"""Typical variance before normalisation: so small that what is added to it (1e-3 or 1e-5) changes the outputs."""
+
 
 def random_state(name: str, classes: int = 1000, seed: int = 0) -> dict[str, Tensor]:
     """Random weights in a layout, with plausible statistics of batch normalisation."""
@@ -16,11 +19,14 @@ def random_state(name: str, classes: int = 1000, seed: int = 0) -> dict[str, Ten
     state = {}
     for key, (_, shape, _) in LAYOUTS[name].expected(classes).items():
         values = torch.randn(shape, generator=generator)
-        scale = 0.5 / max(1, values[0].numel()) ** 0.5 if values.ndim > 1 else 0.1
-        is_positive = key.endswith("running_var") or (values.ndim == 1 and key.endswith("weight"))
-        state[key] = 1 + scale * values.abs() if is_positive else scale * values
         if key.endswith("num_batches_tracked"):
             state[key] = torch.tensor(7)
+        elif key.endswith("running_var"):
+            state[key] = _VARIANCE * (1 + values.abs())
+        elif values.ndim > 1:
+            state[key] = values * (2 * _VARIANCE / values[0].numel()) ** 0.5
+        else:
+            state[key] = (1 + 0.2 * values) if key.endswith("weight") else 0.1 * values
     return state
 
 

@@ -16,7 +16,8 @@ from supernet.sharing.supernet import Supernet
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces import make_model_space
 from supernet.spaces.ofa_config import OfaConfig
-from supernet.weights.import_ofa import import_ofa, ofa_supernet
+from supernet.weights.foreign_tensors import supernet_with
+from supernet.weights.import_ofa import import_ofa
 
 WIDTH = 0.15
 Mutation = Callable[[Supernet], None]
@@ -37,7 +38,7 @@ class Case:
     state: dict[str, Tensor]
 
     def supernet(self) -> Supernet:
-        return ofa_supernet(self.config, self.state)
+        return supernet_with(self.config, self.state)
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
@@ -181,7 +182,7 @@ def test_a_static_teacher_gives_the_largest_network_and_kernels_that_are_centres
     matrices = {name: torch.eye(len(tensor)) for name, tensor in dynamic.items() if name.endswith("_matrix")}
     official = Official(family, {names[name]: tensor for name, tensor in static.items()} | matrices)
     notes: list[str] = []
-    supernet = ofa_supernet(*import_ofa(written(tmp_path, {"state_dict": static}), notes.append))
+    supernet = supernet_with(*import_ofa(written(tmp_path, {"state_dict": static}), notes.append))
     assert [note.partition(":")[0] for note in notes] == ["no kernel transforms in the file, so it is a teacher"]
     assert max(differences(supernet, official, slice(1, 5))) < 1e-4
 
@@ -201,7 +202,7 @@ def test_a_checkpoint_of_published_size_is_recognised(
     assert len(official) == keys
     config, state = import_ofa(written(tmp_path, {"state_dict": official}))
     assert (config.space, config.width_mult) == (family, width_mult)
-    supernet = ofa_supernet(config, state)
+    supernet = supernet_with(config, state)
     assert sum(parameter.numel() for parameter in supernet.parameters()) == parameters
 
 

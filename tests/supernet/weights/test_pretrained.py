@@ -16,8 +16,10 @@ from factory_base.errors import CheckpointError, ConfigError
 from supernet.data.image_examples import ImageExamples
 from supernet.sharing.supernet import Supernet
 from supernet.space import Choice, SearchSpace, SubnetConfig
+from supernet.spaces import make_model_space
 from supernet.spaces.config import SpaceConfig
 from supernet.spaces.mobilenet import MobileNetSpace
+from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.training.checkpoint import save_supernet
 from supernet.training.config import TrainingConfig
 from supernet.weights.pretrained import load_initial_weights, start_from
@@ -118,6 +120,22 @@ def test_weights_that_do_not_fit_are_named_in_one_line_and_nothing_changes(
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
     assert same(supernet, Supernet(small_space).largest)
+
+
+def test_weights_of_another_width_have_each_layer_named(small_space: MobileNetSpace, file: Path) -> None:
+    stage = {"widths": [8, 24], "depths": [1, 2], "kernels": [3, 5], "expands": [1, 2]}
+    wider = MobileNetConfig.model_validate(
+        {"resolutions": [8, 12], "stem_width": 8, "stages": [stage, stage], "head_width": 16}
+    )
+    network = make_model_space(wider, 4)
+    state = network.build(network.space.largest).state_dict()
+    expected = small_space.build(small_space.space.largest).state_dict()
+    others = [n for n, t in state.items() if t.shape != expected[n].shape and "running" not in n]
+    save_file(state, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_initial_weights(Supernet(small_space), file)
+    assert len(others) > 10
+    assert all(f"'{name}' has shape" in str(caught.value) for name in others)
 
 
 def test_a_pattern_that_matches_nothing_is_refused(small_space: MobileNetSpace, file: Path) -> None:

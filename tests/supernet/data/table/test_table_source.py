@@ -162,7 +162,7 @@ def test_images_are_read_on_demand_in_other_processes_too(table: Any) -> None:
     table.write("t.csv", table.rows())
     source = load_table_source(DataConfig(source="table", path="t.csv"), table.root, "class")
     read = pickle.loads(pickle.dumps(source.train.read))
-    images = read(np.array([2, 20]), ImageForm.square(4), lambda *_: None)
+    images = read(np.array([2, 20]), ImageForm(height=4, width=4), lambda *_: None)
     assert [round(float(image[0, 2, 2]) / 8) for image in images] == [2, 20]
 
 
