@@ -56,7 +56,7 @@ def class_rows(quality: Sequence[QualityRow], names: Sequence[str]) -> tuple[Cla
     """The table of classes, in their order; of many classes those on which any model is worst, the worst first."""
     found = [row.measures for row in quality if isinstance(row.measures, ClassMeasures)]
     rows = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(names if found else ()):
         of_class = [measures.classes[index] for measures in found]
         support = of_class[0].support
         recalls = tuple(one.recall for one in of_class)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exports.family.evaluations import evaluation_of
+from exports.family.judge import Predictions
 from exports.family.records import Manifest
 from factory_base.errors import ManifestError
 from factory_base.foreign import printable
@@ -44,7 +42,7 @@ def quality_rows(
     Raises:
         ManifestError: The family does not publish its evaluation, and the run has lost it.
     """
-    labels, classes = test_labels(run, manifest), exported[0].artifact.classes
+    labels, outputs = test_labels(run, manifest), manifest.task.output_count
     targets: dict[str, tuple[str, ...]] = {}
     for outcome, e in zip(outcomes, exported, strict=True):
         name = e.artifact.model_id
@@ -54,14 +52,14 @@ def quality_rows(
         QualityRow(
             model_id=name,
             targets=of,
-            measures=predicted_measures(evaluations[name].predictions, labels, classes, evaluations[name].confidences),
+            measures=predicted_measures(evaluations[name].predictions, labels, outputs, evaluations[name].confidences),
         )
         for name, of in targets.items()
     )
 
 
-def test_labels(run: Run, manifest: Manifest) -> NDArray[np.uint16]:
-    """The classes of the test images on which the family of a run was evaluated.
+def test_labels(run: Run, manifest: Manifest) -> Predictions:
+    """The labels of the test set on which the family of a run was evaluated.
 
     Raises:
         ManifestError: The family does not publish them, and the run has lost them.
