@@ -121,7 +121,10 @@ def _parquet_batches(file: TableFile, columns: Sequence[str]) -> Iterator[Batch]
 
     with pq.ParquetFile(file.path) as opened:
         for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-            yield {name: batch.column(name) for name in columns}
+            arrays = {name: batch.column(name) for name in columns}
+            for array in arrays.values():
+                array.validate(full=True)  # text that is not UTF-8, which fails later wherever it is read
+            yield arrays
 
 
 def _header(file: TableFile) -> list[str]:

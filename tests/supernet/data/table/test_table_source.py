@@ -153,6 +153,12 @@ def test_a_damaged_table_is_named(table: Any, name: str, content: bytes, message
     assert message in table.refused(name=name)
 
 
+def test_text_in_parquet_that_is_not_unicode_is_refused(table: Any) -> None:
+    path = table.write("t.parquet", [{"image": "p/00.png", "label": "qwertz"}] * 4)
+    path.write_bytes(path.read_bytes().replace(b"qwertz", b"qwe\xe0tz"))
+    assert "t.parquet: is not a readable Parquet file" in table.refused(name="t.parquet")
+
+
 def test_formats_are_not_mixed(table: Any) -> None:
     table.write("d/a.csv", table.rows())
     table.write("d/b.tsv", table.rows())
