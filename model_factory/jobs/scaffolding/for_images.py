@@ -11,7 +11,6 @@ from model_factory.config import shipped_configs
 from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance, missing
 from model_factory.jobs.scaffolding.found import Found, ImageSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
-from supernet.data.config import DataConfig
 
 _PHOTO_SIDE = 64
 """Pixels from which images show what networks trained on photos have learnt."""
@@ -53,6 +52,7 @@ def choose_for_images(found: Found, sample: ImageSample, folder: Path) -> Chosen
         search=shipped["search"],
         lines=(
             _size_line(size, sample),
+            _fitting_line(sample),
             f"model space: {how}, because {_why(found, sample)}; {counted(epochs, 'epoch')}",
         ),
         todo=missing(*_EXTRA) if is_pretrained else (),
@@ -72,6 +72,13 @@ def fitting(sample: ImageSample) -> str:
     return "crop" if sample.largest_ratio < _LONG else "letterbox"
 
 
+def _fitting_line(sample: ImageSample) -> str:
+    what = {"squash": "squeezed", "crop": "cropped to their centre", "letterbox": "framed with grey borders"}
+    one_in_ten = f"one in ten pictures is at least {sample.largest_ratio:.2g} times as long as wide"
+    reason = "nearly all pictures are almost square" if fitting(sample) == "squash" else one_in_ten
+    return f"fitting: {fitting(sample)}, pictures are {what[fitting(sample)]} to a square, because {reason}"
+
+
 def _size_line(size: int, sample: ImageSample) -> str:
     capped = ", and larger ones are slow to train without a GPU" if sample.side > _LARGEST_SIZE else ""
     return f"image size: {size} pixels, because the median shorter side is {sample.side}{capped}"
@@ -88,7 +95,11 @@ def _why(found: Found, sample: ImageSample) -> str:
 def _own_data(found: Found, sample: ImageSample, size: int) -> Tree:
     seen = f"{sample.width} x {sample.height} pixels"
     tree: Tree = {"image_size": Noted(size, f"every image is resized to this; the median image has {seen}")}
-    if found.small and "small_classes" in DataConfig.model_fields:
+    if sample.grey >= _GREY:
+        tree["channels"] = Noted(1, "the images are grey; 3 for colour")
+    if fitting(sample) != "squash":
+        tree["fitting"] = Noted(fitting(sample), "how pictures become square; squash | crop | letterbox")
+    if found.small:
         tree["small_classes"] = Noted("drop", f"{', '.join(found.small)}: too few to be split; or merge | error")
     return tree
 

@@ -74,9 +74,9 @@ def start(folder: Path, data: Path, labels: Sequence[str] = ()) -> Started:
     family = family_name(folder)
     tree = _tree(family, found, chosen)
     small = smoke(tree, found, folder)
-    targets = _targets(found, tree, DEVICES)
+    targets = _targets(found, tree, folder, DEVICES)
     tree["targets"] = Noted(_entries(targets), _TARGETS_NOTE)
-    small["targets"] = plain(_entries(_targets(found, small, SMOKE_DEVICES)))
+    small["targets"] = plain(_entries(_targets(found, small, folder, SMOKE_DEVICES)))
     for whole, name in ((tree, CONFIG_NAME), (small, SMOKE_NAME)):
         parse_document(plain(whole), FactoryConfig, name)
     write_text(folder / CONFIG_NAME, rendered(tree, _head(found)))
@@ -86,12 +86,13 @@ def start(folder: Path, data: Path, labels: Sequence[str] = ()) -> Started:
     return Started(config=folder / CONFIG_NAME, smoke=folder / SMOKE_NAME, family=family, lines=lines, todo=chosen.todo)
 
 
-def _targets(found: Found, tree: Tree, devices: Sequence[str]) -> list[TargetBudgets]:
-    """Budgets for `devices` that suit the model space of a config that lacks its targets."""
+def _targets(found: Found, tree: Tree, folder: Path, devices: Sequence[str]) -> list[TargetBudgets]:
+    """Budgets for `devices` that suit the model space of a config in `folder` that lacks its targets."""
     whole = plain(tree) | {"targets": [{"device": device} for device in devices]}
-    section = parse_document(whole, FactoryConfig, CONFIG_NAME).model
+    config = parse_document(whole, FactoryConfig, CONFIG_NAME)
     takes_pixels = isinstance(found.sample, ImageSample)
-    return budgets_for(make_model_space(section, len(found.counts)), devices, pixels=takes_pixels)
+    space = make_model_space(config.model, len(found.counts), folder, config.data.form)
+    return budgets_for(space, devices, pixels=takes_pixels)
 
 
 def _entries(targets: Sequence[TargetBudgets]) -> list[Noted]:

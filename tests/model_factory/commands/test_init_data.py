@@ -16,8 +16,6 @@ from model_factory.config import FactoryConfig, load_config
 from supernet.data.sources import load_splits
 from supernet.spaces import make_model_space
 
-DROPPINGS = (".DS_Store", "README.txt")
-
 
 def photos(root: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
     """A folder of class folders; images of `size` (width, height)."""
@@ -96,6 +94,50 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     data = yaml.safe_load((tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8"))["data"]
     assert data["path"] == "../birds/pictures"
     assert "test_fraction" not in data
+
+
+@pytest.mark.parametrize(
+    ("size", "fitting", "reason"),
+    [
+        ((40, 40), "squash", "fitting: squash, pictures are squeezed to a square, because nearly all pictures are"),
+        ((60, 40), "crop", "fitting: crop, pictures are cropped to their centre to a square, because one in ten"),
+        ((120, 40), "letterbox", "fitting: letterbox, pictures are framed with grey borders to a square, because one"),
+    ],
+)
+def test_the_shapes_of_the_pictures_decide_how_they_become_square(factory, tmp_path, size, fitting, reason):
+    photos(tmp_path / "birds", {"crow": 8, "owl": 8}, size=size)
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert reason in out
+    assert both_configs(tmp_path / "app")[0].data.fitting == fitting
+
+
+def test_grey_images_get_one_channel(factory, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "digits" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("L", (32, 32), number).save(tmp_path / "digits" / name / f"{number}.png")
+    assert (
+        "images: 32 x 32 pixels (the median of 16 sampled), grey"
+        in factory(tmp_path, "init", "app", "--data", "digits").out
+    )
+    assert [config.data.channels for config in both_configs(tmp_path / "app")] == [1, 1]
+
+
+def test_what_systems_leave_behind_is_no_data(factory, tmp_path, birds):
+    for name in ("Thumbs.db", ".DS_Store", "crow/desktop.ini", "owl/._1.png", "__MACOSX/crow/._1.png"):
+        (birds / name).parent.mkdir(parents=True, exist_ok=True)
+        (birds / name).write_bytes(b"nothing")
+    answer = factory(tmp_path, "init", "app", "--data", birds)
+    assert "data: folder, 42 training images, no test images of their own" in answer.out, answer.err
+
+
+def test_classes_too_small_to_be_split_are_dropped_and_named(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 20, "owl": 20, "rail": 2})
+    factory(tmp_path, "init", "app", "--data", "birds")
+    text = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
+    assert "small_classes: drop       # rail: too few to be split; or merge | error" in text
+    config, _ = both_configs(tmp_path / "app")
+    assert load_splits(config.data, tmp_path / "app", 0).class_names == ("crow", "owl")
 
 
 def test_few_photos_start_from_pretrained_weights(factory, tmp_path):
