@@ -18,7 +18,7 @@ SourceName = Literal["digits", "folder", "npz", "parquet", "table", "webdataset"
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
 """The values of `SourceName`."""
 
-_SEARCHED: Final = ("folder", "parquet", "table")
+_SEARCHED: Final = ("folder", "parquet", "table", "webdataset")
 """The sources that find their files in a folder."""
 
 
