@@ -18,6 +18,7 @@ from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
 from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
+from supernet.planning.pretrained_start import pretrained_recipe
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.tasks import TASKS
@@ -175,7 +176,7 @@ class FactoryConfig(Document):
         given = {"normalize": statistics, "tokenizer": model.tokenizer}
         return values | {
             "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
-            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+            "training": _with_defaults(values.get("training", {}), pretrained_recipe(model)),
         }
 
     @field_validator("task", mode="before")
@@ -296,16 +297,35 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _apps_can_fit(self) -> FactoryConfig:
+        if self.export.takes_pixels or (self.data.form.is_usual and self.data.fitting == "squash"):
+            return self
+        raise ValueError(
+            "export.input is tensor, but apps crop, letterbox, turn gray and fit to images that are not square only in "
+            "integers; set export.input to pixels, or the data to square images in colour with the fitting squash"
+        )
+
+    @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:
         largest = self.model.largest_resolution
-        if largest is not None and largest > self.data.image_size:
+        if largest is not None and largest > self.data.form.height:
             raise ValueError(
                 f"model: resolutions go up to {largest} but data.image_size is "
-                f"{self.data.image_size}; raise image_size, or lower the resolution"
+                f"{self.data.form.height}; raise image_size, or lower the resolution"
             )
         if self.task.inputs == "images":
-            self.training.augment.check_size(self.data.image_size)
+            self._check_proportions()
+            self.training.augment.check_size(min(self.data.form.size))
         return self
+
+    def _check_proportions(self) -> None:
+        form = self.data.form
+        odd = [r for r in getattr(self.model, "resolutions", ()) if not form.has_whole_width(r)]
+        if odd:
+            raise ValueError(
+                f"model: a resolution is the height of an input, whose width has the proportions of data.image_size; "
+                f"{odd[0]} x {form.width} / {form.height} is no whole number of pixels; choose other resolutions"
+            )
 
     @property
     def steering(self) -> str:

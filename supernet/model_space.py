@@ -9,6 +9,8 @@ from supernet.space import SearchSpace, SubnetConfig
 if TYPE_CHECKING:
     from torch import nn
 
+    from supernet.data.image_form import ImageForm
+
 
 class ModelSpace(Protocol):
     """Everything that the factory needs to know about an architecture.
@@ -60,6 +62,14 @@ class TokenModelSpace(ModelSpace, Protocol):
 def takes_tokens(model_space: ModelSpace) -> bool:
     """Whether the inputs are tokens: an input with a single axis is a text."""
     return len(model_space.input_shape(model_space.space.largest)) == 1
+
+
+@runtime_checkable
+class ImageModelSpace(Protocol):
+    """A model space whose networks can take images of other channels and proportions than square ones in colour."""
+
+    def for_images(self, images: ImageForm) -> ModelSpace:
+        """The same choices for images of this form: a resolution is the number of rows of an input."""
 
 
 def space_name(model_space: ModelSpace) -> str:

@@ -31,6 +31,11 @@ class InputShape(Record):
     height: Positive
     width: Positive
 
+    @property
+    def is_square(self) -> bool:
+        """Whether images are as high as wide."""
+        return self.height == self.width
+
 
 class TokenShape(Record):
     """The shape of one input of a model that takes tokens: how many of the task's it takes, from the first on."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from exports.family.judge import Judge
 from factory_base.documents import shaping_values
 from factory_base.errors import DataError, SpaceError
 from factory_base.files import digest_of
@@ -88,7 +89,7 @@ class Materials:
 
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
-        check_model_section(config.model, folder)
+        check_model_section(config.model, folder, config.data.form)
         needs = token_needs(self._run) if self._takes_tokens else None
         with self._console.stage("read texts" if needs else "read images") as progress:
             splits = load_splits(
@@ -159,14 +160,17 @@ class Materials:
 
         self._prepare_torch()
         config = self._run.config.model
-        made = make_model_space(
-            config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
-        )
+        form = self._run.config.data.form
+        classes = self._known.classes if self._known else len(self.splits.class_names)
+        made = make_model_space(config, classes, self._run.config_folder, form)
         shape = made.input_shape(made.space.largest)
         if self._takes_tokens and len(shape) != 1:
             raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has texts (length,)")
-        if not self._takes_tokens and (len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]):
-            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
+        if not self._takes_tokens and not form.fits(shape):
+            raise SpaceError(
+                f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
+                "channels and the proportions must be the same"
+            )
         return made
 
     @cached_property
@@ -191,7 +195,9 @@ class Materials:
         """Identifies what the networks of the model space are built from."""
         config, folder = self._run.config.model, self._run.config_folder
         versions = [library_version(name) for name in space_libraries(config)]
-        return digest_of([shaping_values(config), model_code(config, folder), versions])
+        form = self._run.config.data.form
+        images = [] if form.is_usual else [form.channels, form.width / form.height]
+        return digest_of([shaping_values(config), model_code(config, folder), versions, *images])
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -294,6 +300,11 @@ class Materials:
         inputs = ExampleInputs(self.examples(self.splits.heldout), self.model_space.input_shape(subnet))
         module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
         return float(self.heldout_scores_of(logits(module, inputs).numpy(), self.splits.heldout.labels).mean())
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What judges the predictions of exported files."""
+        return Judge(task=self.task, metric=self.metric)
 
     @property
     def metric(self) -> str:
@@ -421,8 +432,8 @@ class Materials:
 
     def pixels(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None = None) -> PixelInputs:
         """The images of a split, or those at `rows`, as pixels at the subnet's resolution."""
-        size = self.model_space.input_shape(subnet)[-1]
-        return PixelInputs(split, size, None if rows is None else rows.numpy())
+        _, height, width = self.model_space.input_shape(subnet)
+        return PixelInputs(split, (height, width), None if rows is None else rows.numpy())
 
     def _file_inputs(self, split: Labelled, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
@@ -438,7 +449,7 @@ def _listed(counts: tuple[int, int, int]) -> str:
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy, or texts as int64 tokens (n, length).
+    """Images as float32 model inputs (n, channels, height, width) in NumPy, or texts as int64 tokens (n, length).
 
     Each slice is computed on access.
     """
@@ -454,7 +465,7 @@ class ModelInputs:
 
 
 class PixelInputs:
-    """Images as pixels, uint8 (n, size, size, 3) in NumPy, resized as an app resizes them; each slice on access.
+    """Images as pixels, uint8 (n, height, width, channels) in NumPy, resized as an app resizes them; on access.
 
     Args:
         split: The images.
@@ -462,7 +473,7 @@ class PixelInputs:
         rows: The images to use, (n,); None for all.
     """
 
-    def __init__(self, split: LabelledImages, size: int, rows: NDArray[np.int64] | None) -> None:
+    def __init__(self, split: LabelledImages, size: tuple[int, int], rows: NDArray[np.int64] | None) -> None:
         self._split, self._size, self._rows = split, size, rows
 
     def __len__(self) -> int:
@@ -472,7 +483,7 @@ class PixelInputs:
         from exports.client.python.preprocess import resize
 
         images = self._split.images[rows if self._rows is None else self._rows[rows]]
-        return resize(images.transpose(0, 2, 3, 1), self._size, self._size)
+        return resize(images.transpose(0, 2, 3, 1), *self._size)
 
 
 FileInputs = ModelInputs | PixelInputs

@@ -44,7 +44,7 @@ class AugmentConfig(Document):
     suits small data sets (Iyyer et al., 2015, drop 0.3 of the words)."""
 
     def check_size(self, size: int) -> None:
-        """Check that these changes suit images of `size` by `size` pixels.
+        """Check that these changes suit images whose smaller side has `size` pixels.
 
         Raises:
             ValueError: `shift` would leave nothing of the image, or `cutout` is larger than the image.

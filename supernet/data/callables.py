@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
@@ -87,6 +89,47 @@ def _class_names(given: object, name: str) -> tuple[str, ...]:
     if not isinstance(given, list | tuple) or not all(isinstance(n, str) for n in given):
         raise DataError(f"{name}: class_names must be a list or tuple of distinct strings, got {given!r:.80}")
     return checked_class_names(given, name)
+
+
+def data_version(config: DataConfig, folder: Path) -> str | int | float | None:
+    """The version of the data behind a callable source: what its attribute `version`, a callable, returns.
+
+    It runs in the folder of the config, with `config.options` if it takes arguments, whenever a build compares the data
+    with those of its results, so it should be quick. None if the source has no such attribute, is not callable, or
+    cannot be imported, which loading it reports.
+
+    >>> def load(root): ...
+    >>> load.version = lambda root: "2024-05"
+
+    Raises:
+        DataError: It fails, or returns anything but a text or a finite number.
+    """
+    if not config.is_callable:
+        return None
+    with importable(folder), chdir(folder):
+        try:
+            version = getattr(import_callable(config.source, folder, "the data set"), "version", None)
+        except ConfigError:
+            return None
+        if version is None:
+            return None
+        name = f"{config.source}.version"
+        if not callable(version):
+            raise DataError(
+                f"{name}: is {one_line(repr(version))}, expected a function that returns a text or a number"
+            )
+        try:
+            found = version(**config.options) if inspect.signature(version).parameters else version()
+        except FactoryError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = one_line(error) or "no message"
+            raise DataError(f"{name}: failed with {type(error).__name__}: {reason}") from error
+    is_number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+    if not is_number and not (isinstance(found, str) and found):
+        raise DataError(f"{name}: returned {one_line(repr(found))}, expected a text or a finite number")
+    stated: str | int | float = found
+    return stated
 
 
 def import_callable(source: str, folder: Path, product: str) -> Callable[..., Any]:

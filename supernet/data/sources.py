@@ -19,12 +19,14 @@ from supernet.data.folder import load_folder_source
 from supernet.data.image_cache import ImageCache
 from supernet.data.normalising import fixed_statistics
 from supernet.data.npz import load_npz_source
+from supernet.data.small_classes import settle_small_classes
 from supernet.data.source_splits import Source
 from supernet.data.splitting import SplitPlan, plan_splits
 from supernet.data.table.source import load_table_source, load_table_texts
 from supernet.data.text_source import TextSource
 from supernet.data.texts import TokenNeeds, tokenize_splits
 from supernet.data.types import LabelKind, Splits
+from supernet.data.webdataset.source import load_webdataset_source
 
 Loader = Callable[[DataConfig, Path, LabelKind], Source]
 """`(config, folder of the config file, kind of labels) -> Source`; raises `ConfigError` and `DataError`."""
@@ -35,6 +37,7 @@ SOURCES: Final[dict[str, Loader]] = {
     "npz": load_npz_source,
     "parquet": load_table_source,
     "table": load_table_source,
+    "webdataset": load_webdataset_source,
 }
 """Name in a config -> loader, for every source but callables; the names are those of `config.SOURCE_NAMES`."""
 
@@ -73,7 +76,7 @@ def load_splits(
     """
     if tokens is not None:
         return _text_splits(config, folder, seed, progress, kind, tokens)
-    source = load_source(config, folder, kind)
+    source = settle_small_classes(load_source(config, folder, kind), config, kind)
     plan = plan_splits(source, config, seed)
     selections = {
         "train": Selection(split=source.train, rows=plan.train),
@@ -100,7 +103,7 @@ def _text_splits(
     config: DataConfig, folder: Path, seed: int, progress: Progress, kind: LabelKind, needs: TokenNeeds
 ) -> Splits:
     """See `load_splits`. The test texts are the same with any tokenizer, so it is part of the whole digest alone."""
-    source = load_text_source(config, folder, kind)
+    source = settle_small_classes(load_text_source(config, folder, kind), config, kind)
     plan = plan_splits(source, config, seed)
     splits, facts = tokenize_splits(source, plan, config, folder, needs, progress)
     names = source.class_names

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supernet.data.image_form import SQUARE, ImageForm
+from supernet.model_space import ImageModelSpace
 from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
@@ -86,12 +88,13 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
 """Name in a config -> entry, for every model space but imported ones."""
 
 
-def check_model_section(config: SpaceConfig, folder: Path) -> None:
+def check_model_section(config: SpaceConfig, folder: Path, images: ImageForm = SQUARE) -> None:
     """Find mistakes in the `model` section before the number of classes is known, which may take hours of decoding.
 
     Args:
         config: The `model` section.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data.
 
     Raises:
         ConfigError, SpaceError: As for `make_model_space`; the user's own code is imported but not called.
@@ -101,16 +104,20 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        make_model_space(config, CHECKED_CLASSES, folder)
+        make_model_space(config, CHECKED_CLASSES, folder, images)
 
 
-def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
+def make_model_space(
+    config: SpaceConfig, classes: int, folder: Path = Path(), images: ImageForm = SQUARE
+) -> ModelSpace:
     """The model space that the `model` section of a config describes.
 
     Args:
         config: The `model` section.
         classes: Number of classes of the data.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data. A model space without `for_images` is for square images in colour,
+            or its options say what its inputs are.
 
     Raises:
         ConfigError: The model space or the package it needs cannot be imported, or an option does not fit.
@@ -124,4 +131,5 @@ def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -
         from supernet.spaces.hf_folder import with_pretrained_config
 
         config = with_pretrained_config(config, folder)
-    return MODEL_SPACES[config.space].make(config, classes)
+    made = MODEL_SPACES[config.space].make(config, classes)
+    return made.for_images(images) if isinstance(made, ImageModelSpace) else made

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from factory_base.errors import ConfigError, DataError
 from factory_base.foreign import printable
-from supernet.data.folder import EXTENSIONS
+from supernet.data.formats import EXTENSIONS
 from supernet.data.split_names import listed, split_of_word, words_of
 from supernet.data.table.reading import SUFFIXES, TableFile
 from supernet.data.types import LabelKind
@@ -68,7 +68,7 @@ class Columns:
 def table_files(folder: Path) -> list[Path]:
     """The tables in a folder and in the folders in it."""
     paths = (*folder.glob("*"), *folder.glob("*/*"))
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.name[0] not in "._")
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
 
 
 def guess_columns(path: Path, labels: Sequence[str] = ()) -> Columns:

@@ -36,6 +36,13 @@ class Texts(Sequence[str]):
 
         return Texts(pa.array(texts, pa.large_string()))
 
+    @staticmethod
+    def joined(parts: Sequence[Texts]) -> Texts:
+        """All texts of `parts`, which are one or more."""
+        import pyarrow as pa
+
+        return Texts(pa.concat_arrays([part.cells for part in parts]))
+
     def __len__(self) -> int:
         return len(self.cells)
 

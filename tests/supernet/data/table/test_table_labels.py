@@ -52,8 +52,8 @@ def test_numbers_are_indices_if_the_file_names_the_classes(table: Any) -> None:
         ("t.csv", ["a", "b", ""] * 10, "t.csv, line 4: 'label' is missing (and in 9 more rows)"),
         ("t.jsonl", [1, 2, None] * 10, "t.jsonl, line 3: 'label' is missing"),
         ("t.parquet", [1.0, None] * 15, "t.parquet, row 1: 'label' is missing"),
-        ("t.jsonl", [1, 2, "cat"] * 10, "line 3: 'label' is text ('cat'), but in the lines before a whole number"),
-        ("t.jsonl", [1, True] * 15, "line 2: 'label' is true or false (True), but in the lines before a whole number"),
+        ("t.jsonl", [1, 2, "cat"] * 10, "line 3: 'label' is text ('cat'), but before a whole number"),
+        ("t.jsonl", [1, True] * 15, "line 2: 'label' is true or false (True), but before a whole number"),
         ("t.jsonl", [1, {"a": 1}] * 15, "line 2: 'label' is {'a': 1}, expected one of: true or false, a whole number"),
         ("t.parquet", [0.5, 1.5] * 15, "row 0: 'label' is 0.5, not a class; for numbers choose task: regression"),
         ("t.jsonl", [["a"], ["b"]] * 15, "for several labels per row choose task: multilabel"),
@@ -115,6 +115,7 @@ def test_lists_columns_and_cells_of_labels_mean_the_same(table: Any) -> None:
     ("name", "values", "keys", "message"),
     [
         ("t.jsonl", [["a"], None] * 15, {}, "line 2: 'label' is None, missing; write an empty list"),
+        ("t.jsonl", ["a|b", None] * 15, {}, "line 2: 'label' is None, missing; write an empty list"),
         ("t.jsonl", [["a", None]] * 15, {}, "a list with a missing label"),
         ("t.csv", [""] * 30, {}, "no row has a label in 'label'"),
         ("t.jsonl", [1] * 30, {}, "holds int64, expected lists, or text with labels separated by |"),
