@@ -58,13 +58,13 @@ def build(
 
 def print_family(built: Built, run: Run) -> None:
     """Print the tiers of a finished family, the paths of its files, and the budgets that were derived."""
+    from exports.family.judge import metric_text
     from exports.family.labels import family_labels
     from factory_base.quantities import format_bytes
 
     rows = []
     for outcome, e in zip(built.outcomes, built.exported, strict=True):
-        costs, evaluation = outcome.result.pick.costs, e.evaluation()
-        low, high = evaluation.interval()
+        costs, quality = outcome.result.pick.costs, built.manifest.models[e.artifact.model_id].quality
         rows.append(
             (
                 outcome.found.profile.name,
@@ -73,11 +73,12 @@ def print_family(built: Built, run: Run) -> None:
                 format_bytes(costs.peak_memory_bytes),
                 format_bytes(e.artifact.bytes),
                 f"{costs.macs / 1e6:.2f}",
-                f"{evaluation.accuracy:.2%} ({low:.1%} to {high:.1%})",
+                f"{quality.value_ppm / 1e6:.2%} ({quality.low_ppm / 1e6:.1%} to {quality.high_ppm / 1e6:.1%})",
                 e.artifact.model_id,
             )
         )
-    print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
+    test = f"test {metric_text(next(iter(built.manifest.models.values())).quality.metric)}"
+    print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", test, "model"), rows)
     consistency = _consistency_rows(built.manifest, family_labels(run.family_folder, built.manifest))
     print_line()
     print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)

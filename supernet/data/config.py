@@ -18,7 +18,7 @@ SourceName = Literal["digits", "folder", "npz", "parquet", "table", "webdataset"
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)
 """The values of `SourceName`."""
 
-_SEARCHED: Final = ("folder", "parquet", "table")
+_SEARCHED: Final = ("folder", "parquet", "table", "webdataset")
 """The sources that find their files in a folder."""
 
 
@@ -105,7 +105,7 @@ class DataConfig(Document):
     source: str
     path: str | None = None
     test_path: str | None = None
-    image_size: Side | tuple[Side, Side] = 32
+    image_size: Side | Annotated[tuple[Side, ...], Field(min_length=2, max_length=2)] = 32
     channels: Annotated[Literal[1, 3], ADDED] = 3
     fitting: Annotated[Fitting, ADDED] = "squash"
     image_column: str = "image"
@@ -146,7 +146,7 @@ class DataConfig(Document):
 
     @field_validator("image_size")
     @classmethod
-    def _one_form_of_squares(cls, size: int | tuple[int, int]) -> int | tuple[int, int]:
+    def _one_form_of_squares(cls, size: int | tuple[int, ...]) -> int | tuple[int, ...]:
         return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
     @field_validator("ignore")

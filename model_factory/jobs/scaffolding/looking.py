@@ -23,10 +23,10 @@ from supernet.data.archive import Archive
 from supernet.data.config import DataConfig
 from supernet.data.shards import find_shards
 from supernet.data.source_splits import Source
-from supernet.data.sources import load_source
+from supernet.data.sources import load_source, load_text_source
 from supernet.data.split_names import listed, split_of_name
 from supernet.data.table.reading import SUFFIXES, TableFile
-from supernet.data.table.source import load_table_texts, table_image_files
+from supernet.data.table.source import table_image_files
 from supernet.data.text_source import TextSource
 from supernet.data.types import LabelKind
 
@@ -77,7 +77,7 @@ def _loaded(place: Place) -> tuple[Source | TextSource, LabelKind]:
     first: FactoryError | None = None
     for kind in place.kinds:
         try:
-            return (load_table_texts if config.text_column else load_source)(config, Path(), kind), kind
+            return (load_text_source if config.text_column else load_source)(config, Path(), kind), kind
         except (ConfigError, DataError) as error:
             first = first or error
     raise first or ConfigError(f"{printable(str(place.path))}: holds no labels")

@@ -7,7 +7,9 @@ import pytest
 from family_files import predictions
 
 from exports.family.artifact import Evaluation
-from exports.family.diff import Limits, diff_families, paired_difference
+from exports.family.diff import Limits, diff_families
+from exports.family.judge import classes_judge
+from exports.family.metric_change import paired_difference
 from exports.family.records import Perf, Selector
 from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.errors import ConfigError, IncomparableError
@@ -163,7 +165,11 @@ def test_a_changed_selector_is_noted(make_family, spec):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": ("a", "b", "c", "d")}, {"test_set_sha256": "cd" * 32}, {"test_labels": np.zeros(200, int)}],
+    [
+        {"judge": classes_judge(("a", "b", "c", "d"))},
+        {"test_set_sha256": "cd" * 32},
+        {"test_labels": np.zeros(200, int)},
+    ],
 )
 def test_another_task_or_test_set_cannot_be_compared(make_family, changes):
     with pytest.raises(IncomparableError, match="different") as caught:

@@ -65,6 +65,17 @@ def test_the_labels_decide_on_the_task(factory, folder, header, row, task, label
     assert f"  {labels}\n" in text
 
 
+def test_texts_without_a_header_get_a_text_encoder(factory, tmp_path):
+    lines = [f"the film number {i} was {'good' if i % 2 else 'bad'}\t{i % 2}" for i in range(60)]
+    (tmp_path / "reviews.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out = factory(tmp_path, "init", "app", "--data", "reviews.tsv").out.splitlines()
+    assert "data: table, 60 training texts, no test texts of their own" in out
+    assert "texts: 6 words (the median of 60 sampled), 95 % at most 6" in out
+    config = load_config(tmp_path / "app" / "factory.yaml")
+    assert (config.task.name, config.model.space) == ("text_classification", "text_encoder")
+    assert config.data.columns == ["text", "label"]
+
+
 def test_a_table_beside_class_folders_is_named_and_not_used(folder):
     for name in ("cat", "dog"):
         (folder / name).mkdir()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from factory_base.errors import DataError
-from supernet.data.augmentation import OPERATIONS, augment
+from supernet.data.augmentation import OPERATIONS, _luma, _transforms, _warped, augment
 from supernet.data.augmentation_config import AugmentConfig
 from supernet.data.examples import Draws
 from supernet.data.image_examples import ImageExamples, Normalisation, to_input
@@ -198,3 +198,33 @@ def test_changes_larger_than_the_images_are_refused(change: dict[str, int]) -> N
     config.check_size(11)
     with pytest.raises(DataError, match="10"):
         ImageExamples(images=noise(), labels=torch.zeros(64), normalisation=NORMALISATION, augmentation=config)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 20), (1, 20, 12), (1, 12, 12)])
+@pytest.mark.parametrize(
+    "config",
+    [{"flip": True, "shift": 3}, {"crop_area": 0.5}, {"operations": 2, "magnitude": 1.0}, {"cutout": 6}],
+    ids=lambda config: "-".join(config),
+)
+def test_grey_images_and_those_that_are_not_square_are_changed_too(
+    config: dict[str, float], shape: tuple[int, int, int]
+) -> None:
+    images = torch.randint(0, 256, (40, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = changed(images, **config)
+    assert found.shape == images.shape
+    assert 0.1 < (found != images).float().mean() < 1
+
+
+def test_a_rotation_keeps_a_disc_round_in_an_image_that_is_not_square() -> None:
+    down, across = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(40) - 19.5, indexing="ij")
+    disc = ((down**2 + across**2 < 81) * 255).to(torch.uint8)[None, None].expand(200, 1, -1, -1)
+    which, strength = torch.full((200,), OPERATIONS.index("rotate")), torch.linspace(-1, 1, 200)
+    size = (disc.shape[-2], disc.shape[-1])
+    transforms = _transforms(AugmentConfig(shift=0), Draws(0, 0), torch.arange(200), size, [(which, strength)])
+    moved = (_warped(disc, transforms).to(torch.int64) - disc).abs() > 200
+    assert moved.float().mean() < 0.004  # its edge alone
+
+
+def test_the_luma_of_grey_pixels_is_their_level() -> None:
+    pixels = torch.tensor([3.0, 200.0])[:, None, None, None].expand(2, 1, 2, 2)
+    assert torch.equal(_luma(pixels), pixels)

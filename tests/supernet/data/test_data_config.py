@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from factory_base.documents import parse_document
+from factory_base.documents import parse_document, shaping_values
 from factory_base.errors import ConfigError
 from supernet.data.config import SOURCE_NAMES, DataConfig
+from supernet.data.image_form import ImageForm
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,32 @@ def test_describing_data_imports_nothing_heavy() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "sklearn", "pyarrow", "pandas", "scipy"} & set(loaded)
+
+
+def test_an_image_size_may_have_two_sides() -> None:
+    assert DataConfig(source="digits", image_size=(12, 16)).form == ImageForm(height=12, width=16)
+    assert DataConfig(source="digits", image_size=(16, 16)) == DataConfig(source="digits", image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"image_size": [12]}, "image_size"),
+        ({"image_size": [12, 16, 3]}, "image_size"),
+        ({"image_size": [12, 2]}, "image_size"),
+        ({"channels": 2}, "channels"),
+        ({"fitting": "stretch"}, "fitting"),
+        ({"channels": 1, "normalize": "imagenet"}, "'normalize' states three channels, but 'channels' is 1"),
+        ({"class_minimum": 1}, "class_minimum"),
+        ({"small_classes": "merge", "merged_class": " x"}, "merged_class"),
+    ],
+)
+def test_wrong_forms_of_images_and_classes_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_document({"source": "digits", **keys}, DataConfig, "data")
+
+
+def test_keys_of_pictures_at_their_defaults_leave_fingerprints_as_they_were() -> None:
+    new = {"channels", "fitting", "ignore", "small_classes", "class_minimum", "merged_class"}
+    assert not new & shaping_values(DataConfig(source="digits")).keys()
+    assert shaping_values(DataConfig(source="digits", fitting="crop"))["fitting"] == "crop"

@@ -12,7 +12,9 @@ from PIL import Image
 
 from factory_base.errors import ConfigError, DataError
 from supernet.data.config import DataConfig
+from supernet.data.small_classes import settle_small_classes
 from supernet.data.sources import load_splits
+from supernet.data.text_source import TextSource, TextSplit
 from supernet.data.types import Splits
 
 
@@ -98,3 +100,29 @@ def test_what_is_left_can_be_read_by_other_processes_and_on_demand(tmp_path: Pat
 def test_the_name_of_a_merged_class_needs_a_merge() -> None:
     with pytest.raises(ValueError, match="'merged_class' is for 'small_classes: merge'"):
         DataConfig(source="digits", merged_class="rare")
+
+
+@pytest.mark.parametrize("choice", ["drop", "merge"])
+def test_images_of_16_bits_keep_their_new_labels(choice: str, tmp_path: Path) -> None:
+    write(tmp_path / "pets", {"ape": 2, "cat": 6, "dog": 2, "emu": 6})
+    Image.fromarray(np.full((8, 8), 2**12 - 1, np.uint16)).save(tmp_path / "pets/cat/deep.png")
+    splits = load(tmp_path, small_classes=choice)
+    found = {name: images_of(splits, name) for name in splits.class_names}
+    assert found == {"cat": 7, "emu": 6} | ({"other": 4} if choice == "merge" else {})
+
+
+def test_texts_and_stated_splits_are_settled_alike() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2], np.int64)
+    texts = [f"text {row}" for row in range(8)]
+    source = TextSource(
+        train=TextSplit(texts=texts, labels=labels), test=None, class_names=("a", "b", "c"),
+        heldout=np.array([2, 5, 7]), notes=("before",),
+    )  # fmt: skip
+    config = DataConfig(source="table", path="t.csv", text_column="text", small_classes="drop")
+    settled = settle_small_classes(source, config, "class")
+    assert settled.train.texts == texts[:6]
+    assert settled.heldout is not None
+    assert settled.heldout.tolist() == [2, 5]
+    assert settled.notes == ("before", "data: left out 1 class with fewer than 2 training examples: c (1)")
+    with pytest.raises(ConfigError, match=r"are for one class per example"):
+        settle_small_classes(source, config, "classes")
