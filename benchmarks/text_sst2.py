@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory_base.errors import FactoryError
+from factory_base.errors import DataError, FactoryError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
@@ -31,8 +31,8 @@ import torch
 from common import environment, log, make_parser, parse_options
 
 from supernet.data.examples import ExampleInputs
-from supernet.data.text import Vocabulary, load_sentences
 from supernet.data.token_examples import TokenExamples
+from supernet.data.tokenizer import Tokenizer, trained_tokenizer
 from supernet.evaluation.evaluation import accuracy
 from supernet.model_space import ModelSpace
 from supernet.sharing.macs import count_macs
@@ -70,16 +70,16 @@ LEARNING_RATES_ALONE = (1e-3, 2e-3, 4e-3)
 """The learning rate of the supernet, and around it those among which the network trained alone has its best."""
 
 WORD_DROPOUT = 0.2
-"""Share of the words of a training sentence that are replaced by the unknown word, against overfitting."""
+"""Share of the tokens of a training sentence that are replaced by the unknown token, against overfitting."""
 
 QUICK = {"epochs": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSplits:
-    """The three splits as tokens, and the vocabulary of the training split."""
+    """The three splits as tokens, and the tokenizer of the training split."""
 
-    vocabulary: Vocabulary
+    tokenizer: Tokenizer
     train: TokenExamples
     dev: TokenExamples
     test: TokenExamples
@@ -121,7 +121,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv, dev.tsv and test.tsv")
     parser.add_argument("--epochs", type=float, default=2, help="passes over the training sentences")
-    parser.add_argument("--vocabulary", type=int, default=8000, help="number of tokens")
+    parser.add_argument("--vocabulary", type=int, default=8000, help="number of tokens of the tokenizer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     return parse_options(parser, arguments, QUICK)
@@ -151,7 +151,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 1),
         "epochs": options.epochs,
         "sentences": [len(texts.train), len(texts.dev), len(texts.test)],
-        "tokens": len(texts.vocabulary),
+        "tokens": texts.tokenizer.vocabulary,
         "count": space.space.count(),
         "quick": options.quick,
         **environment(options.seed),
@@ -159,21 +159,32 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path, size: int) -> TokenSplits:
-    """The splits in `folder`; the vocabulary comes from the training split. Raises `DataError`."""
-    splits = {name: load_sentences(folder / f"{name}.tsv") for name in ("train", "dev", "test")}
-    vocabulary = Vocabulary.build(splits["train"].sentences, size)
-    length = SECTION["lengths"][-1]
+    """The splits in `folder`; the tokenizer is trained on the training split. Raises `DataError`."""
+    splits = {name: sentences(folder / f"{name}.tsv") for name in ("train", "dev", "test")}
+    tokenizer = trained_tokenizer(lambda: [splits["train"][0]], size)
+
+    def examples(name: str, word_dropout: float = 0.0) -> TokenExamples:
+        texts, labels = splits[name]
+        tokens = torch.from_numpy(tokenizer.encode(texts, SECTION["lengths"][-1]))
+        return TokenExamples(tokens=tokens, labels=torch.tensor(labels), word_dropout=word_dropout)
+
     return TokenSplits(
-        vocabulary=vocabulary,
-        train=TokenExamples.of(splits["train"], vocabulary, length, WORD_DROPOUT),
-        dev=TokenExamples.of(splits["dev"], vocabulary, length),
-        test=TokenExamples.of(splits["test"], vocabulary, length),
+        tokenizer=tokenizer, train=examples("train", WORD_DROPOUT), dev=examples("dev"), test=examples("test")
     )
+
+
+def sentences(path: Path) -> tuple[list[str], list[int]]:
+    """The sentences and labels in a file. Raises `DataError`."""
+    try:
+        rows = [line.rpartition("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        return [text for text, _, _ in rows], [int(label) for _, _, label in rows]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected lines of 'sentence<TAB>label'") from error
 
 
 def text_space(texts: TokenSplits) -> ModelSpace:
     """The model space, for two classes."""
-    return make_model_space(TextEncoderConfig(vocabulary=len(texts.vocabulary), **SECTION), classes=2)
+    return make_model_space(TextEncoderConfig(vocabulary=texts.tokenizer.vocabulary, **SECTION), classes=2)
 
 
 def tiers(space: SearchSpace) -> dict[str, SubnetConfig]:

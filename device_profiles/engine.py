@@ -41,6 +41,11 @@ InputType = Literal["float32", "uint8", "int64"]
 `(n, height, width, 3)`, of a file that holds the preprocessing; `int64` for the tokens of texts, `(n, length)`."""
 
 
+def input_type_of(inputs: ModelInput) -> InputType:
+    """The type of these inputs."""
+    return "uint8" if inputs.dtype == np.uint8 else "int64" if inputs.dtype == np.int64 else "float32"
+
+
 class Session(Protocol):
     """A loaded model that is ready to run: a network, or a part of one."""
 

@@ -23,9 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from device_profiles.engine import InputType, ModelInput, Precision
+from device_profiles.engine import InputType, ModelInput, Precision, input_type_of
 from exports.family.artifact import MODELS, Artifact, model_file
 from exports.family.proof import Proof
 from exports.onnx.conversion import DROP_LIMIT, CheckImages, Conversion
@@ -46,7 +44,8 @@ class ConvertOptions:
         calibration: Training images, as model inputs; needed for `int8`.
         check: Held-out images; None if the loss of accuracy is not measured and the simplest conversion is taken.
         drop_limit: The largest loss of accuracy in percentage points before another way of converting is tried.
-        input_type: The type of the network's input, and of these images: `uint8` for a `PixelInput`.
+        input_type: The type of the network's input, and of these images: `uint8` for a `PixelInput`, `int64` for
+            tokens.
     """
 
     precision: Precision = "fp32"
@@ -181,7 +180,7 @@ def export_artifact(
         ParityError: The file does not compute what the module computes.
         DiskError: The file cannot be written.
     """
-    options = options or ConvertOptions(input_type="uint8" if parity_images.dtype == np.uint8 else "float32")
+    options = options or ConvertOptions(input_type=input_type_of(parity_images))
     temporary = folder / MODELS / f"model{TEMPORARY_MARK}{os.getpid()}{exporter.suffix}"
     try:
         if converted is None:

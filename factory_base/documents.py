@@ -56,11 +56,11 @@ class Document(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The JSON Schema of the class, in which the descriptions are the documentation in the code."""
-        from factory_base.field_docs import class_docs, field_docs
+        from factory_base.field_docs import field_docs, summary
 
         written = handler(schema)
         described = handler.resolve_ref_schema(written)
-        described["description"] = class_docs(cls)
+        described["description"] = summary(cls)
         described.pop("title", None)
         docs = field_docs(cls)
         for name, field in cls.model_fields.items():

@@ -26,10 +26,10 @@ def field_docs(document: type) -> dict[str, str]:
     return found
 
 
-def class_docs(document: type) -> str:
-    """The docstring of a class up to its first section or example, with each paragraph in one line."""
+def summary(documented: object) -> str:
+    """The docstring of a class, function or module up to its first section or example, each paragraph in one line."""
     kept = []
-    for line in inspect.cleandoc(document.__doc__ or "").splitlines():
+    for line in inspect.cleandoc(documented.__doc__ or "").splitlines():
         if _SECTION.match(line) or line.startswith(">>>"):
             break
         kept.append(line)

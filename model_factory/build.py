@@ -31,6 +31,7 @@ from model_factory.stages.errors import errors_stage
 from model_factory.stages.export import Exported, drop_notes, export_stage
 from model_factory.stages.family import check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
+from model_factory.stages.fingerprint import unknown_changes_note
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.quality import quality_notes, quality_rows
@@ -248,6 +249,8 @@ def _begin(run: Run, console: Console, limits: TrainingLimits | None = None) -> 
     run.note_origin()
     for key in run.config.search.ignored:
         console.say(f"{run.origin}: search.{key} has no effect any more; remove it")
+    if note := unknown_changes_note(run.config.data, run.config_folder):
+        console.say(note)
     for path in damaged_records(run):
         console.say(f"{path}: is damaged and not used")
     return planned_run(run, limits or TrainingLimits(), console)

@@ -16,6 +16,7 @@ from factory_base.errors import ConfigError
 from factory_base.faults import shown
 from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
+from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
 from supernet.planning.pretrained_start import pretrained_recipe
 from supernet.spaces import MODEL_SPACES
@@ -97,7 +98,8 @@ class ExportConfig(Document):
     input: Literal["pixels", "tensor"] = "pixels"
     """What files take. `pixels`: an image as a camera or a decoder gives it, uint8 (height, width, 3) in RGB order; the
     normalisation is in the file, and resizing is done in integers. `tensor`: float32 (3, height, width), which the app
-    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait."""
+    normalises itself, as in families before manifest 1.4. An app must know which: switching makes its updates wait.
+    Files of text classifiers take int64 tokens in any case."""
     opset: int = Field(default=20, ge=18, le=23)
     """Version of the ONNX operator set."""
     dynamic_batch: bool = False
@@ -163,6 +165,20 @@ class FactoryConfig(Document):
     targets: tuple[TargetConfig, ...] = Field(min_length=1, max_length=1000)
     """The devices to search for, each of which becomes a tier of the family."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_start(cls, values: Any) -> Any:
+        """What a `model` section that names weights sets in other sections, unless the config says otherwise."""
+        model = _parsed_model(values.get("model")) if isinstance(values, dict) else None
+        if model is None or not model.names_weights:
+            return values
+        statistics = model.statistics
+        given = {"normalize": statistics, "tokenizer": model.tokenizer}
+        return values | {
+            "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
+            "training": _with_defaults(values.get("training", {}), pretrained_recipe(model)),
+        }
+
     @field_validator("task", mode="before")
     @classmethod
     def _known_task(cls, section: Any) -> Any:
@@ -182,21 +198,11 @@ class FactoryConfig(Document):
             )
         if self.training.distillation != "kl" and self.task.labels != "class":
             raise ValueError(f"training.distillation must be kl for the task {self.task.name}")
+        if self.training.imbalance != "none" and self.task.labels != "class":
+            raise ValueError(
+                f"training.imbalance must be none for the task {self.task.name}, whose examples have no single class"
+            )
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pretrained_start(cls, values: Any) -> Any:
-        """What a `model` section that names weights sets in other sections, unless the config says otherwise."""
-        model = _parsed_model(values.get("model")) if isinstance(values, dict) else None
-        if model is None or not model.names_weights:
-            return values
-        statistics = model.statistics
-        normalize = {} if statistics is None else {"normalize": statistics}
-        return values | {
-            "data": _with_defaults(values.get("data"), normalize),
-            "training": _with_defaults(values.get("training", {}), pretrained_recipe(model)),
-        }
 
     @field_validator("model", mode="before")
     @classmethod
@@ -256,11 +262,28 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
-    def _takes_images(self) -> FactoryConfig:
-        if self.model.inputs != "images":
+    def _task_fits_model(self) -> FactoryConfig:
+        """The task decides what the data are, and the model space must take that."""
+        task, takes = self.task, self.model.inputs
+        if takes != task.inputs:
+            spaces = [name for name, entry in MODEL_SPACES.items() if task.inputs in entry.inputs]
+            hint = f"choose one of the spaces {', '.join(spaces)}"
+            if takes == "tokens":
+                hint = "set task: text_classification, or " + hint
             raise ValueError(
-                f"model: space {self.model.space!r} takes {self.model.inputs}, but a build reads images; "
-                "train it from Python, as benchmarks/text_sst2.py does"
+                f"model: space {self.model.space!r} takes {takes}, but the task {task.name} has {task.inputs}; {hint}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> FactoryConfig:
+        given, plain = self.training.augment, AugmentConfig()
+        changed = [name for name in AugmentConfig.model_fields if getattr(given, name) != getattr(plain, name)]
+        wrong = [name for name in changed if (name in TEXT_CHANGES) != (self.task.inputs == "tokens")]
+        if wrong:
+            what = "texts" if self.task.inputs == "images" else "images"
+            raise ValueError(
+                f"training: augment.{wrong[0]} is for {what}, not for the task {self.task.name}; remove it"
             )
         return self
 
@@ -274,15 +297,35 @@ class FactoryConfig(Document):
         return self
 
     @model_validator(mode="after")
+    def _apps_can_fit(self) -> FactoryConfig:
+        if self.export.takes_pixels or (self.data.form.is_usual and self.data.fitting == "squash"):
+            return self
+        raise ValueError(
+            "export.input is tensor, but apps crop, letterbox, turn gray and fit to images that are not square only in "
+            "integers; set export.input to pixels, or the data to square images in colour with the fitting squash"
+        )
+
+    @model_validator(mode="after")
     def _resolution_fits(self) -> FactoryConfig:
         largest = self.model.largest_resolution
-        if largest is not None and largest > self.data.image_size:
+        if largest is not None and largest > self.data.form.height:
             raise ValueError(
                 f"model: resolutions go up to {largest} but data.image_size is "
-                f"{self.data.image_size}; raise image_size, or lower the resolution"
+                f"{self.data.form.height}; raise image_size, or lower the resolution"
             )
-        self.training.augment.check_size(self.data.image_size)
+        if self.task.inputs == "images":
+            self._check_proportions()
+            self.training.augment.check_size(min(self.data.form.size))
         return self
+
+    def _check_proportions(self) -> None:
+        form = self.data.form
+        odd = [r for r in getattr(self.model, "resolutions", ()) if not form.has_whole_width(r)]
+        if odd:
+            raise ValueError(
+                f"model: a resolution is the height of an input, whose width has the proportions of data.image_size; "
+                f"{odd[0]} x {form.width} / {form.height} is no whole number of pixels; choose other resolutions"
+            )
 
     @property
     def steering(self) -> str:

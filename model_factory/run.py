@@ -89,6 +89,10 @@ class Run:
         """The folder of decoded images."""
         return self.folder / "images"
 
+    def tokenizer(self, key: str) -> Path:
+        """The tokenizer that was trained on the training texts that `key` identifies."""
+        return self.folder / f"tokenizer-{key}.json"
+
     @property
     def parts(self) -> Path:
         """The traced parts of the model space, from which costs are computed."""

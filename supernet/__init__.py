@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from supernet.data.image_examples import Normalisation as Normalisation
     from supernet.data.image_examples import image_examples as image_examples
     from supernet.data.sources import load_splits as load_splits
-    from supernet.data.text import Vocabulary as Vocabulary
-    from supernet.data.text import load_sentences as load_sentences
     from supernet.data.token_examples import TokenExamples as TokenExamples
+    from supernet.data.tokenizer import Tokenizer as Tokenizer
+    from supernet.data.tokenizer import load_tokenizer as load_tokenizer
+    from supernet.data.tokenizer import trained_tokenizer as trained_tokenizer
     from supernet.data.types import Splits as Splits
     from supernet.evaluation.calibration import choose_calibration as choose_calibration
     from supernet.evaluation.evaluation import accuracy as accuracy
@@ -99,10 +100,10 @@ _MODULES = {
     "Supernet": "supernet.sharing.supernet",
     "TextEncoderConfig": "supernet.spaces.transformer_config",
     "TokenExamples": "supernet.data.token_examples",
+    "Tokenizer": "supernet.data.tokenizer",
     "TrainingConfig": "supernet.training.config",
     "UnitAxis": "supernet.sharing.importance",
     "VisionTransformerConfig": "supernet.spaces.transformer_config",
-    "Vocabulary": "supernet.data.text",
     "accuracy": "supernet.evaluation.evaluation",
     "calibrate_ranges": "supernet.quantisation.fake",
     "choose_calibration": "supernet.evaluation.calibration",
@@ -111,7 +112,7 @@ _MODULES = {
     "fake_quantised": "supernet.quantisation.fake",
     "image_examples": "supernet.data.image_examples",
     "keep_freed_memory": "supernet.planning.memory",
-    "load_sentences": "supernet.data.text",
+    "load_tokenizer": "supernet.data.tokenizer",
     "load_splits": "supernet.data.sources",
     "load_supernet": "supernet.training.checkpoint",
     "make_model_space": "supernet.spaces",
@@ -121,6 +122,7 @@ _MODULES = {
     "separated": "supernet.training.finetune",
     "sort_by_importance": "supernet.sharing.importance",
     "train": "supernet.training.training",
+    "trained_tokenizer": "supernet.data.tokenizer",
 }
 """The module of each public name."""
 

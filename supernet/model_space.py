@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from supernet.space import SearchSpace, SubnetConfig
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from supernet.data.image_form import ImageForm
 
 
 class ModelSpace(Protocol):
@@ -41,7 +43,33 @@ class ModelSpace(Protocol):
         """
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """The shape of one input, without the batch: `(channels, height, width)` for images."""
+        """The shape of one input, without the batch: `(channels, height, width)` for images, `(length,)` for texts."""
+
+
+@runtime_checkable
+class TokenModelSpace(ModelSpace, Protocol):
+    """A model space whose inputs are texts as tokens: int64 `(batch, length)`."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens: all are below it."""
+
+    @property
+    def padding(self) -> int | None:
+        """The token after the end of a text, which networks ignore; None if they know none."""
+
+
+def takes_tokens(model_space: ModelSpace) -> bool:
+    """Whether the inputs are tokens: an input with a single axis is a text."""
+    return len(model_space.input_shape(model_space.space.largest)) == 1
+
+
+@runtime_checkable
+class ImageModelSpace(Protocol):
+    """A model space whose networks can take images of other channels and proportions than square ones in colour."""
+
+    def for_images(self, images: ImageForm) -> ModelSpace:
+        """The same choices for images of this form: a resolution is the number of rows of an input."""
 
 
 def space_name(model_space: ModelSpace) -> str:

@@ -73,6 +73,8 @@ def exported_view(name: str, axes: int) -> int:
         return _transpose(axes)
     if name == "unbind":
         return node_bytes("Slice", 4) + node_bytes("Squeeze", 2) + 4 * tensor_bytes((1,), _INT64)
+    if name == "unsqueeze":
+        return node_bytes("Unsqueeze", 2) + tensor_bytes((1,), _INT64)
     if name == "select":
         return node_bytes("Gather", 2, attribute_bytes("axis", 1)) + tensor_bytes((), _INT64)
     return _UNKNOWN_BYTES
@@ -165,6 +167,9 @@ _PLAIN = {
     "native_layer_norm": Exported("LayerNormalization", _attributes(axis=-1, epsilon=1e-5, stash_type=1)),
     "_softmax": _SOFTMAX,
     "_safe_softmax": Exported("Softmax", _attributes(axis=-1), others=_TURNED_KEYS),  # occurs in attention only
+    "embedding": Exported("Gather", _attributes(axis=0)),
+    "ne": Exported("Equal", others=node_bytes("Not", 1) + tensor_bytes((), _INT64), numbers=1),
+    "where": Exported("Where", others=2 * _SCALAR, numbers=2),
     "addmm": _GEMM,
     "mm": _GEMM,
     "bmm": Exported("MatMul"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _QUANTISED = frozenset({"Conv", "Gemm", "MatMul"})
+_LOOKUPS = frozenset({"Gather"})
 _ABSORBING = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _VANISHING = frozenset({"Clip", "Relu"})
 """Operators that the range of the preceding 8-bit value makes redundant."""
@@ -288,28 +289,29 @@ def _float_weight(_: _Node, weight: _Weight) -> int:
 
 
 def _half_weight(node: _Node, weight: _Weight) -> int:
-    """A large matrix in float16, and the node that casts it."""
+    """A large matrix or table in float16, and the node that casts it."""
     if not _is_narrowed(node, weight):
         return _float_weight(node, weight)
     return tensor_bytes(weight.shape, _HALF) + _CAST
 
 
 def _scaled_weight(node: _Node, weight: _Weight) -> int:
-    """A large matrix in 8 bits, a scale per output channel, and the nodes that cast and scale it."""
+    """A large matrix or table in 8 bits, a scale per output channel or column, and the nodes that cast and scale it."""
     if not _is_narrowed(node, weight):
         return _float_weight(node, weight)
-    scale = (node.channels, *[1] * (len(weight.shape) - 1))
+    table = node.op_type in _LOOKUPS
+    scale = weight.shape[1:] if table else (node.channels, *[1] * (len(weight.shape) - 1))
     return tensor_bytes(weight.shape, _BYTE) + tensor_bytes(scale) + _CAST + node_bytes("Mul", 2)
 
 
 def _is_narrowed(node: _Node, weight: _Weight) -> bool:
-    return node.op_type in _QUANTISED and len(weight.shape) > 1 and weight.elements >= NARROWED_ELEMENTS
+    return node.op_type in _QUANTISED | _LOOKUPS and len(weight.shape) > 1 and weight.elements >= NARROWED_ELEMENTS
 
 
 def _integer_weight(node: _Node, weight: _Weight) -> int:
     """A matrix in 8 bits, a bias in 32 bits, each with a scale per output channel; products also have zero points."""
     if node.op_type not in _QUANTISED:
-        return _float_weight(node, weight)
+        return _scaled_weight(node, weight)
     is_matrix, channels = len(weight.shape) > 1, (node.channels,)
     has_zeros = is_matrix and node.op_type != "Conv"
     dequantised = node_bytes("DequantizeLinear", 3 if has_zeros else 2, _AXIS)

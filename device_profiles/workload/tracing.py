@@ -26,6 +26,8 @@ _VIEWS = frozenset({"detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_a
 _FUSABLE = frozenset(
     {"relu", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "sigmoid", "hardsigmoid", "tanh"}
 )
+_LOOKUPS = frozenset({"embedding", "index_select"})
+"""Calls that read only some rows of a constant."""
 _REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "var", "var_mean", "logsumexp"})
 
 
@@ -41,12 +43,13 @@ class _Node:
     output: int
     output_elements: int
     weights: dict[int, int]
+    weights_read: int
     channels: int
     has_bias: bool
     has_activation: bool = False
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
+def trace(module: nn.Module, input_shape: tuple[int, ...], *, tokens: bool = False) -> Workload:
     """Run `module` in evaluation mode on a meta tensor `(1, *input_shape)` and record what an engine would run.
 
     Works for any plain PyTorch network, on the meta device or with real weights, and does not change it. Operators are
@@ -58,11 +61,12 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Workload:
     Args:
         module: The network.
         input_shape: Shape of its input, without the batch.
+        tokens: Whether the input is int64 tokens; otherwise it is float32.
 
     Raises:
         SpaceError: The network does not accept this shape, or its control flow depends on the values of its data.
     """
-    image = torch.empty((1, *input_shape), device="meta")
+    image = torch.empty((1, *input_shape), dtype=torch.int64 if tokens else torch.float32, device="meta")
     recorder = _Recorder(image)
     try:
         with torch.no_grad(), _evaluating(module), recorder:
@@ -166,6 +170,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         constants = [tensor for tensor in tensors if id(tensor) not in self._values]
         owned = [(self._constant(tensor)[0], tensor) for tensor in constants]
         self.file.add_call(name_of(func), args, inputs, owned, output)
+        weights = dict(self._constant(tensor) for tensor in constants)
         node = _Node(
             rule=rule,
             kind=_kind(rule, args),
@@ -174,7 +179,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             input_elements=sum(tensor.numel() for tensor in inputs),
             output=len(self.elements),
             output_elements=output.numel(),
-            weights=dict(self._constant(tensor) for tensor in constants),
+            weights=weights,
+            weights_read=output.numel() if name_of(func) in _LOOKUPS else sum(weights.values()),
             channels=output.shape[1] if output.dim() > 1 else 0,
             has_bias=len(constants) > 1,
         )
@@ -266,7 +272,7 @@ def _workload(recorder: _Recorder, outputs: list[int], tensors: list[Tensor]) ->
             macs=node.macs,
             input_elements=node.input_elements,
             output_elements=node.output_elements,
-            weight_elements=sum(node.weights.values()),
+            weight_elements=node.weights_read,
         )
         for node in nodes
     )
@@ -309,6 +315,7 @@ def _absorbs(producer: _Node, node: _Node) -> bool:
     if node.rule == "batch_norm" and producer.weights:
         if not producer.has_bias:
             producer.weights[-node.output] = node.channels
+            producer.weights_read += node.channels
             producer.has_bias = True
         return True
     producer.has_activation = node.rule == "activation"

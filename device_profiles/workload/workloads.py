@@ -16,7 +16,7 @@ from device_profiles.workload.pixel_input import pixel_input
 from device_profiles.workload.stored import read_parts, write_parts
 from factory_base.progress import Progress, silent
 from supernet.chain import ChainModelSpace
-from supernet.model_space import ModelSpace
+from supernet.model_space import ModelSpace, takes_tokens
 from supernet.space import SubnetConfig
 
 
@@ -157,4 +157,4 @@ def workload_of(model_space: ModelSpace, subnet: SubnetConfig) -> Workload:
 
     with torch.device("meta"):
         module = build_unweighted(model_space, subnet)
-    return trace(module, model_space.input_shape(subnet))
+    return trace(module, model_space.input_shape(subnet), tokens=takes_tokens(model_space))

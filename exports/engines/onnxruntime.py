@@ -33,7 +33,11 @@ OLDEST_VERSIONS: Final = {18: "1.14.0", 19: "1.15.0", 20: "1.17.0", 21: "1.18.0"
 """Opset -> the first ONNX Runtime that runs it, from its compatibility table. For 23 the table says 1.22, which refuses
 the IR version of such files: 1.23 was the first that opened them (`.ci/lowest`)."""
 
-_INPUT_TYPES: Final[dict[str, InputType]] = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+_INPUT_TYPES: Final[dict[str, InputType]] = {
+    "tensor(float)": "float32",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+}
 """The types of inputs, as ONNX Runtime names them."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.evaluations import default_stores, evaluation_of
+from exports.family.input_form import fitting_notes
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
 from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Quality, Tier, TokenSpec
@@ -218,12 +219,12 @@ def release_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
 
 
 def input_notes(old: Manifest, new: Manifest) -> tuple[str, ...]:
-    """A note if the models of `new` take another form of input than those of `old`, which apps must know."""
+    """Notes if the models of `new` take another form of input than those of `old`, which apps must know."""
     before, after = old.task.input, new.task.input
     if isinstance(before, TokenSpec) or isinstance(after, TokenSpec):  # there is one form of tokens
         return ()
     if (before.dtype, before.layout) == (after.dtype, after.layout):
-        return ()
+        return fitting_notes(old.task.preprocessing, new.task.preprocessing)
     if after.dtype == "float32":
         effect = "apps must normalise images again"
     else:
@@ -268,7 +269,7 @@ def content_of(manifest: Manifest) -> Manifest:
 def _without_figures(model: Model) -> Model:
     return model.model_copy(
         update={
-            "quality": model.quality.model_copy(update={"classes": None}),
+            "quality": model.quality.model_copy(update={"classes": None, "measures": None}),
             "engine": model.engine.model_copy(update={"tried": ()}),
             "needs": model.needs.model_copy(update={"load_us": None, "load_basis": None, "load_machine": None}),
             "files": tuple(file.model_copy(update={"blocks": None}) for file in model.files),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from device_profiles.workload.file_size import OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
-from exports.family.artifact import Artifact
+from exports.family.artifact import Artifact, Evaluation
 from exports.family.author_checks import refuse_faults
 from exports.family.blocks import block_bytes, file_blocks
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
@@ -33,6 +33,7 @@ from exports.family.npy import npy_bytes
 from exports.family.proof_records import conversion_record, proof_record
 from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
+    IMAGE_FORM_FEATURE,
     LABELS_FEATURE,
     PIXELS_FEATURE,
     PPM,
@@ -69,6 +70,8 @@ from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
+from supernet.tasks.measures import predicted_measures
+from supernet.tasks.measures_json import measures_summary
 
 _BlocksOf: TypeAlias = dict[Path, Blocks | None]
 _BYTES_PER_LOGIT = 10
@@ -189,7 +192,7 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
-        critical=(PIXELS_FEATURE,) if spec.takes_pixels else (),
+        critical=_critical(spec),
         task=task,
         tiers=_tiers(spec),
         models={
@@ -203,6 +206,12 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
         provenance=spec.provenance,
     )
     return manifest, {**contents, **more}
+
+
+def _critical(spec: FamilySpec) -> tuple[str, ...]:
+    """What apps must know about the input."""
+    found = [IMAGE_FORM_FEATURE] if not spec.takes_usual_images else []
+    return (*found, *([PIXELS_FEATURE] if spec.takes_pixels else []))
 
 
 def _samples(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Samples | None, dict[str, bytes]]:
@@ -225,8 +234,8 @@ def _image_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
 
 
 def _tensor_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
-    sizes = sorted({model.artifact.image_shape[1:] for model in spec.models})
-    return [sample_file(SAMPLES, *size, tensor_samples(*size, spec.normalise)) for size in sizes]
+    shapes = sorted({model.artifact.image_shape for model in spec.models})
+    return [sample_file(SAMPLES, *shape[1:], tensor_samples(shape, spec.normalise)) for shape in shapes]
 
 
 def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, bytes]]:
@@ -275,9 +284,9 @@ def _check(spec: FamilySpec) -> None:
             if selector.model_extra:
                 raise ManifestError(f"tier {tier.id!r}: a selector has the unknown keys {sorted(selector.model_extra)}")
     images = spec.sample_images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
         raise ManifestError(
-            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 3), n >= 1"
+            f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 1 or 3), n >= 1"
         )
     if len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(spec.labels):
         raise ManifestError(f"the test labels must be in 0 to {len(spec.labels) - 1}, the indices of the label names")
@@ -293,9 +302,9 @@ def _task(spec: FamilySpec) -> Task:
     height, width = spec.sample_images.shape[1:3]
     return Task(
         name="image_classification",
-        input=input_spec(spec.takes_pixels),
+        input=input_spec(spec.takes_pixels, spec.channels),
         output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=preprocessing((height, width), spec.normalise),
+        preprocessing=preprocessing((height, width), spec.normalise, spec.fitting, spec.channels),
         labels=spec.labels,
     )
 
@@ -342,6 +351,7 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
             metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
             high_ppm=round(high * PPM), images=evaluation.images, test_set_sha256=spec.test_set_sha256,
             basis="measured", of="exported file", classes=classes,
+            measures=_measures(spec, evaluation),
         ),
         parity=ParityRecord(
             max_abs_difference_nano=math.ceil(parity.max_abs_difference * 1e9),
@@ -357,6 +367,11 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
         proof=proof_record(artifact.proof),
         conversion=conversion_record(artifact.conversion),
     )  # fmt: skip
+
+
+def _measures(spec: FamilySpec, evaluation: Evaluation) -> dict[str, int]:
+    found = predicted_measures(evaluation.predictions, spec.test_labels, len(spec.labels), evaluation.confidences)
+    return {name: round(value * PPM) for name, value in measures_summary(found).items()}
 
 
 def _selftest(spec: FamilySpec, tolerance: int) -> SelfTest | None:
@@ -390,9 +405,9 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
         process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
     )
     if spec.publish.samples == "images":
-        logits = run_samples(session, spec.sample_images, artifact.image_shape[-1], spec.normalise)
+        logits = run_samples(session, spec.sample_images, artifact.image_shape[1:], spec.normalise)
     else:
-        logits = run_tensors(session, tensor_samples(*artifact.image_shape[1:], spec.normalise))
+        logits = run_tensors(session, tensor_samples(artifact.image_shape, spec.normalise))
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
         "tolerance_micro": tolerance_micro(logits, artifact.precision),

@@ -31,6 +31,11 @@ class InputShape(Record):
     height: Positive
     width: Positive
 
+    @property
+    def is_square(self) -> bool:
+        """Whether images are as high as wide."""
+        return self.height == self.width
+
 
 class TokenShape(Record):
     """The shape of one input of a model that takes tokens: how many of the task's it takes, from the first on."""
@@ -125,6 +130,8 @@ class Quality(Record):
         basis: The provenance of the value.
         of: What was evaluated.
         classes: The accuracy per class, if the answers are classes.
+        measures: Further figures of the same evaluation by name, such as `balanced_accuracy`, `macro_f1`,
+            `calibration_error` and `majority_accuracy`, which always answering the most frequent class reaches.
     """
 
     metric: Id
@@ -136,6 +143,7 @@ class Quality(Record):
     basis: Literal["measured"]
     of: Literal["exported file"]
     classes: ClassQuality | None = None
+    measures: dict[Id, Score] | None = None
 
 
 class ParityRecord(Record):

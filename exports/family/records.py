@@ -46,9 +46,11 @@ from exports.family.record_fields import (
     Sha256,
 )
 from exports.family.task_records import (
+    IMAGE_FORM_FEATURE,
     OUTPUTS_FEATURE,
     TOKENS_FEATURE,
     CropStep,
+    GrayStep,
     InputSpec,
     LabelsDecoding,
     LetterboxStep,
@@ -77,6 +79,7 @@ from exports.family.tier_records import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "IMAGE_FORM_FEATURE",
     "LABELS_FEATURE",
     "MAX_INTEGER",
     "OUTPUTS_FEATURE",
@@ -97,6 +100,7 @@ __all__ = [
     "EngineRange",
     "EvaluationFiles",
     "File",
+    "GrayStep",
     "HostRun",
     "InputShape",
     "InputSpec",
@@ -140,8 +144,8 @@ FORMAT_VERSION = "1.6"
 """1.2 added labels in a file of their own (`LABELS_FEATURE`); 1.3 added the accuracy per class and the churn, 1.4 the
 precision, the proof and the conversion of each model; 1.5 the digests of blocks, the floor of each platform, the load
 time, samples that are tensors or none, and families without an evaluation; 1.6 tasks other than image classification
-(`OUTPUTS_FEATURE`, `TOKENS_FEATURE`), and metrics other than the accuracy. Apps of earlier versions ignore what they do
-not know, and refuse what they would misread."""
+(`OUTPUTS_FEATURE`, `TOKENS_FEATURE`), gray images and images that are not square (`IMAGE_FORM_FEATURE`), and metrics
+other than the accuracy. Apps of earlier versions ignore what they do not know, and refuse what they would misread."""
 
 LABELS_FEATURE = "labels_file"
 """The critical feature of a manifest whose labels are in a file of their own."""

@@ -14,7 +14,6 @@ from device_profiles.engine import ModelInput
 from exports.client.python.preprocess import resize
 from exports.family.input_form import sample_input
 from exports.family.records import NormaliseStep, SampleFile
-from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
 
 ROLE: Final = "tensors"
@@ -26,23 +25,22 @@ _PATCHES: Final = 5
 """Patches of colour along a side: fewer give nearly plain images, many more average out in the first layers."""
 
 
-def tensor_samples(height: int, width: int, normalise: NormaliseStep | None) -> ModelInput:
+def tensor_samples(shape: tuple[int, int, int], normalise: NormaliseStep | None) -> ModelInput:
     """Invented inputs of a model.
 
     Args:
-        height: The height of the input.
-        width: The width of the input.
+        shape: The channels, the height and the width of the input.
         normalise: The normalisation that an app computes; None if the model takes pixels.
 
     Returns:
-        `SAMPLE_TENSORS` inputs, uint8 `(n, height, width, 3)`, or float32 `(n, 3, height, width)` if they are
-        normalised.
+        `SAMPLE_TENSORS` inputs, uint8 `(n, height, width, channels)`, or float32 `(n, channels, height, width)` if they
+        are normalised.
     """
-    if normalise is not None and height != width:
-        raise ManifestError(f"the input has {width} x {height} pixels, expected a square")
-    patches = np.random.Generator(np.random.PCG64(_SEED)).integers(0, 256, (SAMPLE_TENSORS, _PATCHES, _PATCHES, 3))
+    channels, height, width = shape
+    size = (SAMPLE_TENSORS, _PATCHES, _PATCHES, channels)
+    patches = np.random.Generator(np.random.PCG64(_SEED)).integers(0, 256, size)
     images = [resize(patch, height, width) for patch in patches.astype(np.uint8)]
-    return np.concatenate([image[None] if normalise is None else sample_input(image, width, normalise)
+    return np.concatenate([image[None] if normalise is None else sample_input(image, (height, width), normalise)
                            for image in images])  # fmt: skip
 
 

@@ -25,11 +25,11 @@ MAX_EXPECTED_BYTES = 1 << 26
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """An image, uint8 `(height, width, 3)`, as PNG without metadata, so that equal images give equal bytes."""
+    """An image, uint8 `(height, width, 1 or 3)`, as PNG without metadata, so that equal images give equal bytes."""
     from PIL import Image
 
     buffer = BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -60,7 +60,7 @@ def decode_png(data: bytes, size: tuple[int, int], name: str) -> NDArray[np.uint
 
 
 def run_samples(
-    session: Runnable, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: int,
+    session: Runnable, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], size: tuple[int, int],
     normalise: NormaliseStep | None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """The logits of base images, preprocessed as the manifest states: float32 `(n, classes)`.
@@ -69,7 +69,7 @@ def run_samples(
 
     Args:
         session: The model.
-        images: The images at base size, each uint8 `(height, width, 3)`.
+        images: The images at base size, each uint8 `(h, w, channels)`.
         size: The height and width of the model's input.
         normalise: The normalisation of the manifest; None if the model takes pixels.
 

@@ -27,6 +27,7 @@ from exports.family.records import (
     Soc,
 )
 from factory_base.files import digest_of, sha256_file
+from supernet.data.image_form import Fitting
 
 if TYPE_CHECKING:
     from device_profiles.costs import Costs
@@ -108,8 +109,8 @@ class FamilySpec:
         labels: The names of the classes, in the order of the logits.
         mean_ppm: The mean of the normalisation per channel, in millionths of full scale.
         std_ppm: The standard deviation of the normalisation per channel, in millionths of full scale.
-        sample_images: RGB images at base size, uint8 `(n, height, width, 3)`; whether they are published,
-            `publish` says.
+        sample_images: Images at base size, uint8 `(n, height, width, channels)`, in RGB or gray; whether they are
+            published, `publish` says.
         test_labels: The classes of the test images, `(images,)`.
         test_set_sha256: The digest of the test set.
         models: The models, at least one.
@@ -117,6 +118,7 @@ class FamilySpec:
         provenance: The digests of what the family was made from.
         floors: What the devices of a platform get that match no tier; by default the smallest model.
         publish: What of the user's data is published.
+        fitting: How images of other shapes were fitted to the base size for training; apps do the same.
     """
 
     family_id: str
@@ -132,6 +134,17 @@ class FamilySpec:
     provenance: Provenance
     floors: tuple[PlatformFloor, ...] = ()
     publish: Publish = Publish()
+    fitting: Fitting = "squash"
+
+    @property
+    def channels(self) -> int:
+        """The channels of the images: 3 for RGB, 1 for gray."""
+        return int(self.sample_images.shape[3])
+
+    @property
+    def takes_usual_images(self) -> bool:
+        """Whether the models take square images in RGB."""
+        return self.channels == 3 and all(m.artifact.image_shape[1] == m.artifact.image_shape[2] for m in self.models)
 
     @property
     def takes_pixels(self) -> bool:
@@ -206,6 +219,7 @@ def family_spec(
     tool_version: str = "notebook",
     floors: Sequence[PlatformFloor] = (),
     publish: Publish = Publish(),
+    fitting: Fitting = "squash",
 ) -> FamilySpec:
     """The specification of a family whose labels, normalisation, samples and digests follow from a data set.
 
@@ -220,6 +234,7 @@ def family_spec(
         tool_version: The version of the program that makes the family.
         floors: What the devices of a platform get that match no tier.
         publish: What of the user's data is published.
+        fitting: How images of other shapes were fitted for training.
 
     Raises:
         OSError: The checkpoint cannot be read.
@@ -231,7 +246,15 @@ def family_spec(
         tool_version=tool_version,
     )
     return spec_from_splits(
-        family_id, splits, models, tiers, provenance, release=release, floors=floors, publish=publish
+        family_id,
+        splits,
+        models,
+        tiers,
+        provenance,
+        release=release,
+        floors=floors,
+        publish=publish,
+        fitting=fitting,
     )
 
 
@@ -245,16 +268,17 @@ def spec_from_splits(
     release: int,
     floors: Sequence[PlatformFloor] = (),
     publish: Publish = Publish(),
+    fitting: Fitting = "squash",
 ) -> FamilySpec:
     """As `family_spec`, with a `provenance` that is known."""
-    samples = splits.test.images[sample_rows(splits.test.labels)]
+    samples = _sample_images(splits)
     return FamilySpec(
         family_id=family_id,
         release=release,
         labels=splits.class_names,
         mean_ppm=tuple(round(value * PPM) for value in splits.mean),
         std_ppm=tuple(round(value * PPM) for value in splits.std),
-        sample_images=samples.transpose(0, 2, 3, 1),
+        sample_images=samples,
         test_labels=splits.test.labels,
         test_set_sha256=splits.test_digest,
         models=tuple(models),
@@ -262,7 +286,18 @@ def spec_from_splits(
         provenance=provenance,
         floors=tuple(floors),
         publish=publish,
+        fitting=fitting,
     )
+
+
+def _sample_images(splits: Splits) -> NDArray[np.uint8]:
+    """The images that become samples, (n, height, width, channels); none of texts."""
+    from supernet.data.types import LabelledImages
+
+    if not isinstance(splits.test, LabelledImages):
+        return np.zeros((0, 0, 0, 3), np.uint8)
+    images: NDArray[np.uint8] = splits.test.images[sample_rows(splits.test.labels)].transpose(0, 2, 3, 1)
+    return images
 
 
 def sample_rows(labels: NDArray[np.int64], count: int = SAMPLE_IMAGES) -> list[int]:

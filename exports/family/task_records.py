@@ -3,7 +3,8 @@
 An image classifier has the field `output` alone, as ever: one logit per label, of which the largest is the answer. Any
 other meaning is stated in `outputs`, with a decoding for each, so that later minor versions can add further kinds
 (boxes, masks) and further outputs without a change to this one. Apps before 1.6 would read such outputs as classes, so
-the manifest lists `OUTPUTS_FEATURE` as critical; likewise `TOKENS_FEATURE` if the models take text.
+the manifest lists `OUTPUTS_FEATURE` as critical; likewise `TOKENS_FEATURE` if the models take text, and
+`IMAGE_FORM_FEATURE` if their images are gray or not square.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ TaskName = Literal["image_classification", "image_multilabel", "image_regression
 
 OUTPUTS_FEATURE = "outputs"
 """The critical feature of a manifest whose outputs are not one logit per class."""
+IMAGE_FORM_FEATURE = "image_form"
+"""The critical feature of a manifest whose models take gray images, or images that are not square."""
 TOKENS_FEATURE = "token_input"
 """The critical feature of a manifest whose models take tokens of text."""
 MAX_DECIMALS = 22
@@ -28,13 +31,13 @@ Integer = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class InputSpec(Record):
-    """The model's input tensor, and the image that preprocessing turns into it."""
+    """The model's input tensor, and the image that preprocessing turns into it: of 3 channels in RGB, or 1 in gray."""
 
     name: str
     layout: Literal["NCHW", "NHWC"]
     dtype: Literal["float32", "uint8"]
     channels: Positive
-    colour: Literal["RGB"]
+    colour: Literal["RGB", "gray"]
     image_min: Count
     image_max: Count
 
@@ -113,6 +116,12 @@ class Output(Record):
     decoding: Annotated[LabelsDecoding | ValuesDecoding, Field(discriminator="kind")]
 
 
+class GrayStep(Record):
+    """Take the luma of an image in RGB, in integers: version 4."""
+
+    op: Literal["gray"] = "gray"
+
+
 class ResizeStep(Record):
     """Resize an image of any size to the base size: bilinear with antialiasing, in version 2 in integers."""
 
@@ -164,12 +173,13 @@ class NormaliseStep(Record):
 
 
 Step = Annotated[
-    ResizeStep | CropStep | LetterboxStep | ResizeToModelStep | ScaleStep | NormaliseStep, Field(discriminator="op")
+    GrayStep | ResizeStep | CropStep | LetterboxStep | ResizeToModelStep | ScaleStep | NormaliseStep,
+    Field(discriminator="op"),
 ]
 
 
 class Preprocessing(Record):
-    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 to 3."""
+    """The steps that turn pixels into the input, in order. The app must implement this `version`: 1 to 4."""
 
     version: Positive
     steps: tuple[Step, ...]

@@ -42,12 +42,14 @@ class TensorForm:
         """The size of one input for people: `32 x 24 pixels`, `64 tokens`."""
         if self.vocabulary:
             return f"{self.shape[0]} tokens"
-        height, width = self._sides
+        height, width = self.sides
         return f"{width} x {height} pixels"
 
     @property
-    def _sides(self) -> tuple[int, ...]:
-        return self.shape[:2] if self.dtype == "uint8" else self.shape[1:]
+    def sides(self) -> tuple[int, int]:
+        """The height and width of an image."""
+        height, width = self.shape[:2] if self.dtype == "uint8" else self.shape[1:]
+        return height, width
 
     def empty(self) -> ModelInput:
         """An input without content, with a batch of one."""
@@ -58,7 +60,7 @@ class TensorForm:
         """Whether a file of samples has inputs of this size."""
         if self.vocabulary:
             return (file.length,) == self.shape
-        return (file.height, file.width) == self._sides
+        return (file.height, file.width) == self.sides
 
     def read(self, data: bytes, file: SampleFile) -> ModelInput:
         """The inputs in a file that the manifest describes.
@@ -92,8 +94,11 @@ def tensor_form(task: Task, model: Model) -> TensorForm:
         if not isinstance(given, TokenSpec) or not isinstance(own, TokenShape) or own.length > MAX_TOKENS:
             raise ManifestError(f"the input is not that of a text of at most {MAX_TOKENS:,} tokens")
         return TensorForm(shape=(own.length,), dtype="int64", padding=given.padding, vocabulary=given.vocabulary)
-    if own.height != own.width or own.width > MAX_SIDE:
-        raise ManifestError(f"the input has {own.width} x {own.height} pixels, expected a square of at most {MAX_SIDE}")
+    if max(own.height, own.width) > MAX_SIDE or given.channels not in (1, 3):
+        raise ManifestError(
+            f"the input has {given.channels} channels of {own.width} x {own.height} pixels, expected 1 or 3 of at most "
+            f"{MAX_SIDE} a side"
+        )
     if given.dtype == "uint8":
-        return TensorForm(shape=(own.height, own.width, 3), dtype="uint8")
-    return TensorForm(shape=(3, own.height, own.width), dtype="float32")
+        return TensorForm(shape=(own.height, own.width, given.channels), dtype="uint8")
+    return TensorForm(shape=(given.channels, own.height, own.width), dtype="float32")

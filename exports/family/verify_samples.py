@@ -110,7 +110,9 @@ def _images(folder: Path, manifest: Manifest, inputs: Sequence[File]) -> _Images
             f"{len(inputs)} samples of {size[1]} x {size[0]} pixels are too large to be tried; "
             f"at most {MAX_SIDE} a side and {MAX_SAMPLE_PIXELS:,} in all"
         )
-    return [decode_png(read_file(folder, file, MAX_SAMPLE_BYTES), size, file.name) for file in inputs]
+    channels = getattr(manifest.task.input, "channels", 3)
+    found = [decode_png(read_file(folder, file, MAX_SAMPLE_BYTES), size, file.name) for file in inputs]
+    return [image[..., :channels] for image in found]
 
 
 def _expected_outputs(folder: Path, file: File) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def _outputs(
     if not isinstance(inputs, list):
         return run_tensors(session, inputs)
     form, steps = tensor_form(manifest.task, model), manifest.task.preprocessing
-    return run_samples(session, inputs, form.shape[1], normalisation(steps) if steps else None)
+    return run_samples(session, inputs, form.sides, normalisation(steps) if steps else None)
 
 
 def _seconds(model: Model, samples: int) -> float:

@@ -53,7 +53,7 @@ def export_onnx(
         path: The file to write.
         opset: The opset of the file, in `OPSETS`.
         dynamic_batch: Whether the file accepts a batch of any size.
-        input_type: The type of the module's input: `uint8` for a `PixelInput`.
+        input_type: The type of the module's input: `uint8` for a `PixelInput`, `int64` for tokens.
 
     Raises:
         EngineError: The module is in training mode, cannot be exported, or needs more than standard ONNX.

@@ -31,6 +31,14 @@ def init(
             show_default=False,
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="With --data, a table's column of labels, if it is not found; several for several labels.",
+            show_default=False,
+        ),
+    ] = None,
     template: Annotated[
         TemplateName | None,
         typer.Option(
@@ -52,10 +60,11 @@ def init(
         raise ConfigError("--data and --template exclude each other; give one of them")
     if listed:
         print_table(("template", "for"), list(template_descriptions().items()))
+        print_line("for your own data: `factory init FOLDER --data PATH` looks at them and writes the config")
     elif data is not None:
         from model_factory.jobs.scaffolding.starting import start
 
-        print_started(start(folder, data), folder)
+        print_started(start(folder, data, label or ()), folder)
     else:
         print_scaffold(scaffold(folder, (template or TemplateName.images).value), folder)
 
@@ -66,6 +75,8 @@ def print_started(started: Started, folder: Path) -> None:
         print_line(line)
     print_line(f"wrote {started.config}, the config of the family {started.family}; look through its comments")
     print_line(f"wrote {started.smoke}, the same in about two minutes")
+    for line in started.todo:
+        print_line(line)
     print_line(f"next: `factory build --config {started.smoke}` tries the whole loop")
     print_line(f"then: `factory build` in {_where(folder)}")
 

@@ -57,6 +57,7 @@ class TemplateName(StrEnum):
     imagenet = "imagenet"
     images = "images"
     mobile_int8 = "mobile_int8"
+    sst2 = "sst2"
 
 
 RunOption = Annotated[

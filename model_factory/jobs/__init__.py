@@ -1,1 +1,1 @@
-"""The work of commands outside the build: measure, model and onboard devices, import, write configs, read telemetry."""
+"""The work of commands outside the build: measure and onboard devices, import, write first configs, read telemetry."""

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
 
+from factory_base.field_docs import summary
 from factory_base.quantities import EXAMPLES
 from model_factory.jobs.schema import config_schema
 from supernet.data.sources import SOURCES
@@ -114,6 +115,9 @@ class _Page:
 
     def _plain_words(self, value: dict[str, Any], place: str) -> str:
         kind = value.get("type", "")
+        if "prefixItems" in value:
+            parts = value["prefixItems"]
+            return f"a list of {len(parts)}, each {self._words(parts[0], place)}"
         if kind == "array":
             return f"a list, each entry {self._words(value.get('items', {}), place)}"
         if kind == "object" and isinstance(value.get("additionalProperties"), dict):
@@ -124,15 +128,13 @@ class _Page:
 
 
 def _extras(heading: str) -> Iterator[str]:
-    """What belongs into a section beside its keys: the sources of data."""
-    if heading != "data":
-        return
-    yield "The sources:"
-    lines = []
-    for name, load in SOURCES.items():
-        about = (sys.modules[load.__module__].__doc__ or "").partition("\n\n")[0]
-        lines.append(f"- **`source: {name}`**: {' '.join(about.split())}")
-    yield "\n".join(_filled(line, "  ") for line in lines)
+    """What belongs to a section beside its keys: the sources of data."""
+    for name, load in SOURCES.items() if heading == "data" else ():
+        yield f"### data (source: {name})"
+        about, rules = summary(sys.modules[load.__module__]).split("\n\n"), summary(load).split("\n\n")
+        yield from map(
+            _filled, (about[0], *rules[1:])
+        )  # the first of the rules says the same as the first of the module
 
 
 def _example(value: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 from device_profiles.profile import shipped_profiles
 from model_factory.config import FactoryConfig
 from supernet.data.config import SOURCE_NAMES
+from supernet.tasks import TASKS
 
 SCHEMA_NAME = "factory.schema.json"
 """The file name beside a config under which its first line names the schema."""
@@ -19,6 +20,9 @@ def config_schema() -> dict[str, Any]:
     schema = FactoryConfig.model_json_schema()
     definitions = schema["$defs"]
     definitions["DataConfig"]["properties"]["source"] |= {"examples": [*SOURCE_NAMES]}
+    task = schema["properties"]["task"]
+    task["oneOf"] = [{"enum": [*TASKS]}, *task["oneOf"]]  # a name stands for a section with its defaults
+    task["default"] = task["default"]["name"]
     definitions["TargetConfig"]["properties"]["device"] |= {"examples": [*shipped_profiles()]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

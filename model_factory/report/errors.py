@@ -1,4 +1,4 @@
-"""The page of the worst errors: test images with what a model took them for."""
+"""The page of the worst errors: test images or texts with what a model took them for."""
 
 from __future__ import annotations
 
@@ -21,26 +21,32 @@ _SIDE: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
-    """A test image that a model gets wrong.
+    """A test image or text that a model gets wrong.
 
     Attributes:
-        pixels: uint8 `(channels, height, width)`, with one channel (grey) or three (red, green, blue).
+        shown: An image, uint8 `(channels, height, width)`, with one channel (grey) or three (red, green, blue); or a
+            text, as the model read it.
         example: Its place in the test split, counted from 0.
         label: Its class.
         predicted: The class that was predicted.
         confidence: The probability that the model gave it, 0 to 1.
     """
 
-    pixels: NDArray[np.uint8]
+    shown: NDArray[np.uint8] | str
     example: int
     label: str
     predicted: str
     confidence: float
 
     @property
-    def source(self) -> str:
-        """The picture as the source of an `img` element."""
-        return f"data:image/png;base64,{b64encode(_png(self.pixels)).decode()}"
+    def text(self) -> str | None:
+        """The text; None for an image."""
+        return self.shown if isinstance(self.shown, str) else None
+
+    @property
+    def source(self) -> str | None:
+        """The image as the source of an `img` element; None for a text."""
+        return None if isinstance(self.shown, str) else f"data:image/png;base64,{b64encode(_png(self.shown)).decode()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,6 +1,6 @@
-"""The errors stage: a page with the pictures that the models get most confidently wrong.
+"""The errors stage: a page with the pictures, or the texts, that the models get most confidently wrong.
 
-The pictures are the user's test images, so the page stays in the run folder and is no part of the family.
+They are the user's test data, so the page stays in the run folder and is no part of the family.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from model_factory.stages.cached import Stage
 from model_factory.stages.export import Exported
 from model_factory.stages.materials import Materials
 from model_factory.stages.quality import test_labels
+from supernet.data.types import LabelledTexts
 from supernet.tasks.worst_errors import WorstError, worst_errors
 
 _VERSION = 1
@@ -89,20 +90,23 @@ def errors_stage(
     stage.cached(write, lambda _: (run.errors,))
 
 
-def _pictures(materials: Materials, errors: Mapping[str, Sequence[WorstError]]) -> dict[int, NDArray[np.uint8]]:
-    """The test images that any model gets wrong, `(channels, height, width)` each, by their place in the split."""
+def _pictures(materials: Materials, errors: Mapping[str, Sequence[WorstError]]) -> dict[int, NDArray[np.uint8] | str]:
+    """The test images that any model gets wrong, `(channels, height, width)` each, or texts, by their place."""
     wanted = sorted({error.example for found in errors.values() for error in found})
     if not wanted:
         return {}
-    images = materials.splits.test.images[np.array(wanted)]
-    return dict(zip(wanted, images, strict=True))
+    test, rows = materials.splits.test, np.array(wanted)
+    if isinstance(test, LabelledTexts):
+        tokenizer = materials.splits.tokenizer
+        return dict(zip(wanted, tokenizer.decode(test.tokens[rows]) if tokenizer else (), strict=True))
+    return dict(zip(wanted, test.images[rows], strict=True))
 
 
 def _section(
     row: QualityRow,
     wrong: int,
     errors: Sequence[WorstError] | None,
-    pictures: Mapping[int, NDArray[np.uint8]],
+    pictures: Mapping[int, NDArray[np.uint8] | str],
     names: Sequence[str],
 ) -> ErrorSection:
     return ErrorSection(
@@ -112,7 +116,7 @@ def _section(
         examples=row.measures.examples,
         pictures=None if errors is None else tuple(
             Picture(
-                pixels=pictures[error.example], example=error.example, label=names[error.label],
+                shown=pictures[error.example], example=error.example, label=names[error.label],
                 predicted=names[error.predicted], confidence=error.confidence,
             )
             for error in errors

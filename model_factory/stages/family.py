@@ -143,6 +143,7 @@ def _invented_spec(run: Run, materials: Materials, targets: Sequence[FoundProfil
         Provenance(supernet_sha256=digest, config_sha256=digest, dataset_sha256=digest, tool_version=__version__),
         release=run.config.release,
         publish=_publish(run),
+        fitting=run.config.data.fitting,
     )
 
 
@@ -248,6 +249,7 @@ def _family_spec(
         tool_version=__version__,
         floors=_floors(run, outcomes, exported),
         publish=_publish(run),
+        fitting=run.config.data.fitting,
     )
 
 

@@ -15,12 +15,14 @@ from factory_base.errors import CheckpointError, ConfigError, DataError, SpaceEr
 from factory_base.files import sha256_file, write_text
 from factory_base.foreign import printable
 from model_factory.stages.sealed import read_sealed, write_sealed
-from supernet.data.callables import importable
+from supernet.data.callables import data_version, importable
 from supernet.data.config import DataConfig
-from supernet.data.source_splits import located, wildcards
+from supernet.data.ignoring import Ignoring, is_dropping
+from supernet.data.source_splits import expanded, fixed_part, located, wildcards
 from supernet.space import Option, SubnetConfig
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
+from supernet.spaces.hf_folder import CONFIG_FILE, model_folder
 
 _MISSING_FILES = "missing_files.tsv"
 _DEPTH = 3  # folders below a data set's: a split, a class, and one to spare
@@ -35,14 +37,16 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     """A JSON value that changes if the `data` section changes, or the content or the name of a file below its paths.
 
     Args:
-        config: The `data` section. The files that a callable source reads are not known, so only its code counts.
+        config: The `data` section. The files that a callable source reads are not known, so only its code counts, and
+            the version of its data if it states one.
         folder: The folder of the config.
         memo_file: Keeps the digests by size and time of change, so that an unchanged file is not read again. If files
             that a table names do not exist, they are listed in a file beside it.
 
     Raises:
         ConfigError: A table lacks a column.
-        DataError: A file cannot be read, or a table names files that do not exist.
+        DataError: A file cannot be read, a table names files that do not exist, or a callable source cannot state its
+            version.
     """
     memo = _Memo(memo_file)
     try:
@@ -51,8 +55,24 @@ def data_fingerprint(config: DataConfig, folder: Path, memo_file: Path) -> dict[
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     memo.save()
-    section = shaping_values(config, exclude={"path", "test_path"})  # the digests stand for the content there
-    return {"config": section, "files": [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]}
+    section = shaping_values(config, exclude={"path", "test_path", "tokenizer"})  # the digests stand for the content
+    files = [[name, digest] for (name, _), digest in zip(found, digests, strict=True)]
+    version = data_version(config, folder)
+    return {"config": section, "files": files if version is None else [*files, ["version()", version]]}
+
+
+def unknown_changes_note(config: DataConfig, folder: Path) -> str:
+    """A line for people if changes of the data cannot be noticed; empty if they are.
+
+    Raises:
+        DataError: A callable source cannot state its version.
+    """
+    if not config.is_callable or data_version(config, folder) is not None:
+        return ""
+    return (
+        f"data: it is not known whether the data behind {config.source} changed, since only its code is compared; "
+        "to have changes noticed, give it an attribute version, a function that returns a text or a number"
+    )
 
 
 def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
@@ -61,13 +81,18 @@ def space_libraries(config: SpaceConfig) -> tuple[str, ...]:
 
 
 def model_code(config: SpaceConfig, folder: Path) -> dict[str, Any]:
-    """What shapes a model space apart from the `model` section: the code of an imported space; else empty.
+    """What shapes a model space apart from the `model` section.
+
+    That is the code of an imported space, or the config of a pretrained model; else it is empty.
 
     It is part of the keys of all stages that build networks.
 
     Raises:
         SpaceError: A file of the code cannot be read.
     """
+    if isinstance(config, TransformersConfig) and config.names_weights:
+        path = model_folder(config, folder) / CONFIG_FILE
+        return {"model_config": sha256_file(path) if path.is_file() else None}
     if not isinstance(config, ImportedConfig):
         return {}
     try:
@@ -101,7 +126,10 @@ def _files(config: DataConfig, folder: Path) -> list[tuple[str, Path]]:
     if config.is_callable:
         return _code(config.source.partition(":")[0], folder)
     named = [located(path, folder) for path in (config.path, config.test_path) if path]
-    return [pair for path in named for pair in _below(path)]
+    ignoring = Ignoring([fixed_part(path) for path in named], config.ignore)
+    files = [pair for path in named for pair in _below(path, ignoring)]
+    tokenizer = [] if config.tokenizer is None else _below(located(config.tokenizer, folder), Ignoring([]))
+    return [*files, *(("tokenizer", path) for _, path in tokenizer)]
 
 
 def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> list[tuple[str, Path]]:
@@ -127,21 +155,36 @@ def _files_in_table(config: DataConfig, folder: Path, missing_list: Path) -> lis
     return found
 
 
-def _below(path: Path) -> list[tuple[str, Path]]:
-    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path ""."""
+def _below(path: Path, ignoring: Ignoring) -> list[tuple[str, Path]]:
+    """Every file below a folder or a glob, with its path relative to the fixed part; a single file has the path "".
+
+    Of a path with braces, each file has its name.
+    """
+    listed = expanded(path)
+    if listed is not None:
+        return [(file.name, file) for file in listed if file.is_file() and not _is_foreign(file, ignoring)]
     wild = wildcards(path)
     if wild is not None:
-        return _named(wild[0], wild[0].glob(wild[1]))
-    return _walked(path) if path.is_dir() else [("", path)] if path.is_file() else []
+        return _named(wild[0], (path for path in wild[0].glob(wild[1]) if not _is_foreign(path, ignoring)))
+    return _walked(path, ignoring) if path.is_dir() else [("", path)] if path.is_file() else []
 
 
-def _walked(root: Path) -> list[tuple[str, Path]]:
+def _is_foreign(path: Path, ignoring: Ignoring) -> bool:
+    """Whether a file or folder is no part of the data: a system left it behind, or the config ignores it.
+
+    Other hidden files count, although sources skip them: they always did, and keys hold them.
+    """
+    return is_dropping(path.name) or ignoring.matches(path)
+
+
+def _walked(root: Path, ignoring: Ignoring) -> list[tuple[str, Path]]:
     """Every file below `root`, also through links to folders, as deep as sources look; fast for a million files."""
     found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True):
         below = Path(folder).relative_to(root)
-        if len(below.parts) >= _DEPTH:
-            folders.clear()
+        kept = [name for name in folders if not _is_foreign(Path(folder, name), ignoring)]
+        folders[:] = kept if len(below.parts) < _DEPTH else []
+        files = (name for name in names if not _is_foreign(Path(folder, name), ignoring))
         there = (name for name in files if _is_readable(Path(folder, name)))
         found += [((below / name).as_posix(), Path(folder, name)) for name in there]
     return sorted(found)

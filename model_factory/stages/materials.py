@@ -1,4 +1,4 @@
-"""What several stages share but a build without changes never loads: images, model space and supernet."""
+"""What several stages share but a build without changes never loads: the data, the model space and the supernet."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import library_version, stage_key
 from model_factory.stages.fingerprint import data_fingerprint, model_code, space_libraries
+from model_factory.stages.texts import token_needs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from supernet.data.examples import Examples, Inputs
     from supernet.data.image_cache import ImageCache
     from supernet.data.image_examples import Normalisation
-    from supernet.data.types import LabelledImages, Labels, Splits
+    from supernet.data.types import Labelled, LabelledImages, Labels, Splits
     from supernet.evaluation.calibration import Calibration
     from supernet.model_space import ModelSpace
     from supernet.quantisation.fake import Ranges
@@ -87,9 +88,12 @@ class Materials:
 
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
-        check_model_section(config.model, folder)
-        with self._console.stage("read images") as progress:
-            splits = load_splits(config.data, folder, config.seed, progress, self._image_cache(), config.task.labels)
+        check_model_section(config.model, folder, config.data.form)
+        needs = token_needs(self._run) if self._takes_tokens else None
+        with self._console.stage("read texts" if needs else "read images") as progress:
+            splits = load_splits(
+                config.data, folder, config.seed, progress, self._image_cache(), config.task.labels, needs
+            )
         for note in splits.notes:
             self._console.say(note)
         if self._known is not None:
@@ -108,6 +112,11 @@ class Materials:
             raise DataError(
                 f"{self._run.checkpoint}: was trained with {_listed(known.counts)}, but the data are now read as "
                 f"{_listed(counts)}; {again}"
+            )
+        if splits.digest != known.sha256 and self._takes_tokens:
+            raise DataError(
+                f"{self._run.checkpoint}: was trained with other tokens than those that the texts have now, because "
+                f"another version of the factory or of tokenizers made the tokenizer; {again}"
             )
         if splits.digest != known.sha256:
             self._console.say(
@@ -150,18 +159,23 @@ class Materials:
 
         self._prepare_torch()
         config = self._run.config.model
-        made = make_model_space(
-            config, self._known.classes if self._known else len(self.splits.class_names), self._run.config_folder
-        )
+        form = self._run.config.data.form
+        classes = self._known.classes if self._known else len(self.splits.class_names)
+        made = make_model_space(config, classes, self._run.config_folder, form)
         shape = made.input_shape(made.space.largest)
-        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has images (3, size, size)")
+        if self._takes_tokens and len(shape) != 1:
+            raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has texts (length,)")
+        if not self._takes_tokens and not form.fits(shape):
+            raise SpaceError(
+                f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
+                "channels and the proportions must be the same"
+            )
         return made
 
     @cached_property
     def workloads(self) -> Workloads:
         """Workloads of the files of the subnets, with the preprocessing if files take pixels; see `known_workloads`."""
-        return self.known_workloads(pixels=self._run.config.export.takes_pixels)
+        return self.known_workloads(pixels=self._takes_pixels)
 
     def known_workloads(self, *, pixels: bool) -> Workloads:
         """Workloads of the subnets of the model space, with the parts that an earlier command traced."""
@@ -180,7 +194,9 @@ class Materials:
         """Identifies what the networks of the model space are built from."""
         config, folder = self._run.config.model, self._run.config_folder
         versions = [library_version(name) for name in space_libraries(config)]
-        return digest_of([shaping_values(config), model_code(config, folder), versions])
+        form = self._run.config.data.form
+        images = [] if form.is_usual else [form.channels, form.width / form.height]
+        return digest_of([shaping_values(config), model_code(config, folder), versions, *images])
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -188,6 +204,16 @@ class Materials:
         from supernet.training.checkpoint import load_supernet
 
         return load_supernet(self._run.checkpoint, self.model_space)
+
+    @property
+    def _takes_tokens(self) -> bool:
+        """Whether the networks take the tokens of texts, and not images."""
+        return self._run.config.task.inputs == "tokens"
+
+    @property
+    def _takes_pixels(self) -> bool:
+        """Whether files take pixels."""
+        return self._run.config.export.takes_pixels and not self._takes_tokens
 
     @cached_property
     def normalisation(self) -> Normalisation:
@@ -197,10 +223,15 @@ class Materials:
         return Normalisation(mean=self.splits.mean, std=self.splits.std)
 
     def examples(
-        self, split: LabelledImages, augmentation: AugmentConfig | None = None, device: torch.device | None = None
+        self, split: Labelled, augmentation: AugmentConfig | None = None, device: torch.device | None = None
     ) -> Examples:
         """A split for training, with `augmentation` on `device`, or for evaluation; see `ImageExamples.of`."""
         from supernet.data.image_examples import ImageExamples
+        from supernet.data.token_examples import TokenExamples
+        from supernet.data.types import LabelledTexts
+
+        if isinstance(split, LabelledTexts):
+            return TokenExamples.of(split, augmentation.word_dropout if augmentation else 0.0)
 
         if self._run.config.data.workers:
             device = None  # other processes cannot read a GPU's memory
@@ -210,11 +241,12 @@ class Materials:
     def loader_workers(self) -> int:
         """Number of processes that prepare training batches: that of the config, else 0 if the images are in memory."""
         from supernet.data.loading import spare_cores
-        from supernet.data.types import OnDemandImages
+        from supernet.data.types import LabelledImages, OnDemandImages
 
+        train = self.splits.train
         if self._run.config.data.workers is not None:
             return self._run.config.data.workers
-        return spare_cores() if isinstance(self.splits.train.images, OnDemandImages) else 0
+        return spare_cores() if isinstance(train, LabelledImages) and isinstance(train.images, OnDemandImages) else 0
 
     def calibration(self, progress: Progress) -> Calibration:
         """Choose the number of training images for recalibration. Raises `CheckpointError`, `SpaceError`."""
@@ -348,18 +380,21 @@ class Materials:
     @property
     def file_input_type(self) -> InputType:
         """The type of the input of exported files."""
-        return "uint8" if self._run.config.export.takes_pixels else "float32"
+        return "int64" if self._takes_tokens else "uint8" if self._takes_pixels else "float32"
 
     def file_input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
         """The shape of one input of the subnet's file, without the batch."""
-        channels, height, width = self.model_space.input_shape(subnet)
-        return (height, width, channels) if self._run.config.export.takes_pixels else (channels, height, width)
+        shape = self.model_space.input_shape(subnet)
+        if not self._takes_pixels:
+            return shape
+        channels, height, width = shape
+        return height, width, channels
 
     def file_module(self, network: nn.Module) -> nn.Module:
         """What the file of a network computes: the network, with the preprocessing if files take pixels."""
         from supernet.pixels import PixelInput
 
-        if not self._run.config.export.takes_pixels:
+        if not self._takes_pixels:
             return network
         return PixelInput(network, self.splits.mean, self.splits.std)
 
@@ -368,11 +403,10 @@ class Materials:
         """The factor per channel of the preprocessing in files, see `share_weights`; empty if files take tensors."""
         from supernet.pixels import FULL_SCALE
 
-        takes_pixels = self._run.config.export.takes_pixels
-        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if takes_pixels else ()
+        return tuple(1 / (FULL_SCALE * std) for std in self.splits.std) if self._takes_pixels else ()
 
-    def inputs(self, split: LabelledImages, subnet: SubnetConfig) -> FileInputs:
-        """The images of a split as inputs of the subnet's file."""
+    def inputs(self, split: Labelled, subnet: SubnetConfig) -> FileInputs:
+        """The images or texts of a split as inputs of the subnet's file."""
         return self._file_inputs(split, subnet, None)
 
     def calibration_inputs(self, subnet: SubnetConfig, images: int) -> ModelInput:
@@ -392,13 +426,14 @@ class Materials:
 
     def pixels(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None = None) -> PixelInputs:
         """The images of a split, or those at `rows`, as pixels at the subnet's resolution."""
-        size = self.model_space.input_shape(subnet)[-1]
-        return PixelInputs(split, size, None if rows is None else rows.numpy())
+        _, height, width = self.model_space.input_shape(subnet)
+        return PixelInputs(split, (height, width), None if rows is None else rows.numpy())
 
-    def _file_inputs(self, split: LabelledImages, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
+    def _file_inputs(self, split: Labelled, subnet: SubnetConfig, rows: torch.Tensor | None) -> FileInputs:
         from supernet.data.examples import ExampleInputs
+        from supernet.data.types import LabelledImages
 
-        if self._run.config.export.takes_pixels:
+        if self._takes_pixels and isinstance(split, LabelledImages):
             return self.pixels(split, subnet, rows)
         return ModelInputs(ExampleInputs(self.examples(split), self.model_space.input_shape(subnet), rows))
 
@@ -408,7 +443,10 @@ def _listed(counts: tuple[int, int, int]) -> str:
 
 
 class ModelInputs:
-    """Images as float32 model inputs (n, 3, resolution, resolution) in NumPy; each slice is computed on access."""
+    """Images as float32 model inputs (n, channels, height, width) in NumPy, or texts as int64 tokens (n, length).
+
+    Each slice is computed on access.
+    """
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
@@ -416,12 +454,12 @@ class ModelInputs:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice) -> NDArray[np.float32] | NDArray[np.int64]:
         return self._inputs[rows].contiguous().numpy()
 
 
 class PixelInputs:
-    """Images as pixels, uint8 (n, size, size, 3) in NumPy, resized as an app resizes them; each slice on access.
+    """Images as pixels, uint8 (n, height, width, channels) in NumPy, resized as an app resizes them; on access.
 
     Args:
         split: The images.
@@ -429,7 +467,7 @@ class PixelInputs:
         rows: The images to use, (n,); None for all.
     """
 
-    def __init__(self, split: LabelledImages, size: int, rows: NDArray[np.int64] | None) -> None:
+    def __init__(self, split: LabelledImages, size: tuple[int, int], rows: NDArray[np.int64] | None) -> None:
         self._split, self._size, self._rows = split, size, rows
 
     def __len__(self) -> int:
@@ -439,8 +477,8 @@ class PixelInputs:
         from exports.client.python.preprocess import resize
 
         images = self._split.images[rows if self._rows is None else self._rows[rows]]
-        return resize(images.transpose(0, 2, 3, 1), self._size, self._size)
+        return resize(images.transpose(0, 2, 3, 1), *self._size)
 
 
 FileInputs = ModelInputs | PixelInputs
-"""Images as inputs of an exported file."""
+"""Images or texts as inputs of an exported file."""

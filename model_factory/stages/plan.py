@@ -151,6 +151,7 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
         *describe_start(run.config.model, run.config.training),
         *kept.changes,
         shown,
+        *imbalance_line(run, materials),
         *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
     ):
         console.say(line)
@@ -192,6 +193,19 @@ def _measure(
             loader_workers=materials.loader_workers,
             progress=progress,
         )
+
+
+def imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
+    """What the training does about classes of unequal size, if it does anything or they are very unequal."""
+    from supernet.training.imbalance import UNEVEN, balance
+
+    splits, asked = materials.splits, run.config.training.imbalance
+    examples = materials.examples(splits.train)
+    found = balance(asked, examples.labels, len(splits.class_names), examples.weights)
+    if asked == "none" and found.ratio < UNEVEN:
+        return ()
+    advice = "; set training.imbalance to auto if the rare ones matter as much" if asked == "none" else ""
+    return (f"{found.describe(splits.class_names)}{advice}",)
 
 
 def _finetuning_line(config: FactoryConfig, examples: int, step_seconds: float | None) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Trained:
         checkpoint_sha256: Digest of the checkpoint.
         class_names: Names of the classes, in the order of the outputs.
         counts: Numbers of training, held-out and test images.
-        mean: Mean of each channel of the training images.
+        mean: Mean of each channel of the training images; empty for texts.
         std: Standard deviation of each channel of the training images.
         data_sha256: Digest of all images in use, their labels and the class names.
         test_sha256: Digest of the test images, their labels and the class names.
@@ -78,8 +78,8 @@ class Trained:
     checkpoint_sha256: str
     class_names: tuple[str, ...]
     counts: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     data_sha256: str
     test_sha256: str
     largest_only_steps: int
@@ -201,6 +201,8 @@ def _warn_of_chance(run: Run, materials: Materials, last: CurveRow, console: Con
     images, accuracy = len(materials.splits.heldout), last.largest_accuracy
     if accuracy is None:
         return
+    untrained = "check that the initial weights are for these classes, in their order, or train them"
+    advice = "train longer, or check images and labels" if last.step else untrained
     chance = materials.task.baseline(materials.splits.train.labels, run.config.steering)
     untrained = "check that the initial weights are for these classes, in their order, or train them"
     advice = "train longer, or check images and labels" if last.step else untrained

@@ -36,32 +36,31 @@ Matrices = Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]
 """Signed strengths (n,) -> the first two rows, three (n,) each, of the matrix from output to input coordinates."""
 
 Colouring = Callable[[Tensor, Tensor], Tensor]
-"""Pixels, float32 (n, 3, size, size) in 0..255, and signed strengths (n, 1, 1, 1) -> changed pixels."""
+"""Pixels, float32 (n, channels, height, width) in 0..255, and signed strengths (n, 1, 1, 1) -> changed pixels."""
 
 
 def augment(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
-    """Randomly changed copies of `images`, uint8 (n, 3, size, size); `images` itself is not modified.
+    """Randomly changed copies of `images`, uint8 (n, channels, height, width); `images` itself is not modified.
 
     Args:
-        images: uint8 (n, 3, size, size); `config.check_size(size)` must pass.
+        images: uint8 (n, channels, height, width); `config.check_size` must pass for the smaller side.
         config: The changes to apply.
         draws: The random numbers that decide every change.
         rows: The row of each image in the data set, int64 (n,): its address in `draws`.
     """
     rows = rows.to(images.device)
-    size = images.shape[-1]
+    height, width = images.shape[-2:]
     operations = _drawn_operations(config, draws, rows)
     if config.crop_area < 1 or operations:
-        images = _warped(images, _transforms(config, draws, rows, size, operations))
+        images = _warped(images, _transforms(config, draws, rows, (height, width), operations))
     elif config.flip or config.shift:
         images = _windows(images, config, draws, rows)
     for which, strength in operations:
         images = _recoloured(images, which, strength)
     if config.cutout:
-        centre = torch.stack(
-            (draws.integers(rows, _CUTOUT_Y, 0, size - 1), draws.integers(rows, _CUTOUT_X, 0, size - 1))
-        )
-        images = images.masked_fill(_square(centre[:, :, None], size, config.cutout)[:, None], _GREY)
+        down = _covered(draws.integers(rows, _CUTOUT_Y, 0, height - 1), height, config.cutout)
+        across = _covered(draws.integers(rows, _CUTOUT_X, 0, width - 1), width, config.cutout)
+        images = images.masked_fill((down[:, :, None] & across[:, None, :])[:, None], _GREY)
     return images
 
 
@@ -75,9 +74,8 @@ def _offsets(config: AugmentConfig, draws: Draws, rows: Tensor) -> tuple[Tensor,
 
 def _windows(images: Tensor, config: AugmentConfig, draws: Draws, rows: Tensor) -> Tensor:
     """Shifted and mirrored images without interpolation; the border is reflected."""
-    size = images.shape[-1]
     down, right, mirrored = _offsets(config, draws, rows)
-    lines, columns = _reflected(down, size), _reflected(right, size)
+    lines, columns = _reflected(down, images.shape[-2]), _reflected(right, images.shape[-1])
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     batch = torch.arange(len(images), device=images.device)[:, None, None]
     return images[batch, :, lines[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
@@ -89,23 +87,22 @@ def _reflected(offsets: Tensor, size: int) -> Tensor:
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-def _square(centre: Tensor, size: int, side: int) -> Tensor:
-    """Mask, bool (n, size, size), of one square per image around `centre` (2, n, 1), clipped at the border."""
-    offsets = torch.arange(size, device=centre.device)[None, None] - (centre - side // 2)
-    inside = (offsets >= 0) & (offsets < side)  # (2, n, size)
-    return inside[0][:, :, None] & inside[1][:, None, :]
+def _covered(centre: Tensor, size: int, side: int) -> Tensor:
+    """Which places of an axis, bool (n, size), a square of `side` around `centre` (n,) covers."""
+    offsets = torch.arange(size, device=centre.device)[None] - (centre[:, None] - side // 2)
+    return (offsets >= 0) & (offsets < side)
 
 
 def _warped(images: Tensor, transforms: Tensor) -> Tensor:
     """Images resampled by `transforms` (n, 3, 3) in one bilinear interpolation; the border is reflected."""
-    size = images.shape[-1]
-    axis = (torch.arange(size, device=images.device) * 2 + 1) / size - 1  # pixel centres
+    height, width = images.shape[-2:]
+    down, across = ((torch.arange(size, device=images.device) * 2 + 1) / size - 1 for size in (height, width))
     x, y = (
-        row[:, 0, None, None] * axis + (row[:, 1, None] * axis + row[:, 2, None])[:, :, None]
+        row[:, 0, None, None] * across + (row[:, 1, None] * down + row[:, 2, None])[:, :, None]
         for row in transforms.unbind(1)[:2]
     )
     # The grid of functional.affine_grid, in a third of the time, scaled so that the border reflects at pixel centres.
-    grid = torch.stack((x, y), -1).mul_(size / (size - 1))
+    grid = torch.stack((x.mul_(width / (width - 1)), y.mul_(height / (height - 1))), -1)
     pixels = functional.grid_sample(
         images.to(torch.float32), grid, mode="bilinear", padding_mode="reflection", align_corners=True
     )
@@ -113,20 +110,26 @@ def _warped(images: Tensor, transforms: Tensor) -> Tensor:
 
 
 def _transforms(
-    config: AugmentConfig, draws: Draws, rows: Tensor, size: int, operations: list[tuple[Tensor, Tensor]]
+    config: AugmentConfig, draws: Draws, rows: Tensor, size: tuple[int, int], operations: list[tuple[Tensor, Tensor]]
 ) -> Tensor:
     """float32 (n, 3, 3): maps the place of an output pixel to its place in the original, both from -1 to 1."""
     down, right, mirrored = _offsets(config, draws, rows)
     one = torch.ones(len(rows), device=rows.device)
     zero = torch.zeros_like(one)
-    transforms = _matrices([torch.where(mirrored, -one, one), zero, right * (2 / size)], [zero, one, down * (2 / size)])
+    height, width = size
+    transforms = _matrices(
+        [torch.where(mirrored, -one, one), zero, right * (2 / width)], [zero, one, down * (2 / height)]
+    )
     if config.crop_area < 1:
         transforms = transforms @ _crops(config, draws, rows)
     for which, strength in operations:
         for index, name in enumerate(OPERATIONS):
             if name in _GEOMETRIC:
                 moved = torch.where(which == index, strength, zero)
-                transforms = transforms @ _matrices(*_GEOMETRIC[name](moved))
+                first, second = _GEOMETRIC[name](moved)
+                if height != width:  # operations are defined for axes of the same scale
+                    first[1], second[0] = first[1] * (height / width), second[0] * (width / height)
+                transforms = transforms @ _matrices(first, second)
     return transforms
 
 
@@ -197,7 +200,9 @@ def _solarise(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def _luma(pixels: Tensor) -> Tensor:
-    """Luma, float32 (n, 1, size, size), with the weights of ITU-R BT.601."""
+    """Luma, float32 (n, 1, height, width), with the weights of ITU-R BT.601; grey pixels are their own."""
+    if pixels.shape[1] == 1:
+        return pixels
     return 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
 
 

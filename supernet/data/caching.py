@@ -14,6 +14,7 @@ from factory_base.progress import Progress, silent
 from supernet.data.config import DataConfig
 from supernet.data.decoding import DEPTHS, UnknownDepthError, depth_for
 from supernet.data.image_cache import ImageCache
+from supernet.data.image_form import ImageForm
 from supernet.data.source_splits import SourceSplit
 from supernet.data.types import (
     ContentDigest,
@@ -26,8 +27,8 @@ from supernet.data.types import (
     chunks_of,
 )
 
-Channels = tuple[float, float, float]
-"""One number for each of red, green and blue."""
+Channels = tuple[float, ...]
+"""One number for each channel: of red, green and blue, or of grey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,13 +80,13 @@ class ChannelCounts:
     Integer counts make the statistics identical on every machine and for every order of the images.
     """
 
-    def __init__(self) -> None:
-        self._counts = np.zeros((3, 256), dtype=np.int64)
+    def __init__(self, channels: int) -> None:
+        self._counts = np.zeros((channels, 256), dtype=np.int64)
 
     def add(self, images: Images) -> None:
-        """Count the pixels of `images`, uint8 `(count, 3, size, size)`."""
-        for channel in range(3):
-            self._counts[channel] += np.bincount(images[:, channel].ravel(), minlength=256)
+        """Count the pixels of `images`, uint8 `(count, channels, height, width)`."""
+        for channel, counts in enumerate(self._counts):
+            counts += np.bincount(images[:, channel].ravel(), minlength=256)
 
     def mean_and_std(self) -> tuple[Channels, Channels]:
         """Mean and population standard deviation of each channel, as fractions of 255 rounded to 6 decimals.
@@ -105,8 +106,7 @@ class ChannelCounts:
             deviations.append(((second * total - first**2) ** 0.5) / total / 255)
         if not any(deviations):
             raise DataError("all training images have one and the same colour; check the images of the source")
-        floored = [round(max(deviation, 1 / 255), 6) for deviation in deviations]
-        return (means[0], means[1], means[2]), (floored[0], floored[1], floored[2])
+        return tuple(means), tuple(round(max(deviation, 1 / 255), 6) for deviation in deviations)
 
 
 def cache_images(
@@ -162,7 +162,7 @@ def _cached(
     """See `cache_images`; images of 16 bits are read if `depth`, or an earlier pass, says how many bits they use."""
     chosen = choose_cache(selections, config, cache)
     total = sum(len(selection.rows) for selection in selections.values())
-    image_pass = _ImagePass(config.image_size, total, progress, depth)
+    image_pass = _ImagePass(config.form, total, progress, depth)
     if chosen == "memory":
         return image_pass.in_memory(selections)
     if cache is None:
@@ -187,13 +187,12 @@ def choose_cache(
         raise DataError("'cache: disk' needs a run folder to write to; set data.cache to memory or none")
     if config.cache != "auto":
         return config.cache
-    size = config.image_size
-    needed = sum(len(selection.rows) for selection in selections.values()) * 3 * size * size
+    needed = sum(len(selection.rows) for selection in selections.values()) * config.form.image_bytes
     if needed <= config.memory_limit:
         return "memory"
     if cache is None:
         return "none"
-    stored = all(cache.reader(name, len(selection.rows), size) for name, selection in selections.items())
+    stored = all(cache.reader(name, len(selection.rows), config.form) for name, selection in selections.items())
     return "disk" if stored or cache.has_room(needed) else "none"
 
 
@@ -211,17 +210,17 @@ def _known_facts(cache: ImageCache, selections: Mapping[str, Selection]) -> Fact
 class _ImagePass:
     """One pass over the images of all splits that computes the facts and reports progress."""
 
-    def __init__(self, size: int, total: int, progress: Progress, depth: int | None) -> None:
-        self._size, self._total, self._progress, self._depth = size, total, progress, depth
+    def __init__(self, form: ImageForm, total: int, progress: Progress, depth: int | None) -> None:
+        self._form, self._total, self._progress, self._depth = form, total, progress, depth
         self._done = 0
-        self._counts = ChannelCounts()
+        self._counts = ChannelCounts(form.channels)
         self._digests: dict[str, str] = {}
 
     def in_memory(self, selections: Mapping[str, Selection]) -> tuple[dict[str, LabelledImages], Facts]:
         """Decode all images into memory."""
         splits = {}
         for name, selection in selections.items():
-            images = selection.split.read(selection.rows, self._size, self._report)
+            images = selection.split.read(selection.rows, self._form, self._report)
             splits[name] = LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
             self._done += len(images)
             _exhaust(self._measured(name, splits[name], chunks_of(images)))
@@ -243,12 +242,12 @@ class _ImagePass:
         """Decode the images into files, except for splits whose facts and files exist already."""
         splits = {}
         for name, selection in selections.items():
-            reader = cache.reader(name, len(selection.rows), self._size) if known else None
+            reader = cache.reader(name, len(selection.rows), self._form) if known else None
             if reader is None:
                 measured = self._measured(name, self._read_on_demand(selection), self._decoded(selection))
                 reader = cache.write_images(name, measured)
             rows = np.arange(len(selection.rows), dtype=np.int64)
-            images = OnDemandImages(read=reader, rows=rows, size=self._size)
+            images = OnDemandImages(read=reader, rows=rows, form=self._form)
             splits[name] = LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
         if known is None:
             known = self._facts()
@@ -256,12 +255,12 @@ class _ImagePass:
         return splits, known
 
     def _read_on_demand(self, selection: Selection) -> LabelledImages:
-        images = OnDemandImages(read=selection.split.read, rows=selection.rows, size=self._size)
+        images = OnDemandImages(read=selection.split.read, rows=selection.rows, form=self._form)
         return LabelledImages(images=images, labels=selection.labels, weights=selection.weights)
 
     def _decoded(self, selection: Selection) -> Iterator[Images]:
         """The images of `selection` chunk by chunk; reports progress."""
-        for images in selection.split.chunks(selection.rows, self._size):
+        for images in selection.split.chunks(selection.rows, self._form):
             self._done += len(images)
             self._progress(self._done, self._total, "images")
             yield images

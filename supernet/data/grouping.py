@@ -38,7 +38,7 @@ def draw_groups(strata: Strata, groups: Groups, fraction: float, order: NDArray[
     """Rows of whole groups, ascending: about a `fraction` of the rows of each stratum.
 
     Iterative stratification (Sechidis et al., 2011) over groups in place of examples: strata are filled from the rarest
-    on. A group is taken if it brings the counts of all its strata, taken together, nearer to their shares.
+    on. A group is taken if it brings its strata nearer to their shares on the whole, each relative to its share.
 
     Args:
         strata: Stratum of each row.
@@ -86,6 +86,7 @@ class _Draw:
         starts: For each group, its first cell; and, at the end, the number of cells.
         members: For each cell, in the order of the strata and then of the draw, its group.
         edges: For each stratum, its first cell in `members`; and, at the end, the number of cells.
+        weights: For each stratum, what a row too few or too many counts.
         wanted: For each stratum, how many rows are still to be taken; below 0 after too many.
         open_groups: For each stratum, the number of its groups that have not been taken.
         taken_rows: For each stratum, the number of rows taken.
@@ -100,6 +101,7 @@ class _Draw:
     starts: list[int]
     members: list[int]
     edges: list[int]
+    weights: list[float]
     wanted: list[float]
     open_groups: list[int]
     taken_rows: list[int]
@@ -122,13 +124,16 @@ class _Draw:
         totals = np.bincount(of, weights=sizes)
         groups = np.bincount(of)
         must = rules.class_names is not None
+        shares = [max(1.0, fraction * total) if must else fraction * total for total in totals.tolist()]
+        weights = [1] * kinds + [1 if must else kinds]  # if strata only guide, the number of rows comes first
         return _Draw(
             strata=of[by_group].tolist(),
             counts=sizes[by_group].tolist(),
             starts=[0, *np.cumsum(np.bincount(owners)).tolist()],
             members=owners[by_stratum].tolist(),
             edges=[0, *np.cumsum(groups).tolist()],
-            wanted=[max(1.0, fraction * total) if must else fraction * total for total in totals.tolist()],
+            weights=[weight / share for weight, share in zip(weights, shares, strict=True)],
+            wanted=shares,
             open_groups=groups.tolist(),
             taken_rows=[0] * (kinds + 1),
             taken=[False] * count,
@@ -177,8 +182,9 @@ class _Draw:
         return not self.must or all(self.open_groups[stratum] > self.left for stratum, _ in self.parts(group))
 
     def _gain(self, group: int) -> float:
-        """By how many rows the counts of the strata come nearer to their shares."""
-        return sum(abs(self.wanted[s]) - abs(self.wanted[s] - count) for s, count in self.parts(group))
+        """By how much the strata come nearer to their shares, each as a fraction of its share."""
+        wanted, weights = self.wanted, self.weights
+        return sum((abs(wanted[s]) - abs(wanted[s] - count)) * weights[s] for s, count in self.parts(group))
 
     def _take(self, group: int) -> None:
         self.taken[group] = True

@@ -17,6 +17,7 @@ from factory_base.errors import DataError, DiskError, FactoryError
 from factory_base.files import atomic_path, digest_of, write_json
 from factory_base.foreign import parse_json, read_regular
 from factory_base.progress import Progress
+from supernet.data.image_form import ImageForm
 from supernet.data.images import allocate
 from supernet.data.types import Images, Rows
 
@@ -74,10 +75,10 @@ class ImageCache:
         self._remove_others()
         write_json(self._path("facts.json"), {"facts": facts, "digest": digest_of(facts)})
 
-    def reader(self, name: str, count: int, size: int) -> StoredImages | None:
-        """A reader of split `name`; None unless its file exists and holds all `count` images of `size` pixels."""
+    def reader(self, name: str, count: int, form: ImageForm) -> StoredImages | None:
+        """A reader of split `name`; None unless its file exists and holds all `count` images of `form`."""
         path = self._path(f"{name}.rgb")
-        whole = path.is_file() and path.stat().st_size == count * 3 * size * size
+        whole = path.is_file() and path.stat().st_size == count * form.image_bytes
         return StoredImages(path) if whole else None
 
     def write_images(self, name: str, chunks: Iterable[Images]) -> StoredImages:
@@ -120,14 +121,14 @@ class StoredImages:
 
     path: Path
 
-    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+    def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
         """The images at `rows`. Raises `DataError` if the file is missing or truncated."""
-        images = allocate(len(rows), size)
+        images = allocate(len(rows), form)
         edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1), len(rows)]  # of runs of adjacent rows
         try:
             with self.path.open("rb", buffering=0) as stream:
                 for start, stop in pairwise(edges if len(rows) else []):
-                    stream.seek(int(rows[start]) * 3 * size * size)
+                    stream.seek(int(rows[start]) * form.image_bytes)
                     self._fill(stream, memoryview(images[start:stop].data).cast("B"))
         except OSError as error:
             raise DataError(

@@ -22,26 +22,26 @@ _DEVICE_SHARE = 1 / 8  # of a GPU's memory for the images: training needs the re
 class Normalisation:
     """Mean and standard deviation of each channel, as fractions of full scale (255)."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def to_input(images: Tensor, resolution: int, normalisation: Normalisation) -> Tensor:
-    """Resize and normalise: uint8 (n, 3, size, size) -> float32 (n, 3, resolution, resolution), channels last.
+def to_input(images: Tensor, size: tuple[int, int], normalisation: Normalisation) -> Tensor:
+    """Resize and normalise: uint8 (n, channels, h, w) -> float32 (n, channels, *size), channels last.
 
     Interpolation is bilinear with half-pixel centres and without antialiasing, which a client can reproduce in a few
     lines.
     """
     mean, std = _levels(normalisation, images.device)
     x = (images.to(torch.float32) - mean) / std
-    if resolution != x.shape[-1]:
-        x = functional.interpolate(x, size=(resolution, resolution), mode="bilinear", align_corners=False)
+    if size != x.shape[-2:]:
+        x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 @lru_cache(maxsize=8)  # else every batch waits for a copy to the GPU; a run needs one entry per data set and device
 def _levels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in levels from 0 to 255, float32 (3, 1, 1) each."""
+    """Mean and standard deviation in levels from 0 to 255, float32 (channels, 1, 1) each."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(value, device=device) for value in (normalisation.mean, normalisation.std))
         return mean[:, None, None] * 255, std[:, None, None] * 255
@@ -55,7 +55,7 @@ class ImageExamples:
     how many networks it is used for.
 
     Attributes:
-        images: uint8 (n, 3, size, size): decoded, on any device, or read on demand.
+        images: uint8 (n, channels, height, width): decoded, on any device, or read on demand.
         labels: The labels, on the CPU.
         normalisation: Channel statistics of the training images.
         augmentation: Augmentation of training images; None for none.
@@ -74,7 +74,7 @@ class ImageExamples:
     def __post_init__(self) -> None:
         try:
             if self.augmentation is not None:
-                self.augmentation.check_size(self.images.shape[-1])
+                self.augmentation.check_size(min(self.images.shape[-2:]))
         except ValueError as error:
             raise DataError(str(error)) from error
 
@@ -110,7 +110,7 @@ class ImageExamples:
         return len(self.labels)
 
     def batch(self, rows: Tensor, draws: Draws | None) -> Tensor:
-        """uint8 (b, 3, size, size), on the device of the images. See `Examples`."""
+        """uint8 (b, channels, height, width), on the device of the images. See `Examples`."""
         if isinstance(self.images, Tensor):
             images = self.images[rows.to(self.images.device)]
         else:
@@ -121,12 +121,18 @@ class ImageExamples:
 
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
         """float32 (b, *shape). See `Examples`."""
-        return to_input(batch, shape[-1], self.normalisation)
+        return to_input(batch, (shape[-2], shape[-1]), self.normalisation)
 
 
 def image_examples(splits: Splits) -> tuple[ImageExamples, ImageExamples, ImageExamples]:
-    """The training, held-out and test images of a data set as examples, without augmentation, in this order."""
+    """The training, held-out and test images of a data set as examples, without augmentation, in this order.
+
+    Raises:
+        DataError: The data set is one of texts.
+    """
     normalisation = Normalisation(mean=splits.mean, std=splits.std)
-    parts = (splits.train, splits.heldout, splits.test)
+    parts = [part for part in (splits.train, splits.heldout, splits.test) if isinstance(part, LabelledImages)]
+    if len(parts) != 3:
+        raise DataError("the data set has texts, not images; see TokenExamples.of")
     train, heldout, test = (ImageExamples.of(part, normalisation) for part in parts)
     return train, heldout, test

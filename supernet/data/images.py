@@ -1,4 +1,4 @@
-"""Reads many encoded images or pixel arrays as uint8 `(count, 3, size, size)`, in threads (Pillow releases the GIL).
+"""Reads many encoded images or pixel arrays as uint8 `(count, *form.shape)`, in threads (Pillow releases the GIL).
 
 A process that prepares training batches uses a single thread, since there are about as many such processes as cores.
 """
@@ -19,7 +19,8 @@ from PIL import Image
 from factory_base.errors import DataError
 from factory_base.processors import usable_cores
 from factory_base.progress import Progress
-from supernet.data.decoding import square
+from supernet.data.decoding import fitted
+from supernet.data.image_form import ImageForm
 from supernet.data.source_splits import SourceSplit, labels_of_kind
 from supernet.data.types import Images, LabelKind, Rows
 
@@ -27,19 +28,19 @@ _CHUNK = 32  # images per task: enough that starting a task costs nothing beside
 _MOST_THREADS = 32  # the limit that `ThreadPoolExecutor` itself has
 
 
-def decode_many(count: int, decode_one: Callable[[int], Images], size: int, progress: Progress) -> Images:
-    """Call `decode_one(0)` to `decode_one(count - 1)` in threads and stack the results: uint8 `(count, 3, size, size)`.
+def decode_many(count: int, decode_one: Callable[[int], Images], form: ImageForm, progress: Progress) -> Images:
+    """Call `decode_one(0)` to `decode_one(count - 1)` in threads and stack the results: uint8 `(count, *form.shape)`.
 
     Args:
         count: Number of images.
-        decode_one: Decodes the image of an index to `(3, size, size)`.
-        size: Height and width in pixels.
+        decode_one: Decodes the image of an index to `form.shape`.
+        form: Size and channels of the results.
         progress: Called with the number of decoded images.
 
     Raises:
         DataError: The first error of `decode_one` in the order of the images; or memory does not suffice.
     """
-    images = allocate(count, size)
+    images = allocate(count, form)
 
     def fill(start: int) -> None:
         for index in range(start, min(start + _CHUNK, count)):
@@ -121,11 +122,11 @@ class _ArrayReader:
 
     pixels: Images
 
-    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+    def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
         def one(index: int) -> Images:
-            return square(Image.fromarray(np.ascontiguousarray(self.pixels[rows[index]])), size)
+            return fitted(Image.fromarray(np.ascontiguousarray(self.pixels[rows[index]])), form)
 
-        return decode_many(len(rows), one, size, progress)
+        return decode_many(len(rows), one, form, progress)
 
 
 def _channels_last(pixels: NDArray[np.generic], where: str) -> Images:
@@ -143,12 +144,12 @@ def _channels_last(pixels: NDArray[np.generic], where: str) -> Images:
     return ordered[..., 0] if ordered.shape[3] == 1 else ordered
 
 
-def allocate(count: int, size: int) -> Images:
-    """An uninitialised array, uint8 `(count, 3, size, size)`. Raises `DataError` if memory does not suffice."""
+def allocate(count: int, form: ImageForm) -> Images:
+    """An uninitialised array, uint8 `(count, *form.shape)`. Raises `DataError` if memory does not suffice."""
     try:
-        return np.empty((count, 3, size, size), dtype=np.uint8)
+        return np.empty((count, *form.shape), dtype=np.uint8)
     except MemoryError as error:
-        needed = count * 3 * size * size / 2**30
+        needed, pixels = count * form.image_bytes / 2**30, f"{form.width} x {form.height} pixels"
         raise DataError(
-            f"{count} images of size {size} need {needed:.1f} GiB of memory; lower 'image_size' or set 'limit'"
+            f"{count} images of {pixels} need {needed:.1f} GiB of memory; lower 'image_size' or set 'limit'"
         ) from error

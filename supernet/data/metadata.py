@@ -16,7 +16,8 @@ _INTEGER_BYTES: Final = {3: 2, 4: 4}  # EXIF types of unsigned integers
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _MOST_XMP = 2**20  # bytes of XMP that are searched: cameras write the orientation near the start
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of a PNG file."""
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
@@ -43,16 +44,11 @@ def orientation_of(image: Image.Image) -> int:
     return _in_exif(exif) if found == 1 and isinstance(exif, bytes) else found
 
 
-def has_sixteen_bits(encoded: bytes) -> bool:
-    """Whether an image file has 16 bits per sample; of the formats that are decoded, only PNG can."""
-    return encoded.startswith(_PNG_SIGNATURE) and encoded[12:16] == b"IHDR" and encoded[24:25] == b"\x10"
-
-
 def without_metadata(encoded: bytes) -> BarePicture | None:
     """A PNG file without its metadata, of which Pillow refuses long or damaged texts and profiles; else None."""
-    if not encoded.startswith(_PNG_SIGNATURE):
+    if not encoded.startswith(PNG_SIGNATURE):
         return None
-    kept, exif, xmp = [_PNG_SIGNATURE], b"", b""
+    kept, exif, xmp = [PNG_SIGNATURE], b"", b""
     for kind, start, stop in _png_chunks(encoded):
         if kind in _PNG_PIXELS:
             kept.append(encoded[start:stop])
@@ -65,7 +61,7 @@ def without_metadata(encoded: bytes) -> BarePicture | None:
 
 def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each chunk."""
-    start = len(_PNG_SIGNATURE)
+    start = len(PNG_SIGNATURE)
     while start + 12 <= len(encoded):
         stop = start + 12 + int.from_bytes(encoded[start : start + 4], "big")
         yield encoded[start + 4 : start + 8], start, stop

@@ -15,6 +15,7 @@ from factory_base.foreign import one_line, parse_json, printable
 from factory_base.progress import Progress, silent
 from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.decoding import decode, largest_sample
+from supernet.data.image_form import ImageForm
 from supernet.data.images import allocate, decode_many, largest_of
 from supernet.data.source_splits import (
     SourceSplit,
@@ -135,22 +136,22 @@ class EmbeddedReader:
     chosen: Rows | None = None
     depth: int | None = None
 
-    def __call__(self, rows: Rows, size: int, progress: Progress) -> Images:
+    def __call__(self, rows: Rows, form: ImageForm, progress: Progress) -> Images:
         """The images at `rows`. Raises `DataError`."""
-        images = allocate(len(rows), size)
+        images = allocate(len(rows), form)
         done = 0
-        for chunk in self.stream(rows, size):
+        for chunk in self.stream(rows, form):
             images[done : done + len(chunk)] = chunk
             done += len(chunk)
             progress(done, len(rows), "images")
         return images
 
-    def stream(self, rows: Rows, size: int) -> Iterator[Images]:
+    def stream(self, rows: Rows, form: ImageForm) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB."""
         rows = rows if self.chosen is None else self.chosen[rows]
         for path, wanted in self._by_shard(rows):
-            for names, encoded in self._batches(path, wanted, min(_BATCH, chunk_length(size))):
-                yield _decode_batch(names, encoded, size, self.depth)
+            for names, encoded in self._batches(path, wanted, min(_BATCH, chunk_length(form))):
+                yield _decode_batch(names, encoded, form, self.depth)
 
     def largest_samples(self) -> Iterator[int]:
         """See `SourceSplit.largest_samples`."""
@@ -198,11 +199,11 @@ def _largest_in(encoded: list[bytes | None]) -> int:
     return largest_of(range(len(encoded)), lambda index: largest_sample(encoded[index] or b""))
 
 
-def _decode_batch(names: list[str], encoded: list[bytes | None], size: int, depth: int | None) -> Images:
+def _decode_batch(names: list[str], encoded: list[bytes | None], form: ImageForm, depth: int | None) -> Images:
     def one(index: int) -> Images:
         data = encoded[index]
         if data is None:
             raise DataError(f"{names[index]}: the image has no bytes; write the data set with embedded images")
-        return decode(data, size, names[index], depth)
+        return decode(data, form, names[index], depth)
 
-    return decode_many(len(names), one, size, silent)
+    return decode_many(len(names), one, form, silent)

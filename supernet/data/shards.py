@@ -9,8 +9,10 @@ from pathlib import Path
 
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
+from factory_base.wording import counted
 from supernet.data.config import DataConfig
-from supernet.data.source_splits import located, wildcards
+from supernet.data.ignoring import Ignoring
+from supernet.data.source_splits import expanded, fixed_part, located, wildcards
 from supernet.data.split_names import SplitName, paths_by_split, pattern_for
 
 FOLDER_DEPTH = 3
@@ -26,12 +28,14 @@ class Shards:
         train: The training data, sorted, at least one.
         test: The test data, sorted; empty if there is none.
         unused: Names of files that lie there too and are not read, with the reason.
+        note: A line that says what was ignored; empty if nothing is to be said.
     """
 
     root: Path
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     unused: tuple[str, ...]
+    note: str = ""
 
     def shown(self, path: Path) -> Path:
         """The name of a file from `root`."""
@@ -68,7 +72,7 @@ class _Found:
 
 
 def find_shards(config: DataConfig, folder: Path, suffixes: Collection[str]) -> Shards:
-    """The files that `path` and `test_path` name. Each is a file, a folder, or a glob; links are followed.
+    """The files that `path` and `test_path` name. Each is a file, a folder, a glob, or has braces as in a shell.
 
     Files whose names, or whose folders below the path, state a split form the splits; see `supernet.data.split_names`.
     If a column states the split of each row, all files are training data here. A folder without such files of its own
@@ -82,11 +86,14 @@ def find_shards(config: DataConfig, folder: Path, suffixes: Collection[str]) -> 
     Raises:
         ConfigError: There is no file, or it is unclear which files are the training or the test data.
     """
-    found = _found(config.path or "", folder, "path", suffixes)
-    other = _found(config.test_path, folder, "test_path", suffixes) if config.test_path else None
+    named = [path for path in (config.path, config.test_path) if path]
+    ignoring = Ignoring([fixed_part(located(path, folder)) for path in named], config.ignore)
+    found = _found(config.path or "", folder, "path", suffixes, ignoring)
+    other = _found(config.test_path, folder, "test_path", suffixes, ignoring) if config.test_path else None
     if config.split_column:
         together = sorted(path for paths in found.by_split.values() for path in paths)
-        return Shards(root=found.root, train=tuple(together), test=(), unused=_unused(found, together))
+        unused = _unused(found, together)
+        return Shards(root=found.root, train=tuple(together), test=(), unused=unused, note=ignoring.note())
     train = found.named_by_hand()
     test = _test_files(other) if other else []
     if train is None:
@@ -96,7 +103,8 @@ def find_shards(config: DataConfig, folder: Path, suffixes: Collection[str]) -> 
         test = test or found.by_split.get("test", [])
         if not test and "validation" in found.by_split:
             raise _unclear(found, folder)
-    return Shards(root=found.root, train=tuple(train), test=tuple(test), unused=_unused(found, [*train, *test]))
+    unused = _unused(found, [*train, *test])
+    return Shards(root=found.root, train=tuple(train), test=tuple(test), unused=unused, note=ignoring.note())
 
 
 def _unused(found: _Found, used: Sequence[Path]) -> tuple[str, ...]:
@@ -127,29 +135,42 @@ def _test_files(found: _Found) -> list[Path]:
     return test
 
 
-def _found(named: str, folder: Path, key: str, suffixes: Collection[str]) -> _Found:
+def _found(named: str, folder: Path, key: str, suffixes: Collection[str], ignoring: Ignoring) -> _Found:
     path = located(named, folder)
     if path.is_dir():
-        files, unread = _below(path, key, suffixes)
+        files, unread = _below(path, key, suffixes, ignoring)
         return _Found(path=named, root=path, by_split=paths_by_split(files, path), is_folder=True, unread=tuple(unread))
+    listed = expanded(path)
+    if listed is not None:
+        missing = [file for file in listed if not file.exists()]
+        if missing:
+            raise ConfigError(
+                f"{printable(str(missing[0]))}: no such file, the first of {counted(len(missing), 'missing file')} of "
+                f"the {len(listed):,} that '{key}' names"
+            )
+        by_split: dict[SplitName | None, list[Path]] = {None: _checked(listed, path, key, suffixes)}
+        return _Found(path=named, root=path.parent, by_split=by_split, is_folder=False)
     wild = wildcards(path)
     if wild is None:
         return _Found(
             path=named, root=path.parent, by_split={None: _checked([path], path, key, suffixes)}, is_folder=False
         )
     root, pattern = wild
-    files = _checked(sorted(p for p in root.glob(pattern) if not p.is_dir()), path, key, suffixes)
+    found = sorted(p for p in root.glob(pattern) if not p.is_dir() and not ignoring.ignores(p))
+    files = _checked(found, path, key, suffixes)
     return _Found(path=named, root=root, by_split=paths_by_split(files, root), is_folder=False)
 
 
-def _below(root: Path, key: str, suffixes: Collection[str]) -> tuple[list[Path], list[Path]]:
+def _below(root: Path, key: str, suffixes: Collection[str], ignoring: Ignoring) -> tuple[list[Path], list[Path]]:
     """The files of a folder, and those in its subfolders if it has files of its own, which are then not read."""
     own: list[Path] = []
     deeper: list[Path] = []
     for folder, folders, names in os.walk(root, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
-        folders[:] = [name for name in folders if name[0] != "." and depth < FOLDER_DEPTH]
-        files = [Path(folder, name) for name in names if name[0] != "." and Path(name).suffix.lower() in suffixes]
+        kept = [name for name in folders if not ignoring.ignores(Path(folder, name))]
+        folders[:] = kept if depth < FOLDER_DEPTH else []
+        paths = [path for name in names if not ignoring.ignores(path := Path(folder, name))]
+        files = [path for path in paths if path.suffix.lower() in suffixes]
         (deeper if depth else own).extend(files)
     read, unread = (own, deeper) if own else (deeper, [])
     return _checked(sorted(read), root / f"*{next(iter(suffixes))}", key, suffixes), sorted(unread)

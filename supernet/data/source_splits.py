@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory_base.errors import ConfigError, DataError
 from factory_base.progress import silent
+from supernet.data.image_form import ImageForm
 from supernet.data.types import (
     Groups,
     Images,
@@ -24,6 +26,9 @@ from supernet.data.types import (
     label_kind,
 )
 
+_BRACES: Final = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
+_MOST_FILES = 1_000_000  # of a data set: more is a slip of the keyboard
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceSplit:
@@ -34,7 +39,7 @@ class SourceSplit:
         read: Reads images.
         weights: How much each image counts in training; None if all count alike.
         groups: Images with the same number belong to one split; None if each may be in any.
-        stream: `(rows, size)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
+        stream: `(rows, form)` -> the images of `rows` in order, in chunks of some MiB; None if calls of `read` are as
             fast.
         largest_samples: Yields the largest sample of all images of 16 bits, part by part, and 0 for parts without any;
             None if the source has no image files.
@@ -46,16 +51,16 @@ class SourceSplit:
     read: Reader
     weights: Weights | None = None
     groups: Groups | None = None
-    stream: Callable[[Rows, int], Iterator[Images]] | None = None
+    stream: Callable[[Rows, ImageForm], Iterator[Images]] | None = None
     largest_samples: Callable[[], Iterator[int]] | None = None
     at_depth: Callable[[int], SourceSplit] | None = None
 
-    def chunks(self, rows: Rows, size: int) -> Iterator[Images]:
+    def chunks(self, rows: Rows, form: ImageForm) -> Iterator[Images]:
         """The images of `rows` in order, in chunks of some MiB. Raises `DataError`."""
         if self.stream is not None:
-            return self.stream(rows, size)
-        step = chunk_length(size)
-        return (self.read(rows[start : start + step], size, silent) for start in range(0, len(rows), step))
+            return self.stream(rows, form)
+        step = chunk_length(form)
+        return (self.read(rows[start : start + step], form, silent) for start in range(0, len(rows), step))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -185,6 +190,29 @@ def located(path: str, folder: Path) -> Path:
     return folder / Path(path).expanduser()
 
 
+def expanded(path: Path) -> list[Path] | None:
+    """The paths that one with braces stands for; None for a path without any, or one that exists as it is written.
+
+    As a shell does: `shard-{0000..0009}.tar` stands for ten, `{a,b}.tar` for two. They need not exist.
+
+    Raises:
+        ConfigError: The braces do not hold two numbers, the first of which is not above the second, or names.
+    """
+    found = _BRACES.search(str(path))
+    if found is None or path.exists():
+        return None
+    parts = found[1].split(",")
+    first, dots, last = found[1].partition("..")
+    if dots:
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit() and int(first) <= int(last)):
+            raise ConfigError(f"{path}: {found[0]!r} is no range of numbers; write it as in {{0000..0009}}")
+        if int(last) - int(first) >= _MOST_FILES:
+            raise ConfigError(f"{path}: {found[0]!r} stands for more than {_MOST_FILES:,} files")
+        parts = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    names = [Path(str(path)[: found.start()] + part + str(path)[found.end() :]) for part in parts]
+    return [one for name in names for one in expanded(name) or [name]]
+
+
 def wildcards(path: Path) -> tuple[Path, str] | None:
     """The fixed part and the pattern of a path with wildcards (`*`, `?`, `[...]`); None for a path without any.
 
@@ -194,6 +222,12 @@ def wildcards(path: Path) -> tuple[Path, str] | None:
         if any(c in part for c in "*?[") and not Path(*path.parts[: i + 1]).exists():
             return Path(*path.parts[:i]), "/".join(path.parts[i:])
     return None
+
+
+def fixed_part(path: Path) -> Path:
+    """The part of a path before its wildcards: the folder below which its files lie."""
+    wild = wildcards(path)
+    return wild[0] if wild else path
 
 
 def check_distinct(train: Iterable[Path], test: Iterable[Path]) -> None:

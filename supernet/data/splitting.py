@@ -277,7 +277,9 @@ def _check_counts(labels: Labels, names: tuple[str, ...], needed: int, purpose: 
     rarest = int(np.argmin(counts))
     if counts[rarest] < needed:
         from_one = not counts[0] and counts[1:].all()
-        hint = "; no label is 0: if the labels count from 1, subtract 1 from each" if from_one else ""
+        hint = "" if "limit" in purpose else "; data.small_classes can drop or merge such classes"
+        if from_one:
+            hint = "; no label is 0: if the labels count from 1, subtract 1 from each"
         raise DataError(
             f"class {names[rarest]!r} has {counts[rarest]} images; at least {needed} per class are needed for {purpose}"
             f"{hint}"

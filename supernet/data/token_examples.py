@@ -9,7 +9,7 @@ from torch import Tensor
 
 from factory_base.errors import DataError
 from supernet.data.examples import Draws
-from supernet.data.text import PADDING, UNKNOWN, LabelledSentences, Vocabulary
+from supernet.data.types import LabelledTexts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,10 +17,12 @@ class TokenExamples:
     """Texts as tokens. See `supernet.data.examples.Examples`.
 
     Attributes:
-        tokens: int64 (n, length), padded with 0 at the end.
+        tokens: int64 (n, length), padded at the end.
         labels: int64 (n,).
+        padding: The token after the end of a text.
+        unknown: The token by which word dropout replaces others; without it, they are replaced by padding.
+        word_dropout: Probability, 0 to below 1, that a token is hidden during training.
         weights: How much each text counts in training, float32 (n,) of mean 1; None if all count alike.
-        word_dropout: Probability, 0 to below 1, that a word is replaced by the unknown word during training.
 
     Raises:
         DataError: A type, a shape or `word_dropout` is wrong.
@@ -28,6 +30,8 @@ class TokenExamples:
 
     tokens: Tensor
     labels: Tensor
+    padding: int = 0
+    unknown: int | None = 1
     word_dropout: float = 0.0
     weights: Tensor | None = None
 
@@ -42,14 +46,15 @@ class TokenExamples:
             raise DataError(f"word_dropout is {self.word_dropout}, expected 0 to below 1")
 
     @staticmethod
-    def of(
-        sentences: LabelledSentences, vocabulary: Vocabulary, length: int, word_dropout: float = 0.0
-    ) -> TokenExamples:
-        """`sentences` as tokens of `vocabulary`, truncated or padded to `length`."""
+    def of(texts: LabelledTexts, word_dropout: float = 0.0) -> TokenExamples:
+        """A split, with word dropout for training."""
         return TokenExamples(
-            tokens=torch.from_numpy(vocabulary.encode(sentences.sentences, length)),
-            labels=torch.tensor(sentences.labels, dtype=torch.int64),
+            tokens=torch.from_numpy(texts.tokens),
+            labels=torch.from_numpy(texts.labels),
+            padding=texts.padding,
+            unknown=texts.unknown,
             word_dropout=word_dropout,
+            weights=None if texts.weights is None else torch.from_numpy(texts.weights / texts.weights.mean()),
         )
 
     def __len__(self) -> int:
@@ -60,8 +65,8 @@ class TokenExamples:
         tokens = self.tokens[rows]
         if draws is None or not self.word_dropout:
             return tokens
-        is_hidden = (draws.uniform(rows, 0, tokens.shape[1]) < self.word_dropout) & (tokens != PADDING)
-        return tokens.masked_fill(is_hidden, UNKNOWN)
+        is_hidden = (draws.uniform(rows, 0, tokens.shape[1]) < self.word_dropout) & (tokens != self.padding)
+        return tokens.masked_fill(is_hidden, self.padding if self.unknown is None else self.unknown)
 
     def to_input(self, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The first `shape[0]` tokens, int64 (b, *shape). See `Examples`.

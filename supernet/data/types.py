@@ -1,8 +1,9 @@
-"""The types of an image data set: square images of one size, in memory or on demand, labels, and disjoint splits."""
+"""The types of a data set: images of one form, in memory or on demand, or texts as tokens; labels and splits."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from factory_base.errors import DataError
 from factory_base.progress import Progress, silent
+from supernet.data.image_form import ImageForm
+from supernet.data.tokenizer import Tokenizer
 
 Images = NDArray[np.uint8]
-"""`(count, 3, size, size)`, red, green and blue from 0 to 255."""
+"""`(count, channels, height, width)`, 0 to 255; the channels are red, green and blue, or a single one is grey."""
 
 LabelKind = Literal["class", "classes", "values"]
 """What a label is: the index of one class, a set of classes, or numbers."""
@@ -32,8 +35,8 @@ Groups = NDArray[np.int64]
 Rows = NDArray[np.int64]
 """Indices of images, `(count,)`, ascending and distinct."""
 
-Reader = Callable[[Rows, int, Progress], Images]
-"""`(rows, size, progress) -> (len(rows), 3, size, size)`; raises `DataError`, which names the damaged image."""
+Reader = Callable[[Rows, ImageForm, Progress], Images]
+"""`(rows, form, progress) -> (len(rows), *form.shape)`; raises `DataError`, which names the damaged image."""
 
 _CHUNK_BYTES = 32 * 2**20  # decoded images held at a time: many images, but little memory beside a training run
 
@@ -45,17 +48,17 @@ class OnDemandImages:
     Attributes:
         read: Reads the source's images. It can be pickled, so that other processes can read too.
         rows: Rows of the source's images to which these images belong.
-        size: Height and width of the images in pixels.
+        form: Size and channels of the images.
     """
 
     read: Reader
     rows: Rows
-    size: int
+    form: ImageForm
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """`(count, 3, size, size)`."""
-        return (len(self.rows), 3, self.size, self.size)
+        """`(count, channels, height, width)`."""
+        return (len(self.rows), *self.form.shape)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,19 +67,23 @@ class OnDemandImages:
         """The images at `chosen`, in any order, repeats allowed. Raises `DataError`."""
         wanted = self.rows[chosen]
         rows, places = np.unique(wanted, return_inverse=True)
-        images = self.read(rows, self.size, silent)
+        images = self.read(rows, self.form, silent)
         return images if np.array_equal(rows, wanted) else images[places]
 
 
 def chunks_of(images: Images | OnDemandImages) -> Iterator[Images]:
     """All images in order, in chunks of some MiB. Raises `DataError`."""
-    step = chunk_length(images.shape[-1])
+    step = _images_in_a_chunk(math.prod(images.shape[1:]))
     return (images[start : start + step] for start in range(0, len(images), step))
 
 
-def chunk_length(size: int) -> int:
-    """How many images of `size` by `size` pixels to hold at a time, at least 1."""
-    return max(1, _CHUNK_BYTES // (3 * size * size))
+def chunk_length(form: ImageForm) -> int:
+    """How many images to hold at a time, at least 1."""
+    return _images_in_a_chunk(form.image_bytes)
+
+
+def _images_in_a_chunk(image_bytes: int) -> int:
+    return max(1, _CHUNK_BYTES // image_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +91,8 @@ class LabelledImages:
     """Images and their labels.
 
     Attributes:
-        images: uint8 `(count, 3, size, size)` with a count above 0; an array, or read on demand.
+        images: uint8 `(count, channels, height, width)` with a count above 0 and 1 or 3 channels; an array, or read
+            on demand.
         labels: The labels, of any kind.
         weights: How much each image counts in training; None if all count alike.
 
@@ -101,8 +109,8 @@ class LabelledImages:
         if not isinstance(images, OnDemandImages):
             _check_array("images", images, np.uint8, 4)
         label_kind(labels)
-        if images.shape[1] != 3 or images.shape[2] != images.shape[3] or not images.shape[2]:
-            raise DataError(f"images have shape {images.shape}, expected (count, 3, size, size)")
+        if images.shape[1] not in (1, 3) or not images.shape[2] or not images.shape[3]:
+            raise DataError(f"images have shape {images.shape}, expected (count, 1 or 3 channels, height, width)")
         if len(images) != len(labels) or not len(images):
             raise DataError(
                 f"{len(images)} images and {len(labels)} labels; expected one label per image, at least one"
@@ -119,6 +127,44 @@ class LabelledImages:
         for images in chunks_of(self.images):
             content.add(images)
         return content.finish(self.labels, self.weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledTexts:
+    """Texts as tokens, and their labels.
+
+    Attributes:
+        tokens: int64 `(count, length)` with a count above 0, padded at the end.
+        labels: The labels, of any kind.
+        padding: The token after the end of a text.
+        unknown: The token of what has no token of its own; None if everything has one.
+        weights: How much each text counts in training; None if all count alike.
+
+    Raises:
+        DataError: A type or shape is wrong, there is no text, or a label or weight is out of range.
+    """
+
+    tokens: NDArray[np.int64]
+    labels: Labels
+    padding: int = 0
+    unknown: int | None = 1
+    weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        tokens, labels = self.tokens, self.labels
+        _check_array("tokens", tokens, np.int64, 2)
+        label_kind(labels)
+        if len(tokens) != len(labels) or not len(tokens):
+            raise DataError(f"{len(tokens)} texts and {len(labels)} labels; expected one label per text, at least one")
+        if self.weights is not None:
+            check_weights(self.weights, len(labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Labelled = LabelledImages | LabelledTexts
+"""One split of a data set."""
 
 
 class ContentDigest:
@@ -196,31 +242,33 @@ class Splits:
     """The three disjoint splits of a data set: `train` fits weights, `heldout` guides the search, `test` only judges.
 
     Attributes:
-        train: Training images, for weights and BN statistics.
-        heldout: Held-out images, a stratified draw from the training data, for accuracy predictors and the search.
-        test: Test images, used for the final accuracies only.
+        train: Training images or texts, for weights and BN statistics.
+        heldout: Held-out ones, a stratified draw from the training data, for accuracy predictors and the search.
+        test: Test images or texts, used for the final accuracies only.
         class_names: Name of each class, indexed by label; for numbers, the name of each.
         mean: What is subtracted from each channel, as a fraction of full scale (255): its mean over `train`, rounded to
-            6 decimals, unless `data.normalize` says otherwise.
+            6 decimals, unless `data.normalize` says otherwise; empty for texts.
         std: By what each channel is divided, likewise: its standard deviation over `train`, at least that of one grey
             level (1/255).
         digest: SHA-256 of the content of all splits and of the class names.
         test_digest: SHA-256 of the content of `test` and of the class names.
         notes: Lines for people that say what was taken for what.
+        tokenizer: What made the tokens of texts; None for images.
 
     Raises:
         DataError: A label has no class name.
     """
 
-    train: LabelledImages
-    heldout: LabelledImages
-    test: LabelledImages
+    train: Labelled
+    heldout: Labelled
+    test: Labelled
     class_names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     digest: str
     test_digest: str
     notes: tuple[str, ...] = ()
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("heldout", self.heldout), ("test", self.test)):
@@ -234,7 +282,7 @@ def _check_array(name: str, array: object, dtype: type[np.generic], rank: int) -
         raise DataError(f"{name} are {array.dtype} of shape {array.shape}, expected {dtype.__name__} with {rank} axes")
 
 
-def _check_range(name: str, split: LabelledImages, class_names: tuple[str, ...]) -> None:
+def _check_range(name: str, split: Labelled, class_names: tuple[str, ...]) -> None:
     if split.labels.ndim > 1:
         if split.labels.shape[1] != len(class_names):
             raise DataError(

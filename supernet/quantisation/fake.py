@@ -22,6 +22,7 @@ from supernet.evaluation.evaluation import parts
 from supernet.evaluation.folding import folded
 from supernet.quantisation.arithmetic import Range, range_of, rounded_activation, rounded_weight
 from supernet.quantisation.calls import INPUT, Calls, Place, Places, computed, find_places, named_outputs
+from supernet.quantisation.storage import round_table_to_int8
 
 _PROBES = 2
 """Inputs with which the calls of a network are followed: few, but more than one, as a batch always is."""
@@ -108,7 +109,7 @@ class FakeQuantised(nn.Module):
 
 
 def fake_quantised(module: nn.Module, inputs: Inputs, ranges: Ranges | None = None) -> FakeQuantised:
-    """A copy of `module` with batch normalisation folded that computes what its int8 file computes.
+    """A copy of `module`, with batch normalisation folded, that computes what its int8 file computes.
 
     Args:
         module: A recalibrated network in evaluation mode.
@@ -118,7 +119,7 @@ def fake_quantised(module: nn.Module, inputs: Inputs, ranges: Ranges | None = No
     Raises:
         SpaceError, DataError: As `calibrate_ranges` raises them.
     """
-    network = with_folded_norms(module, inputs)
+    network = round_table_to_int8(with_folded_norms(module, inputs))
     return FakeQuantised(network, ranges or calibrate_ranges(network, inputs))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from supernet.model_space import ModelSpace
+from supernet.model_space import ModelSpace, takes_tokens
 from supernet.sharing.blueprint import build_unweighted
 from supernet.sharing.meta_calls import macs_of, name_of, run_on_meta
 from supernet.space import SubnetConfig
@@ -23,7 +23,7 @@ def count_macs(model_space: ModelSpace, subnet: SubnetConfig) -> int:
     biases do not count.
     """
     shape = model_space.input_shape(subnet)
-    dtype = torch.float32 if len(shape) > 1 else torch.int64  # an input with one axis holds tokens
+    dtype = torch.int64 if takes_tokens(model_space) else torch.float32
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
         module = build_unweighted(model_space, subnet).eval()
         counter = _Counter()

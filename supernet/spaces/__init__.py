@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.spaces.config import ImportedConfig, SpaceConfig
+from supernet.data.image_form import SQUARE, ImageForm
+from supernet.model_space import ImageModelSpace
+from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.spaces.mobilenet_config import MobileNetConfig
 from supernet.spaces.ofa_config import OfaConfig, OfaMbv3Config, OfaProxylessConfig
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from supernet.model_space import ModelSpace
 
 
-_FEWEST_CLASSES = 2
+CHECKED_CLASSES = 2
+"""The number of classes with which a model space is made before that of the data is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,12 @@ class SpaceEntry:
     Attributes:
         config: Class of its `model` section.
         make: `(config, number of classes) -> model space`.
+        inputs: What its networks can take; the section decides between several.
     """
 
     config: type[SpaceConfig]
     make: Callable[[Any, int], ModelSpace]
+    inputs: tuple[InputKind, ...] = ("images",)
 
 
 def _mobilenet(config: MobileNetConfig, classes: int) -> ModelSpace:
@@ -76,19 +81,20 @@ MODEL_SPACES: dict[str, SpaceEntry] = {
     "mobilenetv3_large": SpaceEntry(MobileNetV3LargeConfig, _published),
     "ofa_mbv3": SpaceEntry(OfaMbv3Config, _ofa),
     "ofa_proxyless": SpaceEntry(OfaProxylessConfig, _ofa),
-    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder),
-    "transformers": SpaceEntry(TransformersConfig, _transformers),
+    "text_encoder": SpaceEntry(TextEncoderConfig, _text_encoder, ("tokens",)),
+    "transformers": SpaceEntry(TransformersConfig, _transformers, ("images", "tokens")),
     "vit": SpaceEntry(VisionTransformerConfig, _vit),
 }
 """Name in a config -> entry, for every model space but imported ones."""
 
 
-def check_model_section(config: SpaceConfig, folder: Path) -> None:
+def check_model_section(config: SpaceConfig, folder: Path, images: ImageForm = SQUARE) -> None:
     """Find mistakes in the `model` section before the number of classes is known, which may take hours of decoding.
 
     Args:
         config: The `model` section.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data.
 
     Raises:
         ConfigError, SpaceError: As for `make_model_space`; the user's own code is imported but not called.
@@ -98,16 +104,20 @@ def check_model_section(config: SpaceConfig, folder: Path) -> None:
 
         check_imported_space(config, folder)
     else:
-        MODEL_SPACES[config.space].make(config, _FEWEST_CLASSES)
+        make_model_space(config, CHECKED_CLASSES, folder, images)
 
 
-def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -> ModelSpace:
+def make_model_space(
+    config: SpaceConfig, classes: int, folder: Path = Path(), images: ImageForm = SQUARE
+) -> ModelSpace:
     """The model space that the `model` section of a config describes.
 
     Args:
         config: The `model` section.
         classes: Number of classes of the data.
         folder: Folder of the config file, which may hold the module of an imported model space.
+        images: The form of the images of the data. A model space without `for_images` is for square images in colour,
+            or its options say what its inputs are.
 
     Raises:
         ConfigError: The model space or the package it needs cannot be imported, or an option does not fit.
@@ -117,4 +127,9 @@ def make_model_space(config: SpaceConfig, classes: int, folder: Path = Path()) -
         from supernet.spaces.imported import load_imported_space
 
         return load_imported_space(config, classes, folder)
-    return MODEL_SPACES[config.space].make(config, classes)
+    if isinstance(config, TransformersConfig) and config.from_ is not None:
+        from supernet.spaces.hf_folder import with_pretrained_config
+
+        config = with_pretrained_config(config, folder)
+    made = MODEL_SPACES[config.space].make(config, classes)
+    return made.for_images(images) if isinstance(made, ImageModelSpace) else made

@@ -35,6 +35,11 @@ class SpaceConfig(Document):
         return False
 
     @property
+    def tokenizer(self) -> str | None:
+        """The tokenizer of these weights, relative to the config's folder; None if there is none."""
+        return None
+
+    @property
     def statistics(self) -> ChannelStatistics | None:
         """The statistics with which these weights were trained; None if the section names none, or they are unknown."""
         return None

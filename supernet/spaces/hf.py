@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import combinations_with_replacement, product
 from typing import Any, Final
 
@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError, SpaceError
 from factory_base.foreign import one_line
+from supernet.sharing.importance import SortGroup
 from supernet.sharing.slicing import Leading, Segments, SliceRule
 from supernet.space import Option, SearchSpace, SubnetConfig
 from supernet.spaces.hf_config import Task, TransformersConfig, transformers_search_space
+from supernet.spaces.hf_folder import import_transformers
+from supernet.spaces.hf_sorting import sort_groups_of
 
 _AUTO_CLASSES: Final[dict[Task, str]] = {
     "text_classification": "AutoModelForSequenceClassification",
@@ -63,8 +66,8 @@ class TransformersSpace:
     def __init__(self, config: TransformersConfig, classes: int) -> None:
         self._config, self._classes = config, classes
         self._space = transformers_search_space(config)
-        self._package = _import_package()
-        self._config_class = _find_config_class(self._package, config.config_class)
+        self._package = import_transformers()
+        self._config_class = _find_config_class(self._package, config.config_class or "")
         self._rules = _rules(config)
         _check_fields(config, self._config_class)
         self._defaults = _defaults(config, self._config_class)
@@ -104,6 +107,30 @@ class TransformersSpace:
             return (int(subnet["length"]),)
         model_config = self._model_config(subnet)
         return (int(getattr(model_config, "num_channels", 3)), model_config.image_size, model_config.image_size)
+
+    @cached_property
+    def sortable(self) -> tuple[SortGroup, ...]:
+        """The neurons, heads and channels that elastic fields shrink. See `SortableModelSpace`."""
+        largest = self._space.largest
+        with torch.device("meta"):
+            network = self.build(largest)
+        smaller = [
+            self._shapes(self._space.subnet(largest.to_dict() | {name: options[0]}))
+            for name, options in self._config.fields.items()
+        ]
+        channels = _Heads.of(self._model_config(largest)).channels
+        return sort_groups_of(self._shapes(largest), smaller, network, channels, self._config.segments)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens, for text. See `TokenModelSpace`."""
+        return int(self._model_config(self._space.largest).get_text_config().vocab_size)
+
+    @property
+    def padding(self) -> int | None:
+        """The token that the networks ignore, for text. See `TokenModelSpace`."""
+        found = self._model_config(self._space.largest).get_text_config().pad_token_id
+        return None if found is None else int(found)
 
     def _model_config(self, subnet: SubnetConfig) -> Any:
         values = {**self._config.settings, **_field_values(self._config, subnet), "num_labels": self._classes}
@@ -191,16 +218,6 @@ class _ImageLogits(nn.Module):
         return self.model(pixel_values=x).logits  # type: ignore[no-any-return]
 
 
-def _import_package() -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(
-            "model space 'transformers' needs the package transformers, which is not installed; "
-            "run pip install -e '.[transformers]'"
-        ) from error
-
-
 def _find_config_class(package: Any, name: str) -> Any:
     known = [word for word in dir(package) if word.endswith("Config")]
     if name not in known:
@@ -224,7 +241,7 @@ def _check_fields(config: TransformersConfig, config_class: Any) -> None:
 
 
 def _defaults(config: TransformersConfig, config_class: Any) -> dict[str, Any]:
-    """Replacements for defaults that do not fit: special tokens as in `supernet.data.text`, and no key cache."""
+    """Replacements for defaults that do not fit: special tokens as in `supernet.data.tokenizer`, and no key cache."""
     known = config_class().to_dict()
     values: dict[str, Any] = {name: False for name in ("use_cache",) if name in known}
     if config.inputs == "tokens":

@@ -6,13 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from factory_base.documents import Document, nearest
+from factory_base.documents import HANDLING, Document, nearest
 from supernet.space import Choice, SearchSpace
 from supernet.spaces.config import InputKind, SpaceConfig
 from supernet.spaces.options import Numbers, Sizes
 
 Task = Literal["text_classification", "image_classification"]
 """The kinds of heads that a network can have."""
+
+TOKENIZER_FILE = "tokenizer.json"
+"""The name of the tokenizer in the folder of a pretrained model."""
 
 
 class FollowerConfig(Document):
@@ -41,7 +44,12 @@ class TransformersConfig(SpaceConfig):
     """
 
     space: Literal["transformers"] = "transformers"
-    config_class: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    from_: Annotated[str | None, HANDLING] = Field(default=None, alias="from")
+    """Folder of a pretrained model, relative to the config's folder: `config.json`, `model.safetensors` and, for text,
+    `tokenizer.json`. Its config gives `config_class` and all `settings` that are not given here, the largest option of
+    an elastic field must be its value, and training starts from its weights. By default half to all of its layers and a
+    quarter to all of its hidden neurons are elastic."""
+    config_class: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of a config class in the package, for example `BertConfig`."""
     task: Task = "text_classification"
     """The task, which decides the head of the network."""
@@ -59,6 +67,16 @@ class TransformersConfig(SpaceConfig):
     leading: tuple[str, ...] = ()
     """Patterns of names of weights with three or more axes of which a subnet has the leading part on every axis, for
     example position embeddings. By default, axes from the third on are a kernel, and a subnet has its centre."""
+
+    @property
+    def names_weights(self) -> bool:
+        """See `SpaceConfig`."""
+        return self.from_ is not None
+
+    @property
+    def tokenizer(self) -> str | None:
+        """See `SpaceConfig`."""
+        return f"{self.from_}/{TOKENIZER_FILE}" if self.from_ is not None and self.inputs == "tokens" else None
 
     @property
     def inputs(self) -> InputKind:
@@ -79,7 +97,9 @@ class TransformersConfig(SpaceConfig):
             raise ValueError(f"field {twice[0]!r} is in two of fields, follows and settings; keep it in one")
         if "num_labels" in named:
             raise ValueError("'num_labels' is the number of classes of the data; remove it")
-        if not self.fields and len(self.lengths or ()) < 2:
+        if self.config_class is None and self.from_ is None:
+            raise ValueError("'config_class' is missing; name a config class, or a pretrained model with 'from'")
+        if not self.fields and len(self.lengths or ()) < 2 and self.from_ is None:
             raise ValueError("nothing is elastic; name the elastic fields, for example 'num_hidden_layers: [2, 4]'")
         for name, follower in self.follows.items():
             self._check_follower(name, follower)

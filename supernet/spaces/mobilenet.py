@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.chain import Link
+from supernet.data.image_form import SQUARE, ImageForm
 from supernet.sharing.importance import SortGroup, UnitAxis
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.mobilenet_config import Activation, MobileNetConfig, StageConfig, links, search_space
@@ -23,11 +24,12 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish"
 
 
 class MobileNetSpace:
-    """The model space of a `MobileNetConfig` for images of three channels and `classes` classes."""
+    """The model space of a `MobileNetConfig` for `classes` classes and images of the channels and proportions given."""
 
-    def __init__(self, config: MobileNetConfig, classes: int) -> None:
+    def __init__(self, config: MobileNetConfig, classes: int, images: ImageForm = SQUARE) -> None:
         self._config = config
         self._classes = classes
+        self._images = images
         self._space = search_space(config)
 
     @property
@@ -58,21 +60,25 @@ class MobileNetSpace:
         return {"stem": stem, **numbered_blocks(network.stages), "head": _Head(network)}  # type: ignore[arg-type]
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
-        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
-        return MobileNet(self._config, subnet, self._classes)
+        """The network of `subnet`: float images (batch, *input_shape(subnet)) -> logits (batch, classes)."""
+        return MobileNet(self._config, subnet, self._classes, self._images.channels)
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """(3, resolution, resolution)."""
-        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+        """(channels, resolution, width); of square images, the width is the resolution, too."""
+        return self._images.input_shape(int(subnet["resolution"]))
+
+    def for_images(self, images: ImageForm) -> MobileNetSpace:
+        """See `ImageModelSpace`."""
+        return MobileNetSpace(self._config, self._classes, images)
 
 
 class MobileNet(nn.Module):
     """A static network. `stages.<i>.<j>` is block `j` of stage `i`, present if the stage is deep enough."""
 
-    def __init__(self, config: MobileNetConfig, subnet: SubnetConfig, classes: int) -> None:
+    def __init__(self, config: MobileNetConfig, subnet: SubnetConfig, classes: int, inputs: int) -> None:
         super().__init__()
         values = subnet.to_dict()
-        self.stem = _ConvNorm(3, config.stem_width, 3, config.stem_stride)
+        self.stem = _ConvNorm(inputs, config.stem_width, 3, config.stem_stride)
         self.stem_activation = _ACTIVATIONS[config.stages[0].activation]()
         self.stages = nn.ModuleList()
         channels = config.stem_width
@@ -90,7 +96,7 @@ class MobileNet(nn.Module):
         self.classifier = nn.Linear(config.head_width, classes)
         self.apply(_initialise)
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+    def forward(self, x: Tensor) -> Tensor:  # (batch, inputs, height, width) -> (batch, classes)
         """Logits of a batch of images."""
         x = self.stem_activation(self.stem(x))
         for stage in self.stages:

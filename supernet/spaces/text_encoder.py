@@ -14,6 +14,7 @@ from supernet.spaces.sorting import text_width_group, transformer_block_groups
 from supernet.spaces.transformer import SLICING, initialise, make_blocks
 from supernet.spaces.transformer_config import TextEncoderConfig, text_search_space
 
+_PADDING = 0
 _PADDING_SCORE = -1e4
 """Added to the attention scores of padding. Not infinite, so that a text without words gives finite outputs; the weight
 of padding beside a word is 0 in float32, and float16 (up to 65504) holds the number."""
@@ -44,6 +45,16 @@ class TextEncoderSpace:
         groups = (group for block in blocks for group in transformer_block_groups(block, self._config.head_dim))
         return (text_width_group(blocks), *groups)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens. See `TokenModelSpace`."""
+        return self._config.vocabulary
+
+    @property
+    def padding(self) -> int:
+        """The token that the networks ignore. See `TokenModelSpace`."""
+        return _PADDING
+
     def build(self, subnet: SubnetConfig) -> nn.Module:
         """The network of `subnet`: int64 tokens (batch, length), 0 for padding -> logits (batch, classes)."""
         return TextEncoder(self._config, subnet, self._classes)
@@ -59,7 +70,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, subnet: SubnetConfig, classes: int) -> None:
         super().__init__()
         length, width = int(subnet["length"]), int(subnet["width"])
-        self.words = nn.Embedding(config.vocabulary, width, padding_idx=0)
+        self.words = nn.Embedding(config.vocabulary, width, padding_idx=_PADDING)
         self.places = nn.Embedding(length, width)  # learned positions; a shorter text uses the leading ones
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = make_blocks(config, subnet)
@@ -69,7 +80,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:  # (batch, length) -> (batch, classes)
         """Logits of a batch of texts, which may be shorter than the network's length."""
-        is_word = tokens != 0
+        is_word = tokens != _PADDING
         x = self.dropout(self.words(tokens) + self.places.weight[: tokens.shape[1]])  # (batch, length, width)
         bias = torch.where(is_word, 0.0, _PADDING_SCORE)[:, None, None]
         for block in self.blocks:

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from factory_base.errors import SpaceError
 from supernet.chain import Link
+from supernet.data.image_form import SQUARE, ImageForm
 from supernet.sharing.importance import SortGroup
 from supernet.sharing.slicing import SliceRule
 from supernet.space import SearchSpace, SubnetConfig
@@ -26,11 +28,22 @@ _GOLDEN = (math.sqrt(5) - 1) / 2  # steps of the golden ratio spread evenly over
 
 
 class VisionTransformerSpace:
-    """The model space of a `VisionTransformerConfig` for images of three channels and `classes` classes."""
+    """The model space of a `VisionTransformerConfig` for `classes` classes and images as given.
 
-    def __init__(self, config: VisionTransformerConfig, classes: int) -> None:
+    Raises:
+        SpaceError: Images are not whole patches wide.
+    """
+
+    def __init__(self, config: VisionTransformerConfig, classes: int, images: ImageForm = SQUARE) -> None:
+        widths = [images.input_shape(resolution)[2] for resolution in config.resolutions]
+        if odd := next((width for width in widths if width % config.patch), None):
+            raise SpaceError(
+                f"vit: inputs of {config.resolutions[widths.index(odd)]} rows are {odd} pixels wide, which is not a "
+                f"multiple of patch {config.patch}; choose other resolutions, or another data.image_size"
+            )
         self._config = config
         self._classes = classes
+        self._images = images
         self._space = vit_search_space(config)
 
     @property
@@ -60,12 +73,16 @@ class VisionTransformerSpace:
         return {"patches": _Patches(network), **blocks, "head": _Head(network)}
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
-        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
-        return VisionTransformer(self._config, subnet, self._classes)
+        """The network of `subnet`: float images (batch, *input_shape(subnet)) -> logits (batch, classes)."""
+        return VisionTransformer(self._config, subnet, self._classes, self._images)
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """(3, resolution, resolution)."""
-        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+        """(channels, resolution, width); of square images, the width is the resolution, too."""
+        return self._images.input_shape(int(subnet["resolution"]))
+
+    def for_images(self, images: ImageForm) -> VisionTransformerSpace:
+        """See `ImageModelSpace`."""
+        return VisionTransformerSpace(self._config, self._classes, images)
 
 
 class VisionTransformer(nn.Module):
@@ -73,11 +90,12 @@ class VisionTransformer(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, config: VisionTransformerConfig, subnet: SubnetConfig, classes: int) -> None:
+    def __init__(self, config: VisionTransformerConfig, subnet: SubnetConfig, classes: int, images: ImageForm) -> None:
         super().__init__()
-        width, grid = int(subnet["width"]), int(subnet["resolution"]) // config.patch
-        self.patches = nn.Conv2d(3, width, config.patch, config.patch)
-        positions = grid_positions(grid, width, config.largest_resolution // config.patch)
+        width, shape = int(subnet["width"]), images.input_shape(int(subnet["resolution"]))
+        self.patches = nn.Conv2d(shape[0], width, config.patch, config.patch)
+        finest = max(images.input_shape(config.largest_resolution)[1:]) // config.patch
+        positions = grid_positions((shape[1] // config.patch, shape[2] // config.patch), width, finest)
         self.register_buffer("positions", positions, persistent=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = make_blocks(config, subnet)
@@ -85,19 +103,19 @@ class VisionTransformer(nn.Module):
         self.classifier = nn.Linear(width, classes)
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width) -> (batch, classes)
         """Logits of a batch of images."""
         x = self.embed(x)
         for block in self.blocks:
             x = block(x)
         return self.classify(x)
 
-    def embed(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, grid * grid, width)
+    def embed(self, x: Tensor) -> Tensor:  # (batch, channels, height, width) -> (batch, rows * columns, width)
         """One token per patch."""
         x = self.patches(x).flatten(2).transpose(1, 2)
         return self.dropout(x + self.positions)  # type: ignore[no-any-return]
 
-    def classify(self, x: Tensor) -> Tensor:  # (batch, grid * grid, width) -> (batch, classes)
+    def classify(self, x: Tensor) -> Tensor:  # (batch, rows * columns, width) -> (batch, classes)
         """Logits from the tokens of the last block."""
         return self.classifier(self.norm(x).mean(1))  # type: ignore[no-any-return]
 
@@ -125,8 +143,8 @@ class _Head(nn.Module):
         return VisionTransformer.classify(self, x)  # type: ignore[arg-type]
 
 
-def grid_positions(grid: int, width: int, finest: int) -> Tensor:
-    """The positions of all patches as sines and cosines, float32 (grid * grid, width), row by row.
+def grid_positions(grid: tuple[int, int], width: int, finest: int) -> Tensor:
+    """The positions of all patches as sines and cosines, float32 (rows * columns, width), row by row.
 
     Channel `c` is a function of the patch's centre in the picture (0 to 1) and of `c` alone, so a narrower table is the
     leading part of a wider one. Four channels share a frequency (the sine and cosine, down and across), between half a
@@ -134,14 +152,17 @@ def grid_positions(grid: int, width: int, finest: int) -> Tensor:
     steps, so that any leading part of them covers the range evenly.
 
     Args:
-        grid: Patches per side.
+        grid: Rows and columns of patches.
         width: Channels.
-        finest: Patches per side at the largest resolution.
+        finest: Patches along the longer side at the largest resolution.
     """
-    centres = (torch.arange(grid) + 0.5) / grid
+    rows, columns = grid
     share = torch.arange(-(-width // 4)) * _GOLDEN % 1
-    angles = centres[:, None] * torch.pi * finest**share  # (grid, width / 4)
-    waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # (grid, width / 4, 2)
-    down = waves[:, None].expand(-1, grid, -1, -1)
-    across = waves[None].expand(grid, -1, -1, -1)
-    return torch.cat((down, across), dim=-1).reshape(grid * grid, -1)[:, :width].contiguous()
+    waves = []  # down and across: (patches, width / 4, 2)
+    for patches in grid:
+        centres = (torch.arange(patches) + 0.5) / patches
+        angles = centres[:, None] * torch.pi * finest**share  # (patches, width / 4)
+        waves.append(torch.stack((angles.sin(), angles.cos()), dim=-1))
+    down = waves[0][:, None].expand(-1, columns, -1, -1)
+    across = waves[1][None].expand(rows, -1, -1, -1)
+    return torch.cat((down, across), dim=-1).reshape(rows * columns, -1)[:, :width].contiguous()

@@ -32,11 +32,15 @@ class Classification:
         names: The name of each class.
         name: The name of the task.
         inputs: What the networks take.
+        offsets: What the loss adds to the outputs of each class; empty for nothing. With the logarithms of the classes'
+            shares the outputs themselves rank classes as if all were equally frequent (Menon et al., "Long-tail
+            learning via logit adjustment", 2021).
     """
 
     names: tuple[str, ...]
     name: str = "classification"
     inputs: InputKind = "images"
+    offsets: tuple[float, ...] = ()
 
     @property
     def labels(self) -> LabelKind:
@@ -52,6 +56,8 @@ class Classification:
         """The cross-entropy, a scalar. See `Task`."""
         from torch.nn import functional
 
+        if self.offsets:
+            outputs = outputs + outputs.new_tensor(self.offsets)
         if weights is None:
             return functional.cross_entropy(outputs, labels, label_smoothing=smoothing)
         each = functional.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")

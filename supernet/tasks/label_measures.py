@@ -22,7 +22,8 @@ class LabelMeasure:
         predicted: The number of examples for which it was predicted.
         correct: The number of examples that have it and for which it was predicted.
         average_precision: The mean precision over the examples that have the label, where the precision of an example
-            is that of predicting the label for all examples of no lower score; None if no example has the label.
+            is that of predicting the label for all examples of no lower score; None if no example has the label, or no
+            scores were given.
     """
 
     support: int
@@ -57,7 +58,7 @@ class LabelMeasures:
         exact: The number of examples for which exactly the labels that they have were predicted.
         example_f1: The mean over the examples of the F1 of their labels; 1 for one that has none and gets none.
         majority_exact: The number of examples that have the most frequent set of labels.
-        calibration: How well the probabilities of all labels are stated.
+        calibration: How well the probabilities of all labels are stated; None if no probabilities were given.
         kind: The kind of labels, which distinguishes these measures from those of other tasks in a file.
     """
 
@@ -66,7 +67,7 @@ class LabelMeasures:
     exact: int
     example_f1: float
     majority_exact: int
-    calibration: Calibration
+    calibration: Calibration | None = None
     kind: Literal["classes"] = "classes"
 
     @property
@@ -118,26 +119,45 @@ def label_measures(
     check_examples(outputs, labels)
     if outputs.shape != labels.shape or thresholds.shape != outputs.shape[1:]:
         raise DataError(f"outputs {outputs.shape}, labels {labels.shape} and thresholds {thresholds.shape} do not fit")
+    stated = probabilities(outputs)
+    return predicted_label_measures(stated >= thresholds, labels, stated)
+
+
+def predicted_label_measures(
+    predictions: NDArray[Any], labels: NDArray[np.integer[Any]], stated: NDArray[np.floating[Any]] | None = None
+) -> LabelMeasures:
+    """The measures of predictions that were made before.
+
+    Args:
+        predictions: Whether each label was predicted for each example, 0 or 1, `(n, labels)`, of at least one example.
+        labels: Whether each example has each label, 0 or 1, `(n, labels)`.
+        stated: The probability of each label, in [0, 1], `(n, labels)`; None if they are not known.
+
+    Raises:
+        DataError: There are no examples, the shapes differ, or labels are not 0 or 1.
+    """
+    check_examples(predictions, labels)
+    if predictions.shape != labels.shape or labels.ndim != 2:
+        raise DataError(f"predictions {predictions.shape} and labels {labels.shape} must have one shape (n, labels)")
     if not np.isin(labels, (0, 1)).all():
         raise DataError(f"a label is {labels[~np.isin(labels, (0, 1))][0]}; each must be 0 or 1")
-    scores = probabilities(outputs)
-    has, given = labels.astype(bool), scores >= thresholds
+    has, given = labels == 1, predictions == 1
     both = has & given
-    totals = has.sum(1) + given.sum(1)
+    totals = has.sum(axis=1) + given.sum(axis=1)
     return LabelMeasures(
         examples=len(labels),
         labels=tuple(
             LabelMeasure(
                 support=int(has[:, index].sum()), predicted=int(given[:, index].sum()),
                 correct=int(both[:, index].sum()),
-                average_precision=average_precision(outputs[:, index], has[:, index]),
+                average_precision=None if stated is None else average_precision(stated[:, index], has[:, index]),
             )
             for index in range(labels.shape[1])
         ),
         exact=int((has == given).all(axis=1).sum()),
-        example_f1=float(np.where(totals > 0, 2 * both.sum(1) / np.maximum(totals, 1), 1.0).mean()),
+        example_f1=float(np.where(totals > 0, 2 * both.sum(axis=1) / np.maximum(totals, 1), 1.0).mean()),
         majority_exact=int(np.unique(has, axis=0, return_counts=True)[1].max()),
-        calibration=calibration(scores.ravel(), has.ravel()),
+        calibration=None if stated is None else calibration(stated.ravel(), has.ravel()),
     )  # fmt: skip
 
 

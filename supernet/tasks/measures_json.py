@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from supernet.tasks.calibration_error import Calibration
 from supernet.tasks.class_measures import ClassMeasure, ClassMeasures
 from supernet.tasks.estimates import Estimate
 from supernet.tasks.label_measures import LabelMeasure, LabelMeasures
@@ -25,6 +26,32 @@ def measures_json(measures: Measures, names: Sequence[str]) -> dict[str, Any]:
     if isinstance(measures, LabelMeasures):
         return _labels(measures, names)
     return _values(measures, names)
+
+
+def measures_summary(measures: Measures) -> dict[str, float]:
+    """The figures over all examples that have no unit, by name; those that are not known are left out."""
+    if isinstance(measures, ClassMeasures):
+        found = {
+            "balanced_accuracy": measures.balanced_accuracy.value,
+            "macro_f1": measures.macro_f1,
+            "majority_accuracy": measures.majority,
+        }
+        return found | _calibration(measures.calibration)
+    if isinstance(measures, LabelMeasures):
+        precision = measures.mean_average_precision
+        found = {
+            "exact_match": measures.exact_match.value,
+            "macro_f1": measures.macro_f1,
+            "micro_f1": measures.micro_f1,
+            "majority_exact_match": measures.majority_exact / measures.examples,
+            **({} if precision is None else {"mean_average_precision": precision}),
+        }
+        return found | _calibration(measures.calibration)
+    return {} if measures.r2 is None else {"r2": measures.r2}
+
+
+def _calibration(found: Calibration | None) -> dict[str, float]:
+    return {} if found is None else {"calibration_error": found.error}
 
 
 def _classes(measures: ClassMeasures, names: Sequence[str]) -> dict[str, Any]:
@@ -57,7 +84,7 @@ def _labels(measures: LabelMeasures, names: Sequence[str]) -> dict[str, Any]:
         "mean_average_precision": measures.mean_average_precision,
         "majority_exact_match": measures.majority_exact / measures.examples,
         "never_predicted": [names[index] for index in measures.never_predicted],
-        "calibration": asdict(measures.calibration),
+        "calibration": asdict(measures.calibration) if measures.calibration else None,
         "labels": [
             {**_counts(one, name), "average_precision": one.average_precision}
             for one, name in zip(measures.labels, names, strict=True)

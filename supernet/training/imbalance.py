@@ -8,17 +8,22 @@ adjusted by the shares of the classes (Menon et al., "Long-tail learning via log
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from factory_base.foreign import printable
 from factory_base.wording import counted
+from supernet.data.examples import Targets
+from supernet.tasks.classification import Classification
+from supernet.tasks.task import Task
 from supernet.training.config import Balancing, Imbalance
 
-_EVEN = 3.0
+UNEVEN: Final = 3.0
 """With `auto`, classes whose largest is less than this many times the smallest are left as they are."""
 _WORDS = {
     "none": "all examples count alike",
@@ -35,11 +40,13 @@ class Balance:
     Attributes:
         method: The method.
         counts: The number of training examples of each class.
+        shares: How much each class counts among all training examples, by number and weight; the sum is 1.
         is_chosen: Whether `auto` chose the method.
     """
 
     method: Balancing
     counts: tuple[int, ...]
+    shares: tuple[float, ...]
     is_chosen: bool = False
 
     @property
@@ -58,30 +65,28 @@ class Balance:
                 f"{printable(names[least])!r} {self.counts[least]:,}, {self.ratio:.3g} to 1"
             )
         chosen = "chosen by auto" if self.is_chosen else "as asked"
-        limit = f"; auto changes nothing below {_EVEN:g} to 1" if self.is_chosen and self.method == "none" else ""
+        limit = f"; auto changes nothing below {UNEVEN:g} to 1" if self.is_chosen and self.method == "none" else ""
         return f"imbalance: {self.method} ({chosen}), {_WORDS[self.method]}; {sizes}{limit}"
 
-    def offsets(self) -> Tensor | None:
-        """What the loss adds to the logits, float32 `(classes,)`; None if nothing.
+    def adjusted(self, task: Task) -> Task:
+        """`task` with the offsets of the outputs that the method adds in the loss.
 
-        It is the logarithm of the share of each class, so that the network itself, without it, ranks classes as if all
-        were equally frequent (Menon et al., equation 10 with a temperature of 1). A class without examples counts as
-        if it had one.
+        They are the logarithms of the shares (Menon et al., equation 10 with a temperature of 1). A class without
+        examples counts as if it had one.
         """
-        if self.method != "logit_adjustment":
-            return None
-        counts = torch.tensor(self.counts, dtype=torch.float64).clamp_min(1)
-        return (counts / counts.sum()).log().float()
+        if self.method != "logit_adjustment" or not isinstance(task, Classification):
+            return task
+        fewest = 1 / sum(self.counts)
+        return replace(task, offsets=tuple(math.log(max(share, fewest)) for share in self.shares))
 
-    def weights(self, labels: Tensor) -> Tensor | None:
-        """The weight of each example in the loss, given the labels of all, int64 `(n,)`; None if all are 1.
-
-        They are float32 `(n,)` with a mean of 1, and those of each class have the same sum.
-        """
+    def weighted(self, targets: Targets) -> Targets:
+        """`targets`, in which with `class_weights` all classes weigh the same in sum over the training examples."""
         if self.method != "class_weights":
-            return None
-        counts = torch.tensor(self.counts, dtype=torch.float64)
-        return (len(labels) / ((counts > 0).sum() * counts[labels])).float()
+            return targets
+        present = sum(share > 0 for share in self.shares)
+        each = torch.tensor([1 / (present * share) if share else 0.0 for share in self.shares])
+        weights = each[targets.labels]
+        return Targets(targets.labels, weights if targets.weights is None else weights * targets.weights)
 
     def order(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """The examples of one epoch in order, int64 `(n,)`, given their labels, int64 `(n,)`.
@@ -103,18 +108,28 @@ class Balance:
         return torch.cat(drawn)[torch.randperm(len(labels), generator=generator)]
 
 
-def balance(method: Imbalance, labels: Tensor, classes: int) -> Balance:
-    """What to do about classes of unequal size, given the labels of all training examples, int64 `(n,)`.
+def balance(method: Imbalance, labels: Tensor, classes: int = 0, weights: Tensor | None = None) -> Balance:
+    """What to do about classes of unequal size.
 
     `auto` chooses `logit_adjustment` if the largest class has at least three times as many examples as the smallest:
     of the three methods it alone shows every example once and needs no large weights, which few examples of a small
     class would turn into overfitting.
+
+    Args:
+        method: What the config asks for.
+        labels: The labels of all training examples, int64 `(n,)`; those of other kinds are left as they are.
+        classes: The number of classes; by default those that the labels need.
+        weights: How much each example counts, `(n,)`; None if all count alike.
     """
+    if labels.ndim > 1:
+        return Balance(method="none", counts=(), shares=())
     counts = tuple(labels.bincount(minlength=classes).tolist())
+    sums = labels.bincount(weights, minlength=classes).double()
+    shares = tuple((sums / sums.sum()).tolist())
     if method != "auto":
-        return Balance(method=method, counts=counts)
-    chosen: Balancing = "none" if imbalance_ratio(counts) < _EVEN else "logit_adjustment"
-    return Balance(method=chosen, counts=counts, is_chosen=True)
+        return Balance(method=method, counts=counts, shares=shares)
+    chosen: Balancing = "none" if imbalance_ratio(counts) < UNEVEN else "logit_adjustment"
+    return Balance(method=chosen, counts=counts, shares=shares, is_chosen=True)
 
 
 def imbalance_ratio(counts: Sequence[int]) -> float:

@@ -26,6 +26,7 @@ from supernet.tasks.task import Task
 from supernet.training.checkpoint import NOT_CONTINUED, TrainingNote, TrainingState, load_state, save_state
 from supernet.training.config import TrainingConfig
 from supernet.training.guard import CurvePoint, DivergenceError, check_curve, has_risen
+from supernet.training.imbalance import balance
 from supernet.training.sampling import SAMPLERS
 from supernet.training.trainer import Progression, Trainer, mixed
 from supernet.training.workers import Workers, one_worker
@@ -197,8 +198,16 @@ class _Session:
         self.steps = steps_of(config, len(data))
         self.check_every = check_interval(self.steps, self.batches)
         sampler = SAMPLERS[config.sampler](supernet.model_space, seed, silent)
+        self.balance = balance(config.imbalance, data.labels, len(task.names), data.weights)
         self.trainer = Trainer(
-            supernet, data, config, steps=self.steps, seed=seed, workers=workers, sampler=sampler, task=task
+            supernet,
+            data,
+            config,
+            steps=self.steps,
+            seed=seed,
+            workers=workers,
+            sampler=sampler,
+            task=self.balance.adjusted(task),
         )
         self.curve: list[CurvePoint] = []
         self.rollbacks = 0
@@ -226,7 +235,7 @@ class _Session:
             device=self.workers.device,
         ) as loader:
             for step, batch, targets in loader:
-                self._losses.append(self.trainer.advance(batch, targets))
+                self._losses.append(self.trainer.advance(batch, self.balance.weighted(targets)))
                 if (step + 1) % self.check_every == 0 or step + 1 == self.steps:
                     self._check()
                 self.trainer.is_consistent = True
@@ -400,13 +409,14 @@ class _Session:
         epoch, index = divmod(step, self.batches)
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(mixed(self.seed, epoch, 0))
-            self._order = (epoch, torch.randperm(len(self.data), generator=generator))
+            self._order = (epoch, self.balance.order(self.data.labels, generator))
         share = self.config.batch_size // self.workers.count
         start = index * self.config.batch_size + self.workers.rank * share
         return self._order[1][start : start + share]
 
     def _draws(self, step: int) -> Draws:
-        return Draws(self.seed, step // self.batches)
+        repeats = self.balance.method == "balanced_sampling"  # the same example must not look the same in an epoch
+        return Draws(self.seed, step if repeats else step // self.batches)
 
 
 def check_batches(config: TrainingConfig, examples: int, workers: Workers) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,10 +19,13 @@ from supernet.sharing.head import head_name
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.config import SpaceConfig
+from supernet.spaces.hf_config import TransformersConfig
 from supernet.tasks.classification import Classification
 from supernet.tasks.task import Task
+from supernet.training.checkpoint import STATISTICS
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
+from supernet.weights.hf_weights import read_pretrained
 from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
 from supernet.weights.locating import initial_weights_file
 from supernet.weights.probe import fit_head
@@ -54,16 +57,20 @@ class Loaded:
         weights: Names of the parameters that were read from the file.
         fresh: Names of the parameters that were left as they were.
         statistics: The running statistics in the file, by name, which no supernet has; see `carry_over`.
+        unused: Names of weights in the file that belong to heads for other tasks.
     """
 
     weights: tuple[str, ...]
     fresh: tuple[str, ...]
     statistics: Mapping[str, Tensor]
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.weights)} weights loaded"]
         if self.fresh:
             parts.append(f"{len(self.fresh)} left fresh ({_some(self.fresh)})")
+        if self.unused:
+            parts.append(f"{len(self.unused)} of heads for other tasks not used ({_some(self.unused)})")
         return "; ".join(parts)
 
 
@@ -102,6 +109,24 @@ def load_published_weights(supernet: Supernet, path: Path, fresh: Sequence[str] 
     parameters = dict(supernet.largest.named_parameters())
     differs = tensors[_CLASSIFIER].shape != parameters[_CLASSIFIER].shape
     return _load(supernet, path, tensors, (*fresh, "classifier.*") if differs else fresh)
+
+
+def load_transformers_weights(supernet: Supernet, path: Path, fresh: Sequence[str] = ()) -> Loaded:
+    """Replace the weights of `supernet`, of the space `transformers`, by those of a pretrained model of the package.
+
+    If the file has no head of the same shape, that of the network is left as it is.
+
+    Args:
+        supernet: The supernet, changed in place. If loading fails, it is not changed at all.
+        path: The file `model.safetensors` of the model.
+        fresh: As in `load_initial_weights`.
+
+    Raises:
+        CheckpointError, ConfigError: See `load_initial_weights`.
+    """
+    found = read_pretrained(path, supernet.largest)
+    loaded = _load(supernet, path, found.tensors, (*fresh, *found.fresh_head))
+    return replace(loaded, unused=found.unused)
 
 
 def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: Sequence[str]) -> Loaded:
@@ -160,8 +185,7 @@ def start_from(
     path = initial_weights_file(model, config, folder)
     if path is None:
         return None
-    load = load_published_weights if model.names_weights else load_initial_weights
-    loaded = load(supernet, path, config.fresh_parameters)
+    loaded = _loader(model)(supernet, path, config.fresh_parameters)
     notify(f"{path}: {loaded}")
     task = task or Classification(names=())
     if loaded.statistics:
@@ -175,6 +199,12 @@ def start_from(
         basis = "how the loss would change" if by_gradient else "the magnitude of weights"
         notify(f"{count} groups of channels, heads or neurons sorted by importance: {basis}")
     return loaded
+
+
+def _loader(model: SpaceConfig) -> Callable[[Supernet, Path, Sequence[str]], Loaded]:
+    if not model.names_weights:
+        return load_initial_weights
+    return load_transformers_weights if isinstance(model, TransformersConfig) else load_published_weights
 
 
 def _keep_statistics(supernet: Supernet, loaded: Loaded, config: TrainingConfig, examples: Examples, seed: int) -> str:
@@ -210,6 +240,7 @@ def _probe(
         fault = "the head is not a linear layer" if head is None else f"its head, {head}, is not fresh"
         if config.probe is True:
             raise ConfigError(f"training.probe: true needs a fresh linear layer at the end of the network, but {fault}")
+        notify(f"no linear probe, because {fault}; fresh parameters start from random weights")
         return False
     probe = fit_head(supernet, head, examples, task, seed=seed)
     notify(f"{head}: {probe}")
@@ -249,7 +280,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: is the state of a training run, not a checkpoint; name the supernet.safetensors of a finished run"
         )
-    return {name.removeprefix(_OURS): value for name, value in tensors.items()} if "space" in metadata else tensors
+    if "space" not in metadata:
+        return tensors
+    return {name.removeprefix(_OURS).removeprefix(STATISTICS): value for name, value in tensors.items()}
 
 
 def _matching(patterns: Sequence[str], names: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 `//` and `>>` round down, and `clamp` limits a value to 0 to 255.
 
 * Gray: `R = G = B = Y`.
+* RGB to gray, for models with one channel: the luma of BT.601, `Y = (19595 * R + 38470 * G + 7471 * B + 32768) >> 16`,
+  as Pillow computes it. Gray stays as it is, since the factors sum to 2**16.
 * With alpha (not multiplied into the colours), over an opaque background: `(c * a + b * (255 - a) + 127) // 255` for
   each channel `c` with its background `b`. This is the nearest byte: 255 is odd, so ties cannot occur. Values stay
   below 2**16.
@@ -36,6 +38,12 @@ FACTORS = {"full": (0, 65536, 91881, 22553, 46802, 116130), "limited": (16, 7630
 def gray_to_rgb(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     """RGB, uint8 `(height, width, 3)`, of gray pixels of one byte. Raises `ValueError` if `data` has another length."""
     return np.repeat(_bytes(data, height, width, height * width).reshape(height, width, 1), 3, axis=2)
+
+
+def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The gray image of an RGB image, uint8 `(height, width, 3)`, of the same shape: all channels are the luma."""
+    gray = (image.astype(np.int32) @ np.array([19595, 38470, 7471], np.int32) + 32768) >> 16
+    return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def alpha_to_rgb(

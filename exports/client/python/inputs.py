@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .colour import luma
 from .preprocess import crop, fit, letterbox, model_input, resize
 from .strict_json import take
 
@@ -15,11 +16,13 @@ STEPS = {
     1: [["resize", "resize_to_model", "scale", "normalise"]],
     2: [["resize", "resize_to_model"]],
     3: [["crop", "resize_to_model"], ["letterbox", "resize_to_model"]],
+    4: [["gray", fitting, "resize_to_model"] for fitting in ("resize", "crop", "letterbox")],
 }
-"""The steps of each version of the preprocessing, in order: one of these lists. The first leads to the base size."""
+"""The steps of each version of the preprocessing, in order: one of these lists. One of them leads to the base size."""
 MAX_SIDE = 4096
 """The largest side of an input or a base image, in pixels."""
 CHANNELS = 3
+FITTINGS = ("resize", "crop", "letterbox")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,9 @@ class InputForm:
         base_width: Its width.
         fitting: How: `resize`, `crop` or `letterbox`.
         colour: What `letterbox` does not cover, in RGB.
-        size: The height and width of the model's input.
+        channels: The channels of the model's input: 3 for RGB, 1 for gray.
+        height: The height of the model's input.
+        width: Its width.
         mean_ppm: The mean per channel, in parts per million of full scale; None if the model takes pixels.
         std_ppm: The standard deviation per channel.
     """
@@ -40,7 +45,9 @@ class InputForm:
     base_width: int
     fitting: str
     colour: tuple[int, ...]
-    size: int
+    channels: int
+    height: int
+    width: int
     mean_ppm: tuple[int, ...] | None
     std_ppm: tuple[int, ...] | None
 
@@ -51,25 +58,27 @@ class InputForm:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one input, without the batch: pixels are `(height, width, 3)`."""
-        return (self.size, self.size, CHANNELS) if self.mean_ppm is None else (CHANNELS, self.size, self.size)
+        """The shape of one input, without the batch: pixels are `(height, width, channels)`."""
+        size = (self.height, self.width)
+        return (*size, self.channels) if self.mean_ppm is None else (self.channels, *size)
 
     @property
     def input_bytes(self) -> int:
         """The size of one input."""
-        return self.size * self.size * CHANNELS * np.dtype(self.dtype).itemsize
+        return self.height * self.width * self.channels * np.dtype(self.dtype).itemsize
 
     def takes(self, entry: Any) -> bool:
         """Whether an entry of the samples has inputs of this form."""
-        wanted = {"height": self.size, "width": self.size, "dtype": self.dtype}
+        wanted = {"height": self.height, "width": self.width, "dtype": self.dtype}
         return isinstance(entry, dict) and all(entry.get(key) == value for key, value in wanted.items())
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """The input for an RGB image of any size, uint8 `(height, width, 3)`, with a batch of one."""
         if self.mean_ppm is None or self.std_ppm is None:
-            return resize(self._fitted(image), self.size, self.size)[None]
+            fitted = self._fitted(luma(image) if self.channels == 1 else image)
+            return np.ascontiguousarray(resize(fitted, self.height, self.width)[None, ..., : self.channels])
         fitted = fit(image, self.base_height, self.base_width)
-        return model_input(fitted, self.size, self.mean_ppm, self.std_ppm)[None]
+        return model_input(fitted, self.width, self.mean_ppm, self.std_ppm)[None]
 
     def _fitted(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image at the base size, in integers."""
@@ -97,7 +106,7 @@ def input_form(task: dict[str, Any], model: dict[str, Any]) -> InputForm:
         ValueError: The manifest lacks something, or needs another preprocessing than that of `preprocess`.
     """
     steps = _steps(take(task, dict, "preprocessing"))
-    fitting = next(iter(steps))
+    fitting = next(name for name in steps if name in FITTINGS)
     colour = _channels(steps, "letterbox", "colour") if fitting == "letterbox" else (0, 0, 0)
     if not all(0 <= value <= 255 for value in colour):
         raise ValueError("the manifest has no usable letterbox.colour; download the family again")
@@ -105,12 +114,17 @@ def input_form(task: dict[str, Any], model: dict[str, Any]) -> InputForm:
     deviations = _channels(steps, "normalise", "std_ppm") if "normalise" in steps else None
     if deviations is not None and min(deviations) <= 0:
         raise ValueError("the manifest has no usable normalise.std_ppm; download the family again")
+    height, width = (_side(model, "input", key) for key in ("height", "width"))
+    if means is not None and height != width:
+        raise ValueError(f"the input has {width} x {height} values, expected a square; download the family again")
     return InputForm(
         base_height=_side(steps, fitting, "height"),
         base_width=_side(steps, fitting, "width"),
         fitting=fitting,
         colour=colour,
-        size=_side(model, "input", "width"),
+        channels=1 if "gray" in steps else CHANNELS,
+        height=height,
+        width=width,
         mean_ppm=means,
         std_ppm=deviations,
     )

@@ -16,11 +16,12 @@ from .selector_rules import SHOWN, Fault, plain_selector, selector_fault
 from .values import integer, is_list, is_version, version_key
 
 SUPPORTED_MAJOR: Final = 1
-SUPPORTED_CRITICAL: frozenset[str] = frozenset({"labels_file", "outputs", "pixel_input", "token_input"})
+SUPPORTED_CRITICAL: frozenset[str] = frozenset({"image_form", "labels_file", "outputs", "pixel_input", "token_input"})
 """The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
-yours does not. `labels_file`: the names of the classes are not in the manifest but in the file `task.labels_file`.
-`outputs`: the models return something other than one logit per class, which `task.outputs` states. `pixel_input`: the
-models take RGB pixels. `token_input`: they take the tokens of a text."""
+yours does not. `image_form`: the models take gray images, or images that are not square. `labels_file`: the names of
+the classes are not in the manifest but in the file `task.labels_file`. `outputs`: the models return something other
+than one logit per class, which `task.outputs` states. `pixel_input`: the models take pixels. `token_input`: they take
+the tokens of a text."""
 
 
 class UnusableManifestError(ValueError):

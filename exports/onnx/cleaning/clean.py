@@ -75,4 +75,6 @@ def _random_input(entry: Any) -> NDArray[Any]:
     generator = np.random.default_rng(0)
     if entry.type == "tensor(uint8)":
         return generator.integers(0, 256, shape, dtype=np.uint8)
+    if entry.type == "tensor(int64)":  # tokens: every vocabulary has 0, which is padding, and 1
+        return generator.integers(0, 2, shape, dtype=np.int64)
     return generator.normal(size=shape).astype(np.float32)

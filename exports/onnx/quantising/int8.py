@@ -71,6 +71,7 @@ class _Recipe:
 
 def quantise(
     model: Any,
+    original: Any,
     layers: tuple[Layer, ...],
     calibration: ModelInput,
     check: CheckImages | None,
@@ -80,10 +81,11 @@ def quantise(
     """Quantise `layers` of a ModelProto.
 
     Args:
-        model: The float32 graph.
+        model: The float32 graph, with tables of tokens in 8 bits.
+        original: The same with tables in float32.
         layers: Its layers, at least one.
         calibration: Inputs `(n, *input_shape)`, from which ranges and the errors of layers follow.
-        check: Images on which the accuracy is compared with that of `model`; None to take the first way.
+        check: Images on which the accuracy is compared with that of `original`; None to take the first way.
         drop_limit: The drop of accuracy, in percentage points, at which no further remedy is tried.
         progress: Receives the number of attempts.
     """
@@ -91,15 +93,17 @@ def quantise(
     source = _Source(model=model, layers=layers, observed=_observed(model, layers, calibration))
     if check is None:
         return Quantised(model=source.quantised("minmax"))
-    return _Remedies(source, calibration, check, progress).run(drop_limit)
+    return _Remedies(source, original, calibration, check, progress).run(drop_limit)
 
 
 class _Remedies:
     """The attempts on one network, in the order of the module's overview."""
 
-    def __init__(self, source: _Source, calibration: ModelInput, check: CheckImages, progress: Progress) -> None:
+    def __init__(
+        self, source: _Source, original: Any, calibration: ModelInput, check: CheckImages, progress: Progress
+    ) -> None:
         self._source, self._calibration, self._check, self._progress = source, calibration, check, progress
-        self._reference = scores_of(source.model, check)
+        self._reference = scores_of(original, check)
         self._recipes: list[_Recipe] = []
         self._attempts: list[Attempt] = []
 

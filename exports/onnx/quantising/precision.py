@@ -15,6 +15,7 @@ from exports.onnx.onnx_file import first_line, quiet, read_onnx, serialised, sta
 from exports.onnx.onnxruntime_library import onnxruntime_library
 from exports.onnx.quantising.int8 import Quantised, quantise
 from exports.onnx.quantising.layers import check_weights, find_layers
+from exports.onnx.quantising.lookups import with_int8_tables
 from exports.onnx.quantising.storage import with_float16_weights, with_int8_weights
 from factory_base.errors import EngineError
 from factory_base.files import write_bytes
@@ -37,7 +38,8 @@ def convert_precision(
     processor; another processor may round a range differently.
 
     `fp16` and `int8_weights` store weights in two bytes or one, which ONNX Runtime decodes when it loads the file: it
-    runs the graph of the float32 file. `int8` computes in integers. Activations are unsigned 8-bit integers with one
+    runs the graph of the float32 file, except that tables of tokens stay narrow in memory (`lookups`), as they do in
+    `int8`. `int8` computes in integers. Activations are unsigned 8-bit integers with one
     range per tensor, found from `calibration`. Weights are signed 8-bit integers with one scale per output channel,
     with which processors that lack 8-bit dot products compute exactly too (`weights.safe_scales`). With `check`,
     remedies are tried in the order of `exports.onnx.quantising.int8` while the accuracy drops by more than
@@ -106,7 +108,7 @@ def _quantised(
                 f"got check labels {check.labels.shape} for {len(check.inputs)} inputs; pass one for each"
             )
     onnxruntime_library()
-    return quantise(model, layers, calibration, check, drop_limit, progress)
+    return quantise(with_int8_tables(model), model, layers, calibration, check, drop_limit, progress)
 
 
 def _check_inputs(inputs: ModelInput, model: Any, what: str) -> None:

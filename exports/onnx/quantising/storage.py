@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from device_profiles.workload.file_size import NARROWED_ELEMENTS
 from exports.onnx.graphs import constant_values
 from exports.onnx.quantising.layers import Layer, find_layers
+from exports.onnx.quantising.lookups import with_float16_tables, with_int8_tables
 from exports.onnx.quantising.weights import as_integers, full_scales, per_channel
 
 _Encoded = list[Any]
@@ -23,16 +24,16 @@ _Encoded = list[Any]
 
 
 def with_float16_weights(model: Any) -> Any:
-    """A copy of a ModelProto whose weights of convolutions and matrix products are stored as float16.
+    """A copy of a ModelProto whose weights of convolutions and matrix products, and tables, are stored as float16.
 
     A weight with a value beyond the largest float16, 65,504, stays float32.
     """
-    return _stored(model, _float16)
+    return with_float16_tables(_stored(model, _float16))
 
 
 def with_int8_weights(model: Any) -> Any:
     """As `with_float16_weights`, but stored as 8-bit integers with one scale per output channel."""
-    return _stored(model, _int8)
+    return with_int8_tables(_stored(model, _int8))
 
 
 def _stored(model: Any, encode: Callable[[str, Layer, NDArray[np.float32]], _Encoded]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
 from factory_base.wording import counted
-from supernet.data.folder import EXTENSIONS
-from supernet.data.split_names import listed, split_of_name
+from model_factory.jobs.scaffolding.columns import Columns, guess_columns
+from supernet.data.formats import EXTENSIONS
+from supernet.data.split_names import SplitName, listed, split_of_name
+from supernet.data.table.reading import SUFFIXES
 from supernet.data.types import LabelKind
 
 _DEPTH = 3
@@ -22,7 +24,9 @@ _MOST_FILES = 1_000_000
 _MOST_ENTRIES = 10_000
 """Entries of the top folder that are looked at: more classes than anybody sorts into folders."""
 _ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-_READABLE = "a folder of class folders, .npz, .parquet"
+_READABLE = f"a folder of class folders, a table ({' '.join(SUFFIXES)}), .npz"
+_FEWEST_CLASSES = 2
+"""Class folders from which a table that lies beside them is taken for a description of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +35,29 @@ class Place:
 
     Attributes:
         path: What the config names in `data.path`.
+        test_path: What the config names in `data.test_path`; None if there are no test data beside `path`.
         source: The source.
         keys: Further keys of the section `data`.
         kinds: The kinds of labels that the data may hold, the likeliest first.
+        columns: What the columns of a table hold; None if it is not a table.
         notes: What was taken for what.
     """
 
     path: Path
+    test_path: Path | None = None
     source: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     kinds: tuple[LabelKind, ...] = ("class",)
+    columns: Columns | None = None
     notes: tuple[str, ...] = ()
 
 
-def find_place(path: Path) -> Place:
+def find_place(path: Path, labels: Sequence[str] = ()) -> Place:
     """What at `path` holds the data.
+
+    Args:
+        path: A file or a folder.
+        labels: The columns of labels of a table, if the user named them.
 
     Raises:
         ConfigError: There is nothing at `path`, or nothing that a source reads; the message says what was found.
@@ -54,7 +66,10 @@ def find_place(path: Path) -> Place:
     shown = printable(str(path))
     if not path.exists():
         raise ConfigError(f"{shown}: there is no such file or folder; name your data with --data")
-    return _in_folder(path, path, 0) if path.is_dir() else _of_file(path)
+    place = _in_folder(path, path, 0, labels) if path.is_dir() else _of_file(path, labels)
+    if labels and place.columns is None:
+        raise ConfigError(f"{shown}: is not a table, so --label names no column of it; remove --label")
+    return place
 
 
 def image_files(root: Path) -> Iterator[Path]:
@@ -70,12 +85,12 @@ def image_files(root: Path) -> Iterator[Path]:
                     return
 
 
-def _of_file(path: Path) -> Place:
+def _of_file(path: Path, labels: Sequence[str]) -> Place:
     suffix, shown = path.suffix.lower(), printable(str(path))
     if suffix == ".npz":
         return Place(path=path, source="npz", kinds=("class", "classes", "values"))
-    if suffix == ".parquet":
-        return Place(path=path, source="parquet")
+    if suffix in SUFFIXES:
+        return _of_table(path, path, labels)
     if suffix in EXTENSIONS:
         raise ConfigError(f"{shown}: is a single image; name the folder that holds one folder of images per class")
     if suffix in _ARCHIVES:
@@ -83,7 +98,14 @@ def _of_file(path: Path) -> Place:
     raise ConfigError(f"{shown}: is not data that can be read; allowed: {_READABLE}")
 
 
-def _in_folder(path: Path, top: Path, depth: int) -> Place:
+def _of_table(path: Path, first: Path, labels: Sequence[str]) -> Place:
+    """The table in the file or the files of the folder `path`, one of which is `first`."""
+    columns = guess_columns(first, labels)
+    source = "parquet" if columns.in_cells else "table"
+    return Place(path=path, source=source, keys=columns.keys, kinds=columns.kinds, columns=columns)
+
+
+def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Place:
     try:
         entries = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")[:_MOST_ENTRIES]
     except OSError as error:
@@ -91,21 +113,33 @@ def _in_folder(path: Path, top: Path, depth: int) -> Place:
     folders = [entry for entry in entries if entry.is_dir()]
     files = [entry for entry in entries if entry.is_file()]
     images = [file for file in files if file.suffix.lower() in EXTENSIONS]
-    if any(file.suffix.lower() == ".parquet" for file in files) or any(map(_holds_parquet, folders)):
-        return Place(path=path, source="parquet")
+    has_classes = any(map(_has_classes, folders)) or sum(map(_is_class, folders)) >= _FEWEST_CLASSES
+    tables = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if tables and not has_classes:
+        return _of_table(tables[0] if len(tables) == 1 else path, tables[0], labels)
+    shards = next((shard for folder in folders for shard in sorted(folder.glob("*.parquet"))), None)
+    if shards is not None:
+        return _of_table(path, shards, labels)
     archives = [file for file in files if file.suffix.lower() == ".npz"]
     if len(archives) == 1 and not folders:
-        return _of_file(archives[0])
+        return _of_file(archives[0], labels)
     if len(folders) == 1 and not images and depth < _DEPTH and not _is_class(folders[0]):
-        return _in_folder(folders[0], top, depth + 1)
-    if not any(map(_is_class, folders)) and not any(_has_classes(folder) for folder in folders):
+        return _in_folder(folders[0], top, depth + 1, labels)
+    if not has_classes and not any(map(_is_class, folders)):
         raise ConfigError(_complaint(path, folders, files, images))
-    notes = () if path == top else (f"the classes are in the folder {printable(str(path.relative_to(top)))}",)
-    return Place(path=path, source="folder", notes=notes)
-
-
-def _holds_parquet(folder: Path) -> bool:
-    return next(folder.glob("*.parquet"), None) is not None
+    notes = [f"the classes are in the folder {printable(str(path.relative_to(top)))}"] if path != top else []
+    splits = {split: folder for folder in folders if (split := _split(folder))}
+    if {"train", "validation"} <= set(splits) and "test" not in splits:
+        notes.append(
+            f"{printable(splits['validation'].name)} is taken for the test data, as there are no others; held-out "
+            f"images are drawn from {printable(splits['train'].name)}"
+        )
+        return Place(path=splits["train"], test_path=splits["validation"], source="folder", notes=tuple(notes))
+    if tables:
+        notes.append(
+            f"{printable(tables[0].name)} is not used; to take it in place of the folders, name it with --data"
+        )
+    return Place(path=path, source="folder", notes=tuple(notes))
 
 
 def _is_class(folder: Path) -> bool:
@@ -116,7 +150,12 @@ def _is_class(folder: Path) -> bool:
 
 def _has_classes(folder: Path) -> bool:
     """Whether a folder is named after a split and holds class folders."""
-    return split_of_name(folder.name, str(folder)) is not None and any(map(_is_class, _inner(folder)))
+    return _split(folder) is not None
+
+
+def _split(folder: Path) -> SplitName | None:
+    """The split that a folder of class folders is named after."""
+    return split_of_name(folder.name, str(folder)) if any(map(_is_class, _inner(folder))) else None
 
 
 def _inner(folder: Path) -> list[Path]:

@@ -36,6 +36,13 @@ class Texts(Sequence[str]):
 
         return Texts(pa.array(texts, pa.large_string()))
 
+    @staticmethod
+    def joined(parts: Sequence[Texts]) -> Texts:
+        """All texts of `parts`, which are one or more."""
+        import pyarrow as pa
+
+        return Texts(pa.concat_arrays([part.cells for part in parts]))
+
     def __len__(self) -> int:
         return len(self.cells)
 
@@ -83,6 +90,12 @@ def numbers(table: Table, name: str) -> NDArray[np.float64]:
     if not (kinds.is_floating(values.type) or kinds.is_integer(values.type)):
         raise DataError(f"{table.place(0)}: column {printable(name)!r} holds {values.type}, expected numbers")
     return _array(values.cast(pa.float64(), safe=False))
+
+
+def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """`values` with 32 bits; infinite if they exceed these."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _array(values: Any) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,14 +38,19 @@ def json_batches(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
     kinds: dict[str, type | None] = dict.fromkeys(columns)
     numbers: list[int] = []
     objects: list[dict[str, Any]] = []
+
+    def place(index: int) -> str:
+        return f"{printable(str(path))}, line {numbers[index]}"
+
     for number, value in _objects(path):
         numbers.append(number)
         objects.append(value)
         if len(objects) == _BATCH_ROWS:
-            yield _arrays(path, numbers, objects, kinds)
-            numbers, objects = [], []
+            yield typed_arrays(objects, kinds, place)
+            numbers.clear()
+            objects.clear()
     if objects:
-        yield _arrays(path, numbers, objects, kinds)
+        yield typed_arrays(objects, kinds, place)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -60,10 +65,19 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
-def _arrays(
-    path: Path, numbers: list[int], objects: list[dict[str, Any]], kinds: dict[str, type | None]
+def typed_arrays(
+    objects: Sequence[dict[str, Any]], kinds: dict[str, type | None], place: Callable[[int], str]
 ) -> dict[str, Any]:
-    """The columns of a batch; updates `kinds`, the type of each column so far."""
+    """Cells of JSON objects as Arrow arrays.
+
+    Args:
+        objects: The objects of a batch.
+        kinds: Name of each column -> the type of its cells in the batches before, None at first; is updated.
+        place: Index of an object -> its name in messages.
+
+    Raises:
+        DataError: Cells of one column are of different types.
+    """
     import pyarrow as pa
 
     types: dict[type | None, Any] = {
@@ -77,26 +91,28 @@ def _arrays(
     for name in kinds:
         cells = [value.get(name) for value in objects]
         if {*map(type, cells)} - {kinds[name], type(None)}:
-            kinds[name] = _kind(f"{printable(str(path))}, line {{}}: {printable(name)!r}", numbers, cells, kinds[name])
+            kinds[name] = _kind(name, cells, kinds[name], place)
         arrays[name] = pa.array(cells, types.get(kinds[name]))  # of lists, Arrow finds out what they hold
     return arrays
 
 
-def _kind(place: str, numbers: list[int], cells: list[Any], kind: type | None) -> type | None:
+def _kind(name: str, cells: list[Any], kind: type | None, place: Callable[[int], str]) -> type | None:
     """The type of a column whose cells before were of type `kind`. Raises `DataError` at the first of another one."""
-    for number, cell in zip(numbers, cells, strict=True):
+    for index, cell in enumerate(cells):
         found = type(cell)
         if cell is None or found is kind:
             continue
+        said = f"{printable(name)!r} is"
         if found not in _KINDS:
-            raise DataError(f"{place.format(number)} is {cell!r:.60}, expected one of: {', '.join(_KINDS.values())}")
+            allowed = ", ".join(_KINDS.values())
+            raise DataError(f"{place(index)}: {said} {printable(repr(cell), 60)}, expected one of: {allowed}")
         if kind is None:
             kind = found
         elif {kind, found} == {int, float}:
             kind = float
         else:
             raise DataError(
-                f"{place.format(number)} is {_KINDS[found]} ({cell!r:.60}), but in the lines before {_KINDS[kind]}; "
+                f"{place(index)}: {said} {_KINDS[found]} ({printable(repr(cell), 60)}), but before {_KINDS[kind]}; "
                 "write all cells of a column as one type"
             )
     return kind

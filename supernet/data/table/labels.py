@@ -14,8 +14,8 @@ from factory_base.wording import counted
 from supernet.data.class_names import checked_class_names
 from supernet.data.config import DataConfig
 from supernet.data.split_names import listed
-from supernet.data.table.cells import Codes, distinct, numbers
-from supernet.data.table.rows import Table, refuse, require_all
+from supernet.data.table.cells import Codes, as_float32, distinct, numbers
+from supernet.data.table.rows import Table, plain, refuse, require_all
 from supernet.data.types import LabelKind, Labels
 
 SEPARATORS: Final = ("|", ";", ",")
@@ -101,6 +101,7 @@ def _of_classes(table: Table, name: str, values: Any) -> Any:
     import pyarrow as pa
     import pyarrow.types as kinds
 
+    values = plain(values)
     if kinds.is_floating(values.type):  # what pandas makes of whole numbers beside a missing value
         numbers = values.to_numpy(zero_copy_only=False)
         refuse(
@@ -128,7 +129,9 @@ def _indices(table: Table, name: str, codes: Codes, found: list[Any], count: int
 
 
 def _refuse_negative(table: Table, name: str, codes: Codes, found: list[Any]) -> None:
-    negative = np.array([isinstance(value, int) and value < 0 for value in found])
+    if not all(_is_whole(value) for value in found):
+        return
+    negative = np.array([str(value).startswith("-") for value in found])
     refuse(
         table,
         name,
@@ -169,7 +172,7 @@ def _mixed(table: Table, name: str, codes: Codes, found: list[Any]) -> tuple[str
 def _targets(table: Table, name: str) -> NDArray[np.float32]:
     """A column of numbers, `(count,)`."""
     require_all(table, name, "write a number for every row, or remove the rows without one")
-    values = numbers(table, name).astype(np.float32)
+    values = as_float32(numbers(table, name))
     refuse(
         table, name, np.flatnonzero(~np.isfinite(values)), "not a finite number of 32 bits; correct or remove the row"
     )

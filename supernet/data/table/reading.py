@@ -128,11 +128,7 @@ def _header(file: TableFile) -> list[str]:
     if file.header is not None:
         return list(file.header)
     with file.path.open(encoding="utf-8-sig", newline="") as stream:
-        names: list[str] = next((cells for cells in _rows(file, stream) if cells), [])
-    repeated = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if repeated is not None:
-        raise DataError(f"{printable(str(file.path))}: has two columns named {repeated!r:.80}; rename one")
-    return names
+        return next((cells for cells in _rows(file, stream) if cells), [])
 
 
 def _rows(file: TableFile, stream: TextIO) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,17 @@ from factory_base.errors import ConfigError, DataError
 from factory_base.foreign import printable
 from supernet.data.split_names import listed
 from supernet.data.table.reading import TableFile
+
+
+class RowFile(Protocol):
+    """A file of rows, as far as a table that was read needs it."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """The names of `rows`, from 0 and ascending, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +38,7 @@ class Table:
         columns: Name -> values of all rows, a `pyarrow.Array`, of each column in use.
     """
 
-    files: tuple[TableFile, ...]
+    files: tuple[RowFile, ...]
     counts: tuple[int, ...]
     columns: dict[str, Any]
 
@@ -65,7 +77,7 @@ def read_table(files: Sequence[TableFile], keys: dict[str, str]) -> Table:
 
     Raises:
         ConfigError: A file has no column of that name; the message states the nearest.
-        DataError: A file is damaged, or a column is of different types in two files.
+        DataError: A file is damaged, has two columns of that name, or a column is of different types in two files.
     """
     parts: dict[str, list[Any]] = {name: [] for name in keys}
     counts = []
@@ -75,11 +87,11 @@ def read_table(files: Sequence[TableFile], keys: dict[str, str]) -> Table:
         for batch in file.batches(list(keys)):
             count += len(next(iter(batch.values())))
             for name, values in batch.items():
-                parts[name].append(_plain(values))
+                parts[name].append(plain(values))
         counts.append(count)
     if not sum(counts):
         raise DataError(f"{listed([printable(str(file.path)) for file in files])}: holds no rows")
-    columns = {name: _joined(files, name, found) for name, found in parts.items()}
+    columns = {name: joined([file.path for file in files], name, found) for name, found in parts.items()}
     return Table(files=tuple(files), counts=tuple(counts), columns=columns)
 
 
@@ -115,9 +127,13 @@ def _check_columns(file: TableFile, keys: dict[str, str]) -> None:
             raise ConfigError(
                 f"{printable(str(file.path))}: has no column {name!r}; {nearest(name, shown)}; set '{key}'"
             )
+        if known.count(name) > 1:
+            raise DataError(
+                f"{printable(str(file.path))}: has {known.count(name)} columns {name!r}; rename all but one"
+            )
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
     """`values` without dictionaries and with one type for all forms of text, of bytes and of numbers with a point."""
     import pyarrow as pa
     import pyarrow.types as kinds
@@ -134,7 +150,17 @@ def _plain(values: Any) -> Any:
     return values
 
 
-def _joined(files: Sequence[TableFile], name: str, parts: list[Any]) -> Any:
+def joined(paths: Sequence[Path], name: str, parts: Sequence[Any]) -> Any:
+    """The parts of one column as one `pyarrow.Array`.
+
+    Args:
+        paths: The files that the parts are from.
+        name: The column.
+        parts: Arrays, which are empty or of one type, whole numbers and others being one.
+
+    Raises:
+        DataError: The parts are of different types.
+    """
     import pyarrow as pa
 
     types = {part.type for part in parts if part.type != pa.null()}
@@ -142,7 +168,7 @@ def _joined(files: Sequence[TableFile], name: str, parts: list[Any]) -> Any:
         types = {pa.float64()}
     if len(types) > 1:
         raise DataError(
-            f"{listed([printable(str(file.path)) for file in files])}: column {printable(name)!r} holds "
+            f"{listed([printable(str(path)) for path in paths])}: column {printable(name)!r} holds "
             f"{' and '.join(sorted(map(str, types)))}; write it as one type in all files"
         )
     kind = next(iter(types), pa.null())

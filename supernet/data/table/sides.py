@@ -13,7 +13,7 @@ from factory_base.errors import DataError
 from factory_base.foreign import printable
 from factory_base.wording import counted
 from supernet.data.split_names import SplitName, split_of_name
-from supernet.data.table.cells import Texts, distinct, numbers
+from supernet.data.table.cells import Texts, as_float32, distinct, numbers
 from supernet.data.table.rows import Table, refuse, require_all
 from supernet.data.types import Groups, Labels, Weights
 
@@ -64,7 +64,7 @@ def sides_of(table: Table, split_column: str | None, train_files: int) -> Sides:
 def weights_of(table: Table, name: str) -> Weights:
     """The weight of each row. Raises `DataError` if one is missing, not a number, infinite, negative or zero."""
     require_all(table, name, "write a number above 0 for every row")
-    weights = numbers(table, name).astype(np.float32)
+    weights = as_float32(numbers(table, name))
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
     refuse(table, name, wrong, "expected a finite number above 0; to leave a row out, remove it")
     return weights

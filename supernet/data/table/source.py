@@ -7,57 +7,24 @@ taken from them. The images stay where they are, in files of their own or in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from factory_base.documents import nearest
 from factory_base.errors import ConfigError
 from factory_base.foreign import printable
-from factory_base.wording import counted
 from supernet.data.config import DataConfig
 from supernet.data.folder import FileReader, split_of_files
 from supernet.data.parquet import EmbeddedReader, class_names, holds_images, split_of_embedded
 from supernet.data.shards import Shards, find_shards
 from supernet.data.source_splits import Source, SourceSplit, check_distinct
-from supernet.data.split_names import listed, taken_note
 from supernet.data.table.cells import Texts, check_texts
+from supernet.data.table.examined import Examined, columns_in_use, examine
 from supernet.data.table.images import check_exist, image_paths
-from supernet.data.table.labels import TableLabels, label_columns, read_labels
+from supernet.data.table.labels import label_columns
 from supernet.data.table.reading import SUFFIXES, TableFile, TableFormat
 from supernet.data.table.rows import Table, read_table
-from supernet.data.table.sides import HELDOUT, TEST, Sides, Together, kept_together, sides_of, weights_of
-from supernet.data.types import Groups, LabelKind, Labels, Rows, Weights
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TextSplit:
-    """A split of a source of texts.
-
-    Attributes:
-        texts: The texts; each is unpacked when it is asked for.
-        labels: The label of each text, of any kind.
-        weights: How much each text counts in training; None if all count alike.
-        groups: Texts with the same number belong to one split; None if each may be in any.
-    """
-
-    texts: Sequence[str]
-    labels: Labels
-    weights: Weights | None = None
-    groups: Groups | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TextSource:
-    """What `load_table_texts` returns; the attributes are those of `supernet.data.source_splits.Source`."""
-
-    train: TextSplit
-    test: TextSplit | None
-    class_names: tuple[str, ...]
-    heldout: Rows | None = None
-    group_names: Sequence[str] = ()
-    notes: tuple[str, ...] = ()
+from supernet.data.text_source import TextSource, TextSplit
+from supernet.data.types import LabelKind, Rows
 
 
 def load_table_source(config: DataConfig, folder: Path, kind: LabelKind) -> Source:
@@ -79,7 +46,8 @@ def load_table_source(config: DataConfig, folder: Path, kind: LabelKind) -> Sour
         )
     shards, files = _files(config, folder)
     table, in_files = _with_images(config, shards, files)
-    examined = _examined(table, config, kind, shards, config.image_column if in_files else None)
+    names = _class_names(config, files)
+    examined = examine(table, config, kind, shards, config.image_column if in_files else None, names)
     if in_files:
         check_exist(table, config.image_column, shards.root)
     train, test = examined.train, examined.test
@@ -99,9 +67,10 @@ def load_table_texts(config: DataConfig, folder: Path, kind: LabelKind) -> TextS
     if column is None:
         raise ConfigError("a table of texts needs 'text_column', the name of their column")
     shards, files = _files(config, folder)
-    table = read_table(files, {column: "text_column", **_keys(config)})
+    table = read_table(files, {column: "text_column", **columns_in_use(config)})
     check_texts(table, column)
-    examined = _examined(table, config, kind, shards, column)
+    names = _class_names(config, files)
+    examined = examine(table, config, kind, shards, column, names)
     return TextSource(
         train=_texts_at(examined, column, examined.train),
         test=_texts_at(examined, column, examined.test) if len(examined.test) else None,
@@ -124,85 +93,6 @@ def table_image_files(config: DataConfig, folder: Path) -> list[tuple[str, Path]
     table, _ = _with_images(config, shards, files)
     check_exist(table, config.image_column, shards.root)
     return [(path, shards.root / path) for path in dict.fromkeys(Texts(table.columns[config.image_column]))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Examined:
-    """A table and what was taken from all of its rows."""
-
-    table: Table
-    shards: Shards
-    split_column: str | None
-    sides: Sides
-    labels: TableLabels
-    weights: Weights | None
-    together: Together
-
-    @property
-    def train(self) -> Rows:
-        """The rows of training data, held-out ones among them."""
-        return np.flatnonzero(self.sides != TEST)
-
-    @property
-    def test(self) -> Rows:
-        """The rows of test data."""
-        return np.flatnonzero(self.sides == TEST)
-
-    @property
-    def heldout(self) -> Rows | None:
-        """The held-out ones among the training rows; None if the table states none."""
-        found = np.flatnonzero(self.sides[self.sides != TEST] == HELDOUT)
-        return found if len(found) else None
-
-    def at(self, rows: Rows) -> tuple[Labels, Weights | None, Groups | None]:
-        """Labels, weights and groups of `rows`."""
-        weights = None if self.weights is None else self.weights[rows]
-        groups = None if self.together.groups is None else self.together.groups[rows]
-        return self.labels.values[rows], weights, groups
-
-    def notes(self, noun: str) -> tuple[str, ...]:
-        """Lines for people: what was taken for what, and what is odd about it."""
-        return (self._taken(noun), *self.labels.notes, *self.together.notes)
-
-    def _taken(self, noun: str) -> str:
-        shards, counts = self.shards, self.table.counts
-        if self.split_column is not None:
-            parts = [
-                ("training", self.sides < HELDOUT),
-                ("held-out", self.sides == HELDOUT),
-                ("test", self.sides == TEST),
-            ]
-            shown = [f"{name}: {int(chosen.sum()):,} {noun}" for name, chosen in parts if chosen.any()]
-            return (
-                f"data: {', '.join(shown)} by column {printable(self.split_column)!r} of {_shown(shards, shards.train)}"
-            )
-        split = len(shards.train)
-        train = f"{sum(counts[:split])} {noun} in {_shown(shards, shards.train)}"
-        test = f"{sum(counts[split:])} {noun} in {_shown(shards, shards.test)}" if shards.test else None
-        return taken_note(train, test, shards.unused)
-
-
-def _shown(shards: Shards, paths: Sequence[Path]) -> str:
-    return f"{counted(len(paths), 'file')} ({listed([printable(str(shards.shown(path))) for path in paths])})"
-
-
-def _examined(table: Table, config: DataConfig, kind: LabelKind, shards: Shards, examples: str | None) -> _Examined:
-    sides = sides_of(table, config.split_column, len(shards.train))
-    names = None
-    if table.files[0].format == "parquet":
-        names = class_names([file.path for file in table.files], label_columns(config)[0])
-    labels = read_labels(table, config, kind, sides == TEST, names)
-    return _Examined(
-        table=table,
-        shards=shards,
-        split_column=config.split_column,
-        sides=sides,
-        labels=labels,
-        weights=weights_of(table, config.weight_column) if config.weight_column else None,
-        together=kept_together(
-            table, config.group_column, examples, sides, labels.values, may_repeat=config.text_column is not None
-        ),
-    )
 
 
 def _files(config: DataConfig, folder: Path) -> tuple[Shards, tuple[TableFile, ...]]:
@@ -231,15 +121,10 @@ def _file(path: Path, config: DataConfig, known: dict[str, TableFormat]) -> Tabl
     return TableFile(path=path, format=format, header=header)
 
 
-def _keys(config: DataConfig) -> dict[str, str]:
-    """Name of each column in use, apart from that of images or texts -> the key of the config that names it."""
-    key = "label_columns" if config.label_columns else "label_column"
-    names = dict.fromkeys(label_columns(config), key)
-    for other in ("split_column", "group_column", "weight_column"):
-        name = getattr(config, other)
-        if name is not None:
-            names.setdefault(name, other)
-    return names
+def _class_names(config: DataConfig, files: Sequence[TableFile]) -> tuple[str, ...] | None:
+    if files[0].format != "parquet":
+        return None
+    return class_names([file.path for file in files], label_columns(config)[0])
 
 
 def _are_embedded(files: Sequence[TableFile], column: str) -> bool:
@@ -257,8 +142,8 @@ def _with_images(config: DataConfig, shards: Shards, files: Sequence[TableFile])
     """The table, and whether its images are in files of their own, whose paths then start at `shards.root`."""
     column = config.image_column
     if _are_embedded(files, column):
-        return read_table(files, _keys(config)), False
-    table = read_table(files, {column: "image_column", **_keys(config)})
+        return read_table(files, columns_in_use(config)), False
+    table = read_table(files, {column: "image_column", **columns_in_use(config)})
     if config.source == "parquet":
         raise ConfigError(
             f"{table.place(0)}: column {printable(column)!r} holds {table.columns[column].type}, expected the bytes of "
@@ -267,7 +152,7 @@ def _with_images(config: DataConfig, shards: Shards, files: Sequence[TableFile])
     return table.with_column(column, image_paths(table, column, shards.root)), True
 
 
-def _images_at(examined: _Examined, column: str, rows: Rows, in_files: bool) -> SourceSplit:
+def _images_at(examined: Examined, column: str, rows: Rows, in_files: bool) -> SourceSplit:
     labels, weights, groups = examined.at(rows)
     table = examined.table
     if in_files:
@@ -279,7 +164,7 @@ def _images_at(examined: _Examined, column: str, rows: Rows, in_files: bool) -> 
     return split_of_embedded(EmbeddedReader(shards=shards, column=column, chosen=chosen), labels, weights, groups)
 
 
-def _texts_at(examined: _Examined, column: str, rows: Rows) -> TextSplit:
+def _texts_at(examined: Examined, column: str, rows: Rows) -> TextSplit:
     labels, weights, groups = examined.at(rows)
     return TextSplit(
         texts=Texts(examined.table.columns[column]).at(rows), labels=labels, weights=weights, groups=groups

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from exif_files import files
 
-from exports.client.python.colour import alpha_to_rgb, gray_to_rgb, yuv_to_rgb
+from exports.client.python.colour import alpha_to_rgb, gray_to_rgb, luma, yuv_to_rgb
 from exports.client.python.exif import orientation, upright
 from exports.client.python.inputs import input_form
 from exports.client.python.preprocess import crop, letterbox, resize
@@ -25,7 +26,7 @@ NOTES = {
     "data": "bytes in hexadecimal: an image in RGB, row by row, unless the operation says otherwise",
     "size": "[height, width] of the given image; to: of the result",
     "result": "an image, {size, data}; for orientation a number; null if the client must refuse",
-    "prepare": "the input of a model of height and width `model`, with the manifest's task.preprocessing",
+    "prepare": "the input of a model of `model`, [height, width], with the manifest's task.preprocessing; gray as RGB",
 }
 SIZES = [(5, 4, 3, 3), (4, 3, 6, 7), (16, 16, 12, 12), (9, 14, 4, 4), (1, 1, 3, 2), (6, 6, 1, 1), (8, 8, 8, 8)]
 FITTED = [
@@ -80,8 +81,11 @@ def of_image(case: dict[str, Any], image: Any) -> Any:
     if case["op"] == "upright":
         return image_result(upright(image, case["orientation"]))
     if case["op"] == "prepare":
-        form = input_form({"preprocessing": case["preprocessing"]}, {"input": {"width": case["model"]}})
-        return image_result(form.prepare(image)[0])
+        height, width = case["model"]
+        form = input_form({"preprocessing": case["preprocessing"]}, {"input": {"height": height, "width": width}})
+        return image_result(np.broadcast_to(form.prepare(image)[0], (height, width, 3)))
+    if case["op"] == "luma":
+        return image_result(luma(image))
     if case["op"] == "resize":
         return image_result(resize(image, *case["to"], antialias=case["antialias"]))
     if case["op"] == "crop":
@@ -111,6 +115,9 @@ def colours() -> Iterator[dict[str, Any]]:
     """Gray, alpha and YUV; among the colours are those that overflow a byte."""
     for h, w in [(1, 1), (3, 5)]:
         yield case("gray", f"{h} x {w}", pixels(h * w), size=[h, w])
+    levels_of_channels = bytes(value for color in product((0, 1, 127, 128, 255), repeat=3) for value in color)
+    yield case("luma", "all corners", levels_of_channels, size=[5, 25])
+    yield case("luma", "of gray", bytes(range(256)) * 3, size=[16, 16])
     alphas = bytes(value for alpha in range(0, 256, 5) for value in (alpha // 2, 255, 3 * alpha % 256, alpha))
     for order in ("rgba", "bgra"):
         for background in ([255, 255, 255], [0, 0, 0], [1, 128, 254]):
@@ -123,10 +130,10 @@ def colours() -> Iterator[dict[str, Any]]:
                 yield case("yuv", f"{layout}, {levels}, {h} x {w}", data, size=[h, w], layout=layout, levels=levels)
     corners = [(y, u, v) for y in (0, 16, 235, 255) for u in (0, 16, 128, 240, 255) for v in (0, 16, 128, 240, 255)]
     for levels in ("full", "limited"):
-        luma = bytes(y for y, _, _ in corners for _ in range(2))
+        brightness = bytes(y for y, _, _ in corners for _ in range(2))
         chroma = bytes(value for _, u, v in corners for value in (u, v))
         given = {"size": [1, 2 * len(corners)], "layout": "nv12", "levels": levels}
-        yield case("yuv", f"the corners, {levels}", luma + chroma, **given)
+        yield case("yuv", f"the corners, {levels}", brightness + chroma, **given)
 
 
 def refused() -> Iterator[dict[str, Any]]:
@@ -155,10 +162,10 @@ def orientations() -> Iterator[dict[str, Any]]:
 
 
 def preparations() -> Iterator[dict[str, Any]]:
-    """Versions 2 and 3 of the preprocessing, and what must be refused."""
+    """Versions 2 to 4 of the preprocessing, and what must be refused."""
     resized = {"op": "resize", "width": 8, "height": 6, "method": "integer_bilinear_antialias"}
     cropped, boxed = {**resized, "op": "crop"}, {**resized, "op": "letterbox", "colour": [0, 114, 255]}
-    last = {"op": "resize_to_model", "method": "integer_bilinear"}
+    last, gray = {"op": "resize_to_model", "method": "integer_bilinear"}, {"op": "gray"}
     cases: list[tuple[str, int, list[Any]]] = [
         ("resized", 2, [resized, last]), ("cropped", 3, [cropped, last]), ("letterboxed", 3, [boxed, last]),
         ("resized in version 3", 3, [resized, last]), ("cropped in version 2", 2, [cropped, last]),
@@ -170,11 +177,16 @@ def preparations() -> Iterator[dict[str, Any]]:
         ("cropped and letterboxed", 3, [cropped, boxed, last]),
         ("cropped to nothing", 3, [{**cropped, "width": 0}, last]),
         ("cropped to too much", 3, [{**cropped, "height": 4097}, last]), ("cropped alone", 3, [cropped]),
-        ("no steps", 3, []), ("of version 4", 4, [cropped, last]),
+        ("no steps", 3, []), ("of version 4", 4, [cropped, last]), ("gray", 4, [gray, resized, last]),
+        ("gray, cropped", 4, [gray, cropped, last]), ("gray, letterboxed", 4, [gray, boxed, last]),
+        ("gray after the rest", 4, [cropped, last, gray]), ("gray in version 3", 3, [gray, cropped, last]),
+        ("gray alone", 4, [gray, last]),
     ]  # fmt: skip
     for name, version, steps in cases:
-        given = {"size": [9, 16], "preprocessing": {"version": version, "steps": steps}, "model": 5}
-        yield case("prepare", name, pixels(3 * 9 * 16), **given)
+        given = {"size": [9, 16], "preprocessing": {"version": version, "steps": steps}}
+        yield case("prepare", name, pixels(3 * 9 * 16), **given, model=[5, 5])
+        if version == 4 or name == "cropped":
+            yield case("prepare", f"{name}, to 3 x 7", pixels(3 * 9 * 16), **given, model=[3, 7])
 
 
 def document() -> str:

@@ -57,11 +57,11 @@ class Family:
         data = json.dumps(labels).encode()
         self.files["labels.json"] = data
         self.manifest["critical"].append("labels_file")
-        self.manifest["task"].update(labels=[], labels_file=_file("class_names", "labels.json", data))
+        self.manifest["task"].update(labels=[], labels_file=file_entry("class_names", "labels.json", data))
 
     def replace(self, old: str, data: bytes) -> None:
         """Other content for a file, with its true digest in the manifest."""
-        entry = _file("x", old, data)
+        entry = file_entry("x", old, data)
         del self.files[old]
         name = f"{old.rpartition('-')[0]}-{entry['sha256'][:8]}.{old.rpartition('.')[2]}"
         self.files[name] = data
@@ -86,9 +86,11 @@ def make_family(
         entries = []
         for ending, data in parts.items():
             stem = f"models/{'weights' if ending == 'bin' else name}"
-            entry = _file("weights" if ending == "bin" else "model", f"{stem}-{_digest(data)[:8]}.{ending}", data)
+            entry = file_entry(
+                "weights" if ending == "bin" else "model", f"{stem}-{digest_of(data)[:8]}.{ending}", data
+            )
             if blocks and len(data) > BLOCK:
-                entry["blocks"] = {"bytes": BLOCK, "sha256": [_digest(part) for part in _blocks(data)]}
+                entry["blocks"] = {"bytes": BLOCK, "sha256": [digest_of(part) for part in _blocks(data)]}
             files[entry["name"]] = data
             entries.append(entry)
         models[name] = _model_entry(entries)
@@ -104,7 +106,7 @@ def make_family(
     }
     family = Family(
         manifest={
-            "schema": "urn:model-factory:manifest:1", "manifest_version": "1.5", "critical": ["pixel_input"],
+            "schema": "urn:model-factory:manifest:1", "manifest_version": "1.6", "critical": ["pixel_input"],
             "family_id": "animals", "release": release, "task": _TASK, "tiers": _TIERS, "models": models,
             "samples": None,
         },
@@ -160,15 +162,15 @@ def _model_entry(files: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _add_samples(family: Family, kind: str, images: list[bytes], batches: np.ndarray, expected: dict[str, Any]) -> None:
     outputs = json.dumps(expected).encode()
-    answers = _file("expected", f"samples/expected-{_digest(outputs)[:8]}.json", outputs)
+    answers = file_entry("expected", f"samples/expected-{digest_of(outputs)[:8]}.json", outputs)
     inputs = []
     if kind == "tensors":
         data = batches.tobytes()
-        entry = _file("tensors", f"samples/tensors-{_digest(data)[:8]}.bin", data)
+        entry = file_entry("tensors", f"samples/tensors-{digest_of(data)[:8]}.bin", data)
         inputs.append(entry | {"height": SIDE, "width": SIDE, "dtype": "uint8", "count": len(batches)})
         family.files[entry["name"]] = data
     for index, data in enumerate(images if kind == "images" else []):
-        inputs.append(_file("sample", f"samples/{index:03}-{_digest(data)[:8]}.png", data))
+        inputs.append(file_entry("sample", f"samples/{index:03}-{digest_of(data)[:8]}.png", data))
         family.files[inputs[-1]["name"]] = data
     family.files[answers["name"]] = outputs
     family.manifest["samples"] = {"kind": kind, "inputs": inputs, "expected": answers}
@@ -249,7 +251,7 @@ def _shared_model(weights: tuple[np.ndarray, np.ndarray], seed: int) -> dict[str
     for part, name in zip(weights, ("first", "second"), strict=True):
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=part.shape)
         tensor.data_location = TensorProto.EXTERNAL
-        location = f"weights-{_digest(data)[:8]}.bin"
+        location = f"weights-{digest_of(data)[:8]}.bin"
         for key, value in (("location", location), ("offset", offset), ("length", part.nbytes)):
             tensor.external_data.add(key=key, value=str(value))
         tensors.append(tensor)
@@ -290,8 +292,9 @@ def _pixels(data: bytes) -> np.ndarray:
     return resize(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), SIDE, SIDE)
 
 
-def _file(role: str, name: str, data: bytes) -> dict[str, Any]:
-    return {"role": role, "name": name, "bytes": len(data), "sha256": _digest(data)}
+def file_entry(role: str, name: str, data: bytes) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"role": role, "name": name, "bytes": len(data), "sha256": digest_of(data)}
 
 
 def _entries(value: Any) -> list[dict[str, Any]]:
@@ -305,5 +308,6 @@ def _blocks(data: bytes) -> list[bytes]:
     return [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """The SHA-256 of a file."""
     return hashlib.sha256(data).hexdigest()

@@ -10,7 +10,7 @@ import pytest
 from typescript_client import LINES, NODE, needs_node
 
 CASES = json.loads(preprocess_vectors.FILE.read_text(encoding="utf-8"))["cases"]
-OPERATIONS = {"resize", "crop", "letterbox", "gray", "alpha", "yuv", "upright", "orientation", "prepare"}
+OPERATIONS = {"resize", "crop", "letterbox", "gray", "luma", "alpha", "yuv", "upright", "orientation", "prepare"}
 
 
 def disagreements(command):

@@ -61,6 +61,17 @@ def test_the_manifest_states_what_was_measured_on_the_file(make_family, spec):
     assert (model.engine.name, model.engine.format_version, model.input.width) == ("onnxruntime", 20, 12)
 
 
+def test_the_manifest_sums_up_what_the_file_is_worth(make_family, spec):
+    folder = make_family()
+    for model in spec.models:
+        quality = read_manifest(folder).models[model.artifact.model_id].quality
+        predicted, labels = model.evaluation.predictions, np.asarray(spec.test_labels)
+        recalls = [(predicted[labels == index] == index).mean() for index in np.unique(labels)]
+        assert quality.measures["balanced_accuracy"] == pytest.approx(1e6 * np.mean(recalls), abs=1)
+        assert quality.measures["majority_accuracy"] == round(1e6 * np.bincount(labels).max() / len(labels))
+        assert set(quality.measures) <= {"balanced_accuracy", "macro_f1", "majority_accuracy", "calibration_error"}
+
+
 def test_expected_outputs_are_those_of_the_file_on_the_png(make_family, spec):
     folder = make_family()
     expected = json.loads(next(folder.glob("samples/expected-*.json")).read_text())["small"]

@@ -15,7 +15,9 @@ from factory_base.errors import ConfigError
 from model_factory.config import FactoryConfig, shipped_configs
 from model_factory.jobs.reference import config_reference
 from model_factory.jobs.schema import config_schema
+from supernet.data.sources import SOURCES
 from supernet.spaces import MODEL_SPACES
+from supernet.tasks import TASKS
 
 PAGE = Path(__file__).parents[3] / "docs" / "config.md"
 SCHEMA = config_schema()
@@ -39,16 +41,18 @@ def test_every_key_of_every_section_is_explained():
         f"{name}.{key}"
         for name, section in sections.items()
         for key, value in section["properties"].items()
-        if not value.get("description") and "$ref" not in value and "oneOf" not in value
+        if not value.get("description") and not {"$ref", "oneOf", "const"} & set(value)
     ]
     assert not silent, f"document these fields below their definition: {', '.join(silent)}"
 
 
-def test_every_model_space_has_a_section_and_every_link_has_a_target():
+def test_every_model_space_source_and_task_has_a_section_and_every_link_has_a_target():
     page = config_reference()
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert {f"model (space: {name})" for name in MODEL_SPACES} <= set(headings)
+    assert {f"data (source: {name})" for name in SOURCES} <= set(headings)
+    assert {f"task (name: {name})" for name in TASKS} <= set(headings)
     assert len(anchors) == len(headings)
     assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchors
 

@@ -81,7 +81,8 @@ def test_the_first_build_of_the_blank_says_that_the_path_of_the_data_must_be_set
 
 
 def test_templates_are_listed_with_what_they_are_for_and_nothing_is_written(factory, tmp_path):
-    lines = factory(tmp_path, "init", "--list").out.splitlines()[2:]
+    *lines, last = factory(tmp_path, "init", "--list").out.splitlines()[2:]
+    assert "`factory init FOLDER --data PATH`" in last
     assert [line.split()[0] for line in lines] == TEMPLATES
     assert all(30 < len(line.strip()) <= 80 for line in lines)
     assert not list(tmp_path.iterdir())

@@ -66,7 +66,7 @@ def test_it_says_line_by_line_what_it_saw_and_decided_and_what_to_do_next(factor
 def test_the_comments_name_the_classes_and_stand_at_the_keys(factory, tmp_path, birds):
     factory(tmp_path, "init", "app", "--data", birds)
     text = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
-    assert "# Training images per class: crow 30, owl 12." in text
+    assert "# Training examples: crow 30, owl 12." in text
     assert all(len(line) <= 120 for line in text.splitlines())
     for key in ("name", "threads", "source", "path", "image_size", "test_fraction", "space", "resolutions", "epochs"):
         (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
@@ -75,13 +75,16 @@ def test_the_comments_name_the_classes_and_stand_at_the_keys(factory, tmp_path, 
 
 def test_every_target_has_budgets_of_its_own_that_some_networks_keep(factory, tmp_path, birds):
     factory(tmp_path, "init", "app", "--data", birds)
-    config, _ = both_configs(tmp_path / "app")
-    space = make_model_space(config.model, 2)
-    workloads = Workloads(space, pixels=True)
-    assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
-    for target in config.targets:
-        (smallest,) = DeviceCosts(workloads, find_profile(target.device, tmp_path)).of([space.space.smallest])
-        assert not target.budgets.excesses(smallest)
+    for config in both_configs(tmp_path / "app"):
+        space = make_model_space(config.model, 2)
+        workloads, kept = Workloads(space, pixels=True), []
+        assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
+        for target in config.targets:
+            costs = DeviceCosts(workloads, find_profile(target.device, tmp_path))
+            smallest, largest = costs.of([space.space.smallest, space.space.largest])
+            assert not target.budgets.excesses(smallest)
+            kept.append(not target.budgets.excesses(largest))
+        assert not all(kept), "every target gets the largest network"
 
 
 def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factory, tmp_path):
@@ -93,6 +96,36 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     data = yaml.safe_load((tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8"))["data"]
     assert data["path"] == "../birds/pictures"
     assert "test_fraction" not in data
+
+
+def test_few_photos_start_from_pretrained_weights(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 10, "owl": 10}, size=(80, 96))
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert (
+        "model space: efficientnet_lite0 from weights trained on ImageNet, because there are only 20; 15 epochs" in out
+    )
+    config, small = both_configs(tmp_path / "app")
+    assert (config.data.image_size, config.model.resolutions, small.model.resolutions) == (80, (64, 72, 80), (64,))
+    assert config.model.names_weights
+    assert small.model.names_weights
+
+
+def test_very_uneven_classes_are_noted_and_get_a_remedy(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 60, "owl": 8})
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert "note: classes are imbalanced: crow has 60, owl 8; look at the recall of each class" in out
+    config, _ = both_configs(tmp_path / "app")
+    assert (config.training.imbalance, config.metric) == ("auto", "accuracy")
+
+
+def test_a_validation_folder_stands_in_for_missing_test_data_and_that_is_said(factory, tmp_path):
+    photos(tmp_path / "birds" / "train", {"crow": 20, "owl": 20})
+    photos(tmp_path / "birds" / "val", {"crow": 4, "owl": 4})
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert "data: folder, 40 training images, 8 test images" in out
+    assert "note: val is taken for the test data, as there are no others; held-out images are drawn from train" in out
+    for config in both_configs(tmp_path / "app"):
+        assert (config.data.path, config.data.test_path) == ("../birds/train", "../birds/val")
 
 
 def test_arrays_are_read_without_decoding(factory, tmp_path):
@@ -132,7 +165,11 @@ def test_few_headers_are_read_of_many_images(factory, tmp_path, monkeypatch):
         ({"a/2020/1.png": 1, "b/2020/1.png": 1}, "the images are one folder deeper than the classes (a/2020)"),
         ({"notes.docx": 0}, "holds no class folders of images and nothing else that is read (notes.docx)"),
         ({"a/1.png": 1, "b/1.doc": 0}, "1.doc: is not an image"),
-        ({"a/1.png": 0, "b/1.png": 0}, "none of 2 sampled images can be read"),
+        (dict.fromkeys([f"{c}/{i}.png" for c in "ab" for i in range(3)], 0), "none of 6 sampled images can be read"),
+        (
+            {"a/1.png": 1, "b/1.png": 1, "b/2.png": 1, "b/3.png": 1},
+            "a with fewer than 3 examples cannot be split, and fewer than 2 other classes are left",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason_and_nothing_is_written(factory, tmp_path, files, message):

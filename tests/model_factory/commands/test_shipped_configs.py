@@ -14,7 +14,9 @@ from device_profiles.profile import find_profile
 from device_profiles.workload.workloads import Workloads
 from factory_base.documents import load_yaml, parse_document
 from model_factory.config import FactoryConfig, shipped_configs
+from supernet.data.examples import Examples
 from supernet.data.image_examples import ImageExamples, Normalisation
+from supernet.data.token_examples import TokenExamples
 from supernet.model_space import ModelSpace
 from supernet.sharing.macs import count_macs
 from supernet.sharing.supernet import Supernet
@@ -56,7 +58,9 @@ def space_of(config: FactoryConfig) -> ModelSpace:
 
 
 def test_all_documented_configs_are_shipped() -> None:
-    assert {"images", "digits", "cifar10", "cifar10_gpu", "cifar10_small", "imagenet", "mobile_int8"} <= set(NAMES)
+    assert {"images", "digits", "cifar10", "cifar10_gpu", "cifar10_small", "imagenet", "mobile_int8", "sst2"} <= set(
+        NAMES
+    )
 
 
 def test_augmentation_suits_the_size_of_the_images(config: FactoryConfig) -> None:
@@ -95,13 +99,14 @@ def test_a_step_of_each_phase_changes_the_weights(config: FactoryConfig, tmp_pat
     rate = config.training.learning_rate * REDUCED["batch_size"] / config.training.batch_size
     reduced = REDUCED | ON_CPU | {"learning_rate": rate}
     training = config.training.model_validate(config.training.model_dump() | reduced)
-    model = config.model.model_copy(update={"resolutions": config.model.resolutions[:1]})
+    sizes = "lengths" if config.model.inputs == "tokens" else "resolutions"
+    model = config.model.model_copy(update={sizes: getattr(config.model, sizes)[:1]})
     supernet = Supernet(make_model_space(model, CLASSES))
     before = [parameter.detach().clone() for parameter in supernet.parameters()]
     lines: list[str] = []
     train(
         supernet,
-        noise(model.resolutions[0], config),
+        noise(getattr(model, sizes)[0], config),
         training,
         seed=0,
         state_file=tmp_path / "state.safetensors",
@@ -113,9 +118,12 @@ def test_a_step_of_each_phase_changes_the_weights(config: FactoryConfig, tmp_pat
     assert not all(map(torch.equal, before, supernet.parameters()))
 
 
-def noise(size: int, config: FactoryConfig) -> ImageExamples:
+def noise(size: int, config: FactoryConfig) -> Examples:
     """Two batches."""
     generator = torch.Generator().manual_seed(0)
+    if config.model.inputs == "tokens":
+        tokens = torch.randint(0, config.model.vocabulary, (8, size), generator=generator)
+        return TokenExamples(tokens=tokens, labels=torch.arange(8) % CLASSES, word_dropout=0.2)
     return ImageExamples(
         images=torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8, generator=generator),
         labels=torch.arange(8) % CLASSES,

@@ -14,7 +14,7 @@ from model_factory.report.errors import ErrorSection, Picture, write_errors
 
 
 def picture(pixels: np.ndarray, label: str = "cat") -> Picture:
-    return Picture(pixels=pixels, example=1234, label=label, predicted="dog", confidence=0.987)
+    return Picture(shown=pixels, example=1234, label=label, predicted="dog", confidence=0.987)
 
 
 @pytest.fixture
@@ -63,3 +63,9 @@ def test_without_confidences_the_page_says_how_to_get_them(page):
 
 def test_a_model_without_mistakes_says_so(page):
     assert "It makes no mistake on 1,000 images." in page()
+
+
+def test_a_text_is_shown_as_the_model_read_it_and_stays_text(page):
+    text = page(Picture(shown="not <b>bad</b>", example=3, label="good", predicted="bad", confidence=0.9))
+    assert "<blockquote>not &lt;b&gt;bad&lt;/b&gt;</blockquote>" in text
+    assert not images_in(text)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from factory_base.errors import DataError
-from model_factory.stages.fingerprint import data_fingerprint
+from model_factory.stages.fingerprint import data_fingerprint, unknown_changes_note
 from supernet.data.config import DataConfig
 
 
@@ -66,6 +66,15 @@ def test_missing_images_of_a_table_are_all_listed_in_a_file_until_they_are_there
     assert not listed.exists()
 
 
+def test_every_shard_that_braces_name_counts(tmp_path):
+    for shard in range(3):
+        write(tmp_path / f"s-{shard}.tar", "one")
+    first = fingerprint(tmp_path, source="webdataset", path="s-{0..2}.tar")
+    assert len(first["files"]) == 3
+    write(tmp_path / "s-2.tar", "other")
+    assert fingerprint(tmp_path, source="webdataset", path="s-{0..2}.tar") != first
+
+
 @pytest.mark.parametrize("path", ["~/train.parquet", "sets/*/train.parquet"])
 def test_home_and_globs_in_folders_are_followed(tmp_path, monkeypatch, path):
     monkeypatch.setenv("HOME", str(tmp_path / "sets/mine"))
@@ -76,14 +85,15 @@ def test_home_and_globs_in_folders_are_followed(tmp_path, monkeypatch, path):
     assert fingerprint(tmp_path, source="parquet", path=path) != first
 
 
-@pytest.mark.parametrize("file", ["loader_of_mine.py", "loader_of_mine/deep.py"])
+@pytest.mark.parametrize("file", ["loader_of_mine.py", "loaders_of_mine/deep.py"])
 def test_the_code_of_a_callable_counts(tmp_path, file):
     if "/" in file:
-        write(tmp_path / "loader_of_mine/__init__.py", "")
+        write(tmp_path / "loaders_of_mine/__init__.py", "")
+    source = file.partition("/")[0].removesuffix(".py") + ":load"
     write(tmp_path / file, "x = 1")
-    first = fingerprint(tmp_path, source="loader_of_mine:load")
+    first = fingerprint(tmp_path, source=source)
     write(tmp_path / file, "x = 22")
-    assert fingerprint(tmp_path, source="loader_of_mine:load") != first
+    assert fingerprint(tmp_path, source=source) != first
 
 
 def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path, monkeypatch):
@@ -157,3 +167,66 @@ def test_only_changed_files_are_read_again(tmp_path):
     second = fingerprint(tmp_path, source="folder", path="data")
     changed = [old != new for old, new in zip(first["files"], second["files"], strict=True)]
     assert changed == [False, True, False]
+
+
+def test_what_systems_leave_behind_and_ignored_files_are_no_change(tmp_path):
+    write(tmp_path / "data/a/1.png", "one")
+    first = fingerprint(tmp_path, source="folder", path="data")
+    patterns = fingerprint(tmp_path, source="folder", path="data", ignore=("*.txt",))
+    for name in ("Thumbs.db", "a/.DS_Store", "a/._1.png", "__MACOSX/a/1.png", "a/.ipynb_checkpoints/x.png"):
+        write(tmp_path / "data" / name, "x")
+    assert fingerprint(tmp_path, source="folder", path="data") == first
+    write(tmp_path / "data/a/notes.txt", "x")
+    assert fingerprint(tmp_path, source="folder", path="data", ignore=("*.txt",)) == patterns
+    assert fingerprint(tmp_path, source="folder", path="data") != first
+
+
+def loader(folder: Path, name: str, code: str) -> str:
+    """Write a module with a function `load` and this code; the import path of the function."""
+    write(
+        folder / f"{name}.py",
+        f"from pathlib import Path\ndef load(root='x', **options):\n    raise OSError('is not loaded')\n{code}\n",
+    )
+    return f"{name}:load"
+
+
+def test_the_version_of_the_data_behind_a_callable_counts(tmp_path):
+    write(tmp_path / "version.txt", "1")
+    source = loader(tmp_path, "versioned_data", "load.version = lambda: Path('version.txt').read_text()")
+    first = fingerprint(tmp_path, source=source)
+    assert fingerprint(tmp_path, source=source) == first
+    write(tmp_path / "version.txt", "2")
+    assert fingerprint(tmp_path, source=source) != first
+    assert unknown_changes_note(DataConfig(source=source), tmp_path) == ""
+
+
+def test_a_version_may_depend_on_the_options(tmp_path):
+    source = loader(tmp_path, "data_with_options", "load.version = lambda root='x': len(root)")
+    files = [fingerprint(tmp_path, source=source, options={"root": root})["files"] for root in ("a", "bb", "cc")]
+    assert files[0] != files[1] == files[2]
+
+
+def test_without_a_version_the_build_says_what_it_does_not_know(tmp_path):
+    source = loader(tmp_path, "data_without_version", "")
+    note = unknown_changes_note(DataConfig(source=source), tmp_path)
+    assert note.startswith("data: it is not known whether the data behind data_without_version:load changed")
+    assert fingerprint(tmp_path, source=source)["files"][0][0] == "data_without_version.py"
+    assert unknown_changes_note(DataConfig(source="digits"), tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("text", "load.version = '3'", "version: is '3', expected a function"),
+        ("fails", "load.version = lambda: 1 / 0", "version: failed with ZeroDivisionError: division by zero"),
+        ("none", "load.version = lambda: None", "version: returned None, expected a text or a finite number"),
+        ("nan", "load.version = lambda: float('nan')", "version: returned nan"),
+        ("truth", "load.version = lambda: True", "version: returned True"),
+        ("empty", "load.version = lambda: ''", "version: returned ''"),
+        ("more", "load.version = lambda size: 1", "version: failed with TypeError: .*missing"),
+    ],
+)
+def test_a_version_that_states_nothing_is_refused(tmp_path, name, code, message):
+    source = loader(tmp_path, f"version_{name}", code)
+    with pytest.raises(DataError, match=message):
+        fingerprint(tmp_path, source=source)

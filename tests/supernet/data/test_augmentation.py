@@ -44,7 +44,7 @@ def test_an_input_is_the_interpolated_normalised_image(resolution: int) -> None:
     images = noise(4)
     mean, std = (torch.tensor(value)[:, None, None] for value in (NORMALISATION.mean, NORMALISATION.std))
     expected = functional.interpolate((images / 255 - mean) / std, size=(resolution,) * 2, mode="bilinear")
-    found = to_input(images, resolution, NORMALISATION)
+    found = to_input(images, (resolution, resolution), NORMALISATION)
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

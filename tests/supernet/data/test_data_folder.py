@@ -13,6 +13,7 @@ from PIL import Image
 from factory_base.errors import ConfigError, DataError, FactoryError
 from supernet.data.config import DataConfig
 from supernet.data.decoding import decode
+from supernet.data.image_form import ImageForm
 from supernet.data.sources import load_splits
 from supernet.data.types import Splits
 
@@ -126,12 +127,12 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "white.png"
     image = Image.new("RGB", (5, 3), "white").convert(mode)
     image.save(path, **({"transparency": b"\0\xff"} if mode == "P" else {}))
-    assert decode(path.read_bytes(), 4, "white").min() == 255
+    assert decode(path.read_bytes(), ImageForm.square(4), "white").min() == 255
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 0x80FF, dtype=np.uint16)).save(tmp_path / "grey.png")
-    assert np.unique(decode((tmp_path / "grey.png").read_bytes(), 4, "grey")).tolist() == [0x80]
+    assert np.unique(decode((tmp_path / "grey.png").read_bytes(), ImageForm.square(4), "grey")).tolist() == [0x80]
 
 
 def test_photos_are_turned_upright(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_photos_are_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "photo.png", exif=exif)
-    upright = decode((tmp_path / "photo.png").read_bytes(), 8, "photo")
+    upright = decode((tmp_path / "photo.png").read_bytes(), ImageForm.square(8), "photo")
     assert upright[0, 0].max() == 0
     assert upright[0, 7].min() == 255
 
@@ -159,7 +160,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(tm
     whole = np.asarray(Image.open(tmp_path / "photo.jpg").resize((16, 16), Image.Resampling.BILINEAR)).transpose(
         2, 0, 1
     )
-    found = decode((tmp_path / "photo.jpg").read_bytes(), 16, "photo")
+    found = decode((tmp_path / "photo.jpg").read_bytes(), ImageForm.square(16), "photo")
     assert np.abs(found.astype(int) - whole.astype(int)).mean() < 2
 
 

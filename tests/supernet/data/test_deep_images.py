@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from supernet.data.config import DataConfig
 from supernet.data.decoding import UnknownDepthError, decode, depth_for, largest_sample
 from supernet.data.image_cache import ImageCache
+from supernet.data.image_form import ImageForm
 from supernet.data.sources import load_splits
 from supernet.data.types import Splits
 
@@ -29,14 +30,14 @@ def test_the_upper_eight_of_the_used_bits_are_taken(
     deep_png: Encode, channels: int, depth: int, value: int, level: int
 ) -> None:
     encoded = deep_png(samples(value, channels))
-    assert np.unique(decode(encoded, 8, "x", depth)).tolist() == [level]
+    assert np.unique(decode(encoded, ImageForm.square(8), "x", depth)).tolist() == [level]
     if channels in (1, 3):  # else alpha would be the largest sample
         assert largest_sample(encoded) == value
 
 
 def test_every_sample_of_a_colour_image_is_read_whole(deep_png: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 1 << 12, (8, 8, 3)).astype(np.uint16)
-    assert np.array_equal(decode(deep_png(noise), 8, "x", 12).transpose(1, 2, 0), noise >> 4)
+    assert np.array_equal(decode(deep_png(noise), ImageForm.square(8), "x", 12).transpose(1, 2, 0), noise >> 4)
 
 
 @pytest.mark.parametrize(("largest", "depth"), [(0, 8), (255, 8), (256, 10), (1024, 12), (4095, 12), (65535, 16)])
@@ -47,7 +48,7 @@ def test_depths_are_those_of_cameras(largest: int, depth: int) -> None:
 def test_an_unknown_depth_and_a_damaged_image_are_told_apart(deep_png: Encode) -> None:
     encoded = deep_png(samples(7))
     with pytest.raises(UnknownDepthError, match="16 bits"):
-        decode(encoded, 8, "x", None)
+        decode(encoded, ImageForm.square(8), "x", None)
     assert largest_sample(encoded[:50]) == 0
 
 

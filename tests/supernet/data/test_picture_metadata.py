@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from factory_base.errors import DataError
 from supernet.data import decoding
 from supernet.data.decoding import decode
+from supernet.data.image_form import ImageForm
 from supernet.data.images import decode_many
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -44,7 +45,7 @@ def encoded(kind: str, **options: Any) -> bytes:
 
 
 def top_is_red(data: bytes) -> bool:
-    image = decode(data, 8, "picture").astype(int)
+    image = decode(data, ImageForm.square(8), "picture").astype(int)
     return bool(image[0, :3].mean() > 150 > image[0, 5:].mean())
 
 
@@ -73,7 +74,7 @@ def test_every_orientation_is_turned_as_pillow_does(orientation: int) -> None:
     from PIL import ImageOps
 
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).resize((8, 8), Image.Resampling.BILINEAR)
-    assert np.array_equal(decode(data, 8, "picture"), np.asarray(expected).transpose(2, 0, 1))
+    assert np.array_equal(decode(data, ImageForm.square(8), "picture"), np.asarray(expected).transpose(2, 0, 1))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -105,7 +106,7 @@ def test_a_damaged_text_of_a_png_is_skipped() -> None:
 def test_damaged_pixels_are_not_repaired(kind: str) -> None:
     data = encoded(kind, exif=ODD["cut short"])
     with pytest.raises(DataError, match=r"^picture: is a damaged image \("):
-        decode(data[: len(data) * 2 // 3], 8, "picture")
+        decode(data[: len(data) * 2 // 3], ImageForm.square(8), "picture")
 
 
 def test_more_pixels_than_are_decoded_are_said_so() -> None:
@@ -115,7 +116,7 @@ def test_more_pixels_than_are_decoded_are_said_so() -> None:
         struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
     )
     with pytest.raises(DataError, match=r"^picture: has more pixels than the 178,956,970 that are decoded"):
-        decode(data, 8, "picture")
+        decode(data, ImageForm.square(8), "picture")
 
 
 @pytest.mark.parametrize(
@@ -133,11 +134,12 @@ def test_whatever_a_decoder_raises_is_one_line(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(decoding.Image, "open", fail)
     with pytest.raises(DataError) as caught:
-        decode(b"anything", 8, "picture")
+        decode(b"anything", ImageForm.square(8), "picture")
     assert str(caught.value).startswith(f"picture: {message}")
     assert str(caught.value).isprintable()
 
 
 def test_pillow_warns_of_nothing_that_is_handled() -> None:
     data = encoded("JPEG", exif=ifd((0x010F, 2, 2**31, struct.pack(">I", 2**31)), turned(3)))
-    assert decode_many(1, lambda _: decode(data, 8, "picture"), 8, lambda *_: None).shape == (1, 3, 8, 8)
+    form = ImageForm.square(8)
+    assert decode_many(1, lambda _: decode(data, form, "picture"), form, lambda *_: None).shape == (1, 3, 8, 8)

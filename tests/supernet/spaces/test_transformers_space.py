@@ -202,7 +202,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 def test_describing_the_transformer_spaces_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, supernet.spaces, supernet.data.text;"
+        "import sys, supernet.spaces, supernet.data.tokenizer;"
         "from supernet.spaces.hf_config import transformers_search_space;"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )

@@ -71,11 +71,11 @@ def test_the_subnets_checked_differ_in_every_choice() -> None:
 
 
 def test_a_narrower_table_of_positions_is_the_leading_part_of_a_wider_one() -> None:
-    assert torch.equal(grid_positions(3, 10, finest=4), grid_positions(3, 24, finest=4)[:, :10])
+    assert torch.equal(grid_positions((3, 3), 10, finest=4), grid_positions((3, 3), 24, finest=4)[:, :10])
 
 
 def test_positions_differ_between_patches_and_encode_their_place_in_the_picture() -> None:
-    table = grid_positions(4, 8, finest=4)
+    table = grid_positions((4, 4), 8, finest=4)
     distances = torch.cdist(table, table) + 10 * torch.eye(16)
     assert distances.min() > 0.1
     first, second = (0.5 / 4, 1.5 / 4)  # centres of the first two patches of a side

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional
 
 from factory_base.documents import shaping_values
+from supernet.data.examples import ExampleInputs, Targets
+from supernet.data.image_examples import ImageExamples, Normalisation
+from supernet.evaluation.evaluation import predict, recalibrate
+from supernet.sharing.supernet import Supernet
+from supernet.spaces import make_model_space
+from supernet.spaces.mobilenet_config import MobileNetConfig, StageConfig
+from supernet.tasks.classification import Classification
 from supernet.training.config import TrainingConfig
 from supernet.training.imbalance import Balance, balance, imbalance_ratio
+from supernet.training.training import train
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 NAMES = ("cat", "dog", "owl", "unseen")
@@ -20,24 +28,57 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+def weights_of(made: Balance, labels: torch.Tensor, given: torch.Tensor | None = None) -> torch.Tensor:
+    return made.weighted(Targets(labels, given)).weights
+
+
 def test_class_weights_give_each_class_the_same_sum_and_all_examples_a_mean_of_one():
-    weights = balance("class_weights", LABELS, 4).weights(LABELS)
+    weights = weights_of(balance("class_weights", LABELS, 4), LABELS)
     sums = [float(weights[label == LABELS].sum()) for label in range(3)]
     assert sums == pytest.approx([100 / 3] * 3)
     assert float(weights.mean()) == pytest.approx(1)
 
 
+def test_class_weights_and_the_weights_of_examples_multiply_and_the_classes_still_weigh_the_same():
+    given = torch.linspace(0.5, 1.5, 100)
+    weights = weights_of(balance("class_weights", LABELS, 3, given), LABELS, given)
+    sums = [float(weights[label == LABELS].sum()) for label in range(3)]
+    assert sums == pytest.approx([100 / 3] * 3, rel=1e-5)
+    assert float(weights[1] / weights[0]) == pytest.approx(float(given[1] / given[0]))
+
+
 def test_offsets_are_the_logarithms_of_the_shares_and_a_class_without_examples_counts_as_one():
-    offsets = balance("logit_adjustment", LABELS, 4).offsets()
-    assert offsets.tolist() == pytest.approx([math.log(count / 101) for count in (60, 30, 10, 1)])
+    task = balance("logit_adjustment", LABELS, 4).adjusted(Classification(names=NAMES))
+    assert task.offsets == pytest.approx([math.log(count / 100) for count in (60, 30, 10, 1)])
 
 
-def test_with_offsets_the_loss_is_lowest_for_logits_that_rank_classes_as_if_equally_frequent():
-    offsets = balance("logit_adjustment", LABELS, 3).offsets()
-    even = torch.zeros(len(LABELS), 3)  # what a network says that knows no more than the shares
-    adjusted = functional.cross_entropy(even + offsets, LABELS)
-    shares = torch.tensor([0.6, 0.3, 0.1])
-    assert float(adjusted) == pytest.approx(float(-(shares * shares.log()).sum()), abs=1e-6)
+def test_shares_count_the_weights_of_examples():
+    given = torch.tensor([3.0, 1.0])
+    assert balance("logit_adjustment", torch.tensor([0, 1]), 2, given).shares == (0.75, 0.25)
+
+
+def test_with_offsets_a_network_that_knows_no_more_than_the_shares_learns_to_answer_all_classes_alike():
+    task = balance("logit_adjustment", LABELS, 3).adjusted(Classification(names=NAMES[:3]))
+    outputs = torch.tensor([0.4, -0.2, 0.1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([outputs], max_iter=100)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = task.loss(outputs.expand(100, 3), LABELS)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    found = outputs.detach()
+    assert float(found.max() - found.min()) < 1e-3
+
+
+def test_offsets_change_no_answer_and_no_lesson_for_students():
+    plain = Classification(names=NAMES)
+    task = balance("logit_adjustment", LABELS, 4).adjusted(plain)
+    outputs = torch.randn(5, 4, generator=generator())
+    assert torch.equal(task.teach(outputs), plain.teach(outputs))
+    assert (task.predictions(outputs.numpy()) == plain.predictions(outputs.numpy())).all()
 
 
 def test_balanced_sampling_draws_each_class_equally_often_and_its_examples_evenly():
@@ -65,8 +106,15 @@ def test_other_methods_keep_the_order_that_training_always_had(method):
 
 
 def test_without_a_method_nothing_changes():
-    made = balance("none", LABELS, 3)
-    assert (made.offsets(), made.weights(LABELS)) == (None, None)
+    made, task = balance("none", LABELS, 3), Classification(names=NAMES)
+    targets = Targets(LABELS, None)
+    assert made.adjusted(task) is task
+    assert made.weighted(targets) is targets
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(5, 3, dtype=torch.uint8), torch.zeros(5, 1)])
+def test_labels_that_are_not_single_classes_are_left_as_they_are(labels):
+    assert balance("auto", labels, 3).method == "none"
 
 
 @pytest.mark.parametrize(("counts", "chosen"), [((29, 10), "none"), ((30, 10), "logit_adjustment")])
@@ -95,9 +143,47 @@ def test_the_ratio_leaves_out_classes_without_examples():
 
 
 def test_a_class_that_has_no_examples_is_never_drawn():
-    made = Balance(method="balanced_sampling", counts=(5, 0, 5))
     labels = torch.tensor([0, 2] * 5)
+    made = balance("balanced_sampling", labels, 3)
     assert set(labels[made.order(labels, generator())].tolist()) == {0, 2}
+
+
+@pytest.fixture(scope="module")
+def blurred() -> ImageExamples:
+    """Two classes of noise that differ a little in brightness, 120 of the first and 8 of the second."""
+    labels = torch.tensor([0] * 120 + [1] * 8)
+    images = torch.randint(0, 200, (128, 3, 8, 8), generator=generator()) + 25 * labels[:, None, None, None]
+    normalisation = Normalisation(mean=(0.4,) * 3, std=(0.25,) * 3)
+    return ImageExamples(images=images.to(torch.uint8), labels=labels, normalisation=normalisation)
+
+
+def trained(examples: ImageExamples, imbalance: str, folder: Path) -> Supernet:
+    stages = (StageConfig(widths=(8,), depths=(1,)),)
+    config = MobileNetConfig(resolutions=(8,), stem_width=8, stages=stages, head_width=16)
+    supernet = Supernet(make_model_space(config, classes=2))
+    recipe = TrainingConfig(epochs=4, batch_size=32, learning_rate=0.05, imbalance=imbalance, rollbacks=0)
+    train(
+        supernet, examples, recipe, seed=0, state_file=folder / f"{imbalance}.safetensors", key=imbalance,
+        check=lambda _: 1.0, task=Classification(names=("day", "night")),
+    )  # fmt: skip
+    return supernet
+
+
+def answers(supernet: Supernet, examples: ImageExamples) -> torch.Tensor:
+    inputs = ExampleInputs(examples, (3, 8, 8))
+    return torch.from_numpy(predict(recalibrate(supernet.extract(supernet.model_space.space.largest), inputs), inputs))
+
+
+@pytest.mark.parametrize("method", ["class_weights", "balanced_sampling", "logit_adjustment"])
+def test_each_method_makes_a_network_answer_the_rare_class_more_often(blurred, tmp_path, method):
+    plain, balanced = (answers(trained(blurred, name, tmp_path), blurred) for name in ("none", method))
+    assert int(balanced.sum()) > int(plain.sum())
+    assert balanced[120:].sum() > plain[120:].sum()
+
+
+def test_auto_trains_as_the_method_that_it_chooses(blurred, tmp_path):
+    chosen, asked = (dict(trained(blurred, name, tmp_path).named_parameters()) for name in ("auto", "logit_adjustment"))
+    assert all(torch.equal(value, asked[name]) for name, value in chosen.items())
 
 
 def test_the_keys_of_runs_that_knew_no_such_option_stay():

@@ -8,6 +8,8 @@ export type YuvLayout = "nv12" | "nv21" | "i420";
 export type YuvRange = "full" | "limited";
 /** RGB of gray pixels of one byte. Throws `RangeError` if `data` has another length. */
 export declare function grayToRgb(data: Uint8Array, height: number, width: number): Image;
+/** The gray image of an RGB image: all three channels are its luma. Sums stay below 2^24. */
+export declare function luma({ width, height, data }: Image): Image;
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.
  *

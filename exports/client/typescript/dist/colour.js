@@ -18,6 +18,15 @@ export function grayToRgb(data, height, width) {
     }
     return { width, height, data: made };
 }
+/** The gray image of an RGB image: all three channels are its luma. Sums stay below 2^24. */
+export function luma({ width, height, data }) {
+    const made = new Uint8Array(data.length);
+    for (let at = 0; at < data.length; at += 3) {
+        const [red, green, blue] = [data[at], data[at + 1], data[at + 2]];
+        made.fill((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16, at, at + 3);
+    }
+    return { width, height, data: made };
+}
 /**
  * RGB of pixels of four bytes with straight alpha, such as those of `ImageData`, over a background.
  *

@@ -1,5 +1,5 @@
 /** Choose, download, check, prove and run the model of a family that fits this device. */
-export { alphaToRgb, grayToRgb, yuvToRgb } from "./colour.js";
+export { alphaToRgb, grayToRgb, luma, yuvToRgb } from "./colour.js";
 export { Decoding } from "./decoding.js";
 export { Downloader, DownloadError } from "./download.js";
 export { EngineCrashedError, EngineRefusedError, OutOfMemoryError, } from "./engine.js";

@@ -10,8 +10,11 @@ export declare class InputForm {
     readonly colour: Colour;
     readonly baseHeight: number;
     readonly baseWidth: number;
-    /** The height and width of the model's input. */
-    readonly size: number;
+    /** The channels of the model's input: 3 for RGB, 1 for gray. */
+    readonly channels: number;
+    /** The height of the model's input. */
+    readonly height: number;
+    readonly width: number;
     /** The normalisation per channel in parts per million; null if the model takes pixels. */
     readonly normalise: {
         readonly mean: readonly number[];

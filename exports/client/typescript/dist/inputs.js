@@ -1,13 +1,16 @@
 /** How an image becomes the input of a model, as a manifest states it. */
+import { luma } from "./colour.js";
 import { member } from "./json.js";
 import { crop, fit, letterbox, modelInput, resize } from "./preprocess.js";
 import { isString, ManifestError, needed, sizeIn } from "./fields.js";
-/** The steps of each version of the preprocessing: one of these. The first leads to the base size. */
+/** The steps of each version of the preprocessing: one of these. One of them leads to the base size. */
 const STEPS = {
     1: ["resize,resize_to_model,scale,normalise"],
     2: ["resize,resize_to_model"],
     3: ["crop,resize_to_model", "letterbox,resize_to_model"],
+    4: ["gray,resize,resize_to_model", "gray,crop,resize_to_model", "gray,letterbox,resize_to_model"],
 };
+const FITTINGS = ["resize", "crop", "letterbox"];
 const CHANNELS = 3;
 /** The input of a model, and what makes it from pixels. */
 export class InputForm {
@@ -17,8 +20,11 @@ export class InputForm {
     colour;
     baseHeight;
     baseWidth;
-    /** The height and width of the model's input. */
-    size;
+    /** The channels of the model's input: 3 for RGB, 1 for gray. */
+    channels;
+    /** The height of the model's input. */
+    height;
+    width;
     /** The normalisation per channel in parts per million; null if the model takes pixels. */
     normalise;
     /**
@@ -28,37 +34,43 @@ export class InputForm {
      */
     constructor(task, model) {
         const steps = stepsOf(member(task, "preprocessing"));
-        const [[fitting, first]] = [...steps];
+        const [fitting, first] = [...steps].find(([name]) => FITTINGS.includes(name));
         this.fitting = fitting;
         this.colour = fitting === "letterbox" ? colourOf(first) : [0, 0, 0];
         this.baseHeight = sizeIn(first, "height");
         this.baseWidth = sizeIn(first, "width");
-        this.size = sizeIn(member(model, "input"), "width");
+        this.channels = steps.has("gray") ? 1 : CHANNELS;
+        this.height = sizeIn(member(model, "input"), "height");
+        this.width = sizeIn(member(model, "input"), "width");
         const normalise = steps.get("normalise");
         this.normalise =
             normalise === undefined ? null : { mean: channels(normalise, "mean_ppm"), std: channels(normalise, "std_ppm") };
         if (this.normalise?.std.some((value) => value <= 0))
             throw new ManifestError("normalise.std_ppm");
+        if (this.normalise && this.height !== this.width)
+            throw new ManifestError("input.height");
     }
     get dtype() {
         return this.normalise ? "float32" : "uint8";
     }
     /** The size of one input in bytes. */
     get inputBytes() {
-        return this.size * this.size * CHANNELS * (this.normalise ? 4 : 1);
+        return this.height * this.width * this.channels * (this.normalise ? 4 : 1);
     }
     /** Whether an entry of the samples has inputs of this form. */
     takes(entry) {
-        const { size, dtype } = this;
-        return member(entry, "height") === size && member(entry, "width") === size && member(entry, "dtype") === dtype;
+        const { height, width, dtype } = this;
+        return member(entry, "height") === height && member(entry, "width") === width && member(entry, "dtype") === dtype;
     }
     /** The input for an image of any size. */
     prepare(image) {
-        const { baseHeight, baseWidth, size, normalise } = this;
+        const { baseHeight, baseWidth, channels, height, width, normalise } = this;
         if (normalise) {
-            return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), size, normalise.mean, normalise.std));
+            return this.#tensor(modelInput(fit(image, baseHeight, baseWidth), width, normalise.mean, normalise.std));
         }
-        return this.#tensor(resize(this.#fitted(image), size, size).data);
+        const gray = channels === 1;
+        const { data } = resize(this.#fitted(gray ? luma(image) : image), height, width);
+        return this.#tensor(gray ? data.filter((_, index) => index % CHANNELS === 0) : data);
     }
     #fitted(image) {
         const { baseHeight, baseWidth, fitting, colour } = this;
@@ -80,14 +92,14 @@ export class InputForm {
     }
     /** An input of zeros. */
     zeros() {
-        const count = this.size * this.size * CHANNELS;
+        const count = this.height * this.width * this.channels;
         return this.#tensor(this.normalise ? new Float32Array(count) : new Uint8Array(count));
     }
     #tensor(data) {
-        const { size } = this;
+        const { channels, height, width } = this;
         return this.normalise
-            ? { type: "float32", data, dims: [1, CHANNELS, size, size] }
-            : { type: "uint8", data, dims: [1, size, size, CHANNELS] };
+            ? { type: "float32", data, dims: [1, channels, height, width] }
+            : { type: "uint8", data, dims: [1, height, width, channels] };
     }
 }
 /** The steps by name, if they are those of a known version. */

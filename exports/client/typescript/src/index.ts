@@ -1,6 +1,6 @@
 /** Choose, download, check, prove and run the model of a family that fits this device. */
 
-export { alphaToRgb, grayToRgb, yuvToRgb, type AlphaOrder, type YuvLayout, type YuvRange } from "./colour.ts";
+export { alphaToRgb, grayToRgb, luma, yuvToRgb, type AlphaOrder, type YuvLayout, type YuvRange } from "./colour.ts";
 export { Decoding, type Answer } from "./decoding.ts";
 export { Downloader, DownloadError, type Progress } from "./download.ts";
 export {

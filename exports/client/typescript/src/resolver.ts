@@ -16,11 +16,11 @@ import { compareVersions, integer, isVersion } from "./values.ts";
 const SUPPORTED_MAJOR = "1";
 /**
  * The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
- * yours does not. `labels_file`: the names of the classes are in the file `task.labels_file`. `outputs`: the models
- * return something other than one logit per class, which `task.outputs` states. `pixel_input`: the models take RGB
- * pixels. `token_input`: they take the tokens of a text.
+ * yours does not. `image_form`: the models take gray images, or images that are not square. `labels_file`: the names of
+ * the classes are in the file `task.labels_file`. `outputs`: the models return something other than one logit per class,
+ * which `task.outputs` states. `pixel_input`: the models take pixels. `token_input`: they take the tokens of a text.
  */
-const SUPPORTED_CRITICAL: readonly unknown[] = ["labels_file", "outputs", "pixel_input", "token_input"];
+const SUPPORTED_CRITICAL: readonly unknown[] = ["image_form", "labels_file", "outputs", "pixel_input", "token_input"];
 /** The start of a proof that counts as a crash if it never came back: the first may have been ended by a person. */
 const MAX_STARTS = 2;
 

@@ -8,7 +8,7 @@ import java.nio.FloatBuffer
 
 class OrtException : Exception()
 
-enum class OnnxJavaType { FLOAT, UINT8 }
+enum class OnnxJavaType { FLOAT, INT64, UINT8 }
 
 interface OnnxValue : AutoCloseable
 

@@ -17,13 +17,16 @@ function answer(given, data) {
   const image = { height, width, data };
   if (given.op === "upright") return client.upright(image, given.orientation);
   if (given.op === "prepare") return prepared(given, image);
+  if (given.op === "luma") return client.luma(image);
   if (given.op === "resize") return client.resize(image, ...given.to, given.antialias);
   return given.op === "crop" ? client.crop(image, ...given.to) : client.letterbox(image, ...given.to, given.colour);
 }
 
 function prepared({ preprocessing, model }, image) {
-  const form = new client.InputForm({ preprocessing }, { input: { width: model } });
-  return { height: model, width: model, data: form.prepare(image).data };
+  const [height, width] = model;
+  const form = new client.InputForm({ preprocessing }, { input: { height, width } });
+  const { data } = form.prepare(image);
+  return { height, width, data: form.channels === 1 ? client.grayToRgb(data, height, width).data : data };
 }
 
 function attempt(given, data) {

@@ -34,7 +34,8 @@ object Answers {
 
     private fun input(case: Map<*, *>): Any? {
         val tokens = (case["tokens"] as List<*>).map { it as? Long ?: return null }
-        val values = tokenForm(case["task"] as Map<*, *>, case["model"] as Map<*, *>).prepare(tokens.toLongArray()).values
+        val form = tokenForm(case["task"] as Map<*, *>, case["model"] as Map<*, *>)
+        val values = form.prepare(tokens.toLongArray()).values
         return List(values.remaining() / Long.SIZE_BYTES) { values.getLong() }
     }
 }

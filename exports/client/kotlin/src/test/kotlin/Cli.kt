@@ -19,8 +19,8 @@ import modelfactory.launch
 
 /** The command line of all clients, which `exports/client/README.md` defines; for the tests. */
 object Cli {
-    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE | --tokens IDS] [--facts FILE] [--policy FILE] " +
-        "[--now N] [--timeout SECONDS]"
+    private const val USAGE = "usage: Cli launch --store DIR --url URL [--image FILE | --tokens IDS] [--facts FILE] " +
+        "[--policy FILE] [--now N] [--timeout SECONDS]"
 
     @JvmStatic
     fun main(arguments: Array<String>) {

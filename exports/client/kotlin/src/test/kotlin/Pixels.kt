@@ -10,6 +10,7 @@ import modelfactory.fit
 import modelfactory.grayToRgb
 import modelfactory.inputForm
 import modelfactory.letterbox
+import modelfactory.luma
 import modelfactory.modelInput
 import modelfactory.orientation
 import modelfactory.resize
@@ -73,6 +74,7 @@ object Pixels {
     private fun ofImage(case: Map<*, *>, image: Image): Any? {
         if (case["op"] == "upright") return upright(image, (case["orientation"] as Long).toInt())
         if (case["op"] == "prepare") return prepared(case, image)
+        if (case["op"] == "luma") return luma(image)
         val (height, width) = integers(case["to"])
         return when (case["op"]) {
             "resize" -> resize(image, height, width, case["antialias"] as Boolean)
@@ -84,10 +86,13 @@ object Pixels {
     }
 
     private fun prepared(case: Map<*, *>, image: Image): Image {
-        val size = (case["model"] as Long).toInt()
-        val model = mapOf("input" to mapOf("width" to case["model"]))
+        val (height, width) = longs(case["model"]).toList()
+        val model = mapOf("input" to mapOf("height" to height, "width" to width))
         val values = inputForm(mapOf("preprocessing" to case["preprocessing"]), model).prepare(image).values
-        return Image(size, size, ByteArray(values.remaining()).also { values.get(it) })
+        val data = ByteArray(values.remaining()).also { values.get(it) }
+        val gray = data.size.toLong() == height * width
+        val (rows, columns) = Pair(height.toInt(), width.toInt())
+        return if (gray) grayToRgb(data, rows, columns) else Image(rows, columns, data)
     }
 
     private fun name(value: Any?): String = (value as String).uppercase()

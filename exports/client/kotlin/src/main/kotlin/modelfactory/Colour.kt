@@ -23,6 +23,15 @@ fun grayToRgb(data: ByteArray, height: Int, width: Int): Image {
     return Image(height, width, ByteArray(3 * height * width) { data[it / 3] })
 }
 
+/** The gray image of an RGB image: all three channels are its luma; `colour.py` defines it. Sums stay below 2^24. */
+fun luma(image: Image): Image {
+    fun value(at: Int): Int = image.rgb[at].toInt() and 255
+    return Image(image.height, image.width, ByteArray(image.rgb.size) {
+        val at = it - it % 3
+        ((19595 * value(at) + 38470 * value(at + 1) + 7471 * value(at + 2) + 32768) shr 16).toByte()
+    })
+}
+
 /**
  * RGB of pixels of four bytes with straight alpha over a background, in integers, the same in every port; `colour.py`
  * of the client in Python defines it. Sums are below 2^16.

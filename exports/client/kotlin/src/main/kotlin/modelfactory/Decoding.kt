@@ -42,14 +42,16 @@ class Decoding internal constructor(
     /** The answer that the outputs for one input stand for. Throws [EngineException] unless all are finite. */
     fun answer(outputs: FloatArray, names: List<String>): Answer {
         if (outputs.size != names.size || outputs.any { it.isNaN() || it.isInfinite() }) {
-            throw EngineException("refused", "the model does not return a finite number for each of ${names.size} labels")
+            val what = "a finite number for each of ${names.size} labels"
+            throw EngineException("refused", "the model does not return $what")
         }
         val numbers = outputs.map { it.toDouble() }
         return when (kind) {
             "classes" -> Answer(listOf(names[numbers.indexOf(largest(numbers))]), softmax(numbers))
             "labels" -> {
                 val probabilities = numbers.map { 1 / (1 + exp(-it)) }
-                Answer(names.filterIndexed { i, _ -> probabilities[i] >= thresholds[i] / ONE.toDouble() }, probabilities)
+                val found = names.filterIndexed { i, _ -> probabilities[i] >= thresholds[i] / ONE.toDouble() }
+                Answer(found, probabilities)
             }
             else -> Answer(emptyList(), values = numbers.mapIndexed { i, it -> value(i, it) })
         }

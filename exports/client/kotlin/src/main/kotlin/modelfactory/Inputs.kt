@@ -6,12 +6,14 @@ import java.nio.ByteOrder
 /** The largest side of an input or a base image, in pixels. */
 private const val MAX_SIDE = 4096L
 private const val CHANNELS = 3
+private val FITTINGS = listOf("resize", "crop", "letterbox")
 
-/** The steps of each version of the preprocessing, in order: one of these lists. The first leads to the base size. */
+/** The steps of each version of the preprocessing, in order: one of these lists. One leads to the base size. */
 private val STEPS = mapOf(
     1L to listOf(listOf("resize", "resize_to_model", "scale", "normalise")),
     2L to listOf(listOf("resize", "resize_to_model")),
     3L to listOf(listOf("crop", "resize_to_model"), listOf("letterbox", "resize_to_model")),
+    4L to FITTINGS.map { listOf("gray", it, "resize_to_model") },
 )
 
 /** The input of a model. */
@@ -35,7 +37,9 @@ sealed interface Form {
  * @property fitting how an image becomes the base size: `resize`, `crop` or `letterbox`.
  * @property colour what `letterbox` does not cover, in RGB.
  * @property baseHeight the height of the base size, in pixels.
- * @property size the height and width of the model's input.
+ * @property channels the channels of the model's input: 3 for RGB, 1 for gray.
+ * @property height the height of the model's input.
+ * @property width its width.
  * @property meanPpm the mean per channel, in parts per million of full scale; null if the model takes pixels.
  * @property deviationPpm the standard deviation per channel, likewise.
  */
@@ -44,26 +48,32 @@ class InputForm internal constructor(
     private val colour: ByteArray,
     private val baseHeight: Int,
     private val baseWidth: Int,
-    private val size: Int,
+    private val channels: Int,
+    private val height: Int,
+    private val width: Int,
     private val meanPpm: LongArray?,
     private val deviationPpm: LongArray?,
 ) : Form {
     private val type = if (meanPpm == null) ElementType.UINT8 else ElementType.FLOAT32
-    private val side = size.toLong()
-    private val shape = if (meanPpm == null) longArrayOf(1, side, side, 3) else longArrayOf(1, 3, side, side)
+    private val shape = if (meanPpm == null) {
+        longArrayOf(1, height.toLong(), width.toLong(), channels.toLong())
+    } else {
+        longArrayOf(1, channels.toLong(), height.toLong(), width.toLong())
+    }
 
-    override val inputBytes: Long = side * side * CHANNELS * type.bytes
+    override val inputBytes: Long = height.toLong() * width * channels * type.bytes
 
     override fun takes(entry: Any?): Boolean = entry is Map<*, *> && entry["dtype"] == type.id &&
-        Json.integer(entry["height"]) == side && Json.integer(entry["width"]) == side
+        Json.integer(entry["height"]) == height.toLong() && Json.integer(entry["width"]) == width.toLong()
 
     /** The input for an image of any size. */
     fun prepare(image: Image): Tensor {
         val values = empty()
         if (meanPpm == null || deviationPpm == null) {
-            values.put(resize(fitted(image), size, size, antialias = false).rgb)
+            val rgb = resize(fitted(if (channels == 1) luma(image) else image), height, width, antialias = false).rgb
+            values.put(if (channels == 1) ByteArray(height * width) { rgb[CHANNELS * it] } else rgb)
         } else {
-            modelInput(fit(image, baseHeight, baseWidth), size, meanPpm, deviationPpm).forEach { values.putFloat(it) }
+            modelInput(fit(image, baseHeight, baseWidth), width, meanPpm, deviationPpm).forEach { values.putFloat(it) }
         }
         values.rewind()
         return Tensor(type, shape, values)
@@ -90,16 +100,19 @@ class InputForm internal constructor(
 /** The form of a model's input. */
 internal fun inputForm(task: Map<*, *>, model: Map<*, *>): InputForm {
     val steps = steps(task.map("preprocessing"))
-    val (fitting, first) = steps.entries.first()
+    val (fitting, first) = steps.entries.first { it.key in FITTINGS }
     val colour = if (fitting == "letterbox") channels(first, "letterbox.colour") else LongArray(CHANNELS)
     if (colour.any { it !in 0..255 }) throw lacks("letterbox.colour")
     val normalise = steps["normalise"]
     val means = normalise?.let { channels(it, "normalise.mean_ppm") }
     val deviations = normalise?.let { channels(it, "normalise.std_ppm") }
     if (deviations != null && deviations.any { it <= 0 }) throw lacks("normalise.std_ppm")
-    val (height, width) = side(first, "height") to side(first, "width")
+    val (baseHeight, baseWidth) = side(first, "height") to side(first, "width")
     val bytes = ByteArray(CHANNELS) { colour[it].toByte() }
-    return InputForm(fitting, bytes, height, width, side(model.map("input"), "width"), means, deviations)
+    val channels = if ("gray" in steps) 1 else CHANNELS
+    val (height, width) = model.map("input").let { side(it, "height") to side(it, "width") }
+    if (means != null && height != width) throw lacks("input.height")
+    return InputForm(fitting, bytes, baseHeight, baseWidth, channels, height, width, means, deviations)
 }
 
 /** The steps by name. */

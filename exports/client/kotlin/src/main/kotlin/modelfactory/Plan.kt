@@ -95,7 +95,8 @@ internal fun planModel(manifest: Map<*, *>, name: String): Plan {
         input = task.map("input").text("name"),
         output = outputName(task),
     )
-    val all = plan.files + listOfNotNull(labelsFile, tokenizer) + (plan.samples?.let { it.inputs + it.expected } ?: emptyList())
+    val proof = plan.samples?.let { it.inputs + it.expected } ?: emptyList()
+    val all = plan.files + listOfNotNull(labelsFile, tokenizer) + proof
     if (all.distinctBy { it.name }.size < all.distinctBy { Triple(it.name, it.sha256, it.size) }.size) {
         throw ManifestException("the manifest gives two files the same name; download the family again")
     }

@@ -10,7 +10,7 @@ private const val MAX_LENGTH = 1L shl 16
  * The input of a model that takes the tokens of a text. The app has the tokenizer; its file is one of the family.
  *
  * @property length the number of tokens that the model takes: the first of those of a text.
- * @property textLength the number of tokens to which the app's tokenizer truncates a text, and up to which it is padded.
+ * @property textLength the number of tokens to which the app's tokenizer truncates a text, and to which it is padded.
  * @property padding the token that fills a text up.
  * @property vocabulary the number of tokens; all are below it.
  */

@@ -1,0 +1,1 @@
+"""WebDataset: tar archives in which files of one name form a sample."""
