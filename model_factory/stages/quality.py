@@ -90,7 +90,7 @@ def quality_notes(rows: Sequence[QualityRow], names: Sequence[str], imbalance: I
         *others,
         *(_chance_note(model, found) for model, found in known.items() if not found.beats_majority),
         *_scarce_notes(known, names),
-        *_unpredicted_notes(known, names),
+        *_unpredicted_notes(known, names, imbalance),
         *(_uneven_note(model, found, imbalance) for model, found in known.items() if _is_uneven(found)),
     )
 
@@ -146,13 +146,16 @@ def _scarce_notes(known: Mapping[str, ClassMeasures], names: Sequence[str]) -> t
     )
 
 
-def _unpredicted_notes(known: Mapping[str, ClassMeasures], names: Sequence[str]) -> tuple[str, ...]:
+def _unpredicted_notes(
+    known: Mapping[str, ClassMeasures], names: Sequence[str], imbalance: Imbalance
+) -> tuple[str, ...]:
     """A note for each set of classes that models never predict, although there are test images of them."""
     models: dict[tuple[int, ...], list[str]] = {}
     for model, found in known.items():
         if found.never_predicted:
             models.setdefault(found.never_predicted, []).append(model)
-    return tuple(_unpredicted_note(classes, known, found, names) for classes, found in models.items())
+    way = "add training images of such classes" + ("" if imbalance != "none" else ", or try `training.imbalance: auto`")
+    return tuple(f"{_unpredicted_note(classes, known, found, names)}; {way}" for classes, found in models.items())
 
 
 def _unpredicted_note(
@@ -163,7 +166,7 @@ def _unpredicted_note(
     images = sum(known[models[0]].classes[index].support for index in classes)
     return (
         f"{who} {ever} {_listed([repr(printable(names[index])) for index in classes])}, of which there are "
-        f"{counted(images, 'test image')}; add training images of such classes, or try `training.imbalance: auto`"
+        f"{counted(images, 'test image')}"
     )
 
 

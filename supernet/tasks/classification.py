@@ -57,11 +57,24 @@ class Classification:
         from torch.nn import functional
 
         if self.offsets:
-            outputs = outputs + outputs.new_tensor(self.offsets)
+            return weighted_mean(self._adjusted(outputs, labels, smoothing), weights)
         if weights is None:
             return functional.cross_entropy(outputs, labels, label_smoothing=smoothing)
         each = functional.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")
         return weighted_mean(each, weights)
+
+    def _adjusted(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """The cross-entropy of each example, (batch,), with the offsets.
+
+        What smoothing spreads evenly over the classes of the outputs is, with the offsets, spread by the shares. Spread
+        evenly it would give each rare class more than its share, and the outputs would prefer rare classes.
+        """
+        from torch.nn import functional
+
+        offsets = outputs.new_tensor(self.offsets)
+        logarithms = (outputs + offsets).log_softmax(1)
+        spread = -(logarithms * offsets.softmax(0)).sum(1)
+        return (1 - smoothing) * functional.nll_loss(logarithms, labels, reduction="none") + smoothing * spread
 
     def teach(self, outputs: Tensor) -> Tensor:
         """The probabilities of the classes."""

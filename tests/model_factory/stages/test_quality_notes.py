@@ -58,13 +58,14 @@ def test_a_class_that_some_models_never_predict_is_named_with_them():
     labels = even(30)
     without = [row(np.where(labels == 2, 1, labels), labels, name) for name in ("phone", "watch")]
     whole = row(labels, labels, "tablet")
-    (note,) = quality_notes([*without, whole], NAMES, "auto")
+    (note,) = quality_notes([*without, whole], NAMES, "none")
     assert note == (
         "the model of phone and the model of watch never predict 'owl', of which there are 30 test images; add "
         "training images of such classes, or try `training.imbalance: auto`"
     )
     (note,) = quality_notes(without, NAMES, "auto")
     assert note.startswith("no model ever predicts 'owl'")
+    assert note.endswith("add training images of such classes")
 
 
 def test_an_accuracy_far_above_the_mean_recall_is_explained_with_a_way_out():

@@ -73,6 +73,18 @@ def test_with_offsets_a_network_that_knows_no_more_than_the_shares_learns_to_ans
     assert float(found.max() - found.min()) < 1e-3
 
 
+def test_smoothing_with_offsets_spreads_by_the_shares_so_that_a_sure_network_stays_even():
+    task = balance("logit_adjustment", LABELS, 3).adjusted(Classification(names=NAMES[:3]))
+    shares = torch.tensor([0.6, 0.3, 0.1])
+    for label in range(3):
+        wanted = 0.9 * torch.eye(3)[label] + 0.1 * shares
+        best = (wanted / shares).log()[None]  # adjusted by the offsets, these are the wanted probabilities
+        others = best[0, [index for index in range(3) if index != label]]
+        assert float(others[0]) == pytest.approx(float(others[1]))
+        loss = task.loss(best, torch.tensor([label]), smoothing=0.1)
+        assert float(loss) == pytest.approx(float(-(wanted * wanted.log()).sum()), abs=1e-6)
+
+
 def test_offsets_change_no_answer_and_no_lesson_for_students():
     plain = Classification(names=NAMES)
     task = balance("logit_adjustment", LABELS, 4).adjusted(plain)
