@@ -3,11 +3,11 @@
     python benchmarks/fuzz.py
     python benchmarks/fuzz.py --mutations 200 --kinds manifest telemetry --seed 7
 
-Builds a small family of the digits, and onboards a device to it. Then, for each kind of file, it changes that file at
-random `--mutations` times and has the product read it, as a user would: through the command, or through the function
-that the command calls first. Bits, slices, tokens and JSON values are changed, and hostile values are put in: numbers
-beyond all limits, deep nesting, control characters, paths that lead elsewhere. Digests in the manifest and in the
-profile are made to fit, so that the readers behind them are reached.
+Builds a small family of the digits, onboards a device to it, and writes tables and a shard of images. Then, for each
+kind of file, it changes that file at random `--mutations` times and has the product read it, as a user would: through
+the command, or through the function that the command calls first. Bits, slices, tokens and JSON values are changed, and
+hostile values are put in: numbers beyond all limits, deep nesting, control characters, paths that lead elsewhere.
+Digests in the manifest and in the profile are made to fit, so that the readers behind them are reached.
 
 An answer or a message of one line is right. An exception that is not the product's own counts as a traceback, as does
 the death of the process; a file that takes longer than `--patience` seconds is a hang; control characters in the output
@@ -35,6 +35,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -67,6 +68,9 @@ targets:
 
 ROWS = 40
 """Rows of telemetry: few, so that a mutation changes something that matters."""
+
+IMAGES = 30
+"""In a table or shard: enough for splits by groups of 3."""
 
 QUICK = {"mutations": 10}
 
@@ -168,7 +172,32 @@ def prepare(app: Path) -> Path:
     )
     shutil.copy(app / "profiles" / "onboarded.yaml", app / "profiles" / "tabled.yaml")
     (app / "telemetry.csv").write_text(telemetry(app), encoding="utf-8")
+    write_data(app / "data")
     return app
+
+
+def write_data(folder: Path) -> None:
+    """The same few images in a table of each format and in a tar shard."""
+    import pyarrow as pa
+    from PIL import Image
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    folder.mkdir()
+    rows = []
+    with tarfile.open(folder / "shard.tar", "w") as archive:
+        for number in range(IMAGES):
+            name = f"{number:02d}.png"
+            Image.new("RGB", (8, 8), (8 * number, 255 - 8 * number, 0)).save(folder / name)
+            row = {"label": "ab"[number % 2], "group": number // 3, "weight": 1.5}
+            (folder / f"{number:02d}.json").write_text(json.dumps(row), encoding="utf-8")
+            rows.append({"image": name, **row})
+            archive.add(folder / name, name)
+            archive.add(folder / f"{number:02d}.json", f"{number:02d}.json")
+    table = pa.Table.from_pylist(rows)
+    arrow_csv.write_csv(table, folder / "table.csv")
+    parquet.write_table(table, folder / "table.parquet")
+    (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def command(folder: Path, *arguments: str) -> None:
@@ -248,6 +277,18 @@ def read_telemetry(app: Path, file: Path) -> None:
     factory("telemetry", file, "--family", app / "dist" / "fuzz")
 
 
+def read_data(_app: Path, file: Path) -> None:
+    """Load a table or a tar shard as training does."""
+    from supernet.data.config import DataConfig
+    from supernet.data.sources import load_splits
+
+    source = "webdataset" if file.suffix == ".tar" else "table"
+    config = DataConfig(
+        source=source, path=str(file), image_size=8, group_column="group", weight_column="weight", cache="memory"
+    )
+    load_splits(config, file.parent, seed=0)
+
+
 def _workloads(app: Path) -> Any:
     """The workloads of the model space of `app`, made once in a process."""
     if app not in _WORKLOADS:
@@ -322,6 +363,10 @@ KINDS = {
     "predictions": Kind(find=any_of("dist/fuzz/evaluation/m*.npy"), read=read_predictions, seal=seal_family),
     "checkpoint": Kind(find=any_of("runs/fuzz/supernet.safetensors"), read=read_checkpoint),
     "telemetry": Kind(find=any_of("telemetry.csv"), read=read_telemetry),
+    "CSV": Kind(find=any_of("data/table.csv"), read=read_data),
+    "JSON Lines": Kind(find=any_of("data/table.jsonl"), read=read_data),
+    "Parquet": Kind(find=any_of("data/table.parquet"), read=read_data),
+    "tar shard": Kind(find=any_of("data/shard.tar"), read=read_data),
 }
 
 

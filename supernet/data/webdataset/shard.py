@@ -57,7 +57,7 @@ def samples_in(path: Path) -> Iterator[Sample]:
         raise
     except OSError as error:
         raise DataError(f"{printable(str(path))}: cannot be read ({error.strerror or one_line(error)})") from error
-    except tarfile.TarError as error:
+    except Exception as error:  # besides its own errors, `tarfile` raises what the damage leads it to
         raise DataError(f"{printable(str(path))}: {_complaint(path, error)}") from error
 
 
@@ -123,7 +123,7 @@ def _check_end(path: Path, stream: Any, offset: int) -> None:
         raise DataError(f"{printable(str(path))}: {problem} (at byte {offset:,}); write or copy it again")
 
 
-def _complaint(path: Path, error: tarfile.TarError) -> str:
+def _complaint(path: Path, error: Exception) -> str:
     with path.open("rb") as stream:
         start = stream.read(3)
     packed = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)

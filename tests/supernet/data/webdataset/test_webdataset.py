@@ -200,6 +200,15 @@ def test_damage_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> None:
     assert f"a.tar: is damaged (at byte {start:,})" in refused(tmp_path)
 
 
+def test_a_size_beyond_all_limits_is_damage(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path / "a.tar", samples(), tarfile.GNU_FORMAT).read_bytes())
+    header = tarfile.TarInfo("./n/0000.PNG")
+    header.size = 2**80
+    content[:512] = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(content)
+    assert "a.tar: is a damaged or truncated tar archive" in refused(tmp_path)
+
+
 def test_archives_of_another_kind_are_told(tmp_path: Path) -> None:
     packed = gzip.compress(write(tmp_path / "a.tar", samples()).read_bytes())
     (tmp_path / "a.tar").write_bytes(packed)
