@@ -13,7 +13,9 @@ further on its own, as a build with a `finetune` section does. It is compared wi
 All are judged on the same 200 test images a class, in pairs. The tiers are named by a rule that looks at sizes only. A
 further 100 images a class of the training file are held out: they decide whether the weights of a tier before or after
 its fine-tuning count, and nothing is trained on them. Training runs are saved every few seconds, and finished ones are
-kept in `--work`, so the benchmark resumes where it was interrupted. `--only family` and so on do one part.
+kept in `--work`, so the benchmark resumes where it was interrupted. `--only family` and so on do one part; `--only
+start` only makes the pretrained start and judges it on the held-out images, so that changes of it can be compared
+(`--recipe '{"keep_statistics": false}'`).
 
 `--quick` does the same with 16 training images a class at 32 pixels and a step or two. Its accuracies are near chance:
 it shows that every part works, and prints that it is not a result. Without `--work` it keeps nothing.
@@ -44,12 +46,20 @@ from factory_base.files import digest_of, write_bytes, write_text
 
 COMMON: dict[str, Any] = {"augment": {"flip": True, "shift": 8}}
 """A twelfth of the size, as 4 of 32 pixels would be without enlarging."""
-SCRATCH: dict[str, Any] = {"batch_size": 64, "learning_rate": 0.1}
-"""As many steps as the pretrained family; all else is the default."""
-QUICK: dict[str, Any] = {"epochs": 0.5, "train": 16, "heldout": 4, "test": 4, "size": 32, "resolutions": [32]}
+SCRATCH: dict[str, Any] = {"batch_size": 64}
+"""As many steps as the pretrained family; all else is the default of training from scratch."""
+QUICK: dict[str, Any] = {
+    "epochs": 0.5,
+    "train": 16,
+    "heldout": 4,
+    "test": 4,
+    "size": 32,
+    "resolutions": [32],
+    "pool": 30,
+    "recipe": {"batch_size": 32, "sampler": "uniform"},
+}
+START = "start"
 PARTS = ("family", "scratch", "alone-0", "alone-1", "alone-2")
-POOL = 400
-"""Subnets drawn to name the middle tier among."""
 TIER_TOLERANCE = 0.05
 """Relative difference in MACs from the middle tier's nominal size."""
 CALIBRATION, CHECK_IMAGES = 1000, 300
@@ -85,11 +95,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--finetune", type=float, default=1.0, help="epochs of fine-tuning of each tier")
     parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--recipe", type=json.loads, default={}, help="changes to the recipe of the family, as JSON")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run, for a later run to report")
+    parser.add_argument("--only", nargs="+", choices=(START, *PARTS), help="parts to run, for a later run to report")
     parser.add_argument("--train", type=int, default=500, help="training images a class")
     parser.add_argument("--heldout", type=int, default=100, help="held-out images a class")
     parser.add_argument("--test", type=int, default=200, help="test images a class")
     parser.add_argument("--size", type=int, default=96, help="pixels of the images")
+    parser.add_argument("--pool", type=int, default=400, help="subnets to name the middle tier among")
     parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 80, 96])
     options = parse_options(parser, arguments, QUICK)
     if options.work is None and not options.quick:
@@ -181,7 +192,7 @@ class Part:
         section = {"resolutions": options.resolutions} | ({"from": "pretrained"} if self.pretrained else {})
         self.model = EfficientNetLite0Config.model_validate(section)
         self.space = make_model_space(self.model, CLASSES)
-        self.tiers = named_tiers(self.space)
+        self.tiers = named_tiers(self.space, options.pool)
         self.stored = np.load(data_file(options))
         self.config = recipe(options, pretrained=self.pretrained)
         self.seconds: dict[str, float] = {}
@@ -189,11 +200,13 @@ class Part:
 
     def run(self) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """The result, and the predictions (networks, images): of a family, with shared weights, then fine-tuned."""
-        supernet = self._start()
+        supernet, own = self._start(), []
         if self.part.startswith("alone"):
             return self._alone(supernet, self.tiers[int(self.part[-1])])
-        self._train(supernet, self.config, "supernet")
-        own = [self._finetuned(supernet, tier, i) for i, tier in enumerate(self.tiers)] if self.options.finetune else []
+        if self.part != START:
+            self._train(supernet, self.config, "supernet")
+            indices = range(len(self.tiers)) if self.options.finetune else []
+            own = [self._finetuned(supernet, self.tiers[i], i) for i in indices]
         networks = [*((tier, supernet) for tier in self.tiers), *zip(self.tiers, own, strict=False)]
         heldout = [self._accuracy(tier, one) for tier, one in networks]
         result = {"heldout": heldout[: len(self.tiers)], "heldout_finetuned": heldout[len(self.tiers) :]}
@@ -214,14 +227,23 @@ class Part:
         return self._result({"heldout": self._accuracy(tier, alone)}, [(tier, alone)])
 
     def _start(self) -> Any:
+        """The supernet before its first step. The pretrained one is made once for all parts, and kept."""
         from supernet.sharing.supernet import Supernet
+        from supernet.training.checkpoint import load_supernet, save_supernet
         from supernet.weights.pretrained import start_from
 
-        supernet, begun = Supernet(self.space, self.seed), time.monotonic()
-        examples = self._examples("train")
-        start_from(supernet, self.model, self.config, Path(), examples, seed=self.seed, notify=self._log)
+        if not self.pretrained:
+            return Supernet(self.space, self.seed)
+        options, begun = self.options, time.monotonic()
+        shaping = [options.seed, options.train, options.size, options.resolutions, options.recipe]
+        file = Path(options.work) / f"start-{digest_of({'start': shaping})[:12]}.safetensors"
+        if not file.is_file():
+            supernet = Supernet(self.space, self.seed)
+            examples = self._examples("train")
+            start_from(supernet, self.model, self.config, Path(), examples, seed=self.seed, notify=self._log)
+            save_supernet(file, supernet)
         self.seconds["start"] = time.monotonic() - begun
-        return supernet
+        return load_supernet(file, self.space)
 
     def _finetuned(self, supernet: Any, tier: Any, index: int) -> Any:
         from supernet.training.finetune import separated
@@ -264,6 +286,7 @@ class Part:
         predictions = np.stack([self._predict(tier, supernet, "test") for tier, supernet in networks])
         labels = self.stored["test_labels"]
         accuracy = [float(np.mean(p == labels)) for p in predictions]
+        self._log(f"held-out: {result['heldout']}, fine-tuned: {result.get('heldout_finetuned', [])}")
         sizes = [macs(self.space, tier) for tier, _ in networks]
         return {**result, "accuracy": accuracy, "macs": sizes, "seconds": self.seconds}, predictions
 
@@ -316,7 +339,7 @@ def recipe(options: argparse.Namespace, *, pretrained: bool) -> Any:
     return TrainingConfig.model_validate({**COMMON, **start, "epochs": epochs, "precision": options.precision})
 
 
-def named_tiers(space: Any) -> list[Any]:
+def named_tiers(space: Any, pool_size: int) -> list[Any]:
     """The largest network, one in the middle of the sizes on a logarithmic scale, and the smallest.
 
     The one in the middle is, among subnets of about that size, the one whose choices are closest to a common level.
@@ -326,7 +349,7 @@ def named_tiers(space: Any) -> list[Any]:
     rng, choices = random.Random(0), space.space
     largest, smallest = choices.largest, choices.smallest
     middle = math.sqrt(macs(space, largest) * macs(space, smallest))
-    pool = sorted({choices.sample_near(i / (POOL - 1), rng, 0.5) for i in range(POOL)})
+    pool = sorted({choices.sample_near(i / (pool_size - 1), rng, 0.5) for i in range(pool_size)})
     distance = {subnet: abs(macs(space, subnet) / middle - 1) for subnet in pool}
     near = [subnet for subnet in pool if distance[subnet] < TIER_TOLERANCE] or [min(pool, key=distance.__getitem__)]
     return [largest, min(near, key=lambda subnet: (unevenness(choices, subnet), subnet)), smallest]

@@ -16,6 +16,7 @@ from exports.family.input_form import fitting_notes
 from exports.family.judge import PUBLISHED_ACCURACY, Predictions, judge_of, metric_text
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
+from exports.family.measure_changes import MeasureChange, measure_changes
 from exports.family.metric_change import AccuracyChange, paired_difference, unpaired_difference
 from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Tier, TokenSpec
 from exports.onnx.conversion import DROP_LIMIT
@@ -103,6 +104,7 @@ class TierChange:
         new_model: The id of the new model; "" if the tier was removed.
         accuracy: The change of accuracy; None if the tier was added or removed.
         values: File size, peak memory, the latencies that can be compared, and the one of the proof for information.
+        measures: Further figures of the evaluation that both manifests state, for information.
         notes: What could not be compared, and why.
         worse: One line for each limit that is exceeded.
     """
@@ -114,6 +116,7 @@ class TierChange:
     new_model: str
     accuracy: AccuracyChange | None = None
     values: tuple[ValueChange, ...] = ()
+    measures: tuple[MeasureChange, ...] = ()
     notes: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
 
@@ -358,7 +361,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     return TierChange(
         tier=old.id, platform=old.platform, status="same" if same else "changed", old_model=names[0],
         new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies, *_proven(*models)),
-        notes=tuple(notes), worse=tuple(worse),
+        measures=measure_changes(models[0].quality, models[1].quality), notes=tuple(notes), worse=tuple(worse),
     )  # fmt: skip
 
 

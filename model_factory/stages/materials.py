@@ -157,7 +157,7 @@ class Materials:
     @cached_property
     def model_space(self) -> ModelSpace:
         """The model space of the config. Raises `ConfigError`, `SpaceError`."""
-        from supernet.spaces import make_model_space
+        from supernet.spaces import check_images, make_model_space
 
         self._prepare_torch()
         config = self._run.config.model
@@ -167,11 +167,8 @@ class Materials:
         shape = made.input_shape(made.space.largest)
         if self._takes_tokens and len(shape) != 1:
             raise SpaceError(f"{config.space}: takes inputs of shape {shape}, but a build has texts (length,)")
-        if not self._takes_tokens and not form.fits(shape):
-            raise SpaceError(
-                f"{config.space}: takes inputs of shape {shape}, but the images have the shape {form.shape}: the "
-                "channels and the proportions must be the same"
-            )
+        if not self._takes_tokens:
+            check_images(made, form, config.space)
         return made
 
     @cached_property

@@ -45,9 +45,7 @@ def _before(config: TrainingConfig) -> list[str]:
     """What is done before the first step."""
     done = ["pretrained weights"]
     if config.keep_statistics:
-        done.append(
-            "batch normalisation keeps the effect of its statistics, as images that look different would spoil it"
-        )
+        done.append("any statistics of batch normalisation keep their effect, as other images would spoil the features")
     if config.probe is not False:
         done.append("a fresh head is fitted to the features (linear probe), as a random one would misdirect them")
     if config.sort_by_importance:

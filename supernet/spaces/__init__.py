@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory_base.errors import SpaceError
 from supernet.data.image_form import SQUARE, ImageForm
 from supernet.model_space import ImageModelSpace
 from supernet.spaces.config import ImportedConfig, InputKind, SpaceConfig
@@ -104,7 +105,19 @@ def check_model_section(config: SpaceConfig, folder: Path, images: ImageForm = S
 
         check_imported_space(config, folder)
     else:
-        make_model_space(config, CHECKED_CLASSES, folder, images)
+        made = make_model_space(config, CHECKED_CLASSES, folder, images)
+        if config.inputs == "images":
+            check_images(made, images, config.space)
+
+
+def check_images(model_space: ModelSpace, images: ImageForm, name: str) -> None:
+    """Raise `SpaceError`, which starts with `name`, unless the model space takes images of this form."""
+    shape = model_space.input_shape(model_space.space.largest)
+    if not images.fits(shape):
+        raise SpaceError(
+            f"{name}: takes inputs of shape {shape}, but the images have the shape {images.shape}: channels and "
+            "proportions must be the same"
+        )
 
 
 def make_model_space(

@@ -240,6 +240,7 @@ def _probe(
         fault = "the head is not a linear layer" if head is None else f"its head, {head}, is not fresh"
         if config.probe is True:
             raise ConfigError(f"training.probe: true needs a fresh linear layer at the end of the network, but {fault}")
+        notify(f"no linear probe, because {fault}; fresh parameters start from random weights")
         return False
     probe = fit_head(supernet, head, examples, task, seed=seed)
     notify(f"{head}: {probe}")

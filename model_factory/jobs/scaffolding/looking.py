@@ -18,7 +18,14 @@ from factory_base.wording import counted
 from model_factory.jobs.scaffolding.columns import first_cells, table_files
 from model_factory.jobs.scaffolding.found import FEW, UNEVEN, Found, ImageSample, TaskName, TextSample
 from model_factory.jobs.scaffolding.places import Place, find_place, image_files
-from model_factory.jobs.scaffolding.sampling import SAMPLE, evenly, image_sample, sample_of_sizes, text_sample
+from model_factory.jobs.scaffolding.sampling import (
+    SAMPLE,
+    evenly,
+    image_sample,
+    sample_of_sizes,
+    tar_images,
+    text_sample,
+)
 from supernet.data.archive import Archive
 from supernet.data.config import DataConfig
 from supernet.data.shards import find_shards
@@ -123,15 +130,22 @@ def _train_path(place: Place) -> Path | None:
     if place.source == "folder":
         folders = [path for path in sorted(place.path.iterdir()) if path.is_dir()]
         return next((path for path in folders if split_of_name(path.name, str(path)) == "train"), None)
-    if place.columns is not None and "split_column" not in place.keys:
-        return find_shards(_config(place), Path(), SUFFIXES).train[0]
-    return None
+    is_split = place.source == "webdataset" or (place.columns is not None and "split_column" not in place.keys)
+    return _shards(place)[0] if is_split else None
+
+
+def _shards(place: Place) -> Sequence[Path]:
+    """The files with training data."""
+    suffixes = (".tar",) if place.source == "webdataset" else SUFFIXES
+    return find_shards(_config(place), Path(), suffixes).train
 
 
 def _sample(place: Place) -> ImageSample | TextSample:
     where = printable(str(place.path))
     if place.source == "npz":
         return _of_arrays(place.path)
+    if place.source == "webdataset":
+        return image_sample(tar_images(_shards(place)[0]), where)
     if place.columns is not None and (place.columns.in_cells or place.columns.is_text):
         cells = _cells(place)
         return text_sample(cells, where) if place.columns.is_text else image_sample(_images(cells, where), where)

@@ -25,7 +25,9 @@ _MOST_FILES = 1_000_000
 _MOST_ENTRIES = 10_000
 """Entries of the top folder that are looked at: more classes than anybody sorts into folders."""
 _ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-_READABLE = f"a folder of class folders, a table ({' '.join(SUFFIXES)}), .npz"
+_SHARD = ".tar"
+_READABLE = f"a folder of class folders, a table ({' '.join(SUFFIXES)}), {_SHARD}, .npz"
+_ALL_KINDS: tuple[LabelKind, ...] = ("class", "classes", "values")
 _FEWEST_CLASSES = 2
 """Class folders from which a table that lies beside them is taken for a description of them."""
 
@@ -89,7 +91,9 @@ def image_files(root: Path) -> Iterator[Path]:
 def _of_file(path: Path, labels: Sequence[str]) -> Place:
     suffix, shown = path.suffix.lower(), printable(str(path))
     if suffix == ".npz":
-        return Place(path=path, source="npz", kinds=("class", "classes", "values"))
+        return Place(path=path, source="npz", kinds=_ALL_KINDS)
+    if suffix == _SHARD:
+        return Place(path=path, source="webdataset", kinds=_ALL_KINDS)
     if suffix in SUFFIXES:
         return _of_table(path, path, labels)
     if suffix in EXTENSIONS:
@@ -118,6 +122,8 @@ def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Plac
     tables = [file for file in files if file.suffix.lower() in SUFFIXES]
     if tables and not has_classes:
         return _of_table(tables[0] if len(tables) == 1 else path, tables[0], labels)
+    if not has_classes and any(file.suffix.lower() == _SHARD for file in files):
+        return Place(path=path, source="webdataset", kinds=_ALL_KINDS)
     shards = next((shard for folder in folders for shard in sorted(folder.glob("*.parquet"))), None)
     if shards is not None:
         return _of_table(path, shards, labels)

@@ -72,6 +72,16 @@ def test_only_a_drop_beyond_chance_is_worse(make_family, spec, lost, exit_code):
     assert diff_families(new, old, Limits()).exit_code == 0
 
 
+def test_further_figures_of_both_families_are_stated_and_have_no_limit(make_family, spec):
+    right = np.arange(200) < 150
+    old = make_family("old", models=changed(spec, evaluation=with_right(spec, right)))
+    new = make_family("new", models=changed(spec, evaluation=with_right(spec, np.arange(200) < 151)))
+    figures = {one.name: (one.old, one.new) for one in of_tier(diff_families(old, new, Limits()), "phone").measures}
+    assert set(figures) == {"balanced_accuracy", "macro_f1", "majority_accuracy"}  # no confidences were given
+    before, after = figures["balanced_accuracy"]
+    assert before < after
+
+
 @pytest.mark.parametrize(("lost", "exit_code"), [(3, 0), (12, 1)])
 def test_a_class_that_drops_beyond_chance_is_worse_even_if_the_whole_is_as_good(make_family, spec, lost, exit_code):
     labels = np.asarray(spec.test_labels)

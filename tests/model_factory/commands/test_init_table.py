@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,21 @@ def test_texts_without_a_header_get_a_text_encoder(factory, tmp_path):
     config = load_config(tmp_path / "app" / "factory.yaml")
     assert (config.task.name, config.model.space) == ("text_classification", "text_encoder")
     assert config.data.columns == ["text", "label"]
+
+
+def test_tar_shards_are_read_as_a_web_data_set(factory, folder):
+    (folder / "shards").mkdir()
+    for name in ("train", "test"):
+        with tarfile.open(folder / "shards" / f"{name}-0000.tar", "w") as archive:
+            for i, photo in enumerate(PHOTOS):
+                archive.add(folder / photo, f"{name}{i}.png")
+                label = tarfile.TarInfo(f"{name}{i}.cls")
+                label.size = 1
+                archive.addfile(label, io.BytesIO(str(i % 2).encode()))
+    out = factory(folder, "init", "app", "--data", "shards").out.splitlines()
+    assert "data: webdataset, 40 training images, 40 test images" in out
+    assert "images: 48 x 40 pixels (the median of 40 sampled), colour" in out
+    assert load_config(folder / "app" / "factory.yaml").data.path == "../shards"
 
 
 def test_a_table_beside_class_folders_is_named_and_not_used(folder):
