@@ -89,8 +89,9 @@ class Materials:
 
         self._prepare_torch()
         config, folder = self._run.config, self._run.config_folder
-        check_model_section(config.model, folder, config.data.form)
-        needs = token_needs(self._run) if self._takes_tokens else None
+        needs = token_needs(self._run) if self._takes_tokens else None  # which checks the model section, too
+        if needs is None:
+            check_model_section(config.model, folder, config.data.form)
         with self._console.stage("read texts" if needs else "read images") as progress:
             splits = load_splits(
                 config.data, folder, config.seed, progress, self._image_cache(), config.task.labels, needs

@@ -71,6 +71,7 @@ class TransformersSpace:
         self._rules = _rules(config)
         _check_fields(config, self._config_class)
         self._defaults = _defaults(config, self._config_class)
+        self._check_lengths()
         self._check_sharing()
 
     @property
@@ -141,6 +142,17 @@ class TransformersSpace:
             raise SpaceError(
                 f"{self._config.config_class}: {_listed(subnet.to_dict())} is refused ({reason})"
             ) from error
+
+    def _check_lengths(self) -> None:
+        """Raise `ConfigError` if a text may have more tokens than the network has positions."""
+        model_config = self._model_config(self._space.largest)
+        positions = getattr(model_config, "max_position_embeddings", None)
+        longest = (self._config.lengths or (0,))[-1]
+        if isinstance(positions, int) and longest > positions:
+            raise ConfigError(
+                f"model.lengths: go up to {longest} tokens, but {self._config.config_class} has {positions} positions "
+                "(max_position_embeddings); choose shorter lengths"
+            )
 
     def _check_sharing(self) -> None:
         """Compare the largest network with the subnets that differ from it in one or two choices."""

@@ -144,3 +144,30 @@ def test_word_dropout_is_not_for_images(tmp_path: Path, config: dict[str, Any]) 
     }
     with pytest.raises(ConfigError, match=r"augment\.word_dropout is for texts"):
         materials(tmp_path, config | images)
+
+
+def pretrained(folder: Path, vocabulary: int) -> None:
+    """A folder with the config of a BERT and a tokenizer of 36 tokens."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'transformers'")
+    transformers.BertConfig(
+        vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=8,
+    ).save_pretrained(folder / "bert")  # fmt: skip
+    (folder / "bert/tokenizer.json").write_bytes(trained_tokenizer(lambda: [WORDS], 36).content)
+
+
+def test_a_pretrained_model_brings_its_tokenizer(tmp_path: Path, config: dict[str, Any]) -> None:
+    pretrained(tmp_path, 36)
+    model = {"space": "transformers", "from": "bert", "lengths": [4, 8]}
+    found = materials(tmp_path, config | {"model": model})
+    run = open_run(tmp_path / "factory.yaml", tmp_path)
+    assert (run.config.data.tokenizer, run.config.training.sort_by_importance) == ("bert/tokenizer.json", True)
+    assert found.splits.tokenizer == load_tokenizer(tmp_path / "bert/tokenizer.json")
+    assert found.model_space.input_shape(found.model_space.space.largest) == (8,)
+
+
+def test_a_tokenizer_of_another_vocabulary_names_both_numbers(tmp_path: Path, config: dict[str, Any]) -> None:
+    pretrained(tmp_path, 50)
+    model = {"space": "transformers", "from": "bert", "lengths": [4, 8]}
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: has 36 tokens, but the model has 50"):
+        _ = materials(tmp_path, config | {"model": model}).splits

@@ -178,6 +178,7 @@ def test_padding_does_not_reach_the_output_of_an_encoder() -> None:
             BERT | {"fields": {"hidden_size": [8, 16], "layer_norm_eps": [0.1, 0.2]}},
             "'layer_norm_eps' changes no weight, so all its options cost the same",
         ),
+        (GPT2 | {"lengths": [5, 6]}, "go up to 6 tokens, but GPT2Config has 5 positions"),
     ],
 )
 def test_a_space_that_cannot_share_weights_is_refused_in_one_line(section: dict[str, Any], message: str) -> None:

@@ -153,6 +153,7 @@ def test_every_weight_that_does_not_fit_is_named(tmp_path: Path, change: Callabl
             {"config_class": "RobertaConfig"},
             "is a BertConfig, but model.config_class is RobertaConfig",
         ),
+        ({"lengths": [8, 16]}, "model.lengths: go up to 16 tokens, but BertConfig has 12 positions"),
         ({"from": "nowhere"}, "model.from: .*nowhere.* name a folder that save_pretrained wrote"),
     ],
 )
