@@ -42,8 +42,8 @@ from numpy.typing import NDArray
 from device_profiles.engine import ModelInput, Precision
 from exports.engines import get_engine
 from exports.exporters import get_exporter
-from exports.family.diff import paired_difference
 from exports.family.manifest import read_manifest
+from exports.family.metric_change import paired_difference
 from model_factory.console import Console
 from model_factory.run import Run, open_run
 from model_factory.stages.files import convert_options

@@ -33,8 +33,8 @@ from family import make_run
 from numpy.typing import NDArray
 
 from exports.engines import get_engine
-from exports.family.diff import paired_difference
 from exports.family.manifest import read_manifest
+from exports.family.metric_change import paired_difference
 from factory_base.errors import FactoryError
 from model_factory.build import build
 from model_factory.console import Console

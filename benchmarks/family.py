@@ -25,9 +25,9 @@ from typing import Any
 import yaml
 from common import log, make_parser, parse_options, processor
 
-from exports.family.diff import paired_difference
 from exports.family.evaluations import default_stores, evaluation_of
 from exports.family.manifest import read_manifest
+from exports.family.metric_change import paired_difference
 from exports.family.records import Manifest, Model, Tier
 from exports.family.verify import verify_family
 from factory_base.errors import FactoryError, ManifestError

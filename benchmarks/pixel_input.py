@@ -30,8 +30,8 @@ from common import environment, log, make_parser, parse_options
 from torch import nn
 
 from exports.engines import get_engine
-from exports.family.diff import paired_difference
 from exports.family.manifest import read_manifest
+from exports.family.metric_change import paired_difference
 from model_factory.console import Console
 from model_factory.run import open_run
 from model_factory.stages.materials import Materials

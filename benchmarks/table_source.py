@@ -161,8 +161,8 @@ def in_new_process(measure: str, table: Path, seed: int) -> dict[str, Any]:
     return found
 
 
-def load(table: Path) -> Any:
-    """The table as a source of images."""
+def load(table: Path) -> tuple[Any, Any]:
+    """The config of the table, and the table as a source of images."""
     from supernet.data.config import DataConfig
     from supernet.data.sources import SOURCES
 
@@ -180,7 +180,7 @@ def time_of(table: Path, seed: int) -> dict[str, Any]:
     config, source = load(table)
     plan = plan_splits(source, config, seed)
     chosen = np.random.default_rng(seed).choice(len(plan.train), BATCH, replace=False)
-    images = source.train.read(np.sort(plan.train[chosen]), SIZE, silent)
+    images = source.train.read(np.sort(plan.train[chosen]), config.form, silent)
     return {
         "finished": time.time(),
         "first_batch_cpu_seconds": round(time.process_time(), 2),

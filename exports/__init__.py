@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from exports.family.artifact import evaluate_artifact as evaluate_artifact
     from exports.family.diff import Limits as Limits
     from exports.family.diff import diff_families as diff_families
-    from exports.family.diff import paired_difference as paired_difference
     from exports.family.family import write_family as write_family
     from exports.family.manifest import EXAMPLE_MANIFEST as EXAMPLE_MANIFEST
     from exports.family.manifest import manifest_schema as manifest_schema
     from exports.family.manifest import parse_manifest as parse_manifest
     from exports.family.manifest import read_manifest as read_manifest
+    from exports.family.metric_change import paired_difference as paired_difference
     from exports.family.parity import Parity as Parity
     from exports.family.parity import check_parity as check_parity
     from exports.family.proof import Proof as Proof
@@ -92,7 +92,7 @@ _MODULES = {
     "manifest_schema": "exports.family.manifest",
     "model_input": "exports.client.python.preprocess",
     "model_spec": "exports.family.specs",
-    "paired_difference": "exports.family.diff",
+    "paired_difference": "exports.family.metric_change",
     "parse_manifest": "exports.family.manifest",
     "plan_arena": "exports.onnx.arena",
     "plan_graph": "exports.onnx.graph_memory",

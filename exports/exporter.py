@@ -34,6 +34,8 @@ from factory_base.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import nn
 
+    from supernet.tasks.task import Task
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ConvertOptions:
@@ -108,7 +110,7 @@ class Exporter(Protocol):
 
     def prove(
         self, module: nn.Module, path: Path, precision: Precision, images: ModelInput, threads: int,
-        progress: Progress = silent,
+        progress: Progress = silent, *, task: Task | None = None,
     ) -> Proof:  # fmt: skip
         """Run a converted file in its engine and compare it with its module.
 
@@ -119,6 +121,7 @@ class Exporter(Protocol):
             images: Held-out images as model inputs, `(n, *input_shape)`, n >= 2.
             threads: The number of threads of the engine, at least 1.
             progress: Reports what takes long.
+            task: What the network learnt; None for classes.
 
         Raises:
             EngineError: The engine refuses the file, crashes or takes too long; or the file has another precision.
@@ -140,6 +143,7 @@ def export_artifact(
     parity_images: ModelInput,
     threads: int,
     *,
+    task: Task | None = None,
     options: ConvertOptions | None = None,
     converted: Converted | None = None,
     model_id: str = "",
@@ -170,6 +174,7 @@ def export_artifact(
         exporter: What converts and runs the file.
         parity_images: Held-out images as model inputs, `(n, *input_shape)`, n >= 2.
         threads: The number of threads of the engine, at least 1.
+        task: What the network learnt; None for classes.
         options: The precision, the images and the limits of the conversion; by default float32.
         converted: What `exporter` made of `module` before, with these options; None to convert it now.
         model_id: The id in the manifest; by default it is derived from the digest.
@@ -189,7 +194,7 @@ def export_artifact(
             conversion = converted.conversion
             temporary.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(converted.path, temporary)
-        proof = exporter.prove(module, temporary, options.precision, parity_images, threads, progress)
+        proof = exporter.prove(module, temporary, options.precision, parity_images, threads, progress, task=task)
         file = model_file(temporary)
         temporary.replace(folder / file.path)
     except OSError as error:

@@ -18,6 +18,7 @@ from factory_base.fields import LARGEST_EXACT, Name, Threads
 from search.config import SearchConfig
 from supernet.data.augmentation_config import TEXT_CHANGES, AugmentConfig
 from supernet.data.config import DataConfig
+from supernet.planning.pretrained_start import pretrained_recipe
 from supernet.spaces import MODEL_SPACES
 from supernet.spaces.config import ImportedConfig, SpaceConfig
 from supernet.tasks import TASKS
@@ -175,7 +176,7 @@ class FactoryConfig(Document):
         given = {"normalize": statistics, "tokenizer": model.tokenizer}
         return values | {
             "data": _with_defaults(values.get("data"), {name: v for name, v in given.items() if v is not None}),
-            "training": _with_defaults(values.get("training"), {"sort_by_importance": True}),
+            "training": _with_defaults(values.get("training", {}), pretrained_recipe(model)),
         }
 
     @field_validator("task", mode="before")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import ComputePrecision, Engine
+from device_profiles.measuring.random_inputs import network_input_type, random_inputs
 from device_profiles.measuring.reported import REMEDY, RUNS, checked
 from device_profiles.measuring.rounds import Round, read_rounds
 from device_profiles.measuring.runner import Runner, TimedFile
@@ -171,22 +172,27 @@ class Benchmark:
         path.parent.mkdir(parents=True, exist_ok=True)
         space, chain = self._workloads.model_space, self._workloads.chain
         shape = space.input_shape(subnet)
-        inputs = np.random.default_rng([setting.seed, index]).standard_normal(
-            (_CALIBRATION_INPUTS, *shape), dtype=np.float32
-        )
+        inputs = random_inputs(space, subnet, _CALIBRATION_INPUTS, np.random.default_rng([setting.seed, index]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed + index)
             modules = chain.modules(subnet) if chain else {"": space.build(subnet).eval()}
         keep_units_alive(modules.values())
+        calibration = None if setting.precision == "fp32" else inputs
+        if not chain:
+            input_type = network_input_type(space)
+            setting.engine.convert(
+                modules[""], shape, path, precision=setting.precision, calibration=calibration, input_type=input_type
+            )
+            return
         numbers = [number for number in self._workloads.rows([subnet])[0] if number != ABSENT]
         files = [self._part_file(n) if n in self._parts and not self._part_file(n).exists() else None for n in numbers]
         setting.engine.convert_chain(
             list(modules.values()),
             shape,
             path,
-            files if chain else [None],
+            files,
             precision=setting.precision,
-            calibration=None if setting.precision == "fp32" else inputs,
+            calibration=None if calibration is None else calibration.astype(np.float32, copy=False),
         )
 
     def _rounds(self, runner: Runner, files: int, total: int, progress: Progress) -> list[Round]:
@@ -237,7 +243,12 @@ class Benchmark:
         space, chain = self._workloads.model_space, self._workloads.chain
         parts = chain.parts if chain else []
         return [
-            *(TimedFile(path=self._network_file(s), input_shape=space.input_shape(s)) for s in self._subnets),
+            *(
+                TimedFile(
+                    path=self._network_file(s), input_shape=space.input_shape(s), input_type=network_input_type(space)
+                )
+                for s in self._subnets
+            ),
             *(TimedFile(path=self._part_file(n), input_shape=parts[n].input_shape) for n in self._parts),
         ]
 

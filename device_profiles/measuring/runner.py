@@ -11,13 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Engine, Session
+from device_profiles.engine import Engine, InputType, ModelInput, Session
 from device_profiles.measuring.host_facts import processor, ram_bytes
 from device_profiles.measuring.host_peak import measure_peak
 from device_profiles.measuring.timing import run_for, visit
 from device_profiles.profile import Platform
 from device_profiles.profile_costs import MachinePeak
 from device_profiles.workload.operators import KernelKind
+from factory_base.errors import EngineError
 from factory_base.processors import usable_cores
 
 LOADS = 3
@@ -51,17 +52,31 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedFile:
-    """A converted file on this machine, and the shape of one input, without the batch."""
+    """A converted file on this machine, and the shape and type of one input, without the batch."""
 
     path: Path
     input_shape: tuple[int, ...]
+    input_type: InputType = "float32"
+
+    def random_input(self, seed: int) -> ModelInput:
+        """A batch of one: standard normal numbers, or tokens, of which every vocabulary has 0 and 1."""
+        generator, shape = np.random.default_rng(seed), (1, *self.input_shape)
+        if self.input_type == "int64":
+            return generator.integers(0, 2, shape, dtype=np.int64)
+        return generator.standard_normal(shape, dtype=np.float32)
+
+
+def refuse_tokens(files: Sequence[TimedFile]) -> None:
+    """Raise `EngineError` if a file takes tokens, which this machine's program cannot give it."""
+    if any(file.input_type == "int64" for file in files):
+        raise EngineError("networks for texts can be measured on this machine only; leave out the other machine")
 
 
 class Runner(Protocol):
     """One engine on one machine. The machine may disappear at any moment, which `EngineError` reports.
 
     Files are identified by their index in the sequence that `open` was given. Each has one input of standard normal
-    numbers.
+    numbers, or of tokens.
     """
 
     def machine(self) -> Machine:
@@ -108,7 +123,7 @@ class LocalRunner:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._sessions: list[Session] = []
-        self._inputs: list[NDArray[np.float32]] = []
+        self._inputs: list[ModelInput] = []
 
     def machine(self) -> Machine:
         """See the protocol."""
@@ -131,9 +146,7 @@ class LocalRunner:
                 if index < timed:
                     times[attempt, index] = (time.perf_counter() - start) * 1e6
             self._sessions.append(session)
-        self._inputs = [
-            np.random.default_rng(seed).standard_normal((1, *file.input_shape), dtype=np.float32) for file in files
-        ]
+        self._inputs = [file.random_input(seed) for file in files]
         return np.asarray(np.median(times, axis=0))
 
     def visit(self, order: Sequence[int]) -> Iterator[tuple[int, list[float]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.engine import Session
+from device_profiles.engine import ModelInput, Session
 
 VISIT_SECONDS = 0.0015
 """Each visit to a model repeats it for about this long, within `REPEATS`. Short, because a machine's speed changes
@@ -49,7 +49,7 @@ class Timing:
         return float(np.percentile(self.differences[models], 95))
 
 
-def visit(session: Session, batch: NDArray[np.float32]) -> list[float]:
+def visit(session: Session, batch: ModelInput) -> list[float]:
     """Warm up with one run, then run repeatedly for about `VISIT_SECONDS`; microseconds of each run."""
     warm_up = _run_us(session, batch)
     repeats = min(max(int(VISIT_SECONDS * 1e6 / warm_up), REPEATS[0]), REPEATS[1])
@@ -96,7 +96,7 @@ def _drift(relative: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.median(relative[:, others], axis=2))
 
 
-def run_for(session: Session, batch: NDArray[np.float32], seconds: float) -> NDArray[np.float64]:
+def run_for(session: Session, batch: ModelInput, seconds: float) -> NDArray[np.float64]:
     """Run for `seconds` without a pause; (runs,) microseconds of each run."""
     end = time.perf_counter() + seconds
     times = [_run_us(session, batch)]
@@ -105,7 +105,7 @@ def run_for(session: Session, batch: NDArray[np.float32], seconds: float) -> NDA
     return np.array(times)
 
 
-def _run_us(session: Session, batch: NDArray[np.float32]) -> float:
+def _run_us(session: Session, batch: ModelInput) -> float:
     start = time.perf_counter_ns()
     session.run(batch)
     return max(time.perf_counter_ns() - start, 1) / 1e3

@@ -29,6 +29,8 @@ from supernet.tasks import task_values
 if TYPE_CHECKING:
     from torch import nn
 
+    from supernet.tasks.task import Task
+
 _CONVERT_SECONDS = 3600.0
 """What a conversion may take: ranges, equalisation and the sensitivity of every layer are measured on some thousand
 images, which takes minutes for a network of 300 million MACs."""
@@ -76,7 +78,7 @@ class OnnxRuntimeExporter:
 
     def prove(
         self, module: nn.Module, path: Path, precision: Precision, images: ModelInput, threads: int,
-        progress: Progress = silent,
+        progress: Progress = silent, *, task: Task | None = None,
     ) -> Proof:  # fmt: skip
         """See the protocol. Raises `EngineError`, `ParityError`."""
         with IsolatedProcess() as process:
@@ -89,7 +91,7 @@ class OnnxRuntimeExporter:
             reference = module_logits(module, images)
             classes = reference.shape[1]
             session = IsolatedSession(process, self.name, path, threads, classes=classes, seconds=_PROVE_SECONDS)
-            parity = check_logits(reference, session, images, precision)
+            parity = check_logits(reference, session, images, precision, task=task)
         return Proof(
             precision=precision, parity=parity, classes=classes, host=self._host(timed, threads),
             opset=facts["opset"], operators=tuple(facts["operators"]), versions_tried=self.versions_tried(),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import InputType, ModelInput, Precision
+from exports.family.judge import Predictions
 from exports.family.parity import Parity
 from exports.family.proof import Proof
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from exports.onnx.conversion import Conversion
 from factory_base.errors import DataError
 from factory_base.files import sha256_file
-from factory_base.intervals import wilson
 from factory_base.progress import Progress, silent
 from supernet.tasks.class_measures import confidences
+from supernet.tasks.label_measures import probabilities
+
+if TYPE_CHECKING:
+    from supernet.tasks.task import Task
 
 MODELS = "models"
 """The folder of model files in a family's folder, and in the folder where they wait for the family."""
@@ -66,9 +70,10 @@ class Artifact:
         engine: The name of the engine that ran it.
         engine_version: The version of that engine.
         format_version: The ONNX opset.
-        input_shape: The shape of one input, `(channels, height, width)`; with `uint8` `(height, width, channels)`.
+        input_shape: The shape of one input, `(channels, height, width)`; with `uint8` `(height, width, channels)`; of
+            tokens `(length,)`.
         input_type: The type of the input.
-        classes: The number of logits.
+        classes: The number of outputs, one per label.
         proof: What was measured of it.
         conversion: How it came about.
     """
@@ -121,28 +126,20 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Evaluation:
-    """The predictions of an exported file for the test images.
+    """The predictions of an exported file for the test images, or texts.
 
     Attributes:
-        predictions: Top-1 classes, uint16 `(images,)`.
-        correct: The number of correct predictions.
+        predictions: The answers: classes as uint16 `(images,)`, or what else the task predicts, see `judge`.
+        correct: The number of correct predictions; None if the answers are not classes.
         images: The number of images.
-        confidences: The softmax probability of each predicted class, float32 `(images,)`; None if it was not kept.
+        confidences: The softmax probability of each predicted class, float32 `(images,)`; of several labels the
+            probability of each, `(images, labels)`; None of values, or if it was not kept.
     """
 
-    predictions: NDArray[np.uint16]
-    correct: int
+    predictions: Predictions
+    correct: int | None
     images: int
     confidences: NDArray[np.float32] | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """The fraction of correct predictions, in [0, 1]."""
-        return self.correct / self.images
-
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson score interval of the accuracy."""
-        return wilson(self.correct, self.images)
 
 
 def model_file(path: Path, role: str = "weights") -> ModelFile:
@@ -156,10 +153,11 @@ def evaluate_artifact(
     artifact: Artifact,
     folder: Path,
     images: Images,
-    labels: NDArray[np.integer],
+    labels: Predictions,
     threads: int,
     progress: Progress = silent,
     *,
+    task: Task | None = None,
     batch: int = _LOGITS_AT_ONCE,
     process: IsolatedProcess | None = None,
 ) -> Evaluation:
@@ -169,9 +167,10 @@ def evaluate_artifact(
         artifact: The model.
         folder: The folder that `artifact.path` is relative to.
         images: The test images as model inputs, `(n, *input_shape)`.
-        labels: The classes of the images, `(n,)`, counted from 0.
+        labels: The labels of the images, of the kind that the task has: classes `(n,)`, counted from 0.
         threads: The number of threads of the engine, at least 1.
         progress: Called after each batch.
+        task: What the model learnt; None for classes.
         batch: The number of images per call of the engine.
         process: The process that runs the model, which stays open; by default one for this call.
 
@@ -185,21 +184,29 @@ def evaluate_artifact(
         )
     if process is None:
         with IsolatedProcess() as own:
-            return evaluate_artifact(artifact, folder, images, labels, threads, progress, batch=batch, process=own)
+            return evaluate_artifact(
+                artifact, folder, images, labels, threads, progress, task=task, batch=batch, process=own
+            )
     session = IsolatedSession(
         process, artifact.engine, folder / artifact.path, threads, classes=artifact.classes,
         seconds=60 + _SECONDS_PER_IMAGE * len(images),
     )  # fmt: skip
-    predicted, stated = [], []
+    predicted: list[Predictions] = []
+    stated: list[NDArray[np.float32]] = []
     for start in range(0, len(images), batch):
         outputs = session.run(images[start : start + batch])
-        predicted.append(outputs.argmax(axis=1).astype(np.uint16))
-        stated.append(confidences(outputs))
+        if task is None or task.labels == "class":
+            predicted.append(outputs.argmax(axis=1).astype(np.uint16))
+            stated.append(confidences(outputs))
+        else:
+            predicted.append(task.predictions(outputs))
+            if task.labels == "classes":
+                stated.append(probabilities(outputs).astype(np.float32))
         progress(min(start + batch, len(images)), len(images), artifact.model_id)
     predictions = np.concatenate(predicted)
     return Evaluation(
         predictions=predictions,
-        correct=int((predictions == labels).sum()),
+        correct=int((predictions == labels).sum()) if predictions.ndim == 1 else None,
         images=len(labels),
-        confidences=np.concatenate(stated),
+        confidences=np.concatenate(stated) if stated else None,
     )

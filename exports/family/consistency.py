@@ -1,7 +1,7 @@
 """How consistent the models of a family are: their accuracy per class, and the churn between neighbouring tiers.
 
 Both follow from the published labels and predictions of the test images. Churn is the share of images for which the
-model of a tier and that of the next lower tier of its platform predict different classes (Milani Fard et al., Launch
+model of a tier and that of the next lower tier of its platform give different answers (Milani Fard et al., Launch
 and iterate: reducing prediction churn, NeurIPS 2016): what a user may notice whose device moves to another tier.
 """
 
@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.family.judge import Judge, Predictions
 from exports.family.records import PPM, Churn, ClassQuality, Tier, WorstClass
 from supernet.tasks.class_measures import FEWEST
 
@@ -92,23 +93,22 @@ def class_images(labels: NDArray[np.integer], classes: int) -> tuple[int, ...] |
     return tuple(np.bincount(labels, minlength=classes).tolist()) if classes <= MAX_LISTED else None
 
 
-def churn_between(
-    lower: str, labels: NDArray[np.integer], before: NDArray[np.integer], after: NDArray[np.integer]
-) -> Churn:
+def churn_between(lower: str, judge: Judge, labels: Predictions, before: Predictions, after: Predictions) -> Churn:
     """The churn from the model of the tier `lower` to that of the next higher one.
 
     Args:
         lower: The id of the lower tier.
-        labels: The classes of the test images, `(images,)`, at least one.
-        before: The predictions of the model of the lower tier, `(images,)`.
-        after: The predictions of the model of the higher tier, `(images,)`.
+        judge: What the models learnt, and the metric that says which one is better.
+        labels: The labels of the test images, at least one.
+        before: The predictions of the model of the lower tier.
+        after: The predictions of the model of the higher tier.
     """
-    was_right, is_right = before == labels, after == labels
+    was, now = (judge.scores(predictions, labels) for predictions in (before, after))
     return Churn(
         against=lower,
-        changed_ppm=_ppm(before != after),
-        gained_ppm=_ppm(is_right & ~was_right),
-        lost_ppm=_ppm(was_right & ~is_right),
+        changed_ppm=_ppm(~judge.same(before, after)),
+        gained_ppm=_ppm(now > was),
+        lost_ppm=_ppm(now < was),
     )
 
 

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from exports.family.evaluations import default_stores, evaluation_of
 from exports.family.input_form import fitting_notes
+from exports.family.judge import PUBLISHED_ACCURACY, Predictions, judge_of, metric_text
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_path, read_manifest
-from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Quality, Tier, TokenSpec
+from exports.family.measure_changes import MeasureChange, measure_changes
+from exports.family.metric_change import AccuracyChange, paired_difference, unpaired_difference
+from exports.family.records import PIXELS_FEATURE, PPM, Manifest, Model, Perf, Tier, TokenSpec
 from exports.onnx.conversion import DROP_LIMIT
 from factory_base.errors import ConfigError, IncomparableError, ManifestError
 from factory_base.foreign import printable
-from factory_base.intervals import Z95, paired_change
 from factory_base.quantities import format_bytes, format_duration
 from factory_base.wording import counted
 
@@ -29,8 +31,8 @@ class Limits:
     """What a new family may lose.
 
     Attributes:
-        max_accuracy_drop: The largest drop of accuracy, as a fraction of the test set. The default is 0, because only a
-            drop beyond chance counts.
+        max_accuracy_drop: The largest drop of accuracy, or of another metric of the family. The default is 0, because
+            only a drop beyond chance counts.
         max_class_drop: The largest drop of accuracy on the test images of one class, as a fraction of them. The default
             of 2 % is an assumed allowance for a pick that moves to a neighbouring subnet; only a drop beyond chance
             counts, and a class may always drop by as much as the whole.
@@ -55,24 +57,6 @@ class Limits:
         for name in self.__slots__:
             if math.isnan(getattr(self, name)):
                 raise ConfigError(f"{name} is nan, expected a number; write 0.05 for 5 %")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyChange:
-    """New minus old accuracy on the same test images, with the interval of the paired difference, by default 95 %.
-
-    The interval is that of Agresti and Min (Statistics in Medicine 24, 2005): Wald's interval after adding 0.5 to each
-    cell of the two-by-two table, which keeps its coverage if few predictions changed.
-
-    Attributes:
-        mean: The difference.
-        low: The lower end of its interval.
-        high: The upper end of its interval.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 _LABELS = {
@@ -120,6 +104,7 @@ class TierChange:
         new_model: The id of the new model; "" if the tier was removed.
         accuracy: The change of accuracy; None if the tier was added or removed.
         values: File size, peak memory, the latencies that can be compared, and the one of the proof for information.
+        measures: Further figures of the evaluation that both manifests state, for information.
         notes: What could not be compared, and why.
         worse: One line for each limit that is exceeded.
     """
@@ -131,6 +116,7 @@ class TierChange:
     new_model: str
     accuracy: AccuracyChange | None = None
     values: tuple[ValueChange, ...] = ()
+    measures: tuple[MeasureChange, ...] = ()
     notes: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
 
@@ -157,12 +143,12 @@ class FamilyDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
-    """A family; `labels` is None and `right` empty without its evaluation."""
+    """A family; `labels` is None and `scores` empty without its evaluation."""
 
     manifest: Manifest
     names: tuple[str, ...]
-    labels: NDArray[np.uint16] | None
-    right: dict[str, NDArray[np.bool_]]
+    labels: Predictions | None
+    scores: dict[str, NDArray[np.float64]]
 
 
 def diff_families(old: Path, new: Path, limits: Limits, evaluations: Sequence[Path] = ()) -> FamilyDiff:
@@ -280,29 +266,6 @@ def _without_figures(model: Model) -> Model:
     )
 
 
-def paired_difference(old: NDArray[np.bool_], new: NDArray[np.bool_], z: float = Z95) -> AccuracyChange:
-    """The change of accuracy from `old` to `new`, each bool `(n,)`: whether the prediction for an image is correct.
-
-    The interval is as sure as `z`, a quantile of the standard normal distribution, says; by default 95 %.
-    """
-    gained, lost, images = int((new & ~old).sum()), int((old & ~new).sum()), len(old)
-    low, high = paired_change(gained, lost, images, z)
-    return AccuracyChange(mean=(gained - lost) / images, low=low, high=high)
-
-
-def _unpaired(old: Quality, new: Quality) -> AccuracyChange:
-    """The change of accuracy as two manifests state it, with Newcombe's interval.
-
-    The interval is that of method 10 in Statistics in Medicine 17 (1998), from the Wilson intervals of both accuracies.
-
-    It is wider than that of a paired difference, since it does not know that both models saw the same images.
-    """
-    mean = new.value_ppm - old.value_ppm
-    below = math.hypot(new.value_ppm - new.low_ppm, old.high_ppm - old.value_ppm)
-    above = math.hypot(new.high_ppm - new.value_ppm, old.value_ppm - old.low_ppm)
-    return AccuracyChange(mean=mean / PPM, low=(mean - below) / PPM, high=(mean + above) / PPM)
-
-
 def _unpaired_notes(before: _Side, after: _Side) -> tuple[str, ...]:
     lacking = [name for name, side in (("old", before), ("new", after)) if side.labels is None]
     if not lacking:
@@ -329,14 +292,30 @@ def _side(path: Path, stores: Sequence[Path]) -> _Side:
             f"{printable(str(folder))}: the evaluation cannot be read ({error}); run `factory verify` on it"
         ) from error
     if found is None:
-        return _Side(manifest=manifest, names=names, labels=None, right={})
+        return _Side(manifest=manifest, names=names, labels=None, scores={})
     labels = found.labels
     if any(array.shape != labels.shape or not len(labels) for array in found.predictions.values()):
         raise IncomparableError(
             f"{printable(str(folder))}: the numbers of predictions and labels differ; run `factory verify` on it"
         )
-    right = {name: array == labels for name, array in found.predictions.items()}
-    return _Side(manifest=manifest, names=names, labels=labels, right=right)
+    scores = {name: _scores(manifest, names, array, labels) for name, array in found.predictions.items()}
+    return _Side(manifest=manifest, names=names, labels=labels, scores=scores)
+
+
+def _scores(
+    manifest: Manifest, names: tuple[str, ...], predictions: Predictions, labels: Predictions
+) -> NDArray[np.float64]:
+    if _has_right_answers(manifest):  # without the libraries that tasks import
+        return np.asarray(predictions == labels, dtype=np.float64)
+    return judge_of(manifest.task, names, _metric(manifest)).scores(predictions, labels)
+
+
+def _metric(manifest: Manifest) -> str:
+    """The metric that a family states. Raises `IncomparableError` if its models have different ones."""
+    metrics = {model.quality.metric for model in manifest.models.values()}
+    if len(metrics) > 1:
+        raise IncomparableError(f"cannot compare: the models state different metrics: {', '.join(sorted(metrics))}")
+    return metrics.pop()
 
 
 def _check_comparable(old: _Side, new: _Side) -> None:
@@ -344,6 +323,9 @@ def _check_comparable(old: _Side, new: _Side) -> None:
         raise IncomparableError("cannot compare: the families have different tasks or labels")
     digests = [{model.quality.test_set_sha256 for model in side.manifest.models.values()} for side in (old, new)]
     other = old.labels is not None and new.labels is not None and not np.array_equal(old.labels, new.labels)
+    if (metrics := [_metric(side.manifest) for side in (old, new)]) and metrics[0] != metrics[1]:
+        named = " and ".join(metric_text(metric) for metric in metrics)
+        raise IncomparableError(f"cannot compare: the families state different metrics, {named}; build both with one")
     if digests[0] != digests[1] or other:
         raise IncomparableError("cannot compare: the families were evaluated on different test sets; evaluate on one")
 
@@ -352,8 +334,8 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     names = old.models[0], new.models[0]
     models = before.manifest.models[names[0]], after.manifest.models[names[1]]
     paired = before.labels is not None and after.labels is not None
-    rights = (before.right[names[0]], after.right[names[1]]) if paired else None
-    accuracy = paired_difference(*rights) if rights else _unpaired(models[0].quality, models[1].quality)
+    scores = (before.scores[names[0]], after.scores[names[1]]) if paired else None
+    accuracy = paired_difference(*scores) if scores else unpaired_difference(models[0].quality, models[1].quality)
     latencies, notes = _latencies(old.id, *models)
     if old.match != new.match:
         notes.append("its selectors changed, so other devices may get this tier")
@@ -366,8 +348,8 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
         bases = " and ".join(model.needs.basis for model in models)
         notes.append(f"peak memory is not compared: its bases differ ({bases})")
     worse = [
-        *_accuracy_worse(accuracy, limits),
-        *(_classes_worse(before, *rights, limits) if rights else ()),
+        *_accuracy_worse(accuracy, limits, metric_text(models[1].quality.metric)),
+        *(_classes_worse(before, *scores, limits) if scores and _has_right_answers(before.manifest) else ()),
         *_conversion_worse(models[1], limits),
         *_grown(sizes, limits.max_bytes_increase),
         *_grown(memory, limits.max_memory_increase),
@@ -379,7 +361,7 @@ def _tier_change(old: Tier, new: Tier, before: _Side, after: _Side, limits: Limi
     return TierChange(
         tier=old.id, platform=old.platform, status="same" if same else "changed", old_model=names[0],
         new_model=names[1], accuracy=accuracy, values=(*sizes, *memory, *latencies, *_proven(*models)),
-        notes=tuple(notes), worse=tuple(worse),
+        measures=measure_changes(models[0].quality, models[1].quality), notes=tuple(notes), worse=tuple(worse),
     )  # fmt: skip
 
 
@@ -397,16 +379,21 @@ def _added(tier: Tier, after: _Side, limits: Limits) -> TierChange:
     )  # fmt: skip
 
 
-def _accuracy_worse(change: AccuracyChange, limits: Limits) -> list[str]:
+def _has_right_answers(manifest: Manifest) -> bool:
+    """Whether scores say for each class which of its images are labelled correctly."""
+    return manifest.task.decoding is None and _metric(manifest) == PUBLISHED_ACCURACY
+
+
+def _accuracy_worse(change: AccuracyChange, limits: Limits, metric: str) -> list[str]:
     if change.high >= 0 or -change.mean <= limits.max_accuracy_drop:
         return []
     return [
-        f"accuracy changed by {change.mean:+.4f} (95 % interval {change.low:+.4f} to {change.high:+.4f}), "
+        f"{metric} changed by {change.mean:+.4f} (95 % interval {change.low:+.4f} to {change.high:+.4f}), "
         f"at most -{limits.max_accuracy_drop:g} is allowed"
     ]
 
 
-def _classes_worse(side: _Side, old: NDArray[np.bool_], new: NDArray[np.bool_], limits: Limits) -> Iterator[str]:
+def _classes_worse(side: _Side, old: NDArray[np.float64], new: NDArray[np.float64], limits: Limits) -> Iterator[str]:
     """One line for each class whose accuracy dropped by more than the limit, and beyond chance."""
     labels = np.asarray(side.labels)
     present = np.unique(labels)

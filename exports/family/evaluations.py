@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.files import read_file
-from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_array, read_npy
+from exports.family.judge import Predictions
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_answers, read_array
 from exports.family.records import Manifest
+from exports.family.task_rules import AnswerKind, answer_kind
 from factory_base.errors import ForeignError, ManifestError
 from factory_base.files import sha256_bytes, write_bytes
 from factory_base.foreign import read_regular
@@ -30,13 +31,14 @@ _DIGITS = 16
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FoundEvaluation:
-    """The classes of the test images, uint16 `(n,)`, and each model's predictions for them.
+    """The labels of the test set, and each model's predictions for it.
 
-    `confidences` has the probabilities that the models gave their predictions, float32 `(n,)`, as far as they are kept.
+    `confidences` has the probabilities that the models gave their predictions, float32 `(n,)`, as far as they are kept;
+    of several labels the probability of each, `(n, labels)`.
     """
 
-    labels: NDArray[np.uint16]
-    predictions: Mapping[str, NDArray[np.uint16]]
+    labels: Predictions
+    predictions: Mapping[str, Predictions]
     confidences: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -48,8 +50,8 @@ def model_key(digests: Iterable[str]) -> str:
 def keep_evaluation(
     store: Path,
     test_set_sha256: str,
-    labels: NDArray[np.integer],
-    predictions: Mapping[str, NDArray[np.integer]],
+    labels: Predictions,
+    predictions: Mapping[str, Predictions],
     confidences: Mapping[str, NDArray[np.float32]],
 ) -> None:
     """Store the labels of a test set, predictions for it, and how sure the models were.
@@ -57,8 +59,8 @@ def keep_evaluation(
     Args:
         store: The folder of all evaluations of a run.
         test_set_sha256: The digest of the test set.
-        labels: The classes of the test images.
-        predictions: The predicted classes by `model_key`.
+        labels: The labels of the test set.
+        predictions: The predictions by `model_key`.
         confidences: The probabilities of these predictions, of the models that have them.
 
     Raises:
@@ -80,9 +82,10 @@ def evaluation_of(folder: Path, manifest: Manifest, stores: Iterable[Path]) -> F
     """
     published = manifest.evaluation
     if published is not None:
-        labels = read_npy(read_file(folder, published.labels, MAX_NPY_BYTES), published.labels.name)
+        kind = answer_kind(manifest.task)
+        labels = read_answers(read_file(folder, published.labels, MAX_NPY_BYTES), published.labels.name, kind)
         predictions = {
-            name: read_npy(read_file(folder, file, MAX_NPY_BYTES), file.name)
+            name: read_answers(read_file(folder, file, MAX_NPY_BYTES), file.name, kind)
             for name, file in published.predictions.items()
         }
         stored = next((found for store in stores if (found := _stored(store, manifest)) is not None), None)
@@ -105,16 +108,25 @@ def _stored(store: Path, manifest: Manifest) -> FoundEvaluation | None:
     paths = [folder / f"{name}.npy" for name in ("labels", *names.values())]
     if len(digests) > 1 or not all(path.is_file() for path in paths):
         return None
+    kind = answer_kind(manifest.task)
     sure = {name: folder / f"{key}{_CONFIDENCES}.npy" for name, key in names.items()}
     return FoundEvaluation(
-        labels=_read(folder / "labels.npy", "<u2"),
-        predictions={name: _read(folder / f"{key}.npy", "<u2") for name, key in names.items()},
-        confidences={name: _read(path, "<f4") for name, path in sure.items() if path.is_file()},
+        labels=_read(folder / "labels.npy", kind),
+        predictions={name: _read(folder / f"{key}.npy", kind) for name, key in names.items()},
+        confidences={name: _confidences(path, kind) for name, path in sure.items() if path.is_file()},
     )
 
 
-def _read(path: Path, dtype: str) -> NDArray[Any]:
+def _read(path: Path, kind: AnswerKind) -> Predictions:
+    return read_answers(_content(path), path.name, kind)
+
+
+def _confidences(path: Path, kind: AnswerKind) -> NDArray[np.float32]:
+    return read_array(_content(path), path.name, "<f4", dimensions=1 if kind == "classes" else 2)
+
+
+def _content(path: Path) -> bytes:
     try:
-        return read_array(read_regular(path, MAX_NPY_BYTES, inside=path.parent), path.name, dtype, dimensions=1)
+        return read_regular(path, MAX_NPY_BYTES, inside=path.parent)
     except ForeignError as error:
         raise ManifestError(str(error)) from error

@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import ValidationError
 
-from device_profiles.workload.file_size import OUTPUT_NAME
+from device_profiles.engine import ModelInput
+from device_profiles.workload.file_size import INPUT_NAME, OUTPUT_NAME
 from exports.engines.onnxruntime import OnnxRuntimeEngine
 from exports.family.artifact import Artifact, Evaluation
 from exports.family.author_checks import refuse_faults
@@ -19,6 +20,7 @@ from exports.family.blocks import block_bytes, file_blocks
 from exports.family.consistency import churn_between, class_accuracies, class_images, class_quality, neighbours
 from exports.family.evaluations import keep_evaluation, model_key
 from exports.family.input_form import input_spec, preprocessing
+from exports.family.judge import published_metric
 from exports.family.labels import check_labels, labels_bytes, labels_name
 from exports.family.manifest import (
     FILE_NAME,
@@ -35,8 +37,10 @@ from exports.family.publishing import publish, remove_unnamed
 from exports.family.records import (
     IMAGE_FORM_FEATURE,
     LABELS_FEATURE,
+    OUTPUTS_FEATURE,
     PIXELS_FEATURE,
     PPM,
+    TOKENS_FEATURE,
     Blocks,
     EngineRange,
     EvaluationFiles,
@@ -45,7 +49,6 @@ from exports.family.records import (
     Manifest,
     Model,
     Needs,
-    OutputSpec,
     ParityRecord,
     Quality,
     SampleFile,
@@ -54,19 +57,24 @@ from exports.family.records import (
     Subnet,
     Task,
     Tier,
+    Tokenizer,
+    TokenShape,
+    TokenSpec,
 )
-from exports.family.sample_tensors import SAMPLE_TENSORS, sample_file, tensor_samples
+from exports.family.sample_tensors import SAMPLE_TENSORS, sample_file, tensor_samples, token_samples
 from exports.family.samples import (
     EVALUATION,
     EXPECTED,
     MAX_EXPECTED_BYTES,
     SAMPLES,
+    TOKENIZER,
     png_bytes,
     run_samples,
     run_tensors,
     tolerance_micro,
 )
 from exports.family.specs import FamilySpec, ModelSpec, tier_ranks
+from exports.family.task_spec import TextSpec, class_output, other_outputs, task_name
 from exports.isolation.process import IsolatedProcess, IsolatedSession
 from factory_base.errors import ManifestError
 from factory_base.files import sha256_bytes
@@ -134,7 +142,8 @@ def check_family(spec: FamilySpec) -> None:
             a fault.
     """
     _check(spec)
-    logits = len(spec.sample_images) * len(spec.labels) * len(spec.models)
+    samples = len(spec.sample_images if spec.texts is None else spec.texts.samples)
+    logits = samples * len(spec.labels) * len(spec.models)
     if logits * _BYTES_PER_LOGIT > MAX_EXPECTED_BYTES:
         raise ManifestError(
             f"the expected outputs of {len(spec.models)} models for {len(spec.labels):,} classes would have about "
@@ -189,6 +198,7 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
     # Named by content, like the models, so that an update which fails leaves the earlier family intact.
     samples, contents = _samples(spec, expected)
     evaluation, more = _evaluation(spec)
+    tokenizer = {task.tokenizer.file.name: spec.texts.tokenizer} if task.tokenizer and spec.texts else {}
     manifest = Manifest(
         family_id=spec.family_id,
         release=spec.release,
@@ -202,27 +212,51 @@ def _contents(spec: FamilySpec, expected: dict[str, Any], blocks: _BlocksOf) -> 
         floors=spec.floors,
         samples=samples,
         evaluation=evaluation,
-        class_images=class_images(spec.test_labels, len(spec.labels)),
+        class_images=_class_images(spec),
         provenance=spec.provenance,
     )
-    return manifest, {**contents, **more}
+    return manifest, {**tokenizer, **contents, **more}
 
 
 def _critical(spec: FamilySpec) -> tuple[str, ...]:
-    """What apps must know about the input."""
-    found = [IMAGE_FORM_FEATURE] if not spec.takes_usual_images else []
-    return (*found, *([PIXELS_FEATURE] if spec.takes_pixels else []))
+    """What an app must know so as not to misread the family."""
+    features = {
+        IMAGE_FORM_FEATURE: spec.texts is None and not spec.takes_usual_images,
+        PIXELS_FEATURE: spec.takes_pixels,
+        OUTPUTS_FEATURE: not spec.has_classes,
+        TOKENS_FEATURE: spec.texts is not None,
+    }
+    return tuple(feature for feature, is_needed in features.items() if is_needed)
+
+
+def _class_images(spec: FamilySpec) -> tuple[int, ...] | None:
+    return class_images(spec.test_labels, len(spec.labels)) if spec.has_classes else None
 
 
 def _samples(spec: FamilySpec, expected: dict[str, Any]) -> tuple[Samples | None, dict[str, bytes]]:
     """The samples that the family publishes, and the contents of their files."""
     if spec.publish.samples == "none":
         return None, {}
-    files = _tensor_files(spec) if spec.publish.samples == "tensors" else _image_files(spec)
+    kind = _sample_kind(spec)
+    files = _tensor_files(spec) if kind == "tensors" else _image_files(spec)
     text = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
     answers, data = _named(EXPECTED, text, ".json", "expected")
-    samples = Samples(kind=spec.publish.samples, inputs=tuple(file for file, _ in files), expected=answers)
+    samples = Samples(kind=kind, inputs=tuple(file for file, _ in files), expected=answers)
     return samples, {**{file.name: content for file, content in files}, answers.name: data}
+
+
+def _sample_kind(spec: FamilySpec) -> Literal["images", "tensors"]:
+    """In what form samples are published: texts as the tokens that models take."""
+    return "images" if spec.publish.samples == "images" and spec.texts is None else "tensors"
+
+
+def _sample_inputs(artifact: Artifact, spec: FamilySpec) -> ModelInput:
+    """The samples that are tensors, as inputs of a model: invented ones, or texts of the user."""
+    if spec.texts is None:
+        return tensor_samples(artifact.image_shape, spec.normalise)
+    texts = spec.texts.samples if spec.publish.samples == "images" else token_samples(spec.texts)
+    tokens: ModelInput = texts[:, : artifact.input_shape[0]]
+    return tokens
 
 
 def _image_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
@@ -234,8 +268,8 @@ def _image_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
 
 
 def _tensor_files(spec: FamilySpec) -> list[tuple[SampleFile, bytes]]:
-    shapes = sorted({model.artifact.image_shape for model in spec.models})
-    return [sample_file(SAMPLES, *shape[1:], tensor_samples(shape, spec.normalise)) for shape in shapes]
+    artifacts = {model.artifact.input_shape: model.artifact for model in spec.models}
+    return [sample_file(SAMPLES, _sample_inputs(artifacts[shape], spec)) for shape in sorted(artifacts)]
 
 
 def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, bytes]]:
@@ -252,7 +286,7 @@ def _evaluation(spec: FamilySpec) -> tuple[EvaluationFiles | None, dict[str, byt
     files = EvaluationFiles(
         labels=labels[0],
         predictions={name: file for name, (file, _) in predictions.items()},
-        class_images=class_images(spec.test_labels, len(spec.labels)),
+        class_images=_class_images(spec),
     )
     return files, {file.name: data for file, data in (labels, *predictions.values())}
 
@@ -284,11 +318,22 @@ def _check(spec: FamilySpec) -> None:
             if selector.model_extra:
                 raise ManifestError(f"tier {tier.id!r}: a selector has the unknown keys {sorted(selector.model_extra)}")
     images = spec.sample_images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+    if spec.texts is not None:
+        if any(len(model.artifact.input_shape) != 1 for model in spec.models):
+            raise ManifestError(f"family {spec.family_id!r}: some models take no tokens; export all for texts")
+    elif images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
         raise ManifestError(
             f"the sample images are {images.dtype} {images.shape}, expected uint8 (n, height, width, 1 or 3), n >= 1"
         )
-    if len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(spec.labels):
+    if spec.test_labels.ndim > 1 or not spec.has_classes:
+        if spec.has_classes or spec.test_labels.shape[1:] != (len(spec.labels),):
+            raise ManifestError(
+                f"the test labels have the shape {spec.test_labels.shape}, which is not that of {spec.judge.kind} for "
+                f"the {len(spec.labels)} names"
+            )
+    elif len(spec.test_labels) and not 0 <= int(spec.test_labels.min()) <= int(spec.test_labels.max()) < len(
+        spec.labels
+    ):
         raise ManifestError(f"the test labels must be in 0 to {len(spec.labels) - 1}, the indices of the label names")
     for model in spec.models:
         if model.evaluation.images != len(spec.test_labels):
@@ -299,13 +344,26 @@ def _check(spec: FamilySpec) -> None:
 
 
 def _task(spec: FamilySpec) -> Task:
-    height, width = spec.sample_images.shape[1:3]
-    return Task(
-        name="image_classification",
-        input=input_spec(spec.takes_pixels, spec.channels),
-        output=OutputSpec(name=OUTPUT_NAME, dtype="float32", classes=len(spec.labels)),
-        preprocessing=preprocessing((height, width), spec.normalise, spec.fitting, spec.channels),
+    published, texts = spec.judge.task.published(), spec.texts
+    task = Task(
+        name=task_name(spec.judge.task),
+        input=input_spec(spec.takes_pixels, spec.channels) if texts is None else _token_spec(texts),
+        output=class_output(OUTPUT_NAME, published),
+        outputs=other_outputs(OUTPUT_NAME, published),
         labels=spec.labels,
+    )
+    if texts is not None:
+        file, _ = _named(f"{TOKENIZER}/tokenizer", texts.tokenizer, ".json", "tokenizer")
+        return task.model_copy(update={"tokenizer": Tokenizer(file=file)})
+    height, width = spec.sample_images.shape[1:3]
+    return task.model_copy(
+        update={"preprocessing": preprocessing((height, width), spec.normalise, spec.fitting, spec.channels)}
+    )
+
+
+def _token_spec(texts: TextSpec) -> TokenSpec:
+    return TokenSpec(
+        name=INPUT_NAME, dtype="int64", length=texts.length, padding=texts.padding, vocabulary=texts.vocabulary
     )
 
 
@@ -321,17 +379,16 @@ def _tiers(spec: FamilySpec) -> tuple[Tier, ...]:
 def _with_churn(tiers: Sequence[Tier], spec: FamilySpec) -> tuple[Tier, ...]:
     predictions = {model.artifact.model_id: model.evaluation.predictions for model in spec.models}
     churn = {
-        higher.id: churn_between(lower.id, spec.test_labels, *(predictions[tier.models[0]] for tier in (lower, higher)))
+        higher.id: churn_between(
+            lower.id, spec.judge, spec.test_labels, *(predictions[tier.models[0]] for tier in (lower, higher))
+        )
         for lower, higher in neighbours(tiers)
     }
     return tuple(tier.model_copy(update={"churn": churn[tier.id]}) if tier.id in churn else tier for tier in tiers)
 
 
 def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf) -> Model:
-    artifact, parity, evaluation = model.artifact, model.artifact.parity, model.evaluation
-    classes = class_quality(class_accuracies(spec.test_labels, evaluation.predictions), len(spec.labels))
-    low, high = evaluation.interval()
-    channels, height, width = artifact.image_shape
+    artifact, parity = model.artifact, model.artifact.parity
     return Model(
         files=tuple(
             File(
@@ -340,19 +397,14 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
             )
             for file in artifact.files
         ),
-        input=InputShape(channels=channels, height=height, width=width),
+        input=_input_shape(artifact),
         engine=_engine_range(artifact),
         needs=Needs(
             peak_memory_bytes=model.peak_memory_bytes, disk_bytes=artifact.bytes, basis=model.needs_basis,
             load_us=round(artifact.proof.host.load_us), load_basis="measured", load_machine=artifact.proof.host.machine,
         ),
         perf=model.perf,
-        quality=Quality(
-            metric="top1_accuracy", value_ppm=round(evaluation.accuracy * PPM), low_ppm=round(low * PPM),
-            high_ppm=round(high * PPM), images=evaluation.images, test_set_sha256=spec.test_set_sha256,
-            basis="measured", of="exported file", classes=classes,
-            measures=_measures(spec, evaluation),
-        ),
+        quality=_quality(model, spec),
         parity=ParityRecord(
             max_abs_difference_nano=math.ceil(parity.max_abs_difference * 1e9),
             top1_agreement_ppm=round(parity.top1_agreement * PPM),
@@ -369,13 +421,34 @@ def _model(model: ModelSpec, spec: FamilySpec, tolerance: int, blocks: _BlocksOf
     )  # fmt: skip
 
 
+def _input_shape(artifact: Artifact) -> InputShape | TokenShape:
+    if artifact.input_type == "int64":
+        return TokenShape(length=artifact.input_shape[0])
+    channels, height, width = artifact.image_shape
+    return InputShape(channels=channels, height=height, width=width)
+
+
+def _quality(model: ModelSpec, spec: FamilySpec) -> Quality:
+    predictions, labels = model.evaluation.predictions, spec.test_labels
+    found = spec.judge.estimate(predictions, labels)
+    value, low, high = (round(part * PPM) for part in (found.value, found.low, found.high))
+    accuracies = class_accuracies(labels, predictions) if spec.has_classes else None
+    return Quality(
+        metric=published_metric(spec.judge.metric), value_ppm=value, low_ppm=low, high_ppm=high,
+        images=model.evaluation.images, test_set_sha256=spec.test_set_sha256, basis="measured", of="exported file",
+        classes=class_quality(accuracies, len(spec.labels)) if accuracies else None,
+        measures=_measures(spec, model.evaluation),
+    )  # fmt: skip
+
+
 def _measures(spec: FamilySpec, evaluation: Evaluation) -> dict[str, int]:
     found = predicted_measures(evaluation.predictions, spec.test_labels, len(spec.labels), evaluation.confidences)
     return {name: round(value * PPM) for name, value in measures_summary(found).items()}
 
 
 def _selftest(spec: FamilySpec, tolerance: int) -> SelfTest | None:
-    counts = {"images": len(spec.sample_images), "tensors": SAMPLE_TENSORS, "none": 0}
+    own = len(spec.sample_images if spec.texts is None else spec.texts.samples)
+    counts = {"images": own, "tensors": SAMPLE_TENSORS, "none": 0}
     count = counts[spec.publish.samples]
     return SelfTest(samples=count, tolerance_micro=tolerance) if count else None
 
@@ -404,14 +477,14 @@ def _expected(folder: Path, model: ModelSpec, spec: FamilySpec, process: Isolate
     session = IsolatedSession(
         process, artifact.engine, folder / artifact.path, 1, classes=artifact.classes, seconds=_SAMPLES_SECONDS
     )
-    if spec.publish.samples == "images":
+    if _sample_kind(spec) == "images":
         logits = run_samples(session, spec.sample_images, artifact.image_shape[1:], spec.normalise)
     else:
-        logits = run_tensors(session, tensor_samples(artifact.image_shape, spec.normalise))
+        logits = run_tensors(session, _sample_inputs(artifact, spec))
     return {
         "logits_micro": np.rint(logits.astype(np.float64) * 1e6).astype(int).tolist(),
         "tolerance_micro": tolerance_micro(logits, artifact.precision),
-        "top1": logits.argmax(axis=1).tolist(),
+        **({"top1": logits.argmax(axis=1).tolist()} if spec.has_classes else {}),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exports.family.manifest import manifest_path, read_manifest
-from exports.family.records import Manifest, Model
+from exports.family.records import PPM, Manifest, Model
 from exports.onnx.graph_summary import GraphSummary, summarise
 from factory_base.errors import ManifestError
 
@@ -28,6 +29,12 @@ class ModelSummary:
         weight_share: What part of its files is constants.
         layers: The number of operators on activations.
         arena_bytes: The memory of its activations.
+        metric: What its quality on the test set is measured by.
+        value: Its quality, of which 1 is the best.
+        low: The lower end of the 95 % interval of the quality.
+        high: The upper end.
+        images: The number of test examples.
+        measures: Further figures of the same evaluation by name, as far as the manifest has them.
     """
 
     model_id: str
@@ -39,6 +46,12 @@ class ModelSummary:
     weight_share: float | None
     layers: int | None
     arena_bytes: int | None
+    metric: str
+    value: float
+    low: float
+    high: float
+    images: int
+    measures: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +114,7 @@ def _graph(folder: Path, model: Model) -> GraphSummary | None:
 
 
 def _model(name: str, manifest: Manifest, graph: GraphSummary | None) -> ModelSummary:
-    model = manifest.models[name]
+    model, quality = manifest.models[name], manifest.models[name].quality
     timeline = graph.timeline if graph is not None else None
     return ModelSummary(
         model_id=name,
@@ -113,4 +126,10 @@ def _model(name: str, manifest: Manifest, graph: GraphSummary | None) -> ModelSu
         weight_share=graph.weight_share if graph is not None else None,
         layers=len(graph.layers) if graph is not None else None,
         arena_bytes=timeline.arena_bytes if timeline is not None else None,
+        metric=quality.metric,
+        value=quality.value_ppm / PPM,
+        low=quality.low_ppm / PPM,
+        high=quality.high_ppm / PPM,
+        images=quality.images,
+        measures={name: value / PPM for name, value in (quality.measures or {}).items()},
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.family.task_rules import AnswerKind
 from factory_base.errors import ManifestError
 
 MAX_NPY_BYTES = 1 << 28
@@ -21,6 +22,8 @@ _HEADER = re.compile(
 )
 """The header of a list or table in NPY format 1.0 (NEP 1), as `npy_bytes` and NumPy write it. NumPy itself evaluates a
 header as Python and allocates what it asks for."""
+_FORMS: Final[dict[AnswerKind, tuple[str, int]]] = {"classes": ("<u2", 1), "labels": ("|u1", 2), "values": ("<f4", 2)}
+"""The type and the number of dimensions of labels and predictions."""
 _NAMES: Final[dict[str, str]] = {"<u2": "uint16", "|u1": "uint8", "<f4": "float32"}
 
 
@@ -37,9 +40,9 @@ def npy_bytes(values: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npy(data: bytes, name: str) -> NDArray[np.uint16]:
-    """Class indices `(n,)` as `npy_bytes` writes them. See `read_array`."""
-    return read_array(data, name, "<u2", 1)
+def read_answers(data: bytes, name: str, kind: AnswerKind) -> NDArray[Any]:
+    """Labels or predictions of a kind as `npy_bytes` writes them. See `judge.Predictions` and `read_array`."""
+    return read_array(data, name, *_FORMS[kind])
 
 
 def read_array(data: bytes, name: str, dtype: str, dimensions: int) -> NDArray[Any]:

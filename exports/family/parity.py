@@ -21,6 +21,8 @@ from factory_base.wording import counted
 if TYPE_CHECKING:
     from torch import nn
 
+    from supernet.tasks.task import Task
+
 MIN_SPREAD = 1e-3
 """Logits are collapsed if their spread is below this fraction of their root mean square; parity on them would be
 meaningless. A trained network spreads its logits by about their own size, a collapsed one by little more than
@@ -69,11 +71,11 @@ class Parity:
     """How close the outputs of a file are to those of its module.
 
     Attributes:
-        max_abs_difference: The largest absolute difference of a logit.
-        logit_range: The largest logit of the module over all images, minus the smallest.
-        disagreements: The number of images with another top-1 class.
-        near_ties: The number of images whose two largest logits of the module are closer than twice the largest
-            difference: only of these can the top-1 class have changed.
+        max_abs_difference: The largest absolute difference of an output.
+        logit_range: The largest output of the module over all images, minus the smallest.
+        disagreements: The number of images with another answer: for classes another top-1 class.
+        near_ties: The number of images whose answer the largest difference can have changed: for classes those whose
+            two largest logits of the module are closer than twice that.
         images: The number of images that were compared.
         logit_spread: The standard deviation of the module's logits over the images, averaged over the classes.
         sqnr_db: The signal-to-quantisation-noise ratio in decibels: the power of the module's logits, minus their mean
@@ -95,37 +97,40 @@ class Parity:
 
     @property
     def top1_agreement(self) -> float:
-        """The fraction of images with the same top-1 class."""
+        """The fraction of images with the same answer."""
         return 1 - self.disagreements / self.images
 
 
 def check_parity(
-    module: nn.Module, session: Runnable, images: ModelInput, precision: Precision = "fp32", *, batch: int = 32
-) -> Parity:
-    """Run both on `images` and compare the logits.
+    module: nn.Module, session: Runnable, images: ModelInput, precision: Precision = "fp32", *,
+    task: Task | None = None, batch: int = 32,
+) -> Parity:  # fmt: skip
+    """Run both on `images` and compare the outputs.
 
     Args:
         module: The network, in evaluation mode.
         session: The exported file, loaded in its engine.
         images: Model inputs `(n, *input_shape)`, n >= 2.
         precision: The precision of the file, whose limits are in `PARITY_LIMITS`.
+        task: What the network learnt; None for classes.
         batch: The number of images per call.
 
     Raises:
         ParityError: There are fewer than 2 images, the logits are collapsed or not finite, or a limit is not met.
         EngineError: The engine fails.
     """
-    return check_logits(module_logits(module, images, batch), session, images, precision, batch=batch)
+    return check_logits(module_logits(module, images, batch), session, images, precision, task=task, batch=batch)
 
 
 def check_logits(
-    reference: NDArray[np.float64], session: Runnable, images: ModelInput, precision: Precision, *, batch: int = 32
-) -> Parity:
+    reference: NDArray[np.float64], session: Runnable, images: ModelInput, precision: Precision, *,
+    task: Task | None = None, batch: int = 32,
+) -> Parity:  # fmt: skip
     """As `check_parity`, given the logits `reference` of the module, `(n, classes)`."""
     if len(images) < 2:
         raise ParityError(f"parity needs at least 2 images, got {len(images)}; pass more")
     found = np.concatenate([session.run(images[i : i + batch]) for i in range(0, len(images), batch)])
-    parity = compare_logits(reference, found.astype(np.float64))
+    parity = compare_logits(reference, found.astype(np.float64), task)
     faults = parity_faults(parity, PARITY_LIMITS[precision])
     if faults:
         raise ParityError(f"the exported file ({precision}) differs from the module: {'; '.join(faults)}")
@@ -145,7 +150,7 @@ def parity_faults(parity: Parity, limits: ParityLimits) -> tuple[str, ...]:
         faults.append(f"SQNR {parity.sqnr_db:.1f} dB (at least {limits.min_sqnr_db:g})")
     if parity.disagreements > _disagreements_allowed(parity.images, 1 - limits.min_agreement):
         faults.append(
-            f"another top-1 class for {parity.disagreements} of {counted(parity.images, 'image')} (the same for at "
+            f"another answer for {parity.disagreements} of {counted(parity.images, 'image')} (the same for at "
             f"least {limits.min_agreement:.1%}, as far as so many can show it)"
         )
     return tuple(faults)
@@ -162,8 +167,10 @@ def _disagreements_allowed(images: int, rate: float) -> int:
     return images
 
 
-def compare_logits(reference: NDArray[np.float64], found: NDArray[np.float64]) -> Parity:
-    """Compare the logits `found` with `reference`, both `(n, classes)`, without a limit on the difference.
+def compare_logits(reference: NDArray[np.float64], found: NDArray[np.float64], task: Task | None = None) -> Parity:
+    """Compare the outputs `found` with `reference`, both `(n, labels)`, without a limit on the difference.
+
+    The answers are those of `task`; None stands for classes.
 
     Raises:
         ParityError: The shapes differ, a logit is not finite, or the reference is collapsed.
@@ -185,12 +192,23 @@ def compare_logits(reference: NDArray[np.float64], found: NDArray[np.float64]) -
     return Parity(
         max_abs_difference=largest,
         logit_range=float(reference.max() - reference.min()),
-        disagreements=int((found.argmax(axis=1) != reference.argmax(axis=1)).sum()),
-        near_ties=int((_margins(reference) <= 2 * largest).sum()),
+        disagreements=int((~_same(reference, found, task)).sum()),
+        near_ties=int(_near_ties(reference, largest, task).sum()),
         images=len(reference),
         logit_spread=spread,
         sqnr_db=10 * math.log10(signal / noise) if noise > 0 else math.inf,
     )
+
+
+def _same(a: NDArray[np.float64], b: NDArray[np.float64], task: Task | None) -> NDArray[np.bool_]:
+    return np.asarray(a.argmax(axis=1) == b.argmax(axis=1)) if task is None else task.same(a, b)
+
+
+def _near_ties(reference: NDArray[np.float64], largest: float, task: Task | None) -> NDArray[np.bool_]:
+    """Whether differences of at most `largest` can change the answer, `(n,)`."""
+    if task is None or task.labels == "class":
+        return np.asarray(_margins(reference) <= 2 * largest)
+    return ~(task.same(reference, reference + largest) & task.same(reference, reference - largest))
 
 
 def _margins(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,12 +15,12 @@ from exports.family.artifact import MODELS, ModelFile
 from exports.family.labels import LABELS
 from exports.family.manifest import FILE_NAME
 from exports.family.records import Manifest
-from exports.family.samples import EVALUATION, SAMPLES
+from exports.family.samples import EVALUATION, SAMPLES, TOKENIZER
 from factory_base.errors import DiskError
 from factory_base.files import atomic_path, sha256_bytes, sha256_file, write_bytes, write_text
 from factory_base.quantities import format_bytes
 
-_PARTS = (MODELS, LABELS, SAMPLES, EVALUATION)
+_PARTS = (MODELS, LABELS, TOKENIZER, SAMPLES, EVALUATION)
 """The folders of a family."""
 
 

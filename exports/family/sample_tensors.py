@@ -1,6 +1,6 @@
 """Samples that hold nothing of a user's data: invented inputs, which go to the models without preprocessing.
 
-They are colours that change smoothly over the image, made from a seed, so that the outputs of a model differ between
+Images are colours that change smoothly over the image, made from a seed, so that the outputs of a model differ between
 them. Models of the same input size share a file.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from device_profiles.engine import ModelInput
+from device_profiles.engine import ModelInput, input_type_of
 from exports.client.python.preprocess import resize
 from exports.family.input_form import sample_input
 from exports.family.records import NormaliseStep, SampleFile
+from exports.family.task_spec import TextSpec
 from factory_base.files import sha256_bytes
 
 ROLE: Final = "tensors"
@@ -49,12 +51,26 @@ def tensor_bytes(inputs: ModelInput) -> bytes:
     return np.ascontiguousarray(inputs).astype(inputs.dtype.newbyteorder("<")).tobytes()
 
 
-def sample_file(folder: str, height: int, width: int, inputs: ModelInput) -> tuple[SampleFile, bytes]:
+def token_samples(texts: TextSpec) -> NDArray[np.int64]:
+    """Invented texts: `SAMPLE_TENSORS` rows of random tokens, of different lengths, int64 `(n, length)`."""
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    tokens = generator.integers(0, texts.vocabulary, (SAMPLE_TENSORS, texts.length), dtype=np.int64)
+    lengths = np.linspace(1, texts.length, SAMPLE_TENSORS).round().astype(int)
+    return np.where(np.arange(texts.length) < lengths[:, None], tokens, texts.padding)
+
+
+def sample_file(folder: str, inputs: ModelInput) -> tuple[SampleFile, bytes]:
     """The description of the file of inputs in `folder`, named by their size and digest, and its contents."""
-    data = tensor_bytes(inputs)
+    data, dtype = tensor_bytes(inputs), input_type_of(inputs)
     digest = sha256_bytes(data)
+    shape = inputs.shape[1:]
+    if dtype == "int64":
+        size, sides = str(shape[0]), {"length": shape[0]}
+    else:
+        height, width = shape[:2] if dtype == "uint8" else shape[1:]
+        size, sides = f"{height}x{width}", {"height": height, "width": width}
     file = SampleFile(
-        role=ROLE, name=f"{folder}/{height}x{width}-{digest[:12]}.bin", bytes=len(data), sha256=digest, height=height,
-        width=width, dtype="uint8" if inputs.dtype == np.uint8 else "float32", count=len(inputs),
+        role=ROLE, name=f"{folder}/{size}-{digest[:12]}.bin", bytes=len(data), sha256=digest, dtype=dtype,
+        count=len(inputs), **sides,
     )  # fmt: skip
     return file, data

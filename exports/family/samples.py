@@ -20,6 +20,7 @@ from factory_base.foreign import printable
 SAMPLES = "samples"
 EXPECTED = "samples/expected"
 EVALUATION = "evaluation"
+TOKENIZER = "tokenizer"
 MAX_EXPECTED_BYTES = 1 << 26
 """The largest file of expected outputs. 8 samples, 10,000 classes and 50 models take about 36 MB."""
 

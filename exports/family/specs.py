@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exports.family.artifact import Artifact, Evaluation
+from exports.family.judge import Judge, Predictions, classes_judge
 from exports.family.records import (
     PPM,
     Basis,
@@ -26,6 +27,8 @@ from exports.family.records import (
     Selector,
     Soc,
 )
+from exports.family.task_spec import TextSpec
+from factory_base.errors import ManifestError
 from factory_base.files import digest_of, sha256_file
 from supernet.data.image_form import Fitting
 
@@ -106,12 +109,12 @@ class FamilySpec:
     Attributes:
         family_id: The name of the family: lower-case letters, digits, `_`, `.` and `-`.
         release: The number of the release, at least 1; it increases with every release.
-        labels: The names of the classes, in the order of the logits.
+        judge: What the models learnt, and the metric that the family states.
         mean_ppm: The mean of the normalisation per channel, in millionths of full scale.
         std_ppm: The standard deviation of the normalisation per channel, in millionths of full scale.
         sample_images: Images at base size, uint8 `(n, height, width, channels)`, in RGB or gray; whether they are
-            published, `publish` says.
-        test_labels: The classes of the test images, `(images,)`.
+            published, `publish` says. None of texts.
+        test_labels: The labels of the test set: classes `(images,)`, or what else the task has.
         test_set_sha256: The digest of the test set.
         models: The models, at least one.
         tiers: The tiers above the floor. If there are none, every device gets the floor.
@@ -119,15 +122,16 @@ class FamilySpec:
         floors: What the devices of a platform get that match no tier; by default the smallest model.
         publish: What of the user's data is published.
         fitting: How images of other shapes were fitted to the base size for training; apps do the same.
+        texts: What models of texts need; None for images.
     """
 
     family_id: str
     release: int
-    labels: tuple[str, ...]
+    judge: Judge
     mean_ppm: tuple[int, ...]
     std_ppm: tuple[int, ...]
     sample_images: NDArray[np.uint8]
-    test_labels: NDArray[np.integer]
+    test_labels: Predictions
     test_set_sha256: str
     models: tuple[ModelSpec, ...]
     tiers: tuple[TierSpec, ...]
@@ -146,6 +150,18 @@ class FamilySpec:
         """Whether the models take square images in RGB."""
         return self.channels == 3 and all(m.artifact.image_shape[1] == m.artifact.image_shape[2] for m in self.models)
 
+    texts: TextSpec | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, labels or values, in the order of the outputs."""
+        return self.judge.task.names
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the models answer with one class."""
+        return self.judge.kind == "classes"
+
     @property
     def takes_pixels(self) -> bool:
         """Whether the models take pixels and hold the normalisation."""
@@ -153,8 +169,12 @@ class FamilySpec:
 
     @property
     def normalise(self) -> NormaliseStep | None:
-        """The normalisation that an app computes; None if the models hold it."""
-        return None if self.takes_pixels else NormaliseStep(mean_ppm=self.mean_ppm, std_ppm=self.std_ppm)
+        """The normalisation that an app computes; None if the models hold it, or take text."""
+        return (
+            None
+            if self.takes_pixels or self.texts is not None
+            else NormaliseStep(mean_ppm=self.mean_ppm, std_ppm=self.std_ppm)
+        )
 
 
 def model_spec(
@@ -215,6 +235,7 @@ def family_spec(
     *,
     checkpoint: Path,
     config: Any,
+    judge: Judge | None = None,
     release: int = 1,
     tool_version: str = "notebook",
     floors: Sequence[PlatformFloor] = (),
@@ -230,6 +251,7 @@ def family_spec(
         tiers: The tiers above the floor.
         checkpoint: The file of the supernet, for its digest.
         config: Any JSON value that states how the family was made, for its digest.
+        judge: What the models learnt, and the metric that the family states; by default classes and their accuracy.
         release: The number of the release, at least 1.
         tool_version: The version of the program that makes the family.
         floors: What the devices of a platform get that match no tier.
@@ -251,6 +273,7 @@ def family_spec(
         models,
         tiers,
         provenance,
+        judge=judge,
         release=release,
         floors=floors,
         publish=publish,
@@ -265,6 +288,7 @@ def spec_from_splits(
     tiers: Sequence[TierSpec],
     provenance: Provenance,
     *,
+    judge: Judge | None = None,
     release: int,
     floors: Sequence[PlatformFloor] = (),
     publish: Publish = Publish(),
@@ -275,7 +299,7 @@ def spec_from_splits(
     return FamilySpec(
         family_id=family_id,
         release=release,
-        labels=splits.class_names,
+        judge=judge or classes_judge(splits.class_names),
         mean_ppm=tuple(round(value * PPM) for value in splits.mean),
         std_ppm=tuple(round(value * PPM) for value in splits.std),
         sample_images=samples,
@@ -287,6 +311,25 @@ def spec_from_splits(
         floors=tuple(floors),
         publish=publish,
         fitting=fitting,
+        texts=_texts(splits),
+    )
+
+
+def _texts(splits: Splits) -> TextSpec | None:
+    """What models of texts need; None for images. Raises `ManifestError` if nobody knows the tokenizer."""
+    from supernet.data.types import LabelledTexts
+
+    test, tokenizer = splits.test, splits.tokenizer
+    if not isinstance(test, LabelledTexts):
+        return None
+    if tokenizer is None:
+        raise ManifestError("the tokenizer of the texts is not known, which an app needs; name it in `data.tokenizer`")
+    return TextSpec(
+        tokenizer=tokenizer.content,
+        length=test.tokens.shape[1],
+        padding=test.padding,
+        vocabulary=tokenizer.vocabulary,
+        samples=test.tokens[sample_rows(test.labels)],
     )
 
 
@@ -300,8 +343,10 @@ def _sample_images(splits: Splits) -> NDArray[np.uint8]:
     return images
 
 
-def sample_rows(labels: NDArray[np.int64], count: int = SAMPLE_IMAGES) -> list[int]:
-    """The rows of up to `count` images that show as many classes as possible, in ascending order."""
+def sample_rows(labels: Predictions, count: int = SAMPLE_IMAGES) -> list[int]:
+    """The rows of up to `count` examples, in ascending order, that show as many classes as possible; else the first."""
+    if labels.ndim > 1:
+        return list(range(min(count, len(labels))))
     firsts = [int((labels == kind).argmax()) for kind in np.unique(labels)]
     others = (row for row in range(len(labels)) if row not in firsts)
     return sorted([*firsts, *others][:count])

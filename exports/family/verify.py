@@ -23,7 +23,7 @@ from exports.family.manifest import (
     reference_faults,
 )
 from exports.family.records import File, Manifest
-from exports.family.samples import EVALUATION, SAMPLES
+from exports.family.samples import EVALUATION, SAMPLES, TOKENIZER
 from exports.family.verify_samples import sample_checks
 from exports.isolation.process import IsolatedProcess
 from factory_base.errors import ManifestError
@@ -114,7 +114,9 @@ def _labels(folder: Path, manifest: Manifest) -> Check:
 def _strays(folder: Path, manifest: Manifest) -> Check:
     named = {folder / file.name for file in manifest.files()}
     # A folder that is a link may lead anywhere, to the root of the disk for example.
-    parts = [folder / part for part in (MODELS, LABELS, SAMPLES, EVALUATION) if not (folder / part).is_symlink()]
+    parts = [
+        folder / part for part in (MODELS, LABELS, TOKENIZER, SAMPLES, EVALUATION) if not (folder / part).is_symlink()
+    ]
     entries = islice((path for part in parts for path in part.rglob("*")), _MAX_STRAYS)
     strays = sorted(path.relative_to(folder).as_posix() for path in entries if path not in named and not path.is_dir())
     more = f" and {len(strays) - _SHOWN_STRAYS} more" if len(strays) > _SHOWN_STRAYS else ""

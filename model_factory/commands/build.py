@@ -24,10 +24,17 @@ from model_factory.commands.tables import latency_text, print_table
 if TYPE_CHECKING:
     from exports.family.records import Manifest
     from model_factory.build import Built
+    from model_factory.report.data import QualityRow
     from model_factory.run import Run
+    from supernet.tasks.calibration_error import Calibration
+    from supernet.tasks.estimates import Estimate
 
 _LABEL_WIDTH = 20
 """Characters of the name of a class, so that the table fits into 80 columns."""
+_CLASS_HEADINGS = ("tier", "balanced accuracy", "macro-F1", "calibration error")
+_LABEL_HEADINGS = ("tier", "all labels right", "macro-F1", "average precision", "calibration error")
+_VALUE_HEADINGS = ("tier", "value", "mean abs. error", "RMS error", "of the median", "of the mean")
+"""The last two are the errors of the best constant answers."""
 
 
 def build(
@@ -58,13 +65,13 @@ def build(
 
 def print_family(built: Built, run: Run) -> None:
     """Print the tiers of a finished family, the paths of its files, and the budgets that were derived."""
+    from exports.family.judge import metric_text
     from exports.family.labels import family_labels
     from factory_base.quantities import format_bytes
 
     rows = []
     for outcome, e in zip(built.outcomes, built.exported, strict=True):
-        costs, evaluation = outcome.result.pick.costs, e.evaluation()
-        low, high = evaluation.interval()
+        costs, quality = outcome.result.pick.costs, built.manifest.models[e.artifact.model_id].quality
         rows.append(
             (
                 outcome.found.profile.name,
@@ -73,16 +80,18 @@ def print_family(built: Built, run: Run) -> None:
                 format_bytes(costs.peak_memory_bytes),
                 format_bytes(e.artifact.bytes),
                 f"{costs.macs / 1e6:.2f}",
-                f"{evaluation.accuracy:.2%} ({low:.1%} to {high:.1%})",
+                f"{quality.value_ppm / 1e6:.2%} ({quality.low_ppm / 1e6:.1%} to {quality.high_ppm / 1e6:.1%})",
                 e.artifact.model_id,
             )
         )
-    print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", "test accuracy", "model"), rows)
-    consistency = _consistency_rows(built.manifest, family_labels(run.family_folder, built.manifest))
+    test = f"test {metric_text(next(iter(built.manifest.models.values())).quality.metric)}"
+    print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", test, "model"), rows)
+    names = family_labels(run.family_folder, built.manifest)
+    if consistency := _consistency_rows(built.manifest, names):
+        print_line()
+        print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)
     print_line()
-    print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)
-    print_line()
-    print_table(("tier", "balanced accuracy", "macro-F1", "calibration error"), _quality_rows(built))
+    print_table(*_quality_table(built, names))
     print_line(f"family   {run.manifest}")
     print_line(f"report   {run.report}")
     print_line(f"errors   {run.errors}")
@@ -124,22 +133,40 @@ def family_json(built: Built, run: Run) -> dict[str, Any]:
     }
 
 
-def _quality_rows(built: Built) -> list[tuple[str, ...]]:
-    """For each target what its model is worth, beside its accuracy."""
-    from supernet.tasks.measures import ClassMeasures
+def _quality_table(built: Built, names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What each target's model is worth, beside the metric of the family: the headings and the rows."""
+    rows = [(tier, cells) for row in built.quality for tier in row.targets for cells in _quality_cells(row, names)]
+    headings = {"class": _CLASS_HEADINGS, "classes": _LABEL_HEADINGS, "values": _VALUE_HEADINGS}
+    kind = built.quality[0].measures.kind if built.quality else "class"
+    return headings[kind], [(tier, *cells) for tier, cells in rows]
 
-    rows: list[tuple[str, ...]] = []
-    for row in built.quality:
-        measures = row.measures
-        if isinstance(measures, ClassMeasures):
-            balanced, found = measures.balanced_accuracy, measures.calibration
-            cells = (
-                f"{balanced.value:.2%} ({balanced.low:.1%} to {balanced.high:.1%})",
-                f"{measures.macro_f1:.2%}",
-                f"{found.error:.1%} (chance {found.noise:.1%})" if found else "-",
-            )
-            rows += [(tier, *cells) for tier in row.targets]
-    return rows
+
+def _quality_cells(row: QualityRow, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The rows of one model without its tier: one, or one for each value of a regression."""
+    from supernet.tasks.measures import ClassMeasures, LabelMeasures
+
+    measures = row.measures
+    if isinstance(measures, ClassMeasures):
+        error = _calibration(measures.calibration)
+        return [(_estimate(measures.balanced_accuracy), f"{measures.macro_f1:.2%}", error)]
+    if isinstance(measures, LabelMeasures):
+        precision = measures.mean_average_precision
+        average = "-" if precision is None else f"{precision:.2%}"
+        return [
+            (_estimate(measures.exact_match), f"{measures.macro_f1:.2%}", average, _calibration(measures.calibration))
+        ]
+    return [
+        (name, f"{one.mae.value:.4g}", f"{one.rmse.value:.4g}", f"{one.baseline_mae:.4g}", f"{one.baseline_rmse:.4g}")
+        for name, one in zip(names, measures.values, strict=True)
+    ]
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.value:.2%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def _calibration(found: Calibration | None) -> str:
+    return f"{found.error:.1%} (chance {found.noise:.1%})" if found else "-"
 
 
 def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[str, ...]]:

@@ -88,6 +88,15 @@ def print_diff(diff: FamilyDiff) -> None:
     if costs:
         print_line()
         print_table(("tier", "cost", "old", "new", "change"), costs, keys=2)
+    figures = [
+        (change.tier, one.name.replace("_", " "), f"{one.old:.2%}", f"{one.new:.2%}", f"{one.new - one.old:+.2%}")
+        for change in diff.tiers
+        for one in change.measures
+        if one.old != one.new
+    ]
+    if figures:
+        print_line()
+        print_table(("tier", "figure", "old", "new", "change"), figures, keys=2)
     for change in diff.tiers:
         for note in change.notes:
             print_line(f"note: {change.tier}: {note}")

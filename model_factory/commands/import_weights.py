@@ -54,7 +54,8 @@ def print_import(imported: ImportedSupernet) -> None:
     for note in imported.notes:
         print_line(f"note: {note}")
     print_line(
-        "not kept: running statistics of batch normalisation; subnets are recalibrated when they are scored or exported"
+        "running statistics of batch normalisation are kept for the start of training; they fit the largest network, "
+        "and every subnet gets its own when it is scored or exported"
     )
     print_line(
         f"next: name your images in the section data of {imported.config_file}, then run `factory build` in its folder"

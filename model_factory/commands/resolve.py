@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,10 +114,13 @@ def resolve(
         compute_units=compute_unit,
     )
     resolution = resolve_family(family, facts, policy=policy, state=state)
+    quality = stated_quality(family, resolution.model)
     if as_json:
-        print_json(resolution_json(resolution))
+        print_json({**resolution_json(resolution), "quality": quality})
     else:
         print_resolution(resolution)
+        if quality is not None:
+            print_line(f"  {quality_text(quality)}")
 
 
 def facts_from_text(
@@ -207,6 +210,39 @@ def _json(file: Path | None, limit: int, depth: int = 16) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: is not a JSON object")
     return value
+
+
+def stated_quality(family: Path, model: str | None) -> dict[str, Any] | None:
+    """What the manifest states about the quality of a model, as fractions; None without a model.
+
+    It is None, too, if only apps can read the manifest, which need less of it.
+    """
+    from exports.family.manifest import read_manifest
+    from exports.family.records import PPM
+    from factory_base.errors import ManifestError
+
+    if model is None:
+        return None
+    try:
+        quality = read_manifest(family).models[model].quality
+    except ManifestError:
+        return None
+    return {
+        "metric": quality.metric,
+        "value": quality.value_ppm / PPM,
+        "low": quality.low_ppm / PPM,
+        "high": quality.high_ppm / PPM,
+        "images": quality.images,
+        "measures": {name: value / PPM for name, value in (quality.measures or {}).items()},
+    }
+
+
+def quality_text(quality: Mapping[str, Any]) -> str:
+    """What `stated_quality` returned, for people."""
+    figures = (f"{name.replace('_', ' ')} {value:.1%}" for name, value in quality["measures"].items())
+    interval = f"{quality['low']:.1%} to {quality['high']:.1%}"
+    stated = f"{quality['metric'].replace('_', ' ')} {quality['value']:.2%} ({interval})"
+    return ", ".join((f"{stated} on {quality['images']:,} test examples", *figures))
 
 
 def print_resolution(resolution: Resolution) -> None:

@@ -73,7 +73,7 @@ def _show_family(model: Path, output: Path | None, as_json: bool) -> None:
         raise ConfigError(f"{model}: a memory timeline is that of one file; give a file in its folder models/")
     summary = summarise_family(model)
     if as_json:
-        print_json(asdict(summary))
+        print_json(family_json(summary, model))
     else:
         print_family(summary)
 
@@ -139,7 +139,60 @@ def print_family(summary: FamilySummary) -> None:
     ]  # fmt: skip
     print_table(("model", "tiers", "precision", "files", "weights", "MACs", "layers", "arena"), rows)
     print_line()
+    print_table(("model", "metric", "on the test set (95 % interval)", *_figures(summary)), _quality_rows(summary))
+    print_line()
     print_line(f"operators: {', '.join(summary.operators)}")
+
+
+def _figures(summary: FamilySummary) -> list[str]:
+    """The further figures that any model has, in words."""
+    return [name.replace("_", " ") for name in _figure_names(summary)]
+
+
+def _figure_names(summary: FamilySummary) -> list[str]:
+    return sorted({name for model in summary.models for name in model.measures})
+
+
+def _quality_rows(summary: FamilySummary) -> list[tuple[str, ...]]:
+    return [
+        (
+            model.model_id,
+            model.metric.replace("_", " "),
+            f"{model.value:.2%} ({model.low:.1%} to {model.high:.1%}) of {model.images:,}",
+            *(f"{model.measures[name]:.1%}" if name in model.measures else "" for name in _figure_names(summary)),
+        )
+        for model in summary.models
+    ]
+
+
+def family_json(summary: FamilySummary, path: Path) -> dict[str, Any]:
+    """What `print_family` shows as a value for JSON, with all measures of models whose evaluation is found.
+
+    Args:
+        summary: The family.
+        path: Its folder or its manifest. The evaluation is in it, or in the run folder beside it.
+
+    Raises:
+        ManifestError: A file of the evaluation is damaged.
+    """
+    from exports.family.evaluations import default_stores, evaluation_of
+    from exports.family.labels import family_labels
+    from exports.family.manifest import manifest_path, read_manifest
+    from supernet.tasks.measures import predicted_measures
+    from supernet.tasks.measures_json import measures_json
+
+    manifest, folder = read_manifest(path), manifest_path(path).parent
+    found, names = evaluation_of(folder, manifest, default_stores(folder)), family_labels(folder, manifest)
+    values = asdict(summary)
+    for model in values["models"]:
+        name = model["model_id"]
+        model["evaluation"] = None
+        if found is not None:
+            measures = predicted_measures(
+                found.predictions[name], found.labels, len(names), found.confidences.get(name)
+            )
+            model["evaluation"] = measures_json(measures, names)
+    return values
 
 
 def file_json(summary: GraphSummary) -> dict[str, Any]:

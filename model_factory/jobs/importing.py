@@ -121,7 +121,7 @@ class ImportedSupernet:
 def import_weights(path: Path, layout: str, folder: Path) -> ImportedSupernet:
     """Write the weights in `path` to `folder` as a supernet, with a config that continues its training.
 
-    Running statistics are left out, because every subnet needs its own: a build recalibrates each of them.
+    Running statistics, which fit the largest network only, are kept beside the weights for the start of training.
 
     Args:
         path: The file of weights.
@@ -140,7 +140,8 @@ def import_weights(path: Path, layout: str, folder: Path) -> ImportedSupernet:
     notes: list[str] = []
     found = _read(path, layout, notes.append)
     supernet = supernet_with(found.config, found.state)
-    save_supernet(weights, supernet)
+    parameters = dict(supernet.largest.named_parameters())
+    save_supernet(weights, supernet, {name: value for name, value in found.state.items() if name not in parameters})
     write_text(config_file, _config_text(found, layout))
     return ImportedSupernet(
         network=found.name,

@@ -118,6 +118,7 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
         EngineError: The engine of the new device cannot run a network.
         DiskError: A file cannot be written.
     """
+    from device_profiles.measuring.random_inputs import network_input_type, random_inputs
     from device_profiles.measuring.random_weights import keep_units_alive
 
     sheet = folder / "measurements.csv"
@@ -136,9 +137,8 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
         for index, subnet in enumerate(networks):
             progress(index, len(networks), subnet.id)
             shape = materials.model_space.input_shape(subnet)
-            inputs = np.random.default_rng(run.config.seed).standard_normal(
-                (_CALIBRATION_INPUTS, *shape), dtype=np.float32
-            )
+            generator = np.random.default_rng(run.config.seed)
+            inputs = random_inputs(materials.model_space, subnet, _CALIBRATION_INPUTS, generator)
             precision, module = like.profile.precision, materials.model_space.build(subnet).eval()
             keep_units_alive([module])
             engine.convert(
@@ -147,6 +147,7 @@ def suggest(run: Run, console: Console, request: Request, count: int, folder: Pa
                 folder / f"{subnet.id}.{'onnx' if engine.name == 'onnxruntime' else engine.name}",
                 precision=precision,
                 calibration=None if precision == "fp32" else inputs,
+                input_type=network_input_type(materials.model_space),
             )
         write_text(sheet, _sheet(networks, measured))
     return Suggestion(sheet=sheet, networks=tuple(networks))

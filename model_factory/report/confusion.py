@@ -48,10 +48,7 @@ def confusion_svg(measures: ClassMeasures, names: Sequence[str]) -> str:
         names: The names of the classes.
     """
     count = len(measures.classes)
-    sizes = _Sizes(cell=30, font=11, room=96)
-    if count > _NUMBERED:
-        cell = min(18.0, _WIDTH / count)
-        sizes = _Sizes(cell=cell, font=min(11.0, 0.8 * cell), room=min(96.0, 7.2 * cell))
+    sizes = _sizes(count, max(len(clean(name, _LETTERS)) for name in names))
     side, top = sizes.cell * count, sizes.room + 1.6 * sizes.font
     width, height = top + side + 2, top + side + 2
     parts = [
@@ -67,6 +64,13 @@ def confusion_svg(measures: ClassMeasures, names: Sequence[str]) -> str:
         "</g></svg>",
     ]
     return "".join(parts)
+
+
+def _sizes(count: int, letters: int) -> _Sizes:
+    """The sizes for a number of classes, whose longest name has so many letters."""
+    cell = 30.0 if count <= _NUMBERED else min(18.0, _WIDTH / count)
+    font = min(11.0, 0.8 * cell)
+    return _Sizes(cell=cell, font=font, room=0.6 * font * letters + 6)  # a letter is about 0.6 as wide as high
 
 
 def _names(names: Sequence[str], sizes: _Sizes) -> list[str]:

@@ -27,8 +27,14 @@ def page_environment() -> Environment:
         bytes=format_bytes,
         duration=format_duration,
         seconds=_seconds,
+        figure=_figure,
     )
     return environment
+
+
+def _figure(value: float) -> str:
+    """A number in a unit that is not known, with four digits: fewer hide what intervals say, more say nothing."""
+    return f"{value:.4g}"
 
 
 def _percent(fraction: float) -> str:

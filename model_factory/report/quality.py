@@ -13,6 +13,7 @@ from model_factory.report.data import QualityRow
 from model_factory.report.reliability import reliability_svg
 from supernet.tasks.class_measures import FEWEST
 from supernet.tasks.estimates import Estimate
+from supernet.tasks.label_measures import LabelMeasure, LabelMeasures
 from supernet.tasks.measures import ClassMeasures
 
 _CLASSES_SHOWN: Final = 20
@@ -42,7 +43,9 @@ def quality_globals() -> dict[str, Any]:
     """What the template calls, by name."""
     return {
         "class_rows": class_rows,
+        "label_rows": label_rows,
         "unpredicted": unpredicted,
+        "fewest": FEWEST,
         "most_classes": MOST_CLASSES,
         "confusion_svg": lambda measures, names: Markup(confusion_svg(measures, names)),
         "reliability_svg": lambda found: Markup(reliability_svg(found)),
@@ -53,7 +56,7 @@ def class_rows(quality: Sequence[QualityRow], names: Sequence[str]) -> tuple[Cla
     """The table of classes, in their order; of many classes those on which any model is worst, the worst first."""
     found = [row.measures for row in quality if isinstance(row.measures, ClassMeasures)]
     rows = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(names if found else ()):
         of_class = [measures.classes[index] for measures in found]
         support = of_class[0].support
         recalls = tuple(one.recall for one in of_class)
@@ -67,7 +70,15 @@ def _lowest(row: ClassRow) -> float:
     return min((recall.value for recall in row.recalls if recall is not None), default=1.0)
 
 
-def unpredicted(measures: ClassMeasures, names: Sequence[str]) -> str:
+def label_rows(measures: LabelMeasures, names: Sequence[str]) -> tuple[tuple[LabelMeasure, str], ...]:
+    """The labels with their names, in their order; of many labels those of the lowest F1, the lowest first."""
+    rows = list(zip(measures.labels, names, strict=True))
+    if len(rows) > _CLASSES_SHOWN:
+        rows.sort(key=lambda row: (1.0 if row[0].f1 is None else row[0].f1, row[1]))
+    return tuple(rows[:_CLASSES_SHOWN])
+
+
+def unpredicted(measures: ClassMeasures | LabelMeasures, names: Sequence[str]) -> str:
     """The classes that a model never predicts, although there are test images of them; a dash if there are none."""
     found = [names[index] for index in measures.never_predicted]
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

@@ -60,13 +60,13 @@ def errors_stage(
     errors = {
         name: worst_errors(found.predictions, labels, found.confidences, _MOST)
         for name, found in evaluations.items()
-        if found.confidences is not None
+        if found.confidences is not None and found.correct is not None  # the errors of classes
     }
 
     def write() -> bool:
         with console.stage("write errors"):
             pictures = _pictures(materials, errors)
-            wrong = {name: found.images - found.correct for name, found in evaluations.items()}
+            wrong = {name: found.images - (found.correct or 0) for name, found in evaluations.items()}
             sections = [
                 _section(row, wrong[row.model_id], errors.get(row.model_id), pictures, names) for row in quality
             ]

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from device_profiles.engine import Precision
 from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import Artifact, Evaluation, evaluate_artifact
-from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_array, read_npy
+from exports.family.npy import MAX_NPY_BYTES, npy_bytes, read_answers, read_array
 from exports.family.proof import drop_note
+from exports.family.task_rules import AnswerKind
 from factory_base.documents import shaping_values
 from factory_base.errors import BudgetError
 from factory_base.files import write_bytes
@@ -47,14 +50,16 @@ class FileFacts:
     Attributes:
         artifact: The file.
         parameters: Number of parameters of the network.
-        correct: Number of test images that the file labels correctly.
+        correct: Number of test images that the file labels correctly; None if the answers are not classes.
         images: Number of test images.
+        answers: What the file answers with.
     """
 
     artifact: Artifact
     parameters: int
-    correct: int
+    correct: int | None
     images: int
+    answers: AnswerKind = "classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +93,14 @@ class Exported:
         Raises:
             ForeignError, ManifestError: The predictions cannot be read.
         """
-        predictions = read_npy(read_regular(self.predictions, MAX_NPY_BYTES), str(self.predictions))
-        sure = confidences_beside(self.predictions)
+        kind = self.facts.answers
+        predictions = read_answers(read_regular(self.predictions, MAX_NPY_BYTES), str(self.predictions), kind)
+        sure, dimensions = confidences_beside(self.predictions), 1 if kind == "classes" else 2
         return Evaluation(
             predictions=predictions,
             correct=self.facts.correct,
             images=self.facts.images,
-            confidences=read_array(read_regular(sure, MAX_NPY_BYTES), str(sure), "<f4", 1) if sure.is_file() else None,
+            confidences=_array(sure, dimensions) if sure.is_file() else None,
         )
 
 
@@ -179,15 +185,22 @@ def _written(
         known = None if own else known_file(run, trained, variant)
         artifact = export_artifact(
             module, shape, run.exported, exporter, images, threads,
-            options=convert_options(run, materials, variant), converted=known, progress=progress,
+            options=convert_options(run, materials, variant), converted=known, progress=progress, task=materials.task,
         )  # fmt: skip
         evaluation = evaluate_artifact(
             artifact, run.exported, materials.inputs(test, subnet), test.labels, threads,
-            lambda done, total, _="": progress(done, total, "test images"),
+            lambda done, total, _="": progress(done, total, "test images"), task=materials.task,
         )  # fmt: skip
     write_predictions(run.predictions(variant.name), evaluation)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return FileFacts(artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images)
+    return FileFacts(
+        artifact=artifact, parameters=parameters, correct=evaluation.correct, images=evaluation.images,
+        answers=materials.judge.kind,
+    )  # fmt: skip
+
+
+def _array(path: Path, dimensions: int) -> NDArray[np.float32]:
+    return read_array(read_regular(path, MAX_NPY_BYTES), str(path), "<f4", dimensions)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

@@ -141,6 +141,7 @@ def _invented_spec(run: Run, materials: Materials, targets: Sequence[FoundProfil
         [_invented_model(run, materials, name, perf) for name in names],
         [tier_spec(found.profile, names[index % models]) for index, found in enumerate(targets)],
         Provenance(supernet_sha256=digest, config_sha256=digest, dataset_sha256=digest, tool_version=__version__),
+        judge=materials.judge,
         release=run.config.release,
         publish=_publish(run),
         fitting=run.config.data.fitting,
@@ -159,7 +160,9 @@ def _invented_model(run: Run, materials: Materials, name: str, perf: Sequence[Pe
     )  # fmt: skip
     return ModelSpec(
         artifact=artifact,
-        evaluation=Evaluation(predictions=labels.astype(np.uint16), correct=len(labels), images=len(labels)),
+        evaluation=Evaluation(
+            predictions=labels.astype(np.uint16) if labels.ndim == 1 else labels, correct=None, images=len(labels)
+        ),
         subnet_values=largest.to_dict(),
         macs=_INVENTED,
         parameters=_INVENTED,
@@ -245,6 +248,7 @@ def _family_spec(
         [tier_spec(outcome.found.profile, e.artifact.model_id) for outcome, e in pairs],
         checkpoint=run.checkpoint,
         config=shaping_values(run.config),
+        judge=materials.judge,
         release=run.config.release,
         tool_version=__version__,
         floors=_floors(run, outcomes, exported),

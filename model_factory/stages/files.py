@@ -142,7 +142,7 @@ class VariantFiles:
         """Raise `ParityError` now if the proof would, so that another variant is taken. In fp32 that is a defect."""
         macs = self._materials.workloads.of(variant.subnet).macs
         images = parity_images(self._materials, variant.subnet, macs)
-        check_parity(module, self._session(path), images, variant.precision)
+        check_parity(module, self._session(path), images, variant.precision, task=self._materials.task)
 
     def _session(self, path: Path) -> IsolatedSession:
         threads, classes = self._run.config.threads, len(self._trained.class_names)

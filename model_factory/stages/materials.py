@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from exports.family.judge import Judge
 from factory_base.documents import shaping_values
 from factory_base.errors import DataError, SpaceError
 from factory_base.files import digest_of
@@ -296,6 +297,11 @@ class Materials:
         inputs = ExampleInputs(self.examples(self.splits.heldout), self.model_space.input_shape(subnet))
         module = self._rounded(self.calibrated(subnet, images, supernet), subnet, precision)
         return float(self.heldout_scores_of(logits(module, inputs).numpy(), self.splits.heldout.labels).mean())
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What judges the predictions of exported files."""
+        return Judge(task=self.task, metric=self.metric)
 
     @property
     def metric(self) -> str:

@@ -17,6 +17,7 @@ from model_factory.run import Run
 from model_factory.stages.materials import CHECK_IMAGES, Materials
 from model_factory.stages.sealed import read_sealed, read_unsealed, write_sealed
 from supernet.planning.plan import TrainingCosts, TrainingLimits, TrainingPlan, seconds_until, time_span
+from supernet.planning.pretrained_start import describe_start
 
 if TYPE_CHECKING:
     from supernet.training.workers import Workers
@@ -147,9 +148,10 @@ def plan_stage(run: Run, materials: Materials, console: Console, limits: Trainin
     if workers.is_first:
         run.write_resolved_config()
     for line in (
+        *describe_start(run.config.model, run.config.training),
         *kept.changes,
         shown,
-        *_imbalance_line(run, materials),
+        *imbalance_line(run, materials),
         *_finetuning_line(run.config, len(materials.splits.train), kept.costs.largest_step_seconds),
     ):
         console.say(line)
@@ -193,7 +195,7 @@ def _measure(
         )
 
 
-def _imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
+def imbalance_line(run: Run, materials: Materials) -> tuple[str, ...]:
     """What the training does about classes of unequal size, if it does anything or they are very unequal."""
     from supernet.training.imbalance import UNEVEN, balance
 

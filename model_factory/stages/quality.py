@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exports.family.evaluations import evaluation_of
+from exports.family.judge import Predictions
 from exports.family.records import Manifest
 from factory_base.errors import ManifestError
 from factory_base.foreign import printable
@@ -19,7 +17,7 @@ from model_factory.run import Run
 from model_factory.stages.export import Exported
 from model_factory.stages.search import SearchOutcome
 from supernet.tasks.class_measures import FEWEST
-from supernet.tasks.measures import ClassMeasures, predicted_measures
+from supernet.tasks.measures import ClassMeasures, LabelMeasures, ValueMeasures, predicted_measures
 
 if TYPE_CHECKING:
     from supernet.training.config import Imbalance
@@ -44,7 +42,7 @@ def quality_rows(
     Raises:
         ManifestError: The family does not publish its evaluation, and the run has lost it.
     """
-    labels, classes = test_labels(run, manifest), exported[0].artifact.classes
+    labels, outputs = test_labels(run, manifest), manifest.task.output_count
     targets: dict[str, tuple[str, ...]] = {}
     for outcome, e in zip(outcomes, exported, strict=True):
         name = e.artifact.model_id
@@ -54,14 +52,14 @@ def quality_rows(
         QualityRow(
             model_id=name,
             targets=of,
-            measures=predicted_measures(evaluations[name].predictions, labels, classes, evaluations[name].confidences),
+            measures=predicted_measures(evaluations[name].predictions, labels, outputs, evaluations[name].confidences),
         )
         for name, of in targets.items()
     )
 
 
-def test_labels(run: Run, manifest: Manifest) -> NDArray[np.uint16]:
-    """The classes of the test images on which the family of a run was evaluated.
+def test_labels(run: Run, manifest: Manifest) -> Predictions:
+    """The labels of the test set on which the family of a run was evaluated.
 
     Raises:
         ManifestError: The family does not publish them, and the run has lost them.
@@ -82,17 +80,41 @@ def quality_notes(rows: Sequence[QualityRow], names: Sequence[str], imbalance: I
         names: The names of the classes.
         imbalance: What the training did about classes of unequal size.
     """
+    others = dict.fromkeys(note for row in rows for note in _other_notes(row, names))  # labels are scarce for all
     known = {
         f"the model of {', '.join(row.targets)}": row.measures
         for row in rows
         if isinstance(row.measures, ClassMeasures)
     }
     return (
+        *others,
         *(_chance_note(model, found) for model, found in known.items() if not found.beats_majority),
         *_scarce_notes(known, names),
         *_unpredicted_notes(known, names),
         *(_uneven_note(model, found, imbalance) for model, found in known.items() if _is_uneven(found)),
     )
+
+
+def _other_notes(row: QualityRow, names: Sequence[str]) -> Iterator[str]:
+    """Notes on a model that answers with labels or values."""
+    model, measures = f"the model of {', '.join(row.targets)}", row.measures
+    if isinstance(measures, LabelMeasures):
+        scarce, missed = measures.scarce(FEWEST), measures.never_predicted
+        if scarce:
+            listed = _listed([f"{printable(names[index])!r} {measures.labels[index].support}" for index in scarce])
+            yield f"{len(scarce)} of the {len(names):,} labels have fewer than {FEWEST} test images ({listed})"
+        if missed:
+            yield (
+                f"{model} never predicts {_listed([repr(printable(names[index])) for index in missed])}, which test "
+                "images have"
+            )
+    elif isinstance(measures, ValueMeasures):
+        bad = [name for name, one in zip(names, measures.values, strict=True) if not one.beats_mean]
+        if bad:
+            yield (
+                f"{model} predicts {_listed([repr(printable(name)) for name in bad])} no better than always answering "
+                "the mean; before you ship it, train longer, check the labels, or test on more images"
+            )
 
 
 def _chance_note(model: str, found: ClassMeasures) -> str:

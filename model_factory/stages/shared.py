@@ -273,7 +273,7 @@ def _proven(
     materials, threads = group.materials, group.run.config.threads
     images = parity_images(materials, exported.subnet, outcome.result.pick.costs.macs)
     try:
-        proof = exporter.prove(module, graph, exported.precision, images, threads)
+        proof = exporter.prove(module, graph, exported.precision, images, threads, task=materials.task)
     except ParityError as error:
         raise ParityError(
             f"{exported.predictions.stem} with shared weights: {error}; set `export.layout` to separate, or leave "
@@ -285,7 +285,12 @@ def _proven(
     )
     test = materials.splits.test
     evaluation = evaluate_artifact(
-        artifact, graph.parent.parent, materials.inputs(test, exported.subnet), test.labels, threads
+        artifact,
+        graph.parent.parent,
+        materials.inputs(test, exported.subnet),
+        test.labels,
+        threads,
+        task=materials.task,
     )
     write_predictions(_predictions(group, exported.predictions.stem), evaluation)
     return replace(exported.facts, artifact=artifact, correct=evaluation.correct, images=evaluation.images)

@@ -132,7 +132,7 @@ class _Draw:
             starts=[0, *np.cumsum(np.bincount(owners)).tolist()],
             members=owners[by_stratum].tolist(),
             edges=[0, *np.cumsum(groups).tolist()],
-            weights=[weight / share for weight, share in zip(weights, shares, strict=True)],
+            weights=[weight / share if share else 0.0 for weight, share in zip(weights, shares, strict=True)],
             wanted=shares,
             open_groups=groups.tolist(),
             taken_rows=[0] * (kinds + 1),

@@ -19,6 +19,8 @@ from supernet.data.text_source import TextSource, TextSplit
 from supernet.data.tokenizer import PADDING, Tokenizer, load_tokenizer, trained_tokenizer
 from supernet.data.types import ContentDigest, LabelledTexts, Labels, Rows, Weights
 
+_UNKNOWN_SHARE = 0.01
+"""Of the tokens that are unknown, from which on it is said: fewer hardly matter."""
 _CHUNK = 8192
 """Texts in memory at a time: enough for all threads of a tokenizer, and some MiB of sentences."""
 
@@ -172,7 +174,11 @@ def _notes(
     if tokenizer.unknown is not None:
         tokens = splits["heldout"].tokens
         unknown = float((tokens == tokenizer.unknown).sum() / max(1, (tokens != tokenizer.padding).sum()))
-        notes.append(f"data: {unknown:.1%} of the tokens of held-out texts are unknown")
+        if unknown >= _UNKNOWN_SHARE:
+            notes.append(
+                f"data: {unknown:.1%} of the tokens of held-out texts are unknown: their characters are rare in the "
+                "training texts; a larger vocabulary keeps more of them"
+            )
     for name, split in splits.items():
         empty = int((split.tokens == tokenizer.padding).all(axis=1).sum())
         if empty:

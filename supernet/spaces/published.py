@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from supernet.chain import Link
+from supernet.data.image_form import SQUARE, ImageForm
 from supernet.sharing.importance import SortGroup
 from supernet.space import SearchSpace, SubnetConfig
 from supernet.spaces.blocks import ACTIVATIONS, BlockShape, ConvNorm, InvertedResidual, initialise
@@ -22,11 +23,12 @@ from supernet.spaces.sorting import inverted_residual_groups
 
 
 class PublishedSpace:
-    """The model space of a `PublishedConfig` for images of three channels and `classes` classes."""
+    """The model space of a `PublishedConfig` for `classes` classes and images of the channels and proportions given."""
 
-    def __init__(self, config: PublishedConfig, classes: int) -> None:
+    def __init__(self, config: PublishedConfig, classes: int, images: ImageForm = SQUARE) -> None:
         self._config = config
         self._classes = classes
+        self._images = images
         self._space = search_space(config)
 
     @property
@@ -56,21 +58,25 @@ class PublishedSpace:
         return {"stem": stem, **numbered_blocks(network.stages), "head": _Head(network)}  # type: ignore[arg-type]
 
     def build(self, subnet: SubnetConfig) -> nn.Module:
-        """The network of `subnet`: float images (batch, 3, resolution, resolution) -> logits (batch, classes)."""
-        return PublishedNet(self._config, subnet, self._classes)
+        """The network of `subnet`: float images (batch, *input_shape(subnet)) -> logits (batch, classes)."""
+        return PublishedNet(self._config, subnet, self._classes, self._images.channels)
 
     def input_shape(self, subnet: SubnetConfig) -> tuple[int, ...]:
-        """(3, resolution, resolution)."""
-        return (3, int(subnet["resolution"]), int(subnet["resolution"]))
+        """(channels, resolution, width); of square images, the width is the resolution, too."""
+        return self._images.input_shape(int(subnet["resolution"]))
+
+    def for_images(self, images: ImageForm) -> PublishedSpace:
+        """See `ImageModelSpace`."""
+        return PublishedSpace(self._config, self._classes, images)
 
 
 class PublishedNet(nn.Module):
     """A static network. `stages.<i>.<j>` is block `j` of stage `i`, present if the stage is deep enough."""
 
-    def __init__(self, config: PublishedConfig, subnet: SubnetConfig, classes: int) -> None:
+    def __init__(self, config: PublishedConfig, subnet: SubnetConfig, classes: int, inputs: int) -> None:
         super().__init__()
         network, eps = config.network, config.norm_eps
-        self.stem = ConvNorm(3, network.stem_width, 3, eps, stride=2, same=config.padding == "same")
+        self.stem = ConvNorm(inputs, network.stem_width, 3, eps, stride=2, same=config.padding == "same")
         self.stem_activation = ACTIVATIONS[network.activation]()
         shapes = _block_shapes(config, subnet)
         self.stages = nn.ModuleList(
@@ -85,7 +91,7 @@ class PublishedNet(nn.Module):
         self.classifier = nn.Linear(mixed or network.head_width, classes)
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, 3, size, size) -> (batch, classes)
+    def forward(self, x: Tensor) -> Tensor:  # (batch, inputs, height, width) -> (batch, classes)
         """Logits of a batch of images."""
         x = self.stem_activation(self.stem(x))
         for stage in self.stages:
@@ -103,11 +109,11 @@ class _Head(nn.Module):
         self.mix, self.mix_activation = network.mix, network.mix_activation
         self.classifier = network.classifier
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width) -> (batch, classes)
         return _classified(self, x)
 
 
-def _classified(layers: nn.Module, x: Tensor) -> Tensor:  # (batch, channels, size, size) -> (batch, classes)
+def _classified(layers: nn.Module, x: Tensor) -> Tensor:  # (batch, channels, height, width) -> (batch, classes)
     """The layers after the last block."""
     x = layers.head_activation(layers.head(x)).mean((2, 3), keepdim=True)  # type: ignore[operator]
     if layers.mix is not None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -22,6 +23,8 @@ from supernet.training.tensor_file import misfit, opened_tensors, read_tensors
 from supernet.training.trainer import Progression
 
 _DAMAGED: Final = "retrain with `factory train --retrain`, or restore the file"
+STATISTICS: Final = "statistics."
+"""Prefix of the names of running statistics that a checkpoint may hold beside the weights."""
 NOT_CONTINUED: Final = "it is not continued"
 """What becomes of a training state that cannot be used; the end of every message about one."""
 
@@ -103,9 +106,20 @@ def space_digest(model_space: ModelSpace) -> str:
     return digest_of({"choices": model_space.space.to_json(), "shapes": shapes, "layers": repr(largest)})
 
 
-def save_supernet(path: Path, supernet: Supernet) -> None:
-    """Write the weights of `supernet` to `path`. Raises `DiskError`."""
-    _save(path, dict(supernet.named_parameters()), {"space": space_digest(supernet.model_space)})
+def save_supernet(path: Path, supernet: Supernet, statistics: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+    """Write the weights of `supernet` to `path`.
+
+    Args:
+        path: The file.
+        supernet: The supernet.
+        statistics: Running statistics that the weights of the largest network came with, by name, for a training run
+            that starts from the file. A supernet has none.
+
+    Raises:
+        DiskError: The file cannot be written.
+    """
+    kept = {STATISTICS + name: tensor for name, tensor in statistics.items()}
+    _save(path, dict(supernet.named_parameters()) | kept, {"space": space_digest(supernet.model_space)})
 
 
 def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
@@ -124,6 +138,7 @@ def load_supernet(path: Path, model_space: ModelSpace) -> Supernet:
         )
     supernet = Supernet(model_space)
     parameters = dict(supernet.named_parameters())  # buffers come from the model space
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATISTICS)}
     if fault := misfit(tensors, parameters):
         raise CheckpointError(f"{path}: is damaged: it {fault}; {_DAMAGED}")
     with torch.no_grad():

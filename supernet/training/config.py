@@ -51,6 +51,18 @@ class TrainingConfig(Document):
     fresh_parameters: tuple[str, ...] = ()
     """Patterns of parameter names that are not taken from `initial_weights`, for example `classifier.*` if the classes
     differ."""
+    keep_statistics: Annotated[bool, ADDED] = True
+    """Whether the statistics of batch normalisation that come with initial weights keep their effect: scales and shifts
+    are changed once, so that the largest network computes with the statistics of these data what it computed with those
+    in the file. It matters if the data look different from what the weights were trained on. No effect if the file has
+    no statistics."""
+    probe: Annotated[bool | Literal["auto"], ADDED] = "auto"
+    """Whether a fresh head is fitted to the features of the initial weights before training, instead of starting from
+    random weights: a linear probe, which takes seconds to minutes. `auto`: if the head is fresh and a linear layer;
+    `true` is an error if it is not."""
+    backbone_rate: Annotated[float, ADDED] = Field(default=1.0, gt=0, le=1)
+    """Learning rate of everything but the head, relative to `learning_rate`. Below 1, pretrained features change less
+    than the head."""
     sort_by_importance: bool = False
     """Whether to reorder the channels, heads and neurons of `initial_weights` before the first step, so that the most
     important ones come first, where smaller networks keep them. The largest network computes the same as before."""

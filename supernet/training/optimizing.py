@@ -7,28 +7,54 @@ import math
 import torch
 from torch import Tensor, nn
 
+from factory_base.errors import TrainingError
+from supernet.sharing.head import head_name
+from supernet.sharing.supernet import Supernet
 from supernet.training.config import TrainingConfig
 
 _LAST_LEARNING_RATE = 0.01
 """Learning rate at the end, relative to its peak. It is not 0, so that the last steps still train."""
 _SECOND_MOMENT_DECAY = 0.999
 """Decay of AdamW's second moment: the default of PyTorch, from Kingma and Ba, "Adam" (2015)."""
+_RATE = "rate"
+"""Key of a parameter group: its learning rate relative to that of the head."""
 
 
-def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters of `module`. Only parameters with two or more axes have weight decay."""
-    weights = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def make_optimizer(supernet: Supernet, config: TrainingConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameters of `supernet`. Only parameters with two or more axes have weight decay.
+
+    Raises:
+        TrainingError: `config` sets another rate for the head than for the rest, but there is no head.
+    """
+    groups = [
+        {"params": [p for p in part if (p.ndim > 1) == is_weight], "weight_decay": decay, _RATE: rate}
+        for part, rate in _parts(supernet, config.backbone_rate)
+        for is_weight, decay in ((True, config.weight_decay), (False, 0.0))
+    ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, _SECOND_MOMENT_DECAY))
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
+def _parts(supernet: Supernet, backbone_rate: float) -> list[tuple[list[nn.Parameter], float]]:
+    """Parameters and their learning rate, relative to that of the head, whose parameters come first."""
+    if backbone_rate == 1:
+        return [(list(supernet.parameters()), 1.0)]
+    head = head_name(supernet)
+    if head is None:
+        raise TrainingError(
+            "training.backbone_rate below 1 needs a head, a linear layer at the end of the network, and this model "
+            "space has none; set it to 1"
+        )
+    layer = list(supernet.largest.get_submodule(head).parameters())
+    in_head = {id(parameter) for parameter in layer}
+    return [(layer, 1.0), ([p for p in supernet.parameters() if id(p) not in in_head], backbone_rate)]
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of the head, and of the other parameters relative to it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group[_RATE]
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

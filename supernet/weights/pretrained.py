@@ -1,4 +1,4 @@
-"""Initial weights of the largest network: loading them, and sorting its units by importance."""
+"""Initial weights of the largest network: loading them, fitting a fresh head, and sorting units by importance."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from torch import Tensor, nn
 from factory_base.documents import nearest
 from factory_base.errors import CheckpointError, ConfigError
 from factory_base.foreign import printable
-from supernet.data.examples import Examples
+from supernet.data.examples import ExampleInputs, Examples
+from supernet.evaluation.calibration import seeded_rows
+from supernet.sharing.head import head_name
 from supernet.sharing.importance import LabelledBatch, sort_by_importance
 from supernet.sharing.supernet import Supernet
 from supernet.spaces.config import SpaceConfig
 from supernet.spaces.hf_config import TransformersConfig
 from supernet.tasks.classification import Classification
 from supernet.tasks.task import Task
+from supernet.training.checkpoint import STATISTICS
 from supernet.training.config import TrainingConfig
 from supernet.training.tensor_file import read_tensors
 from supernet.weights.hf_weights import read_pretrained
 from supernet.weights.layouts import PRETRAINED_LAYOUT, read_layout
 from supernet.weights.locating import initial_weights_file
+from supernet.weights.probe import fit_head
+from supernet.weights.statistics import VARIANCE, carry_over
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _CLASSIFIER = "classifier.weight"
@@ -36,6 +41,9 @@ _SHOWN = 3
 """Names listed in a message, so that it stays one line."""
 _NAME_SHOWN = 100
 """Characters of such a name."""
+_STATISTICS_EXAMPLES = 2000
+"""Training examples whose statistics replace those of pretrained weights; a channel's mean over all positions of as
+many images is known to a few percent of its deviation."""
 _SORTING_EXAMPLES, _SORTING_BATCH = 1024, 128
 """Examples from which gradients are computed, which takes seconds to minutes; and how many pass at a time, which is
 also how many the magnitude of weights needs, to check the result."""
@@ -48,23 +56,19 @@ class Loaded:
     Attributes:
         weights: Names of the parameters that were read from the file.
         fresh: Names of the parameters that were left as they were.
-        ignored: Names of running statistics in the file, which no supernet has.
+        statistics: The running statistics in the file, by name, which no supernet has; see `carry_over`.
         unused: Names of weights in the file that belong to heads for other tasks.
     """
 
     weights: tuple[str, ...]
     fresh: tuple[str, ...]
-    ignored: tuple[str, ...]
+    statistics: Mapping[str, Tensor]
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.weights)} weights loaded"]
         if self.fresh:
             parts.append(f"{len(self.fresh)} left fresh ({_some(self.fresh)})")
-        if self.ignored:
-            parts.append(
-                f"{len(self.ignored)} statistics of batch normalisation ignored, since every subnet gets its own"
-            )
         if self.unused:
             parts.append(f"{len(self.unused)} of heads for other tasks not used ({_some(self.unused)})")
         return "; ".join(parts)
@@ -131,17 +135,19 @@ def _load(supernet: Supernet, path: Path, tensors: Mapping[str, Tensor], fresh: 
     parameters = dict(network.named_parameters())
     left = _matching(fresh, parameters)
     statistics = _statistics(network)
-    ignored = tuple(name for name in tensors if name in statistics)
+    ignored = {name: value for name, value in tensors.items() if name in statistics}
     given = {name: value for name, value in tensors.items() if name not in statistics and name not in left}
     _check_buffers(given, network, path)
     _check_names(given, [name for name in parameters if name not in left], path)
     _check_shapes(given, parameters, path)
     for name, value in given.items():
         _check_values(name, value, path)
+    for name, value in ignored.items():
+        _check_statistic(name, value, parameters.get(f"{name.rpartition('.')[0]}.weight"), path)
     with torch.no_grad():
         for name, value in given.items():
             parameters[name].copy_(value)
-    return Loaded(weights=tuple(given), fresh=left, ignored=ignored)
+    return Loaded(weights=tuple(given), fresh=left, statistics=ignored)
 
 
 def start_from(
@@ -155,7 +161,7 @@ def start_from(
     task: Task | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Loaded | None:
-    """Load and sort the initial weights, as the config says. If it names no initial weights, do nothing.
+    """Load the initial weights, fit a fresh head, and sort, as the config says. Without initial weights, do nothing.
 
     Args:
         supernet: The supernet, on the CPU, changed in place.
@@ -163,7 +169,7 @@ def start_from(
             number of classes.
         config: The recipe.
         folder: Folder to which the path of the weights is relative.
-        examples: The training examples, some of which decide what is important.
+        examples: The training examples, to which the head is fitted, and some of which decide what is important.
         seed: Seed of the choice of these examples.
         task: What the networks learn; by default the classes of the examples.
         notify: Called with a line about each thing that was done.
@@ -181,12 +187,17 @@ def start_from(
         return None
     loaded = _loader(model)(supernet, path, config.fresh_parameters)
     notify(f"{path}: {loaded}")
+    task = task or Classification(names=())
+    if loaded.statistics:
+        notify(_keep_statistics(supernet, loaded, config, examples, seed))
+    probed = _probe(supernet, loaded, config, examples, task, seed, notify)
     if config.sort_by_importance:
-        by_gradient = config.importance == "gradients" and not (model.names_weights and loaded.fresh)
+        has_classifier = probed or not (model.names_weights and loaded.fresh)
+        by_gradient = config.importance == "gradients" and has_classifier
         batches = _batches(supernet, examples, seed, _SORTING_EXAMPLES if by_gradient else _SORTING_BATCH)
-        loss = (task or Classification(names=())).loss
-        count = sort_by_importance(supernet, batches, by_gradient=by_gradient, loss=loss)
-        notify(f"{count} groups of channels, heads or neurons sorted by importance")
+        count = sort_by_importance(supernet, batches, by_gradient=by_gradient, loss=task.loss)
+        basis = "how the loss would change" if by_gradient else "the magnitude of weights"
+        notify(f"{count} groups of channels, heads or neurons sorted by importance: {basis}")
     return loaded
 
 
@@ -194,6 +205,46 @@ def _loader(model: SpaceConfig) -> Callable[[Supernet, Path, Sequence[str]], Loa
     if not model.names_weights:
         return load_initial_weights
     return load_transformers_weights if isinstance(model, TransformersConfig) else load_published_weights
+
+
+def _keep_statistics(supernet: Supernet, loaded: Loaded, config: TrainingConfig, examples: Examples, seed: int) -> str:
+    """Make the largest network compute as with the statistics of the file, if the config allows; a line about it."""
+    unused = "its statistics of batch normalisation are not used"
+    if not config.keep_statistics:
+        return f"{unused}, as training.keep_statistics says"
+    rows = seeded_rows(len(examples), _STATISTICS_EXAMPLES, seed)
+    shape = supernet.model_space.input_shape(supernet.model_space.space.largest)
+    count = carry_over(supernet, loaded.statistics, ExampleInputs(examples, shape, rows))
+    if not count:
+        return f"{unused}, because they are not complete"
+    return f"its statistics of batch normalisation keep their effect: {count} scales and shifts fitted to these data"
+
+
+def _probe(
+    supernet: Supernet,
+    loaded: Loaded,
+    config: TrainingConfig,
+    examples: Examples,
+    task: Task,
+    seed: int,
+    notify: Callable[[str], None],
+) -> bool:
+    """Fit a fresh head to the features of the pretrained network, if the config allows; whether it was fitted.
+
+    Raises `ConfigError` if the config demands it and there is no fresh head.
+    """
+    if config.probe is False or not (loaded.fresh or config.probe is True):
+        return False
+    head = head_name(supernet)
+    if head is None or f"{head}.weight" not in loaded.fresh:
+        fault = "the head is not a linear layer" if head is None else f"its head, {head}, is not fresh"
+        if config.probe is True:
+            raise ConfigError(f"training.probe: true needs a fresh linear layer at the end of the network, but {fault}")
+        notify(f"no linear probe, because {fault}; fresh parameters start from random weights")
+        return False
+    probe = fit_head(supernet, head, examples, task, seed=seed)
+    notify(f"{head}: {probe}")
+    return True
 
 
 def check_all_trained(loaded: Loaded | None) -> None:
@@ -229,7 +280,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: is the state of a training run, not a checkpoint; name the supernet.safetensors of a finished run"
         )
-    return {name.removeprefix(_OURS): value for name, value in tensors.items()} if "space" in metadata else tensors
+    if "space" not in metadata:
+        return tensors
+    return {name.removeprefix(_OURS).removeprefix(STATISTICS): value for name, value in tensors.items()}
 
 
 def _matching(patterns: Sequence[str], names: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -300,6 +353,14 @@ def _check_values(name: str, value: Tensor, path: Path) -> None:
         raise CheckpointError(
             f"{path}: {name!r} holds values that are not finite; the file is damaged, or its training run diverged"
         )
+
+
+def _check_statistic(name: str, value: Tensor, scale: Tensor | None, path: Path) -> None:
+    """Check a running statistic of a layer with the given `scale`, (channels,), if the layer has one."""
+    if value.ndim and scale is not None and value.shape != scale.shape:
+        raise CheckpointError(f"{path}: {name!r} has shape {tuple(value.shape)}, expected {tuple(scale.shape)}")
+    if not value.isfinite().all() or (name.endswith(VARIANCE) and bool((value < 0).any())):
+        raise CheckpointError(f"{path}: {name!r} is not a statistic: it holds values below 0 or that are not finite")
 
 
 def _some(names: Sequence[str]) -> str:

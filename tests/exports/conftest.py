@@ -14,6 +14,7 @@ from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import evaluate_artifact
 from exports.family.family import write_family
+from exports.family.judge import classes_judge
 from exports.family.records import Perf, Provenance, Selector
 from exports.family.specs import FamilySpec, ModelSpec, Publish, TierSpec
 from exports.isolation.process import IsolatedProcess
@@ -116,7 +117,7 @@ def build_family(folder: Path, *, pixels: bool) -> tuple[Path, FamilySpec]:
         TierSpec(id="computer", platform="linux", selectors=(Selector(cores_min=1),), model_id="large"),
     )
     spec = FamilySpec(
-        family_id="animals", release=1, labels=LABELS, mean_ppm=MEAN, std_ppm=STD,
+        family_id="animals", release=1, judge=classes_judge(LABELS), mean_ppm=MEAN, std_ppm=STD,
         sample_images=base_images(8, seed=5), test_labels=labels, test_set_sha256=SHA, models=tuple(models),
         tiers=tiers,
         provenance=Provenance(supernet_sha256=SHA, config_sha256=SHA, dataset_sha256=SHA, tool_version="0.1.0"),

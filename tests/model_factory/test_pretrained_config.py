@@ -12,6 +12,7 @@ from factory_base.quantities import WITH_UNITS
 from model_factory.config import FactoryConfig
 from supernet.data.config import DataConfig
 from supernet.data.normalising import NAMED_STATISTICS, fixed_statistics
+from supernet.planning.pretrained_start import CONVOLUTIONAL_RECIPE
 from supernet.spaces.published_config import LITE_STATISTICS, EfficientNetLite0Config
 from supernet.training.config import TrainingConfig
 
@@ -38,10 +39,18 @@ def test_a_pretrained_start_sets_the_statistics_of_the_weights_and_sorts() -> No
     assert config.training.sort_by_importance
 
 
+def test_a_pretrained_start_has_a_recipe_of_its_own_and_needs_no_training_section() -> None:
+    without = {name: section for name, section in SECTIONS.items() if name != "training"}
+    recipe = parse_document(without, FactoryConfig, "factory.yaml").training
+    assert recipe.model_dump() == TrainingConfig(**CONVOLUTIONAL_RECIPE).model_dump()
+
+
 def test_what_the_config_says_itself_remains() -> None:
-    config = parsed(data={"normalize": "data"}, training={"sort_by_importance": False})
+    config = parsed(data={"normalize": "data"}, training={"sort_by_importance": False, "learning_rate": 0.1})
     assert config.data.normalize == "data"
     assert not config.training.sort_by_importance
+    assert config.training.learning_rate == 0.1
+    assert config.training.batch_size == CONVOLUTIONAL_RECIPE["batch_size"]
 
 
 def test_a_config_in_python_gets_the_same() -> None:

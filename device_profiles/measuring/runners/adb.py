@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.measuring.reported import REMEDY, RUNS, checked
-from device_profiles.measuring.runner import LOADS, Machine, TimedFile
+from device_profiles.measuring.runner import LOADS, Machine, TimedFile, refuse_tokens
 from device_profiles.measuring.runners.adb_client import END, RESUME, Answer, Phone, find_phone
 from device_profiles.measuring.runners.perf_tools import PERF_TOOLS, PerfTool, Reading
 from device_profiles.measuring.runners.phone_facts import FACTS_COMMAND, read_facts
@@ -142,6 +142,7 @@ class AdbRunner:
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
         """See the protocol. Copies files that are not on the phone yet; their names are their digests."""
+        refuse_tokens(files)
         phone = self._connected()
         names = [f"{sha256_file(file.path)}.{self._tool.suffix}" for file in files]
         _copy_missing(phone, FOLDER, dict(zip(names, (file.path for file in files), strict=True)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.engine import Engine
-from device_profiles.measuring.runner import LOADS, Machine, TimedFile
+from device_profiles.measuring.runner import LOADS, Machine, TimedFile, refuse_tokens
 from device_profiles.measuring.runners.page_coordinator import (
     OUTPUT_NUMBERS,
     JobKind,
@@ -179,6 +179,7 @@ class BrowserRunner:
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
         """See the protocol. Only files whose load time is measured are loaded here, others when they are visited."""
+        refuse_tokens(files)
         facts = self._facts = self._wait_for_page()
         if threads > 1 and not facts.isolated:
             raise EngineError(

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from device_profiles.measuring import host_peak, timing
 from device_profiles.measuring.kernel_times import PROFILED_RUNS, WARM_UP_RUNS, kernel_latency_us
 from device_profiles.measuring.reported import REMEDY
-from device_profiles.measuring.runner import LOADS, Machine, TimedFile
+from device_profiles.measuring.runner import LOADS, Machine, TimedFile, refuse_tokens
 from device_profiles.measuring.runners.board_engines import ENGINES
 from device_profiles.measuring.runners.board_messages import (
     HELLO,
@@ -196,6 +196,7 @@ class SshRunner:
 
     def open(self, files: Sequence[TimedFile], timed: int, threads: int, seed: int) -> NDArray[np.float64]:
         """See the protocol. Only files that are not on the board yet are copied."""
+        refuse_tokens(files)
         self.close()
         digests = [sha256_file(file.path) for file in files]
         self._paths = {digest: file.path for digest, file in zip(digests, files, strict=True)}

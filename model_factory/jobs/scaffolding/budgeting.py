@@ -22,8 +22,10 @@ from supernet.space import SubnetConfig
 
 DEVICES: Final = ("lowend_1gb", "midrange", "flagship", "iphone_old", "iphone")
 """Phones from the weakest to the strongest of each platform: a first family that covers both stores."""
-_LEVELS: Final = (0.25, 0.6, 1.0, 0.5, 0.85)
-"""How much of the range of subnets, by their latency, fits each of `DEVICES`. At 1 even the largest one does."""
+SMOKE_DEVICES: Final = ("lowend_1gb", "flagship")
+"""The devices of a trial: as few as make a family."""
+_LEVELS: Final = {"lowend_1gb": 0.25, "midrange": 0.6, "flagship": 1.0, "iphone_old": 0.5, "iphone": 0.85}
+"""How much of the range of subnets, by their latency, fits each device. At 1 even the largest one does."""
 _SUBNETS = 48
 """Subnets whose costs are computed, spread from the smallest to the largest."""
 _FEWEST = 3
@@ -56,15 +58,20 @@ class TargetBudgets:
         return f"up to {format_macs(self.largest_macs)}MACs" + (f"; {self.note}" if self.note else "")
 
 
-def budgets_for(model_space: ModelSpace, *, pixels: bool) -> list[TargetBudgets]:
-    """Budgets of `DEVICES` that subnets of `model_space` keep; files of its networks take pixels if `pixels`.
+def budgets_for(model_space: ModelSpace, devices: Sequence[str], *, pixels: bool) -> list[TargetBudgets]:
+    """Budgets that subnets of a model space keep.
+
+    Args:
+        model_space: The model space.
+        devices: Some of `DEVICES`.
+        pixels: Whether files of its networks take pixels.
 
     Raises:
         SpaceError: A network of the model space cannot be traced.
     """
     subnets = _spread(model_space)
     workloads = Workloads(model_space, pixels=pixels)
-    return [_target(device, level, subnets, workloads) for device, level in zip(DEVICES, _LEVELS, strict=True)]
+    return [_target(device, _LEVELS[device], subnets, workloads) for device in devices]
 
 
 def _spread(model_space: ModelSpace) -> list[SubnetConfig]:

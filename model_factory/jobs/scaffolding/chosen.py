@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,13 @@ def imbalance(found: Found) -> Tree:
     """The keys of the section `training` for classes with very different numbers of examples."""
     note = "rare classes count more, in a way that the plan of the training names; or none"
     return {"imbalance": Noted("auto", note)} if found.is_uneven else {}
+
+
+def missing(extra: str, package: str) -> tuple[str, ...]:
+    """The line that asks for an extra of this distribution, if `package`, which it installs, is not there."""
+    if importlib.util.find_spec(package) is not None:
+        return ()
+    return (f"first: `pip install -e '.[{extra}]'` in the folder of the factory, for the package {package}",)
 
 
 def shown_path(path: Path, folder: Path) -> str:

@@ -68,7 +68,7 @@ class Columns:
 def table_files(folder: Path) -> list[Path]:
     """The tables in a folder and in the folders in it."""
     paths = (*folder.glob("*"), *folder.glob("*/*"))
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.name[0] not in "._")
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
 
 
 def guess_columns(path: Path, labels: Sequence[str] = ()) -> Columns:

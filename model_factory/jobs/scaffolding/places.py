@@ -13,6 +13,7 @@ from factory_base.foreign import printable
 from factory_base.wording import counted
 from model_factory.jobs.scaffolding.columns import Columns, guess_columns
 from supernet.data.formats import EXTENSIONS
+from supernet.data.ignoring import is_dropping
 from supernet.data.split_names import SplitName, listed, split_of_name
 from supernet.data.table.reading import SUFFIXES
 from supernet.data.types import LabelKind
@@ -24,7 +25,9 @@ _MOST_FILES = 1_000_000
 _MOST_ENTRIES = 10_000
 """Entries of the top folder that are looked at: more classes than anybody sorts into folders."""
 _ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-_READABLE = f"a folder of class folders, a table ({' '.join(SUFFIXES)}), .npz"
+_SHARD = ".tar"
+_READABLE = f"a folder of class folders, a table ({' '.join(SUFFIXES)}), {_SHARD}, .npz"
+_ALL_KINDS: tuple[LabelKind, ...] = ("class", "classes", "values")
 _FEWEST_CLASSES = 2
 """Class folders from which a table that lies beside them is taken for a description of them."""
 
@@ -73,12 +76,12 @@ def find_place(path: Path, labels: Sequence[str] = ()) -> Place:
 
 
 def image_files(root: Path) -> Iterator[Path]:
-    """The images below `root`, at most `_MOST_FILES`; hidden files and folders are skipped."""
+    """The images below `root`, at most `_MOST_FILES`; hidden files and what systems leave behind are skipped."""
     found = 0
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
+        folders[:] = sorted(name for name in folders if not _is_skipped(name))
         for name in sorted(names):
-            if name.lower().endswith(EXTENSIONS) and name[0] != ".":
+            if name.lower().endswith(EXTENSIONS) and not _is_skipped(name):
                 yield Path(folder, name)
                 found += 1
                 if found == _MOST_FILES:
@@ -88,7 +91,9 @@ def image_files(root: Path) -> Iterator[Path]:
 def _of_file(path: Path, labels: Sequence[str]) -> Place:
     suffix, shown = path.suffix.lower(), printable(str(path))
     if suffix == ".npz":
-        return Place(path=path, source="npz", kinds=("class", "classes", "values"))
+        return Place(path=path, source="npz", kinds=_ALL_KINDS)
+    if suffix == _SHARD:
+        return Place(path=path, source="webdataset", kinds=_ALL_KINDS)
     if suffix in SUFFIXES:
         return _of_table(path, path, labels)
     if suffix in EXTENSIONS:
@@ -107,7 +112,7 @@ def _of_table(path: Path, first: Path, labels: Sequence[str]) -> Place:
 
 def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Place:
     try:
-        entries = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")[:_MOST_ENTRIES]
+        entries = sorted(entry for entry in path.iterdir() if not _is_skipped(entry.name))[:_MOST_ENTRIES]
     except OSError as error:
         raise ConfigError(f"{printable(str(path))}: cannot be read ({error.strerror})") from error
     folders = [entry for entry in entries if entry.is_dir()]
@@ -117,6 +122,8 @@ def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Plac
     tables = [file for file in files if file.suffix.lower() in SUFFIXES]
     if tables and not has_classes:
         return _of_table(tables[0] if len(tables) == 1 else path, tables[0], labels)
+    if not has_classes and any(file.suffix.lower() == _SHARD for file in files):
+        return Place(path=path, source="webdataset", kinds=_ALL_KINDS)
     shards = next((shard for folder in folders for shard in sorted(folder.glob("*.parquet"))), None)
     if shards is not None:
         return _of_table(path, shards, labels)
@@ -142,10 +149,15 @@ def _in_folder(path: Path, top: Path, depth: int, labels: Sequence[str]) -> Plac
     return Place(path=path, source="folder", notes=tuple(notes))
 
 
+def _is_skipped(name: str) -> bool:
+    """Whether a file or folder is no part of the data: it is hidden, or something that systems leave behind."""
+    return name.startswith(".") or is_dropping(name)
+
+
 def _is_class(folder: Path) -> bool:
     """Whether a folder holds images of its own."""
     with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(EXTENSIONS) and entry.name[0] not in "._" for entry in entries)
+        return any(entry.name.lower().endswith(EXTENSIONS) and not _is_skipped(entry.name) for entry in entries)
 
 
 def _has_classes(folder: Path) -> bool:
@@ -159,7 +171,7 @@ def _split(folder: Path) -> SplitName | None:
 
 
 def _inner(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_skipped(entry.name))
 
 
 def _complaint(path: Path, folders: list[Path], files: list[Path], images: list[Path]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ from PIL import Image
 
 from factory_base.errors import DataError
 from model_factory.jobs.scaffolding.found import ImageSample, TextSample
+from supernet.data.formats import EXTENSIONS
 from supernet.data.metadata import orientation_of
 
 SAMPLE = 200
@@ -78,6 +81,18 @@ def sample_of_sizes(sizes: NDArray[np.int64], grey: float, unreadable: tuple[str
         grey=grey,
         unreadable=unreadable,
     )
+
+
+def tar_images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The first images in a tar archive. Raises `DataError` if it is none."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = (member for member in archive if member.isfile() and member.name.lower().endswith(EXTENSIONS))
+            for member in islice(members, SAMPLE):
+                content = archive.extractfile(member)
+                yield f"{path}, {member.name}", b"" if content is None else content.read()
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path}: is not a readable tar archive ({error}); write it again") from error
 
 
 def text_sample(texts: Iterable[str], where: str) -> TextSample:

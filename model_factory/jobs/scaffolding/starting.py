@@ -11,7 +11,7 @@ from factory_base.files import write_text
 from factory_base.foreign import printable
 from factory_base.wording import counted
 from model_factory.config import CONFIG_NAME, FactoryConfig
-from model_factory.jobs.scaffolding.budgeting import DEVICES, TargetBudgets, budgets_for
+from model_factory.jobs.scaffolding.budgeting import DEVICES, SMOKE_DEVICES, TargetBudgets, budgets_for
 from model_factory.jobs.scaffolding.choosing import choose, unusual
 from model_factory.jobs.scaffolding.chosen import Chosen
 from model_factory.jobs.scaffolding.found import Found, ImageSample, TextSample
@@ -26,6 +26,7 @@ SMOKE_NAME = "factory.smoke.yaml"
 """The file beside the config with the same loop in about two minutes."""
 
 
+_TARGETS_NOTE = "the devices, each with what the model may take there; `factory profile --list` shows all profiles"
 _METRIC_NOTE = "what the search maximises; balanced_accuracy counts every class alike"
 _NOUNS = {
     "classification": ("class", "classes"),
@@ -71,9 +72,11 @@ def start(folder: Path, data: Path, labels: Sequence[str] = ()) -> Started:
     found = look(data, labels)
     chosen = choose(found, folder)
     family = family_name(folder)
-    targets = _targets(found, chosen)
-    tree = _tree(family, found, chosen, targets)
+    tree = _tree(family, found, chosen)
     small = smoke(tree, found, folder)
+    targets = _targets(found, tree, folder, DEVICES)
+    tree["targets"] = Noted(_entries(targets), _TARGETS_NOTE)
+    small["targets"] = plain(_entries(_targets(found, small, folder, SMOKE_DEVICES)))
     for whole, name in ((tree, CONFIG_NAME), (small, SMOKE_NAME)):
         parse_document(plain(whole), FactoryConfig, name)
     write_text(folder / CONFIG_NAME, rendered(tree, _head(found)))
@@ -83,23 +86,21 @@ def start(folder: Path, data: Path, labels: Sequence[str] = ()) -> Started:
     return Started(config=folder / CONFIG_NAME, smoke=folder / SMOKE_NAME, family=family, lines=lines, todo=chosen.todo)
 
 
-def _targets(found: Found, chosen: Chosen) -> list[TargetBudgets]:
-    data, model = plain(chosen.data), plain(chosen.model)
-    targets = [{"device": device} for device in DEVICES]
-    whole = {
-        "name": "x",
-        "task": found.task,
-        "data": data,
-        "model": model,
-        "training": plain(chosen.training),
-        "targets": targets,
-    }
-    section = parse_document(whole, FactoryConfig, CONFIG_NAME).model
+def _targets(found: Found, tree: Tree, folder: Path, devices: Sequence[str]) -> list[TargetBudgets]:
+    """Budgets for `devices` that suit the model space of a config in `folder` that lacks its targets."""
+    whole = plain(tree) | {"targets": [{"device": device} for device in devices]}
+    config = parse_document(whole, FactoryConfig, CONFIG_NAME)
     takes_pixels = isinstance(found.sample, ImageSample)
-    return budgets_for(make_model_space(section, len(found.counts)), pixels=takes_pixels)
+    space = make_model_space(config.model, len(found.counts), folder, config.data.form)
+    return budgets_for(space, devices, pixels=takes_pixels)
 
 
-def _tree(family: str, found: Found, chosen: Chosen, targets: list[TargetBudgets]) -> Tree:
+def _entries(targets: Sequence[TargetBudgets]) -> list[Noted]:
+    return [Noted({"device": target.device, "budgets": target.budgets}, target.describe()) for target in targets]
+
+
+def _tree(family: str, found: Found, chosen: Chosen) -> Tree:
+    """The config but its targets."""
     return {
         "name": Noted(family, "runs/<name> and dist/<name> are called after it"),
         "release": Noted(1, "count it up with every release that you publish"),
@@ -111,10 +112,6 @@ def _tree(family: str, found: Found, chosen: Chosen, targets: list[TargetBudgets
         "model": chosen.model,
         "training": chosen.training,
         "search": Noted(chosen.search, "more of each finds better subnets and takes longer"),
-        "targets": Noted(
-            [Noted({"device": t.device, "budgets": t.budgets}, t.describe()) for t in targets],
-            "the devices, each with what the model may take there; `factory profile --list` shows all profiles",
-        ),
     }
 
 

@@ -193,9 +193,9 @@ def _class_sets(
     table: Table, name: str, separator: str | None, is_test: NDArray[np.bool_], names: tuple[str, ...] | None
 ) -> TableLabels:
     """A column of lists, or of text with separators between the labels; an empty one is no label."""
+    missing = np.flatnonzero(table.columns[name].is_null().to_numpy(zero_copy_only=False))
+    refuse(table, name, missing, "missing; write an empty list or text if no label applies")
     lists, notes = _lists(table, name, separator)
-    missing = np.flatnonzero(lists.is_null().to_numpy(zero_copy_only=False))
-    refuse(table, name, missing, "missing; write an empty list if no label applies")
     rows = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy(zero_copy_only=False))
     cells = lists.flatten()
     if not len(cells):

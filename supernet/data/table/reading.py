@@ -121,18 +121,17 @@ def _parquet_batches(file: TableFile, columns: Sequence[str]) -> Iterator[Batch]
 
     with pq.ParquetFile(file.path) as opened:
         for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-            yield {name: batch.column(name) for name in columns}
+            arrays = {name: batch.column(name) for name in columns}
+            for array in arrays.values():
+                array.validate(full=True)  # text that is not UTF-8, which fails later wherever it is read
+            yield arrays
 
 
 def _header(file: TableFile) -> list[str]:
     if file.header is not None:
         return list(file.header)
     with file.path.open(encoding="utf-8-sig", newline="") as stream:
-        names: list[str] = next((cells for cells in _rows(file, stream) if cells), [])
-    repeated = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if repeated is not None:
-        raise DataError(f"{printable(str(file.path))}: has two columns named {repeated!r:.80}; rename one")
-    return names
+        return next((cells for cells in _rows(file, stream) if cells), [])
 
 
 def _rows(file: TableFile, stream: TextIO) -> Any:

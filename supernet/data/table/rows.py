@@ -77,7 +77,7 @@ def read_table(files: Sequence[TableFile], keys: dict[str, str]) -> Table:
 
     Raises:
         ConfigError: A file has no column of that name; the message states the nearest.
-        DataError: A file is damaged, or a column is of different types in two files.
+        DataError: A file is damaged, has two columns of that name, or a column is of different types in two files.
     """
     parts: dict[str, list[Any]] = {name: [] for name in keys}
     counts = []
@@ -126,6 +126,10 @@ def _check_columns(file: TableFile, keys: dict[str, str]) -> None:
             shown = [printable(other, 80) for other in known]
             raise ConfigError(
                 f"{printable(str(file.path))}: has no column {name!r}; {nearest(name, shown)}; set '{key}'"
+            )
+        if known.count(name) > 1:
+            raise DataError(
+                f"{printable(str(file.path))}: has {known.count(name)} columns {name!r}; rename all but one"
             )
 
 

@@ -19,7 +19,7 @@ from exports.client.python.resolver import UnusableManifestError, UnusablePolicy
 from exports.client.python.selector_rules import KEYS, RAM_CLASSES_MIB, ram_class_mib, selector_fault
 from exports.client.python.strict_json import parse_json
 from exports.family.manifest import EXAMPLE_MANIFEST, decode_json, parse_manifest, reference_faults
-from exports.family.npy import npy_bytes, read_npy
+from exports.family.npy import npy_bytes, read_answers
 from exports.family.records import Manifest
 from exports.family.samples import decode_png, png_bytes
 from exports.family.verify_samples import _expected
@@ -198,7 +198,7 @@ def test_a_manifest_is_read_or_refused_and_the_client_reads_json_by_the_same_rul
 @some
 @given(damaged(NPY) | st.binary(max_size=200))
 def test_an_array_is_as_long_as_its_file_or_is_refused(data):
-    found, refused = attempt(ManifestError, read_npy, data, "x")
+    found, refused = attempt(ManifestError, read_answers, data, "x", "classes")
     assert refused or (found.dtype == np.uint16 and 2 * len(found) < len(data))
 
 

@@ -20,11 +20,13 @@ from exports.family.consistency import (
     worst_class,
 )
 from exports.family.diff import release_notes
+from exports.family.judge import classes_judge
 from exports.family.manifest import manifest_text, read_manifest
 from exports.family.records import Churn, Tier, WorstClass
 from exports.family.verify import verify_family
 from factory_base.errors import ManifestError
 
+JUDGE = classes_judge(("cat", "dog", "owl", "yak"))
 LABELS_OF_IMAGES = np.array([0, 0, 0, 0, 1, 1, 3, 3])
 
 
@@ -52,10 +54,10 @@ def test_one_class_in_ten_does_not_exceed_the_lowest_decile(classes, rank):
 
 def test_churn_tells_gains_from_losses_and_counts_changes_between_wrong_classes():
     before, after = np.array([0, 0, 0, 0, 1, 0, 0, 0]), np.array([0, 0, 0, 1, 1, 1, 3, 1])
-    assert churn_between("entry", LABELS_OF_IMAGES, before, after) == Churn(
+    assert churn_between("entry", JUDGE, LABELS_OF_IMAGES, before, after) == Churn(
         against="entry", changed_ppm=500_000, gained_ppm=250_000, lost_ppm=125_000
     )
-    same = churn_between("entry", LABELS_OF_IMAGES, after, after)
+    same = churn_between("entry", JUDGE, LABELS_OF_IMAGES, after, after)
     assert (same.changed_ppm, same.gained_ppm, same.lost_ppm) == (0, 0, 0)
 
 

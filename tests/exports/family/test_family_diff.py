@@ -7,7 +7,9 @@ import pytest
 from family_files import predictions
 
 from exports.family.artifact import Evaluation
-from exports.family.diff import Limits, diff_families, paired_difference
+from exports.family.diff import Limits, diff_families
+from exports.family.judge import classes_judge
+from exports.family.metric_change import paired_difference
 from exports.family.records import Perf, Selector
 from exports.onnx.conversion import Attempt, Conversion, Drop
 from factory_base.errors import ConfigError, IncomparableError
@@ -68,6 +70,16 @@ def test_only_a_drop_beyond_chance_is_worse(make_family, spec, lost, exit_code):
     assert len(whole) == 2 * exit_code  # the large model serves two tiers
     assert diff_families(old, new, Limits(max_accuracy_drop=0.5)).exit_code == 0
     assert diff_families(new, old, Limits()).exit_code == 0
+
+
+def test_further_figures_of_both_families_are_stated_and_have_no_limit(make_family, spec):
+    right = np.arange(200) < 150
+    old = make_family("old", models=changed(spec, evaluation=with_right(spec, right)))
+    new = make_family("new", models=changed(spec, evaluation=with_right(spec, np.arange(200) < 151)))
+    figures = {one.name: (one.old, one.new) for one in of_tier(diff_families(old, new, Limits()), "phone").measures}
+    assert set(figures) == {"balanced_accuracy", "macro_f1", "majority_accuracy"}  # no confidences were given
+    before, after = figures["balanced_accuracy"]
+    assert before < after
 
 
 @pytest.mark.parametrize(("lost", "exit_code"), [(3, 0), (12, 1)])
@@ -163,7 +175,11 @@ def test_a_changed_selector_is_noted(make_family, spec):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": ("a", "b", "c", "d")}, {"test_set_sha256": "cd" * 32}, {"test_labels": np.zeros(200, int)}],
+    [
+        {"judge": classes_judge(("a", "b", "c", "d"))},
+        {"test_set_sha256": "cd" * 32},
+        {"test_labels": np.zeros(200, int)},
+    ],
 )
 def test_another_task_or_test_set_cannot_be_compared(make_family, changes):
     with pytest.raises(IncomparableError, match="different") as caught:

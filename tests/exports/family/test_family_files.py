@@ -16,6 +16,7 @@ from exports.exporters import get_exporter
 from exports.family.artifact import evaluate_artifact
 from exports.family.diff import Limits, diff_families
 from exports.family.family import check_family, write_family
+from exports.family.judge import classes_judge
 from exports.family.labels import family_labels
 from exports.family.manifest import manifest_text, read_manifest, read_manifest_value
 from exports.family.records import Selector
@@ -100,7 +101,9 @@ def test_files_of_an_older_family_are_removed_and_others_are_left_alone(make_fam
     assert sum(name.startswith("models/") for name in left) == 1
 
 
-@pytest.mark.parametrize("change", [{"family_id": "Bad Name"}, {"labels": ("x",) * 5}, {"release": 2**60}])
+@pytest.mark.parametrize(
+    "change", [{"family_id": "Bad Name"}, {"judge": classes_judge(("x",) * 5)}, {"release": 2**60}]
+)
 def test_a_refused_specification_leaves_the_family_as_it_was(make_family, spec, change):
     folder = make_family()
     before = files(folder)
@@ -135,8 +138,8 @@ RULE = (Selector(ram_class_min=1),)
         ({"models": (), "tiers": ()}, "at least one"),
         ({"family_id": "Big One"}, "family 'Big One': 'family_id'"),
         ({"release": 0}, "'release'"),
-        ({"labels": ("cat", "dog", "owl", "yak", "fox")}, "has 4 outputs, but there are 5 labels"),
-        ({"labels": ("cat", "dog")}, "test labels must be in 0 to 1"),
+        ({"judge": classes_judge(("cat", "dog", "owl", "yak", "fox"))}, "has 4 outputs, but there are 5 labels"),
+        ({"judge": classes_judge(("cat", "dog"))}, "test labels must be in 0 to 1"),
         ({"std_ppm": (0, 1, 1)}, "std_ppm"),
         ({"test_labels": np.zeros(9, int)}, "evaluated on 200 images, but the test set has 9"),
         ({"sample_images": np.zeros((8, 4, 4, 3))}, "expected uint8"),
@@ -232,8 +235,9 @@ def test_evaluation_counts_reports_progress_and_gives_the_wilson_interval(built)
     truth = get_engine("onnxruntime").load(folder / artifact.path, 1).run(images).argmax(axis=1)
     truth[:7] = (truth[:7] + 1) % 4
     evaluation = evaluate_artifact(artifact, folder, images, truth, 1, lambda *event: seen.append(event))
-    assert (evaluation.correct, evaluation.images, evaluation.accuracy) == (63, 70, 0.9)
-    assert evaluation.interval() == pytest.approx((0.80770, 0.95079), abs=1e-4)
+    assert (evaluation.correct, evaluation.images) == (63, 70)
+    found = spec.judge.estimate(evaluation.predictions, truth)
+    assert (found.value, found.low, found.high) == pytest.approx((0.9, 0.80770, 0.95079), abs=1e-4)
     assert seen == [(64, 70, "small"), (70, 70, "small")]
 
 
@@ -260,7 +264,7 @@ def long_labels(length, count=4):
 
 
 def test_labels_that_do_not_fit_into_the_manifest_are_in_a_file_of_their_own(make_family):
-    folder = make_family(labels=long_labels(70_000))
+    folder = make_family(judge=classes_judge(long_labels(70_000)))
     manifest = read_manifest(folder)
     assert (manifest.critical, manifest.task.labels) == (("labels_file",), ())
     file = manifest.task.labels_file
@@ -274,13 +278,16 @@ def test_labels_that_do_not_fit_into_the_manifest_are_in_a_file_of_their_own(mak
 
 
 def test_labels_that_fit_are_in_the_manifest_as_before(make_family):
-    manifest = read_manifest(make_family(labels=long_labels(50_000)))
+    manifest = read_manifest(make_family(judge=classes_judge(long_labels(50_000))))
     assert (manifest.critical, manifest.task.labels_file) == ((), None)
     assert "labels_file" not in manifest_text(manifest)
 
 
 def test_families_whose_labels_are_in_files_are_compared_by_the_names(make_family):
-    old, new = make_family("old", labels=long_labels(70_000)), make_family("new", labels=long_labels(70_001))
+    old, new = (
+        make_family("old", judge=classes_judge(long_labels(70_000))),
+        make_family("new", judge=classes_judge(long_labels(70_001))),
+    )
     assert diff_families(old, old, Limits()).exit_code == 0
     with pytest.raises(IncomparableError, match="different tasks or labels"):
         diff_families(old, new, Limits())
@@ -298,7 +305,7 @@ def test_families_whose_labels_are_in_files_are_compared_by_the_names(make_famil
     ],
 )
 def test_a_damaged_file_of_labels_is_a_fault_and_cannot_be_compared(make_family, names, message):
-    folder = make_family(labels=long_labels(70_000))
+    folder = make_family(judge=classes_judge(long_labels(70_000)))
     value = json.loads((folder / "manifest.json").read_text())
     data = json.dumps(names).encode()
     path = folder / value["task"]["labels_file"]["name"]
@@ -314,7 +321,7 @@ def test_a_damaged_file_of_labels_is_a_fault_and_cannot_be_compared(make_family,
 
 
 def test_labels_in_two_places_or_without_the_critical_feature_are_faults(make_family):
-    folder = make_family(labels=long_labels(70_000))
+    folder = make_family(judge=classes_judge(long_labels(70_000)))
     value = json.loads((folder / "manifest.json").read_text())
     for change, message in (
         ({"critical": []}, "'labels_file' is not among the critical features"),
@@ -335,7 +342,7 @@ def test_labels_in_two_places_or_without_the_critical_feature_are_faults(make_fa
 )
 def test_labels_that_no_family_can_have_are_refused_before_any_model_is_made(spec, labels, message):
     with pytest.raises(ManifestError, match=message):
-        check_family(dataclasses.replace(spec, labels=labels))
+        check_family(dataclasses.replace(spec, judge=classes_judge(labels)))
 
 
 def test_too_many_targets_are_refused_before_any_model_is_made(spec):
@@ -347,7 +354,7 @@ def test_too_many_targets_are_refused_before_any_model_is_made(spec):
         for m in spec.models
         for index in range(30)
     )
-    wide = dataclasses.replace(spec, labels=tuple(map(str, range(60_000))), models=many, tiers=())
+    wide = dataclasses.replace(spec, judge=classes_judge(tuple(map(str, range(60_000)))), models=many, tiers=())
     with pytest.raises(ManifestError, match="expected outputs of 60 models for 60,000 classes"):
         check_family(wide)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exports.family.npy import npy_bytes, read_array, read_npy
+from exports.family.npy import npy_bytes, read_answers, read_array
 from factory_base.errors import ManifestError
 
 
@@ -27,7 +27,7 @@ def test_an_array_is_read_as_it_was_written(values, dtype):
 @pytest.mark.parametrize("other", [np.zeros(3), np.zeros((3, 1)), np.zeros((3, 2), int)])
 def test_an_array_of_another_type_or_number_of_dimensions_is_refused(other):
     with pytest.raises(ManifestError, match=r"labels\.npy: is not an NPY file of uint16 with one dimension"):
-        read_npy(npy_bytes(other), "labels.npy")
+        read_answers(npy_bytes(other), "labels.npy", "classes")
 
 
 def test_a_table_in_the_order_of_fortran_is_refused():

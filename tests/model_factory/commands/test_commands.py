@@ -11,6 +11,21 @@ def test_build_prints_the_tiers_and_the_path_of_the_family(factory, app):
     assert all(text in answer.out for text in ("speaker", "midrange", "dist/tiny/manifest.json", "report.html"))
 
 
+def test_a_build_states_what_each_model_is_worth_also_for_programs(factory, app):
+    out = factory(app, "build", "--quiet").out
+    assert "calibration error" in out
+    assert "runs/tiny/errors.html" in out
+    value = json.loads(factory(app, "build", "--quiet", "--json").out)
+    assert {tier["tier"] for tier in value["tiers"]} == {"speaker", "midrange"}
+    for tier in value["tiers"]:
+        found = value["models"][tier["model"]]
+        assert len(found["classes"]) == 10
+        assert 0 < found["classes"][3]["recall"]["low"] < found["classes"][3]["recall"]["high"] <= 1
+        assert found["calibration"]["error"] > 0
+    assert (app / "runs" / "tiny" / "errors.html").is_file()
+    assert not list((app / "dist").rglob("errors*"))
+
+
 def test_verify_passes_and_names_what_it_checked(factory, built):
     answer = factory(built, "verify", "dist/tiny/manifest.json")
     assert answer.code == 0

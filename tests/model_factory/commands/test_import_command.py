@@ -13,9 +13,11 @@ from factory_base.documents import load_yaml, parse_document
 from model_factory.config import load_config
 from model_factory.jobs.importing import IMPORT_LAYOUTS
 from supernet.data.normalising import fixed_statistics
+from supernet.sharing.supernet import Supernet
 from supernet.spaces import MODEL_SPACES, make_model_space
 from supernet.training.checkpoint import load_supernet
 from supernet.weights.layouts import LAYOUTS
+from supernet.weights.pretrained import load_initial_weights
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,18 @@ def test_published_weights_become_a_supernet_and_a_config_that_trains_on_it(fact
     assert config.training.sort_by_importance
     assert config.training.importance == "weights"
     supernet = load_supernet(tmp_path / "supernet.safetensors", make_model_space(config.model, classes=5))
-    assert torch.equal(supernet.largest.mix.bias, load_file(published)["conv_head.bias"])
+    original = load_file(published)
+    assert torch.equal(supernet.largest.mix.bias, original["conv_head.bias"])
+    kept = load_file(tmp_path / "supernet.safetensors")
+    assert torch.equal(kept["statistics.stem.norm.running_var"], original["bn1.running_var"])
+
+
+def test_training_starts_from_the_weights_and_their_statistics(tmp_path, factory, published):
+    factory(tmp_path, "import", published, "--layout", "timm:mobilenetv3_large_100")
+    supernet = Supernet(make_model_space(load_config(tmp_path / "factory.yaml").model, classes=5))
+    loaded = load_initial_weights(supernet, tmp_path / "supernet.safetensors")
+    assert len(loaded.weights) == len(list(supernet.parameters()))
+    assert not loaded.fresh
 
 
 def test_both_commands_write_the_same(factory, tmp_path, checkpoint, imported):

@@ -16,8 +16,6 @@ from model_factory.config import FactoryConfig, load_config
 from supernet.data.sources import load_splits
 from supernet.spaces import make_model_space
 
-DROPPINGS = (".DS_Store", "README.txt")
-
 
 def photos(root: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
     """A folder of class folders; images of `size` (width, height)."""
@@ -75,13 +73,16 @@ def test_the_comments_name_the_classes_and_stand_at_the_keys(factory, tmp_path, 
 
 def test_every_target_has_budgets_of_its_own_that_some_networks_keep(factory, tmp_path, birds):
     factory(tmp_path, "init", "app", "--data", birds)
-    config, _ = both_configs(tmp_path / "app")
-    space = make_model_space(config.model, 2)
-    workloads = Workloads(space, pixels=True)
-    assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
-    for target in config.targets:
-        (smallest,) = DeviceCosts(workloads, find_profile(target.device, tmp_path)).of([space.space.smallest])
-        assert not target.budgets.excesses(smallest)
+    for config in both_configs(tmp_path / "app"):
+        space = make_model_space(config.model, 2)
+        workloads, kept = Workloads(space, pixels=True), []
+        assert len({str(target.budgets) for target in config.targets}) == len(config.targets)
+        for target in config.targets:
+            costs = DeviceCosts(workloads, find_profile(target.device, tmp_path))
+            smallest, largest = costs.of([space.space.smallest, space.space.largest])
+            assert not target.budgets.excesses(smallest)
+            kept.append(not target.budgets.excesses(largest))
+        assert not all(kept), "every target gets the largest network"
 
 
 def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factory, tmp_path):
@@ -93,6 +94,62 @@ def test_a_test_folder_is_used_and_a_folder_around_the_classes_is_entered(factor
     data = yaml.safe_load((tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8"))["data"]
     assert data["path"] == "../birds/pictures"
     assert "test_fraction" not in data
+
+
+@pytest.mark.parametrize(
+    ("size", "fitting", "reason"),
+    [
+        ((40, 40), "squash", "fitting: squash, pictures are squeezed to a square, because nearly all pictures are"),
+        ((60, 40), "crop", "fitting: crop, pictures are cropped to their centre to a square, because one in ten"),
+        ((120, 40), "letterbox", "fitting: letterbox, pictures are framed with grey borders to a square, because one"),
+    ],
+)
+def test_the_shapes_of_the_pictures_decide_how_they_become_square(factory, tmp_path, size, fitting, reason):
+    photos(tmp_path / "birds", {"crow": 8, "owl": 8}, size=size)
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert reason in out
+    assert both_configs(tmp_path / "app")[0].data.fitting == fitting
+
+
+def test_grey_images_get_one_channel(factory, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "digits" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("L", (32, 32), number).save(tmp_path / "digits" / name / f"{number}.png")
+    assert (
+        "images: 32 x 32 pixels (the median of 16 sampled), grey"
+        in factory(tmp_path, "init", "app", "--data", "digits").out
+    )
+    assert [config.data.channels for config in both_configs(tmp_path / "app")] == [1, 1]
+
+
+def test_what_systems_leave_behind_is_no_data(factory, tmp_path, birds):
+    for name in ("Thumbs.db", ".DS_Store", "crow/desktop.ini", "owl/._1.png", "__MACOSX/crow/._1.png"):
+        (birds / name).parent.mkdir(parents=True, exist_ok=True)
+        (birds / name).write_bytes(b"nothing")
+    answer = factory(tmp_path, "init", "app", "--data", birds)
+    assert "data: folder, 42 training images, no test images of their own" in answer.out, answer.err
+
+
+def test_classes_too_small_to_be_split_are_dropped_and_named(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 20, "owl": 20, "rail": 2})
+    factory(tmp_path, "init", "app", "--data", "birds")
+    text = (tmp_path / "app" / "factory.yaml").read_text(encoding="utf-8")
+    assert "small_classes: drop       # rail: too few to be split; or merge | error" in text
+    config, _ = both_configs(tmp_path / "app")
+    assert load_splits(config.data, tmp_path / "app", 0).class_names == ("crow", "owl")
+
+
+def test_few_photos_start_from_pretrained_weights(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 10, "owl": 10}, size=(80, 96))
+    out = factory(tmp_path, "init", "app", "--data", "birds").out
+    assert (
+        "model space: efficientnet_lite0 from weights trained on ImageNet, because there are only 20; 15 epochs" in out
+    )
+    config, small = both_configs(tmp_path / "app")
+    assert (config.data.image_size, config.model.resolutions, small.model.resolutions) == (80, (64, 72, 80), (64,))
+    assert config.model.names_weights
+    assert small.model.names_weights
 
 
 def test_very_uneven_classes_are_noted_and_get_a_remedy(factory, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,32 @@ def test_the_labels_decide_on_the_task(factory, folder, header, row, task, label
     text = (folder / "app" / "factory.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(text)["task"] == task
     assert f"  {labels}\n" in text
+
+
+def test_texts_without_a_header_get_a_text_encoder(factory, tmp_path):
+    lines = [f"the film number {i} was {'good' if i % 2 else 'bad'}\t{i % 2}" for i in range(60)]
+    (tmp_path / "reviews.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out = factory(tmp_path, "init", "app", "--data", "reviews.tsv").out.splitlines()
+    assert "data: table, 60 training texts, no test texts of their own" in out
+    assert "texts: 6 words (the median of 60 sampled), 95 % at most 6" in out
+    config = load_config(tmp_path / "app" / "factory.yaml")
+    assert (config.task.name, config.model.space) == ("text_classification", "text_encoder")
+    assert config.data.columns == ["text", "label"]
+
+
+def test_tar_shards_are_read_as_a_web_data_set(factory, folder):
+    (folder / "shards").mkdir()
+    for name in ("train", "test"):
+        with tarfile.open(folder / "shards" / f"{name}-0000.tar", "w") as archive:
+            for i, photo in enumerate(PHOTOS):
+                archive.add(folder / photo, f"{name}{i}.png")
+                label = tarfile.TarInfo(f"{name}{i}.cls")
+                label.size = 1
+                archive.addfile(label, io.BytesIO(str(i % 2).encode()))
+    out = factory(folder, "init", "app", "--data", "shards").out.splitlines()
+    assert "data: webdataset, 40 training images, 40 test images" in out
+    assert "images: 48 x 40 pixels (the median of 40 sampled), colour" in out
+    assert load_config(folder / "app" / "factory.yaml").data.path == "../shards"
 
 
 def test_a_table_beside_class_folders_is_named_and_not_used(folder):

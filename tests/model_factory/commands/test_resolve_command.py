@@ -84,6 +84,17 @@ def test_it_prints_the_action_the_model_and_its_compute_unit(resolve):
     assert (found["action"], found["compute_unit"], found["reasons"][-1]["code"]) == ("model", "cpu", "chosen")
 
 
+def test_it_states_what_the_model_is_worth_by_the_manifest(factory, built):
+    model = json.loads(factory(built, "resolve", "dist/tiny", "--platform", "android", "--json").out)
+    manifest = json.loads((built / "dist" / "tiny" / "manifest.json").read_text())
+    quality = manifest["models"][model["model"]]["quality"]
+    assert model["quality"]["value"] == quality["value_ppm"] / 1e6
+    assert model["quality"]["measures"] == {name: value / 1e6 for name, value in quality["measures"].items()}
+    out = factory(built, "resolve", "dist/tiny", "--platform", "android").out
+    assert f"top1 accuracy {quality['value_ppm'] / 1e6:.2%}" in out
+    assert "balanced accuracy" in out
+
+
 def test_a_policy_revokes_a_model(resolve):
     policy = {"policy_version": "1.0", "revoked": [{"sha256": LARGE}]}
     out = resolve(*PHONE, "--policy", policy).out

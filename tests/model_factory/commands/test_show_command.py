@@ -59,3 +59,24 @@ def test_a_family_without_one_of_its_files_is_refused(factory, tmp_path, family)
     answer = factory(tmp_path, "show", str(tmp_path / "copy"))
     assert answer.code == 1
     assert "is missing" in answer.error
+
+
+def test_a_family_states_what_each_model_is_worth_and_why(factory, tmp_path, family):
+    out = factory(tmp_path, "show", str(family)).out
+    assert "balanced accuracy" in out
+    assert "top1 accuracy" in out
+    manifest = json.loads((family / "manifest.json").read_text())
+    value = json.loads(factory(tmp_path, "show", str(family), "--json").out)
+    for model in value["models"]:
+        quality = manifest["models"][model["model_id"]]["quality"]
+        assert model["measures"]["macro_f1"] == quality["measures"]["macro_f1"] / 1e6
+        found = model["evaluation"]
+        assert found["accuracy"]["value"] == pytest.approx(model["value"], abs=1e-6)
+        assert sum(one["support"] for one in found["classes"]) == sum(cell["examples"] for cell in found["confusions"])
+        assert found["calibration"]["bins"]
+
+
+def test_a_family_without_its_run_has_the_figures_of_its_manifest_alone(factory, tmp_path, family):
+    shutil.copytree(family, tmp_path / "alone")
+    value = json.loads(factory(tmp_path, "show", "alone", "--json").out)
+    assert all(model["evaluation"] is None and model["measures"] for model in value["models"])

@@ -14,7 +14,14 @@ from model_factory.report.data import QualityRow, ReportData
 from model_factory.report.quality import class_rows
 from model_factory.report.reliability import reliability_svg
 from model_factory.report.render import render_report
-from supernet.tasks.measures import ClassMeasures, class_measures, predicted_class_measures
+from supernet.tasks.measures import (
+    ClassMeasures,
+    Measures,
+    class_measures,
+    label_measures,
+    predicted_class_measures,
+    value_measures,
+)
 
 
 def text_of(page: str) -> str:
@@ -33,13 +40,13 @@ def measures(classes: int, examples: int = 400, seed: int = 0) -> ClassMeasures:
     return class_measures(logits, labels)
 
 
-def with_quality(report: ReportData, *found: ClassMeasures) -> ReportData:
+def with_quality(report: ReportData, *found: Measures, names: int = 0) -> ReportData:
     rows = tuple(
         QualityRow(model_id=f"model-{index}", targets=(f"target {index}", "other"), measures=one)
         for index, one in enumerate(found)
     )
-    names = tuple(f"class <{index}>" for index in range(len(found[0].classes)))
-    return replace(report, quality=rows, class_names=names)
+    named = tuple(f"class <{index}>" for index in range(names or len(found[0].classes)))
+    return replace(report, quality=rows, class_names=named)
 
 
 def test_each_model_has_its_figures_with_their_intervals(report):
@@ -128,3 +135,24 @@ def test_a_model_without_mistakes_says_so(report):
 
 def test_a_page_without_measures_has_no_such_section(report):
     assert "<h2>Quality</h2>" not in render_report(report)
+
+
+def test_labels_have_their_recalls_and_precisions_and_their_calibration(report):
+    logits = np.tile([[2.0, -2.0, -9.0], [2.0, 2.0, -9.0]], (30, 1))
+    found = label_measures(logits, np.tile([[1, 0, 0], [0, 1, 1]], (30, 1)), np.full(3, 0.5))
+    page = render_report(with_quality(report, found, names=3))
+    assert "Macro-F1 counts each label the same" in page
+    text = text_of(page)
+    assert "class &lt;0&gt; 30 100.0 % 88.6 % – 100.0 % 50.0 %" in text
+    assert "never predicted" in text
+    assert "class &lt;2&gt;" in text.partition("never predicted")[2].partition("The labels of")[0]
+    assert 'aria-label="Reliability diagram"' in page
+
+
+def test_values_have_their_errors_in_their_unit_beside_those_of_constant_answers(report):
+    labels = np.linspace(0, 100, 41)[:, None]
+    page = text_of(render_report(with_quality(report, value_measures(labels + 2, labels), names=1)))
+    assert "class &lt;0&gt; 2 2 – 2 baseline 25.61 2 2 – 2 baseline 29.58" in page
+    assert "no better than the mean" not in page
+    wrong = with_quality(report, value_measures(labels[::-1], labels), names=1)
+    assert "no better than the mean" in text_of(render_report(wrong))

@@ -11,7 +11,7 @@ from model_factory.run import find_run
 from model_factory.stages.materials import Materials
 from model_factory.stages.quality import quality_notes
 from model_factory.stages.train import train_stage
-from supernet.tasks.measures import predicted_class_measures
+from supernet.tasks.measures import label_measures, predicted_class_measures, value_measures
 from supernet.training.workers import one_worker
 
 NAMES = ("cat", "dog", "owl")
@@ -107,3 +107,21 @@ def test_training_on_few_images_without_success_says_both(empty_app, edit_config
     printed = capsys.readouterr().err
     assert "note: 15 held-out images are few: every accuracy on them is uncertain by up to 23%; raise" in printed
     assert "of the 15 held-out images correctly, no better than always answering the most frequent class" in printed
+
+
+def test_labels_that_are_scarce_or_never_predicted_are_named():
+    logits = np.tile([[2.0, -2.0, -2.0], [2.0, -2.0, 2.0]], (30, 1))
+    labels = np.tile([[1, 0, 0], [1, 1, 0]], (30, 1))
+    found = QualityRow(model_id="m", targets=("phone",), measures=label_measures(logits, labels, np.full(3, 0.5)))
+    assert quality_notes([found, found], NAMES, "none") == (
+        "1 of the 3 labels have fewer than 20 test images ('owl' 0)",
+        "the model of phone never predicts 'dog', which test images have",
+    )
+
+
+def test_values_that_are_predicted_no_better_than_by_their_mean_are_named():
+    labels = np.stack([np.linspace(0, 1, 50)] * 2, axis=1)
+    predictions = np.stack([labels[:, 0], np.full(50, 0.5)], axis=1)
+    found = QualityRow(model_id="m", targets=("phone",), measures=value_measures(predictions, labels))
+    (note,) = quality_notes([found], ("age", "size"), "none")
+    assert note.startswith("the model of phone predicts 'size' no better than always answering the mean; before you")

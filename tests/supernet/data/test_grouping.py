@@ -70,6 +70,7 @@ def test_strata_that_only_guide_do_not_have_to_be_in_every_split() -> None:
     strata = np.arange(40) // 4
     chosen = draw_groups(strata, groups, 0.2, np.random.default_rng(0).permutation(40), rules(groups, None))
     assert len(chosen) == 8
+    assert len(draw_groups(strata * 2, groups, 0.2, np.arange(40), rules(groups, None))) == 8  # every second is empty
     with pytest.raises(DataError, match="the data: both need 2 groups"):
         draw_groups(strata, np.zeros(40, dtype=np.int64), 0.2, np.arange(40), rules([0], None))
 

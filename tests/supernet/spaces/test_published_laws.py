@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from factory_base.documents import parse_document
 from factory_base.errors import ConfigError
 from supernet.conformance import MaskingConformance
+from supernet.data.image_form import ImageForm
 from supernet.model_space import ModelSpace
 from supernet.sharing.macs import count_macs
 from supernet.space import SubnetConfig
@@ -66,6 +68,17 @@ class TestEfficientNetLite0(PublishedLaws):
 class TestEfficientNetLite0WithSymmetricPadding(PublishedLaws):
     random_subnets = 1
     options: ClassVar = {"space": "efficientnet_lite0", "padding": "symmetric", "min_depth": 2, "expands": [3]}
+
+
+class TestEfficientNetLite0OfGreyWideImages(PublishedLaws):
+    random_subnets = 1
+    options: ClassVar = {"space": "efficientnet_lite0"}
+
+    def model_space(self) -> ModelSpace:
+        images = ImageForm(height=40, width=60, channels=1)
+        space = make_model_space(section("efficientnet_lite0", resolutions=[24, 40]), 5, Path(), images)
+        assert space.input_shape(space.space.largest) == (1, 40, 60)
+        return space
 
 
 class TestMobileNetV3Large(PublishedLaws):

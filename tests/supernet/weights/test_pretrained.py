@@ -45,15 +45,14 @@ def same(supernet: Supernet, network: nn.Module) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in supernet.largest.named_parameters())
 
 
-def test_a_plain_state_dict_becomes_the_largest_network_and_its_statistics_are_ignored(
+def test_a_plain_state_dict_becomes_the_largest_network_without_its_statistics(
     small_space: MobileNetSpace, network: nn.Module, file: Path
 ) -> None:
     supernet = Supernet(small_space)
     loaded = load_initial_weights(supernet, file)
     assert same(supernet, network)
     norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
-    assert len(loaded.ignored) == 3 * norms
-    assert f"{3 * norms} statistics of batch normalisation ignored" in str(loaded)
+    assert len(loaded.statistics) == 3 * norms
     assert not loaded.fresh
 
 
@@ -193,7 +192,8 @@ def test_a_constant_in_the_file_must_be_the_one_that_the_space_builds(tmp_path: 
 def test_starting_from_weights_loads_sorts_and_reports(
     small_space: MobileNetSpace, easy_images: ImageExamples, network: nn.Module, file: Path, importance: str
 ) -> None:
-    values = {"epochs": 1, "initial_weights": file.name, "sort_by_importance": True, "importance": importance}
+    sorting = {"sort_by_importance": True, "importance": importance, "keep_statistics": False}
+    values = {"epochs": 1, "initial_weights": file.name, **sorting}
     supernet, notes = Supernet(small_space), []
     recipe = TrainingConfig.model_validate(values)
     start_from(supernet, RANDOM, recipe, file.parent, easy_images, seed=0, notify=notes.append)
@@ -204,6 +204,7 @@ def test_starting_from_weights_loads_sorts_and_reports(
     assert not same(supernet, network)
     assert [line.split(": ")[0] for line in notes] == [
         str(file),
+        "its statistics of batch normalisation are not used, as training.keep_statistics says",
         "6 groups of channels, heads or neurons sorted by importance",
     ]
 

@@ -75,10 +75,12 @@ def test_the_classifier_is_loaded_for_as_many_classes_unless_it_is_to_be_fresh(p
 def test_a_start_reports_what_it_did(installed: Path, easy_images: ImageExamples) -> None:
     lines: list[str] = []
     recipe = TrainingConfig(epochs=1, sort_by_importance=True)
-    supernet = supernet_for(3)
+    supernet = supernet_for(4)
     start_from(supernet, SECTION, recipe, Path(), easy_images, seed=0, notify=lines.append)
     assert lines[0].startswith(f"{installed}: 147 weights loaded; 2 left fresh (classifier.weight, classifier.bias)")
-    assert lines[1] == "15 groups of channels, heads or neurons sorted by importance"
+    assert lines[1].startswith("its statistics of batch normalisation keep their effect: 49 scales and shifts fitted")
+    assert lines[2].startswith("classifier: fitted to the features of 128 training examples")
+    assert lines[3] == "15 groups of channels, heads or neurons sorted by importance: how the loss would change"
 
 
 def test_a_damaged_package_changes_nothing(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_lists_columns_and_cells_of_labels_mean_the_same(table: Any) -> None:
     ("name", "values", "keys", "message"),
     [
         ("t.jsonl", [["a"], None] * 15, {}, "line 2: 'label' is None, missing; write an empty list"),
+        ("t.jsonl", ["a|b", None] * 15, {}, "line 2: 'label' is None, missing; write an empty list"),
         ("t.jsonl", [["a", None]] * 15, {}, "a list with a missing label"),
         ("t.csv", [""] * 30, {}, "no row has a label in 'label'"),
         ("t.jsonl", [1] * 30, {}, "holds int64, expected lists, or text with labels separated by |"),

@@ -76,6 +76,12 @@ def test_semicolons_and_a_byte_order_mark_of_spreadsheets_are_read(table: Any) -
     assert table.load().digest == table.load(table.rows(), name="other.csv").digest
 
 
+def test_columns_without_a_name_of_spreadsheets_do_no_harm(table: Any) -> None:
+    lines = [f"{row['image']},{row['label']},," for row in table.rows()]
+    (table.root / "t.csv").write_text("\n".join(["image,label,,", *lines]))
+    assert table.load().digest == table.load(table.rows(), name="other.csv").digest
+
+
 def test_a_table_without_a_header_takes_the_names_from_the_config(table: Any) -> None:
     lines = [f"{row['label']}\t{row['image']}" for row in table.rows()]
     (table.root / "t.tsv").write_text("\n".join(lines))
@@ -134,7 +140,7 @@ def test_tables_that_leave_nothing_are_refused(table: Any) -> None:
     ("name", "content", "message"),
     [
         ("t.csv", b"image,label\na.png,cat\nb.png,cat,dog\n", "is not a readable CSV file (CSV parse error: Row #3"),
-        ("t.csv", b"image,image\n", "two columns named 'image'"),
+        ("t.csv", b"image,label,,image\na.png,cat,,b.png\n", "t.csv: has 2 columns 'image'; rename all but one"),
         ("t.csv", b"image,label\n\xff,cat\n", "is not a readable CSV file"),
         ("t.jsonl", b'{"image": "a.png", "label": "cat"}\n\n{"image": \n', "t.jsonl, line 3: is not valid JSON"),
         ("t.jsonl", b'["a.png"]\n', "t.jsonl, line 1: holds '[\"a.png\"]', expected one JSON object"),
@@ -145,6 +151,12 @@ def test_tables_that_leave_nothing_are_refused(table: Any) -> None:
 def test_a_damaged_table_is_named(table: Any, name: str, content: bytes, message: str) -> None:
     (table.root / name).write_bytes(content)
     assert message in table.refused(name=name)
+
+
+def test_text_in_parquet_that_is_not_unicode_is_refused(table: Any) -> None:
+    path = table.write("t.parquet", [{"image": "p/00.png", "label": "qwertz"}] * 4)
+    path.write_bytes(path.read_bytes().replace(b"qwertz", b"qwe\xe0tz"))
+    assert "t.parquet: is not a readable Parquet file" in table.refused(name="t.parquet")
 
 
 def test_formats_are_not_mixed(table: Any) -> None:
