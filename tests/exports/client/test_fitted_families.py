@@ -13,6 +13,7 @@ import pytest
 import torch
 from client_programs import CLIENTS
 from PIL import Image
+from test_released_client import load
 from torch import nn
 
 from exports.client.python.preprocess import resize
@@ -21,10 +22,12 @@ from exports.exporter import export_artifact
 from exports.exporters import get_exporter
 from exports.family.artifact import evaluate_artifact
 from exports.family.family import write_family
+from exports.family.input_form import fitting_notes, input_faults, input_spec, preprocessing
 from exports.family.manifest import read_manifest
-from exports.family.records import Selector
+from exports.family.records import NormaliseStep, Selector
 from exports.family.specs import FamilySpec, Publish, TierSpec
 from exports.family.verify import verify_family
+from factory_base.errors import ManifestError
 from supernet.data.decoding import decode
 from supernet.data.image_form import ImageForm
 from supernet.pixels import PixelInput
@@ -38,6 +41,8 @@ FORMS = {
     "wide crop": ImageForm(height=16, width=24, fitting="crop"),
     "high squash": ImageForm(height=24, width=16),
 }
+QUICK = ("crop", "gray wide letterbox")
+"""The forms that every run tries in Python; the others are among the heavy tests."""
 
 
 def photo() -> bytes:
@@ -96,7 +101,7 @@ def cases() -> list[Any]:
     found = []
     for language in CLIENTS:
         for form in FORMS:
-            marks = [] if language == "python" else [pytest.mark.engines]
+            marks = [] if language == "python" and form in QUICK else [pytest.mark.engines]
             found.append(pytest.param(language, form, marks=marks, id=f"{language}-{form}"))
     return found
 
@@ -127,7 +132,7 @@ def test_a_client_computes_from_a_photo_what_training_saw_of_it(
     assert np.ptp(expected) > 1e-2
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.engines]) for n in FORMS])
 def test_the_manifest_states_the_form_and_verify_tries_it(
     name: str, built_for_pixels: Any, process: Any, tmp_path: Path
 ) -> None:
@@ -136,7 +141,7 @@ def test_the_manifest_states_the_form_and_verify_tries_it(
     for samples in ("images", "tensors", "none"):
         folder = tmp_path / samples
         write_family(folder, replace(spec, publish=Publish(samples=samples)), source=tmp_path, process=process)
-        assert [check.detail for check in verify_family(folder).checks if not check.ok] == []
+        assert [check.detail for check in verify_family(folder, process).checks if not check.ok] == []
     manifest = read_manifest(folder)
     usual = form.is_usual
     assert ("image_form" in manifest.critical) != usual
@@ -145,3 +150,53 @@ def test_the_manifest_states_the_form_and_verify_tries_it(
     assert steps.steps[-2].op == {"squash": "resize"}.get(form.fitting, form.fitting)
     given = manifest.task.input
     assert (given.channels, given.colour) == ((1, "gray") if form.channels == 1 else (3, "RGB"))
+
+
+def test_apps_that_know_no_gray_images_keep_their_earlier_family(
+    built_for_pixels: Any, process: Any, tmp_path: Path
+) -> None:
+    spec = family(tmp_path, FORMS["gray squash"], built_for_pixels[1])
+    write_family(tmp_path / "dist", spec, source=tmp_path, process=process)
+    old, manifest = load("resolver"), json.loads((tmp_path / "dist/manifest.json").read_text())
+    with pytest.raises(old.UnusableManifestError, match="needs the unknown features image_form; update the app"):
+        old.resolve(manifest, old.DeviceFacts(platform="linux"))
+
+
+def test_a_comparison_says_that_apps_fit_images_otherwise() -> None:
+    def steps(form: ImageForm) -> Any:
+        return preprocessing((form.height, form.width), None, form.fitting, form.channels)
+
+    squashed, boxed, gray = steps(ImageForm.square(16)), steps(FORMS["letterbox"]), steps(FORMS["gray squash"])
+    assert fitting_notes(boxed, boxed) == ()
+    assert fitting_notes(squashed, boxed) == (
+        "apps fit images otherwise: letterbox to 16 x 16 pixels and no longer resize to 16 x 16 pixels; apps that do "
+        "not know version 3 of the preprocessing keep their earlier family",
+    )
+    assert fitting_notes(gray, squashed) == (
+        "apps fit images otherwise: resize to 16 x 16 pixels and no longer resize to 16 x 16 pixels in gray",
+    )
+
+
+def test_a_manifest_that_contradicts_itself_about_its_images_is_refused(
+    built_for_pixels: Any, process: Any, tmp_path: Path
+) -> None:
+    spec = family(tmp_path, FORMS["gray wide letterbox"], built_for_pixels[1])
+    write_family(tmp_path / "dist", spec, source=tmp_path, process=process)
+    manifest = read_manifest(tmp_path / "dist")
+    assert list(input_faults(manifest)) == []
+    given = manifest.task.input
+    wrong = {
+        "the input has 3 channels in RGB": {"task": manifest.task.model_copy(update={"input": input_spec(True)})},
+        "'image_form' must be among the critical features": {"critical": ("pixel_input",)},
+        "is not square, but only pixels may be": {
+            "task": manifest.task.model_copy(update={"input": given.model_copy(update={"dtype": "float32"})})
+        },
+    }
+    for words, change in wrong.items():
+        assert words in " ".join(input_faults(manifest.model_copy(update=change)))
+
+
+@pytest.mark.parametrize("change", [{"fitting": "crop"}, {"channels": 1}])
+def test_files_that_take_tensors_are_for_squashed_images_in_colour(change: dict[str, Any]) -> None:
+    with pytest.raises(ManifestError, match="models that take tensors cannot have images"):
+        preprocessing((16, 16), NormaliseStep(mean_ppm=(1,) * 3, std_ppm=(1,) * 3), **change)
