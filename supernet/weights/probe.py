@@ -24,7 +24,7 @@ _Fitted = tuple[Tensor, Tensor]
 
 _MOST_EXAMPLES = 20_000
 """Examples to fit to: with more, a linear layer hardly changes, and features of 1280 channels take 100 MB."""
-_RECALIBRATION = 2000
+_RECALIBRATION = 1000
 """Training examples on which the network is recalibrated before features are taken."""
 _PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Weights of the penalty, half the squared weights of standardised features, from the strongest on. The best were 0.03
