@@ -22,7 +22,7 @@ from model_factory.commands.options import (
 from model_factory.commands.tables import latency_text, print_table
 
 if TYPE_CHECKING:
-    from exports.family.records import Manifest
+    from exports.family.records import ClassQuality, Manifest
     from model_factory.build import Built
     from model_factory.report.data import QualityRow
     from model_factory.run import Run
@@ -87,9 +87,11 @@ def print_family(built: Built, run: Run) -> None:
     test = f"test {metric_text(next(iter(built.manifest.models.values())).quality.metric)}"
     print_table(("tier", "precision", "device latency", "peak memory", "file", "MMACs", test, "model"), rows)
     names = family_labels(run.family_folder, built.manifest)
-    if consistency := _consistency_rows(built.manifest, names):
-        print_line()
-        print_table(("tier", "worst class", "next lower tier", "differ", "now right", "now wrong"), consistency)
+    changes = ("now right", "now wrong") if built.manifest.task.decoding is None else ("better", "worse")
+    print_line()
+    print_table(
+        ("tier", "worst class", "next lower tier", "differ", *changes), _consistency_rows(built.manifest, names)
+    )
     print_line()
     print_table(*_quality_table(built, names))
     print_line(f"family   {run.manifest}")
@@ -171,20 +173,23 @@ def _calibration(found: Calibration | None) -> str:
 
 def _consistency_rows(manifest: Manifest, labels: Sequence[str]) -> list[tuple[str, ...]]:
     """For each tier but the floor its worst class, and how its predictions differ from those of the next lower tier."""
-    from supernet.tasks.class_measures import FEWEST
-
     rows = []
     for tier in manifest.tiers:
         classes, churn = manifest.models[tier.models[0]].quality.classes, tier.churn
-        if tier.rank and classes is not None:
-            label = labels[classes.worst.index]
-            short = label if len(label) <= _LABEL_WIDTH else f"{label[:_LABEL_WIDTH]}..."
-            worst = f"{short}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}"
-            if classes.worst.images < FEWEST:
-                worst += " (few)"
+        if tier.rank:
+            worst = _worst_class(classes, labels) if classes is not None else "-"
             shares = (churn.changed_ppm, churn.gained_ppm, churn.lost_ppm) if churn else (None, None, None)
             rows.append((tier.id, worst, churn.against if churn else "-", *map(_share, shares)))
     return rows
+
+
+def _worst_class(classes: ClassQuality, labels: Sequence[str]) -> str:
+    from supernet.tasks.class_measures import FEWEST
+
+    label = labels[classes.worst.index]
+    short = label if len(label) <= _LABEL_WIDTH else f"{label[:_LABEL_WIDTH]}..."
+    few = " (few)" if classes.worst.images < FEWEST else ""
+    return f"{short}: {_share(classes.worst.value_ppm)} of {classes.worst.images:,}{few}"
 
 
 def _share(ppm: int | None) -> str:

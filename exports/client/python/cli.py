@@ -121,7 +121,10 @@ def _given(options: argparse.Namespace) -> Given | None:
     if options.image:
         return decode_png(read(Path(options.image), MAX_IMAGE_BYTES))
     if options.tokens is not None:
-        return [int(token) for token in options.tokens.split(",") if token.strip()]
+        tokens = [token.strip() for token in options.tokens.split(",") if token.strip()]
+        if not all(token.lstrip("-").isdecimal() for token in tokens):
+            raise ValueError(f"--tokens {options.tokens[:80]!r} is not a list of integers, such as 5,17,3")
+        return [int(token) for token in tokens]
     text: str | None = options.text
     return text
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import small_family
+import small_task_families
 from family_files import sample
 
 from exports.client.python.records import ClientState, DeviceFacts
@@ -158,6 +159,13 @@ def test_the_released_program_runs_a_written_family_without_images(launch, reque
     assert not list(quiet.glob("**/*.png"))
     image = sample(with_images, 2)
     assert launch(quiet, image) == launch(with_images, image)
+
+
+@pytest.mark.parametrize("make", ["multilabel_family", "regression_family", "text_family"])
+def test_the_released_resolver_refuses_a_family_that_it_would_misread(old, make):
+    manifest = getattr(small_task_families, make)().manifest
+    with pytest.raises(old.UnusableManifestError, match=r"unknown features (outputs|token_input)"):
+        old.resolve(manifest, old.DeviceFacts(platform="linux"))
 
 
 # Each is a key of format 1.5 that the factory writes into a tier, and that the release does not know.
