@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device_profiles.budgets import budget_words
 from factory_base.intervals import Z95
+from search.metric_words import ACCURACY, MetricWords
 
 if TYPE_CHECKING:
     from device_profiles.budgets import Budgets, Excess
@@ -68,7 +69,9 @@ class TargetPick:
     candidates: tuple[Candidate, ...]
 
 
-def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+def in_order_of_rank(
+    targets: Sequence[RankedPick], compare: Compare, words: MetricWords = ACCURACY
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Give a higher tier the model of a lower tier of its platform where that is more accurate and keeps its budgets.
 
     Ranks are gone through in ascending order, so that a model can rise by several tiers. Without this rule, a user who
@@ -78,6 +81,7 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
     Args:
         targets: The picks of all targets.
         compare: Compares two picks, for the notes.
+        words: How the notes name the metric.
 
     Returns:
         The pick of each target, in the order of `targets`, and a sentence for each pick that changed.
@@ -93,11 +97,11 @@ def in_order_of_rank(targets: Sequence[RankedPick], compare: Compare) -> tuple[t
             # among equals the cheaper model, then the tier that is nearest
             source, pick = max(kept, key=lambda k: (k[1].accuracy, -k[1].costs.latency_us, k[0].rank))
             picks[target.name] = pick
-            notes.append(_raised_note(target, source.name, pick, compare))
+            notes.append(_raised_note(target, source.name, pick, compare, words))
     return tuple(picks[target.name] for target in targets), tuple(notes)
 
 
-def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ...]:
+def pick_notes(targets: Sequence[TargetPick], compare: Compare, words: MetricWords = ACCURACY) -> tuple[str, ...]:
     """Notes on targets that get the same model, and on those whose pick uses less than `USED_SHARE` of every budget.
 
     For the latter, a note names the best costlier subnet and why it was not picked. Targets with the same pick and the
@@ -106,11 +110,12 @@ def pick_notes(targets: Sequence[TargetPick], compare: Compare) -> tuple[str, ..
     Args:
         targets: The picks of all targets.
         compare: Compares a scored subnet with a pick.
+        words: How the notes name the metric.
     """
     groups: dict[Variant, list[TargetPick]] = {}
     for target in targets:
         groups.setdefault(target.pick.variant, []).append(target)
-    return tuple(note for group in groups.values() for note in _group_notes(group, compare))
+    return tuple(note for group in groups.values() for note in _group_notes(group, compare, words))
 
 
 def _judged_for(target: RankedPick, pick: Candidate) -> Candidate | None:
@@ -118,24 +123,25 @@ def _judged_for(target: RankedPick, pick: Candidate) -> Candidate | None:
     return None if found is None else replace(pick, costs=found[0], excesses=found[1])
 
 
-def _raised_note(target: RankedPick, source: str, pick: Candidate, compare: Compare) -> str:
+def _raised_note(target: RankedPick, source: str, pick: Candidate, compare: Compare, words: MetricWords) -> str:
     difference = _points(*compare(pick.variant, target.pick.variant))
     return (
-        f"{target.name} gets the model of {source}, which keeps its budgets and is more accurate on the held-out "
+        f"{target.name} gets the model of {source}, which keeps its budgets and is {words.better} on the held-out "
         f"images than its own pick: {pick.accuracy:.2%} and {target.pick.accuracy:.2%}, a difference of {difference}"
     )
 
 
-def _group_notes(group: Sequence[TargetPick], compare: Compare) -> list[str]:
+def _group_notes(group: Sequence[TargetPick], compare: Compare, words: MetricWords) -> list[str]:
     """The notes on the targets that get one model."""
     reasons: dict[str, list[TargetPick]] = {}
     for target in group:
-        reasons.setdefault(_unused_reason(target, compare) if _leaves_unused(target) else "", []).append(target)
+        reason = _unused_reason(target, compare, words) if _leaves_unused(target) else ""
+        reasons.setdefault(reason, []).append(target)
     users = reasons.pop("", [])
     notes = [_unused_note(alike, reason) for reason, alike in reasons.items()]
     if len(group) == 1 or (len(notes) == 1 and not users):
         return notes
-    return [f"{_names(group)} get the same model{_shared_reason(users) if users else ''}", *notes]
+    return [f"{_names(group)} get the same model{_shared_reason(users, words) if users else ''}", *notes]
 
 
 def _leaves_unused(target: TargetPick) -> bool:
@@ -148,17 +154,17 @@ def _unused_note(targets: Sequence[TargetPick], reason: str) -> str:
     return f"{_names(targets)} {get} at most {shares} of a budget: {reason}"
 
 
-def _unused_reason(target: TargetPick, compare: Compare) -> str:
+def _unused_reason(target: TargetPick, compare: Compare, words: MetricWords) -> str:
     used = _largest_share(target, target.pick)
     costlier = [c for c in target.candidates if not c.excesses and _largest_share(target, c) > used]
     if costlier:
-        return _best_costlier(target.pick, costlier, compare)
+        return _best_costlier(target.pick, costlier, compare, words)
     if blocking := _blocking_budgets(target):
-        return f"a more accurate scored subnet exceeds only {blocking}"
-    return f"no scored subnet that costs more is more accurate; {_LARGER} to use the rest"
+        return f"a {words.better} scored subnet exceeds only {blocking}"
+    return f"no scored subnet that costs more is {words.better}; {_LARGER} to use the rest"
 
 
-def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare) -> str:
+def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Compare, words: MetricWords) -> str:
     """The best of the feasible subnets that cost more than the pick, and why it was not taken."""
     differences = {c.variant: compare(c.variant, pick.variant) for c in costlier}
     # Those with the most images first: on few images some subnet is always better by luck.
@@ -174,21 +180,21 @@ def _best_costlier(pick: Candidate, costlier: Sequence[Candidate], compare: Comp
         conclusion = "it is better on these images, which may be too few"
     return (
         f"the best scored subnet that costs more and keeps the budgets (of {len(costlier)}) is "
-        f"{best.variant.describe()}, with a held-out accuracy of {best.accuracy:.2%} against {pick.accuracy:.2%}, a "
-        f"difference of {_points(mean, error)} on the {min(best.images, pick.images):,} images that both were scored "
+        f"{best.variant.describe()}, with a held-out {words.name} of {best.accuracy:.2%} against {pick.accuracy:.2%}, "
+        f"a difference of {_points(mean, error)} on the {min(best.images, pick.images):,} images that both were scored "
         f"on: {conclusion}"
     )
 
 
-def _shared_reason(users: Sequence[TargetPick]) -> str:
+def _shared_reason(users: Sequence[TargetPick], words: MetricWords) -> str:
     """Why the targets of one model that use their budgets get no other; for the one with the loosest budgets."""
     loosest = min(users, key=lambda target: _largest_share(target, target.pick))
     if blocking := _blocking_budgets(loosest):
-        return f"; on {loosest.name} a more accurate scored subnet exceeds only {blocking}"
+        return f"; on {loosest.name} a {words.better} scored subnet exceeds only {blocking}"
     slack = loosest.budgets.slack(loosest.pick.costs)
     used = ", ".join(f"{share:.0%} of the budget for {budget_words(budget)}" for budget, share in slack.items())
     return (
-        f", the most accurate that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
+        f", the {words.best} that was scored; on {loosest.name} it uses {used or 'no budget'}: {_LARGER}, "
         "or remove all but one of these targets"
     )
 

@@ -133,7 +133,7 @@ def print_search(searched: Searched, outcome: SearchOutcome, plot: Path) -> None
         *load_column,
         *sizes,
         *energy_column,
-        "held-out accuracy",
+        f"held-out {searched.words.name}",
         "images",
         "budgets",
     )
@@ -232,9 +232,10 @@ def write_search_plot(outcome: SearchOutcome, run: Run) -> Path:
     """Plot the front in a file in the run folder. Raises `DiskError`."""
     from model_factory.report.plots import plot_front
     from model_factory.stages.report import device_front
+    from search.metric_words import metric_words
 
     path = run.front_plot(outcome.found.profile.name)
-    plot_front(device_front(outcome), path)
+    plot_front(device_front(outcome, metric_words(run.config.steering).name), path)
     return path
 
 

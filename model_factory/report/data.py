@@ -227,6 +227,7 @@ class DeviceFront:
         latency_basis: Provenance of the latencies: `measured`, `few_shot`, `modelled` or `assumed`.
         points: The subnets.
         latency_budget_us: Latency budget; None if there is none.
+        metric: What the subnets are compared by, for people.
         finalists: The subnets between which measurement decided, best first; empty if there were none.
         proof: What the solver proved; None if no solver ran.
     """
@@ -235,6 +236,7 @@ class DeviceFront:
     latency_basis: str
     points: tuple[FrontPoint, ...]
     latency_budget_us: float | None
+    metric: str = "accuracy"
     finalists: tuple[FinalistRow, ...] = ()
     proof: Proof | None = None
 
@@ -249,6 +251,7 @@ class TrainingCurve:
         largest_accuracy: Pairs of a step and the held-out accuracy of the largest subnet, 0 to 1.
         smallest_accuracy: Pairs of a step and the held-out accuracy of the smallest subnet, 0 to 1.
         phase_boundary: The step at which the sandwich rule began; None if it applied from the first step.
+        metric: What the checks measured, for people.
     """
 
     steps: tuple[int, ...]
@@ -256,6 +259,7 @@ class TrainingCurve:
     largest_accuracy: tuple[tuple[int, float], ...]
     smallest_accuracy: tuple[tuple[int, float], ...]
     phase_boundary: int | None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +272,8 @@ class ReportData:
         dataset_name: Name of the data set for people.
         train_count: Number of training images.
         train_use: What they fit, for people.
+        metric: What the family states of each model, for people.
+        example: What an example is: an image or a text.
         heldout_count: Number of held-out images.
         test_count: Number of test images.
         labels_count: Number of classes.
@@ -303,5 +309,7 @@ class ReportData:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     supernet_digest: str
     quality: tuple[QualityRow, ...] = ()
+    metric: str = "accuracy"
+    example: str = "image"
     class_names: tuple[str, ...] = ()
     proofs: tuple[ProofRow, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from factory_base.quantities import format_bytes, format_duration, format_macs
-from factory_base.wording import counted
+from factory_base.wording import capitalised, counted
 
 
 def page_environment() -> Environment:
@@ -24,6 +24,7 @@ def page_environment() -> Environment:
         percents=percents,
         macs=format_macs,
         counted=counted,
+        capitalised=capitalised,
         bytes=format_bytes,
         duration=format_duration,
         seconds=_seconds,

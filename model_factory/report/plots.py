@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from factory_base.files import atomic_path
 from factory_base.quantities import format_duration
+from factory_base.wording import capitalised
 from model_factory.report.data import DeviceFront, FrontPoint, TrainingCurve
 from model_factory.report.plain import clean
 from model_factory.report.plot_style import ON_WHITE, VARIABLES, Palette, style, svg_of
@@ -32,7 +33,7 @@ def front_svg(front: DeviceFront, accuracy_limits: tuple[float, float], prefix: 
     with style(VARIABLES):
         figure = Figure(figsize=(3.9, 2.9), layout="constrained")
         _draw_front(figure.add_subplot(), front, accuracy_limits, VARIABLES)
-        return svg_of(figure, prefix, f"Accuracy against latency on {front.device}")
+        return svg_of(figure, prefix, f"{capitalised(front.metric)} against latency on {front.device}")
 
 
 def plot_front(front: DeviceFront, path: Path) -> None:
@@ -68,8 +69,8 @@ def accuracy_svg(curve: TrainingCurve, prefix: str) -> str:
         ):
             axes.plot([s for s, _ in points], [a for _, a in points], color=colour, marker=marker, markersize=3.5)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        _label_steps(axes, "held-out accuracy", curve)
-        return svg_of(figure, prefix, "Held-out accuracy of the largest and the smallest subnet by step")
+        _label_steps(axes, f"held-out {curve.metric}", curve)
+        return svg_of(figure, prefix, f"Held-out {curve.metric} of the largest and the smallest subnet by step")
 
 
 def accuracy_limits(fronts: Sequence[DeviceFront]) -> tuple[float, float]:
@@ -107,7 +108,7 @@ def _draw_front(axes: Axes, front: DeviceFront, limits: tuple[float, float], pal
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel(f"latency, {clean(front.latency_basis)} ({unit})")
-    axes.set_ylabel("held-out accuracy")
+    axes.set_ylabel(f"held-out {front.metric}")
     axes.set_title(clean(front.device), loc="left", color=palette.ink, fontweight="bold")
 
 

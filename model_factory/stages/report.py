@@ -41,6 +41,7 @@ from model_factory.stages.fingerprint import subnet_values
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
+from search.metric_words import metric_words
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
 from supernet.tasks.class_measures import FEWEST
@@ -124,8 +125,8 @@ def _outcome_inputs(outcome: SearchOutcome) -> dict[str, Any]:
     }
 
 
-def device_front(outcome: SearchOutcome) -> DeviceFront:
-    """The scored subnets of one target as points of a plot."""
+def device_front(outcome: SearchOutcome, metric: str = "accuracy") -> DeviceFront:
+    """The scored subnets of one target as points of a plot; `metric` names what they are compared by."""
     front = {candidate.variant for candidate in outcome.result.front}
     points = tuple(
         FrontPoint(
@@ -144,6 +145,7 @@ def device_front(outcome: SearchOutcome) -> DeviceFront:
         latency_basis=profile.latency_provenance,
         points=points,
         latency_budget_us=outcome.budgets.latency_us,
+        metric=metric,
         finalists=tuple(_finalist_row(outcome.result, finalist) for finalist in outcome.result.finalists),
         proof=outcome.result.proof,
     )
@@ -189,6 +191,7 @@ def _report_data(
     by_tier = {outcome.found.profile.name: outcome for outcome in outcomes}
     models = {e.artifact.model_id: e for e in exported}
     train_count, heldout_count, test_count = trained.counts
+    metric = metric_words(run.config.steering).name
     return ReportData(
         family_id=manifest.family_id,
         release=manifest.release,
@@ -198,8 +201,10 @@ def _report_data(
         heldout_count=heldout_count,
         test_count=test_count,
         labels_count=len(trained.class_names),
-        curve=_curve(trained),
-        fronts=tuple(device_front(outcome) for outcome in outcomes),
+        curve=_curve(trained, metric),
+        fronts=tuple(device_front(outcome, metric) for outcome in outcomes),
+        metric=metric,
+        example="text" if run.config.task.inputs == "tokens" else "image",
         tiers=tuple(
             _with_consistency(
                 _tier_row(
@@ -307,7 +312,7 @@ def _train_use(config: FactoryConfig) -> str:
     return " and ".join(fitted) or "batch normalisation"
 
 
-def _curve(trained: Trained) -> TrainingCurve:
+def _curve(trained: Trained, metric: str) -> TrainingCurve:
     rows = trained.curve
     losses = [(row.step, row.loss) for row in rows if row.loss is not None]
     return TrainingCurve(
@@ -316,6 +321,7 @@ def _curve(trained: Trained) -> TrainingCurve:
         largest_accuracy=tuple((r.step, r.largest_accuracy) for r in rows if r.largest_accuracy is not None),
         smallest_accuracy=tuple((r.step, r.smallest_accuracy) for r in rows if r.smallest_accuracy is not None),
         phase_boundary=trained.largest_only_steps or None,
+        metric=metric,
     )
 
 

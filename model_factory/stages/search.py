@@ -25,6 +25,7 @@ from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
 from search.enumeration import require_small
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
+from search.metric_words import ACCURACY, MetricWords, metric_words
 from search.scored import Scored, paired_difference
 from search.target import Candidate, SearchResult, TargetResult
 from search.variant import Variant
@@ -90,11 +91,13 @@ class Searched:
         outcomes: The outcome of each target, in their order.
         result: What the search found.
         start: Digest of the scored subnets that the search started from; "" if it began with a design of its own.
+        words: How the metric is named.
     """
 
     outcomes: tuple[SearchOutcome, ...]
     result: SearchResult
     start: str
+    words: MetricWords = ACCURACY
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on picks that changed for the order of tiers, are shared, or leave budgets unused."""
@@ -108,13 +111,13 @@ class Searched:
             )
             for outcome in self.outcomes
         ]
-        notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]))
+        notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]), self.words)
         unused = (note for outcome in self.outcomes for note in outcome.result.notes)
         return (*dict.fromkeys(unused), *self.result.notes, *notes)
 
     def offset_lines(self) -> tuple[str, ...]:
-        """What each precision costs in accuracy, and how well that is known, a line each."""
-        return tuple(f"precision: {offset.describe()}" for offset in self.result.offsets)
+        """What each precision costs in the metric, and how well that is known, a line each."""
+        return tuple(f"precision: {offset.describe(self.words.name)}" for offset in self.result.offsets)
 
 
 def search_stage(
@@ -163,7 +166,8 @@ def search_stage(
         SearchOutcome(found=aim.found, budgets=aim.budgets, result=found)
         for aim, found in zip(aims, result.targets, strict=True)
     )
-    return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "")
+    words = metric_words(run.config.steering)
+    return Searched(outcomes=tuple(outcomes), result=result, start=_digest(start) if start else "", words=words)
 
 
 def _stage(

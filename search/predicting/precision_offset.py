@@ -59,10 +59,10 @@ class PrecisionOffset:
         rms = math.sqrt(statistics.fmean(difference**2 for difference in found))
         return replace(self, files=len(found), file_mean=statistics.fmean(found), file_rms=rms)
 
-    def describe(self) -> str:
-        """One phrase for people."""
+    def describe(self, metric: str = "accuracy") -> str:
+        """One phrase for people; `metric` names what is scored."""
         text = (
-            f"{self.precision} changes the accuracy by {100 * self.mean:+.2f} ± {100 * self.error:.2f} points "
+            f"{self.precision} changes the {metric} by {100 * self.mean:+.2f} ± {100 * self.error:.2f} points "
             f"({self.subnets} subnets on {self.images:,} held-out images; it varies by {100 * self.spread:.2f} points "
             "between them)"
         )
