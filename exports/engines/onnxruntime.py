@@ -118,7 +118,7 @@ class OnnxRuntimeEngine:
             "CPU only; kernels compute in float32, or in int8 by static quantisation, with weights scaled so that "
             "processors without 8-bit dot products do not saturate; gates and normalisations stay float32",
             "fp16 and int8_weights files hold weights in fewer bytes, which are decoded at load: in latency and memory "
-            "they equal fp32",
+            "they equal fp32, but tables of tokens stay narrow in memory",
             "peak memory is the most that the engine's arena had in use in one run: activations, scratch, copies in "
             "another layout and repacked weights, but neither the weights of the file nor the library itself",
             "time per kind of kernel comes from the profiler; its overhead is subtracted from all kernels alike, which "
