@@ -19,10 +19,11 @@ CONVOLUTIONAL_RECIPE: dict[str, Any] = {
     "weight_decay": 0.01,
     "largest_only": 0.0,
     "sampler": "macs",
+    "hard_label_share": 0.5,
     "sort_by_importance": True,
 }
 """Defaults of the `training` section for convolutional networks. The largest network is good from the start, so it
-teaches from the first step on; small batches give enough steps from few images."""
+teaches from the first step on, together with the labels; small batches give enough steps from few images."""
 
 TRANSFORMER_RECIPE: dict[str, Any] = CONVOLUTIONAL_RECIPE | {"batch_size": 32, "learning_rate": 1e-4}
 """The same for transformers, whose fine-tuning takes rates of 2e-5 to 1e-4 (Devlin et al., "BERT", 2019; Hou et al.,
@@ -59,9 +60,10 @@ def _recipe_line(model: SpaceConfig, config: TrainingConfig) -> str:
     changed = [key for key, value in recipe.items() if getattr(config, key) != value]
     backbone = "" if config.backbone_rate == 1 else f", {config.backbone_rate:g} of that for all but the head"
     when = "from the first step" if config.largest_only == 0 else f"after {config.largest_only:.0%} of the steps"
+    labels = f", with {config.hard_label_share:.0%} of the weight on labels" if config.hard_label_share else ""
     text = (
         f"recipe for pretrained weights on few data: {config.optimizer}, learning rate {config.learning_rate:g}"
         f"{backbone}, {config.epochs:g} epochs in batches of {config.batch_size}; the largest network teaches the "
-        f"others {when}"
+        f"others {when}{labels}"
     )
     return text + (f" (set in the config: {', '.join(changed)})" if changed else "")

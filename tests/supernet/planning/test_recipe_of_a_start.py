@@ -29,7 +29,7 @@ def test_what_the_config_changes_is_named_and_not_claimed() -> None:
     start, values = describe_start(LITE, recipe(**changes, backbone_rate=0.1, largest_only=0.25))
     assert start == "start: pretrained weights"
     assert "learning rate 0.002, 0.1 of that for all but the head" in values
-    assert "after 25% of the steps" in values
+    assert "teaches the others after 25% of the steps, with 50% of the weight on labels" in values
     assert values.endswith("(set in the config: learning_rate, largest_only, sort_by_importance)")
 
 
