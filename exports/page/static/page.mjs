@@ -6,7 +6,7 @@ import { addPlatforms, describeFacts, factsOfTier, fillFields, makeFields, readF
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { onPictures, readPicture, showImage } from "./picture.mjs";
 import {
-  byId, bytes, element, percent, seconds, showClasses, showList, showReasons, showTerms, softmax,
+  byId, bytes, element, percent, seconds, showClasses, showList, showReasons, showTerms, showValues,
 } from "./view.mjs";
 
 /** The longest wait for the policy; the launch then follows the last one. */
@@ -142,7 +142,7 @@ function showModel(found, threads, milliseconds) {
   showTerms(byId("result"), [
     ["Tier", `${resolution.tier}, rank ${resolution.rank}`],
     ["Model", `${resolution.model}, ${precision ?? "fp32"}, ${size}`],
-    ["Accuracy", `${percent(quality.value_ppm / 1e6)} on ${quality.images} test images (${quality.basis})`],
+    [quality.metric === "top1_accuracy" ? "Accuracy" : quality.metric, `${percent(quality.value_ppm / 1e6)} on ${quality.images} test images (${quality.basis})`],
     ["Runs on", `${running.computeUnit}, ${threads} thread${threads === 1 ? "" : "s"}, one picture in ${time}`],
     ["Proof", running.proof === "passed" ? "passed now, on this device" : "passed earlier, on this device"],
     ["Downloaded", found.downloadedBytes > 0 ? bytes(found.downloadedBytes) : "nothing; it was stored already"],
@@ -168,26 +168,41 @@ async function showSamples() {
   );
 }
 
+/** What a person can do to see the model work. */
+function prompt({ tokenizer }) {
+  return tokenizer ? "The model takes texts, which this page cannot give it." : "Draw something, or choose a picture.";
+}
+
 async function classify(image) {
-  if (!running || !image) {
+  if (!running || !image || running.tokenizer) {
     showList(byId("classes"), []);
     byId("seen").hidden = true;
-    if (running) byId("answer").textContent = "Draw something, or choose a picture.";
+    if (running) byId("answer").textContent = prompt(running);
     return;
   }
   try {
     const start = performance.now();
-    const odds = softmax(await running.logits(image));
-    const best = odds.indexOf(Math.max(...odds));
+    const { labels, probabilities, values } = await running.answer(image);
     const time = seconds((performance.now() - start) / 1000);
-    byId("answer").textContent = `${running.labels[best]} (${percent(odds[best])}), in ${time}`;
-    showClasses(byId("classes"), running.labels, odds);
-    const { baseHeight, baseWidth, size } = running.form;
-    showImage(byId("seen-canvas"), resize(resize(image, baseHeight, baseWidth, true), size, size));
+    if (values.length > 0) {
+      byId("answer").textContent = `${running.labels[0]}: ${number(values[0])}, in ${time}`;
+      showValues(byId("classes"), running.labels, values.map(number));
+    } else {
+      const named = labels.map((name) => `${name} (${percent(probabilities[running.labels.indexOf(name)])})`);
+      byId("answer").textContent = `${named.join(", ") || "No label applies"}, in ${time}`;
+      showClasses(byId("classes"), running.labels, probabilities);
+    }
+    const { baseHeight, baseWidth, height, width } = running.form;
+    showImage(byId("seen-canvas"), resize(resize(image, baseHeight, baseWidth, true), height, width));
     byId("seen").hidden = false;
   } catch (error) {
     byId("answer").textContent = `The model failed: ${error.message}`;
   }
+}
+
+/** A number with as many digits as people read. */
+function number(value) {
+  return String(Number(value.toPrecision(5)));
 }
 
 async function takePicture(blob) {

@@ -67,9 +67,13 @@ export function bytes(value) {
   return value >= 2 ** 10 ? `${(value / 2 ** 10).toFixed(0)} KiB` : `${value} bytes`;
 }
 
-export function softmax(logits) {
-  const top = Math.max(...logits);
-  const powers = Array.from(logits, (logit) => Math.exp(logit - top));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
+/** Shows the values that a model returns, by name. */
+export function showValues(list, labels, values) {
+  list.replaceChildren(
+    ...labels.map((label, index) => {
+      const row = element("li");
+      row.append(element("span", label), element("span", values[index], { class: "share" }));
+      return row;
+    }),
+  );
 }
