@@ -147,7 +147,7 @@ def test_a_name_that_leaves_the_family_is_refused(launch, make_family, name):
         (lambda v: v["task"]["preprocessing"]["steps"][3].update(mean_ppm=[1]), "no usable normalise.mean_ppm"),
         (lambda v: v["task"]["preprocessing"]["steps"][3].update(std_ppm=[1, 0, 1]), "no usable normalise.std_ppm"),
         (lambda v: [m["input"].update(width=100_000) for m in v["models"].values()], "input.width is 100000 pixels"),
-        (lambda v: [m["input"].update(width=9) for m in v["models"].values()], "ONNX Runtime refuses the model"),
+        (lambda v: [m["input"].update(width=9, height=9) for m in v["models"].values()], "ONNX Runtime refuses the"),
         (lambda v: [m.update(files=[]) for m in v["models"].values()], "no model runs in this app"),
         (lambda v: v["task"].update(labels_file={"name": "x.json", "sha256": "0"}), "no usable bytes"),
         (lambda v: v["task"].update(labels_file={"name": "x", "sha256": "0" * 64, "bytes": 9}), "x is missing in "),
