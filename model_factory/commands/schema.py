@@ -19,7 +19,10 @@ def schema(
         bool, typer.Option("--reference", help="The reference for readers, in Markdown, in place of the JSON Schema.")
     ] = False,
 ) -> None:
-    """Print the JSON Schema of the config, with which editors complete and explain its keys."""
+    """Print the JSON Schema of the config, or a reference of it.
+
+    Editors complete and explain the keys of a config by the schema.
+    """
     from factory_base.files import write_text
     from model_factory.jobs.reference import config_reference
     from model_factory.jobs.schema import SCHEMA_LINE, config_schema
