@@ -111,9 +111,9 @@ class Balance:
 def balance(method: Imbalance, labels: Tensor, classes: int = 0, weights: Tensor | None = None) -> Balance:
     """What to do about classes of unequal size.
 
-    `auto` chooses `logit_adjustment` if the largest class has at least three times as many examples as the smallest:
-    of the three methods it alone shows every example once and needs no large weights, which few examples of a small
-    class would turn into overfitting.
+    `auto` chooses `balanced_sampling` if the largest class has at least three times as many examples as the smallest.
+    In short trainings, which are usual here, it is the one that learns rare classes at all: the other two show their
+    examples as rarely as before (`benchmarks/imbalance.py` compares them).
 
     Args:
         method: What the config asks for.
@@ -128,7 +128,7 @@ def balance(method: Imbalance, labels: Tensor, classes: int = 0, weights: Tensor
     shares = tuple((sums / sums.sum()).tolist())
     if method != "auto":
         return Balance(method=method, counts=counts, shares=shares)
-    chosen: Balancing = "none" if imbalance_ratio(counts) < UNEVEN else "logit_adjustment"
+    chosen: Balancing = "none" if imbalance_ratio(counts) < UNEVEN else "balanced_sampling"
     return Balance(method=chosen, counts=counts, shares=shares, is_chosen=True)
 
 

@@ -39,7 +39,7 @@ def line(app) -> str:
 def test_auto_says_what_it_chose_and_for_which_numbers(uneven_app, edit_config):
     edit_config(uneven_app, "training: {", "training: {imbalance: auto, ")
     found = line(uneven_app)
-    assert found.startswith("imbalance: logit_adjustment (chosen by auto), the loss adds the logarithm")
+    assert found.startswith("imbalance: balanced_sampling (chosen by auto), each class is drawn equally often; ")
     assert "'day' has " in found
 
 

@@ -129,7 +129,7 @@ def test_labels_that_are_not_single_classes_are_left_as_they_are(labels):
     assert balance("auto", labels, 3).method == "none"
 
 
-@pytest.mark.parametrize(("counts", "chosen"), [((29, 10), "none"), ((30, 10), "logit_adjustment")])
+@pytest.mark.parametrize(("counts", "chosen"), [((29, 10), "none"), ((30, 10), "balanced_sampling")])
 def test_auto_chooses_by_the_ratio_of_the_largest_class_to_the_smallest(counts, chosen):
     labels = torch.repeat_interleave(torch.arange(2), torch.tensor(counts))
     made = balance("auto", labels, 2)
@@ -138,7 +138,7 @@ def test_auto_chooses_by_the_ratio_of_the_largest_class_to_the_smallest(counts, 
 
 def test_the_plan_says_what_was_chosen_and_why():
     assert balance("auto", LABELS, 4).describe(NAMES) == (
-        "imbalance: logit_adjustment (chosen by auto), the loss adds the logarithm of each class's share to its logit; "
+        "imbalance: balanced_sampling (chosen by auto), each class is drawn equally often; "
         "'cat' has 60 training examples and 'owl' 10, 6 to 1"
     )
     even = balance("auto", torch.tensor([0, 0, 1, 1]), 2).describe(NAMES)
@@ -194,7 +194,9 @@ def test_each_method_makes_a_network_answer_the_rare_class_more_often(blurred, t
 
 
 def test_auto_trains_as_the_method_that_it_chooses(blurred, tmp_path):
-    chosen, asked = (dict(trained(blurred, name, tmp_path).named_parameters()) for name in ("auto", "logit_adjustment"))
+    chosen, asked = (
+        dict(trained(blurred, name, tmp_path).named_parameters()) for name in ("auto", "balanced_sampling")
+    )
     assert all(torch.equal(value, asked[name]) for name, value in chosen.items())
 
 
