@@ -252,6 +252,7 @@ class FactoryConfig(Document):
         for key, asked in (
             ("fresh_parameters", bool(training.fresh_parameters)),
             ("sort_by_importance", training.sort_by_importance),
+            ("probe: true", training.probe is True),
             ("epochs 0", training.epochs == 0),
         ):
             if asked:
@@ -324,7 +325,7 @@ class FactoryConfig(Document):
         if odd:
             raise ValueError(
                 f"model: a resolution is the height of an input, whose width has the proportions of data.image_size; "
-                f"{odd[0]} x {form.width} / {form.height} is no whole number of pixels; choose other resolutions"
+                f"{odd[0]} x {form.width} / {form.height} is not a whole number of pixels; choose other resolutions"
             )
 
     @property

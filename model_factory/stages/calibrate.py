@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from factory_base.documents import shaping_values
 from model_factory.console import Console
 from model_factory.run import Run
 from model_factory.stages.cached import Stage
@@ -47,5 +48,6 @@ def evaluation_inputs(run: Run, trained: Trained) -> dict[str, Any]:
         "calibration_tolerance": config.search.calibration_tolerance,
         "seed": config.seed,
         "threads": config.threads,
-        **({"metric": config.steering} if config.metric else {}),
+        **({"task": shaping_values(config.task)} if config.task.name != "classification" else {}),
+        **({"metric": config.steering} if config.steering != config.task.metrics[0] else {}),
     }

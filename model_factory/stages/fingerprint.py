@@ -170,7 +170,7 @@ def _below(path: Path, ignoring: Ignoring) -> list[tuple[str, Path]]:
 
 
 def _is_foreign(path: Path, ignoring: Ignoring) -> bool:
-    """Whether a file or folder is no part of the data: a system left it behind, or the config ignores it.
+    """Whether a file or folder is not part of the data: a system left it behind, or the config ignores it.
 
     Other hidden files count, although sources skip them: they always did, and keys hold them.
     """

@@ -144,7 +144,10 @@ class Materials:
             return None
         pixels = run.config.data.model_copy(update={"normalize": "data"})  # which decoded images do not depend on
         files = data_fingerprint(pixels, run.config_folder, run.fingerprints)
-        key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), {"data": files, "seed": run.config.seed})
+        # Splits depend on the kind of labels. Keys of classes name none, as before there were other kinds.
+        kind = run.config.task.labels
+        inputs = {"data": files, "seed": run.config.seed, **({} if kind == "class" else {"labels": kind})}
+        key = stage_key("images", _IMAGES_VERSION, ("numpy", "pillow"), inputs)
         return ImageCache(folder=run.images, key=key)
 
     @cached_property

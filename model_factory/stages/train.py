@@ -201,8 +201,6 @@ def _warn_of_chance(run: Run, materials: Materials, last: CurveRow, console: Con
     images, accuracy = len(materials.splits.heldout), last.largest_accuracy
     if accuracy is None:
         return
-    untrained = "check that the initial weights are for these classes, in their order, or train them"
-    advice = "train longer, or check images and labels" if last.step else untrained
     chance = materials.task.baseline(materials.splits.train.labels, run.config.steering)
     untrained = "check that the initial weights are for these classes, in their order, or train them"
     advice = "train longer, or check images and labels" if last.step else untrained

@@ -68,7 +68,7 @@ def _too_few(rules: GroupRules, stratum: int | None, groups: Groups) -> DataErro
     names = rules.class_names or ()
     subject = "the data" if stratum is None or stratum >= len(names) else f"class {names[stratum]!r}"
     return DataError(
-        f"{subject}: {rules.purpose} need {rules.left + 1} groups that can be told apart, but there "
+        f"{subject}: {rules.purpose} need {rules.left + 1} separate groups, but there "
         f"{'is' if len(groups) == 1 else 'are'} {counted(len(groups), 'group')} ({named}), of which a draw "
         "would leave none for one of them; add groups, or name a column with the split of each row in 'split_column'"
     )

@@ -17,9 +17,7 @@ from supernet.data.class_names import checked_class_names, same_class_names
 from supernet.data.decoding import decode, largest_sample
 from supernet.data.image_form import ImageForm
 from supernet.data.images import allocate, decode_many, largest_of
-from supernet.data.source_splits import (
-    SourceSplit,
-)
+from supernet.data.source_splits import SourceSplit
 from supernet.data.split_names import listed
 from supernet.data.types import Groups, Images, Labels, Rows, Weights, chunk_length
 
@@ -29,7 +27,7 @@ _BATCH = 4096  # most encoded images in memory at a time; for images above 52 pi
 
 
 def class_names(paths: Sequence[Path], column: str) -> tuple[str, ...] | None:
-    """The names of the classes that whole numbers in a column of labels stand for; None if the files state none.
+    """The names of the classes of which whole numbers in a column of labels are indices; None if no file states them.
 
     The `datasets` library writes them into the metadata of the schema: `huggingface`, `info.features.<column>.names`,
     or one level deeper for a column of lists.

@@ -191,9 +191,9 @@ def located(path: str, folder: Path) -> Path:
 
 
 def expanded(path: Path) -> list[Path] | None:
-    """The paths that one with braces stands for; None for a path without any, or one that exists as it is written.
+    """The paths that a path with braces names; None for one without braces, or one that exists as it is written.
 
-    As a shell does: `shard-{0000..0009}.tar` stands for ten, `{a,b}.tar` for two. They need not exist.
+    As a shell does: `shard-{0000..0009}.tar` names ten paths, `{a,b}.tar` two. They need not exist.
 
     Raises:
         ConfigError: The braces do not hold two numbers, the first of which is not above the second, or names.
@@ -205,9 +205,9 @@ def expanded(path: Path) -> list[Path] | None:
     first, dots, last = found[1].partition("..")
     if dots:
         if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit() and int(first) <= int(last)):
-            raise ConfigError(f"{path}: {found[0]!r} is no range of numbers; write it as in {{0000..0009}}")
+            raise ConfigError(f"{path}: {found[0]!r} is not a range of numbers; write it as in {{0000..0009}}")
         if int(last) - int(first) >= _MOST_FILES:
-            raise ConfigError(f"{path}: {found[0]!r} stands for more than {_MOST_FILES:,} files")
+            raise ConfigError(f"{path}: {found[0]!r} names more than {_MOST_FILES:,} files")
         parts = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     names = [Path(str(path)[: found.start()] + part + str(path)[found.end() :]) for part in parts]
     return [one for name in names for one in expanded(name) or [name]]

@@ -52,7 +52,7 @@ def split_from_texts(texts: object, labels: object, class_count: int | None, whe
         kind: What the task learns.
 
     Raises:
-        DataError: A text is none, or the labels are wrong.
+        DataError: A text is not a string, or the labels are wrong.
     """
     if not isinstance(texts, list | tuple):
         raise DataError(f"{where}: texts are a {type(texts).__name__}, expected a list of strings")

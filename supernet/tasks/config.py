@@ -18,7 +18,7 @@ TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
 
 
 class TaskConfig(Document):
-    """What the networks learn. The name alone stands for a section with its defaults."""
+    """What the networks learn. A name alone is a section with its defaults."""
 
     name: TaskName
 

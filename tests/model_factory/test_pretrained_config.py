@@ -98,6 +98,7 @@ def test_statistics_are_named_or_stated(normalize: Any, mean: float | None) -> N
             {"model": {"from": None}, "training": {"fresh_parameters": ["x"]}},
             "fresh_parameters applies only",
         ),
+        ({"model": {"from": None}, "training": {"probe": True}}, "probe: true applies only to initial weights"),
         ({"model": {"from": "imagenet"}}, "'model.from': must be 'pretrained', got 'imagenet'"),
         (
             {"data": {"normalize": "imagnet"}},

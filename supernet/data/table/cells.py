@@ -74,7 +74,7 @@ def distinct(values: Any) -> tuple[Codes, list[Any]]:
 
 
 def numbers(table: Table, name: str) -> NDArray[np.float64]:
-    """The numbers in a column without missing cells, `(count,)`. Raises `DataError` for a cell that is no number."""
+    """The numbers in a column without missing cells, `(count,)`. Raises `DataError` for a cell that is not a number."""
     import pyarrow as pa
     import pyarrow.types as kinds
 

@@ -67,7 +67,7 @@ class Examined:
         return self.labels.values[rows], weights, groups
 
     def notes(self, noun: str) -> tuple[str, ...]:
-        """Lines for people: what was taken for what, and what is odd about it."""
+        """Lines for people: what was taken for what, and what is unusual."""
         return (self._taken(noun), self.shards.note, *self.labels.notes, *self.together.notes)
 
     def _taken(self, noun: str) -> str:
@@ -103,7 +103,7 @@ def examine(
         kind: The kind of labels that the task learns.
         shards: The files of the table, of which some may be test data.
         examples: The column of paths or texts; None if cells of it cannot be compared.
-        names: Names of the classes that whole numbers stand for, if the files state them.
+        names: Names of the classes, of which whole numbers are indices, if the files state them.
 
     Raises:
         ConfigError: The columns do not suit the task.

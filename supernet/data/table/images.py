@@ -53,7 +53,7 @@ def image_paths(table: Table, name: str, root: Path) -> Any:
         )
     require_all(table, name, "write the path of an image, or remove the row")
     url = np.flatnonzero(pc.match_substring(table.columns[name], "://").to_numpy(zero_copy_only=False))
-    refuse(table, name, url, "which is no path; download the images and write their paths")
+    refuse(table, name, url, "which is not a path; download the images and write their paths")
     parts, first = [], 0
     for file, count in zip(table.files, table.counts, strict=True):
         parts.append(_from_root(table.columns[name].slice(first, count), root, file))

@@ -56,7 +56,7 @@ def read_labels(
         config: The `data` section, which names the columns.
         kind: The kind of labels that the task learns.
         is_test: Whether each row is test data: `(count,)`. Such rows define no classes.
-        names: Names of the classes that whole numbers stand for, if the files state them.
+        names: Names of the classes, of which whole numbers are indices, if the files state them.
 
     Raises:
         ConfigError: The columns do not suit the task.
@@ -192,7 +192,7 @@ def _marks(table: Table, name: str) -> NDArray[np.uint8]:
 def _class_sets(
     table: Table, name: str, separator: str | None, is_test: NDArray[np.bool_], names: tuple[str, ...] | None
 ) -> TableLabels:
-    """A column of lists, or of text with separators between the labels; an empty one is no label."""
+    """A column of lists, or of text with separators between the labels; an empty one means that no label applies."""
     missing = np.flatnonzero(table.columns[name].is_null().to_numpy(zero_copy_only=False))
     refuse(table, name, missing, "missing; write an empty list or text if no label applies")
     lists, notes = _lists(table, name, separator)

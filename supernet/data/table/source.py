@@ -113,7 +113,8 @@ def _file(path: Path, config: DataConfig, known: dict[str, TableFormat]) -> Tabl
     format = "parquet" if config.source == "parquet" else known.get(path.suffix.lower())
     if format is None:
         raise ConfigError(
-            f"{printable(str(path))}: {printable(path.suffix)!r} is the name of no table; {nearest(path.suffix, known)}"
+            f"{printable(str(path))}: {printable(path.suffix)!r} is not the extension of a table; "
+            f"{nearest(path.suffix, known)}"
         )
     header = tuple(config.columns) if config.columns else None
     if header and format not in ("csv", "tsv"):

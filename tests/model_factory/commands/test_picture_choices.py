@@ -37,7 +37,7 @@ def test_apps_fit_pictures_only_for_files_that_take_pixels(factory, empty_app, e
 
 def test_a_resolution_must_give_whole_pixels(factory, empty_app, edit_config) -> None:
     error = refused(factory, empty_app, edit_config, "data: {source: digits, image_size: [16, 18]}")
-    assert "12 x 18 / 16 is no whole number of pixels; choose other resolutions" in error
+    assert "12 x 18 / 16 is not a whole number of pixels; choose other resolutions" in error
 
 
 def test_a_model_space_for_images_in_colour_refuses_grey_ones(factory, empty_app, edit_config) -> None:

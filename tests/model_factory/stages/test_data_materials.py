@@ -17,7 +17,7 @@ from model_factory.console import Console
 from model_factory.run import open_run
 from model_factory.stages.materials import KnownData, Materials
 from supernet.data.examples import ExampleInputs
-from supernet.data.types import OnDemandImages
+from supernet.data.types import LabelledImages, OnDemandImages
 from supernet.evaluation.calibration import seeded_rows
 from supernet.evaluation.evaluation import correct
 from supernet.sharing.supernet import Supernet
@@ -59,6 +59,22 @@ def test_images_over_the_limit_are_cached_in_the_run_folder(tmp_path: Path, conf
     assert isinstance(splits.test.images, OnDemandImages)
     assert len(list((tmp_path / "runs/pets/images").glob("*.rgb"))) == 3
     assert materials(tmp_path, config, memory_limit="1 MiB").splits.digest == splits.digest
+
+
+def test_another_kind_of_labels_reads_images_anew_since_it_splits_them_otherwise(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    write_pictures(tmp_path)
+    rows = [f"{'ab'[index % 2]}/{index}.png,{index % 2}" for index in range(24)]
+    (tmp_path / "pets/pets.csv").write_text("\n".join(["image,label", *rows]))
+    table = {"source": "table", "path": "pets/pets.csv", "cache": "disk"}
+    assert materials(tmp_path, config, **table).splits.train.labels.ndim == 1
+    cached = materials(tmp_path, config | {"task": "regression"}, **table).splits
+    fresh = materials(tmp_path, config | {"task": "regression"}, **table | {"cache": "memory"}).splits
+    assert cached.digest == fresh.digest
+    assert isinstance(cached.test, LabelledImages)
+    assert isinstance(fresh.test, LabelledImages)
+    assert np.array_equal(cached.test.images[:], fresh.test.images[:])
 
 
 def test_a_changed_image_is_decoded_again(tmp_path: Path, config: dict[str, Any]) -> None:

@@ -114,7 +114,7 @@ def test_a_path_of_another_system_and_a_url_are_told(table: Any) -> None:
     rows[4]["image"] = "p\\04.png"
     assert "write / between folders" in table.refused(rows)
     rows[4]["image"] = "https://example.org/04.png"
-    assert "t.csv, line 6: 'image' is 'https://example.org/04.png', which is no path" in table.refused(rows)
+    assert "t.csv, line 6: 'image' is 'https://example.org/04.png', which is not a path" in table.refused(rows)
 
 
 def test_many_files_of_one_folder_are_looked_for_too(table: Any) -> None:
@@ -145,7 +145,7 @@ def test_tables_that_leave_nothing_are_refused(table: Any) -> None:
         ("t.jsonl", b'{"image": "a.png", "label": "cat"}\n\n{"image": \n', "t.jsonl, line 3: is not valid JSON"),
         ("t.jsonl", b'["a.png"]\n', "t.jsonl, line 1: holds '[\"a.png\"]', expected one JSON object"),
         ("t.parquet", b"PAR1", "is not a readable Parquet file"),
-        ("t.xlsx", b"PK", "'.xlsx' is the name of no table"),
+        ("t.xlsx", b"PK", "'.xlsx' is not the extension of a table"),
     ],
 )
 def test_a_damaged_table_is_named(table: Any, name: str, content: bytes, message: str) -> None:

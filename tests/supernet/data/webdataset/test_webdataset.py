@@ -225,8 +225,8 @@ def test_braces_that_name_missing_shards_or_no_range_are_refused(tmp_path: Path)
         refused(tmp_path, "s-{0..9}.tar")
         == "s-1.tar: no such file, the first of 9 missing files of the 10 that 'path' names"
     )
-    assert "'{a..c}' is no range of numbers" in refused(tmp_path, "s-{a..c}.tar")
-    assert "stands for more than 1,000,000 files" in refused(tmp_path, "s-{0..9999999}.tar")
+    assert "'{a..c}' is not a range of numbers" in refused(tmp_path, "s-{a..c}.tar")
+    assert "names more than 1,000,000 files" in refused(tmp_path, "s-{0..9999999}.tar")
 
 
 def test_a_damaged_image_is_named_by_shard_and_key(tmp_path: Path) -> None:
