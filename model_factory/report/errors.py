@@ -27,16 +27,16 @@ class Picture:
         shown: An image, uint8 `(channels, height, width)`, with one channel (grey) or three (red, green, blue); or a
             text, as the model read it.
         example: Its place in the test split, counted from 0.
-        label: Its class.
-        predicted: The class that was predicted.
-        confidence: The probability that the model gave it, 0 to 1.
+        label: Its class, its labels or its numbers, in words.
+        predicted: What was predicted, likewise.
+        confidence: The probability that the model gave what is wrong, 0 to 1; None for numbers.
     """
 
     shown: NDArray[np.uint8] | str
     example: int
     label: str
     predicted: str
-    confidence: float
+    confidence: float | None
 
     @property
     def text(self) -> str | None:
@@ -56,14 +56,14 @@ class ErrorSection:
     Attributes:
         model_id: Name of the model in the manifest.
         targets: The targets that it was made for.
-        wrong: Number of test images that it gets wrong.
+        wrong: Number of test images that it gets wrong; None for numbers.
         examples: Number of test images.
-        pictures: The most confident errors, the most confident first; None if confidences were not kept.
+        pictures: The worst errors, the worst first; None if confidences were not kept.
     """
 
     model_id: str
     targets: tuple[str, ...]
-    wrong: int
+    wrong: int | None
     examples: int
     pictures: tuple[Picture, ...] | None
 

@@ -1,19 +1,20 @@
-"""The errors stage: a page with the pictures, or the texts, that the models get most confidently wrong.
+"""The errors stage: a page with the pictures, or the texts, of the worst errors of the models.
 
-They are the user's test data, so the page stays in the run folder and is no part of the family.
+They are the user's test data, so the page stays in the run folder and is not part of the family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from exports.family.records import Manifest
-from factory_base.files import digest_of, sha256_bytes
+from factory_base.files import sha256_bytes
 from model_factory.console import Console
 from model_factory.report.data import QualityRow
 from model_factory.report.errors import ErrorSection, Picture, write_errors
@@ -23,11 +24,22 @@ from model_factory.stages.export import Exported
 from model_factory.stages.materials import Materials
 from model_factory.stages.quality import test_labels
 from supernet.data.types import LabelledTexts
-from supernet.tasks.worst_errors import WorstError, worst_errors
+from supernet.tasks.worst_errors import worst_errors
 
-_VERSION = 1
+_VERSION = 2
 _MOST: Final = 24
 """Errors of each model: what fits on a screen and shows a pattern, some 100 KiB of small pictures."""
+_NO_LABEL: Final = "no label"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mistake:
+    """An error in words; the attributes are those of `Picture`."""
+
+    example: int
+    label: str
+    predicted: str
+    confidence: float | None
 
 
 def errors_stage(
@@ -48,7 +60,7 @@ def errors_stage(
         manifest: The manifest of its family.
         exported: The exported model of each target.
         quality: The models in order.
-        names: The names of the classes.
+        names: The names of the classes, labels or values.
 
     Raises:
         DataError: An image cannot be read.
@@ -58,18 +70,14 @@ def errors_stage(
     labels = test_labels(run, manifest)
     evaluations = {e.artifact.model_id: e.evaluation() for e in exported}
     errors = {
-        name: worst_errors(found.predictions, labels, found.confidences, _MOST)
-        for name, found in evaluations.items()
-        if found.confidences is not None and found.correct is not None  # the errors of classes
+        name: _mistakes(found.predictions, labels, found.confidences, names) for name, found in evaluations.items()
     }
 
     def write() -> bool:
         with console.stage("write errors"):
             pictures = _pictures(materials, errors)
-            wrong = {name: found.images - (found.correct or 0) for name, found in evaluations.items()}
-            sections = [
-                _section(row, wrong[row.model_id], errors.get(row.model_id), pictures, names) for row in quality
-            ]
+            wrong = {name: _wrong(found.predictions, labels) for name, found in evaluations.items()}
+            sections = [_section(row, wrong[row.model_id], errors[row.model_id], pictures) for row in quality]
             write_errors(manifest.family_id, sections, run.errors)
         return True
 
@@ -81,8 +89,7 @@ def errors_stage(
             "family": manifest.family_id,
             "test": sorted({model.quality.test_set_sha256 for model in manifest.models.values()}),
             "models": [[row.model_id, list(row.targets)] for row in quality],
-            "errors": sha256_bytes(TypeAdapter(dict[str, tuple[WorstError, ...]]).dump_json(errors)),
-            "names": digest_of(list(names)),
+            "errors": sha256_bytes(TypeAdapter(dict[str, tuple[_Mistake, ...] | None]).dump_json(errors)),
         },
         libraries=("jinja2", "pillow"),
         codec=TypeAdapter(bool),
@@ -90,9 +97,44 @@ def errors_stage(
     stage.cached(write, lambda _: (run.errors,))
 
 
-def _pictures(materials: Materials, errors: Mapping[str, Sequence[WorstError]]) -> dict[int, NDArray[np.uint8] | str]:
+def _mistakes(
+    predictions: NDArray[Any], labels: NDArray[Any], confidences: NDArray[np.float32] | None, names: Sequence[str]
+) -> tuple[_Mistake, ...] | None:
+    """The worst errors of a model in words; None if its confidences were not kept."""
+    found = worst_errors(predictions, labels, confidences, _MOST)
+    if found is None:
+        return None
+    return tuple(
+        _Mistake(
+            example=one.example,
+            label=_words(labels[one.example], names),
+            predicted=_words(predictions[one.example], names),
+            confidence=one.confidence,
+        )
+        for one in found
+    )
+
+
+def _words(answer: Any, names: Sequence[str]) -> str:
+    """A class by its name, several labels by theirs, numbers with the names of their values."""
+    if np.ndim(answer) == 0:
+        return names[int(answer)]
+    if answer.dtype.kind != "f":
+        return ", ".join(names[index] for index in np.flatnonzero(answer).tolist()) or _NO_LABEL
+    return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, answer.tolist(), strict=True))
+
+
+def _wrong(predictions: NDArray[Any], labels: NDArray[Any]) -> int | None:
+    """How many answers are wrong; None for numbers, of which hardly any is exact."""
+    differ = (predictions != labels).reshape(len(labels), -1).any(axis=1)
+    return None if labels.dtype.kind == "f" else int(differ.sum())
+
+
+def _pictures(
+    materials: Materials, errors: Mapping[str, Sequence[_Mistake] | None]
+) -> dict[int, NDArray[np.uint8] | str]:
     """The test images that any model gets wrong, `(channels, height, width)` each, or texts, by their place."""
-    wanted = sorted({error.example for found in errors.values() for error in found})
+    wanted = sorted({error.example for found in errors.values() for error in found or ()})
     if not wanted:
         return {}
     test, rows = materials.splits.test, np.array(wanted)
@@ -104,10 +146,9 @@ def _pictures(materials: Materials, errors: Mapping[str, Sequence[WorstError]]) 
 
 def _section(
     row: QualityRow,
-    wrong: int,
-    errors: Sequence[WorstError] | None,
+    wrong: int | None,
+    errors: Sequence[_Mistake] | None,
     pictures: Mapping[int, NDArray[np.uint8] | str],
-    names: Sequence[str],
 ) -> ErrorSection:
     return ErrorSection(
         model_id=row.model_id,
@@ -116,8 +157,8 @@ def _section(
         examples=row.measures.examples,
         pictures=None if errors is None else tuple(
             Picture(
-                shown=pictures[error.example], example=error.example, label=names[error.label],
-                predicted=names[error.predicted], confidence=error.confidence,
+                shown=pictures[error.example], example=error.example, label=error.label,
+                predicted=error.predicted, confidence=error.confidence,
             )
             for error in errors
         ),

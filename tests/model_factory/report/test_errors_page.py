@@ -61,6 +61,15 @@ def test_without_confidences_the_page_says_how_to_get_them(page):
     assert "remove the folder predictions of the run and build again" in page(none=True)
 
 
+def test_numbers_have_no_confidence(tmp_path):
+    found = Picture(shown=np.zeros((3, 4, 4), np.uint8), example=0, label="age 40", predicted="age 12", confidence=None)
+    section = ErrorSection(model_id="m1", targets=("phone",), wrong=None, examples=10, pictures=(found,))
+    write_errors("app", (section,), tmp_path / "errors.html")
+    text = (tmp_path / "errors.html").read_text(encoding="utf-8")
+    assert "<b>age 12</b><br>" in text
+    assert "The 1 largest error on 10 images" in text
+
+
 def test_a_model_without_mistakes_says_so(page):
     assert "It makes no mistake on 1,000 images." in page()
 
