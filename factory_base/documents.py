@@ -287,12 +287,13 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
     around = {fault["loc"][:end] for fault in faults for end in range(len(fault["loc"]))}
     # A misspelt key is reported twice, as unknown and as missing; a value of several types for each of them; and a list
     # with a wrong entry as too short as well.
-    lines = {
-        _location(fault["loc"]): _describe(dict(fault), model)
-        for fault in faults
-        if not (fault["type"] == "missing" and fault["loc"] in meant)
-        and not (fault["type"] == "too_short" and fault["loc"] in around)
-    }
+    lines: dict[tuple[int | str, ...], str] = {}
+    for fault in faults:
+        if (fault["type"] == "missing" and fault["loc"] in meant) or (
+            fault["type"] == "too_short" and fault["loc"] in around
+        ):
+            continue
+        lines.setdefault(_location(fault["loc"]), _describe(dict(fault), model))
     return list(lines.values())
 
 
@@ -310,7 +311,7 @@ def _describe(fault: dict[str, Any], model: type[BaseModel]) -> str:
 def _location(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The keys and positions that lead to a value, without the members of a union, which Pydantic names as well."""
     named = [part for part in parts if not (isinstance(part, str) and (part.startswith("<") or part == "[key]"))]
-    while named and named[-1] in ("int", "float"):
+    while named and (named[-1] in ("int", "float") or str(named[-1]).startswith(("constrained-", "tuple["))):
         named.pop()
     return tuple(named)
 

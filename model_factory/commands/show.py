@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from factory_base.terminal import ascii_only, print_json, print_line
+from factory_base.wording import counted
 from model_factory.commands.options import JsonOption
 from model_factory.commands.tables import print_table
 
@@ -127,7 +128,7 @@ def print_family(summary: FamilySummary) -> None:
     """Print a row for each model of a family, and the union of the operators."""
     from factory_base.quantities import format_bytes, format_macs
 
-    print_line(f"{summary.family_id}, release {summary.release}: {len(summary.models)} models")
+    print_line(f"{summary.family_id}, release {summary.release}: {counted(len(summary.models), 'model')}")
     print_line()
     rows = [
         (

@@ -102,7 +102,7 @@ def _other_notes(row: QualityRow, names: Sequence[str]) -> Iterator[str]:
         scarce, missed = measures.scarce(FEWEST), measures.never_predicted
         if scarce:
             listed = _listed([f"{printable(names[index])!r} {measures.labels[index].support}" for index in scarce])
-            yield f"{len(scarce)} of the {len(names):,} labels have fewer than {FEWEST} test images ({listed})"
+            yield f"{_part(len(scarce), len(names), 'labels')} fewer than {FEWEST} test images ({listed})"
         if missed:
             yield (
                 f"{model} never predicts {_listed([repr(printable(names[index])) for index in missed])}, which test "
@@ -125,6 +125,11 @@ def _chance_note(model: str, found: ClassMeasures) -> str:
     )
 
 
+def _part(some: int, of: int, things: str) -> str:
+    """`all 3 classes have`, `2 of the 3 classes have`, `1 of the 3 classes has`."""
+    return f"all {of:,} {things} have" if some == of else f"{some:,} of the {of:,} {things} {'has' if some == 1 else 'have'}"
+
+
 def _scarce_notes(known: Mapping[str, ClassMeasures], names: Sequence[str]) -> tuple[str, ...]:
     """A note on classes with few test images, which are the same for all models."""
     first = next(iter(known.values()), None)
@@ -141,7 +146,7 @@ def _scarce_notes(known: Mapping[str, ClassMeasures], names: Sequence[str]) -> t
         points = f"{100 * (high - low) / 2:.0f} points"
         sure = f": the recall on {counted(min(tested), 'image')} is uncertain by up to {points}"
     return (
-        f"{len(scarce)} of the {len(names):,} classes have fewer than {FEWEST} test images ({listed}){sure}; test on "
+        f"{_part(len(scarce), len(names), 'classes')} fewer than {FEWEST} test images ({listed}){sure}; test on "
         "more images of them before you rely on figures for these classes",
     )
 

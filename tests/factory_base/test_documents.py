@@ -223,3 +223,12 @@ def test_a_field_that_was_added_later_shapes_a_key_only_if_it_is_set() -> None:
 
     assert shaping_values(Grown(fitting="squash")) == {"width": 8}
     assert shaping_values(Grown(fitting="crop", ignore=("a",))) == {"width": 8, "fitting": "crop", "ignore": ["a"]}
+
+
+def test_a_value_that_is_none_of_several_types_is_one_mistake_at_its_key():
+    class Sized(Document):
+        size: Annotated[int, Field(ge=8)] | Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=2)] = 32
+
+    with pytest.raises(ConfigError) as caught:
+        parse_document({"size": "64 px"}, Sized, "a.yaml")
+    assert str(caught.value) == "a.yaml: 'size': must be a whole number, got '64 px'"

@@ -14,6 +14,8 @@ from model_factory.jobs.scaffolding.writing import Noted, Tree
 _MANY = 20_000
 """Examples from which a tenth is enough for the held-out and the test examples."""
 _SHARE, _SHARE_OF_MANY = 0.15, 0.1
+_BATCHES = 2
+"""Batches in a pass over all examples: one is left when held-out and test data have been set aside."""
 EPOCHS_NOTE: Final = "passes over the training examples; `factory train --max-hours 2` fits them to your time"
 SPACE_NOTE: Final = "the networks to choose from"
 
@@ -37,6 +39,14 @@ class Chosen:
     search: Tree
     lines: tuple[str, ...]
     todo: tuple[str, ...] = ()
+
+
+def batch_for(found: Found, most: int) -> int:
+    """`most`, halved until the training examples of small data fill a batch, which a training needs."""
+    batch = most
+    while batch > 1 and found.train < _BATCHES * batch:
+        batch //= 2
+    return batch
 
 
 def data_section(found: Found, folder: Path, own: Tree) -> Tree:

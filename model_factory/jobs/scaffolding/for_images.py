@@ -8,7 +8,15 @@ from typing import Any, Final
 from factory_base.documents import load_yaml
 from factory_base.wording import counted
 from model_factory.config import shipped_configs
-from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance, missing
+from model_factory.jobs.scaffolding.chosen import (
+    EPOCHS_NOTE,
+    SPACE_NOTE,
+    Chosen,
+    batch_for,
+    data_section,
+    imbalance,
+    missing,
+)
 from model_factory.jobs.scaffolding.found import Found, ImageSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
 from supernet.planning.pretrained_start import CONVOLUTIONAL_RECIPE
@@ -161,9 +169,10 @@ def _training(section: dict[str, Any], found: Found, epochs: int) -> Tree:
 
 def _pretrained_training(found: Found, size: int, epochs: int) -> Tree:
     """What a user may change of the recipe of a pretrained start; all else has its defaults."""
+    batch = batch_for(found, CONVOLUTIONAL_RECIPE["batch_size"])
     return {
         "epochs": Noted(epochs, EPOCHS_NOTE),
-        "batch_size": Noted(CONVOLUTIONAL_RECIPE["batch_size"], "no fewer than 32: batch normalisation sees a batch"),
+        "batch_size": Noted(batch, "better no fewer than 32: batch normalisation sees a batch"),
         "learning_rate": CONVOLUTIONAL_RECIPE["learning_rate"],
         "augment": Noted({"flip": True, "shift": size // _SHIFT}, _FLIP_NOTE),
         **imbalance(found),

@@ -8,7 +8,15 @@ from typing import Any, Final
 from factory_base.documents import load_yaml
 from factory_base.wording import counted
 from model_factory.config import shipped_configs
-from model_factory.jobs.scaffolding.chosen import EPOCHS_NOTE, SPACE_NOTE, Chosen, data_section, imbalance, missing
+from model_factory.jobs.scaffolding.chosen import (
+    EPOCHS_NOTE,
+    SPACE_NOTE,
+    Chosen,
+    batch_for,
+    data_section,
+    imbalance,
+    missing,
+)
 from model_factory.jobs.scaffolding.found import Found, TextSample
 from model_factory.jobs.scaffolding.writing import Noted, Tree
 
@@ -35,6 +43,7 @@ def choose_for_texts(found: Found, sample: TextSample, folder: Path) -> Chosen:
         training={
             **shipped["training"],
             "epochs": Noted(epochs, EPOCHS_NOTE),
+            "batch_size": batch_for(found, shipped["training"]["batch_size"]),
             "augment": augment,
             **imbalance(found),
         },

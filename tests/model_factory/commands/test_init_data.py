@@ -255,3 +255,12 @@ def test_a_config_that_exists_is_never_replaced(factory, tmp_path, birds):
 def test_data_and_a_template_exclude_each_other(factory, tmp_path, birds):
     answer = factory(tmp_path, "init", "app", "--data", birds, "--template", "digits")
     assert "--data and --template exclude each other" in answer.error
+
+
+def test_the_training_of_few_photos_fills_a_batch(factory, tmp_path):
+    photos(tmp_path / "birds", {"crow": 40, "owl": 40}, size=(96, 96))
+    assert factory(tmp_path, "init", "app", "--data", "birds").code == 0
+    for config in both_configs(tmp_path / "app"):
+        splits = load_splits(config.data, tmp_path / "app", config.seed)
+        assert config.model.from_ == "pretrained"
+        assert config.training.batch_size <= len(splits.train)

@@ -51,7 +51,7 @@ def test_classes_with_few_test_images_are_named_once_for_all_models_the_fewest_f
 def test_a_class_without_test_images_is_named_too():
     labels = np.repeat([0, 1], [60, 40])
     (note,) = quality_notes([row(labels, labels, "phone")], NAMES, "none")
-    assert note.startswith("1 of the 3 classes have fewer than 20 test images ('owl' 0); test on more")
+    assert note.startswith("1 of the 3 classes has fewer than 20 test images ('owl' 0); test on more")
 
 
 def test_a_class_that_some_models_never_predict_is_named_with_them():
@@ -115,7 +115,7 @@ def test_labels_that_are_scarce_or_never_predicted_are_named():
     labels = np.tile([[1, 0, 0], [1, 1, 0]], (30, 1))
     found = QualityRow(model_id="m", targets=("phone",), measures=label_measures(logits, labels, np.full(3, 0.5)))
     assert quality_notes([found, found], NAMES, "none") == (
-        "1 of the 3 labels have fewer than 20 test images ('owl' 0)",
+        "1 of the 3 labels has fewer than 20 test images ('owl' 0)",
         "the model of phone never predicts 'dog', which test images have",
     )
 
