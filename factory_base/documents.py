@@ -293,7 +293,10 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
             fault["type"] == "too_short" and fault["loc"] in around
         ):
             continue
-        lines.setdefault(_location(fault["loc"]), _describe(dict(fault), model))
+        location, line = _location(fault["loc"]), _describe(dict(fault), model)
+        # Of a number or a list of numbers, the number is what people write; of whole and other numbers, the latter.
+        if location not in lines or not str(fault["loc"][-1]).startswith("tuple["):
+            lines[location] = line
     return list(lines.values())
 
 

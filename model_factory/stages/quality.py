@@ -127,7 +127,9 @@ def _chance_note(model: str, found: ClassMeasures) -> str:
 
 def _part(some: int, of: int, things: str) -> str:
     """`all 3 classes have`, `2 of the 3 classes have`, `1 of the 3 classes has`."""
-    return f"all {of:,} {things} have" if some == of else f"{some:,} of the {of:,} {things} {'has' if some == 1 else 'have'}"
+    if some == of:
+        return f"all {of:,} {things} have"
+    return f"{some:,} of the {of:,} {things} {'has' if some == 1 else 'have'}"
 
 
 def _scarce_notes(known: Mapping[str, ClassMeasures], names: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,16 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from factory_base.documents import ADDED, HANDLING, Document, load_document, load_yaml, nearest, shaping_values
+from factory_base.documents import (
+    ADDED,
+    HANDLING,
+    Document,
+    load_document,
+    load_yaml,
+    nearest,
+    parse_document,
+    shaping_values,
+)
 from factory_base.errors import ConfigError
 
 
@@ -225,7 +234,7 @@ def test_a_field_that_was_added_later_shapes_a_key_only_if_it_is_set() -> None:
     assert shaping_values(Grown(fitting="crop", ignore=("a",))) == {"width": 8, "fitting": "crop", "ignore": ["a"]}
 
 
-def test_a_value_that_is_none_of_several_types_is_one_mistake_at_its_key():
+def test_a_value_that_is_none_of_several_types_is_one_mistake_at_its_key() -> None:
     class Sized(Document):
         size: Annotated[int, Field(ge=8)] | Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=2)] = 32
 
