@@ -7,14 +7,15 @@ Each picture is decoded as training decodes it (`supernet.data.decoding`), once 
 its pixels, which no decoder reads otherwise. The client in Python computes the base size from the pixels that Pillow
 decodes at full resolution. `png` is the difference of the fitting alone, `file` also that of decoding: training decodes
 a JPEG of more than four times the base size at a half, a quarter or an eighth. Differences are in grey levels of 255.
-Milliseconds are those of the processor: the
-medians over rounds of decoding the picture's own file in one thread.
+Milliseconds are those of the processor: the medians over rounds of decoding the picture's own file in one thread.
+`--quick` times 3 rounds.
 
 Standard output ends with a Markdown table and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import statistics
@@ -42,10 +43,7 @@ ROUNDS = 30
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of pictures; default: those in scikit-learn")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the timing")
-    options = parse_options(parser, arguments, {"rounds": 3})
+    options = parse(arguments)
     files = pictures(options.data)
     forms = [ImageForm(height=size, width=size, fitting=fitting) for size in SIZES for fitting in FITTINGS]
     rows = [measured(form, files, options.rounds) for form in forms]
@@ -56,8 +54,17 @@ def main(arguments: list[str]) -> int:
             f"| {row['size']} | {row['fitting']} | {100 * row['png_share']:.2f} %, {row['png_most']} | "
             f"{row['file_mean']:.2f}, {row['file_most']} | {row['ms']:.1f} |"
         )
-    print(json.dumps({"pictures": len(files), "rows": rows, "environment": environment(0)}))
+    result = {"benchmark": "fitting", "quick": options.quick, "pictures": len(files), "rows": rows, **environment(0)}
+    print(json.dumps(result))
     return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--data", type=Path, help="a folder of pictures; default: those in scikit-learn")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the timing")
+    return parse_options(parser, arguments, {"rounds": 3})
 
 
 def pictures(folder: Path | None) -> list[bytes]:

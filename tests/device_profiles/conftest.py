@@ -71,7 +71,11 @@ class OnnxEngine:
 
     precisions = ("fp32",)
 
-    def convert(self, module, input_shape, path):
+    def convert(self, module, input_shape, path, **_options):
+        self.conversions += 1
+        self._write(module, input_shape, path)
+
+    def _write(self, module, input_shape, path):
         with warnings.catch_warnings(), atomic_path(path) as temporary:
             warnings.simplefilter("ignore")
             example = torch.zeros(1, *input_shape)
@@ -83,10 +87,10 @@ class OnnxEngine:
         for part, part_path in zip(parts, part_paths, strict=True):
             if part_path is not None:
                 part_path.parent.mkdir(exist_ok=True)
-                self.convert(part, shape, part_path)
+                self._write(part, shape, part_path)
             with torch.no_grad():
                 shape = tuple(part(torch.zeros(1, *shape)).shape[1:])
-        self.convert(torch.nn.Sequential(*parts), input_shape, path)
+        self._write(torch.nn.Sequential(*parts), input_shape, path)
 
     def load(self, path, threads):
         return OnnxSession(path, threads)

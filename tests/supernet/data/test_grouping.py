@@ -61,7 +61,9 @@ def test_a_large_group_is_left_where_it_does_least_harm() -> None:
 def test_a_class_in_one_group_is_refused_with_both_names() -> None:
     groups = np.arange(30) // 3
     labels = np.where(groups == 4, 1, 0)
-    with pytest.raises(DataError, match=r"class 'class 1': both need 2 groups .* there is 1 group \('group 4'\)"):
+    with pytest.raises(
+        DataError, match=r"class 'class 1': both need 2 separate groups .* there is 1 group \('group 4'\)"
+    ):
         draw_groups(labels, groups, 0.2, np.arange(30), rules(groups, 2))
 
 
@@ -71,7 +73,7 @@ def test_strata_that_only_guide_do_not_have_to_be_in_every_split() -> None:
     chosen = draw_groups(strata, groups, 0.2, np.random.default_rng(0).permutation(40), rules(groups, None))
     assert len(chosen) == 8
     assert len(draw_groups(strata * 2, groups, 0.2, np.arange(40), rules(groups, None))) == 8  # every second is empty
-    with pytest.raises(DataError, match="the data: both need 2 groups"):
+    with pytest.raises(DataError, match="the data: both need 2 separate groups"):
         draw_groups(strata, np.zeros(40, dtype=np.int64), 0.2, np.arange(40), rules([0], None))
 
 

@@ -26,7 +26,7 @@ ALWAYS, NEVER = {"save_every": 1e-9}, {"save_every": 1e6}
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.002, "teacher": "ema", "micro_batch_size": 8, "epochs": 4}
 BFLOAT16 = {"precision": "bfloat16", "hard_label_share": 0.5, "distillation": "alpha"}
 FLOAT16 = {"precision": "float16", "sampler": "macs", "learning_rate": 0.002}
-DIVERGING = {"learning_rate": 1.0, "warmup": 0.5, "epochs": 6}
+POISONED = (1,)  # in the second epoch; whether a high learning rate diverges depends on how a processor rounds
 
 
 def kill(job: Job) -> None:
@@ -48,7 +48,6 @@ def bits(trained: Supernet) -> dict[str, bytes]:
         pytest.param(ADAMW | NEVER, "mobilenet", {"step": 9}, id="adamw-ema-micro-batches-from-the-good-state"),
         pytest.param(BFLOAT16 | ALWAYS, "mobilenet", {"write": 8}, id="bfloat16-alpha-half-written"),
         pytest.param(FLOAT16 | ALWAYS, "loud", {"rename": 9}, id="float16-macs-not-yet-renamed"),
-        pytest.param(DIVERGING | ALWAYS, "mobilenet", {"step": 16}, id="rolled-back"),
     ],
 )
 def test_a_killed_run_ends_bit_identical(tmp_path: Path, training: dict, space: str, death: dict[str, int]) -> None:
@@ -60,7 +59,16 @@ def test_a_killed_run_ends_bit_identical(tmp_path: Path, training: dict, space: 
     resumed, again, _ = small_run.run(Job(folder=killed.folder, training=training, space=space))
     assert bits(resumed) == bits(undisturbed)
     assert (again.curve, again.rollbacks) == (whole.curve, whole.rollbacks)
-    assert whole.rollbacks == len(notes) == (1 if "warmup" in training else 0)
+    assert (whole.rollbacks, notes) == (0, [])
+
+
+def test_a_run_that_is_killed_after_a_roll_back_ends_bit_identical(tmp_path: Path) -> None:
+    undisturbed, whole, notes = small_run.run(Job(folder=str(tmp_path / "a"), poisoned_epochs=POISONED))
+    assert whole.rollbacks == len(notes) == 1
+    kill(Job(folder=str(tmp_path / "b"), training=ALWAYS, poisoned_epochs=POISONED, death={"step": 12}))
+    resumed, again, _ = small_run.run(Job(folder=str(tmp_path / "b"), training=ALWAYS))
+    assert bits(resumed) == bits(undisturbed)
+    assert (again.curve, again.rollbacks) == (whole.curve, 1)
 
 
 def test_a_run_that_is_killed_several_times_ends_bit_identical(tmp_path: Path) -> None:
@@ -86,21 +94,21 @@ def test_float16_is_rolled_back_if_no_scale_makes_the_gradient_finite(tmp_path: 
 
 
 def test_an_interruption_during_a_roll_back_saves_nothing_that_is_half_restored(tmp_path: Path, monkeypatch) -> None:
-    undisturbed, whole, _ = small_run.run(Job(folder=str(tmp_path / "a"), training=DIVERGING))
+    undisturbed, whole, _ = small_run.run(Job(folder=str(tmp_path / "a"), poisoned_epochs=POISONED))
     restore = Trainer.restore
 
     def interrupted(*arguments) -> None:
         restore(*arguments)
         raise KeyboardInterrupt
 
-    job = Job(folder=str(tmp_path / "b"), training=DIVERGING)
+    job = Job(folder=str(tmp_path / "b"), poisoned_epochs=POISONED)
     monkeypatch.setattr(Trainer, "restore", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small_run.run(job)
     monkeypatch.undo()
     resumed, again, _ = small_run.run(job)
     assert bits(resumed) == bits(undisturbed)
-    assert again.rollbacks == whole.rollbacks
+    assert again.rollbacks == whole.rollbacks == 1
 
 
 def test_a_roll_back_does_not_count_time_twice(tmp_path: Path) -> None:

@@ -66,14 +66,14 @@ def test_a_group_that_would_leave_nothing_is_named(table: Any) -> None:
     line = table.refused(
         table.rows(patient=["A" if i % 3 == 1 else f"P{i}" for i in range(30)]), group_column="patient"
     )
-    assert "class 'dog': training, held-out and test data need 3 groups" in line
+    assert "class 'dog': training, held-out and test data need 3 separate groups" in line
     assert "there is 1 group ('A')" in line
     line = table.refused(table.rows(patient=["A"] * 15 + ["B"] * 15), group_column="patient")
     assert "there are 2 groups ('A', 'B')" in line
     line = table.refused(
         table.rows(patient=["A"] * 30, x=[0.5] * 30), "values", label_column="x", group_column="patient"
     )
-    assert line.startswith("the data: training, held-out and test data need 3 groups")
+    assert line.startswith("the data: training, held-out and test data need 3 separate groups")
     assert "'patient' is missing" in table.refused(table.rows(patient=["A", ""] * 15), group_column="patient")
 
 

@@ -5,7 +5,7 @@ private const val SUPPORTED_MAJOR = "1"
 /**
  * The critical features of version 1: an app that does not support one must not use the manifest, so remove those that
  * yours does not. `image_form`: the models take gray images, or images that are not square. `labels_file`: the names of
- * the classes are in the file `task.labels_file`. `outputs`: the models return something other than one logit per class,
+ * the classes are in the file `task.labels_file`. `outputs`: the models return something else than a logit per class,
  * which `task.outputs` states. `pixel_input`: the models take pixels. `token_input`: they take the tokens of a text.
  */
 private val SUPPORTED_CRITICAL = setOf("image_form", "labels_file", "outputs", "pixel_input", "token_input")
