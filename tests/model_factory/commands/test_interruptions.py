@@ -29,21 +29,11 @@ main()
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # on a machine that does much else
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def kill_after(process: subprocess.Popen[str], line: str, delay: float) -> None:
-    """SIGKILL `delay` seconds after the process has written a line that starts with `line`."""
-    assert process.stderr is not None
-    assert any(text.startswith(line) for text in process.stderr), f"never printed {line!r}"
-    time.sleep(delay)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
 
 
 def heed_ctrl_c() -> None:
@@ -58,7 +48,7 @@ def test_ctrl_c_in_training_prints_one_line_and_the_next_build_resumes(
     process = start_factory(empty_app, "build", "--quiet", preexec_fn=heed_ctrl_c)
     wait_until(state.is_file, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == "interrupted; run the same command again to continue where it stopped\n"
     assert steps_done(state) > 0
@@ -69,7 +59,11 @@ def test_ctrl_c_in_training_prints_one_line_and_the_next_build_resumes(
 def test_a_kill_after_a_stage_leaves_the_family_of_an_undisturbed_build(
     start_factory, factory, empty_app, built, published
 ):
-    kill_after(start_factory(empty_app, "build"), "pick subnets: done", 0.4)
+    process = start_factory(empty_app, "build", "--quiet")
+    wait_until((empty_app / "runs" / "tiny" / "stages" / "search.json").is_file, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     answer = factory(empty_app, "build")
     assert answer.code == 0
     assert not {"train supernet", "choose subnets to score", "pick subnets"} & set(answer.stages)
@@ -82,7 +76,7 @@ def test_kill_inside_a_write_leaves_no_half_file(start_factory, factory, app, bu
         record.unlink()
     shutil.rmtree(app / "dist")
     process = start_factory(app, 12, "build", "--quiet", prefix=("-c", KILL_IN_WRITE))
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert list(app.rglob("*.partial-*"))
     assert factory(app, "build", "-q").code == 0
