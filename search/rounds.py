@@ -117,7 +117,7 @@ def search_targets(
     scored = score(_in_fp32(subnets), rungs[0], "shared")
     learned = _learned(possible, scored[: config.shared_subnets], workloads, score)
     targets = [learned.informed(alternatives) for alternatives in possible]
-    first = _first_feasible(targets, space, workloads, scored)
+    first = first_feasible(targets, space, workloads, scored)
     scored += score(_in_fp32(first), rungs[0], "first inside the budgets")
     state = SearchState(
         space=space,
@@ -126,7 +126,7 @@ def search_targets(
         workloads=workloads,
         settled=bool(start),
     )
-    shares = _shares(config, len(devices), space)
+    shares = round_shares(config, len(devices), space)
     state = _proposed(state, make_sampler(config.sampler, say), shares, seed, score, rungs[0], watch)
     scored = list(state.scored)
     finals = Finals(
@@ -294,7 +294,7 @@ def _with_files(precision: str, known: Sequence[Scored]) -> list[tuple[Scored, S
     return [(of_file, scores[of_file.subnet]) for of_file in files]
 
 
-def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:
+def round_shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]:
     """The most subnets of each round, the larger numbers first; the whole space at once if all of it is scored."""
     if config.sampler == "exhaustive":
         return [space.count()]
@@ -302,7 +302,7 @@ def _shares(config: SearchConfig, targets: int, space: SearchSpace) -> list[int]
     return [share for number in range(config.rounds) if (share := each + (number < more))]
 
 
-def _first_feasible(
+def first_feasible(
     devices: Sequence[Alternatives], space: SearchSpace, workloads: Workloads, scored: Sequence[Scored]
 ) -> list[SubnetConfig]:
     """For each device that none of `scored` fits, the subnet of highest predicted accuracy that does."""

@@ -9,6 +9,7 @@ from device_profiles.budgets import Excess
 from device_profiles.costs import Costs
 from device_profiles.engine import Precision
 from search.device_target import Target
+from search.front import pareto_front
 from search.predicting.precision_offset import PrecisionOffset
 from search.predicting.prediction_errors import PredictorErrors
 from search.scored import Scored
@@ -106,11 +107,8 @@ class TargetResult:
     @property
     def front(self) -> tuple[Candidate, ...]:
         """The Pareto front of accuracy against latency among all candidates, fastest first."""
-        front: list[Candidate] = []
-        for candidate in sorted(self.candidates, key=lambda c: (c.costs.latency_us, -c.accuracy, c.variant)):
-            if not front or candidate.accuracy > front[-1].accuracy:
-                front.append(candidate)
-        return tuple(front)
+        in_order = sorted(self.candidates, key=lambda c: c.variant)
+        return pareto_front(in_order, lambda c: (c.costs.latency_us, c.accuracy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
@@ -20,13 +20,8 @@ from optuna.samplers.nsgaii import UniformCrossover
 from search.device_target import Target
 from search.samplers import Say, SearchState
 from search.samplers.collecting import collect
+from search.samplers.settings import CROSSOVER, POPULATION, STARTUP, SWAPPING, TPE_CANDIDATES
 from supernet.space import SearchSpace, SubnetConfig
-
-_STARTUP: Final = 10
-"""Scored subnets below which a model is not fitted, and proposals are random; Optuna's default."""
-
-_POPULATION: Final = 10
-"""Individuals of a generation. Optuna's default of 50 would be the whole of a search of 20 to 80 evaluations."""
 
 Direction = Literal["maximize", "minimize"]
 
@@ -122,8 +117,8 @@ def tpe(say: Say) -> OptunaSampler:
 
     def make(seed: int) -> BaseSampler:
         return TPESampler(
-            n_startup_trials=_STARTUP,
-            n_ei_candidates=24,
+            n_startup_trials=STARTUP,
+            n_ei_candidates=TPE_CANDIDATES,
             seed=seed,
             multivariate=True,
             group=False,
@@ -138,12 +133,12 @@ def nsga2(say: Say) -> OptunaSampler:
 
     def make(seed: int) -> BaseSampler:
         return NSGAIISampler(
-            population_size=_POPULATION,
+            population_size=POPULATION,
             mutation=None,
             mutation_prob=None,
-            crossover=UniformCrossover(swapping_prob=0.5),
-            crossover_prob=0.9,
-            swapping_prob=0.5,
+            crossover=UniformCrossover(swapping_prob=SWAPPING),
+            crossover_prob=CROSSOVER,
+            swapping_prob=SWAPPING,
             seed=seed,
         )
 
@@ -157,7 +152,7 @@ def gp(say: Say) -> OptunaSampler:
         return GPSampler(
             seed=seed,
             independent_sampler=RandomSampler(seed=seed),
-            n_startup_trials=_STARTUP,
+            n_startup_trials=STARTUP,
             deterministic_objective=False,
             warn_independent_sampling=False,
         )
