@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiles.budgets import Budgets
@@ -27,6 +27,7 @@ from model_factory.run import Run, allowed_precisions
 from model_factory.stages.archive import check_storage
 from model_factory.stages.cached import damaged_records
 from model_factory.stages.calibrate import calibrate_stage
+from model_factory.stages.comparison import comparison_stage, kept_comparisons
 from model_factory.stages.errors import errors_stage
 from model_factory.stages.export import Exported, drop_notes, export_stage
 from model_factory.stages.family import check_family_limits, family_stage
@@ -40,6 +41,7 @@ from model_factory.stages.report import report_stage
 from model_factory.stages.search import Aim, Searched, SearchOutcome, check_search, search_stage
 from model_factory.stages.shared import check_bands, shared_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
+from search.enumeration import require_small
 from supernet.planning.plan import TrainingLimits
 
 _OWN_CONFIG = "for a config of your own, change to its folder or name it with --config"
@@ -118,7 +120,10 @@ def build(
         judged = quality_notes(quality, trained.class_names, run.config.training.imbalance)
         notes = (*fitting_notes(run), *searched.notes(), *drop_notes(run, exported), *judged)
         offsets = searched.offset_lines()
-        report_stage(run, materials, console, trained, family.manifest, outcomes, exported, quality, notes, offsets)
+        compared = kept_comparisons(run, trained, aims)
+        report_stage(
+            run, materials, console, trained, family.manifest, outcomes, exported, quality, notes, offsets, compared
+        )
         errors_stage(run, materials, console, family.manifest, exported, quality, trained.class_names)
     return Built(
         manifest=family.manifest,
@@ -186,6 +191,7 @@ def search(
     devices: Sequence[str],
     budgets: Budgets | None = None,
     precisions: Sequence[Precision] | None = None,
+    samplers: Sequence[str] = (),
 ) -> Searched:
     """Search for devices, which need not be targets of the config.
 
@@ -195,9 +201,11 @@ def search(
         devices: Profiles as people write them on the command line: files, or names; none for all targets of the config.
         budgets: Budgets that override those of the profiles and of the config.
         precisions: Precisions to choose among in place of those of the config.
+        samplers: Samplers to compare with that of the config, at equal numbers of evaluations. They change no pick.
 
     Raises:
-        ConfigError: A profile does not exist, is wrong or does not allow a precision, or two have the same name.
+        ConfigError: The space is too large for `exhaustive`; a profile does not exist, is wrong or does not allow a
+            precision; or two have the same name.
         EngineError: The engine of a profile is not installed.
         MissingRunError: There is no supernet that was trained with this config.
         BudgetError: No subnet meets the budgets.
@@ -211,6 +219,8 @@ def search(
     _require_checkpoint(run)
     with exclusive(run.folder, "search"):
         run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
+        if "exhaustive" in samplers:
+            require_small(materials.model_space.space)
         images = calibrate_stage(run, materials, console, trained)
         aims = [
             Aim(
@@ -220,7 +230,11 @@ def search(
             )
             for f in found
         ]
-        return search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
+        searched = search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
+        if not samplers:
+            return searched
+        compared = comparison_stage(run, materials, console, trained, images, aims, samplers)
+        return replace(searched, comparisons=compared)
 
 
 def process_count() -> int:

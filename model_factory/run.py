@@ -194,6 +194,10 @@ class Run:
         """The plot of the Pareto front of one device."""
         return self.folder / "plots" / f"{device}.png"
 
+    def comparison_plot(self, device: str) -> Path:
+        """The plot of the Pareto fronts of several samplers on one device."""
+        return self.folder / "plots" / "compared" / f"{device}.png"
+
     def default_profile(self, name: str) -> Path:
         """The file that a command writes a profile to by default."""
         return self.base / "profiles" / f"{name}.yaml"

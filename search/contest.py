@@ -214,9 +214,7 @@ def _notes(contest: Contest, name: str, allowed: int, evaluations: int, used: _U
     if name == "exhaustive":
         notes.append(f"exhaustive scores all {counted(whole, 'subnet')}: it shows what can be reached, at any price")
     elif evaluations < allowed:
-        notes.append(
-            f"{name} ended after {evaluations} of {allowed} evaluations: it expected nothing from a further one"
-        )
+        notes.append(f"{name} ended after {evaluations} of {allowed} evaluations: it proposed no further subnet")
     if evaluations <= needed and not _is_designed(contest.config, name):
         notes.append(
             f"{name} learns only after {needed} scores, and {counted(evaluations, 'evaluation')} are compared: all of "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from factory_base.terminal import print_json, print_line
+from model_factory.commands.comparison import CompareOption, given_samplers, shown_comparisons
 from model_factory.commands.options import ConfigOption, JsonOption, QuietOption, RunOption, chosen_run
 from model_factory.commands.tables import latency_text, print_table
 
@@ -49,6 +50,7 @@ def search(
             show_default=False,
         ),
     ] = None,
+    compare: CompareOption = None,
     run: RunOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -63,14 +65,17 @@ def search(
         raise ConfigError("name devices with --device, or search for all targets of the config with --all")
     chosen = chosen_run(run, config)
     precisions = given_precisions(precision) if precision else None
-    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()), precisions)
+    samplers = given_samplers(compare, chosen.config.search.sampler)
+    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()), precisions, samplers)
     shown = [(outcome, write_search_plot(outcome, chosen)) for outcome in searched.outcomes]
+    compared = shown_comparisons(searched.comparisons, chosen)
     if as_json:
-        values = [search_json(searched, outcome, plot) for outcome, plot in shown]
+        values = [search_json(searched, outcome, plot) | compared.json(outcome) for outcome, plot in shown]
         print_json(values[0] if len(values) == 1 else {"devices": values})
         return
     for outcome, plot in shown:
         print_search(searched, outcome, plot)
+        compared.print(outcome)
 
 
 def given_budgets(items: Sequence[str]) -> Budgets:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from device_profiles.budgets import BudgetName
     from device_profiles.cost_models.utilisation import KernelUse
+    from search.comparison import Comparison
     from search.target import Proof
     from supernet.tasks.measures import Measures
 
@@ -289,6 +290,7 @@ class ReportData:
         quality: What each model is worth on the test images.
         class_names: Names of the classes.
         proofs: What was measured of each model's file.
+        comparisons: The comparisons of samplers that were made.
     """
 
     family_id: str
@@ -313,3 +315,4 @@ class ReportData:
     example: str = "image"
     class_names: tuple[str, ...] = ()
     proofs: tuple[ProofRow, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()

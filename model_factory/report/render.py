@@ -51,12 +51,14 @@ class Platform:
 
 def render_report(data: ReportData) -> str:
     """The page as text. The same data give the same text."""
+    from model_factory.report.comparison import comparison_globals
+    from model_factory.report.comparison_plot import comparison_svg
     from model_factory.report.plots import accuracy_limits, accuracy_svg, front_svg, loss_svg
     from model_factory.report.quality import quality_globals
 
     environment = page_environment()
     environment.globals |= {"budget_uses": budget_uses, "latency_note": latency_note, "proof_text": proof_text}
-    environment.globals |= quality_globals()
+    environment.globals |= quality_globals() | comparison_globals()
     limits = accuracy_limits(data.fronts)
     curve = data.curve
     page = environment.get_template(_TEMPLATE).render(
@@ -64,6 +66,7 @@ def render_report(data: ReportData) -> str:
         platforms=by_platform(data.tiers),
         models=list({tier.model_id: tier for tier in data.tiers}.values()),
         fronts=[(front, Markup(front_svg(front, limits, f"front{i}"))) for i, front in enumerate(data.fronts)],
+        compared=[(c, Markup(comparison_svg(c, f"compared{i}"))) for i, c in enumerate(data.comparisons)],
         changed=changed_picks(data.fronts),
         finals=sum(bool(front.finalists) for front in data.fronts),
         quality=data.quality,

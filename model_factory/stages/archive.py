@@ -44,7 +44,7 @@ class Scorer:
     def score(self, variants: Sequence[Variant], images: int, purpose: str) -> list[Scored]:
         """See `search.finals.Score`."""
         if self._archive is None:
-            self._archive = _open_archive(self._run, self._materials, self._trained)
+            self._archive = open_archive(self._run, self._materials, self._trained)
         known: dict[Variant, Scored] = {}
         for precision in dict.fromkeys(variant.precision for variant in variants):
             same = [variant for variant in variants if variant.precision == precision]
@@ -69,8 +69,14 @@ class Scorer:
             self._archive.write_table(self._run.archive_table)
 
 
-def _open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
+def open_archive(run: Run, materials: Materials, trained: Trained, suffix: str = "") -> Archive:
     """The study of scored subnets, one for each checkpoint and way of scoring.
+
+    Args:
+        run: The run.
+        materials: Its model space.
+        trained: The trained supernet.
+        suffix: What the name of the study ends with, for scores that are kept apart.
 
     Raises:
         FactoryError: The storage of the study cannot be used.
@@ -79,4 +85,4 @@ def _open_archive(run: Run, materials: Materials, trained: Trained) -> Archive:
 
     libraries = ("torch", "numpy", *space_libraries(run.config.model))
     key = stage_key("study", _VERSION, libraries, evaluation_inputs(run, trained))
-    return Archive(run.storage, f"{run.config.name}-{key[:16]}", materials.model_space.space)
+    return Archive(run.storage, f"{run.config.name}-{key[:16]}{suffix}", materials.model_space.space)

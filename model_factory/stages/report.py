@@ -41,6 +41,7 @@ from model_factory.stages.fingerprint import subnet_values
 from model_factory.stages.materials import Materials
 from model_factory.stages.search import SearchOutcome
 from model_factory.stages.train import Trained
+from search.comparison import Comparison
 from search.metric_words import metric_words
 from search.target import Finalist, TargetResult
 from supernet.space import SubnetConfig
@@ -63,6 +64,7 @@ def report_stage(
     quality: Sequence[QualityRow],
     notes: Sequence[str],
     offsets: Sequence[str],
+    comparisons: Sequence[Comparison] = (),
 ) -> None:
     """Write report.html beside the manifest.
 
@@ -77,6 +79,7 @@ def report_stage(
         quality: What each model is worth on the test images.
         notes: What a reader must know before using the family, a sentence each.
         offsets: What each precision costs in accuracy, a sentence each.
+        comparisons: The comparisons of samplers that were made.
 
     Raises:
         DiskError: The page cannot be written.
@@ -87,7 +90,7 @@ def report_stage(
 
         with console.stage("write report"):
             data = _report_data(run, materials, trained, manifest, outcomes, exported, quality, notes, offsets)
-            write_report(data, run.report)
+            write_report(replace(data, comparisons=tuple(comparisons)), run.report)
         return True
 
     stage = Stage(
@@ -101,6 +104,7 @@ def report_stage(
             "notes": list(notes),
             "offsets": list(offsets),
             "finetuned": list(finetuning_lines(e.finetuned for e in exported)),
+            **({"comparisons": [asdict(found) for found in comparisons]} if comparisons else {}),
         },
         libraries=(*_LIBRARIES, "matplotlib", "jinja2"),
         codec=TypeAdapter(bool),

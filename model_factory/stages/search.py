@@ -23,6 +23,7 @@ from model_factory.stages.files import VariantFiles
 from model_factory.stages.fingerprint import space_libraries, subnet_values
 from model_factory.stages.materials import Materials
 from model_factory.stages.train import Trained
+from search.comparison import Comparison
 from search.enumeration import require_small
 from search.family import RankedPick, TargetPick, in_order_of_rank, pick_notes
 from search.metric_words import ACCURACY, MetricWords, metric_words
@@ -92,12 +93,14 @@ class Searched:
         result: What the search found.
         start: Digest of the scored subnets that the search started from; "" if it began with a design of its own.
         words: How the metric is named.
+        comparisons: The comparisons of samplers that were asked for, one for each target.
     """
 
     outcomes: tuple[SearchOutcome, ...]
     result: SearchResult
     start: str
     words: MetricWords = ACCURACY
+    comparisons: tuple[Comparison, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on picks that changed for the order of tiers, are shared, or leave budgets unused."""
@@ -208,7 +211,7 @@ def check_search(run: Run, materials: Materials, console: Console, aims: Sequenc
     if run.config.search.sampler == "exhaustive":
         require_small(space)
     with console.stage("check budgets") as progress:
-        for number, alternatives in enumerate(_targets(aims, materials)):
+        for number, alternatives in enumerate(device_targets(aims, materials)):
             feasible(alternatives, space)
             progress(number + 1, len(aims), alternatives[0].name)
 
@@ -228,7 +231,7 @@ def _search(
     from search.rounds import search_targets
 
     scorer = Scorer(run, materials, console, trained, calibration_images)
-    targets = _targets(aims, materials)
+    targets = device_targets(aims, materials)
     with VariantFiles(run, materials, trained, calibration_images) as files:
         measure = files.measure if measured else predicted_costs
         result = search_targets(
@@ -297,7 +300,8 @@ def _in_order(
     return replace(result, targets=tuple(raised), notes=notes)
 
 
-def _targets(aims: Sequence[Aim], materials: Materials) -> list[Alternatives]:
+def device_targets(aims: Sequence[Aim], materials: Materials) -> list[Alternatives]:
+    """The targets of each device, one for each of its precisions."""
     from device_profiles.cost_models.device_costs import DeviceCosts
     from search.device_target import Target
 
