@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from factory_base.lazy import public
 
 if TYPE_CHECKING:
+    from device_profiles.app_fleet import AppFleet as AppFleet
+    from device_profiles.app_fleet import DeviceClass as DeviceClass
+    from device_profiles.app_fleet import find_fleet as find_fleet
     from device_profiles.budgets import Budgets as Budgets
     from device_profiles.cost_models.device_costs import DeviceCosts as DeviceCosts
     from device_profiles.cost_models.models import CostModel as CostModel
@@ -36,10 +39,12 @@ if TYPE_CHECKING:
     from device_profiles.workload.workloads import workload_of as workload_of
 
 _MODULES = {
+    "AppFleet": "device_profiles.app_fleet",
     "Budgets": "device_profiles.budgets",
     "CostArrays": "device_profiles.costs",
     "CostModel": "device_profiles.cost_models.models",
     "Costs": "device_profiles.costs",
+    "DeviceClass": "device_profiles.app_fleet",
     "DeviceCosts": "device_profiles.cost_models.device_costs",
     "DeviceProfile": "device_profiles.profile",
     "Engine": "device_profiles.engine",
@@ -53,6 +58,7 @@ _MODULES = {
     "Workload": "device_profiles.workload.operators",
     "Workloads": "device_profiles.workload.workloads",
     "costs_of": "device_profiles.cost_models.models",
+    "find_fleet": "device_profiles.app_fleet",
     "find_profile": "device_profiles.profile",
     "find_sheet": "device_profiles.modelling.soc",
     "host_sheet": "device_profiles.modelling.modelled_host",

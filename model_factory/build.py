@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from device_profiles.app_fleet import AppFleet
 from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.profile import FoundProfile
@@ -33,6 +34,7 @@ from model_factory.stages.export import Exported, drop_notes, export_stage
 from model_factory.stages.family import check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.fingerprint import unknown_changes_note
+from model_factory.stages.fleet import fleet_profiles, fleet_stage
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.quality import quality_notes, quality_rows
@@ -42,6 +44,8 @@ from model_factory.stages.search import Aim, Searched, SearchOutcome, check_sear
 from model_factory.stages.shared import check_bands, shared_stage
 from model_factory.stages.train import OnMismatch, Trained, assist_training, finished_training, train_stage
 from search.enumeration import require_small
+from search.fleet.found import FleetFound
+from search.fleet.wishes import Wishes
 from supernet.planning.plan import TrainingLimits
 
 _OWN_CONFIG = "for a config of your own, change to its folder or name it with --config"
@@ -237,6 +241,31 @@ def search(
         return replace(searched, comparisons=compared)
 
 
+def plan_fleet(run: Run, console: Console, fleet: AppFleet, wishes: Wishes) -> FleetFound:
+    """Choose the few models that all classes of devices of an app get. Nothing is exported.
+
+    Args:
+        run: The run whose trained supernet is searched.
+        console: Shows progress.
+        fleet: The classes of devices.
+        wishes: How many models, and what they must keep.
+
+    Raises:
+        ConfigError: A profile does not exist or is wrong; the message names the class.
+        EngineError: The engine of a profile is not installed.
+        MissingRunError: There is no supernet that was trained with this config.
+        BudgetError: No subnet meets the budgets of a class, or so few models cannot serve the fleet.
+    """
+    profiles = fleet_profiles(run, fleet)
+    for profile in profiles.values():
+        get_engine(profile.profile.engine)
+    _require_checkpoint(run)
+    with exclusive(run.folder, "plan"):
+        run, materials, trained = _trained_supernet(_begin(run, console), console, may_train=False)
+        images = calibrate_stage(run, materials, console, trained)
+        return fleet_stage(run, materials, console, trained, images, fleet, profiles, wishes)
+
+
 def process_count() -> int:
     """The number of processes that `torchrun` started for this command; 1 without `torchrun`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -326,7 +355,10 @@ def _targets(run: Run) -> tuple[FoundProfile, ...]:
 
 
 def _aims(run: Run, targets: Sequence[FoundProfile]) -> list[Aim]:
-    return [Aim(found=f, budgets=run.budgets_for(f), precisions=run.precisions_for(f)) for f in targets]
+    return [
+        Aim(found=f, budgets=run.budgets_for(f), precisions=run.precisions_for(f), subnet=run.subnet_for(f))
+        for f in targets
+    ]
 
 
 def _refuse_namesakes(found: Sequence[FoundProfile], origin: str | Path) -> None:

@@ -15,6 +15,7 @@ from model_factory.commands.export import export
 from model_factory.commands.import_weights import import_ofa, import_weights
 from model_factory.commands.init import init
 from model_factory.commands.onboard import onboard
+from model_factory.commands.plan import plan
 from model_factory.commands.profile import profile
 from model_factory.commands.report import report
 from model_factory.commands.resolve import resolve
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
     "train": train,
     "search": search,
+    "plan": plan,
     "export": export,
     "report": report,
     "profile": profile,

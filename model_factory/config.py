@@ -82,6 +82,9 @@ class TargetConfig(Document):
     precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None = None
     """The precisions of files that the search may choose; by default int8, fp16 and fp32, as far as the profile allows
     them. `int8_weights` is chosen only if it is listed here."""
+    subnet: dict[str, int | float] | None = None
+    """The subnet of this target, with a value for each choice, as `factory plan` writes it. Then nothing is searched
+    for this target; its file has to keep the budgets."""
 
     @field_validator("precisions")
     @classmethod

@@ -8,7 +8,7 @@ and `dist/` are beside the config; those of the digits are in the current folder
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -198,6 +198,14 @@ class Run:
         """The plot of the Pareto fronts of several samplers on one device."""
         return self.folder / "plots" / "compared" / f"{device}.png"
 
+    def fleet_tiers(self, fleet: str) -> Path:
+        """The plan for a fleet as the targets of a config."""
+        return self.folder / "plans" / f"{fleet}.yaml"
+
+    def fleet_plot(self, fleet: str) -> Path:
+        """The plot of the value of a fleet over the number of models."""
+        return self.folder / "plots" / "fleets" / f"{fleet}.png"
+
     def default_profile(self, name: str) -> Path:
         """The file that a command writes a profile to by default."""
         return self.base / "profiles" / f"{name}.yaml"
@@ -251,6 +259,13 @@ class Run:
             if known.profile.name == found.profile.name:
                 return allowed_precisions(found, target.precisions)
         return allowed_precisions(found, None)
+
+    def subnet_for(self, found: FoundProfile) -> Mapping[str, int | float] | None:
+        """The subnet that the target with this profile names; None if it names none, or there is no such target."""
+        for target, known in zip(self.config.targets, self.targets, strict=True):
+            if known.profile.name == found.profile.name:
+                return target.subnet
+        return None
 
     def write_resolved_config(self) -> None:
         """Write the whole config, defaults included, and its path to the run folder. Raises `DiskError`.

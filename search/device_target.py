@@ -21,11 +21,13 @@ class Target:
         costs: Predicts what subnets cost on the device, in one precision.
         budgets: Limits on these costs.
         offset: How much the accuracy in this precision differs from the one in fp32; None if it does not.
+        given: The only subnet that may be picked; None if the search chooses.
     """
 
     costs: DeviceCosts
     budgets: Budgets
     offset: PrecisionOffset | None = None
+    given: SubnetConfig | None = None
 
     @property
     def precision(self) -> Precision:
@@ -47,8 +49,13 @@ class Target:
         return replace(predicted, constant=predicted.constant + self.gain)
 
     def kept_by(self, subnets: Sequence[SubnetConfig]) -> list[bool]:
-        """Whether each subnet keeps the budgets. Raises `SpaceError` if one cannot be traced."""
-        return [not self.budgets.excesses(costs) for costs in self.costs.of(subnets)]
+        """Whether each subnet may be picked and keeps the budgets. Raises `SpaceError` if one cannot be traced."""
+        kept = (not self.budgets.excesses(costs) for costs in self.costs.of(subnets))
+        return [keeps and self.allows(subnet) for subnet, keeps in zip(subnets, kept, strict=True)]
+
+    def allows(self, subnet: SubnetConfig) -> bool:
+        """Whether `subnet` may be picked, whatever the budgets."""
+        return self.given is None or subnet == self.given
 
 
 Alternatives = tuple[Target, ...]

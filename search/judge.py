@@ -122,7 +122,7 @@ class Judge:
                 score=scored.accuracy + target.gain,
             )
             for scored, found in zip(self._scored, costs, strict=True)
-            if not target.budgets.excesses(found)
+            if target.allows(scored.subnet) and not target.budgets.excesses(found)
         ]
 
     def _finalist(self, candidate: Candidate, gain: float) -> Finalist:
@@ -130,7 +130,8 @@ class Judge:
         return Finalist(candidate=candidate, predicted=predicted + gain, predicted_std=std)
 
     def _proof(self, alternatives: Alternatives, pick: Candidate, gain: float) -> Proof:
-        solved = [self._solved(target) for target in _bounding(alternatives, self._space)]
+        given = alternatives[0].given is not None
+        solved = [] if given else [self._solved(target) for target in _bounding(alternatives, self._space)]
         best = [s.objective for s in solved if s.objective is not None]
         bounds = [s.bound for s in solved if s.status != "infeasible"]
         bound = max(known) if len(known := [b for b in bounds if b is not None]) == len(bounds) and known else None
@@ -138,7 +139,7 @@ class Judge:
         vectors = encoded(self._space, [pick.subnet])
         value = self.predictor.objective.values(self._space, vectors, self._workloads.macs_of(vectors))
         return Proof(
-            status=unproven[0] if unproven else "optimal",
+            status="given" if given else unproven[0] if unproven else "optimal",
             objective=max(best, default=None),
             bound=bound,
             gap=bound - max(best) if bound is not None and best else None,

@@ -112,21 +112,24 @@ def search_targets(
     score = _from(start, score)
     with watch("choose subnets to score") as progress:
         possible = [feasible(alternatives, space) for alternatives in devices]
+        given = list(dict.fromkeys(t.given for alternatives in possible for t in alternatives if t.given is not None))
         subnets = list(dict.fromkeys(s.subnet for s in start))
         subnets = subnets or shared_subnets(space, workloads, config.shared_subnets, seed, progress)
     scored = score(_in_fp32(subnets), rungs[0], "shared")
     learned = _learned(possible, scored[: config.shared_subnets], workloads, score)
     targets = [learned.informed(alternatives) for alternatives in possible]
-    first = first_feasible(targets, space, workloads, scored)
+    scored += score(_in_fp32([subnet for subnet in given if subnet not in subnets]), rungs[0], "given")
+    open_ones = [alternatives for alternatives in targets if alternatives[0].given is None]
+    first = first_feasible(open_ones, space, workloads, scored)
     scored += score(_in_fp32(first), rungs[0], "first inside the budgets")
     state = SearchState(
         space=space,
-        devices=tuple(smallest_files(alternatives, space) for alternatives in targets),
+        devices=tuple(smallest_files(alternatives, space) for alternatives in open_ones),
         scored=tuple(scored),
         workloads=workloads,
         settled=bool(start),
     )
-    shares = round_shares(config, len(devices), space)
+    shares = round_shares(config, len(open_ones), space) if open_ones else ()
     state = _proposed(state, make_sampler(config.sampler, say), shares, seed, score, rungs[0], watch)
     scored = list(state.scored)
     finals = Finals(
@@ -181,6 +184,8 @@ def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
     Raises:
         BudgetError: There are none; the message states which budgets block in the preferred precision.
     """
+    if (given := alternatives[0].given) is not None:
+        return _keeping(alternatives, given)
     kept = tuple(
         target for target in alternatives if target.kept_by([space.smallest])[0] or _any(target, space).solutions
     )
@@ -188,6 +193,19 @@ def feasible(alternatives: Alternatives, space: SearchSpace) -> Alternatives:
         first, *others = alternatives
         also = f" (in {first.precision}; none does in {' or '.join(t.precision for t in others)})" if others else ""
         raise BudgetError(f"target {first.name!r}: {_any(first, space).describe_failure()}{also}")
+    return kept
+
+
+def _keeping(alternatives: Alternatives, given: SubnetConfig) -> Alternatives:
+    """Those of the targets whose budgets the subnet keeps that they name. Raises `BudgetError` if there are none."""
+    kept = tuple(target for target in alternatives if target.kept_by([given])[0])
+    if not kept:
+        first = alternatives[0]
+        excesses = " and ".join(e.describe() for e in first.budgets.excesses(first.costs.of([given])[0]))
+        raise BudgetError(
+            f"target {first.name!r}: the subnet that it names, {given.id}, exceeds the budgets: {excesses} (in "
+            f"{first.precision}); raise them, or remove the subnet so that the search chooses one"
+        )
     return kept
 
 

@@ -65,7 +65,8 @@ class Proof:
     """How far the pick can be from the optimum of the predictor inside the budgets.
 
     Attributes:
-        status: What the solver proved: `optimal`, `node limit`, `time limit` or `no proof`.
+        status: What the solver proved: `optimal`, `node limit`, `time limit` or `no proof`; `given` if the target names
+            its subnet, so that there was nothing to solve.
         objective: The accuracy that the predictor gives to the best subnet that the solver found.
         bound: No subnet inside the budgets is given more; None if no bound is known.
         gap: `bound` less `objective`, 0 if the best is proven; None if no bound is known.
@@ -139,12 +140,12 @@ class SearchResult:
 
 
 def judged(target: Target, scored: Sequence[Scored]) -> list[Candidate]:
-    """Those of `scored` that are in the target's precision as candidates for it, in the same order.
+    """Those of `scored` that are in the target's precision and may be picked, as candidates, in the same order.
 
     Raises:
         SpaceError: A subnet cannot be traced.
     """
-    own = [s for s in scored if s.precision == target.precision]
+    own = [s for s in scored if s.precision == target.precision and target.allows(s.subnet)]
     return [
         Candidate(
             subnet=s.subnet,

@@ -205,6 +205,8 @@ def _finding_lines(searched: Searched, outcome: SearchOutcome) -> list[str]:
         f"solver: {proof.status}; no subnet inside the budgets is predicted to be more than "
         f"{max(proof.bound - proof.pick, 0.0) * 100:.2f} points more accurate than the pick"
         if proof.bound is not None
+        else "solver: not used, for the config names the subnet"
+        if proof.status == "given"
         else f"solver: {proof.status}; how far the pick is from the optimum is not known"
     ]
     if line := higher_scores(result):

@@ -120,6 +120,8 @@ def proof_text(proof: Proof) -> str:
     """A sentence on what the solver proved."""
     nodes = counted(proof.nodes, "node")
     pick = f"the pick is predicted at {percents(proof.pick)}"
+    if proof.status == "given":
+        return f"The config names the subnet of this target, so nothing was solved; {pick}."
     if proof.objective is None or proof.bound is None:
         return f"Not proven ({proof.status}): {pick}, and how far that is from the optimum is not known."
     best = f"the best prediction inside the budgets is {percents(proof.objective)}"

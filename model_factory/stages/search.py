@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from device_profiles.budgets import Budgets
 from device_profiles.engine import Precision
 from device_profiles.profile import DeviceProfile, FoundProfile
 from factory_base.documents import shaping_values
+from factory_base.errors import ConfigError, SpaceError
 from factory_base.files import digest_of
 from model_factory.console import Console
 from model_factory.run import Run
@@ -30,6 +31,7 @@ from search.metric_words import ACCURACY, MetricWords, metric_words
 from search.scored import Scored, paired_difference
 from search.target import Candidate, SearchResult, TargetResult
 from search.variant import Variant
+from supernet.space import Option, SubnetConfig
 
 if TYPE_CHECKING:
     from device_profiles.budgets import Excess
@@ -49,11 +51,13 @@ class Aim:
         found: The profile of the device.
         budgets: The budgets of the profile, overridden by those of the config or of the command.
         precisions: The precisions to choose among, the preferred one first.
+        subnet: The subnet that the config names for it, by the values of choices; None if the search chooses.
     """
 
     found: FoundProfile
     budgets: Budgets
     precisions: tuple[Precision, ...]
+    subnet: Mapping[str, Option] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """The values that identify it in the keys of stages."""
@@ -61,6 +65,7 @@ class Aim:
             "profile": self.found.digest,
             "budgets": self.budgets.model_dump(mode="json"),
             "precisions": list(self.precisions),
+            **({} if self.subnet is None else {"subnet": dict(self.subnet)}),
         }
 
 
@@ -262,7 +267,7 @@ def _in_order(
 
     def judge(alternatives: Alternatives, variant: Variant) -> tuple[Costs, tuple[Excess, ...]] | None:
         target = next((target for target in alternatives if target.precision == variant.precision), None)
-        if target is None:
+        if target is None or not target.allows(variant.subnet):
             return None
         (costs,) = target.costs.of([variant.subnet])
         if not target.budgets.excesses(costs):
@@ -301,17 +306,33 @@ def _in_order(
 
 
 def device_targets(aims: Sequence[Aim], materials: Materials) -> list[Alternatives]:
-    """The targets of each device, one for each of its precisions."""
+    """The targets of each device, one for each of its precisions. Raises `ConfigError` if one names no subnet."""
     from device_profiles.cost_models.device_costs import DeviceCosts
     from search.device_target import Target
 
     return [
         tuple(
-            Target(costs=DeviceCosts(materials.workloads, aim.found, precision), budgets=aim.budgets)
+            Target(
+                costs=DeviceCosts(materials.workloads, aim.found, precision),
+                budgets=aim.budgets,
+                given=_given(aim, materials),
+            )
             for precision in aim.precisions
         )
         for aim in aims
     ]
+
+
+def _given(aim: Aim, materials: Materials) -> SubnetConfig | None:
+    """The subnet that the config names for a target; None if there is none."""
+    if aim.subnet is None:
+        return None
+    try:
+        return materials.model_space.space.subnet(aim.subnet)
+    except SpaceError as error:
+        raise ConfigError(
+            f"target {aim.found.profile.name!r}: `subnet` is not one of this model space: {error}"
+        ) from error
 
 
 def _cheap(scored: Sequence[Scored]) -> tuple[Scored, ...]:
