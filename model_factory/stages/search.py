@@ -118,6 +118,7 @@ class Searched:
                 candidates=outcome.result.candidates,
             )
             for outcome in self.outcomes
+            if outcome.result.proof.status != "given"  # nothing was picked
         ]
         notes = pick_notes(picks, lambda first, second: paired_difference(known[first], known[second]), self.words)
         unused = (note for outcome in self.outcomes for note in outcome.result.notes)

@@ -3,9 +3,10 @@
     candidates   every scored subnet in every precision, valued by its own score or by that in fp32 and what the
                  precision costs in the mean
     plans        the best 1, 2, ... of them for the fleet
-    scores       the models of all plans on all held-out images; again, until every model of a plan has this score
+    scores       the models of all plans, and the best ones of each class, on all held-out images; again, with more of
+                 the latter each time, until all of these have such a score
 
-A high score on few images is likely to be a lucky one, so no plan is made of such scores alone.
+A high score on few images is likely to be a lucky one, so no plan is made of such scores.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from search.fleet.wishes import Wishes
 from search.scored import Scored
 from search.variant import Variant, variant_of
 
-_ATTEMPTS = 12
-"""Times that models are scored because a new plan contains them. Each time fewer are new; three or four are usual."""
+_ATTEMPTS = 8
+"""Times that models are scored because a new plan may contain them: the last time the best 64 of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Planner:
         variants = list(values)
         for attempt in range(_ATTEMPTS):
             curve = self._curve(problem, f"plan ({attempt + 1})" if attempt else "plan")
-            wanted = [variants[index] for index in _used(curve)]
+            wanted = [variants[index] for index in sorted({*_used(curve), *_best_of_classes(problem, 2**attempt)})]
             if all(v in known and known[v].images == self.images for v in wanted):
                 break
             if attempt == _ATTEMPTS - 2:  # the last plan is one of models that are scored already
@@ -130,6 +131,14 @@ def _values(
 
 def _used(curve: Curve) -> list[int]:
     return sorted({model for plan in curve.plans if plan for model in plan.models})
+
+
+def _best_of_classes(problem: FleetProblem, count: int) -> list[int]:
+    """The best `count` candidates of each class: what the ceiling is made of, and what plans may contain next."""
+    order = np.argsort(-problem.values, kind="stable")
+    serves = np.unique(problem.serves[:, order], axis=0)
+    leading = serves & (serves.cumsum(axis=1) <= count)
+    return [int(index) for index in order[leading.any(axis=0)]]
 
 
 class _Findings:
