@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from search.fleet.wishes import Wishes
 
 _SHOWN = 30
-"""Classes that the table shows; `--json` has all."""
+"""Classes that the table shows, those with the most installs; `--json` has all."""
 
 
 def plan(
@@ -130,7 +130,8 @@ def _print_models(found: FleetFound, metric: str) -> None:
 
 def _print_classes(found: FleetFound, metric: str) -> None:
     columns = ("class", "installs", "profile", "model", f"held-out {metric}", "latency", "budgets", "points lost")
-    shown = found.classes[:_SHOWN]
+    by_share = sorted(found.classes, key=lambda one: -one.share)
+    shown = found.classes if len(found.classes) <= _SHOWN else by_share[:_SHOWN]
     rows = [
         (
             one.name,
@@ -146,7 +147,7 @@ def _print_classes(found: FleetFound, metric: str) -> None:
     ]
     print_table(columns, rows)
     if len(found.classes) > len(shown):
-        print_line(f"and {len(found.classes) - len(shown):,} more classes; --json has all")
+        print_line(f"and {len(found.classes) - len(shown):,} more classes with fewer installs; --json has all")
 
 
 def _print_curve(found: FleetFound, metric: str) -> None:
