@@ -35,6 +35,7 @@ from model_factory.stages.family import check_family_limits, family_stage
 from model_factory.stages.finetune import finetune_stage, finetuning_lines
 from model_factory.stages.fingerprint import unknown_changes_note
 from model_factory.stages.fleet import fleet_profiles, fleet_stage
+from model_factory.stages.joining import join_stage, local_workers
 from model_factory.stages.materials import Materials
 from model_factory.stages.plan import fitting_notes, plan_stage, planned_run, unused_limits
 from model_factory.stages.quality import quality_notes, quality_rows
@@ -196,6 +197,7 @@ def search(
     budgets: Budgets | None = None,
     precisions: Sequence[Precision] | None = None,
     samplers: Sequence[str] = (),
+    workers: int = 1,
 ) -> Searched:
     """Search for devices, which need not be targets of the config.
 
@@ -206,6 +208,7 @@ def search(
         budgets: Budgets that override those of the profiles and of the config.
         precisions: Precisions to choose among in place of those of the config.
         samplers: Samplers to compare with that of the config, at equal numbers of evaluations. They change no pick.
+        workers: Processes on this machine that score subnets, this one included.
 
     Raises:
         ConfigError: The space is too large for `exhaustive`; a profile does not exist, is wrong or does not allow a
@@ -234,11 +237,27 @@ def search(
             )
             for f in found
         ]
-        searched = search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
+        with local_workers(run, console, workers - 1):
+            searched = search_stage(run, materials, console, trained, images, aims, from_snapshot=True)
         if not samplers:
             return searched
         compared = comparison_stage(run, materials, console, trained, images, aims, samplers)
         return replace(searched, comparisons=compared)
+
+
+def join(run: Run, console: Console) -> int:
+    """Score subnets for a search that uses the same storage, until it ends. Returns the number of evaluations.
+
+    Raises:
+        MissingRunError: There is no supernet that was trained with this config.
+        FactoryError: No search is running, or it is one of another supernet, other data or settings.
+    """
+    _require_checkpoint(run)
+    run = planned_run(run, TrainingLimits(), console)
+    trained = finished_training(run, console, may_train=False)
+    if trained is None:
+        raise MissingRunError(f"{run.folder}: has no finished supernet; copy the run folder of the search")
+    return join_stage(run, Materials(run, console, trained.data), console, trained)
 
 
 def plan_fleet(run: Run, console: Console, fleet: AppFleet, wishes: Wishes) -> FleetFound:

@@ -129,6 +129,11 @@ class Run:
         return self.config.search.storage or self.folder / "study.db"
 
     @property
+    def owns_storage(self) -> bool:
+        """Whether the storage is a file in the run folder, which one search at a time uses."""
+        return self.config.search.storage is None
+
+    @property
     def manifest(self) -> Path:
         """The manifest of the family, which the app reads."""
         return self.family_folder / "manifest.json"

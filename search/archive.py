@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,13 +21,17 @@ from factory_base.errors import FactoryError, SpaceError
 from factory_base.files import atomic_path, digest_of
 from factory_base.progress import Progress, silent
 from search.scored import Scored
-from search.storage import STORAGE_ERRORS, may_pass, open_storage, shown_storage, storage_errors
+from search.storage import close_storage, known_errors, may_pass, open_storage, shown_storage, storage_errors
+from search.work_queue import PATIENCE_S, Entry, Lease, Offer, Work, WorkQueue
 from supernet.space import SearchSpace, SubnetConfig
 
 Evaluate = Callable[[SubnetConfig, range], Sequence[float]]
 """The score of each image of a range of held-out images, mostly whether its label is correct, for a subnet with the
 supernet's weights and recalibrated batch normalisation, in the precision that is scored. Every subnet sees the same
 images in the same order, and results do not depend on how they are divided into ranges."""
+
+EvaluateVariant = Callable[..., Sequence[float]]
+"""As `Evaluate`, with the variant to score as the argument `variant`."""
 
 _COLUMNS: Final = ("subnet_id", "variant", "images", "accuracy", "purpose", "correct")
 
@@ -36,6 +42,15 @@ database restarts or a network comes back, and more than the 5 s that SQLite its
 _SPACE: Final = "space"
 """The user attribute of a study that holds the digest of its search space."""
 
+_SEARCH: Final = "search"
+"""The user attribute of a study that says what is being searched."""
+
+_AHEAD: Final = 32
+"""Trials that wait for a process at most: to add one takes about as long as the evaluation of a tiny network."""
+
+_POLL_S: Final = 0.2
+"""Seconds between two looks at what other processes do."""
+
 T = TypeVar("T")
 
 
@@ -44,9 +59,9 @@ class Archive:
 
     Each evaluation, of one subnet on one range of held-out images, is a trial: its parameters are the choices, its
     value is the accuracy on the range, and its user attributes are `subnet_id`, `variant`, `start`, `stop`, `correct`
-    (as in `Scored`) and `purpose`. The ranges of a subnet are joined. If two processes evaluated the same image, the
-    trial with the lower number counts, so a result never changes once it was read. If the storage goes away, each use
-    is repeated for a while; what was written before stays, and at most the evaluation in progress is lost.
+    (as in `Scored`) and `purpose`. The ranges of a subnet are joined. Several processes share the evaluations (see
+    `search.work_queue`), so that none is done twice, and a killed one loses at most its own. If the storage goes away,
+    each use is repeated for a while; what was written before stays, and at most the evaluation in progress is lost.
 
     Args:
         storage: The URL of an Optuna storage, or a file for one in SQLite.
@@ -54,6 +69,8 @@ class Archive:
         space: The search space; its choices become the parameters of the trials.
         variant: What is scored, as in `Scored`. Trials of other variants are ignored.
         sleep: Waits for a number of seconds before a use of the storage is repeated.
+        patience: Seconds after which the evaluation of another process that shows no sign of life is done again.
+        alone: Whether no other process can be evaluating now, so that what seems to run was killed.
 
     Raises:
         FactoryError: The storage cannot be opened, or the study belongs to another space.
@@ -66,22 +83,34 @@ class Archive:
         space: SearchSpace,
         variant: str = "fp32",
         sleep: Callable[[float], None] = time.sleep,
+        patience: float = PATIENCE_S,
+        alone: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._storage, self._variant, self._sleep = space, storage, variant, sleep
         self._distributions: dict[str, BaseDistribution] = {c.name: CategoricalDistribution(c.options) for c in space}
-        opened = open_storage(storage, sleep)
+        self._contents: dict[int, tuple[int, Scored]] = {}
+        self._opened = open_storage(storage, sleep)
+        opened = optuna.storages.get_storage(self._opened)  # which reads finished trials once
         with storage_errors(storage):
             self._study = optuna.create_study(
                 storage=opened, study_name=name, direction="maximize", load_if_exists=True
             )
             self._inode = storage.stat().st_ino if isinstance(storage, Path) else None
+            study = opened.get_study_id_from_name(name)
+        self._queue = WorkQueue(opened, study, self._distributions, patience)
         self._claim_study()
+        if alone:
+            self._use(lambda: self._queue.abandon(self._queue.entries()))
+
+    def close(self) -> None:
+        """Close the connections to the storage; the archive cannot be used any more."""
+        close_storage(self._opened)
 
     def of_variant(self, variant: str) -> Archive:
         """The scores of another variant in the same study."""
         other = copy.copy(self)
-        other._variant = variant
+        other._variant, other._contents = variant, {}
         return other
 
     def scored(self) -> dict[SubnetConfig, Scored]:
@@ -92,7 +121,8 @@ class Archive:
         """
         known: dict[SubnetConfig, Scored] = {}
         for trial in self._finished():
-            start, found = self._content_of(trial)
+            start, found = self._contents.get(trial.number) or self._content_of(trial)
+            self._contents[trial.number] = start, found
             before = known.get(found.subnet)
             if start <= (before.images if before else 0):  # after a gap, it is scored again
                 known[found.subnet] = before.extended(start, found) if before else found
@@ -108,13 +138,14 @@ class Archive:
     ) -> list[Scored]:
         """The results of each of `subnets`, in their order, on exactly the first `images` held-out images.
 
-        Only images without a known result are evaluated; what is known about further images changes nothing. Each
-        range becomes a trial as soon as it is evaluated, so an interruption loses at most one.
+        Only images without a known result are evaluated, by this process or by others that `serve` the study; what is
+        known about further images changes nothing. Each result is stored as soon as it is there, so an interruption
+        loses at most one.
 
         Args:
             subnets: The subnets to score.
             images: Number of images, at least 1.
-            evaluate: Called once per subnet of which fewer images are known.
+            evaluate: Called for a subnet of which fewer images are known.
             purpose: Stored with the trial, for people who read the study.
             progress: Called after each subnet.
 
@@ -122,17 +153,133 @@ class Archive:
             FactoryError: The storage cannot be read or written. Errors of `evaluate` pass through.
             ValueError: `evaluate` returned too few or too many results.
         """
-        known = self.scored()
-        for position, subnet in enumerate(subnets):
-            before = known.get(subnet)
-            start = before.images if before else 0
-            if start < images:
-                found = self._evaluated(subnet, range(start, images), evaluate)
-                self._add_trial(found, start, purpose)
-                known[subnet] = before.extended(start, found) if before else found
-            progress(position + 1, len(subnets), f"{known[subnet].first(images).accuracy:.1%} held-out")
-        stored = self.scored()  # of images that another process evaluated at the same time, its results may count
-        return [stored[subnet].first(images) for subnet in subnets]
+        wanted, reported = list(dict.fromkeys(subnets)), -1
+        try:
+            while True:
+                # In this order: what another process completes in between is either unfinished or known, never neither.
+                entries = self._use(self._queue.entries)
+                known = self.scored()
+                missing = [subnet for subnet in wanted if _images(known.get(subnet)) < images]
+                if (done := len(wanted) - len(missing)) > max(reported, 0):
+                    last = next(subnet for subnet in reversed(wanted) if subnet not in missing)
+                    progress(done, len(wanted), f"{known[last].first(images).accuracy:.1%} held-out")
+                reported = done
+                if not missing:
+                    return [known[subnet].first(images) for subnet in subnets]
+                works = {subnet: self._work(subnet, _images(known.get(subnet)), images) for subnet in missing}
+                if not self._advance(works, entries, evaluate, purpose):
+                    self._sleep(_POLL_S)
+        except BaseException:
+            self._withdraw(wanted)
+            raise
+
+    def serve(
+        self, evaluate: EvaluateVariant, is_over: Callable[[], bool], say: Callable[[str], None] = lambda _: None
+    ) -> int:
+        """Evaluate what other processes want to be scored in this study, until `is_over`.
+
+        Args:
+            evaluate: Scores a variant of a subnet.
+            is_over: Called before each evaluation, and while there is nothing to do.
+            say: Takes a line for people after each evaluation.
+
+        Returns:
+            The number of evaluations.
+
+        Raises:
+            FactoryError: The storage cannot be read or written.
+        """
+        done = 0
+        while not is_over():
+            entries = self._use(self._queue.entries)
+            self._use(partial(self._queue.reap, entries))  # whoever wants it offers it again
+            lease = self._claimed(entries)
+            if lease is None:
+                self._sleep(_POLL_S)
+                continue
+            work = lease.entry.work
+            try:
+                finished = self._evaluate(lease, partial(evaluate, variant=work.variant))
+            except FactoryError as error:  # whoever wants it meets the same error, and says it
+                say(f"subnet {work.subnet_id} in {work.variant}: {error}")
+                self._use(partial(self._queue.release, lease, str(error)))
+                continue
+            done += finished
+            say(f"subnet {work.subnet_id}: {work.stop - work.start:,} images, {done:,} so far")
+        return done
+
+    def announce(self, search: Mapping[str, Any]) -> None:
+        """Tell other processes what is being searched, or that it has ended. Raises `FactoryError`."""
+        self._use(lambda: self._study.set_user_attr(_SEARCH, dict(search)))
+
+    def announced(self) -> dict[str, Any]:
+        """What the last process announced; empty if none did. Raises `FactoryError`."""
+        found = self._use(lambda: self._study.user_attrs.get(_SEARCH))
+        return dict(found) if isinstance(found, dict) else {}
+
+    def _advance(
+        self, works: Mapping[SubnetConfig, Work], unfinished: Sequence[Entry], evaluate: Evaluate, purpose: str
+    ) -> bool:
+        """Offer what is missing, and evaluate one piece of it. Returns whether anything changed."""
+        ids = {subnet.id for subnet in works}
+        entries = [e for e in unfinished if e.work.subnet_id in ids and e.work.variant == self._variant]
+        if self._use(lambda: self._queue.reap(entries)):
+            return True
+        offered = {entry.work.subnet_id for entry in entries}
+        offers = [
+            Offer(work=work, params=subnet.to_dict(), purpose=purpose)
+            for subnet, work in works.items()
+            if subnet.id not in offered
+        ]
+        faults = {(fault.subnet_id, fault.variant) for fault in self._use(self._queue.faults)} if offers else set()
+        for offer in offers:
+            if (offer.work.subnet_id, offer.work.variant) in faults:  # so that this process meets the error
+                self._evaluate(self._use(partial(self._queue.take, offer)), evaluate)
+                return True
+        waiting = sum(not entry.is_running for entry in entries)
+        if offers and waiting < _AHEAD // 2:
+            self._use(lambda: self._queue.offer(offers[: _AHEAD - waiting]))
+            return True
+        lease = self._claimed(entries)
+        if lease is not None:
+            self._evaluate(lease, evaluate)
+        return lease is not None
+
+    def _claimed(self, entries: Sequence[Entry]) -> Lease | None:
+        """The first of the waiting trials that no other process was faster to claim."""
+        for entry in entries:
+            if not entry.is_running:
+                lease = self._use(partial(self._queue.claim, entry))
+                if lease is not None:
+                    return lease
+        return None
+
+    def _evaluate(self, lease: Lease, evaluate: Evaluate) -> bool:
+        """Complete a trial; False if another process took it over, because this one seemed to be dead."""
+        work = lease.entry.work
+        try:
+            subnet = self._space.subnet(lease.entry.params)
+            with self._queue.beating(lease, self._use_once):
+                results = evaluate(subnet, range(work.start, work.stop))
+            if len(results) != work.stop - work.start:
+                raise ValueError(f"{len(results)} results for {work.stop - work.start} images")
+            found = Scored.of(subnet, results, work.variant)
+        except BaseException:
+            with suppress(*known_errors(), KeyError):
+                self._queue.release(lease)
+            raise
+        return self._use(lambda: self._queue.finish(lease, found.accuracy, {"correct": found.correct}))
+
+    def _withdraw(self, subnets: Sequence[SubnetConfig]) -> None:
+        """Take back what was offered for `subnets`: nobody waits for it any more."""
+        ids = {subnet.id for subnet in subnets}
+        with suppress(*known_errors(), KeyError):
+            for entry in self._queue.entries():
+                if entry.work.subnet_id in ids and entry.work.variant == self._variant and not entry.is_running:
+                    self._queue.withdraw(entry)
+
+    def _work(self, subnet: SubnetConfig, start: int, stop: int) -> Work:
+        return Work(subnet_id=subnet.id, variant=self._variant, start=start, stop=stop)
 
     def write_table(self, path: Path) -> None:
         """Write the scores of all variants as Parquet.
@@ -190,7 +337,7 @@ class Archive:
             for wait in _WAITS:
                 try:
                     return self._use_once(use)
-                except STORAGE_ERRORS as error:
+                except known_errors() as error:
                     if not may_pass(error):
                         raise
                     self._sleep(wait)
@@ -215,29 +362,6 @@ class Archive:
         """The finished trials of this variant, by number."""
         trials = self._use(lambda: self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         return [trial for trial in trials if trial.user_attrs.get("variant", self._variant) == self._variant]
-
-    def _evaluated(self, subnet: SubnetConfig, rows: range, evaluate: Evaluate) -> Scored:
-        results = evaluate(subnet, rows)
-        if len(results) != len(rows):
-            raise ValueError(f"{len(results)} results for {len(rows)} images")
-        return Scored.of(subnet, results, self._variant)
-
-    def _add_trial(self, found: Scored, start: int, purpose: str) -> None:
-        """Add a finished trial in one transaction, so that a killed process leaves no unfinished trial behind."""
-        trial = optuna.trial.create_trial(
-            value=found.accuracy,
-            params=dict(found.subnet.to_dict()),
-            distributions=self._distributions,
-            user_attrs={
-                "subnet_id": found.subnet.id,
-                "variant": found.variant,
-                "start": start,
-                "stop": start + found.images,
-                "correct": found.correct,
-                "purpose": purpose,
-            },
-        )
-        self._use(lambda: self._study.add_trial(trial))
 
     def _content_of(self, trial: FrozenTrial) -> tuple[int, Scored]:
         """The first image of a trial, and its results."""
@@ -264,3 +388,22 @@ class Archive:
             f"delete {'the file' if isinstance(self._storage, Path) else 'that study'}, and its subnets are scored "
             "again"
         )
+
+
+def announcements(storage: str | Path) -> dict[str, dict[str, Any]]:
+    """What is announced in each study of a storage, by the name of the study; see `Archive.announce`.
+
+    Raises:
+        FactoryError: The storage cannot be used.
+    """
+    opened = open_storage(storage)
+    try:
+        with storage_errors(storage):
+            studies = optuna.get_all_study_summaries(storage=opened, include_best_trial=False)
+            return {s.study_name: dict(s.user_attrs[_SEARCH]) for s in studies if _SEARCH in s.user_attrs}
+    finally:
+        close_storage(opened)
+
+
+def _images(scored: Scored | None) -> int:
+    return scored.images if scored else 0

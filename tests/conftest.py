@@ -1,5 +1,6 @@
 """Fixtures that the tests of several packages share."""
 
+from postgresql_server import postgresql
 from ssh_board import shared_ssh_board, ssh_board
 from tiny_app import (
     app,
@@ -23,6 +24,7 @@ __all__ = [
     "empty_app",
     "factory",
     "factory_process",
+    "postgresql",
     "published",
     "shared_ssh_board",
     "ssh_board",

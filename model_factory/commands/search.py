@@ -51,6 +51,15 @@ def search(
         ),
     ] = None,
     compare: CompareOption = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Processes on this machine that score subnets.")
+    ] = 1,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join", help="Score subnets for a search that is running with the same `search.storage`, until it ends."
+        ),
+    ] = False,
     run: RunOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -58,15 +67,24 @@ def search(
 ) -> None:
     """Search the trained supernet for devices. Prints the Pareto front and the pick of each."""
     from factory_base.errors import ConfigError
+    from factory_base.wording import counted
     from model_factory import build as pipeline
     from model_factory.console import Console
 
+    if join:
+        if device or all_targets or budget or precision or compare or workers != 1 or as_json:
+            raise ConfigError("--join scores what the search that it joins asks for; give it only --run or --config")
+        done = pipeline.join(chosen_run(run, config), Console(quiet))
+        print_line(f"{counted(done, 'evaluation')} for the search, which has ended")
+        return
     if bool(device) == all_targets:
         raise ConfigError("name devices with --device, or search for all targets of the config with --all")
     chosen = chosen_run(run, config)
     precisions = given_precisions(precision) if precision else None
     samplers = given_samplers(compare, chosen.config.search.sampler)
-    searched = pipeline.search(chosen, Console(quiet), device or (), given_budgets(budget or ()), precisions, samplers)
+    searched = pipeline.search(
+        chosen, Console(quiet), device or (), given_budgets(budget or ()), precisions, samplers, workers
+    )
     shown = [(outcome, write_search_plot(outcome, chosen)) for outcome in searched.outcomes]
     compared = shown_comparisons(searched.comparisons, chosen)
     if as_json:

@@ -80,27 +80,27 @@ def fleet_stage(
     from search.fleet.planning import Planner
 
     members = _members(run, fleet, profiles)
-    scorer = Scorer(run, materials, console, trained, calibration_images)
-    planner = Planner(
-        members=members,
-        devices={
-            name: [DeviceCosts(materials.workloads, found, precision) for precision in run.precisions_for(found)]
-            for name, found in profiles.items()
-        },
-        wishes=wishes,
-        score=scorer.score,
-        images=trained.counts[1],
-        watch=console.stage,
-    )
     rungs = ladder(members, max(_RUNGS, len(profiles)))
-    for _ in range(_EXTENSIONS):
-        result = _searched(run, materials, console, trained, calibration_images, planner, profiles, rungs)
-        missing = [index for index in planner.unserved(result.scored) if index not in rungs]
-        if not missing:
-            break
-        rungs += missing[:_ADDED]
-    found = planner.plan(result.scored, {offset.precision: offset.mean for offset in result.offsets})
-    scorer.write_table()
+    with Scorer(run, materials, console, trained, calibration_images) as scorer:
+        planner = Planner(
+            members=members,
+            devices={
+                name: [DeviceCosts(materials.workloads, found, precision) for precision in run.precisions_for(found)]
+                for name, found in profiles.items()
+            },
+            wishes=wishes,
+            score=scorer.score,
+            images=trained.counts[1],
+            watch=console.stage,
+        )
+        for _ in range(_EXTENSIONS):
+            result = _searched(run, materials, console, trained, calibration_images, planner, profiles, rungs)
+            missing = [index for index in planner.unserved(result.scored) if index not in rungs]
+            if not missing:
+                break
+            rungs += missing[:_ADDED]
+        found = planner.plan(result.scored, {offset.precision: offset.mean for offset in result.offsets})
+        scorer.write_table()
     materials.keep_workloads()
     return found
 

@@ -236,9 +236,11 @@ def _search(
     from search.decision import predicted_costs
     from search.rounds import search_targets
 
-    scorer = Scorer(run, materials, console, trained, calibration_images)
     targets = device_targets(aims, materials)
-    with VariantFiles(run, materials, trained, calibration_images) as files:
+    with (
+        Scorer(run, materials, console, trained, calibration_images) as scorer,
+        VariantFiles(run, materials, trained, calibration_images) as files,
+    ):
         measure = files.measure if measured else predicted_costs
         result = search_targets(
             targets,
@@ -255,7 +257,7 @@ def _search(
         )
         if measured:
             result = _in_order(result, aims, targets, measure)
-    scorer.write_table()
+        scorer.write_table()
     materials.keep_workloads()
     return result
 

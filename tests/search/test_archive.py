@@ -9,6 +9,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.exceptions import StorageInternalError
+from optuna.storages import get_storage
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 import search.storage
@@ -32,6 +36,10 @@ SMALL = SearchSpace(
         Choice(name="expand", options=(1.5, 4.0), depth_choice="depth", exists_from=2),
     )
 )
+
+
+Storage = type(get_storage("sqlite://"))
+"""The class of the storages that an archive uses."""
 
 
 class Judge:
@@ -109,17 +117,21 @@ def test_what_is_known_about_further_images_changes_no_result(tmp_path: Path) ->
     assert used.score(subnets(), 12, Judge(), "shared") == fresh.score(subnets(), 12, Judge(), "shared")
 
 
-def test_of_two_results_for_an_image_the_first_one_counts(storage: Path) -> None:
-    ours, theirs = (Archive(storage, "study", SMALL) for _ in range(2))
-    (subnet,) = subnets(1)
+def test_another_process_waits_for_an_image_that_is_being_evaluated(storage: Path) -> None:
+    ours, theirs = (Archive(storage, "study", SMALL, patience=60.0) for _ in range(2))
+    (subnet,), begun, judge = subnets(1), threading.Event(), Judge()
 
-    def overtaken(_: object, rows: range) -> list[bool]:
-        theirs.score([subnet], 6, halves, "theirs")
-        return [False] * len(rows)
+    def slow(_: object, rows: range) -> list[bool]:
+        begun.set()
+        time.sleep(0.5)
+        return halves(subnet, rows)
 
-    expected = Scored.of(subnet, [True, False, True, False, True, False, False, False])
-    assert ours.score([subnet], 8, overtaken, "ours") == [expected]
-    assert theirs.scored() == ours.scored() == {subnet: expected}
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(ours.score, [subnet], 8, slow, "ours")
+        begun.wait()
+        assert theirs.score([subnet], 6, judge, "theirs") == [Scored.of(subnet, [True, False] * 3)]
+        assert found.result() == [Scored.of(subnet, [True, False] * 4)]
+    assert judge.seen == []
 
 
 def test_results_after_a_gap_are_evaluated_again(storage: Path) -> None:
@@ -174,7 +186,7 @@ def test_a_killed_process_does_not_hinder_the_next(storage: Path) -> None:
     )
     command = [sys.executable, "-c", code, storage, str(Path(__file__).parent)]
     assert subprocess.run(command, capture_output=True).returncode < 0
-    archive = Archive(storage, "study", SMALL)
+    archive = Archive(storage, "study", SMALL, alone=True)
     assert archive.scored() == {subnets()[0]: Scored.of(subnets()[0], [True])}
     assert len(archive.score(subnets(), 1, Judge(), "shared")) == 6
 
@@ -313,9 +325,9 @@ def test_a_storage_that_breaks_later_is_named_too(storage: Path, tmp_path: Path)
         archive.score(subnets(3), 2, Judge(), "shared")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def in_memory() -> Archive:
-    """An archive in memory that no test of this module fills."""
+    """An archive in memory."""
     return Archive("sqlite://", "study", SMALL, sleep=lambda _: None)
 
 
@@ -390,15 +402,15 @@ def test_a_storage_that_stays_away_is_named_and_what_was_written_is_kept(storage
 
 def test_a_database_that_is_busy_for_a_while_is_asked_again(storage: Path, monkeypatch) -> None:
     waits: list[float] = []
-    archive, add_trial, busy = Archive(storage, "study", SMALL, sleep=waits.append), optuna.Study.add_trial, [2]
+    archive, add, busy = Archive(storage, "study", SMALL, sleep=waits.append), Storage.create_new_trial, [2]
 
-    def sometimes(*arguments: object) -> None:
+    def sometimes(*arguments, **named) -> int:
         if busy[0] > 0:
             busy[0] -= 1
             raise StorageInternalError from OperationalError("INSERT", None, sqlite3.OperationalError("locked"))
-        add_trial(*arguments)  # type: ignore[arg-type]
+        return add(*arguments, **named)
 
-    monkeypatch.setattr(optuna.Study, "add_trial", sometimes)
+    monkeypatch.setattr(Storage, "create_new_trial", sometimes)
     assert archive.score(subnets(2), 40, Judge(), "shared") == [Scored.of(s, truth(s)) for s in subnets(2)]
     assert len(waits) == 2
 
@@ -466,17 +478,17 @@ def failing(error: type[Exception]):
 
 
 @pytest.mark.parametrize("error", [OSError, ImportError, StorageInternalError, SQLAlchemyError])
-@pytest.mark.parametrize("call", ["get_trials", "add_trial"])
+@pytest.mark.parametrize("call", ["get_all_trials", "create_new_trial", "set_trial_state_values"])
 def test_what_storages_raise_is_a_storage_error(monkeypatch, in_memory: Archive, call: str, error) -> None:
-    monkeypatch.setattr(optuna.Study, call, failing(error))
+    monkeypatch.setattr(Storage, call, failing(error))
     with pytest.raises(FactoryError, match="cannot be used: connection lost"):
         in_memory.score(subnets(1), 2, Judge(), "shared")
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, TypeError])
-@pytest.mark.parametrize("call", ["get_trials", "add_trial"])
+@pytest.mark.parametrize("call", ["get_all_trials", "create_new_trial", "set_trial_state_values"])
 def test_a_bug_in_a_storage_call_passes_through(monkeypatch, in_memory: Archive, call: str, error) -> None:
-    monkeypatch.setattr(optuna.Study, call, failing(error))
+    monkeypatch.setattr(Storage, call, failing(error))
     with pytest.raises(error, match="connection lost"):
         in_memory.score(subnets(1), 2, Judge(), "shared")
 
