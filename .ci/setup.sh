@@ -9,6 +9,7 @@ DEBIAN_PACKAGES=(
   openssh-server # on loopback, for measuring over SSH
   chromium # headless, for measuring in a page
   default-jre-headless libjna-java # for the Kotlin client, which calls ONNX Runtime through JNA
+  postgresql # on loopback, for searches with several workers
 )
 # From npm: the engine in a page, and the compilers of the TypeScript and Kotlin clients.
 NPM_PACKAGES=(onnxruntime-web typescript@5 @types/node@20 kotlin-compiler@2.4)

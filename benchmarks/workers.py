@@ -1,4 +1,4 @@
-"""Do several workers score every subnet just once if one of them is killed every few seconds, and how much faster are they?
+"""Do several workers score every subnet once if one of them is killed every few seconds, and how much faster are they?
 
     python benchmarks/workers.py
 

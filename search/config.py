@@ -44,7 +44,9 @@ class SearchConfig(Document):
     pool: Annotated[int | None, HANDLING] = Field(default=None, ge=20, le=1_000_000)
     """As `feasible_per_target`."""
     storage: Annotated[str | None, HANDLING] = None
-    """The URL of an Optuna storage, for example `postgresql://...`; the default is SQLite in the run folder."""
+    """Where scores are kept: the URL of a database such as `postgresql+pg8000://USER:PASSWORD@HOST/NAME` (extra
+    `[postgresql]`), `grpc://HOST:PORT` for a proxy of Optuna (extra `[grpc]`), `journal:///PATH` or `sqlite:///PATH` for
+    a file; the default is SQLite in the run folder. Workers on several machines share it."""
 
     @property
     def ignored(self) -> tuple[str, ...]:

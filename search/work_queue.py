@@ -25,10 +25,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 10.0
 """Seconds for which the counter of a running trial stands still before another process takes over."""
-BEAT_S = 4.0
-"""Seconds between two beats. Several can be lost, for example while a database restarts, before anyone takes over."""
+BEAT_S = 2.0
+"""Seconds between two beats. Several can be lost before anyone takes over."""
 _BEAT, _FAULT = "beat", "fault"
 
 

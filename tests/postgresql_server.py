@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -55,7 +56,7 @@ def running_postgresql() -> Iterator[str]:
                 _wait_for(port, server, folder / "log")
                 yield f"postgresql+pg8000://factory@127.0.0.1:{port}/postgres"
             finally:
-                server.terminate()
+                server.send_signal(signal.SIGINT)  # does not wait until clients disconnect
                 server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
