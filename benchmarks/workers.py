@@ -2,8 +2,9 @@
 
     python benchmarks/workers.py
 
-Each worker is a process that scores the same 200 subnets through `search.Archive`, as a search does. An evaluation
-sleeps for 0.2 s and takes no processor, so the speed-up shows what sharing costs, not how many cores there are. The
+One process asks for the scores of 200 subnets through `search.Archive`, as a search does, and scores as well; the
+others serve, as `factory search --join` does. Any of them may be killed, the first one included. An evaluation sleeps
+for 0.2 s and takes no processor, so the speed-up shows what sharing costs, not how many cores there are. The
 storage is a PostgreSQL server that the script starts on this machine (Debian package postgresql, and the extra
 `postgresql`), or the one that `--storage` names. One worker alone comes first; then 4 workers; then 4 workers of which
 every 5 s one is killed with SIGKILL and replaced. `lost` counts subnets without a result at the end, `twice` those with
@@ -86,6 +87,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, help="workers")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds between two kills")
     parser.add_argument("--worker", default="", metavar="STUDY", help=argparse.SUPPRESS)
+    parser.add_argument("--serves", action="store_true", help=argparse.SUPPRESS)
     return parse_options(parser, arguments, QUICK)
 
 
@@ -108,14 +110,14 @@ def run(options: argparse.Namespace, url: str, workers: int, *, kills: bool) -> 
     log(f"{workers} workers{', one killed now and then' if kills else ''}")
     Archive(url, study, space(options)).close()  # the tables are made before the time is taken
     started, killed = time.perf_counter(), 0
-    running = [start(options, url, study) for _ in range(workers)]
+    running = [start(options, url, study, serves=place > 0) for place in range(workers)]
     next_kill = time.monotonic() + options.kill_every
-    while all(process.poll() != 0 for process in running):
+    while running[0].poll() != 0:
         for place, process in enumerate(running):
             if process.poll() is not None:
                 if process.returncode != -signal.SIGKILL:
                     raise SystemExit(f"a worker stopped with code {process.returncode}")
-                running[place] = start(options, url, study)
+                running[place] = start(options, url, study, serves=place > 0)
         if kills and time.monotonic() >= next_kill:
             os.kill(rng.choice(running).pid, signal.SIGKILL)
             killed, next_kill = killed + 1, next_kill + options.kill_every
@@ -127,20 +129,22 @@ def run(options: argparse.Namespace, url: str, workers: int, *, kills: bool) -> 
     return {"workers": workers, "killed": killed, "seconds": seconds, **counted(options, url, study)}
 
 
-def start(options: argparse.Namespace, url: str, study: str) -> subprocess.Popen[bytes]:
+def start(options: argparse.Namespace, url: str, study: str, *, serves: bool) -> subprocess.Popen[bytes]:
     """A worker."""
-    sizes = ["--subnets", str(options.subnets), "--seconds", str(options.seconds)]
-    return subprocess.Popen([sys.executable, __file__, "--worker", study, "--storage", url, *sizes])
+    given = ["--subnets", str(options.subnets), "--seconds", str(options.seconds), *(["--serves"] if serves else [])]
+    return subprocess.Popen([sys.executable, __file__, "--worker", study, "--storage", url, *given])
 
 
 def work(options: argparse.Namespace) -> None:
-    """What a worker does: ask for all scores."""
+    """What a worker does: ask for all scores, or serve the one that asks until it is ended."""
 
-    def evaluate(subnet: SubnetConfig, rows: range) -> list[bool]:
+    def evaluate(subnet: SubnetConfig, rows: range, variant: str = "fp32") -> list[bool]:  # noqa: ARG001 - one variant
         time.sleep(options.seconds)
         return truth(subnet)[rows.start : rows.stop]
 
     archive = Archive(options.storage, options.worker, space(options))
+    if options.serves:
+        archive.serve(evaluate, lambda: False)
     archive.score(subnets(options), IMAGES, evaluate, "benchmark")
     archive.close()
 

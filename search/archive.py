@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,9 @@ _SEARCH: Final = "search"
 
 _AHEAD: Final = 32
 """Trials that wait for a process at most: to add one takes about as long as the evaluation of a tiny network."""
+
+_LOOK_S: Final = 1.0
+"""Seconds for which a process evaluates what it saw before it looks again: a look reads all unfinished trials."""
 
 _POLL_S: Final = 0.2
 """Seconds between two looks at what other processes do."""
@@ -153,21 +156,32 @@ class Archive:
             FactoryError: The storage cannot be read or written. Errors of `evaluate` pass through.
             ValueError: `evaluate` returned too few or too many results.
         """
-        wanted, reported = list(dict.fromkeys(subnets)), -1
+        wanted, reported, offered = list(dict.fromkeys(subnets)), 0, set[Work]()
+
+        def report(done: int, last: Scored) -> None:
+            nonlocal reported
+            if done > reported:
+                progress(done, len(wanted), f"{last.accuracy:.1%} held-out")
+                reported = done
+
         try:
             while True:
                 # In this order: what another process completes in between is either unfinished or known, never neither.
                 entries = self._use(self._queue.entries)
                 known = self.scored()
                 missing = [subnet for subnet in wanted if _images(known.get(subnet)) < images]
-                if (done := len(wanted) - len(missing)) > max(reported, 0):
+                done = len(wanted) - len(missing)
+                if done:
                     last = next(subnet for subnet in reversed(wanted) if subnet not in missing)
-                    progress(done, len(wanted), f"{known[last].first(images).accuracy:.1%} held-out")
-                reported = done
+                    report(done, known[last].first(images))
                 if not missing:
                     return [known[subnet].first(images) for subnet in subnets]
                 works = {subnet: self._work(subnet, _images(known.get(subnet)), images) for subnet in missing}
-                if not self._advance(works, entries, evaluate, purpose):
+                advanced = self._offer(works, entries, offered, evaluate, purpose)
+                for count, found in enumerate(self._evaluations(works, entries, evaluate), start=1):
+                    advanced = True
+                    report(done + count, found)
+                if not advanced:
                     self._sleep(_POLL_S)
         except BaseException:
             self._withdraw(wanted)
@@ -193,20 +207,24 @@ class Archive:
         while not is_over():
             entries = self._use(self._queue.entries)
             self._use(partial(self._queue.reap, entries))  # whoever wants it offers it again
-            lease = self._claimed(entries)
-            if lease is None:
+            idle = True
+            for lease in self._claimed(entries):
+                idle = False
+                if self._serve_one(lease, evaluate, say):
+                    done += 1
+                    say(f"subnet {lease.entry.work.subnet_id}: scored, {done:,} so far")
+            if idle:
                 self._sleep(_POLL_S)
-                continue
-            work = lease.entry.work
-            try:
-                finished = self._evaluate(lease, partial(evaluate, variant=work.variant))
-            except FactoryError as error:  # whoever wants it meets the same error, and says it
-                say(f"subnet {work.subnet_id} in {work.variant}: {error}")
-                self._use(partial(self._queue.release, lease, str(error)))
-                continue
-            done += finished
-            say(f"subnet {work.subnet_id}: {work.stop - work.start:,} images, {done:,} so far")
         return done
+
+    def _serve_one(self, lease: Lease, evaluate: EvaluateVariant, say: Callable[[str], None]) -> bool:
+        """Whether the evaluation counts: it was possible, and no other process took it over."""
+        work = lease.entry.work
+        try:
+            return self._evaluate(lease, partial(evaluate, variant=work.variant), with_fault=True) is not None
+        except FactoryError as error:  # whoever wants it meets the same error, and says it
+            say(f"subnet {work.subnet_id} in {work.variant}: {error}")
+            return False
 
     def announce(self, search: Mapping[str, Any]) -> None:
         """Tell other processes what is being searched, or that it has ended. Raises `FactoryError`."""
@@ -217,45 +235,68 @@ class Archive:
         found = self._use(lambda: self._study.user_attrs.get(_SEARCH))
         return dict(found) if isinstance(found, dict) else {}
 
-    def _advance(
-        self, works: Mapping[SubnetConfig, Work], unfinished: Sequence[Entry], evaluate: Evaluate, purpose: str
+    def _offer(
+        self,
+        works: Mapping[SubnetConfig, Work],
+        unfinished: Sequence[Entry],
+        offered: set[Work],
+        evaluate: Evaluate,
+        purpose: str,
     ) -> bool:
-        """Offer what is missing, and evaluate one piece of it. Returns whether anything changed."""
-        ids = {subnet.id for subnet in works}
-        entries = [e for e in unfinished if e.work.subnet_id in ids and e.work.variant == self._variant]
-        if self._use(lambda: self._queue.reap(entries)):
+        """Offer what is missing and nobody has begun, a few at a time. Returns whether anything changed.
+
+        What was `offered` before and has no result was given up: by a process that was ended, or because it cannot be
+        evaluated. Then this process evaluates it, and meets the error.
+        """
+        if self._use(lambda: self._queue.reap(unfinished)):
             return True
-        offered = {entry.work.subnet_id for entry in entries}
+        begun = {(entry.work.subnet_id, entry.work.variant) for entry in unfinished}
+        waiting = sum(not entry.is_running for entry in unfinished)
         offers = [
             Offer(work=work, params=subnet.to_dict(), purpose=purpose)
             for subnet, work in works.items()
-            if subnet.id not in offered
+            if (work.subnet_id, work.variant) not in begun
         ]
-        faults = {(fault.subnet_id, fault.variant) for fault in self._use(self._queue.faults)} if offers else set()
-        for offer in offers:
-            if (offer.work.subnet_id, offer.work.variant) in faults:  # so that this process meets the error
+        if not offers or waiting >= _AHEAD // 2:
+            return False
+        again = [offer for offer in offers if offer.work in offered]
+        faults = self._use(self._queue.faults) if again else []
+        for offer in again:
+            if any(fault.overlaps(offer.work) for fault in faults):
                 self._evaluate(self._use(partial(self._queue.take, offer)), evaluate)
                 return True
-        waiting = sum(not entry.is_running for entry in entries)
-        if offers and waiting < _AHEAD // 2:
-            self._use(lambda: self._queue.offer(offers[: _AHEAD - waiting]))
-            return True
-        lease = self._claimed(entries)
-        if lease is not None:
-            self._evaluate(lease, evaluate)
-        return lease is not None
+        chosen = offers[: _AHEAD - waiting]
+        self._use(lambda: self._queue.offer(chosen))
+        offered.update(offer.work for offer in chosen)
+        return True
 
-    def _claimed(self, entries: Sequence[Entry]) -> Lease | None:
-        """The first of the waiting trials that no other process was faster to claim."""
+    def _evaluations(
+        self, works: Mapping[SubnetConfig, Work], unfinished: Sequence[Entry], evaluate: Evaluate
+    ) -> Iterator[Scored]:
+        """The results of what this process evaluates of `works`."""
+        ids = {subnet.id for subnet in works}
+        wanted = [e for e in unfinished if e.work.subnet_id in ids and e.work.variant == self._variant]
+        for lease in self._claimed(wanted):
+            if (found := self._evaluate(lease, evaluate)) is not None:
+                yield found
+
+    def _claimed(self, entries: Sequence[Entry]) -> Iterator[Lease]:
+        """Trials that no other process was faster to claim, for a second; then it is time to look at the others."""
+        until = time.monotonic() + _LOOK_S
         for entry in entries:
-            if not entry.is_running:
-                lease = self._use(partial(self._queue.claim, entry))
-                if lease is not None:
-                    return lease
-        return None
+            if not entry.is_running and (lease := self._use(partial(self._queue.claim, entry))) is not None:
+                yield lease
+                if time.monotonic() > until:
+                    return
 
-    def _evaluate(self, lease: Lease, evaluate: Evaluate) -> bool:
-        """Complete a trial; False if another process took it over, because this one seemed to be dead."""
+    def _evaluate(self, lease: Lease, evaluate: Evaluate, *, with_fault: bool = False) -> Scored | None:
+        """Complete a trial; None if another process took it over, because this one seemed to be dead.
+
+        Args:
+            lease: The trial.
+            evaluate: Scores the subnet.
+            with_fault: Whether an error of `evaluate` is left in the trial, for the process that wants the result.
+        """
         work = lease.entry.work
         try:
             subnet = self._space.subnet(lease.entry.params)
@@ -264,11 +305,12 @@ class Archive:
             if len(results) != work.stop - work.start:
                 raise ValueError(f"{len(results)} results for {work.stop - work.start} images")
             found = Scored.of(subnet, results, work.variant)
-        except BaseException:
+        except BaseException as error:
             with suppress(*known_errors(), KeyError):
-                self._queue.release(lease)
+                self._queue.release(lease, str(error) if with_fault and isinstance(error, FactoryError) else "")
             raise
-        return self._use(lambda: self._queue.finish(lease, found.accuracy, {"correct": found.correct}))
+        finished = self._use(lambda: self._queue.finish(lease, found.accuracy, {"correct": found.correct}))
+        return found if finished else None
 
     def _withdraw(self, subnets: Sequence[SubnetConfig]) -> None:
         """Take back what was offered for `subnets`: nobody waits for it any more."""

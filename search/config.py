@@ -45,8 +45,8 @@ class SearchConfig(Document):
     """As `feasible_per_target`."""
     storage: Annotated[str | None, HANDLING] = None
     """Where scores are kept: the URL of a database such as `postgresql+pg8000://USER:PASSWORD@HOST/NAME` (extra
-    `[postgresql]`), `grpc://HOST:PORT` for a proxy of Optuna (extra `[grpc]`), `journal:///PATH` or `sqlite:///PATH` for
-    a file; the default is SQLite in the run folder. Workers on several machines share it."""
+    `[postgresql]`), `grpc://HOST:PORT` for a proxy of Optuna (extra `[grpc]`), `journal:///PATH` or `sqlite:///PATH`
+    for a file; the default is SQLite in the run folder. Workers on several machines share it."""
 
     @property
     def ignored(self) -> tuple[str, ...]:
