@@ -72,6 +72,10 @@ else:
     ]
 
 
+OptionValue = Annotated[int | float, Field(ge=0, le=1e9)]
+"""The value of one choice of a subnet: no option of any space is larger."""
+
+
 class TargetConfig(Document):
     """One device profile for which the family has a model."""
 
@@ -82,7 +86,7 @@ class TargetConfig(Document):
     precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None = None
     """The precisions of files that the search may choose; by default int8, fp16 and fp32, as far as the profile allows
     them. `int8_weights` is chosen only if it is listed here."""
-    subnet: dict[str, int | float] | None = None
+    subnet: dict[str, OptionValue] | None = None
     """The subnet of this target, with a value for each choice, as `factory plan` writes it. Then nothing is searched
     for this target; its file has to keep the budgets."""
 
