@@ -17,6 +17,7 @@ from model_factory.commands.tables import latency_text, print_table
 if TYPE_CHECKING:
     from device_profiles.budgets import Budgets
     from device_profiles.engine import Precision
+    from model_factory.console import Console
     from model_factory.run import Run
     from model_factory.stages.search import Searched, SearchOutcome
     from search.target import Candidate, TargetResult
@@ -67,15 +68,13 @@ def search(
 ) -> None:
     """Search the trained supernet for devices. Prints the Pareto front and the pick of each."""
     from factory_base.errors import ConfigError
-    from factory_base.wording import counted
     from model_factory import build as pipeline
     from model_factory.console import Console
 
     if join:
         if device or all_targets or budget or precision or compare or workers != 1 or as_json:
             raise ConfigError("--join scores what the search that it joins asks for; give it only --run or --config")
-        done = pipeline.join(chosen_run(run, config), Console(quiet))
-        print_line(f"{counted(done, 'evaluation')} for the search, which has ended")
+        _join(chosen_run(run, config), Console(quiet))
         return
     if bool(device) == all_targets:
         raise ConfigError("name devices with --device, or search for all targets of the config with --all")
@@ -94,6 +93,15 @@ def search(
     for outcome, plot in shown:
         print_search(searched, outcome, plot)
         compared.print(outcome)
+
+
+def _join(run: Run, console: Console) -> None:
+    """Score for a search that is running, and print how much. Raises as `build.join` does."""
+    from factory_base.wording import counted
+    from model_factory import build as pipeline
+
+    done = pipeline.join(run, console)
+    print_line(f"{counted(done, 'evaluation')} for the search, which has ended")
 
 
 def given_budgets(items: Sequence[str]) -> Budgets:

@@ -85,7 +85,8 @@ def join_stage(run: Run, materials: Materials, console: Console, trained: Traine
     """
     leader = os.environ.get(_LEADER)
     console.say(f"waits for a search of {run.config.name!r}")
-    _wait_for_search(run, trained, forever=leader is not None)
+    if not _search_begins(run, trained, leader):
+        return 0
     archive = open_archive(run, materials, trained)
     images = int(archive.announced()["calibration_images"])
 
@@ -106,21 +107,25 @@ def _is_orphan(leader: str | None) -> bool:
     return leader is not None and str(os.getppid()) != leader
 
 
-def _wait_for_search(run: Run, trained: Trained, *, forever: bool) -> None:
-    """Wait until a search that this process can help is running. Raises `FactoryError` as `join_stage`."""
+def _search_begins(run: Run, trained: Trained, leader: str | None) -> bool:
+    """Wait until a search that this process can help is running; False if the process that started this one is gone.
+
+    A process that a search starts shares its run folder, so only others can differ from the search.
+
+    Raises:
+        FactoryError: As for `join_stage`.
+    """
     from search.archive import announcements
 
     deadline, own = time.monotonic() + _WAITS_S, study_name(run, trained)
     while True:
         running = {name: found for name, found in announcements(run.storage).items() if found.get("running")}
-        if own in running:
-            return
-        for name, found in running.items():
-            if name.startswith(f"{run.config.name}-"):
-                raise FactoryError(_difference(run, shared_inputs(run, trained), found.get("inputs", {})))
-        if forever and _is_orphan(os.environ.get(_LEADER)):
-            return
-        if not forever and time.monotonic() > deadline:
+        if own in running or _is_orphan(leader):
+            return own in running
+        others = [found for name, found in running.items() if name.startswith(f"{run.config.name}-")]
+        if leader is None and others:
+            raise FactoryError(_difference(run, shared_inputs(run, trained), others[0].get("inputs", {})))
+        if leader is None and time.monotonic() > deadline:
             raise FactoryError(
                 f"no search of {run.config.name!r} is running in the storage of this config; start one with `factory "
                 "search`, and join it while it runs"
